@@ -1,0 +1,74 @@
+"""A catalogue: one explicit, frozen table of names, read by the CLI, the docs and the batteries of tests."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
+
+from counterpoise.errors import NotFoundError, unknown
+
+__all__ = ["Catalogue", "Entry"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row: a name, where its code is (``module:attribute``, imported on use) and what it is."""
+
+    name: str
+    target: str
+    summary: str
+    reference: str = ""
+
+    def load(self) -> Any:
+        """Import and return the object."""
+        module, _, attribute = self.target.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Catalogue(Mapping[str, E], Generic[E]):
+    """A frozen mapping from name to row that knows what it holds, for its error messages.
+
+    Example:
+        >>> table = Catalogue("fusion", [Entry("concat", "counterpoise.fusion:Concat", "concatenation")])
+        >>> table["conact"]
+        Traceback (most recent call last):
+        ...
+        counterpoise.errors.NotFoundError: Unknown fusion `conact`. Did you mean `concat`? Known: concat.
+    """
+
+    def __init__(self, kind: str, entries: list[E]) -> None:
+        names = [entry.name for entry in entries]
+        if len(set(names)) != len(names):
+            raise ValueError(f"The catalogue of {kind}s names something twice: {names}.")
+        self.kind = kind
+        self._rows = MappingProxyType({entry.name: entry for entry in entries})
+
+    def __getitem__(self, name: str) -> E:
+        if name not in self._rows:
+            raise unknown(self.kind, name, self._rows)
+        return self._rows[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def resolve(self, name: str) -> Any:
+        """Return the object called ``name``, or import a user's own from ``package.module.Name``."""
+        if name not in self and "." in name:
+            module, _, attribute = name.rpartition(".")
+            try:
+                return getattr(importlib.import_module(module), attribute)
+            except (ImportError, AttributeError) as error:
+                raise NotFoundError(f"Could not import {self.kind} `{name}`: {error}.") from error
+        return self[name].load()

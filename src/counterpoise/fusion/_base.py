@@ -1,0 +1,67 @@
+"""The contract of a fusion."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from counterpoise.errors import ModelError
+
+__all__ = ["Fusion", "feature_dims_of"]
+
+
+class Fusion(nn.Module, ABC):
+    """Fused head: features of all modalities to logits.
+
+    Args:
+        feature_dims: D_m by modality, in order.
+        num_outputs: C.
+    """
+
+    def __init__(self, feature_dims: Mapping[str, int], num_outputs: int) -> None:
+        super().__init__()
+        self.feature_dims = dict(feature_dims)
+        self.num_outputs = num_outputs
+
+    @abstractmethod
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Return logits ``(B, C)`` for features ``{m: (B, D_m)}``."""
+
+    def slice_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return each modality's additive share of the fused logits, ``{m: (B, C)}``, where the fusion is additive.
+
+        Raises:
+            ModelError: for fusions whose logits are no sum over modalities.
+        """
+        raise ModelError(
+            f"`{type(self).__name__}` is not additive, so a modality has no slice of its logits. Use a fusion that is "
+            "(concat, sum), or a method that needs no slices."
+        )
+
+
+_DIMENSIONS = ("feature_dim", "num_features", "out_features", "embed_dim")
+
+
+def feature_dims_of(encoders: Mapping[str, nn.Module]) -> dict[str, int]:
+    """Find D_m of each encoder from the attribute that says it, or from its last linear layer.
+
+    Raises:
+        ModelError: if an encoder tells neither.
+    """
+    dims = {}
+    for m, encoder in encoders.items():
+        found = next((getattr(encoder, a) for a in _DIMENSIONS if isinstance(getattr(encoder, a, None), int)), None)
+        hidden = getattr(getattr(encoder, "config", None), "hidden_size", None)
+        if found is None and isinstance(hidden, int):
+            found = hidden
+        if found is None and isinstance(encoder, nn.Sequential):
+            found = next((layer.out_features for layer in reversed(encoder) if isinstance(layer, nn.Linear)), None)
+        if found is None:
+            raise ModelError(
+                f"Cannot tell the feature dimension of the encoder of `{m}` ({type(encoder).__name__}). "
+                f"Pass `feature_dims={{'{m}': D, ...}}`, or give it an attribute `feature_dim`."
+            )
+        dims[m] = found
+    return dims

@@ -1,0 +1,1 @@
+"""Methods: each fills gradients for one step; whoever owns the loop steps."""

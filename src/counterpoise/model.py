@@ -1,0 +1,200 @@
+"""The model: one encoder per modality, a fusion, and a linear head per modality. It never sees a target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from counterpoise.encoders import DEFAULT_ENCODER, ENCODERS
+from counterpoise.errors import DataError, ModelError, check_keys
+from counterpoise.fusion import FUSIONS, Fusion, feature_dims_of
+from counterpoise.records import Inputs, Nested, Outputs, batch_size
+from counterpoise.tasks import Task, make_task
+
+__all__ = ["MultimodalClassifier", "build_model", "scale_gradient"]
+
+Scale: TypeAlias = "float | Tensor"
+
+
+class _ScaleGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(scale)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor, None]:
+        (scale,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return grads[0] * scale.to(grads[0].dtype), None
+
+
+def scale_gradient(x: Tensor, scale: Scale) -> Tensor:
+    """Return ``x`` unchanged, whose gradient is multiplied by ``scale`` on its way back; 0 detaches.
+
+    Example:
+        >>> x = torch.ones(2, requires_grad=True)
+        >>> scale_gradient(x, torch.tensor(0.5)).sum().backward()
+        >>> x.grad
+        tensor([0.5000, 0.5000])
+    """
+    if isinstance(scale, Tensor):
+        return _ScaleGradient.apply(x, scale)
+    if scale == 0:
+        return x.detach()
+    return x if scale == 1 else _ScaleGradient.apply(x, torch.tensor(scale, device=x.device))
+
+
+class MultimodalClassifier(nn.Module):
+    """Encoders, a fusion and one linear head per modality, for any M >= 2.
+
+    The unimodal heads are always there and always trained on their modality's features; a method decides how much of
+    their gradient reaches the
+    encoders (``head_gradient``: 0 in joint training, where they only watch; 1 in uniform multitask training). So
+    every method offers the same heads to every
+    rule of inference, and turning a method's strength down to 0 gives joint training bit for bit.
+
+    Args:
+        encoders: one module per modality, from that modality's input to ``(B, D_m)``.
+        num_outputs: C.
+        fusion: a fusion's name, a `Fusion` subclass, or an instance.
+        task: multiclass, multilabel, regression, or a `Task`.
+        feature_dims: D_m by modality, where the encoder does not tell.
+
+    Raises:
+        ModelError: for fewer than two modalities, or an encoder that does not tell its dimension.
+
+    Example:
+        >>> encoders = {"image": nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), "text": nn.Linear(20, 6)}
+        >>> model = MultimodalClassifier(encoders, num_outputs=3)
+        >>> outputs = model({"image": torch.zeros(5, 8, 8), "text": torch.zeros(5, 20)})
+        >>> outputs.logits.shape, outputs.unimodal_logits["text"].shape
+        (torch.Size([5, 3]), torch.Size([5, 3]))
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        *,
+        num_outputs: int,
+        fusion: str | type[Fusion] | Fusion = "concat",
+        task: str | Task = "multiclass",
+        feature_dims: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__()
+        if len(encoders) < 2:
+            raise ModelError(
+                f"A multimodal model needs encoders for at least two modalities. Found {len(encoders)}: "
+                f"{', '.join(encoders) or 'none'}."
+            )
+        bad = [m for m in encoders if not m or "." in m]
+        if bad:
+            raise ModelError(f"Modality names should not be empty or contain dots. Found {bad}.")
+        self.modalities = tuple(encoders)
+        self.task = make_task(task, num_outputs)
+        given = dict(feature_dims or {})
+        self.feature_dims = {m: given[m] if m in given else feature_dims_of({m: e})[m] for m, e in encoders.items()}
+        # Module names are prefixed so that a modality may be called like a Module attribute ("type", "half").
+        self._encoders = nn.ModuleDict({f"encoder_{m}": encoder for m, encoder in encoders.items()})
+        make: type[Fusion] | Fusion = FUSIONS.resolve(fusion) if isinstance(fusion, str) else fusion
+        self.fusion: Fusion = make if isinstance(make, Fusion) else make(self.feature_dims, num_outputs)
+        self._heads = nn.ModuleDict({f"head_{m}": nn.Linear(d, num_outputs) for m, d in self.feature_dims.items()})
+
+    def encoder(self, m: str) -> nn.Module:
+        """Return the encoder of modality ``m``."""
+        return self._encoders[f"encoder_{m}"]
+
+    def head(self, m: str) -> nn.Module:
+        """Return the unimodal head of modality ``m``."""
+        return self._heads[f"head_{m}"]
+
+    def encoder_parameters(self, m: str) -> list[nn.Parameter]:
+        """Return the parameters that the encoder of ``m`` owns and no other encoder shares."""
+        shared = {id(p) for other in self.modalities if other != m for p in self.encoder(other).parameters()}
+        return [p for p in self.encoder(m).parameters() if id(p) not in shared]
+
+    def encode(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Return the features ``{m: (B, D_m)}``.
+
+        Raises:
+            DataError: if a modality is missing, unknown, or has another number of samples than the others.
+            ModelError: if an encoder returns another shape than ``(B, D_m)``.
+        """
+        missing = [m for m in self.modalities if m not in inputs]
+        if missing or len(inputs) != len(self.modalities):
+            raise DataError(
+                f"The model has the modalities {', '.join(self.modalities)}. "
+                f"The batch has {', '.join(inputs) or 'none'}"
+                + (f"; missing: {', '.join(missing)}." if missing else ".")
+            )
+        size = batch_size(inputs)
+        return {m: self._features(m, inputs[m], size) for m in self.modalities}
+
+    def _features(self, m: str, value: Nested, size: int) -> Tensor:
+        features = self.encoder(m)(value)
+        if not isinstance(features, Tensor) or features.shape != (size, self.feature_dims[m]):
+            found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise ModelError(
+                f"The encoder of `{m}` should return a tensor of shape {(size, self.feature_dims[m])}. Found {found}."
+            )
+        return features
+
+    def decode(self, features: Mapping[str, Tensor], head_gradient: Scale | Mapping[str, Scale] = 1.0) -> Outputs:
+        """Return the fused and the unimodal logits of features.
+
+        Args:
+            features: ``{m: (B, D_m)}``.
+            head_gradient: what the gradient of the unimodal heads is multiplied by before it enters the encoders, one
+                number or one per modality.
+        """
+        scales = head_gradient if isinstance(head_gradient, Mapping) else dict.fromkeys(self.modalities, head_gradient)
+        unimodal = {m: self.head(m)(scale_gradient(features[m], scales[m])) for m in self.modalities}
+        return Outputs(features, self.fusion(features), unimodal)
+
+    def forward(self, inputs: Inputs, head_gradient: Scale | Mapping[str, Scale] = 1.0) -> Outputs:
+        """Return `Outputs` for one tensor (or nested mapping) per modality."""
+        return self.decode(self.encode(inputs), head_gradient)
+
+    def unimodal(self, inputs: Inputs, m: str) -> Tensor:
+        """Return the logits of modality ``m`` alone; no other encoder runs."""
+        return self.head(m)(self._features(m, inputs[m], batch_size({m: inputs[m]})))
+
+
+def build_model(
+    modalities: Mapping[str, tuple[str, tuple[int, ...], int]],
+    *,
+    num_outputs: int,
+    task: str | Task = "multiclass",
+    fusion: str = "concat",
+    encoders: Mapping[str, str] | None = None,
+    width: int = 64,
+) -> MultimodalClassifier:
+    """Build a model from names: one library encoder per modality.
+
+    Args:
+        modalities: kind, shape of one sample and vocabulary size by modality (see `counterpoise.data.Modality`).
+        num_outputs: C.
+        task: the task.
+        fusion: a fusion's name.
+        encoders: an encoder's name or import path, where it should not be the default for the kind. Your own class is
+            called with the shape of one
+            sample and ``width``.
+        width: feature dimension of the encoders.
+
+    Raises:
+        ConfigError: if ``encoders`` names a modality that is not there.
+        NotFoundError: for an unknown encoder or fusion.
+
+    Example:
+        >>> build_model({"a": ("vector", (4,), 0), "b": ("sequence", (50, 3), 0)}, num_outputs=2).modalities
+        ('a', 'b')
+    """
+    chosen = dict(encoders or {})
+    check_keys("the encoders", chosen, modalities)
+    built: dict[str, nn.Module] = {}
+    for m, (kind, shape, vocabulary) in modalities.items():
+        encoder = ENCODERS.resolve(chosen.get(m, DEFAULT_ENCODER[kind]))
+        built[m] = encoder(shape, width, vocabulary) if vocabulary else encoder(shape, width)
+    return MultimodalClassifier(built, num_outputs=num_outputs, task=task, fusion=fusion)

@@ -1,0 +1,1 @@
+"""Training: Lightning drives any method by manual optimisation."""

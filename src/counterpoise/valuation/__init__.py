@@ -1,0 +1,1 @@
+"""Valuation: what each modality contributes, in nats, out of sample."""
