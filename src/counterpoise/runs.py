@@ -45,6 +45,7 @@ class RunRecord:
         environment: versions, threads, device.
         command: what was typed.
         notes: what a reader should know (a modality that was skipped, say).
+        label: the row that the run belongs to in a comparison: the method, and the rule if it is not the method's own.
         schema: version of this layout.
 
     Example:
@@ -70,15 +71,12 @@ class RunRecord:
     environment: dict[str, str] = field(default_factory=dict)
     command: str = ""
     notes: list[str] = field(default_factory=list)
+    label: str = ""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(self.modalities))
-
-    @property
-    def label(self) -> str:
-        """The row that this run belongs to in a comparison: method, and rule if it is not the plain one."""
-        return self.method if self.rule in {"fused", "unimodal", "ensemble"} else f"{self.method} ({self.rule})"
+        object.__setattr__(self, "label", self.label or self.method)
 
     def to_json(self) -> str:
         """Return one line of JSON (non-finite numbers as null)."""

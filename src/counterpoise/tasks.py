@@ -64,6 +64,10 @@ class Task(ABC):
         logits = self.marginal_logits(target).expand(len(target), -1)
         return -self.log_likelihood(logits, target).mean()
 
+    def information_scale(self, target: Tensor) -> float:
+        """Return the scale of contributions in nats: H(Y), or one nat per output where H(Y) is differential."""
+        return max(self.entropy(target).item(), 1e-6) if self.name != "regression" else float(self.num_outputs)
+
     @abstractmethod
     def kl(self, logits: Tensor, other: Tensor) -> Tensor:
         """Return ``(..., B)``: KL(p(.|logits) || p(.|other)) in nats."""

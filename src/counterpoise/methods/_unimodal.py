@@ -1,0 +1,79 @@
+"""Unimodal training: one modality alone, and all of them side by side without any fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from counterpoise.methods._base import Backward, Method, _backward, require_modality, unimodal_losses
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch, StepRecord
+
+__all__ = ["Unimodal", "UnimodalEnsemble"]
+
+
+class Unimodal(Method):
+    r"""One modality alone: :math:`L = CE(u_m, y)`; no other encoder runs, and only this encoder and its head get
+    gradients.
+
+    Args:
+        modality: which one; None takes the model's first.
+
+    Raises:
+        ModelError: (at setup) if the model has no such modality.
+
+    Example:
+        >>> Unimodal(modality="audio")
+        Unimodal(modality='audio')
+    """
+
+    default_rule = "unimodal"
+    modality: str | None
+
+    def __init__(self, modality: str | None = None) -> None:
+        super().__init__(modality=modality)
+
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+        """Check that the modality is there."""
+        if self.modality is None:
+            self.modality = self.hyperparameters["modality"] = model.modalities[0]
+        require_modality(model, self.modality)
+
+    def steps(
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+    ) -> Iterator[StepRecord]:
+        """See `Method.steps`."""
+        m = self.modality or model.modalities[0]
+        loss = model.task.loss(model.unimodal(batch.inputs, m), batch.target)
+        backward(loss)
+        yield StepRecord(loss.detach(), {m: loss.detach()})
+
+
+class UnimodalEnsemble(Method):
+    r"""Every modality alone, side by side: :math:`L = \sum_m CE(u_m, y)`, predicted by the mean of the unimodal
+    log-probabilities.
+
+    No parameter sees two modalities, so after any number of steps encoder and head of ``m`` are those of
+    ``Unimodal(m)`` bit for bit (a test); one run gives them all.
+
+    Example:
+        >>> UnimodalEnsemble()
+        UnimodalEnsemble()
+    """
+
+    default_rule = "ensemble"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def steps(
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+    ) -> Iterator[StepRecord]:
+        """See `Method.steps`."""
+        outputs = model(batch.inputs)
+        unimodal = unimodal_losses(model, outputs, batch.target)
+        loss = torch.stack(list(unimodal.values())).sum()
+        backward(loss)
+        yield StepRecord(loss.detach(), {m: part.detach() for m, part in unimodal.items()})

@@ -1,0 +1,8 @@
+"""ARM: asymmetric reinforcing against multimodal representation bias, in three parts that can be used alone."""
+
+from counterpoise.methods.arm._arm import ARM
+from counterpoise.methods.arm._fusion import AsymmetricFusion, fusion_weights
+from counterpoise.methods.arm._minmax import BalancedMinMaxLoss, reinforcement
+from counterpoise.methods.arm._resampler import ContributionResampler
+
+__all__ = ["ARM", "AsymmetricFusion", "BalancedMinMaxLoss", "ContributionResampler", "fusion_weights", "reinforcement"]

@@ -1,0 +1,93 @@
+"""The methods by name: the CLI, the docs and the batteries of tests read this table."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from counterpoise.catalogue import Catalogue, Entry
+from counterpoise.errors import check_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from counterpoise.methods._base import Method
+
+__all__ = ["METHODS", "MethodEntry", "make_method"]
+
+
+@dataclass(frozen=True)
+class MethodEntry(Entry):
+    """A method's row.
+
+    Attributes:
+        family: objective, gradient, unimodal, ...
+        untrained: which of the model's parts get no gradient ("fusion", "other encoders"), for the batteries.
+    """
+
+    family: str = "objective"
+    untrained: tuple[str, ...] = ()
+
+
+METHODS = Catalogue(
+    "method",
+    [
+        MethodEntry("joint", "counterpoise.methods:Joint", "joint training through the fused head", "baseline"),
+        MethodEntry(
+            "unimodal",
+            "counterpoise.methods:Unimodal",
+            "one modality alone (one run per modality)",
+            "baseline",
+            family="unimodal",
+            untrained=("fusion", "other encoders"),
+        ),
+        MethodEntry(
+            "unimodal-ensemble",
+            "counterpoise.methods:UnimodalEnsemble",
+            "every modality alone, predictions averaged",
+            "baseline",
+            family="unimodal",
+            untrained=("fusion",),
+        ),
+        MethodEntry(
+            "uniform", "counterpoise.methods:Uniform", "fused loss plus every modality's own", "baseline (sum of CE)"
+        ),
+        MethodEntry(
+            "ogm-ge",
+            "counterpoise.methods:OGMGE",
+            "slows the dominant modality's gradient, adds noise",
+            "Peng et al., CVPR 2022",
+            family="gradient",
+        ),
+        MethodEntry(
+            "arm",
+            "counterpoise.methods:ARM",
+            "reinforces weak modalities by contribution: fusion, loss, re-sampling",
+            "Gao et al., AAAI 2025",
+            family="objective",
+        ),
+    ],
+)
+
+
+def make_method(name: str, arguments: Mapping[str, Any] | None = None) -> Method:
+    """Build a method by name (or import path) and hyper-parameters.
+
+    Raises:
+        NotFoundError: for an unknown method.
+        ConfigError: for an unknown or invalid hyper-parameter, with the nearest name.
+
+    Example:
+        >>> make_method("uniform", {"strenght": 1.0})
+        Traceback (most recent call last):
+        ...
+        counterpoise.errors.ConfigError: Unknown key `strenght` for method `uniform`. Did you mean `strength`? Known:
+            strength.
+    """
+    arguments = dict(arguments or {})
+    cls = METHODS.resolve(name)
+    known = [p for p in inspect.signature(cls.__init__).parameters if p != "self"]
+    check_keys(f"method `{name}`", arguments, known)
+    method: Method = cls(**arguments)
+    return method
