@@ -24,10 +24,16 @@ class MethodEntry(Entry):
     Attributes:
         family: objective, gradient, unimodal, ...
         untrained: which of the model's parts get no gradient ("fusion", "other encoders"), for the batteries.
+        random: whether a step draws random numbers per modality.
+        alternates: whether a batch takes more than one optimizer step.
+        resets_encoders: whether the method writes into encoder weights between epochs.
     """
 
     family: str = "objective"
     untrained: tuple[str, ...] = ()
+    random: bool = False
+    alternates: bool = False
+    resets_encoders: bool = False
 
 
 METHODS = Catalogue(

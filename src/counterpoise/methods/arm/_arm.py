@@ -132,7 +132,7 @@ class ARM(Method):
     @torch.no_grad()
     def _value(self, model: MultimodalClassifier, batch: Batch, nll: Tensor) -> dict[str, Tensor | float]:
         """Update the contributions and what depends on them; return each modality's weight in the loss."""
-        pointwise = (nll[1:] - nll[0]).float()  # (M, B)
+        pointwise = (nll[1:] - nll[0]).to(self.phi.dtype)  # (M, B)
         self.phi.lerp_(pointwise.mean(-1), 1 - self.decay)
         if self.resampling and self.strength:
             self.resampler.update(batch.index, pointwise.T)

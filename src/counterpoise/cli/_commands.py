@@ -1,0 +1,187 @@
+"""What each verb does. Each takes the full options, and what was given explicitly, and returns the exit status."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from counterpoise.catalogue import Catalogue
+from counterpoise.cli._screen import RunProgress, console
+from counterpoise.errors import OutputError, unknown
+from counterpoise.experiment import Failure
+from counterpoise.runs import RunRecord
+
+__all__ = ["compare", "demo", "diagnose", "list", "prepare", "report", "train"]
+
+
+def demo(options: Namespace, given: Mapping[str, Any]) -> int:
+    """Run the demo."""
+    from counterpoise.demo import run_demo
+
+    console.print(
+        "Smart-watch recordings of seven shoulder exercises: does a model use both the accelerometer and the gyroscope?"
+    )
+    with RunProgress() as progress:
+        records, failures = run_demo(
+            seeds=options.seeds, out=options.out, jobs=options.jobs, on_start=progress.start, on_done=progress.done
+        )
+    show(records)
+    if records:
+        console.print(f"\nThe page: [bold]{options.out / 'report.html'}[/]   figures, tables and records beside it")
+    return complain(failures)
+
+
+def list(options: Namespace, given: Mapping[str, Any]) -> int:  # noqa: A001 - the verb's name
+    """Show a catalogue."""
+    from rich.table import Table
+
+    catalogues = all_catalogues()
+    if options.what not in catalogues:
+        raise unknown("catalogue", options.what, catalogues)
+    rows = catalogues[options.what].values()
+    if options.json:
+        print(json.dumps([{"name": r.name, "summary": r.summary, "reference": r.reference} for r in rows], indent=1))
+        return 0
+    table = Table(title=f"{options.what} ({len(rows)})", title_justify="left", box=None, pad_edge=False)
+    for column in ("name", "what it is", "reference"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(f"[bold]{row.name}[/]", row.summary, row.reference)
+    console.print(table)
+    return 0
+
+
+def all_catalogues() -> dict[str, Catalogue[Any]]:
+    """Return every catalogue by the name that ``list`` knows it by."""
+    from counterpoise.data.catalogue import DATASETS
+    from counterpoise.encoders.catalogue import ENCODERS
+    from counterpoise.fusion.catalogue import FUSIONS
+    from counterpoise.inference.catalogue import RULES
+    from counterpoise.methods.catalogue import METHODS
+    from counterpoise.valuation.catalogue import VALUATIONS
+
+    return {
+        "methods": METHODS,
+        "datasets": DATASETS,
+        "encoders": ENCODERS,
+        "fusions": FUSIONS,
+        "valuations": VALUATIONS,
+        "rules": RULES,
+    }
+
+
+def prepare(options: Namespace, given: Mapping[str, Any]) -> int:
+    """Prepare a data set."""
+    from counterpoise.data.catalogue import prepare as prepare_data
+
+    with console.status(f"preparing {options.name}"):
+        summary = prepare_data(options.name, options.source, options.out)
+    console.print(str(summary))
+    return 0
+
+
+def train(options: Namespace, given: Mapping[str, Any]) -> int:
+    """Train one run."""
+    from counterpoise.data import open_data
+    from counterpoise.experiment import make_config
+    from counterpoise.training.runner import run, run_folder
+
+    data = open_data(options.data)
+    config = make_config(
+        data.info,
+        {
+            **given,
+            "data": options.data,
+            "method": options.method,
+            "method_args": dict(options.method_args),
+            "rule": options.rule,
+            "seed": options.seed,
+        },
+    )
+    record = run(config, options.out, data=data, progress=console.is_terminal)
+    show([record])
+    console.print(f"\nThe run: [bold]{run_folder(config, data, options.out)}[/]")
+    return 0
+
+
+def compare(options: Namespace, given: Mapping[str, Any]) -> int:
+    """Compare methods."""
+    from counterpoise.experiment import compare as compare_methods
+
+    with RunProgress() as progress:
+        records, failures = compare_methods(
+            words(options.data),
+            words(options.methods),
+            seeds=options.seeds,
+            out=options.out,
+            rules=words(options.rules),
+            given=given,
+            jobs=options.jobs,
+            backend=options.backend,
+            on_start=progress.start,
+            on_done=progress.done,
+        )
+    show(records)
+    if records:
+        console.print(f"\nWritten: [bold]{options.out}[/] (table.csv, table.md, runs.jsonl, runs/)")
+    return complain(failures)
+
+
+def diagnose(options: Namespace, given: Mapping[str, Any]) -> int:
+    """Say what each modality contributes to a trained model."""
+    from counterpoise.training.runner import diagnose_run
+
+    value = diagnose_run(Path(options.run))
+    if options.json:
+        print(json.dumps(value.to_dict()))
+    else:
+        console.print(str(value))
+    return 0
+
+
+def report(options: Namespace, given: Mapping[str, Any]) -> int:
+    """Make the page."""
+    from counterpoise.report import write_page
+    from counterpoise.runs import read_records
+
+    if options.out.suffix.lower() not in {".html", ".htm"}:
+        raise OutputError(f"The page is one HTML file; `--out` should end in .html. Found `{options.out}`.")
+    records, skipped = read_records(options.runs)
+    for line in skipped:
+        console.print(f"[yellow]skipped[/] {line}", highlight=False)
+    if not records:
+        raise OutputError(f"There is no finished run in {', '.join(options.runs)}, so there is nothing to report.")
+    write_page(records, options.out, skipped=skipped)
+    console.print(f"The page: [bold]{options.out}[/] ({len(records)} runs)")
+    return 0
+
+
+def words(text: str) -> Sequence[str]:
+    """Split at commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def show(records: Sequence[RunRecord]) -> None:
+    """Print the table of a comparison, and what it means in words."""
+    from counterpoise.report import explain, rich_table
+
+    if not records:
+        return
+    console.print()
+    console.print(rich_table(records))
+    for sentence in explain(records):
+        console.print(f"• {sentence}", highlight=False)
+
+
+def complain(failures: Sequence[Failure]) -> int:
+    """Print what failed; return the exit status."""
+    for failure in failures:
+        console.print(
+            f"[red]failed[/] {failure.config.data} · {failure.config.method} · seed {failure.config.seed}: {failure.message}",
+            highlight=False,
+        )
+    return 1 if failures else 0

@@ -1,0 +1,53 @@
+"""What a person sees while and after something runs."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from counterpoise.experiment import Failure
+from counterpoise.runs import RunRecord
+
+__all__ = ["RunProgress", "console"]
+
+console = Console()
+
+
+class RunProgress:
+    """A progress bar over runs: how many, which one ended last and what it scored."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[last]}"),
+            console=console,
+        )
+
+    def __enter__(self) -> RunProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def start(self, total: int) -> None:
+        """Say how many runs there are."""
+        self._task = self._bar.add_task("training", total=total, last="")
+
+    def done(self, result: RunRecord | Failure) -> None:
+        """Count a run."""
+        if isinstance(result, RunRecord):
+            score = result.metrics.get("accuracy", result.metrics.get("r2", float("nan")))
+            last = f"{result.data} · {result.label} · seed {result.seed}: {score:.3f}"
+        else:
+            last = "[red]failed[/]"
+        self._bar.update(self._task, advance=1, last=last)

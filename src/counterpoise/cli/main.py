@@ -1,0 +1,158 @@
+"""``counterpoise``: the verbs and their options. Heavy imports wait until a verb runs."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from jsonargparse import ArgumentParser, Namespace
+
+from counterpoise import __version__
+from counterpoise.config import FitConfig, ModelConfig, OptimConfig
+from counterpoise.errors import CounterpoiseError
+
+__all__ = ["build_parser", "main"]
+
+
+class Parser(ArgumentParser):
+    """An argument parser whose complaint about an unknown option names the nearest known one."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print one clear line and exit with 2."""
+        known = sorted({option for action in self._actions for option in action.option_strings})
+        hints = []
+        for word in re.findall(r"(--[\w.-]+)|[Kk]ey '([\w.]+)'", message):
+            name = word[0] or f"--{word[1]}"
+            match = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+            if match and match[0] != name:
+                hints.append(f"Did you mean `{match[0]}`?")
+        print(f"error: {' '.join([message.strip(), *dict.fromkeys(hints)])}", file=sys.stderr)
+        print(f"try: {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _settings(parser: ArgumentParser) -> None:
+    parser.add_argument("--config", action="config", help="YAML file with any of these options; the command line wins")
+    parser.add_argument("--model", type=ModelConfig, help="the network")
+    parser.add_argument("--optim", type=OptimConfig, help="the optimizer")
+    parser.add_argument("--fit", type=FitConfig, help="the training")
+
+
+def build_parser() -> dict[str, Parser]:
+    """Return one parser per verb."""
+    verbs = {
+        name: Parser(prog=f"counterpoise {name}", description=text, allow_abbrev=False)
+        for name, text in {
+            "demo": "Real sensor data, every kind of baseline and ARM: a table, figures and a page in about four minutes.",
+            "list": "Show what the catalogues hold.",
+            "prepare": "Make a prepared data set from the raw files that people download.",
+            "train": "Train one run: data set x method x seed.",
+            "compare": "Compare methods on data sets over seeds; finished runs are not repeated.",
+            "diagnose": "Say what each modality contributes to a trained model.",
+            "report": "Make one self-contained page from finished runs.",
+        }.items()
+    }
+    demo = verbs["demo"]
+    demo.add_argument("--seeds", type=int, default=3, help="runs of each method")
+    demo.add_argument("--out", type=Path, default=Path("counterpoise-demo"), help="folder for records, figures, page")
+    demo.add_argument("--jobs", type=int | None, default=None, help="processes; one per core by default")
+
+    listing = verbs["list"]
+    listing.add_argument("what", nargs="?", default="methods", help="methods, datasets, encoders, fusions, valuations, rules")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+
+    prepare = verbs["prepare"]
+    prepare.add_argument("name", help="the data set (see `counterpoise list datasets`)")
+    prepare.add_argument("--source", type=Path, required=True, help="folder with the raw files")
+    prepare.add_argument("--out", type=Path, required=True, help="folder for the prepared data")
+
+    train = verbs["train"]
+    train.add_argument("--data", type=str, required=True, help="name, folder of prepared data, or .npz")
+    train.add_argument("--method", type=str, required=True, help="name, or import path of your own")
+    train.add_argument("--method_args", type=dict, default={}, help="hyper-parameters: --method_args.gamma 1.5")
+    train.add_argument("--rule", type=str, default="default", help="rule of inference")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--out", type=Path, default=Path("counterpoise-runs"), help="folder for run folders")
+    _settings(train)
+
+    compare = verbs["compare"]
+    compare.add_argument("--data", type=str, required=True, help="names or paths, separated by commas")
+    compare.add_argument("--methods", type=str, default="all", help="names separated by commas, or all")
+    compare.add_argument("--rules", type=str, default="default", help="rules of inference, separated by commas")
+    compare.add_argument("--seeds", type=int, default=3, help="runs of each method")
+    compare.add_argument("--out", type=Path, default=Path("counterpoise-compare"), help="folder of the comparison")
+    compare.add_argument("--jobs", type=int | None, default=None, help="processes; one per core by default")
+    compare.add_argument("--backend", type=str, default="loky", help="joblib backend: loky, or dask for a cluster")
+    _settings(compare)
+
+    diagnose = verbs["diagnose"]
+    diagnose.add_argument("run", help="run folder or checkpoint")
+    diagnose.add_argument("--json", action="store_true", help="print JSON")
+
+    report = verbs["report"]
+    report.add_argument("runs", nargs="+", help="run folders, folders of runs, or runs.jsonl files")
+    report.add_argument("--out", type=Path, required=True, help="the page, an .html file")
+    return verbs
+
+
+_HELP = """counterpoise {version}: what does each modality contribute, and how is none wasted?
+
+usage: counterpoise VERB [options]
+
+{verbs}
+
+counterpoise VERB --help says more.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status: 0 done, 1 some runs failed, 2 cannot be done as asked."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    verbs = build_parser()
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        lines = "\n".join(f"  {name:9} {parser.description}" for name, parser in verbs.items())
+        print(_HELP.format(version=__version__, verbs=lines))
+        return 0
+    if arguments[0] in {"--version", "-V"}:
+        print(f"counterpoise {__version__}")
+        return 0
+    verb = arguments[0]
+    if verb not in verbs:
+        match = difflib.get_close_matches(verb, verbs, n=1, cutoff=0.5)
+        hint = f" Did you mean `{match[0]}`?" if match else ""
+        print(f"error: Unknown verb `{verb}`.{hint} Known: {', '.join(verbs)}.", file=sys.stderr)
+        return 2
+    try:
+        return _dispatch(verb, verbs[verb], arguments[1:])
+    except CounterpoiseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        print("\ninterrupted: what is finished stays; the same command goes on from there", file=sys.stderr)
+        return 130
+
+
+def _dispatch(verb: str, parser: Parser, arguments: Sequence[str]) -> int:
+    from counterpoise.cli import _commands
+
+    full = parser.parse_args(list(arguments))
+    given = parser.parse_args(list(arguments), defaults=False)
+    command = getattr(_commands, verb)
+    status: int = command(full, _plain(given))
+    return status
+
+
+def _plain(given: Namespace) -> dict[str, object]:
+    """Return only the explicitly given settings of a run, nested."""
+    fields = given.as_dict()
+    return {name: fields[name] for name in ("model", "optim", "fit") if isinstance(fields.get(name), dict)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""The three splits as Lightning sees them, and what is held out of the training set and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import lightning
+import numpy as np
+import torch
+
+from counterpoise.config import FitConfig
+from counterpoise.data import BatchLoader, MultimodalData, holdout_split
+from counterpoise.records import Batch
+
+__all__ = ["MultimodalDataModule"]
+
+EVALUATION_BATCH = 512
+
+
+class MultimodalDataModule(lightning.LightningDataModule):
+    """Loaders for training, validation and what is held out.
+
+    What is held out is cut from the training set, by whole groups where groups are known, and is used for training again
+    from epoch ``release`` on (or never, if the method needs it throughout). Which samples an epoch sees is a function of the seed and
+    the epoch alone, so a resumed run equals an uninterrupted one.
+
+    Args:
+        data: the data.
+        config: batch size and share to hold out.
+        seed: of the order and of the hold-out.
+        release: first epoch that trains on what was held out; 0 holds nothing out, None never releases it.
+        plan: a method's re-sampling hook.
+    """
+
+    def __init__(
+        self,
+        data: MultimodalData,
+        config: FitConfig,
+        *,
+        seed: int = 0,
+        release: int | None = 0,
+        plan: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.data = data
+        self.config = config
+        self.release = release
+        everything = np.arange(len(data.train))
+        self.kept, self.held = everything, everything[:0]
+        if release != 0:
+            self.kept, self.held = holdout_split(data.train.target, data.train.group, config.holdout, seed)
+        self.loader = BatchLoader(data.train, config.batch_size, seed=seed, plan=plan)
+        self.validation = BatchLoader(data.val, EVALUATION_BATCH, seed=seed, shuffle=False)
+
+    def epoch_indices(self, epoch: int) -> np.ndarray:
+        """Return which training samples an epoch may use."""
+        released = self.release is not None and epoch >= self.release
+        return np.arange(len(self.data.train)) if released else self.kept
+
+    def train_dataloader(self) -> BatchLoader:
+        """Return the loader, set to the epoch that is about to start."""
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        self.loader.indices = torch.from_numpy(self.epoch_indices(epoch))
+        self.loader.set_epoch(epoch)
+        return self.loader
+
+    def val_dataloader(self) -> BatchLoader:
+        """Return the validation set in order."""
+        return self.validation
+
+    def train_pass(self) -> Iterable[Batch]:
+        """Yield what is being trained on, in order."""
+        indices = self.loader.indices if self.loader.indices is not None else torch.arange(len(self.data.train))
+        for chunk in indices.split(EVALUATION_BATCH):
+            yield self.data.train.batch(chunk)
+
+    def held_out_pass(self) -> Iterable[Batch]:
+        """Yield what was held out, in order."""
+        for chunk in torch.from_numpy(self.held).split(EVALUATION_BATCH):
+            yield self.data.train.batch(chunk)

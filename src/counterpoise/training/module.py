@@ -1,0 +1,197 @@
+"""One LightningModule that drives any method by manual optimisation."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from counterpoise.config import OptimConfig, RunConfig
+from counterpoise.inference import Rule
+from counterpoise.methods import Epoch, Method
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch, Outputs, StepRecord
+from counterpoise.training.datamodule import MultimodalDataModule
+from counterpoise.training.evaluation import collect, concatenate, scores, to_cpu
+from counterpoise.valuation import estimate
+
+__all__ = ["MethodModule", "make_optimizer", "seed_epoch"]
+
+CURVE_SAMPLES = 2000
+"""Validation samples that the contribution curves are estimated on, at most."""
+
+
+def make_optimizer(config: OptimConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimizer of a configuration."""
+    if config.name == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def seed_epoch(seed: int, epoch: int) -> None:
+    """Seed torch's generators for an epoch, so that a resumed run draws what an uninterrupted one would."""
+    torch.manual_seed(seed * 1_000_003 + epoch + 1)
+
+
+class MethodModule(lightning.LightningModule):
+    """Model, method and rule under Lightning.
+
+    Every epoch it keeps one number per curve in ``history``: the training loss and its parts, the method's coefficients, and on the validation set
+    the score of the rule and of each head and the cross-fitted contributions.
+
+    Args:
+        model: the model.
+        method: the method, already set up for the model.
+        rule: how heads are combined.
+        config: the run's configuration.
+        release: first epoch that may be selected, and at whose start the rule is fitted.
+        curves: whether to estimate contributions on the validation set every epoch.
+    """
+
+    def __init__(
+        self,
+        model: MultimodalClassifier,
+        method: Method,
+        rule: Rule,
+        config: RunConfig,
+        *,
+        release: int,
+        curves: bool = True,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model = model
+        self.method = method
+        self.rule = rule
+        self.config = config
+        self.release = release
+        self.curves = curves
+        self.history: dict[str, list[float]] = {}
+        self.step_seconds: list[float] = []
+        self._sums: dict[str, Tensor] = {}
+        self._steps = 0
+        self._validation: list[tuple[Outputs, Tensor]] = []
+        self._started = 0.0
+
+    # -- optimisation ------------------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer over model and method, and the schedule."""
+        optimizer = make_optimizer(self.config.optim, [*self.model.parameters(), *self.method.parameters()])
+        if self.config.optim.schedule == "constant":
+            return optimizer
+        return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.config.fit.epochs)]
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move a batch."""
+        return batch.to(device, non_blocking=True)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Let the method fill the gradients, then step."""
+        optimizer = self.optimizers()
+        accumulate = self.config.fit.accumulate
+        last = (batch_idx + 1) % accumulate == 0 or batch_idx + 1 == self.trainer.num_training_batches
+
+        def backward(loss: Tensor) -> None:
+            self.manual_backward(loss / accumulate if accumulate > 1 else loss)
+
+        for record in self.method.steps(self.model, batch, backward=backward):
+            if last:
+                optimizer.step()  # type: ignore[union-attr]
+                optimizer.zero_grad()  # type: ignore[union-attr]
+            self._remember(record)
+
+    def _remember(self, record: StepRecord) -> None:
+        """Add to running sums on the device: nothing is read before the epoch ends."""
+        named = {"train_loss": record.loss}
+        named |= {f"train:{name}": part for name, part in record.parts.items()}
+        named |= record.coefficients
+        for name, value in named.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+        self._steps += 1
+
+    # -- epochs ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _data(self) -> MultimodalDataModule:
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    def on_train_epoch_start(self) -> None:
+        """Seed the epoch, fit the rule if its time has come, and let the method do its part."""
+        epoch = self.trainer.current_epoch
+        if self.rule.needs_holdout and epoch == self.release:
+            self.rule.fit(*collect(self.model, self._data.held_out_pass()))
+        seed_epoch(self.config.seed, epoch)
+        held = self._data.held_out_pass if self.method.needs_held_out else None
+        self.method.on_epoch_start(
+            self.model, Epoch(epoch, self.config.fit.epochs, train=self._data.train_pass, held_out=held)
+        )
+        self._sums, self._steps, self._started = {}, 0, time.perf_counter()
+
+    def on_validation_start(self) -> None:
+        """Stop the clock of the training steps (Lightning validates inside the training epoch)."""
+        if self._steps and not self.trainer.sanity_checking:
+            self.step_seconds.append((time.perf_counter() - self._started) / self._steps)
+
+    def on_train_epoch_end(self) -> None:
+        """Step the schedule and write down the epoch."""
+        schedule = self.lr_schedulers()
+        if schedule is not None:
+            schedule.step()  # type: ignore[union-attr, call-arg]
+        for name, total in self._sums.items():
+            self.history.setdefault(name, []).append(total.item() / self._steps)
+
+    # -- validation --------------------------------------------------------------------------------------------------
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep the outputs."""
+        self._validation.append((to_cpu(self.model(batch.inputs)), batch.target.cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the rule and every head, estimate contributions, and log what selection monitors."""
+        outputs = concatenate([o for o, _ in self._validation])
+        target = torch.cat([t for _, t in self._validation])
+        self._validation = []
+        task = self.model.task
+        predicted = scores(task, self.rule.to("cpu")(outputs), target)
+        score = predicted[task.score_name]
+        found = {"val_score": score, "val_nll": predicted["nll"]}
+        found["val_score:fused"] = scores(task, outputs.logits, target)[task.score_name]
+        for m, logits in outputs.unimodal_logits.items():
+            found[f"val_score:{m}"] = scores(task, logits, target)[task.score_name]
+        if self.curves:
+            found |= contributions(outputs, target, task.name, task.num_outputs)
+        for name, value in found.items():
+            self.history.setdefault(name, []).append(value)
+        # Ties in the score (small validation sets) go to the better likelihood; nothing before the release can be selected.
+        selectable = self.trainer.current_epoch >= self.release
+        self.log("selection", score - 1e-6 * found["val_nll"] if selectable else float("-inf"))
+        self.log("val_score", score, prog_bar=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the curves with the weights."""
+        checkpoint["history"] = self.history
+        checkpoint["step_seconds"] = self.step_seconds
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on where the curves stopped."""
+        self.history = checkpoint["history"]
+        self.step_seconds = checkpoint["step_seconds"]
+
+
+def contributions(outputs: Outputs, target: Tensor, task: str, num_outputs: int) -> dict[str, float]:
+    """Return cross-fitted phi_MI and phi_CMI of features, in nats, as named numbers (on at most `CURVE_SAMPLES` samples)."""
+    features = {m: z[:CURVE_SAMPLES] for m, z in outputs.features.items()}
+    value = estimate(
+        features, target[:CURVE_SAMPLES], task=task, num_outputs=num_outputs, estimator="variational-linear", folds=3
+    )
+    found = {"phi_mi": value.joint_mi.value}
+    for m in outputs.modalities:
+        found[f"phi_mi:{m}"] = value.mi[m].value
+        found[f"phi_cmi:{m}"] = value.cmi[m].value
+    return found
