@@ -62,7 +62,9 @@ def build_parser() -> dict[str, Parser]:
     demo.add_argument("--jobs", type=int | None, default=None, help="processes; one per core by default")
 
     listing = verbs["list"]
-    listing.add_argument("what", nargs="?", default="methods", help="methods, datasets, encoders, fusions, valuations, rules")
+    listing.add_argument(
+        "what", nargs="?", default="methods", help="methods, datasets, encoders, fusions, valuations, rules"
+    )
     listing.add_argument("--json", action="store_true", help="print JSON")
 
     prepare = verbs["prepare"]

@@ -81,7 +81,7 @@ class _PatientFrom(EarlyStopping):
     """Early stopping that starts to count when epochs can be selected."""
 
     def __init__(self, first: int, patience: int) -> None:
-        super().__init__("selection", mode="max", patience=patience, check_finite=False)
+        super().__init__("selection", mode="max", patience=patience, check_finite=False, check_on_train_epoch_end=False)
         self.first = first
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

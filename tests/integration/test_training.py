@@ -1,0 +1,169 @@
+"""Lightning and a hand-written loop give the same numbers; runs resume, select on validation and refuse what does not fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from counterpoise.config import FitConfig, ModelConfig, OptimConfig, RunConfig
+from counterpoise.data import BatchLoader, DataInfo, Modality, MultimodalData, Split
+from counterpoise.errors import CheckpointError, ConfigError
+from counterpoise.methods import Epoch, make_method
+from counterpoise.model import build_model
+from counterpoise.training import fit, make_optimizer, seed_epoch
+from counterpoise.training.fit import load_weights
+from counterpoise.training.module import MethodModule
+
+EPOCHS = 4
+
+
+def make_split(n: int, rng: np.random.Generator) -> Split:
+    target = rng.integers(3, size=n)
+    a = rng.normal(size=(n, 5)).astype(np.float32)
+    b = rng.normal(size=(n, 4)).astype(np.float32)
+    a[np.arange(n), target] += 3
+    b[np.arange(n), target] += 1
+    return Split({"a": a, "b": b}, target, np.arange(n) % 6)
+
+
+@pytest.fixture(scope="module")
+def data() -> MultimodalData:
+    rng = np.random.default_rng(0)
+    info = DataInfo("toy", (Modality("a", "vector", (5,)), Modality("b", "vector", (4,))), "multiclass", 3)
+    return MultimodalData(info, make_split(150, rng), make_split(60, rng), make_split(60, rng))
+
+
+def config(method: str = "joint", **changes: object) -> RunConfig:
+    base = RunConfig(
+        "toy", method, model=ModelConfig(width=8), fit=FitConfig(epochs=EPOCHS, batch_size=32, accelerator="cpu")
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", ["joint", "uniform", "ogm-ge", "arm"])
+def test_a_hand_written_loop_gives_bit_equal_losses(data: MultimodalData, method: str) -> None:
+    settings = config(method, rule="fused")
+    by_lightning = fit(data, settings, curves=False).history["train_loss"]
+
+    # The README's loop.
+    torch.manual_seed(settings.seed)
+    model = build_model({m.name: (m.kind, m.shape, 0) for m in data.info.modalities}, num_outputs=3, width=8)
+    trainer = make_method(method)
+    trainer.setup(model, torch.from_numpy(data.train.target))
+    optimizer = make_optimizer(settings.optim, [*model.parameters(), *trainer.parameters()])
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
+    loader = BatchLoader(data.train, 32, seed=settings.seed, plan=trainer.resample)
+    by_hand = []
+    for epoch in range(EPOCHS):
+        seed_epoch(settings.seed, epoch)
+        trainer.on_epoch_start(model, Epoch(epoch, EPOCHS))
+        loader.set_epoch(epoch)
+        losses = []
+        for batch in loader:
+            for record in trainer.steps(model, batch):
+                optimizer.step()
+                optimizer.zero_grad()
+                losses.append(record.loss)
+        total = losses[0].clone()
+        for loss in losses[1:]:
+            total = total + loss
+        by_hand.append(total.item() / len(losses))
+        schedule.step()
+    assert by_hand == by_lightning
+
+
+class StopAfter(Callback):
+    """Kill a run after an epoch, as an interruption would."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer: object, pl_module: object) -> None:
+        if trainer.current_epoch == self.epoch:  # type: ignore[attr-defined]
+            raise InterruptedError
+
+
+@pytest.mark.parametrize("method", ["joint", "ogm-ge", "arm"])
+def test_a_resumed_run_equals_an_uninterrupted_one(data: MultimodalData, method: str, tmp_path: Path) -> None:
+    whole = fit(data, config(method), folder=tmp_path / "whole")
+    with pytest.raises(InterruptedError):
+        fit(data, config(method), folder=tmp_path / "cut", callbacks=[StopAfter(3)])
+    assert (tmp_path / "cut" / "last.ckpt").is_file()
+    resumed = fit(data, config(method), folder=tmp_path / "cut")
+    assert resumed.history == whole.history
+    assert resumed.best_epoch == whole.best_epoch
+    for (name, p), q in zip(whole.model.state_dict().items(), resumed.model.state_dict().values(), strict=True):
+        assert torch.equal(p, q), name
+
+
+def test_selection_is_on_validation_and_in_the_second_half(data: MultimodalData, tmp_path: Path) -> None:
+    fitted = fit(data, config(), folder=tmp_path)
+    score, nll = fitted.history["val_score"], fitted.history["val_nll"]
+    best = max(range(EPOCHS // 2, EPOCHS), key=lambda e: (score[e], -nll[e]))
+    assert fitted.best_epoch == best
+
+
+def test_the_calibrated_rule_is_fitted_on_what_was_held_out_and_then_released(
+    data: MultimodalData, tmp_path: Path
+) -> None:
+    seen: list[set[int]] = []
+
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer: object, pl_module: object, batch: object, batch_idx: int) -> None:
+            if batch_idx == 0:
+                seen.append(set())
+            seen[-1] |= set(batch.index.tolist())  # type: ignore[attr-defined]
+
+    fitted = fit(data, config(rule="calibrated"), folder=tmp_path, callbacks=[Watch()])
+    assert fitted.rule.fitted
+    assert len(seen) == EPOCHS
+    held = set(range(len(data.train))) - seen[0]
+    assert held
+    groups = {int(data.train.group[i]) for i in held}  # type: ignore[index]
+    assert all(int(data.train.group[i]) not in groups for i in seen[0])  # type: ignore[index]
+    assert seen[1] == seen[0]
+    assert held <= seen[EPOCHS // 2]
+
+
+def test_early_stopping_waits_for_the_second_half(data: MultimodalData, tmp_path: Path) -> None:
+    settings = config(fit=FitConfig(epochs=20, batch_size=32, patience=2, accelerator="cpu"))
+    fitted = fit(data, settings, folder=tmp_path)
+    assert 12 <= len(fitted.history["val_score"]) <= 20
+
+
+def test_accumulating_two_batches_steps_half_as_often(data: MultimodalData) -> None:
+    settings = config(fit=FitConfig(epochs=2, batch_size=32, accumulate=2, accelerator="cpu"))
+    plain = config(fit=FitConfig(epochs=2, batch_size=32, accelerator="cpu"))
+    assert fit(data, settings).history["train_loss"] != fit(data, plain).history["train_loss"]
+
+
+def test_bfloat16_trains(data: MultimodalData) -> None:
+    settings = config(
+        "arm",
+        fit=FitConfig(epochs=6, batch_size=32, precision="bf16-mixed", accelerator="cpu"),
+        optim=OptimConfig(lr=1e-2),
+    )
+    losses = fit(data, settings).history["train_loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_one_epoch_cannot_be_calibrated(data: MultimodalData) -> None:
+    with pytest.raises(ConfigError, match="at least 2 epochs"):
+        fit(data, config(rule="calibrated", fit=FitConfig(epochs=1)))
+
+
+def test_a_checkpoint_of_another_model_is_refused(data: MultimodalData, tmp_path: Path) -> None:
+    fit(data, config(), folder=tmp_path)
+    from counterpoise.training.fit import assemble
+
+    module = MethodModule(*assemble(data, config(model=ModelConfig(width=16))), config(), release=0)
+    with pytest.raises(CheckpointError, match="belongs to another model"):
+        load_weights(module, tmp_path / "best.ckpt")
+    (tmp_path / "broken.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(CheckpointError, match="no checkpoint that can be read"):
+        load_weights(module, tmp_path / "broken.ckpt")
