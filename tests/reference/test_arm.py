@@ -50,7 +50,7 @@ def test_one_step_by_numpy(modalities: int, make_model: Make, make_batches: Make
     with torch.no_grad():
         generator = torch.Generator().manual_seed(5)
         method.probes.weight.normal_(generator=generator)
-        method.phi.copy_(torch.linspace(0.1, 0.4, modalities))
+        method.phi.copy_(torch.linspace(0.1, 0.4, modalities, dtype=torch.float64))
     batch = batches[0]
     y = batch.target.numpy()
     features = {m: model.encoder(m)(batch.inputs[m]).detach().numpy() for m in model.modalities}

@@ -1,5 +1,48 @@
-"""Data sets: what a split is, how prepared data are stored, and the sets we know by name."""
+"""Data sets: what a split is, how prepared data are stored, and the sets we know by name.
 
-from counterpoise.data._core import DataInfo, Modality, MultimodalData, Split, load_prepared, save_prepared
+Names are imported on first use, so that the catalogue can be read without torch.
+"""
 
-__all__ = ["DataInfo", "Modality", "MultimodalData", "Split", "load_prepared", "save_prepared"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from counterpoise.data.catalogue import DATASETS, open_data, prepare
+
+if TYPE_CHECKING:
+    from counterpoise.data._arrays import from_arrays, load_npz
+    from counterpoise.data._core import DataInfo, Modality, MultimodalData, Split, load_prepared, save_prepared
+    from counterpoise.data._sampling import BatchLoader, Plan, epoch_generator, epoch_order, holdout_split
+
+__all__ = [
+    "DATASETS",
+    "BatchLoader",
+    "DataInfo",
+    "Modality",
+    "MultimodalData",
+    "Plan",
+    "Split",
+    "epoch_generator",
+    "epoch_order",
+    "from_arrays",
+    "holdout_split",
+    "load_npz",
+    "load_prepared",
+    "open_data",
+    "prepare",
+    "save_prepared",
+]
+
+_HOME = {
+    "_arrays": ("from_arrays", "load_npz"),
+    "_core": ("DataInfo", "Modality", "MultimodalData", "Split", "load_prepared", "save_prepared"),
+    "_sampling": ("BatchLoader", "Plan", "epoch_generator", "epoch_order", "holdout_split"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

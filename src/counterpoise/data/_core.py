@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -142,8 +144,8 @@ class MultimodalData:
 
     Raises:
         DataError: for an empty split, fewer than two modalities, NaN or infinite inputs (which modality, which
-            samples), labels outside
-            0..C-1, arrays of unequal length, or validation equal to test.
+            samples), labels outside 0..C-1, arrays of unequal length or of a type that their kind does not have, or
+            validation equal to test (in whatever order).
     """
 
     info: DataInfo
@@ -173,11 +175,16 @@ class MultimodalData:
         return split
 
     def fingerprint(self) -> str:
-        """Return a hash of what the arrays hold, so that a run on other data has another key."""
-        digest = hashlib.sha256(json.dumps(asdict(self.info), sort_keys=True, default=str).encode())
+        """Return a hash of what the arrays hold, so that a run on other data has another key.
+
+        Up to 256 rows of every array go into it. Recipe and notes do not: they change nothing by themselves.
+        """
+        known = {k: v for k, v in asdict(self.info).items() if k not in ("recipe", "notes")}
+        digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
         for part in SPLITS:
             split = self.split(part)
-            for array in (*split.arrays.values(), split.target):
+            group = () if split.group is None else (split.group,)
+            for array in (*split.arrays.values(), split.target, *group):
                 digest.update(str((array.shape, array.dtype)).encode())
                 rows = np.linspace(0, len(array) - 1, min(len(array), 256)).astype(int)
                 digest.update(np.ascontiguousarray(array[rows]).tobytes())
@@ -185,7 +192,19 @@ class MultimodalData:
 
 
 def _same(a: Split, b: Split) -> bool:
-    return np.array_equal(a.target, b.target) and all(np.array_equal(a.arrays[m], b.arrays[m]) for m in a.arrays)
+    """Tell whether two splits of equal length hold the same samples, in whatever order."""
+    if not np.array_equal(np.sort(a.target, axis=0), np.sort(b.target, axis=0)):
+        return False
+    if np.array_equal(a.target, b.target) and all(np.array_equal(a.arrays[m], b.arrays[m]) for m in a.arrays):
+        return True
+    rows_a, rows_b = _row_hashes(a), _row_hashes(b)
+    # Where samples repeat (few discrete values), equal counts may be chance.
+    return len(set(rows_a)) > len(rows_a) / 2 and sorted(rows_a) == sorted(rows_b)
+
+
+def _row_hashes(split: Split) -> list[int]:
+    columns = [np.ascontiguousarray(array).reshape(len(split), -1) for array in (*split.arrays.values(), split.target)]
+    return [hash(tuple(column[i].tobytes() for column in columns)) for i in range(len(split))]
 
 
 def _check_split(info: DataInfo, part: str, split: Split, task: Task) -> None:
@@ -200,6 +219,7 @@ def _check_split(info: DataInfo, part: str, split: Split, task: Task) -> None:
             raise DataError(
                 f"Modality `{modality.name}` of {where} should have shape {(len(split), *modality.shape)}. Found {array.shape}."
             )
+        _check_type(where, modality, array)
         if array.dtype.kind == "f":
             bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(1))
             if len(bad):
@@ -208,10 +228,25 @@ def _check_split(info: DataInfo, part: str, split: Split, task: Task) -> None:
                     f"Modality `{modality.name}` of {where} holds NaN or inf in {len(bad)} of {len(split)} samples: {shown}. "
                     "Remove or impute them."
                 )
+    if split.group is not None and len(split.group) != len(split):
+        raise DataError(f"{where} should have one group per sample. Found {len(split.group)} for {len(split)} samples.")
     try:
         task.check_target(torch.from_numpy(np.asarray(split.target)))
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
+
+
+def _check_type(where: str, modality: Modality, array: np.ndarray) -> None:
+    name = f"Modality `{modality.name}` of {where}"
+    if modality.kind == "tokens":
+        low, high = (int(array.min()), int(array.max())) if array.dtype.kind in "iu" and array.size else (0, -1)
+        if array.dtype.kind not in "iu" or low < 0 or high >= modality.vocabulary:
+            found = f"{array.dtype} in {low}..{high}" if array.dtype.kind in "iu" else str(array.dtype)
+            raise DataError(f"{name} should hold token ids in 0..{modality.vocabulary - 1}. Found {found}.")
+    elif array.dtype.kind != "f" and array.dtype != np.uint8:
+        raise DataError(
+            f"{name} should hold floats, or uint8 pixels. Found {array.dtype}; give array.astype('float32')."
+        )
 
 
 def save_prepared(data: MultimodalData, out: Path) -> None:
@@ -227,24 +262,40 @@ def save_prepared(data: MultimodalData, out: Path) -> None:
 
     import datasets
 
-    if out.exists() and any(out.iterdir()) and not (out / META).is_file():
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / META).is_file()):
         raise OutputError(f"`{out}` exists and holds something else. Choose an empty --out.")
-    temporary = out.with_name(f".{out.name}.partial")
+    temporary: Path | None = None
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))  # its own: runs may prepare at once
         parts = {part: _to_arrow(data.info, data.split(part)) for part in SPLITS}
-        datasets.disable_progress_bars()
-        datasets.DatasetDict(parts).save_to_disk(str(temporary))
+        with _quiet():
+            datasets.DatasetDict(parts).save_to_disk(str(temporary))
         (temporary / META).write_text(json.dumps(asdict(data.info), indent=1, default=list))
+        temporary.chmod(0o755)
         if out.exists():
             shutil.rmtree(out)
         temporary.replace(out)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
         raise OutputError(
             f"Could not write `{out}`: {error.strerror or error}. Nothing was left half-written."
         ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Switch the progress bars of `datasets` off, and on again if they were."""
+    import datasets
+
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def _to_arrow(info: DataInfo, split: Split) -> Any:
@@ -262,7 +313,7 @@ def _to_arrow(info: DataInfo, split: Split) -> Any:
         else pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(target).reshape(-1)), target.shape[1])
     )
     if split.group is not None:
-        columns["group"] = pa.array(split.group)
+        columns["group"] = pa.array(split.group.tolist() if split.group.dtype.kind == "U" else split.group)
     return datasets.Dataset(pa.table(columns))
 
 
@@ -271,6 +322,7 @@ def load_prepared(folder: Path) -> MultimodalData:
 
     Raises:
         NotFoundError: if the folder is not there or holds no prepared data.
+        DataError: if what is there is damaged.
     """
     import datasets
 
@@ -278,9 +330,16 @@ def load_prepared(folder: Path) -> MultimodalData:
         raise NotFoundError(
             f"There is no prepared data set in `{folder}`. `counterpoise prepare NAME --out {folder}` makes one."
         )
-    info = DataInfo.from_dict(json.loads((folder / META).read_text()))
-    parts = datasets.load_from_disk(str(folder))
-    return MultimodalData(info, **{part: _from_arrow(info, parts[part]) for part in SPLITS})
+    try:
+        info = DataInfo.from_dict(json.loads((folder / META).read_text()))
+        parts = datasets.load_from_disk(str(folder))
+        splits = {part: _from_arrow(info, parts[part]) for part in SPLITS}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"The prepared data set in `{folder}` is damaged ({type(error).__name__}: {error}). "
+            "Delete the folder and prepare it again."
+        ) from error
+    return MultimodalData(info, **splits)
 
 
 def _from_arrow(info: DataInfo, part: Any) -> Split:
@@ -294,4 +353,6 @@ def _from_arrow(info: DataInfo, part: Any) -> Split:
     arrays = {m.name: column(m.name, m.shape) for m in info.modalities}
     target = column("label", () if info.task == "multiclass" else (info.num_outputs,))
     group = column("group", ()) if "group" in part.column_names else None
+    if group is not None and group.dtype == object:
+        group = group.astype(str)
     return Split(arrays, target, group)

@@ -32,7 +32,7 @@ class MLP(nn.Sequential):
 
 
 class TemporalConv(nn.Module):
-    """Three 1-d convolutions over time for sequences ``(B, T, D)``, averaged over time.
+    """Three strided 1-d convolutions over time for sequences ``(B, T, D)``; each feature is its largest response in time.
 
     Example:
         >>> TemporalConv((100, 3), 32)(torch.zeros(4, 100, 3)).shape
@@ -44,15 +44,15 @@ class TemporalConv(nn.Module):
         width = max(feature_dim // 2, 8)
         self.layers = nn.Sequential(
             nn.BatchNorm1d(math.prod(shape[1:]), affine=False),
-            _unit_1d(math.prod(shape[1:]), width, 5),
-            _unit_1d(width, feature_dim, 5),
-            _unit_1d(feature_dim, feature_dim, 3),
+            _unit_1d(math.prod(shape[1:]), width, 9),
+            _unit_1d(width, feature_dim, 9),
+            _unit_1d(feature_dim, feature_dim, 5),
         )
         self.feature_dim = feature_dim
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, T, ...)`` to ``(B, feature_dim)``."""
-        return self.layers(x.flatten(2).transpose(1, 2)).mean(-1)
+        return self.layers(x.flatten(2).transpose(1, 2)).amax(-1)
 
 
 def _unit_1d(inputs: int, outputs: int, kernel: int) -> nn.Sequential:

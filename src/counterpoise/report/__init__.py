@@ -1,1 +1,51 @@
-"""Reports: tables, figures and one page, from RunRecords and valuations only."""
+"""From RunRecords to statistics, tables, words, figures and one self-contained page. Torch-free."""
+
+from counterpoise.report.figures import draw_figures, write_figures
+from counterpoise.report.page import render_page, write_page
+from counterpoise.report.statistics import (
+    Friedman,
+    Paired,
+    Summary,
+    friedman,
+    holm,
+    mean_ranks,
+    nemenyi_critical_difference,
+    paired_difference,
+    summarise,
+    t_interval,
+)
+from counterpoise.report.tables import (
+    COLUMNS,
+    comparison_table,
+    rich_table,
+    to_csv,
+    to_latex,
+    to_markdown,
+    write_tables,
+)
+from counterpoise.report.words import explain
+
+__all__ = [
+    "COLUMNS",
+    "Friedman",
+    "Paired",
+    "Summary",
+    "comparison_table",
+    "draw_figures",
+    "explain",
+    "friedman",
+    "holm",
+    "mean_ranks",
+    "nemenyi_critical_difference",
+    "paired_difference",
+    "render_page",
+    "rich_table",
+    "summarise",
+    "t_interval",
+    "to_csv",
+    "to_latex",
+    "to_markdown",
+    "write_figures",
+    "write_page",
+    "write_tables",
+]

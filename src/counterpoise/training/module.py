@@ -14,18 +14,11 @@ from counterpoise.inference import Rule
 from counterpoise.methods import Epoch, Method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs, StepRecord
+from counterpoise.training.curves import contributions
 from counterpoise.training.datamodule import MultimodalDataModule
 from counterpoise.training.evaluation import collect, concatenate, scores, to_cpu
-from counterpoise.valuation import estimate
 
 __all__ = ["MethodModule", "make_optimizer", "seed_epoch"]
-
-LINEAR_ESTIMATOR = "variational"
-"""Contributions of *features* are measured with linear heads, as the model itself reads them."""
-
-CURVE_SAMPLES = 2000
-"""Validation samples that the contribution curves are estimated on, at most."""
-
 
 def make_optimizer(config: OptimConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     """Return the optimizer of a configuration."""
@@ -166,7 +159,7 @@ class MethodModule(lightning.LightningModule):
         for m, logits in outputs.unimodal_logits.items():
             found[f"val_score:{m}"] = scores(task, logits, target)[task.score_name]
         if self.curves:
-            found |= contributions(outputs, target, task.name, task.num_outputs)
+            found |= contributions(outputs, target, task)
         for name, value in found.items():
             self.history.setdefault(name, []).append(value)
         # Ties in the score (small validation sets) go to the better likelihood; nothing before the release can be selected.
@@ -183,16 +176,3 @@ class MethodModule(lightning.LightningModule):
         """Go on where the curves stopped."""
         self.history = checkpoint["history"]
         self.step_seconds = checkpoint["step_seconds"]
-
-
-def contributions(outputs: Outputs, target: Tensor, task: str, num_outputs: int) -> dict[str, float]:
-    """Return cross-fitted phi_MI and phi_CMI of features, in nats, as named numbers (on at most `CURVE_SAMPLES` samples)."""
-    features = {m: z[:CURVE_SAMPLES] for m, z in outputs.features.items()}
-    value = estimate(
-        features, target[:CURVE_SAMPLES], task=task, num_outputs=num_outputs, estimator=LINEAR_ESTIMATOR, folds=3
-    )
-    found = {"phi_mi": value.joint_mi.value}
-    for m in outputs.modalities:
-        found[f"phi_mi:{m}"] = value.mi[m].value
-        found[f"phi_cmi:{m}"] = value.cmi[m].value
-    return found

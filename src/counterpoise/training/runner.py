@@ -25,7 +25,7 @@ from counterpoise.records import Outputs
 from counterpoise.runs import RunRecord, read_records, write_atomic
 from counterpoise.training.evaluation import collect, scores
 from counterpoise.training.fit import BEST, LAST, Fitted, assemble, fit, load_weights
-from counterpoise.training.module import LINEAR_ESTIMATOR, MethodModule
+from counterpoise.training.module import MethodModule
 from counterpoise.valuation import Valuation, estimate, linear_probe
 
 __all__ = ["diagnose_run", "load_run", "open_cached", "run", "run_folder", "run_label"]
@@ -204,7 +204,6 @@ def _evaluate(fitted: Fitted, data: MultimodalData, config: RunConfig, folder: P
             target,
             task=task.name,
             num_outputs=task.num_outputs,
-            estimator=LINEAR_ESTIMATOR,
             seed=config.seed,
         )
         valuation = value.to_dict()

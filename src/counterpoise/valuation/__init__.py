@@ -1,1 +1,21 @@
-"""Valuation: what each modality contributes, in nats, out of sample."""
+r"""Valuation: what each modality contributes, in nats, out of sample.
+
+With features :math:`z_m` of the modalities m and a label y:
+
+- :math:`I(Z; Y)`, the joint contribution of all modalities;
+- :math:`I(Z_m; Y)`, what m says alone;
+- :math:`I(Z_m; Y | Z_{-m})`, the marginal contribution: what m adds to all the others;
+- the co-information, for two modalities redundancy less synergy.
+
+`estimate` measures them from arrays; `Contributions` does so for a stream of a model's logits; `functional` holds the
+pure functions. Nothing is clamped: an estimate of zero is negative half of the time.
+"""
+
+from counterpoise.valuation import functional
+from counterpoise.valuation._estimate import estimate
+from counterpoise.valuation._heads import linear_probe
+from counterpoise.valuation._streaming import Contributions
+from counterpoise.valuation._valuation import Estimate, Valuation
+from counterpoise.valuation.catalogue import VALUATIONS
+
+__all__ = ["VALUATIONS", "Contributions", "Estimate", "Valuation", "estimate", "functional", "linear_probe"]

@@ -1,0 +1,57 @@
+"""Reading raw files so that a broken one is named."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from counterpoise.errors import DataError
+
+__all__ = ["read_idx", "read_npz"]
+
+IDX_UINT8 = 8
+
+
+def read_npz(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the arrays of an ``.npz``.
+
+    Raises:
+        DataError: if it cannot be read, or lacks one of ``needed``.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"`{path}` is broken ({error}). Download it again.") from error
+    missing = [name for name in needed if name not in arrays]
+    if missing:
+        raise DataError(f"`{path}` should hold {', '.join(needed)}. Missing: {', '.join(missing)}.")
+    return arrays
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """Return the array of a gzipped idx file of bytes, as MNIST is published.
+
+    The header is two zero bytes, the element type, the number of dimensions, and one big-endian 32-bit size each.
+
+    Raises:
+        DataError: if it is no such file, or is cut off.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"`{path}` is broken ({error}). Download it again.") from error
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != IDX_UINT8:
+        raise DataError(f"`{path}` is no idx file of bytes. Download it again.")
+    start = 4 + 4 * content[3]
+    shape = tuple(int(n) for n in np.frombuffer(content[4:start], ">u4"))
+    if len(content) - start != int(np.prod(shape)):
+        raise DataError(
+            f"`{path}` should hold {shape} bytes. Found {len(content) - start}: it is cut off. Download it again."
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

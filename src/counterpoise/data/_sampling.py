@@ -1,0 +1,180 @@
+"""Which samples come when: stateless epoch orders, held-out shares, and the loader of both training loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from counterpoise.data._core import Split
+from counterpoise.errors import ConfigError, DataError
+from counterpoise.records import Batch
+
+__all__ = ["BatchLoader", "Plan", "epoch_generator", "epoch_order", "holdout_split"]
+
+Plan: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
+"""How a method changes the order of an epoch: indices into the training split in, indices out."""
+
+
+def epoch_generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:
+    """Return a generator whose state depends on ``(seed, epoch, stream)`` and on nothing that was drawn before."""
+    mixed = np.random.SeedSequence((seed, epoch, stream)).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(mixed))
+
+
+def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
+    """Return the permutation of ``0..n-1`` that belongs to an epoch, ``(n,)``.
+
+    It is a function of its arguments alone, so that a run resumed at epoch 7 sees what an uninterrupted one saw.
+
+    Example:
+        >>> bool((epoch_order(5, seed=0, epoch=3) == epoch_order(5, seed=0, epoch=3)).all())
+        True
+        >>> epoch_order(5, seed=0, epoch=3).sort().values
+        tensor([0, 1, 2, 3, 4])
+    """
+    return torch.randperm(n, generator=epoch_generator(seed, epoch))
+
+
+def holdout_split(
+    target: np.ndarray, group: np.ndarray | None, share: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split positions into a kept and a held-out part, both sorted.
+
+    Where there are two groups or more, whole groups are held out: they are drawn in a seeded order, and one is taken
+    if that brings the held share nearer to ``share``; if none does, the smallest is. Without groups the held part is
+    stratified by class (each class within one sample of its share, and at least one sample of it kept); targets that
+    are no class ids are drawn at random.
+
+    Args:
+        target: ``(N,)`` class ids, or ``(N, C)`` labels or reals.
+        group: ``(N,)`` group of each sample, or None.
+        share: wanted share of the held part, in (0, 1).
+        seed: seed.
+
+    Raises:
+        ConfigError: for a share outside (0, 1).
+        DataError: if there are too few samples to keep one of each class and hold out one.
+
+    Example:
+        >>> target = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+        >>> kept, held = holdout_split(target, None, share=0.25, seed=0)
+        >>> target[held]
+        array([0, 1])
+        >>> kept, held = holdout_split(target, np.array([7, 8, 9, 9, 7, 8, 9, 9]), share=0.5, seed=0)
+        >>> held.tolist() in ([2, 3, 6, 7], [0, 1, 4, 5])
+        True
+    """
+    if not 0 < share < 1:
+        raise ConfigError(f"Parameter `share` of `holdout_split` should be in (0, 1). Found `share = {share}`.")
+    rng = np.random.default_rng((seed, len(target)))
+    if group is not None and len(np.unique(group)) > 1:
+        held = np.isin(group, _draw_groups(group, share, rng))
+    else:
+        held = _draw_stratified(target, share, rng)
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _draw_groups(group: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    names, counts = np.unique(group, return_counts=True)
+    wanted, total = share * counts.sum(), 0
+    taken: list[int] = []
+    for g in rng.permutation(len(names)):
+        if abs(total + counts[g] - wanted) < abs(total - wanted) and len(taken) < len(names) - 1:
+            taken.append(int(g))
+            total += counts[g]
+    return names[taken or [int(counts.argmin())]]
+
+
+def _draw_stratified(target: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Return a mask: shuffled samples sorted by class, from which every (1/share)-th is taken."""
+    n = len(target)
+    classes = target if target.ndim == 1 and target.dtype.kind in "iu" else np.zeros(n, dtype=np.int64)
+    order = rng.permutation(n)
+    order = order[np.argsort(classes[order], kind="stable")]
+    first = np.r_[True, classes[order][1:] != classes[order][:-1]]  # one of each class stays
+    free, wanted = order[~first], max(1, round(share * n))
+    if wanted > len(free):
+        raise DataError(
+            f"Too few samples to hold out {share:.0%} and keep one of each class: {n} samples, {int(first.sum())} classes. "
+            "Give more samples, or a smaller share."
+        )
+    held = np.zeros(n, dtype=bool)
+    held[free[np.floor((np.arange(wanted) + rng.random()) * len(free) / wanted).astype(int)]] = True
+    return held
+
+
+class BatchLoader:
+    """Batches of a split in memory, in an order that depends on ``(seed, epoch)`` alone.
+
+    A last batch of one sample joins the batch before it, for batch norm cannot train on one sample.
+
+    Args:
+        split: the samples.
+        batch_size: samples per batch.
+        seed: seed of the orders.
+        indices: the positions to use, ``(n,)``; all by default. `Batch.index` counts in the whole split all the same.
+        plan: a method's re-sampling, called with each epoch's order and a generator of its own.
+        shuffle: False gives the samples in the order of ``indices``, always.
+
+    Raises:
+        ConfigError: for a batch size below 1.
+
+    Example:
+        >>> split = Split({"a": np.zeros((5, 2), np.float32), "b": np.zeros((5, 3), np.float32)}, np.arange(5))
+        >>> [batch.index.tolist() for batch in BatchLoader(split, 2, seed=0, indices=np.array([4, 2, 0]), shuffle=False)]
+        [[4, 2, 0]]
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        *,
+        indices: np.ndarray | Tensor | None = None,
+        plan: Plan | None = None,
+        shuffle: bool = True,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(
+                f"Parameter `batch_size` of `BatchLoader` should be at least 1. Found `batch_size = {batch_size}`."
+            )
+        self.split = split
+        self.batch_size = batch_size
+        self.seed = seed
+        self.indices = torch.arange(len(split)) if indices is None else torch.as_tensor(indices, dtype=torch.long)
+        self.plan = plan
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(_bounds(len(self.indices), self.batch_size)) - 1
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration gives."""
+        self.epoch = epoch
+
+    def order(self) -> Tensor:
+        """Return the epoch's order, ``(n,)`` positions in the whole split."""
+        if not self.shuffle:
+            return self.indices
+        order = self.indices[epoch_order(len(self.indices), self.seed, self.epoch)]
+        return order if self.plan is None else self.plan(order, epoch_generator(self.seed, self.epoch, stream=1))
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = self.order()
+        bounds = _bounds(len(order), self.batch_size)
+        for start, stop in pairwise(bounds):
+            yield self.split.batch(order[start:stop])
+
+
+def _bounds(n: int, size: int) -> list[int]:
+    bounds = [*range(0, n, size), n]
+    if size > 1 and n > size and n % size == 1:
+        del bounds[-2]
+    return bounds

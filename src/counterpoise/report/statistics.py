@@ -1,0 +1,221 @@
+"""The few statistics that a comparison over seeds and data sets needs. Plain floats in, plain floats out.
+
+What cannot be estimated is NaN, never 0: one seed has no standard error, and differences without any spread have no
+t-test (a p-value of 0 from two equal differences would be a claim that nobody tested).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy import special, stats
+
+from counterpoise.errors import DataError
+
+__all__ = [
+    "Friedman",
+    "Paired",
+    "Summary",
+    "friedman",
+    "holm",
+    "mean_ranks",
+    "nemenyi_critical_difference",
+    "paired_difference",
+    "summarise",
+    "t_interval",
+]
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean over seeds.
+
+    Attributes:
+        mean: arithmetic mean; NaN if there is no value.
+        se: standard error of the mean, s / sqrt(n) with n - 1 degrees of freedom; NaN for fewer than two values.
+        n: number of values.
+    """
+
+    mean: float
+    se: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Mean difference between two rows over the seeds that both have.
+
+    Attributes:
+        diff: mean of (row - reference); NaN if no seed is common.
+        se: standard error of that mean; NaN for fewer than two common seeds.
+        p_value: two-sided paired t-test; NaN for fewer than two common seeds or differences without spread.
+        n: number of common seeds.
+    """
+
+    diff: float
+    se: float
+    p_value: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Friedman:
+    """Friedman's test that all methods rank alike: its chi-square statistic and p-value."""
+
+    statistic: float
+    p_value: float
+
+
+def _finite(values: Sequence[float]) -> list[float]:
+    return [float(v) for v in values if math.isfinite(v)]
+
+
+def summarise(values: Sequence[float]) -> Summary:
+    """Return mean, standard error and count of the finite values.
+
+    Example:
+        >>> summarise([1.0, 2.0, 3.0]).mean, round(summarise([1.0, 2.0, 3.0]).se, 4)
+        (2.0, 0.5774)
+        >>> summarise([1.0])
+        Summary(mean=1.0, se=nan, n=1)
+    """
+    x = _finite(values)
+    n = len(x)
+    if n == 0:
+        return Summary(NAN, NAN, 0)
+    mean = math.fsum(x) / n
+    if n == 1:
+        return Summary(mean, NAN, 1)
+    return Summary(mean, math.sqrt(math.fsum((v - mean) ** 2 for v in x) / (n - 1) / n), n)
+
+
+def t_interval(mean: float, se: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Return the ends of Student's interval ``mean ± t se`` with n - 1 degrees of freedom; NaN where n < 2.
+
+    Example:
+        >>> low, high = t_interval(2.0, 0.5774, 3)
+        >>> round(high - low, 3)                       # t = 4.303 for two degrees of freedom
+        4.969
+    """
+    if n < 2:
+        return NAN, NAN
+    half = float(special.stdtrit(n - 1, 0.5 + level / 2)) * se
+    return mean - half, mean + half
+
+
+def paired_difference(values: Mapping[int, float], reference: Mapping[int, float]) -> Paired:
+    """Compare two rows over their common seeds.
+
+    Args:
+        values: number by seed.
+        reference: number by seed of the row that is subtracted.
+
+    Example:
+        >>> result = paired_difference({0: 0.9, 1: 0.8, 2: 0.85}, {0: 0.8, 1: 0.75, 2: 0.7, 3: 0.1})
+        >>> round(result.diff, 3), result.n
+        (0.1, 3)
+    """
+    seeds = [s for s in values if s in reference and math.isfinite(values[s]) and math.isfinite(reference[s])]
+    differences = [values[s] - reference[s] for s in seeds]
+    mean, se, n = (summary := summarise(differences)).mean, summary.se, summary.n
+    # Spread that is only rounding is no spread: 0.9 - 0.8 and 0.8 - 0.7 differ in the 17th digit.
+    scale = max((abs(v) for s in seeds for v in (values[s], reference[s])), default=0.0)
+    if n >= 2 and se <= 8 * np.finfo(float).eps * scale:
+        return Paired(mean, 0.0, NAN, n)
+    p_value = 2 * float(special.stdtr(n - 1, -abs(mean / se))) if n >= 2 else NAN
+    return Paired(mean, se, p_value, n)
+
+
+def _complete(table: np.ndarray) -> np.ndarray:
+    table = np.asarray(table, dtype=float)
+    if table.ndim != 2 or not np.isfinite(table).all():
+        raise DataError(
+            "Ranks should come from a complete table (data sets x methods) of finite scores. Found shape "
+            f"{table.shape} with {int((~np.isfinite(table)).sum())} missing. Rank only what was run everywhere."
+        )
+    return table
+
+
+def mean_ranks(table: np.ndarray, *, higher_is_better: bool = True) -> np.ndarray:
+    """Return ``(k,)``: each method's rank (1 is best), ties averaged, mean over the data sets.
+
+    Args:
+        table: ``(N, k)``, one row per data set, one column per method.
+        higher_is_better: is the largest score the best.
+
+    Raises:
+        DataError: if a score is missing.
+
+    Example:
+        >>> mean_ranks(np.array([[0.9, 0.8, 0.8], [0.7, 0.6, 0.5]])).tolist()
+        [1.0, 2.25, 2.75]
+    """
+    table = _complete(table)
+    ranks: np.ndarray = stats.rankdata(-table if higher_is_better else table, axis=1).mean(axis=0)
+    return ranks
+
+
+def friedman(table: np.ndarray) -> Friedman:
+    """Return Friedman's chi-square test (k - 1 degrees of freedom, corrected for ties) over ``(N, k)`` scores.
+
+    NaN for fewer than three methods or two data sets, and where all methods are tied everywhere.
+
+    Raises:
+        DataError: if a score is missing.
+    """
+    table = _complete(table)
+    rows, k = table.shape
+    if k < 3 or rows < 2:
+        return Friedman(NAN, NAN)
+    ranks = stats.rankdata(table, axis=1)
+    ties = sum(float((counts**3 - counts).sum()) for counts in (np.unique(r, return_counts=True)[1] for r in ranks))
+    correction = 1 - ties / (rows * (k**3 - k))
+    if correction <= 0:
+        return Friedman(NAN, NAN)
+    spread = float(((ranks.mean(axis=0) - (k + 1) / 2) ** 2).sum())
+    statistic = 12 * rows / (k * (k + 1)) * spread / correction
+    return Friedman(statistic, float(special.chdtrc(k - 1, statistic)))
+
+
+@lru_cache(maxsize=64)
+def nemenyi_critical_difference(methods: int, datasets: int, *, alpha: float = 0.05) -> float:
+    """Return the distance of mean ranks beyond which two of ``methods`` differ at level ``alpha`` (Nemenyi's test).
+
+    ``q sqrt(k (k + 1) / (6 N))`` with q the studentised range of k groups and infinite degrees of freedom over
+    sqrt(2), as Demšar (JMLR 2006) tells.
+
+    Raises:
+        DataError: for fewer than two methods or no data set.
+
+    Example:
+        >>> round(nemenyi_critical_difference(4, 14), 2)    # Demšar's example: 2.569 sqrt(4*5/(6*14)) = 1.25
+        1.25
+    """
+    if methods < 2 or datasets < 1:
+        raise DataError(
+            f"A critical difference needs at least 2 methods and 1 data set. Found {methods} and {datasets}."
+        )
+    q = float(stats.studentized_range.ppf(1 - alpha, methods, np.inf)) / math.sqrt(2)
+    return q * math.sqrt(methods * (methods + 1) / (6 * datasets))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p-values for several tests at once; NaN stays NaN and counts for nothing.
+
+    Example:
+        >>> [round(p, 6) for p in holm([0.01, 0.04, 0.03])]
+        [0.03, 0.06, 0.06]
+    """
+    order = sorted((p, i) for i, p in enumerate(p_values) if math.isfinite(p))
+    adjusted = [NAN] * len(p_values)
+    running = 0.0
+    for rank, (p, i) in enumerate(order):
+        running = max(running, min(1.0, (len(order) - rank) * p))
+        adjusted[i] = running
+    return adjusted

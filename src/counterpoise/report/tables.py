@@ -1,0 +1,268 @@
+"""Comparison tables: one long table of every number, and readable ones for Markdown, LaTeX and the terminal."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from counterpoise.report._comparison import Comparison, compare
+from counterpoise.report._layout import (
+    Grid,
+    contribution_grid,
+    encoder_grid,
+    score_grid,
+    seeds_note,
+    summary_grid,
+    terminal_grids,
+)
+from counterpoise.runs import RunRecord, write_atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Group, RenderableType
+    from rich.table import Table
+
+__all__ = [
+    "COLUMNS",
+    "Row",
+    "comparison_rows",
+    "comparison_table",
+    "csv_number",
+    "rich_table",
+    "to_csv",
+    "to_latex",
+    "to_markdown",
+    "write_tables",
+]
+
+COLUMNS: Final = ("data", "method", "metric", "mean", "se", "seeds", "diff_to_joint", "diff_se", "p_value")
+"""The columns of ``table.csv``."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of ``table.csv``: one metric of one method on one data set.
+
+    Attributes:
+        data: data set.
+        method: the row's label.
+        metric: the metric's name, as in `counterpoise.runs.RunRecord`.
+        mean: mean over seeds.
+        se: its standard error; NaN for one seed.
+        seeds: number of seeds.
+        diff_to_joint: mean difference to joint training over common seeds (0 for joint itself; NaN without a joint
+            run that knows the metric).
+        diff_se: its standard error; NaN for one common seed.
+        p_value: two-sided paired t-test; NaN for one common seed, no spread, or joint itself.
+    """
+
+    data: str
+    method: str
+    metric: str
+    mean: float
+    se: float
+    seeds: int
+    diff_to_joint: float
+    diff_se: float
+    p_value: float
+
+
+def comparison_rows(comparisons: Iterable[Comparison]) -> list[Row]:
+    """Return one `Row` per data set x method x metric that has a number."""
+    rows = []
+    for comparison in comparisons:
+        for label in comparison.labels:
+            for metric in comparison.metrics:
+                s = comparison.summary(label, metric)
+                if s.n:
+                    d = comparison.difference(label, metric)
+                    rows.append(Row(comparison.data, label, metric, s.mean, s.se, s.n, d.diff, d.se, d.p_value))
+    return rows
+
+
+def comparison_table(records: Iterable[RunRecord]) -> pd.DataFrame:
+    """Return the long table with exactly `COLUMNS`.
+
+    Example:
+        >>> runs = [RunRecord(f"k{s}", "digits", "joint", "fused", s, "multiclass", ("a", "b"),
+        ...                   metrics={"accuracy": 0.5 + s / 10}) for s in (0, 1)]
+        >>> comparison_table(runs)[["data", "method", "metric", "mean", "seeds"]].values.tolist()
+        [['digits', 'joint', 'accuracy', 0.55, 2]]
+    """
+    import pandas as pd
+
+    rows = comparison_rows(compare(records))
+    return pd.DataFrame([[getattr(row, c) for c in COLUMNS] for row in rows], columns=list(COLUMNS))
+
+
+def csv_number(value: float) -> str:
+    """Write a number as ``table.csv`` and the page both do: ten significant digits, empty for NaN."""
+    return f"{value:.10g}" if math.isfinite(value) else ""
+
+
+def to_csv(records: Iterable[RunRecord]) -> str:
+    """Return `comparison_table` as CSV text."""
+    return comparison_table(records).to_csv(index=False, float_format="%.10g", lineterminator="\n")
+
+
+def _grids(comparison: Comparison) -> list[Grid]:
+    grids = [score_grid(comparison), contribution_grid(comparison), encoder_grid(comparison)]
+    return [grid for grid in grids if grid.rows]
+
+
+def _escape_markdown(text: str) -> str:
+    """Escape what Markdown or HTML would read as more than text; ``<0.001`` and ``snake_case`` stay as they are."""
+    text = " ".join(text.split()).replace("&", "&amp;")
+    text = re.sub(r"([\\`*\[|~]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+
+
+def _markdown(grid: Grid) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cells) + " |"
+
+    body = [
+        [
+            f"**{text}**" if (i, j) in grid.best else text
+            for j, text in enumerate(_escape_markdown(cell) for cell in row)
+        ]
+        for i, row in enumerate(grid.rows)
+    ]
+    rule = ["---"] + ["---:"] * (len(grid.header) - 1)
+    head = [_escape_markdown(cell) for cell in grid.header]
+    return "\n".join([f"**{_escape_markdown(grid.title)}**", "", *map(line, [head, rule, *body]), "", grid.note])
+
+
+def to_markdown(records: Iterable[RunRecord]) -> str:
+    """Return readable tables, one section per data set, and a summary where there are several data sets."""
+    comparisons = compare(records)
+    parts = []
+    if len(comparisons) > 1:
+        parts += ["## All data sets", _markdown(summary_grid(comparisons))]
+    for comparison in comparisons:
+        parts.append(f"## {_escape_markdown(comparison.data)}")
+        parts += [_markdown(grid) for grid in _grids(comparison)]
+        parts += [f"Note: {_escape_markdown(note)}" for note in comparison.notes]
+    return "\n\n".join(parts) + "\n"
+
+
+_LATEX: Final = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "±": r"$\pm$",
+        "−": r"$-$",
+        "×": r"$\times$",
+        "χ": r"$\chi$",
+        "φ": r"$\phi$",
+        "–": "--",
+        "²": r"\textsuperscript{2}",
+    }
+    | {character: rf"\{character}" for character in "{}&%$#_"}
+)
+
+
+def _escape_latex(text: str) -> str:
+    escaped = " ".join(text.split()).translate(_LATEX)
+    for kind in ("MI", "CMI"):
+        escaped = escaped.replace(rf"$\phi$\_{kind}", rf"$\phi_{{\mathrm{{{kind}}}}}$")
+    return escaped
+
+
+def _latex(grid: Grid, label: str) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(cells) + r" \\"
+
+    body = [
+        line(
+            [
+                rf"\textbf{{{text}}}" if (i, j) in grid.best else text
+                for j, text in enumerate(_escape_latex(cell) for cell in row)
+            ]
+        )
+        for i, row in enumerate(grid.rows)
+    ]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_escape_latex(grid.title)}. {_escape_latex(grid.note)}}}",
+            rf"\label{{tab:{label}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(grid.header) - 1)}}}",
+            r"\toprule",
+            line([_escape_latex(cell) for cell in grid.header]),
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+def to_latex(records: Iterable[RunRecord]) -> str:
+    r"""Return the same tables for LaTeX; they need ``\usepackage{booktabs}``."""
+    comparisons = compare(records)
+    tables = [r"% needs \usepackage{booktabs}"]
+    if len(comparisons) > 1:
+        tables.append(_latex(summary_grid(comparisons), "summary"))
+    for number, comparison in enumerate(comparisons, 1):
+        tables += [_latex(grid, f"data{number}-{grid.name}") for grid in _grids(comparison)]
+    return "\n\n".join(tables) + "\n"
+
+
+def rich_table(records: Iterable[RunRecord]) -> Group:
+    """Return tables for the terminal, 80 columns wide for two modalities.
+
+    Per data set: the score with its difference to joint training, p-value, joint contribution and cost; each
+    modality's held-out contributions; the linear probe of each encoder, alone (rows ``unimodal:<m>``) and inside.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    comparisons = compare(records)
+    parts: list[RenderableType] = []
+    for comparison in comparisons:
+        parts += [_rich(grid) for grid in terminal_grids(comparison) if grid.rows]
+    return Group(*parts, Text(seeds_note(comparisons), style="dim"))
+
+
+def _rich(grid: Grid) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(grid.title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
+    table.padding = (0, 1, 0, 0)
+    for i, head in enumerate(grid.header):
+        table.add_column(
+            Text(head), justify="right" if i else "left", no_wrap=not i, overflow="fold", vertical="bottom"
+        )
+    for i, row in enumerate(grid.rows):
+        table.add_row(*(Text(cell, style="bold" if (i, j) in grid.best else "") for j, cell in enumerate(row)))
+    return table
+
+
+def write_tables(records: Iterable[RunRecord], folder: Path | str) -> list[Path]:
+    """Write ``table.csv``, ``table.md`` and ``table.tex`` into ``folder`` and return their paths.
+
+    Raises:
+        OutputError: if the folder cannot be written to.
+    """
+    records = list(records)
+    written = []
+    for name, text in (
+        ("table.csv", to_csv(records)),
+        ("table.md", to_markdown(records)),
+        ("table.tex", to_latex(records)),
+    ):
+        write_atomic(Path(folder) / name, text)
+        written.append(Path(folder) / name)
+    return written

@@ -1,0 +1,144 @@
+"""From the information of subsets to a `Valuation`: the chain rule, intervals, classes and samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TypeAlias
+
+import numpy as np
+from scipy import stats
+
+from counterpoise.valuation._inputs import Problem
+from counterpoise.valuation._valuation import Estimate, Valuation
+
+__all__ = ["Information", "Subset", "assemble", "needed_subsets"]
+
+Subset: TypeAlias = tuple[str, ...]
+MAX_LATTICE = 4
+"""Up to so many modalities all 2^M - 1 subsets are valued, and with them the co-information."""
+
+
+@dataclass(frozen=True)
+class Information:
+    """What an estimator says of I(Z_S; Y).
+
+    Attributes:
+        pointwise: ``(N,)`` contributions of the samples in nats; their mean is the estimate before the correction.
+        correction: added to the mean: the estimator's own first-order bias, by which the estimate ceases to be a bound.
+        uncertainty: second-order standard error (it matters only where the samples hardly vary).
+        per_label: ``(N, C)`` shares of the labels (multi-label), or None.
+    """
+
+    pointwise: np.ndarray
+    correction: float = 0.0
+    uncertainty: float = 0.0
+    per_label: np.ndarray | None = None
+
+
+def needed_subsets(modalities: Subset) -> list[Subset]:
+    """Return the subsets that a valuation needs: all for M <= 4, else the whole, each one, and all but each one.
+
+    Example:
+        >>> needed_subsets(("a", "b"))
+        [('a', 'b'), ('a',), ('b',)]
+    """
+    sizes = range(len(modalities), 0, -1)
+    if len(modalities) > MAX_LATTICE:
+        sizes = [len(modalities), len(modalities) - 1, 1]  # type: ignore[assignment]
+    return [subset for size in sizes for subset in combinations(modalities, size)]
+
+
+def assemble(
+    problem: Problem,
+    information: Mapping[Subset, Information],
+    *,
+    estimator: str,
+    entropy: float,
+    bound: str = "estimate",
+    confidence: float = 0.95,
+    label_free: Mapping[str, np.ndarray] | None = None,
+    notes: tuple[str, ...] = (),
+) -> Valuation:
+    """Build the `Valuation` from the information of every subset of `needed_subsets`.
+
+    Standard errors come from the spread of the samples' contributions (of the groups' sums, where there are groups):
+    :math:`I = H - CE` is flat in the classifier to first order, so its fitting adds only second-order terms.
+
+    Args:
+        problem: the checked input.
+        information: by subset.
+        estimator: its name.
+        entropy: H(Y) in nats.
+        bound: what the information of a subset is.
+        confidence: level of the intervals.
+        label_free: ``(N,)`` label-free contributions by modality.
+        notes: for the reader.
+    """
+    everything = problem.modalities
+    single = {m: information[(m,)] for m in everything}
+    without = {m: information[tuple(k for k in everything if k != m)] for m in everything}
+    whole = information[everything]
+
+    def contrast(*terms: tuple[int, Information], kind: str = "estimate") -> Estimate:
+        return _estimate(terms, problem.group, confidence, kind)
+
+    co = None
+    if len(information) == 2 ** len(everything) - 1:
+        co = contrast(*((1 if len(s) % 2 else -1, i) for s, i in information.items()))
+    per_sample = {"mi": whole.pointwise}
+    per_sample |= {f"mi:{m}": single[m].pointwise for m in everything}
+    per_sample |= {f"cmi:{m}": whole.pointwise - without[m].pointwise for m in everything}
+    per_class = {key: _by_class(problem, value) for key, value in per_sample.items()}
+    if whole.per_label is not None:
+        shares = {"mi": whole.per_label} | {f"mi:{m}": single[m].per_label for m in everything}
+        shares |= {f"cmi:{m}": whole.per_label - without[m].per_label for m in everything}
+        per_class = {key: value.mean(0) for key, value in shares.items() if value is not None}
+    per_sample |= {f"kl:{m}": value for m, value in (label_free or {}).items()}
+    return Valuation(
+        modalities=everything,
+        n=problem.n,
+        entropy=entropy,
+        joint_mi=contrast((1, whole), kind=bound),
+        mi={m: contrast((1, single[m]), kind=bound) for m in everything},
+        cmi={m: contrast((1, whole), (-1, without[m])) for m in everything},
+        co_information=co,
+        subsets={"+".join(s): contrast((1, i), kind=bound) for s, i in information.items()},
+        per_class={key: value for key, value in per_class.items() if len(value)},
+        per_sample=per_sample,
+        estimator=estimator,
+        task=problem.task.name,
+        confidence=confidence,
+        notes=(*problem.notes, *notes),
+    )
+
+
+def _estimate(
+    terms: tuple[tuple[int, Information], ...], group: np.ndarray | None, confidence: float, kind: str
+) -> Estimate:
+    pointwise = np.sum([sign * term.pointwise for sign, term in terms], axis=0)
+    value = float(pointwise.mean() + sum(sign * term.correction for sign, term in terms))
+    n = len(pointwise)
+    # Correcting for the fit leaves the noise of the fit: with k parameters the correction is k/2n and its spread
+    # sqrt(k/2)/n. The contributions of the samples carry twice the correction as noise already.
+    excess = max(abs(sum(sign * term.correction for sign, term in terms)), 0.5 / n)
+    if group is None:
+        variance, freedom = max(pointwise.var(ddof=1) - 2 * excess, 0.0) / n, n - 1
+    else:
+        sums = np.bincount(group, pointwise - pointwise.mean())
+        freedom = len(sums) - 1
+        variance = float((sums**2).sum()) * len(sums) / freedom / n**2
+    second = sum(term.uncertainty**2 for _, term in terms)
+    se = float(np.sqrt(variance + second + excess / n))
+    reach = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * se
+    return Estimate(value, se, value - reach, value + reach, kind)
+
+
+def _by_class(problem: Problem, pointwise: np.ndarray) -> np.ndarray:
+    if problem.task.name != "multiclass":
+        return np.empty(0)
+    classes = problem.task.num_outputs
+    counts = np.bincount(problem.labels, minlength=classes)
+    sums = np.bincount(problem.labels, pointwise, minlength=classes)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

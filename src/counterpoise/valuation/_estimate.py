@@ -1,0 +1,68 @@
+"""`estimate`: one door to every estimator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from counterpoise.errors import Interval
+from counterpoise.tasks import Task
+from counterpoise.valuation._inputs import Features, prepare
+from counterpoise.valuation._valuation import Valuation
+from counterpoise.valuation.catalogue import VALUATIONS
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+__all__ = ["estimate"]
+
+
+def estimate(
+    features: Features,
+    target: ArrayLike | Tensor,
+    *,
+    task: str | Task = "multiclass",
+    num_outputs: int | None = None,
+    estimator: str = "variational",
+    folds: int = 5,
+    group: ArrayLike | None = None,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Valuation:
+    """Measure what each modality contributes to a label, in nats.
+
+    Args:
+        features: ``{m: (N, D_m)}`` arrays or tensors (``(N,)`` for a single column; text becomes indicator columns),
+            at least two modalities.
+        target: ``(N,)`` labels; ``(N, C)`` zeros and ones (multi-label) or reals (regression).
+        task: multiclass, multilabel, regression, or a `Task`.
+        num_outputs: C; found in the labels by default.
+        estimator: a name of `VALUATIONS`.
+        folds: heads are fitted on all but one of so many parts and valued on that one.
+        group: ``(N,)`` which samples belong together (subject, speaker): they stay in one fold, and standard errors
+            count groups.
+        seed: of the folds and of whatever is random; the same seed gives the same numbers.
+        confidence: level of the intervals.
+
+    Returns:
+        A `Valuation`.
+
+    Raises:
+        DataError: for input that would give a wrong number (see the message).
+        ConfigError: for settings out of range.
+        NotFoundError: for an unknown estimator.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> y = rng.integers(2, size=2000)
+        >>> found = estimate({"copy": y, "noise": rng.normal(size=2000)}, y)
+        >>> f"{found.mi['copy'].value:.2f} {abs(found.cmi['noise'].value):.2f}"       # log 2 and 0
+        '0.69 0.00'
+    """
+    Interval(0, 1, "()").check("estimate", "confidence", confidence)
+    run = VALUATIONS.resolve(estimator)
+    problem = prepare(features, target, task=task, num_outputs=num_outputs, folds=folds, group=group, seed=seed)
+    valuation: Valuation = run(problem, confidence=confidence)
+    return valuation

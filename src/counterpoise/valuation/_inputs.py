@@ -1,0 +1,228 @@
+"""What every estimator starts from: checked features and labels, and folds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from counterpoise.errors import ConfigError, DataError
+from counterpoise.tasks import Task, make_task
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+__all__ = ["Features", "Problem", "assign_folds", "prepare"]
+
+Features: TypeAlias = "Mapping[str, ArrayLike | Tensor]"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Checked input of an estimator.
+
+    Attributes:
+        features: ``{m: (N, D_m)}`` floats.
+        target: ``(N,)`` class ids from 0, or ``(N, C)``.
+        task: the likelihood.
+        group: ``(N,)`` group ids from 0, or None.
+        folds: number of folds.
+        fold: ``(N,)`` fold of each sample.
+        seed: for whatever is random.
+        classes: the labels that the class ids stand for (multi-class).
+        notes: what was found on the way.
+    """
+
+    features: dict[str, np.ndarray]
+    target: Tensor
+    task: Task
+    group: np.ndarray | None
+    folds: int
+    fold: np.ndarray
+    seed: int
+    classes: tuple[object, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self.features)
+
+    @property
+    def n(self) -> int:
+        """The number of samples."""
+        return len(self.target)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The target as a NumPy array."""
+        return self.target.numpy()
+
+    def matrix(self, subset: tuple[str, ...]) -> np.ndarray:
+        """Return the features of some modalities side by side, ``(N, D)`` in float64."""
+        return np.concatenate([self.features[m] for m in subset], 1).astype(np.float64)
+
+
+def prepare(
+    features: Features,
+    target: ArrayLike | Tensor,
+    *,
+    task: str | Task = "multiclass",
+    num_outputs: int | None = None,
+    folds: int = 5,
+    group: ArrayLike | None = None,
+    seed: int = 0,
+) -> Problem:
+    """Check and convert the input of an estimator.
+
+    Features of more than two axes are flattened; text and other non-numbers become indicator columns, one per value.
+    Labels of a multi-class task may be any integers, booleans or strings: they are numbered in sorted order, unless
+    ``num_outputs`` says that they are class ids already.
+
+    Raises:
+        DataError: for fewer than two modalities, no samples, mismatched lengths, NaN or inf (which modality, which
+            samples), a single class, more classes than half of the samples, a constant target, or too few groups.
+        ConfigError: for fewer than two folds.
+    """
+    arrays = {m: _matrix(m, value) for m, value in features.items()}
+    if len(arrays) < 2:
+        raise DataError(
+            f"A valuation needs at least two modalities. Found {len(arrays)}: {', '.join(arrays) or 'none'}. "
+            "Give {name: (N, D) array} with one entry per modality."
+        )
+    labels = target.detach().cpu().numpy() if isinstance(target, Tensor) else np.asarray(target)
+    sizes = {m: len(x) for m, x in arrays.items()} | {"the labels": len(labels)}
+    if len(set(sizes.values())) != 1:
+        found = ", ".join(f"{name}: {size}" for name, size in sizes.items())
+        raise DataError(f"Every modality and the labels should have the same number of samples. Found {found}.")
+    if not len(labels):
+        raise DataError("A valuation needs samples. Found none.")
+    if isinstance(folds, bool) or not folds >= 2:
+        raise ConfigError(
+            f"Parameter `folds` of `estimate` should be an integer of at least 2. Found `folds = {folds}`."
+        )
+    notes = [f"`{m}` is constant: it says nothing" for m, x in arrays.items() if (x == x[:1]).all()]
+    y, likelihood, classes = _labels(labels, task, num_outputs)
+    groups = None if group is None else _groups(group, len(y), folds)
+    if groups is None and len(y) < 2 * folds:
+        raise DataError(
+            f"{folds} folds need at least {2 * folds} samples. Found {len(y)}. Use fewer folds or more data."
+        )
+    fold = assign_folds(y, likelihood, folds, groups, seed)
+    if likelihood.name == "multiclass":
+        rare = int((np.bincount(y.numpy(), minlength=likelihood.num_outputs) < folds).sum())
+        if rare:
+            notes.append(f"{rare} of {likelihood.num_outputs} classes have fewer samples than folds")
+    return Problem(arrays, y, likelihood, groups, folds, fold, seed, classes, tuple(notes))
+
+
+def _matrix(m: str, value: ArrayLike | Tensor) -> np.ndarray:
+    x = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    if x.ndim == 0:
+        raise DataError(f"Modality `{m}` should be an array (N, ...). Found a single number.")
+    x = x.reshape(len(x), -1) if len(x) else x.reshape(0, 1)
+    if x.dtype.kind not in "fiub":
+        columns = [np.unique(column.astype(str), return_inverse=True) for column in x.T]
+        return np.concatenate([np.eye(len(values))[codes.reshape(-1)] for values, codes in columns], 1)
+    x = x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(x.sum(1, dtype=np.float64)))
+    bad = bad[~np.isfinite(x[bad]).all(1)]
+    if len(bad):
+        shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+        raise DataError(
+            f"Modality `{m}` holds NaN or inf in {len(bad)} of {len(x)} samples: {shown}. Remove or impute them."
+        )
+    return x
+
+
+def _labels(labels: np.ndarray, task: str | Task, num_outputs: int | None) -> tuple[Tensor, Task, tuple[object, ...]]:
+    name = task if isinstance(task, str) else task.name
+    if name != "multiclass":
+        wide = labels.reshape(len(labels), -1)
+        if wide.dtype.kind not in "fiub":
+            raise DataError(f"The targets of a {name} task should be numbers. Found {labels.dtype}.")
+        likelihood = make_task(task, num_outputs or wide.shape[1])
+        y = torch.from_numpy(wide.astype(np.float64))
+        likelihood.check_target(y)
+        if ((wide == wide[:1]).all(0)).any():
+            raise DataError("A target that never changes has nothing to be informed about. Remove it.")
+        return y, likelihood, ()
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise DataError(
+            f"The labels of a multi-class task should have shape (N,). Found {labels.shape}. "
+            "For several labels per sample choose task='multilabel', for real targets task='regression'."
+        )
+    if labels.dtype.kind == "f":
+        if not np.isfinite(labels).all():
+            raise DataError(
+                f"The labels hold NaN or inf at samples {np.flatnonzero(~np.isfinite(labels))[:5].tolist()}."
+            )
+        if (labels != np.round(labels)).any():
+            raise DataError(
+                "The labels of a multi-class task should be classes. Found fractions; choose task='regression'."
+            )
+        labels = labels.astype(np.int64)
+    values, codes = np.unique(labels if labels.dtype.kind in "iub" else labels.astype(str), return_inverse=True)
+    declared = num_outputs if num_outputs is not None else None if isinstance(task, str) else task.num_outputs
+    if declared is not None and labels.dtype.kind in "iub":
+        y, count = torch.from_numpy(labels.astype(np.int64)), declared
+        classes: tuple[object, ...] = tuple(range(declared))
+    else:
+        y, count, classes = torch.from_numpy(codes.reshape(-1).astype(np.int64)), len(values), tuple(values.tolist())
+    if len(values) < 2:
+        raise DataError(
+            f"All {len(labels)} labels are of one class ({values.tolist()[0] if len(values) else 'none'}): H(Y) = 0, and "
+            "there is nothing to be informed about."
+        )
+    if 2 * count > len(y):
+        raise DataError(
+            f"{count} classes need at least {2 * count} samples, two each. Found {len(y)}. Merge rare classes; for real "
+            "targets choose task='regression'."
+        )
+    likelihood = make_task(task if not isinstance(task, str) else name, count)
+    likelihood.check_target(y)
+    return y, likelihood, classes
+
+
+def _groups(group: ArrayLike, n: int, folds: int) -> np.ndarray:
+    raw = np.asarray(group)
+    if raw.shape != (n,):
+        raise DataError(f"Groups should have shape ({n},), one per sample. Found {raw.shape}.")
+    codes = np.unique(raw, return_inverse=True)[1].reshape(-1)
+    if codes.max() + 1 < folds:
+        raise DataError(f"{folds} folds need at least {folds} groups. Found {codes.max() + 1}. Use fewer folds.")
+    return codes
+
+
+def assign_folds(target: Tensor, task: Task, folds: int, group: np.ndarray | None, seed: int) -> np.ndarray:
+    """Return ``(N,)`` fold numbers: whole groups where they are known, else stratified by class, else at random.
+
+    Args:
+        target: as `Task` takes it.
+        task: the likelihood.
+        folds: K.
+        group: ``(N,)`` group ids from 0, or None.
+        seed: of the shuffle.
+    """
+    rng = np.random.default_rng(seed)
+    fold = np.empty(len(target), dtype=np.int64)
+    if group is not None:
+        sizes = np.bincount(group)
+        order = rng.permutation(len(sizes))
+        home, load = np.empty(len(sizes), dtype=np.int64), np.zeros(folds)
+        for g in order[np.argsort(-sizes[order], kind="stable")]:
+            home[g] = load.argmin()
+            load[home[g]] += sizes[g]
+        return home[group]
+    order = rng.permutation(len(target))
+    if task.name == "multiclass":
+        order = order[np.argsort(target.numpy()[order], kind="stable")]
+    fold[order] = np.arange(len(target)) % folds
+    return fold

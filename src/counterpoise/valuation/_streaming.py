@@ -1,0 +1,183 @@
+"""Streaming valuation with the torchmetrics interface: update on batches, reduce over processes, compute once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the common name
+from torch import Tensor
+from torchmetrics import Metric
+
+from counterpoise.errors import DataError
+from counterpoise.tasks import Task
+from counterpoise.valuation.functional.entropy import entropy, gaussian_entropy
+
+__all__ = ["Contributions"]
+
+
+class Contributions(Metric):
+    r"""Joint and marginal contributions of the modalities over a stream of batches, in nats.
+
+    Give it the logits of classifiers on samples that they were *not* fitted on. Only sums are kept, in float64.
+
+    As input to ``update``: logits of the classifier on all modalities ``(B, C)``, on each modality alone
+    ``{m: (B, C)}``, on all but each ``{m: (B, C)}``, and the targets. Either mapping may be empty.
+
+    As output of ``compute``: a dict of tensors, ``n``, ``entropy`` (of the labels seen), ``mi`` (a lower bound of
+    I(Z; Y)), ``mi:<m>`` (lower bounds), ``cmi:<m>`` (differences of bounds: no bounds), ``kl:<m>`` (the same without
+    labels), their standard errors as
+    ``se:<name>`` (not of ``mi`` for regression), and ``per_class:<name>`` of shape ``(C,)``: means over the samples
+    of each class (NaN where there was none), or each label's share for multi-label.
+
+    Args:
+        task: the likelihood; regression takes the noise scale from it.
+        modalities: their names.
+
+    Example:
+        >>> from counterpoise.tasks import MultiClass
+        >>> metric = Contributions(MultiClass(2), ["a", "b"])
+        >>> sure, none = torch.tensor([[20.0, 0.0], [0.0, 20.0]]), torch.zeros(2, 2)
+        >>> metric.update(sure, {"a": sure, "b": none}, {"a": none, "b": sure}, torch.tensor([0, 1]))
+        >>> found = metric.compute()
+        >>> [round(found[key].item(), 3) for key in ("mi", "mi:b", "cmi:a", "cmi:b")]
+        [0.693, 0.0, 0.693, 0.0]
+    """
+
+    is_differentiable = False
+    higher_is_better = None
+    full_state_update = False
+    count: Tensor
+    total: Tensor
+    square: Tensor
+    by_class: Tensor
+    cross: Tensor
+    label_sum: Tensor
+    label_outer: Tensor
+
+    def __init__(self, task: Task, modalities: Collection[str]) -> None:
+        super().__init__()
+        self.task = task
+        self.modalities = tuple(modalities)
+        self.names = ("mi", *(f"{kind}:{m}" for kind in ("mi", "cmi", "kl") for m in self.modalities))
+        rows, c = len(self.names), task.num_outputs
+        shapes = {
+            "count": (rows,),
+            "total": (rows,),
+            "square": (rows,),
+            "by_class": (rows, c),
+            "cross": (rows, c),
+            "label_sum": (c,),
+            "label_outer": (c, c) if task.name != "multiclass" else (0, 0),
+        }
+        for name, shape in shapes.items():
+            self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(
+        self, logits: Tensor, alone: Mapping[str, Tensor], without: Mapping[str, Tensor], target: Tensor
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            logits: ``(B, C)`` of the classifier on all modalities.
+            alone: ``{m: (B, C)}`` of classifiers on one modality each; may be empty.
+            without: ``{m: (B, C)}`` of classifiers on all but one modality each; may be empty.
+            target: as the task takes it.
+
+        Raises:
+            DataError: for a modality that is not one of ours, another shape, or targets that the task refuses.
+        """
+        self._check(logits, alone, without)
+        self.task.check_target(target)
+        whole = self._log_likelihood(logits, target)
+        terms = {"mi": whole}
+        terms |= {f"mi:{m}": self._log_likelihood(value, target) for m, value in alone.items()}
+        for m, value in without.items():
+            terms[f"cmi:{m}"] = whole - self._log_likelihood(value, target)
+            terms[f"kl:{m}"] = self.task.kl(logits.double(), value.double())[:, None]
+        labels = (F.one_hot(target, self.task.num_outputs) if self.task.name == "multiclass" else target).double()
+        for name, term in terms.items():
+            row = self.names.index(name)
+            sample = term.sum(-1)
+            self.count[row] += len(sample)
+            self.total[row] += sample.sum()
+            self.square[row] += sample.square().sum()
+            self.cross[row] += sample @ labels
+            if term.shape[-1] == self.task.num_outputs:
+                self.by_class[row] += term.sum(0)
+        self.label_sum += labels.sum(0)
+        if self.task.name != "multiclass":
+            self.label_outer += labels.T @ labels
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the contributions of everything seen since the last reset.
+
+        Raises:
+            DataError: if nothing was seen.
+        """
+        n = self.count[0]
+        if not n:
+            raise DataError("Contributions need samples. Call update before compute.")
+        found = {"n": n.long(), "entropy": self._entropy(n)}
+        for row, name in enumerate(self.names):
+            if self.count[row]:
+                found |= self._summary(row, name, n)
+        return found
+
+    def _summary(self, row: int, name: str, n: Tensor) -> dict[str, Tensor]:
+        """Return the mean, its standard error and the classes' means of one quantity."""
+        is_mi = name.startswith("mi")
+        mean, square = self.total[row] / n, self.square[row] / n
+        found = {name: mean + self._entropy(n) if is_mi else mean}
+        if is_mi and self.task.name != "regression":
+            # log p(y) = base + slope . y, so its moments follow from the sums that are kept.
+            base, slope = self._marginal(n)
+            crossed = base * mean + self.cross[row] @ slope / n
+            outer = self.label_sum.diag() if self.task.name == "multiclass" else self.label_outer
+            marginal = base.square() + 2 * base * slope @ self.label_sum / n + slope @ outer @ slope / n
+            mean, square = found[name], square - 2 * crossed + marginal
+        if not (is_mi and self.task.name == "regression"):
+            found[f"se:{name}"] = ((square - mean.square()).clamp_min(0) / (n - 1).clamp_min(1)).sqrt()
+        if self.task.name == "multiclass":
+            value = self.cross[row] / self.label_sum
+            found[f"per_class:{name}"] = value - (self.label_sum / n).log() if is_mi else value
+        elif self.task.name == "multilabel" and not name.startswith("kl"):
+            value = self.by_class[row] / n
+            found[f"per_class:{name}"] = value + self._label_entropies(n) if is_mi else value
+        return found
+
+    def _marginal(self, n: Tensor) -> tuple[Tensor, Tensor]:
+        """Return base and slope of log p(y) = base + slope . y for the label frequencies seen."""
+        p = (self.label_sum / n).clamp_min(torch.finfo(torch.float64).tiny)
+        if self.task.name == "multiclass":
+            return p.new_zeros(()), p.log()
+        off = (1 - p).clamp_min(torch.finfo(torch.float64).tiny)
+        return off.log().sum(), p.log() - off.log()
+
+    def _log_likelihood(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return ``(B, C)`` per label for multi-label, else ``(B, 1)``."""
+        if self.task.name == "multilabel":
+            wanted = target.double()
+            return -F.binary_cross_entropy_with_logits(logits.double(), wanted, reduction="none")
+        return self.task.log_likelihood(logits.double(), target)[:, None]
+
+    def _label_entropies(self, n: Tensor) -> Tensor:
+        p = self.label_sum / n
+        return entropy(torch.stack([p, 1 - p]), dim=0)
+
+    def _entropy(self, n: Tensor) -> Tensor:
+        if self.task.name == "multiclass":
+            return entropy(self.label_sum / n)
+        if self.task.name == "multilabel":
+            return self._label_entropies(n).sum()
+        mean = self.label_sum / n
+        return gaussian_entropy(self.label_outer / n - torch.outer(mean, mean))
+
+    def _check(self, logits: Tensor, alone: Mapping[str, Tensor], without: Mapping[str, Tensor]) -> None:
+        if logits.ndim != 2 or logits.shape[1] != self.task.num_outputs:
+            raise DataError(f"Logits should have shape (B, {self.task.num_outputs}). Found {tuple(logits.shape)}.")
+        for m, value in [*alone.items(), *without.items()]:
+            if m not in self.modalities:
+                raise DataError(f"There is no modality `{m}`. Known: {', '.join(self.modalities)}.")
+            if value.shape != logits.shape:
+                raise DataError(f"Logits of `{m}` should have shape {tuple(logits.shape)}. Found {tuple(value.shape)}.")

@@ -1,0 +1,228 @@
+"""What an estimator returns: plain numbers with their unit, uncertainty and standing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from counterpoise.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Estimate", "Valuation"]
+
+UNITS: Final = ("nats", "bits", "fraction of H(Y)")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number with its uncertainty.
+
+    Attributes:
+        value: the estimate. Never clamped: an estimate of a zero is negative half of the time.
+        se: standard error.
+        low: lower end of the confidence interval.
+        high: upper end of the confidence interval.
+        bound: what kind of number it is: ``lower`` (expected to lie below the truth), ``estimate`` (no bound).
+    """
+
+    value: float
+    se: float
+    low: float
+    high: float
+    bound: str = "estimate"
+
+    def __format__(self, spec: str) -> str:
+        spec = spec or ".3f"
+        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+    def scaled(self, factor: float) -> Estimate:
+        """Return it in a unit that is ``1 / factor`` of the present one."""
+        return replace(
+            self, value=self.value * factor, se=self.se * factor, low=self.low * factor, high=self.high * factor
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return value, low, high, se and bound."""
+        return {"value": self.value, "low": self.low, "high": self.high, "se": self.se, "bound": self.bound}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Estimate:
+        """Read what `to_dict` wrote; null is not a number."""
+        numbers = {k: math.nan if fields.get(k) is None else float(fields[k]) for k in ("value", "low", "high", "se")}
+        return cls(**numbers, bound=str(fields.get("bound", "estimate")))
+
+
+@dataclass(frozen=True)
+class Valuation:
+    """What each modality contributes to a label: plain numbers and NumPy arrays.
+
+    Attributes:
+        modalities: their names, in order.
+        n: number of samples.
+        entropy: H(Y) of the labels (differential for regression).
+        joint_mi: I(Z; Y) of all modalities together.
+        mi: I(Z_m; Y) of each modality alone.
+        cmi: I(Z_m; Y | Z_-m) of each modality given all the others.
+        co_information: for M = 2 redundancy less synergy; see `functional.co_information`. None where it was not asked
+            for (M > 4).
+        subsets: I(Z_S; Y) of every subset that was valued, by the names joined with ``+``.
+        per_class: ``(C,)`` arrays named ``mi``, ``mi:<m>`` and ``cmi:<m>``: means over the samples of a class
+            (multi-class; NaN where there is none), or the share of each label (multi-label: these sum to the total).
+        per_sample: ``(N,)`` arrays named ``mi``, ``mi:<m>``, ``cmi:<m>`` (with the label) and ``kl:<m>`` (without it).
+        estimator: the name of the estimator.
+        task: multiclass, multilabel or regression.
+        unit: nats, bits or fraction of H(Y).
+        confidence: level of the intervals.
+        notes: what a reader should know.
+
+    Example:
+        >>> e = Estimate(0.5, 0.01, 0.48, 0.52)
+        >>> v = Valuation(("a", "b"), 100, 0.69, e, {"a": e, "b": e}, {"a": e, "b": e})
+        >>> round(v.in_bits().joint_mi.value, 3), Valuation.from_dict(v.to_dict()) == v
+        (0.721, True)
+    """
+
+    modalities: tuple[str, ...]
+    n: int
+    entropy: float
+    joint_mi: Estimate
+    mi: dict[str, Estimate]
+    cmi: dict[str, Estimate]
+    co_information: Estimate | None = None
+    subsets: dict[str, Estimate] = field(default_factory=dict)
+    per_class: dict[str, np.ndarray] = field(default_factory=dict, compare=False)
+    per_sample: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+    estimator: str = ""
+    task: str = "multiclass"
+    unit: str = "nats"
+    confidence: float = 0.95
+    notes: tuple[str, ...] = ()
+
+    def scaled(self, factor: float, unit: str) -> Valuation:
+        """Return the valuation with every number multiplied by ``factor``, in a unit called ``unit``."""
+        return replace(
+            self,
+            entropy=self.entropy * factor,
+            joint_mi=self.joint_mi.scaled(factor),
+            mi={m: e.scaled(factor) for m, e in self.mi.items()},
+            cmi={m: e.scaled(factor) for m, e in self.cmi.items()},
+            co_information=None if self.co_information is None else self.co_information.scaled(factor),
+            subsets={s: e.scaled(factor) for s, e in self.subsets.items()},
+            per_class={k: v * factor for k, v in self.per_class.items()},
+            per_sample={k: v * factor for k, v in self.per_sample.items()},
+            unit=unit,
+        )
+
+    def in_nats(self) -> Valuation:
+        """Return it in nats.
+
+        Raises:
+            DataError: if it is a fraction of an entropy, which the fraction no longer knows.
+        """
+        if self.unit == UNITS[2]:
+            raise DataError("A fraction of H(Y) cannot be turned back into nats. Keep the valuation in nats.")
+        return self if self.unit == "nats" else self.scaled(math.log(2), "nats")
+
+    def in_bits(self) -> Valuation:
+        """Return it in bits."""
+        return self if self.unit == "bits" else self.in_nats().scaled(1 / math.log(2), "bits")
+
+    def as_fraction(self) -> Valuation:
+        """Return it as a fraction of H(Y).
+
+        Raises:
+            DataError: for regression, whose differential entropy is no scale.
+        """
+        if self.task == "regression":
+            raise DataError("The differential entropy of a real target is no scale: it can be 0 or negative. Use nats.")
+        return self if self.unit == UNITS[2] else self.scaled(1 / self.entropy, UNITS[2])
+
+    def to_dict(self, *, samples: bool = False) -> dict[str, Any]:
+        """Return plain JSON: numbers, strings, lists and dicts; not-a-number is None.
+
+        Args:
+            samples: also the per-sample arrays.
+        """
+        fields: dict[str, Any] = {
+            "unit": self.unit,
+            "n": self.n,
+            "entropy": self.entropy,
+            "task": self.task,
+            "estimator": self.estimator,
+            "confidence": self.confidence,
+            "joint_mi": self.joint_mi.to_dict(),
+            "modalities": {m: {"mi": self.mi[m].to_dict(), "cmi": self.cmi[m].to_dict()} for m in self.modalities},
+            "co_information": None if self.co_information is None else self.co_information.to_dict(),
+            "subsets": {s: e.to_dict() for s, e in self.subsets.items()},
+            "per_class": {k: v.tolist() for k, v in self.per_class.items()},
+            "notes": list(self.notes),
+        }
+        if samples:
+            fields["per_sample"] = {k: v.tolist() for k, v in self.per_sample.items()}
+        return {k: _finite(v) for k, v in fields.items()}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Valuation:
+        """Read what `to_dict` wrote."""
+        rows = fields["modalities"]
+        co = fields.get("co_information")
+        return cls(
+            modalities=tuple(rows),
+            n=int(fields["n"]),
+            entropy=float(fields["entropy"]),
+            joint_mi=Estimate.from_dict(fields["joint_mi"]),
+            mi={m: Estimate.from_dict(row["mi"]) for m, row in rows.items()},
+            cmi={m: Estimate.from_dict(row["cmi"]) for m, row in rows.items()},
+            co_information=None if co is None else Estimate.from_dict(co),
+            subsets={s: Estimate.from_dict(e) for s, e in fields.get("subsets", {}).items()},
+            per_class={k: np.array(v, dtype=float) for k, v in fields.get("per_class", {}).items()},
+            per_sample={k: np.array(v, dtype=float) for k, v in fields.get("per_sample", {}).items()},
+            estimator=fields.get("estimator", ""),
+            task=fields.get("task", "multiclass"),
+            unit=fields["unit"],
+            confidence=fields.get("confidence", 0.95),
+            notes=tuple(fields.get("notes", ())),
+        )
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per number: columns quantity, modality, value, se, low, high, bound, unit."""
+        import pandas as pd
+
+        rows = [("mi", "all", self.joint_mi)]
+        rows += [("mi", m, self.mi[m]) for m in self.modalities]
+        rows += [("cmi", m, self.cmi[m]) for m in self.modalities]
+        if self.co_information is not None:
+            rows.append(("co_information", "all", self.co_information))
+        columns = ["value", "se", "low", "high", "bound"]
+        return pd.DataFrame(
+            [
+                {"quantity": q, "modality": m, **{c: getattr(e, c) for c in columns}, "unit": self.unit}
+                for q, m, e in rows
+            ]
+        )
+
+    def __str__(self) -> str:
+        width = max(len(m) for m in (*self.modalities, "modality"))
+        head = (
+            f"{self.estimator or 'valuation'}: n = {self.n}, H(Y) = {self.entropy:.3f}, I(all; Y) = {self.joint_mi} "
+            f"{self.unit}"
+        )
+        lines = [head, f"{'modality':<{width}}  {'I(Z_m; Y)':<24} I(Z_m; Y | rest)"]
+        lines += [f"{m:<{width}}  {self.mi[m]!s:<24} {self.cmi[m]}" for m in self.modalities]
+        if self.co_information is not None:
+            lines.append(f"co-information {self.co_information}")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, list) else value

@@ -1,0 +1,26 @@
+"""Pure functions of valuation: tensors or arrays in, nats out."""
+
+from counterpoise.valuation.functional.entropy import entropy, gaussian_entropy, label_entropy, miller_madow
+from counterpoise.valuation.functional.information import (
+    co_information,
+    label_free_contribution,
+    mi_lower_bound,
+    phi_cmi,
+    phi_mi,
+    pointwise_cmi,
+    pointwise_mi,
+)
+
+__all__ = [
+    "co_information",
+    "entropy",
+    "gaussian_entropy",
+    "label_entropy",
+    "label_free_contribution",
+    "mi_lower_bound",
+    "miller_madow",
+    "phi_cmi",
+    "phi_mi",
+    "pointwise_cmi",
+    "pointwise_mi",
+]
