@@ -59,7 +59,8 @@ def load_npz(path: Path | str) -> MultimodalData:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as handle:  # numpy leaves a broken file open
+            file = np.load(handle, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise DataError(
                     f"`{path.name}` holds a single array. Save one array per modality: np.savez(path, a=..., b=..., label=...)."

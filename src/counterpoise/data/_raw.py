@@ -24,9 +24,10 @@ def read_npz(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
         DataError: if it cannot be read, or lacks one of ``needed``.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as handle:
+            file = np.load(handle, allow_pickle=False)
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"`{path}` is broken ({error}). Download it again.") from error
     missing = [name for name in needed if name not in arrays]
     if missing:

@@ -2,6 +2,7 @@
 
 from counterpoise.fusion._base import Fusion, feature_dims_of
 from counterpoise.fusion._linear import Concat, Sum
+from counterpoise.fusion._nonlinear import FiLM, Gated, SharedHead
 from counterpoise.fusion.catalogue import FUSIONS
 
-__all__ = ["FUSIONS", "Concat", "Fusion", "Sum", "feature_dims_of"]
+__all__ = ["FUSIONS", "Concat", "FiLM", "Fusion", "Gated", "SharedHead", "Sum", "feature_dims_of"]

@@ -9,5 +9,8 @@ FUSIONS = Catalogue(
     [
         Entry("concat", "counterpoise.fusion:Concat", "one linear head on the concatenated features"),
         Entry("sum", "counterpoise.fusion:Sum", "sum of one linear head per modality"),
+        Entry("film", "counterpoise.fusion:FiLM", "the other modalities scale and shift the first (FiLM)"),
+        Entry("gated", "counterpoise.fusion:Gated", "gated sum of one projection per modality (GMU)"),
+        Entry("shared-head", "counterpoise.fusion:SharedHead", "mean of one linear head that all modalities share"),
     ],
 )

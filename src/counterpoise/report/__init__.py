@@ -1,7 +1,7 @@
 """From RunRecords to statistics, tables, words, figures and one self-contained page. Torch-free."""
 
 from counterpoise.report.figures import draw_figures, write_figures
-from counterpoise.report.page import render_page, write_page
+from counterpoise.report.page import render_page, write_page, write_report
 from counterpoise.report.statistics import (
     Friedman,
     Paired,
@@ -47,5 +47,6 @@ __all__ = [
     "to_markdown",
     "write_figures",
     "write_page",
+    "write_report",
     "write_tables",
 ]

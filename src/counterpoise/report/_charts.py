@@ -1,4 +1,4 @@
-"""Plotly charts of one data set, as plain dictionaries: points with intervals, bars, paired dots.
+"""What Plotly charts are made of, as plain dictionaries: layout, whiskers, lines, and the table behind each chart.
 
 Colours are names (``@m0`` is the first modality's, ``@ink`` the text's) that the page resolves in its light or dark
 theme. Every string that comes from data goes through `text`: Plotly reads pseudo-HTML in labels.
@@ -13,22 +13,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from counterpoise.report import _palette as palette
-from counterpoise.report import _series as series
-from counterpoise.report._comparison import REFERENCE, Comparison
+from counterpoise.report._comparison import Comparison
 from counterpoise.report._format import is_share, number, unit
-from counterpoise.report._layout import Grid, Ranking
+from counterpoise.report._layout import Grid
 from counterpoise.report._series import Point
 
 __all__ = [
     "Chart",
+    "Spec",
     "colour",
-    "contribution_charts",
-    "cost_chart",
-    "encoder_chart",
+    "factor_of",
+    "interval_text",
     "layout",
-    "rank_chart",
-    "score_chart",
+    "note_above",
+    "points_grid",
     "text",
+    "upright",
+    "whence",
+    "whiskers",
 ]
 
 Spec = dict[str, Any]
@@ -96,11 +98,14 @@ def layout(height: int, *, x: str, y: str = "", legend: bool = False, **axes: Sp
     }
 
 
-def _factor(metric: str) -> float:
+def factor_of(metric: str) -> float:
+    """Return what a metric is multiplied by to be drawn in its unit."""
     return 100.0 if is_share(metric) else 1.0
 
 
-def _error(points: Sequence[Point], factor: float, shade: str) -> Spec:
+def whiskers(points: Sequence[Point], factor: float, shade: str) -> Spec:
+    """Return error bars to the ends of the intervals; none where there is no interval."""
+
     def length(end: float, mean: float) -> float:
         return factor * abs(end - mean) if math.isfinite(end) else 0.0
 
@@ -115,26 +120,28 @@ def _error(points: Sequence[Point], factor: float, shade: str) -> Spec:
     }
 
 
-def _interval(p: Point, metric: str) -> str:
+def interval_text(p: Point, metric: str) -> str:
+    """Return a point with its unit and interval, for hovering."""
     if not (math.isfinite(p.low) and math.isfinite(p.high)):
         return f"{number(p.mean, metric)} {unit(metric)}, no interval".replace("  ", " ")
     return f"{number(p.mean, metric)} {unit(metric)} [{number(p.low, metric)}, {number(p.high, metric)}]"
 
 
-def _points_grid(
-    name: str, title: str, data: str, rows: Sequence[tuple[list[str], str, str, Point]], head: list[str]
+def points_grid(
+    name: str, title: str, comparison: Comparison, rows: Sequence[tuple[list[str], str, str, Point]], head: list[str]
 ) -> Grid:
     """Return the table behind a chart of points: names, mean, ends of the interval, seeds."""
     cells: list[list[str]] = []
     source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
     for names, label, metric, p in rows:
-        source[len(cells), len(names)] = (data, label, metric, "mean")
-        cells.append([*names, number(p.mean, metric), number(p.low, metric), number(p.high, metric), str(p.n)])
+        source[len(cells), len(names)] = (comparison.data, label, metric, "mean")
+        cells.append([*names, *(number(v, comparison.shown(metric)) for v in (p.mean, p.low, p.high)), str(p.n)])
     header = [*head, "mean", "95 % low", "95 % high", "seeds"]
     return Grid(name, title, header, cells, source=source)
 
 
-def _line(value: float, shade: str, style: str, y1: float = 1.0) -> Spec:
+def upright(value: float, shade: str, style: str, y1: float = 1.0) -> Spec:
+    """Return a vertical line through the plot."""
     return {
         "type": "line",
         "xref": "x",
@@ -148,7 +155,8 @@ def _line(value: float, shade: str, style: str, y1: float = 1.0) -> Spec:
     }
 
 
-def _note(value: float, label: str, anchor: str) -> Spec:
+def note_above(value: float, label: str, anchor: str) -> Spec:
+    """Return a label above the plot."""
     return {
         "x": value,
         "y": 1,
@@ -162,79 +170,8 @@ def _note(value: float, label: str, anchor: str) -> Spec:
     }
 
 
-def contribution_charts(comparison: Comparison, colours: Sequence[str]) -> Chart | None:
-    """One bar per modality against H(Y): pale for what it knows alone, solid for what it adds to the others."""
-    labels = series.contributions(comparison)
-    if not labels:
-        return None
-    labels.sort(key=lambda label: label != REFERENCE)
-    options, rows = [], []
-    for label in labels:
-        ms = [m for m in comparison.modalities if comparison.seeds(label, f"phi_cmi:{m}")]
-        shades = [f"@m{palette.modality_slot(colours, m)}" for m in ms]
-        traces = []
-        for kind, name, width, opacity in (("phi_mi", "alone", 0.66, 0.35), ("phi_cmi", "added to the rest", 0.3, 1.0)):
-            points = [series.point(comparison, label, f"{kind}:{m}") for m in ms]
-            known = [(m, p, s) for m, p, s in zip(ms, points, shades, strict=True) if p.n]
-            rows += [([label, m, name], label, f"{kind}:{m}", p) for m, p, _ in known]
-            traces.append(
-                {
-                    "type": "bar",
-                    "orientation": "h",
-                    "name": name,
-                    "width": width,
-                    "opacity": opacity,
-                    "x": [p.mean for _, p, _ in known],
-                    "y": [text(m) for m, _, _ in known],
-                    "marker": {"color": [s for _, _, s in known], "line": {"width": 0}},
-                    "hovertext": [f"{text(m)}, {name}: {_interval(p, kind)}" for m, p, _ in known],
-                    "hoverinfo": "text",
-                }
-            )
-            # The whiskers are a trace of their own: the pale bar's would be pale.
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "hoverinfo": "skip",
-                    "marker": {"size": 1, "color": "@ink"},
-                    "x": [p.mean for _, p, _ in known],
-                    "y": [text(m) for m, _, _ in known],
-                    "error_x": _error([p for _, p, _ in known], 1, "@ink"),
-                }
-            )
-        entropy, joint = comparison.summary(label, "entropy"), series.point(comparison, label, "phi_mi")
-        shapes, notes = [], []
-        if joint.n:
-            rows.append(([label, "all together", "together"], label, "phi_mi", joint))
-            shapes.append(_line(joint.mean, "@ink", "solid"))
-            notes.append(_note(joint.mean, "all together", "right"))
-        if entropy.n and comparison.score == "accuracy":
-            shapes.append(_line(entropy.mean, "@ink", "dot"))
-            notes.append(_note(entropy.mean, "H(Y)", "left"))
-        spec = layout(
-            96 + 56 * len(ms), x="held-out contribution (nats)", yaxis={"autorange": "reversed", "showgrid": False}
-        )
-        top = max([entropy.mean if entropy.n and comparison.score == "accuracy" else 0.0, *(p[3].mean for p in rows)])
-        spec |= {"barmode": "overlay", "shapes": shapes, "annotations": notes}
-        spec["xaxis"] |= {
-            "range": [min(0.0, *(min(p[3].mean, p[3].low) for p in rows)) * 1.1, 1.12 * top],
-            "zeroline": True,
-        }
-        spec["margin"]["t"] = 28
-        options.append((label, {"data": traces, "layout": spec}))
-    return Chart(
-        "What each modality knows alone, and what it adds",
-        "Pale bar: information about the label in the modality alone (φ_MI). Solid bar: what it adds to the others "
-        "(φ_CMI). Dotted line: all there is to know, H(Y). Measured on test samples that no head was fitted on; "
-        f"{_whence(rows)}.",
-        options,
-        _points_grid("contributions", "Contributions in nats", comparison.data, rows, ["method", "modality", "kind"]),
-        "Method",
-    )
-
-
-def _whence(rows: Sequence[tuple[list[str], str, str, Point]]) -> str:
+def whence(rows: Sequence[tuple[list[str], str, str, Point]]) -> str:
+    """Say where the intervals come from."""
     sources = {row[3].source for row in rows}
     if sources == {"seeds"}:
         return "whiskers are 95 % intervals over seeds"
@@ -244,166 +181,4 @@ def _whence(rows: Sequence[tuple[list[str], str, str, Point]]) -> str:
         "with one seed there is no interval"
         if sources == {"none"}
         else "whiskers are 95 % intervals where there is one"
-    )
-
-
-def encoder_chart(comparison: Comparison, colours: Sequence[str]) -> Chart | None:
-    """Paired dots: each encoder's linear probe, trained alone (hollow) and inside each model (filled)."""
-    rows = series.probe_rows(comparison)
-    rows = [label for label in rows if " (" not in label or label.partition(" (")[0] not in rows]
-    ms = [m for m in comparison.modalities if any(comparison.seeds(label, f"probe:{m}") for label in rows)]
-    if not rows or not ms:
-        return None
-    traces: list[Spec] = []
-    table: list[tuple[list[str], str, str, Point]] = []
-    for m in ms:
-        shade, metric = f"@m{palette.modality_slot(colours, m)}", f"probe:{m}"
-        alone_row = comparison.unimodal(m)
-        alone = series.point(comparison, alone_row, metric) if alone_row else None
-        inside = [(label, p) for label in rows if (p := series.point(comparison, label, metric)).n]
-        where = [[text(m)] * len(inside), [text(label) for label, _ in inside]]
-        if alone and alone_row and alone.n:
-            table.append(([m, "alone"], alone_row, metric, alone))
-            for i, (_, p) in enumerate(inside):
-                traces.append(
-                    {
-                        "type": "scatter",
-                        "mode": "lines",
-                        "hoverinfo": "skip",
-                        "opacity": 0.5,
-                        "x": [100 * alone.mean, 100 * p.mean],
-                        "y": [[where[0][i]] * 2, [where[1][i]] * 2],
-                        "line": {"color": shade, "width": 2},
-                    }
-                )
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "x": [100 * alone.mean] * len(inside),
-                    "y": where,
-                    "marker": {"color": "@surface", "size": 10, "line": {"color": shade, "width": 2}},
-                    "hovertext": [f"{text(m)} alone: {_interval(alone, metric)}"] * len(inside),
-                    "hoverinfo": "text",
-                }
-            )
-        table += [([m, label], label, metric, p) for label, p in inside]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": [100 * p.mean for _, p in inside],
-                "y": where,
-                "marker": {"color": shade, "size": 10},
-                "error_x": _error([p for _, p in inside], 100, shade),
-                "hovertext": [f"{text(m)} inside {text(label)}: {_interval(p, metric)}" for label, p in inside],
-                "hoverinfo": "text",
-            }
-        )
-    spec = layout(
-        80 + 30 * len(rows) * len(ms), x="test accuracy of a linear probe (%)", yaxis={"autorange": "reversed"}
-    )
-    spec["yaxis"] |= {"type": "multicategory", "showdividers": True, "dividercolor": "@rule", "showgrid": False}
-    return Chart(
-        "Each encoder trained alone, and inside every model",
-        "Hollow: a linear probe on the encoder trained alone. Filled: on the same modality's encoder inside the model. A "
-        f"filled dot to the left of its hollow one is an encoder that joint training left behind; {_whence(table)}.",
-        [("", {"data": traces, "layout": spec})],
-        _points_grid("probes", "Linear probes, test accuracy in %", comparison.data, table, ["modality", "encoder"]),
-    )
-
-
-def score_chart(comparison: Comparison, colours: Sequence[str]) -> Chart | None:
-    """One dot per method with its interval, best on top; joint training as a dashed line."""
-    score, factor = comparison.score, _factor(comparison.score)
-    rows = [(label, p) for label in comparison.labels if (p := series.point(comparison, label, score)).n]
-    if not rows:
-        return None
-    rows.sort(key=lambda row: -row[1].mean)
-    shades = [colour(label, comparison.labels, colours) for label, _ in rows]
-    trace = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": [factor * p.mean for _, p in rows],
-        "y": [text(series.short(label)) for label, _ in rows],
-        "marker": {"color": shades, "size": 10},
-        "error_x": _error([p for _, p in rows], factor, "@muted"),
-        "hovertext": [f"{text(series.short(label))}: {_interval(p, score)}" for label, p in rows],
-        "hoverinfo": "text",
-    }
-    name = "accuracy" if score == "accuracy" else "R²"
-    spec = layout(
-        72 + 30 * len(rows), x=f"test {name}{' (%)' if score == 'accuracy' else ''}", yaxis={"autorange": "reversed"}
-    )
-    joint = comparison.summary(REFERENCE, score)
-    if joint.n:
-        spec["shapes"] = [_line(factor * joint.mean, "@joint", "dash")]
-        spec["annotations"] = [_note(factor * joint.mean, "joint", "center")]
-        spec["margin"]["t"] = 28
-    table = [([label], label, score, p) for label, p in rows]
-    return Chart(
-        f"Test {name} of every method",
-        f"Dashed line: joint training; {_whence(table)}. Rows in a modality's colour are trained on it alone.",
-        [("", {"data": [trace], "layout": spec})],
-        _points_grid("scores", f"Test {name} with its interval", comparison.data, table, ["method"]),
-    )
-
-
-def cost_chart(comparison: Comparison, colours: Sequence[str]) -> Chart | None:
-    """Time of a training step per method, in ms."""
-    rows = [(label, p) for label in comparison.labels if (p := series.point(comparison, label, "step_ms")).n]
-    if not rows:
-        return None
-    trace = {
-        "type": "bar",
-        "orientation": "h",
-        "width": 0.5,
-        "x": [p.mean for _, p in rows],
-        "y": [text(series.short(label)) for label, _ in rows],
-        "marker": {"color": [colour(label, comparison.labels, colours) for label, _ in rows]},
-        "error_x": _error([p for _, p in rows], 1, "@ink"),
-        "hovertext": [f"{text(series.short(label))}: {_interval(p, 'step_ms')}" for label, p in rows],
-        "hoverinfo": "text",
-    }
-    spec = layout(
-        72 + 28 * len(rows), x="time per training step (ms)", yaxis={"autorange": "reversed", "showgrid": False}
-    )
-    spec["xaxis"]["rangemode"] = "tozero"
-    table = [([label], label, "step_ms", p) for label, p in rows]
-    for label, _ in rows:
-        if (ratio := series.point(comparison, label, "step_time_ratio")).n:
-            table.append(([f"{label}, times joint"], label, "step_time_ratio", ratio))
-    return Chart(
-        "What a training step costs",
-        f"Time of forward, backward and the optimizer's step on the machine that ran it; {_whence(table)}.",
-        [("", {"data": [trace], "layout": spec})],
-        _points_grid(
-            "cost", "Time per step in ms, and as a multiple of joint training's", comparison.data, table, ["method"]
-        ),
-    )
-
-
-def rank_chart(result: Ranking) -> Chart:
-    """Mean ranks with half the critical difference on each side: disjoint intervals differ."""
-    order = sorted(range(len(result.labels)), key=lambda i: result.ranks[i])
-    names, ranks = [text(result.labels[i]) for i in order], [result.ranks[i] for i in order]
-    half = result.critical_difference / 2
-    trace = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": ranks,
-        "y": names,
-        "marker": {"size": 10, "color": "@accent"},
-        "error_x": {"type": "constant", "value": half, "color": "@muted", "thickness": 1.5, "width": 4},
-        "hovertext": [f"{name}: mean rank {rank:.2f}" for name, rank in zip(names, ranks, strict=True)],
-        "hoverinfo": "text",
-    }
-    spec = layout(72 + 30 * len(names), x="mean rank (1 is best)", yaxis={"autorange": "reversed"})
-    rows = [[result.labels[i], f"{result.ranks[i]:.2f}"] for i in order]
-    return Chart(
-        f"Mean rank over {result.datasets} data sets",
-        f"Two methods differ at 5 % (Nemenyi's test) if their intervals do not overlap, that is beyond a difference of "
-        f"{result.critical_difference:.2f}.",
-        [("", {"data": [trace], "layout": spec})],
-        Grid("ranks", "Mean ranks", ["method", "mean rank"], rows),
     )

@@ -50,6 +50,10 @@ class Comparison:
         """The metric that rows are judged by: ``accuracy``, or ``r2`` for regression."""
         return "r2" if not any("accuracy" in v for v in self.values.values()) and self.has("r2") else "accuracy"
 
+    def shown(self, metric: str) -> str:
+        """Return the metric in whose unit ``metric`` is written: scores of heads and probes are R² in regression."""
+        return "r2" if self.score == "r2" and metric.partition(":")[0] in {"accuracy", "probe"} else metric
+
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """Every metric that some row has, in a fixed order."""

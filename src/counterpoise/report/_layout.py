@@ -194,7 +194,12 @@ def terminal_grids(comparison: Comparison) -> list[Grid]:
     grids = [Grid("scores", title, [*header, "step\n× joint"], rows, "", bold)]
     for name, title, kinds, digits in (
         ("contributions", "held-out contributions (nats)", ("phi_mi", "phi_cmi"), 2),
-        ("probes", "linear probe of each encoder (%)", ("probe",), 1),
+        (
+            "probes",
+            f"linear probe of each encoder ({'%' if score == 'accuracy' else 'R²'})",
+            ("probe",),
+            1 + 2 * (score == "r2"),
+        ),
     ):
         words = {"phi_mi": "φ_MI\n", "phi_cmi": "φ_CMI\n", "probe": ""}
         metrics = [f"{kind}:{m}" for kind in kinds for m in comparison.modalities if comparison.has(f"{kind}:{m}")]
@@ -203,7 +208,9 @@ def terminal_grids(comparison: Comparison) -> list[Grid]:
             summaries = [comparison.summary(label, metric) for metric in metrics]
             if any(s.n for s in summaries):
                 cells = zip(summaries, metrics, strict=True)
-                rows.append([label, *(plus_minus(s.mean, s.se, metric, digits=digits) for s, metric in cells)])
+                rows.append(
+                    [label, *(plus_minus(s.mean, s.se, comparison.shown(metric), digits=digits) for s, metric in cells)]
+                )
         heads = [words[metric.partition(":")[0]] + metric.partition(":")[2] for metric in metrics]
         grids.append(Grid(name, f"{comparison.data}: {title}", ["method", *heads], rows))
     return grids
@@ -226,8 +233,9 @@ def encoder_grid(comparison: Comparison) -> Grid:
         summaries = [comparison.summary(label, f"probe:{m}") for label in (alone, *inside)]
         labels = enumerate((alone, *inside), 1)
         source |= {(len(rows), j): (comparison.data, label, f"probe:{m}", "mean") for j, label in labels}
-        rows.append([m, *(plus_minus(s.mean, s.se, "probe") for s in summaries)])
-    note = "Test accuracy (%) of a linear probe on each encoder's features."
+        rows.append([m, *(plus_minus(s.mean, s.se, comparison.shown("probe")) for s in summaries)])
+    what = "accuracy (%)" if comparison.score == "accuracy" else "R²"
+    note = f"Test {what} of a linear probe on each encoder's features."
     title = f"{comparison.data}: encoders alone and inside"
     return Grid("encoders", title, ["modality", "alone", *inside], rows, note, source=source)
 

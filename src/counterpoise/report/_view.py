@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from counterpoise.report import _series as series
+from counterpoise.report._chart_contributions import contribution_charts, encoder_chart
 from counterpoise.report._chart_curves import coefficient_charts, curve_charts
-from counterpoise.report._charts import (
-    Chart,
-    contribution_charts,
-    cost_chart,
-    encoder_chart,
-    rank_chart,
-    score_chart,
-)
+from counterpoise.report._chart_scores import cost_chart, rank_chart, score_chart
+from counterpoise.report._charts import Chart
 from counterpoise.report._comparison import REFERENCE, Comparison, flat_config
 from counterpoise.report._format import p_text, plus_minus
 from counterpoise.report._layout import Grid, contribution_grid, ranking, score_grid, summary_grid
 from counterpoise.report._palette import modality_slot
 from counterpoise.report.tables import Row, csv_number
-from counterpoise.report.words import describe
+from counterpoise.report.words import ONE_SEED, Verdict, describe
 from counterpoise.runs import RunRecord
 
 __all__ = [
@@ -65,11 +61,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, its charts, and tables that are always seen."""
+    """A heading, its charts, tables that are always seen, and tables that open on demand.
+
+    A section with one chart bears the chart's title.
+    """
 
     title: str
     charts: list[tuple[Chart, Table]] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
+    folded: list[Table] = field(default_factory=list)
     wide: bool = False
 
 
@@ -114,7 +114,7 @@ class Panel:
     provenance: Provenance | None = None
 
 
-_NUMBER = re.compile(r"([+−]?\d+(?:\.\d+)?(?: ± \d+(?:\.\d+)?)? (?:%|points|nats|×)|p [=<] \d\.\d+)")
+_NUMBER = re.compile(r"([+−]?\d+(?:\.\d+)?(?: ± \d+(?:\.\d+)?)? (?:%|points|nats|×))")
 
 
 def sentence(text: str) -> Sentence:
@@ -136,7 +136,7 @@ def cells(grid: Grid, rows: Mapping[tuple[str, str, str], Row]) -> Table:
         if row is None:
             return Cell(text, best=(i, j) in grid.best)
         return Cell(
-            text, csv_number(getattr(row, column)), "|".join((data, label, metric, column)), (i, j) in grid.best
+            text, csv_number(getattr(row, column)), json.dumps([data, label, metric, column]), (i, j) in grid.best
         )
 
     body = [[cell(i, j, text) for j, text in enumerate(row)] for i, row in enumerate(grid.rows)]
@@ -147,38 +147,52 @@ def _section(
     title: str,
     charts: Iterable[Chart | None],
     rows: Mapping[tuple[str, str, str], Row],
-    *grids: Grid,
+    *,
+    seen: Sequence[Grid] = (),
+    folded: Sequence[Grid] = (),
     wide: bool = False,
 ) -> Section | None:
     found = [(chart, cells(chart.table, rows)) for chart in charts if chart is not None]
-    tables = [cells(grid, rows) for grid in grids if grid.rows]
-    return Section(title, found, tables, wide) if found or tables else None
+    shown, closed = ([cells(grid, rows) for grid in grids if grid.rows] for grids in (seen, folded))
+    if not found and not shown and not closed:
+        return None
+    single = len(found) == 1 and not wide
+    return Section(found[0][0].title if single else title, found, shown, closed, wide)
 
 
 def panel(comparison: Comparison, colours: Sequence[str], rows: Mapping[tuple[str, str, str], Row]) -> Panel:
     """Return one data set's panel."""
     said = describe(comparison)
+    contributions, scores = contribution_grid(comparison), score_grid(comparison)
     sections = [
-        _section(
-            "What each modality contributes",
-            [contribution_charts(comparison, colours)],
-            rows,
-            contribution_grid(comparison),
-        ),
-        _section("Each encoder, alone and inside", [encoder_chart(comparison, colours)], rows),
-        _section("How well every method does", [score_chart(comparison, colours)], rows, score_grid(comparison)),
+        _section("Contributions", [contribution_charts(comparison, colours)], rows, folded=[contributions]),
+        _section("Encoders", [encoder_chart(comparison, colours)], rows),
+        _section("Scores", [score_chart(comparison, colours)], rows, seen=[scores]),
         _section("Over the epochs", curve_charts(comparison, colours), rows, wide=True),
         _section("What the methods chose", coefficient_charts(comparison, colours), rows, wide=True),
-        _section("What it costs", [cost_chart(comparison, colours)], rows),
+        _section("Cost", [cost_chart(comparison, colours)], rows),
     ]
+    verdict = _paragraphs(said)
     return Panel(
         comparison.data,
         [(m, modality_slot(colours, m)) for m in comparison.modalities],
-        [sentence(text) for text in (said.joint, said.methods, said.contributions) if text],
+        [sentence(text) for text in verdict if text],
         _tiles(comparison),
         [section for section in sections if section],
         _provenance(comparison),
     )
+
+
+def _paragraphs(said: Verdict) -> list[str]:
+    """Return the verdict as short paragraphs; that there is one seed is said in the first."""
+    tail = f"; {ONE_SEED}."
+    lone = said.joint.endswith(tail)
+    joint, methods, contributions = (
+        text.removesuffix(tail) + "." if lone and text.endswith(tail) else text
+        for text in (said.joint, said.methods, said.contributions)
+    )
+    lead, _, rest = joint.removesuffix(".").partition("; ")
+    return [lead + (tail if lone else "."), f"{rest[:1].upper()}{rest[1:]}." if rest else "", methods, contributions]
 
 
 def _tiles(comparison: Comparison) -> list[Tile]:
@@ -269,6 +283,6 @@ def overview(comparisons: Sequence[Comparison], rows: Mapping[tuple[str, str, st
         verdict.append(sentence(text))
     verdict += [sentence(f"{c.data}: {describe(c).methods}") for c in comparisons]
     sections = [
-        _section("All data sets", [rank_chart(result)] if result else [], rows, summary_grid(comparisons)),
+        _section("All data sets", [rank_chart(result)] if result else [], rows, seen=[summary_grid(comparisons)]),
     ]
     return Panel("All data sets", [], verdict, [], [section for section in sections if section])

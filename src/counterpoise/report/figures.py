@@ -3,86 +3,38 @@
 from __future__ import annotations
 
 import io
-import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from counterpoise.report import _palette as palette
 from counterpoise.report import _series as series
-from counterpoise.report._comparison import REFERENCE, Comparison, compare
-from counterpoise.report._format import is_share
-from counterpoise.report._layout import Ranking, ranking
-from counterpoise.report._series import Curve, Point
+from counterpoise.report._comparison import Comparison, compare
+from counterpoise.report._draw import STYLE
+from counterpoise.report._draw_curves import draw_coefficients, draw_curves
+from counterpoise.report._draw_points import (
+    draw_accuracy,
+    draw_contributions,
+    draw_critical_difference,
+    draw_encoders,
+)
+from counterpoise.report._layout import ranking
 from counterpoise.runs import RunRecord, write_atomic
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["FORMATS", "draw_figures", "write_figures"]
 
 FORMATS: Final = ("png", "svg", "pdf")
 
-_STYLE: Final[Any] = {
-    "font.size": 8,
-    "axes.titlesize": 9,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": palette.MUTED,
-    "axes.linewidth": 0.6,
-    "axes.grid": True,
-    "grid.color": "#E5E7EB",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "text.color": palette.INK,
-    "axes.labelcolor": palette.INK,
-    "xtick.color": palette.INK,
-    "ytick.color": palette.INK,
-    "legend.frameon": False,
-    "legend.fontsize": 7,
-    "lines.linewidth": 1.4,
-    "figure.dpi": 100,
-    "svg.hashsalt": "counterpoise",
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
-    "text.parse_math": False,
-}
-_DASHES: Final[dict[str, Any]] = {
-    "solid": "-",
-    "dash": "--",
-    "dot": ":",
-    "dashdot": "-.",
-    "longdash": (0, (7, 2)),
-    "longdashdot": (0, (7, 2, 1, 2)),
-}
-
-
-def draw_figures(records: Iterable[RunRecord]) -> dict[str, Figure]:
-    """Return every figure that the records have numbers for, by name.
-
-    Per data set: ``accuracy-<data>``, ``contributions-<data>``, ``encoders-<data>``, ``curves-<data>`` and
-    ``coefficients-<data>``; for three data sets or more ``critical-difference``.
-    """
-    import matplotlib as mpl
-
-    comparisons = compare(records)
-    colours = series.colour_order(comparisons)
-    figures: dict[str, Figure] = {}
-    with mpl.rc_context(_STYLE):
-        slugs: set[str] = set()
-        for comparison in comparisons:
-            slug = _slug(comparison.data, slugs)
-            for name, draw in _PER_DATA.items():
+_PER_DATA.items():
                 figure = draw(comparison, colours)
                 if figure is not None:
                     figures[f"{name}-{slug}"] = figure
         result = ranking(comparisons)
         if result is not None and len(comparisons) >= 3:
-            figures["critical-difference"] = _critical_difference(result)
+            figures["critical-difference"] = draw_critical_difference(result)
     return figures
 
 
@@ -103,7 +55,7 @@ def write_figures(
     import matplotlib as mpl
 
     written = []
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         for name, figure in draw_figures(records).items():
             for suffix in formats:
                 buffer = io.BytesIO()
@@ -125,7 +77,7 @@ def _slug(name: str, taken: set[str]) -> str:
     return slug
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -134,19 +86,19 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _factor(metric: str) -> float:
+def factor_of(metric: str) -> float:
     return 100.0 if is_share(metric) else 1.0
 
 
-def _axis(metric: str, what: str) -> str:
+def axis_label(metric: str, what: str) -> str:
     return f"{what} (%)" if is_share(metric) else what
 
 
-def _score_name(comparison: Comparison) -> str:
+def score_name(comparison: Comparison) -> str:
     return "accuracy" if comparison.score == "accuracy" else "R²"
 
 
-def _colour(label: str, labels: Sequence[str], colours: Sequence[str]) -> str:
+def row_colour(label: str, labels: Sequence[str], colours: Sequence[str]) -> str:
     if label.startswith("unimodal:"):
         m = next((m for m in colours if label.removeprefix("unimodal:").partition(" [")[0] == m), None)
         return palette.MODALITIES[palette.modality_slot(colours, m)] if m else palette.MUTED
@@ -157,26 +109,26 @@ def _colour(label: str, labels: Sequence[str], colours: Sequence[str]) -> str:
     return palette.MUTED if slot is None else palette.METHODS[slot]
 
 
-def _whiskers(points: Sequence[Point], factor: float) -> list[list[float]]:
+def whiskers(points: Sequence[Point], factor: float) -> list[list[float]]:
     def length(end: float, mean: float) -> float:
         return factor * abs(end - mean) if math.isfinite(end) else 0.0
 
     return [[length(p.low, p.mean) for p in points], [length(p.high, p.mean) for p in points]]
 
 
-def _accuracy(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
+def draw_accuracy(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
     """One dot per method with its interval; joint training as a line."""
-    score, factor = comparison.score, _factor(comparison.score)
+    score, factor = comparison.score, factor_of(comparison.score)
     rows = [(label, p) for label in comparison.labels if (p := series.point(comparison, label, score)).n]
     if not rows:
         return None
     rows.sort(key=lambda row: row[1].mean)
-    figure = _figure(4.6, 0.9 + 0.24 * len(rows))
+    figure = new_figure(4.6, 0.9 + 0.24 * len(rows))
     ax = figure.subplots()
     for y, (label, p) in enumerate(rows):
-        colour = _colour(label, comparison.labels, colours)
+        colour = row_colour(label, comparison.labels, colours)
         ax.errorbar(
-            factor * p.mean, y, xerr=_whiskers([p], factor), fmt="o", ms=5, color=colour, elinewidth=1.2, capsize=2
+            factor * p.mean, y, xerr=whiskers([p], factor), fmt="o", ms=5, color=colour, elinewidth=1.2, capsize=2
         )
     ax.set_yticks(range(len(rows)), [series.short(label) for label, _ in rows])
     ax.set_ylim(-0.6, len(rows) - 0.4)
@@ -184,19 +136,19 @@ def _accuracy(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
     if joint.n:
         ax.axvline(factor * joint.mean, color=palette.MUTED, lw=0.8, ls="--")
     how = "95 % intervals over seeds" if any(p.source == "seeds" for _, p in rows) else "one seed, no interval"
-    ax.set_xlabel(f"{_axis(score, f'test {_score_name(comparison)}')}; {how}")
+    ax.set_xlabel(f"{axis_label(score, f'test {score_name(comparison)}')}; {how}")
     ax.set_title(comparison.data)
     return figure
 
 
-def _contributions(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
+def draw_contributions(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
     """Per modality: a pale bar for phi_MI alone, a dark one for phi_CMI; H(Y) and the joint contribution as lines."""
     rows = series.contributions(comparison)
     if not rows:
         return None
     label = REFERENCE if REFERENCE in rows else rows[0]
     ms = [m for m in comparison.modalities if comparison.seeds(label, f"phi_cmi:{m}")]
-    figure = _figure(4.6, 1.1 + 0.42 * len(ms))
+    figure = new_figure(4.6, 1.1 + 0.42 * len(ms))
     ax = figure.subplots()
     for y, m in enumerate(reversed(ms)):
         colour = palette.MODALITIES[palette.modality_slot(colours, m)]
@@ -205,7 +157,7 @@ def _contributions(comparison: Comparison, colours: Sequence[str]) -> Figure | N
             if p.n:
                 ax.barh(y, p.mean, height, color=colour, alpha=alpha, lw=0)
                 ax.errorbar(
-                    p.mean, y + shift, xerr=_whiskers([p], 1), fmt="none", ecolor=palette.INK, elinewidth=1, capsize=2
+                    p.mean, y + shift, xerr=whiskers([p], 1), fmt="none", ecolor=palette.INK, elinewidth=1, capsize=2
                 )
     entropy, joint = comparison.summary(label, "entropy"), comparison.summary(label, "phi_mi")
     for value, style, text in ((entropy.mean, ":", "H(Y)"), (joint.mean, "-", "all together")):
@@ -222,7 +174,7 @@ def _contributions(comparison: Comparison, colours: Sequence[str]) -> Figure | N
     return figure
 
 
-def _encoders(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
+def draw_encoders(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
     """Paired dots: the linear probe of each encoder trained alone (hollow), and inside joint training and the rest."""
     rows = series.probe_rows(comparison)
     rows = [label for label in rows if " (" not in label or label.partition(" (")[0] not in rows]
@@ -232,9 +184,9 @@ def _encoders(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
     ms = [m for m in comparison.modalities if any(comparison.seeds(label, f"probe:{m}") for label in rows)]
     if not rows or not ms:
         return None
-    figure = _figure(4.6, 1.0 + (0.2 * len(rows) + 0.15) * len(ms))
+    figure = new_figure(4.6, 1.0 + (0.2 * len(rows) + 0.15) * len(ms))
     ax = figure.subplots()
-    ticks, y = [], 0.0
+    ticks, y, factor = [], 0.0, factor_of(comparison.score)
     for m in reversed(ms):
         colour, base = palette.MODALITIES[palette.modality_slot(colours, m)], alone.get(m)
         start = y
@@ -243,36 +195,38 @@ def _encoders(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
             if not p.n:
                 continue
             if base and base.n:
-                ax.plot([100 * base.mean, 100 * p.mean], [y, y], color=colour, lw=1.2, alpha=0.5, zorder=1)
-                ax.plot(100 * base.mean, y, "o", ms=5, mfc="white", mec=colour)
-            ax.errorbar(100 * p.mean, y, xerr=_whiskers([p], 100), fmt="o", ms=5, color=colour, elinewidth=1)
+                ax.plot([factor * base.mean, factor * p.mean], [y, y], color=colour, lw=1.2, alpha=0.5, zorder=1)
+                ax.plot(factor * base.mean, y, "o", ms=5, mfc="white", mec=colour)
+            ax.errorbar(factor * p.mean, y, xerr=whiskers([p], factor), fmt="o", ms=5, color=colour, elinewidth=1)
             ticks.append((y, f"{m} in {label}" if label == rows[0] else label))
             y += 1
         y += 0.7 if y > start else 0
     ax.set_yticks([t for t, _ in ticks], [text for _, text in ticks])
-    ax.set_xlabel("test accuracy of a linear probe (%)\nhollow: encoder trained alone; filled: inside the model")
+    ax.set_xlabel(
+        f"test {axis_label(comparison.score, score_name(comparison))} of a linear probe\nhollow: encoder trained alone; filled: inside the model"
+    )
     ax.set_title(f"{comparison.data}: encoders")
     return figure
 
 
 def _line(ax: Axes, c: Curve, colour: str, text: str, *, style: str = "solid", factor: float = 1.0) -> None:
-    ax.plot(c.epochs, [factor * v for v in c.mean], color=colour, ls=_DASHES[style], label=text)
+    ax.plot(c.epochs, [factor * v for v in c.mean], color=colour, ls=DASHES[style], label=text)
     if c.n > 1:
         ax.fill_between(
             c.epochs, [factor * v for v in c.low], [factor * v for v in c.high], color=colour, alpha=0.15, lw=0
         )
 
 
-def _curves(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
+def draw_curves(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
     """Contribution gap, joint contribution, dominant modality against joint training, training loss of every seed."""
     rows = series.curve_rows(comparison, "val_score") or series.curve_rows(comparison, "train_loss")
     if not rows:
         return None
-    figure = _figure(7.0, 4.6)
+    figure = new_figure(7.0, 4.6)
     (gap_ax, joint_ax), (score_ax, loss_ax) = figure.subplots(2, 2)
-    labels, factor = comparison.labels, _factor(comparison.score)
+    labels, factor = comparison.labels, factor_of(comparison.score)
     for label in rows:
-        look: dict[str, Any] = {"colour": _colour(label, labels, colours), "style": palette.dash(label, rows)}
+        look: dict[str, Any] = {"colour": row_colour(label, labels, colours), "style": palette.dash(label, rows)}
         if (c := series.gap_curve(comparison, label)) is not None:
             _line(gap_ax, c, text=label, **look)
         if (c := series.curve(comparison, label, "phi_mi")) is not None:
@@ -292,7 +246,7 @@ def _curves(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
         (
             score_ax,
             "Dominant modality against the methods",
-            _axis(comparison.score, f"validation {_score_name(comparison)}"),
+            axis_label(comparison.score, f"validation {score_name(comparison)}"),
         ),
         (loss_ax, "Training loss of each seed", "loss (nats)"),
     ):
@@ -306,7 +260,7 @@ def _curves(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
     return figure
 
 
-def _coefficients(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
+def draw_coefficients(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
     """What the methods chose per modality and epoch, one panel per method and coefficient."""
     panels = [
         (label, kind, ms)
@@ -318,7 +272,7 @@ def _coefficients(comparison: Comparison, colours: Sequence[str]) -> Figure | No
         return None
     columns = min(3, len(panels))
     lines = math.ceil(len(panels) / columns)
-    figure = _figure(2.4 * columns + 0.4, 2.1 * lines)
+    figure = new_figure(2.4 * columns + 0.4, 2.1 * lines)
     axes = figure.subplots(lines, columns, squeeze=False).flat
     for ax, (label, kind, ms) in zip(axes, panels, strict=False):
         for m in ms:
@@ -333,16 +287,16 @@ def _coefficients(comparison: Comparison, colours: Sequence[str]) -> Figure | No
     return figure
 
 
-def _critical_difference(result: Ranking) -> Figure:
+def draw_critical_difference(result: Ranking) -> Figure:
     """Demšar's diagram: mean ranks on a line, bars over methods that Nemenyi's test cannot tell apart."""
     order = sorted(range(len(result.labels)), key=lambda i: result.ranks[i])
     ranks = [result.ranks[i] for i in order]
     names = [result.labels[i] for i in order]
     k, cd = len(ranks), result.critical_difference
-    groups = _indistinct(ranks, cd)
+    groups = indistinct(ranks, cd)
     left = math.ceil(k / 2)
     depth = 1.3 + 0.16 * len(groups) + 0.45 * left
-    figure = _figure(6.0, 0.8 + 0.42 * depth)
+    figure = new_figure(6.0, 0.8 + 0.42 * depth)
     ax = figure.subplots()
     ax.set_axis_off()
     ax.grid(visible=False)
@@ -376,11 +330,11 @@ def _critical_difference(result: Ranking) -> Figure:
     return figure
 
 
-def _indistinct(ranks: Sequence[float], critical: float) -> list[tuple[int, int]]:
+def indistinct(ranks: Sequence[float], critical: float) -> list[tuple[int, int]]:
     """Return the maximal runs (first, last) of sorted mean ranks that span less than the critical difference.
 
     Example:
-        >>> _indistinct([1.0, 1.5, 2.6, 4.0], 1.2)
+        >>> indistinct([1.0, 1.5, 2.6, 4.0], 1.2)
         [(0, 1), (1, 2)]
     """
     groups: list[tuple[int, int]] = []
@@ -392,9 +346,75 @@ def _indistinct(ranks: Sequence[float], critical: float) -> list[tuple[int, int]
 
 
 _PER_DATA: Final[dict[str, Callable[[Comparison, Sequence[str]], Figure | None]]] = {
-    "accuracy": _accuracy,
-    "contributions": _contributions,
-    "encoders": _encoders,
-    "curves": _curves,
-    "coefficients": _coefficients,
+    "accuracy": draw_accuracy,
+    "contributions": draw_contributions,
+    "encoders": draw_encoders,
+    "curves": draw_curves,
+    "coefficients": draw_coefficients,
 }
+
+
+def draw_figures(records: Iterable[RunRecord]) -> dict[str, Figure]:
+    """Return every figure that the records have numbers for, by name.
+
+    Per data set: ``accuracy-<data>``, ``contributions-<data>``, ``encoders-<data>``, ``curves-<data>`` and
+    ``coefficients-<data>``; for three data sets or more ``critical-difference``.
+    """
+    import matplotlib as mpl
+
+    comparisons = compare(records)
+    colours = series.colour_order(comparisons)
+    figures: dict[str, Figure] = {}
+    with mpl.rc_context(STYLE):
+        slugs: set[str] = set()
+        for comparison in comparisons:
+            slug = _slug(comparison.data, slugs)
+            for name, draw in _PER_DATA.items():
+                figure = draw(comparison, colours)
+                if figure is not None:
+                    figures[f"{name}-{slug}"] = figure
+        result = ranking(comparisons)
+        if result is not None and len(comparisons) >= 3:
+            figures["critical-difference"] = draw_critical_difference(result)
+    return figures
+
+
+def write_figures(
+    records: Iterable[RunRecord], folder: Path | str, *, formats: Sequence[str] = FORMATS, dpi: int = 300
+) -> list[Path]:
+    """Write every figure of `draw_figures` into ``folder``, once per format, and return the paths.
+
+    Args:
+        records: the runs.
+        folder: where to; made if it is not there.
+        formats: any of matplotlib's (``png``, ``svg``, ``pdf``).
+        dpi: resolution of PNG.
+
+    Raises:
+        OutputError: if the folder cannot be written to.
+    """
+    import matplotlib as mpl
+
+    written = []
+    with mpl.rc_context(STYLE):
+        for name, figure in draw_figures(records).items():
+            for suffix in formats:
+                buffer = io.BytesIO()
+                # No date in the file: the same runs give the same bytes.
+                metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
+                figure.savefig(buffer, format=suffix, dpi=dpi, metadata=metadata)
+                path = Path(folder) / f"{name}.{suffix}"
+                write_atomic(path, buffer.getvalue())
+                written.append(path)
+    return written
+
+
+def _slug(name: str, taken: set[str]) -> str:
+    base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "data"
+    slug, number = base, 2
+    while slug in taken:
+        slug, number = f"{base}-{number}", number + 1
+    taken.add(slug)
+    return slug
+
+

@@ -17,9 +17,9 @@ from counterpoise.report._comparison import compare
 from counterpoise.report._series import colour_order
 from counterpoise.report._view import Panel, overview, panel
 from counterpoise.report.tables import COLUMNS, Row, comparison_rows, csv_number, to_csv
-from counterpoise.runs import RunRecord, write_atomic
+from counterpoise.runs import RunRecord, read_records, write_atomic
 
-__all__ = ["render_page", "write_page"]
+__all__ = ["render_page", "write_page", "write_report"]
 
 
 def write_page(records: Iterable[RunRecord], out: Path | str, *, skipped: Sequence[str] = ()) -> Path:
@@ -141,3 +141,23 @@ def _plotly() -> str:
 
     # An HTML parser turns CR LF into LF, and the hash of the policy is over what it sees.
     return str(get_plotlyjs()).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def write_report(runs: Iterable[RunRecord | Path | str], out: Path | str) -> list[str]:
+    """Write the page from records, or from files and folders that hold them.
+
+    Args:
+        runs: RunRecords, ``runs.jsonl`` files, run folders or folders of runs, mixed as you like.
+        out: the ``.html`` file.
+
+    Returns:
+        One line for everything that was read but is no run; the page says the same.
+
+    Raises:
+        DataError: if a path does not exist, or there is no record.
+        OutputError: if the file cannot be written.
+    """
+    given = list(runs)
+    read, skipped = read_records(item for item in given if not isinstance(item, RunRecord))
+    write_page([*(item for item in given if isinstance(item, RunRecord)), *read], out, skipped=skipped)
+    return skipped

@@ -16,7 +16,7 @@ from counterpoise.report._format import number, p_text, plus_minus, unit
 from counterpoise.report.statistics import Paired
 from counterpoise.runs import RunRecord
 
-__all__ = ["ALPHA", "Verdict", "describe", "explain"]
+__all__ = ["ALPHA", "ONE_SEED", "Verdict", "describe", "explain"]
 
 ALPHA: Final = 0.05
 """Differences with a smaller p-value are called gains or losses."""
@@ -162,21 +162,21 @@ def _seeds_note(comparison: Comparison, label: str) -> str:
 def _encoders(comparison: Comparison) -> str:
     """Return which encoders are worse inside the joint model than alone, by their linear probes."""
     found: list[tuple[Paired, str, str]] = []
+    shown, percent = comparison.shown("probe"), " %" if comparison.score == "accuracy" else ""
     for m in comparison.modalities:
         alone = comparison.unimodal(m)
         d = comparison.difference(REFERENCE, f"probe:{m}", to=alone) if alone else None
         if alone and d and d.n:
-            before = number(comparison.summary(alone, f"probe:{m}").mean, "probe")
-            after = number(comparison.summary(REFERENCE, f"probe:{m}").mean, "probe")
-            found.append((d, m, f"linear probe {after} % against {before} % alone"))
+            before = number(comparison.summary(alone, f"probe:{m}").mean, shown)
+            after = number(comparison.summary(REFERENCE, f"probe:{m}").mean, shown)
+            found.append((d, m, f"linear probe {after}{percent} against {before}{percent} alone"))
     if not found:
         return ""
     found.sort(key=lambda f: f[0].diff)
     worse = [f for f in found if f[0].diff <= -SMALL and _sure(f[0])]
     if worse:
         parts = [
-            f"{m} ({span}, {_amount(d.diff, d.se, 'probe', sign=True)}, {p_text(d.p_value)})"
-            for d, m, span in worse[:2]
+            f"{m} ({span}, {_amount(d.diff, d.se, shown, sign=True)}, {p_text(d.p_value)})" for d, m, span in worse[:2]
         ]
         more = f" and {len(worse) - 2} more" if len(worse) > 2 else ""
         plural = len(worse) > 1
@@ -190,7 +190,7 @@ def _encoders(comparison: Comparison) -> str:
         return f"the encoder that changes most for the worse is that of {m} ({span}, {seeds})"
     return (
         f"no encoder is measurably worse inside it than alone by a point "
-        f"(closest: {m}, {span}, {_amount(d.diff, d.se, 'probe', sign=True)}, {p_text(d.p_value)})"
+        f"(closest: {m}, {span}, {_amount(d.diff, d.se, shown, sign=True)}, {p_text(d.p_value)})"
     )
 
 

@@ -13,7 +13,7 @@ from counterpoise.valuation._heads import LinearHeads, standardise
 
 __all__ = ["contributions"]
 
-SAMPLES: Final = 1000
+SAMPLES: Final = 500
 """Validation samples that are looked at, at most."""
 PENALTY: Final = 10.0
 """Fixed, in pseudo-observations; the final valuation chooses it by validation."""
@@ -39,7 +39,7 @@ def contributions(outputs: Outputs, target: Tensor, task: Task) -> dict[str, flo
 
     def held_out(subset: tuple[str, ...]) -> float:
         heads = LinearHeads([blocks[m] for m in subset], target, task)
-        weights = heads.fit(train, torch.full((2,), PENALTY), iterations=30, tolerance=1e-4)
+        weights = heads.fit(train, torch.full((2,), PENALTY), iterations=20, tolerance=1e-3)
         logits = heads.logits(weights)  # (N, 2, C)
         own = logits[torch.arange(len(rows)), half.long()]  # the head that did not see the sample
         return task.loss(own.double(), target).item()

@@ -20,6 +20,10 @@ from counterpoise.training.evaluation import collect, concatenate, scores, to_cp
 
 __all__ = ["MethodModule", "make_optimizer", "seed_epoch"]
 
+CURVE_POINTS = 20
+"""Contributions are estimated about so many times a run; between two estimates the last one stands."""
+
+
 def make_optimizer(config: OptimConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     """Return the optimizer of a configuration."""
     if config.name == "sgd":
@@ -71,6 +75,7 @@ class MethodModule(lightning.LightningModule):
         self._steps = 0
         self._validation: list[tuple[Outputs, Tensor]] = []
         self._started = 0.0
+        self._contributions: dict[str, float] = {}
 
     # -- optimisation ------------------------------------------------------------------------------------------------
 
@@ -136,7 +141,7 @@ class MethodModule(lightning.LightningModule):
         """Step the schedule and write down the epoch."""
         schedule = self.lr_schedulers()
         if schedule is not None:
-            schedule.step()  # type: ignore[union-attr, call-arg]
+            schedule.step()  # type: ignore[union-attr]
         for name, total in self._sums.items():
             self.history.setdefault(name, []).append(total.item() / self._steps)
 
@@ -159,7 +164,10 @@ class MethodModule(lightning.LightningModule):
         for m, logits in outputs.unimodal_logits.items():
             found[f"val_score:{m}"] = scores(task, logits, target)[task.score_name]
         if self.curves:
-            found |= contributions(outputs, target, task)
+            every = max(1, self.config.fit.epochs // CURVE_POINTS)
+            if self.trainer.current_epoch % every == 0 or not self._contributions:
+                self._contributions = contributions(outputs, target, task)
+            found |= self._contributions
         for name, value in found.items():
             self.history.setdefault(name, []).append(value)
         # Ties in the score (small validation sets) go to the better likelihood; nothing before the release can be selected.
@@ -171,8 +179,10 @@ class MethodModule(lightning.LightningModule):
         """Keep the curves with the weights."""
         checkpoint["history"] = self.history
         checkpoint["step_seconds"] = self.step_seconds
+        checkpoint["contributions"] = self._contributions
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on where the curves stopped."""
         self.history = checkpoint["history"]
         self.step_seconds = checkpoint["step_seconds"]
+        self._contributions = checkpoint["contributions"]

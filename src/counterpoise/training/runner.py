@@ -179,7 +179,9 @@ def diagnose_run(folder: Path) -> Valuation:
     data = open_cached(read_config(path / "config.yaml").data)
     outputs, target = collect(fitted.model, data.test.batches(512))
     task = fitted.model.task
-    return estimate(outputs.features, target, task=task.name, num_outputs=task.num_outputs)
+    return estimate(
+        outputs.features, target, task=task.name, num_outputs=task.num_outputs, estimator="variational-linear"
+    )
 
 
 # -- evaluation ----------------------------------------------------------------------------------------------------------
@@ -204,6 +206,7 @@ def _evaluate(fitted: Fitted, data: MultimodalData, config: RunConfig, folder: P
             target,
             task=task.name,
             num_outputs=task.num_outputs,
+            estimator="variational-linear",
             seed=config.seed,
         )
         valuation = value.to_dict()
@@ -250,14 +253,9 @@ def write_predictions(path: Path, logits: Tensor, outputs: Outputs, target: Tens
     import io
 
     buffer = io.BytesIO()
-    arrays = {f"unimodal:{m}": value.numpy() for m, value in outputs.unimodal_logits.items()}
-    np.savez_compressed(
-        buffer,
-        logits=logits.float().numpy(),
-        fused=outputs.logits.numpy(),
-        target=target.numpy(),
-        **arrays,
-    )
+    arrays: dict[str, Any] = {f"unimodal:{m}": value.numpy() for m, value in outputs.unimodal_logits.items()}
+    arrays |= {"logits": logits.float().numpy(), "fused": outputs.logits.numpy(), "target": target.numpy()}
+    np.savez_compressed(buffer, **arrays)
     write_atomic(path, buffer.getvalue())
 
 

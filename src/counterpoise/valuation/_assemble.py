@@ -27,13 +27,14 @@ class Information:
     Attributes:
         pointwise: ``(N,)`` contributions of the samples in nats; their mean is the estimate before the correction.
         correction: added to the mean: the estimator's own first-order bias, by which the estimate ceases to be a bound.
-        uncertainty: second-order standard error (it matters only where the samples hardly vary).
+        capacity: the correction of the most flexible rule that might have been chosen; it sets the second-order part
+            of the standard error, which matters where the samples hardly vary.
         per_label: ``(N, C)`` shares of the labels (multi-label), or None.
     """
 
     pointwise: np.ndarray
     correction: float = 0.0
-    uncertainty: float = 0.0
+    capacity: float = 0.0
     per_label: np.ndarray | None = None
 
 
@@ -120,17 +121,17 @@ def _estimate(
     pointwise = np.sum([sign * term.pointwise for sign, term in terms], axis=0)
     value = float(pointwise.mean() + sum(sign * term.correction for sign, term in terms))
     n = len(pointwise)
-    # Correcting for the fit leaves the noise of the fit: with k parameters the correction is k/2n and its spread
-    # sqrt(k/2)/n. The contributions of the samples carry twice the correction as noise already.
-    excess = max(abs(sum(sign * term.correction for sign, term in terms)), 0.5 / n)
+    # With k parameters the correction is k/2n and leaves a spread of sqrt(k/2)/n; the contributions of the samples
+    # carry twice the correction as noise of the fit.
+    noise = abs(sum(sign * term.correction for sign, term in terms))
+    second = max(noise, abs(sum(sign * term.capacity for sign, term in terms)), 0.5 / n) / n
     if group is None:
-        variance, freedom = max(pointwise.var(ddof=1) - 2 * excess, 0.0) / n, n - 1
+        variance, freedom = max(pointwise.var(ddof=1) - 2 * noise, 0.0) / n, n - 1
     else:
         sums = np.bincount(group, pointwise - pointwise.mean())
         freedom = len(sums) - 1
         variance = float((sums**2).sum()) * len(sums) / freedom / n**2
-    second = sum(term.uncertainty**2 for _, term in terms)
-    se = float(np.sqrt(variance + second + excess / n))
+    se = float(np.sqrt(variance + second))
     reach = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * se
     return Estimate(value, se, value - reach, value + reach, kind)
 

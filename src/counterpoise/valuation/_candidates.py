@@ -50,14 +50,14 @@ class Candidate:
 def candidates(problem: Problem, subset: Subset) -> Iterator[Candidate]:
     """Yield the heads worth trying, simplest first.
 
-    - ``table``: where all columns take few values, frequencies per cell;
-    - ``linear``;
+    - ``linear``, with an indicator for every value of the columns that take few values;
+    - ``table``: where all columns take few values, frequencies per combination;
     - ``cells``: linear, with an indicator for every combination of the columns that take few values, and where there
       is room these times the other columns;
     - ``quadratic``: linear, with all products of two columns;
     - ``kernel``: linear, with random Fourier features of many widths.
 
-    The last two are for at most 38 and 24 columns.
+    The last two are for at most 38 and 24 columns. Features of more than 512 columns get the linear heads only.
     """
     raw = [problem.features[m] for m in subset]
     n, dim = problem.n, sum(x.shape[1] for x in raw)
@@ -71,31 +71,44 @@ def candidates(problem: Problem, subset: Subset) -> Iterator[Candidate]:
         return
     few = discrete_columns(matrix)
     cell = cells(matrix[:, few], min(MAX_CELLS, n // 5)) if few.any() else None
-    if few.all() and cell is not None and problem.task.name != "regression":
+    x = _standard(_indicators(matrix, few), np.float64)
+    finite = few.all() and cell is not None and problem.task.name != "regression"
+    if not finite or cell is None or x.shape[1] < cell.max():
+        yield _linear("linear", problem, [x])
+    if finite and cell is not None:
         yield Candidate("table", TableHeads(cell, problem.target, problem.task), STRENGTHS)
-        return
-    x = _standard(matrix, np.float64)
-    yield _linear("linear", problem, [x])
+        if 50 * cell.max() < n:
+            return
     extra = x
-    if cell is not None and cell.max() > 1:
+    if cell is not None and not finite and cell.max() > 1:
         indicators = np.eye(cell.max() + 1)[cell]
-        rest = matrix[:, ~few]
-        blocks = [_standard(indicators, np.float64), x[:, ~few]]
+        rest = _standard(matrix[:, ~few], np.float64)
+        blocks = [_standard(indicators, np.float64), rest]
         yield _linear("cells", problem, blocks)
         if 0 < rest.shape[1] * indicators.shape[1] <= MAX_FEATURES:
-            products = (blocks[1][:, :, None] * torch.from_numpy(indicators)[:, None]).flatten(1)
+            products = (rest[:, :, None] * torch.from_numpy(indicators)[:, None]).flatten(1)
             yield _linear("cells x rest", problem, [*blocks, standardise(products)])
         extra = torch.cat(blocks, 1)
     if x.shape[1] <= MAX_QUADRATIC:
         i, j = np.triu_indices(x.shape[1])
-        yield _linear("quadratic", problem, [extra, standardise(x[:, i] * x[:, j])])
-    if x.shape[1] <= MAX_RANDOM:
+        products = x[:, i] * x[:, j]
+        yield _linear("quadratic", problem, [extra, standardise(products[:, products.std(0) > 1e-9])])
+    if x.shape[1] <= MAX_RANDOM and not few.all():
         yield _linear("kernel", problem, [extra, standardise(_random_features(x, problem.seed))])
+
+
+def _indicators(matrix: np.ndarray, few: np.ndarray) -> np.ndarray:
+    """Return the columns, those with few but more than two values as one indicator per value but the first."""
+    columns = []
+    for k, column in enumerate(matrix.T):
+        levels = np.unique(column) if few[k] else column[:2]
+        columns.append((column[:, None] == levels[1:]).astype(float) if len(levels) > 2 else column[:, None])
+    return np.concatenate(columns, 1)
 
 
 def _linear(name: str, problem: Problem, blocks: list[Tensor]) -> Candidate:
     size = problem.n * sum(block.shape[1] for block in blocks)
-    if size > 10**6:
+    if size > 2 * 10**5:
         blocks = [block.float() for block in blocks]
     return Candidate(name, LinearHeads(blocks, problem.target, problem.task), L2_GRID)
 

@@ -76,13 +76,18 @@ class LinearHeads:
         weight = (weight / size[:, None]).T.contiguous()
         penalty = (l2 / size).to(weight.dtype)
         problems, shape = len(l2), (self.dim + 1, self.task.num_outputs)
-        factors = self._preconditioner(penalty)
+        inverses = self._preconditioner(penalty)
 
         def objective(x: Tensor) -> tuple[Tensor, Tensor]:
             return self._loss(x.view(problems, *shape), weight, penalty)
 
         def precondition(g: Tensor) -> Tensor:
-            return torch.cholesky_solve(g.view(problems, *shape), factors).reshape(problems, -1)
+            g = g.view(problems, *shape)
+            result = torch.empty_like(g)
+            for rows, inverse in inverses:
+                flat = g[rows].transpose(0, 1).reshape(shape[0], -1)
+                result[rows] = (inverse @ flat).view(shape[0], -1, shape[1]).transpose(0, 1)
+            return result.view(problems, -1)
 
         start = weight.new_zeros(problems, *shape)
         start[:, -1] = self._prior(weight)
@@ -158,16 +163,18 @@ class LinearHeads:
             self._gram = total / self.n
         return self._gram
 
-    def _preconditioner(self, penalty: Tensor) -> Tensor:
-        """Return Cholesky factors of the curvature bound k X'X / n + penalty (Böhning), one per head."""
+    def _preconditioner(self, penalty: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return which heads have a penalty, and the inverse of the curvature bound k X'X / n + penalty (Böhning)."""
         k = 0.5 if self.task.name == "multiclass" else 0.25
         gram = self.gram()
         ridge = torch.ones(self.dim + 1, dtype=gram.dtype)
         ridge[-1] = 0
-        distinct, inverse = penalty.unique(return_inverse=True)
         jitter = 1e-6 if gram.dtype == torch.float64 else 1e-4
-        matrices = [k * gram + torch.diag(p * ridge + jitter) for p in distinct]
-        return torch.linalg.cholesky(torch.stack(matrices))[inverse]
+        found = []
+        for p in penalty.unique():
+            factor = torch.linalg.cholesky(k * gram + torch.diag(p * ridge + jitter))
+            found.append(((penalty == p).nonzero().flatten(), torch.cholesky_inverse(factor)))
+        return found
 
     def _ridge(self, weight: Tensor, l2: float) -> Tensor:
         rows = weight > 0

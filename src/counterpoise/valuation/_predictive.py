@@ -12,7 +12,7 @@ from torch import Tensor
 from counterpoise.tasks import LOG_2PI_E
 from counterpoise.valuation._inputs import Problem
 
-__all__ = ["Predictive", "marginal", "predictive"]
+__all__ = ["Predictive", "left_out", "marginal", "predictive"]
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,22 @@ class Predictive:
 
     def kl(self, other: Predictive) -> np.ndarray:
         """Return ``(N,)``: KL(q(. | z_i) || other(. | z_i)) in nats."""
-        p, q = self.parameters.double(), other.parameters.double()
+        rows = torch.arange(len(self.parameters)).split(max(1, 2**21 // self.parameters.shape[1]))
+        return torch.cat([self._kl(other, part) for part in rows]).numpy()
+
+    def _kl(self, other: Predictive, rows: Tensor) -> Tensor:
+        p, q = self.parameters[rows].double(), other.parameters[rows].double()
         if self.covariance is not None and other.covariance is not None:
-            solved = torch.linalg.solve(other.covariance, self.covariance)
+            theirs = other.covariance[rows]
+            solved = torch.linalg.solve(theirs, self.covariance[rows])
             shift = (q - p)[..., None]
-            distance = (shift * torch.linalg.solve(other.covariance, shift)).sum((-1, -2))
+            distance = (shift * torch.linalg.solve(theirs, shift)).sum((-1, -2))
             trace = solved.diagonal(dim1=-2, dim2=-1).sum(-1)
-            return (0.5 * (trace + distance - p.shape[1] - torch.logdet(solved))).numpy()
+            return 0.5 * (trace + distance - p.shape[1] - torch.logdet(solved))
         if self.per_label is None:
-            return (p.exp() * (p - q)).sum(-1).numpy()
+            return (p.exp() * (p - q)).sum(-1)
         on, off = F.logsigmoid(p) - F.logsigmoid(q), F.logsigmoid(-p) - F.logsigmoid(-q)
-        return (p.sigmoid() * on + (1 - p.sigmoid()) * off).sum(-1).numpy()
+        return (p.sigmoid() * on + (1 - p.sigmoid()) * off).sum(-1)
 
 
 def marginal(problem: Problem) -> Predictive:
@@ -78,13 +83,31 @@ def predictive(problem: Problem, logits: Tensor, prior: Predictive) -> Predictiv
     """
     if problem.task.name == "regression":
         return _gaussian(problem, logits, 1)
-    share = 0.1 / (problem.n * (1 - 1 / problem.folds))
-    base = prior.parameters[:, None].to(logits.dtype)
+    return _discrete(problem, _mixed(problem, logits, prior.parameters[:, None]))
+
+
+def left_out(problem: Problem, logits: Tensor, prior: Predictive) -> Predictive:
+    """Return the predictive distributions of heads of which only the left-out outputs ``(N, C)`` are known.
+
+    Nothing is known of the samples that they were fitted on: ``in_sample`` is not a number.
+    """
+    if problem.task.name == "regression":
+        return _gaussian_left_out(problem, logits.double())
+    parameters = _mixed(problem, logits, prior.parameters)
     if problem.task.name == "multiclass":
-        log_q = logits.log_softmax(-1) + np.log1p(-share)
-        return _discrete(problem, torch.logaddexp(log_q, base + np.log(share)))
+        chosen = parameters.gather(1, problem.target[:, None])[:, 0].double()
+        return Predictive(chosen, float("nan"), parameters)
+    labels = -F.binary_cross_entropy_with_logits(parameters, problem.target, reduction="none")
+    return Predictive(labels.sum(-1), float("nan"), parameters, per_label=labels)
+
+
+def _mixed(problem: Problem, logits: Tensor, base: Tensor) -> Tensor:
+    share = 0.1 / (problem.n * (1 - 1 / problem.folds))
+    base = base.to(logits.dtype)
+    if problem.task.name == "multiclass":
+        return torch.logaddexp(logits.log_softmax(-1) + np.log1p(-share), base + np.log(share))
     p = (1 - share) * logits.double().sigmoid() + share * base.double().sigmoid()
-    return _discrete(problem, torch.logit(p))
+    return torch.logit(p)
 
 
 def _own(problem: Problem, values: Tensor) -> Tensor:
@@ -128,3 +151,20 @@ def _gaussian(problem: Problem, means: Tensor, freedom: int) -> Predictive:
     return Predictive(
         _own(problem, stacked), _inside(problem, stacked), _own(problem, means), torch.stack(covariances)[fold]
     )
+
+
+def _gaussian_left_out(problem: Problem, means: Tensor) -> Predictive:
+    """Return Gaussian predictive distributions whose covariance is that of the residuals left out in other folds."""
+    fold = torch.from_numpy(problem.fold)
+    residuals = problem.target - means
+    log_likelihood, covariances = torch.empty(problem.n, dtype=torch.float64), []
+    for k in range(problem.folds):
+        r = residuals[fold != k]
+        covariance = r.T @ r / len(r)
+        covariance += 1e-12 * torch.diag(covariance.diagonal().clamp_min(1e-300))
+        own = residuals[fold == k]
+        distance = (own * torch.linalg.solve(covariance, own.T).T).sum(-1)
+        constant = problem.task.num_outputs * (LOG_2PI_E - 1) + torch.logdet(covariance)
+        log_likelihood[fold == k] = -0.5 * (distance + constant)
+        covariances.append(covariance)
+    return Predictive(log_likelihood, float("nan"), means, torch.stack(covariances)[fold])

@@ -41,6 +41,9 @@ class Estimate:
         spec = spec or ".3f"
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
+    def __str__(self) -> str:
+        return format(self)
+
     def scaled(self, factor: float) -> Estimate:
         """Return it in a unit that is ``1 / factor`` of the present one."""
         return replace(
@@ -122,9 +125,11 @@ class Valuation:
     def in_nats(self) -> Valuation:
         """Return it in nats.
 
-        Raises:
-            DataError: if it is a fraction of an entropy, which the fraction no longer knows.
+            Raises:
+        DataError: if it is a fraction of an entropy, which the fraction no longer knows, or has no unit.
         """
+        if self.unit not in UNITS:
+            raise DataError(f"A valuation by `{self.estimator}` has no unit, so it cannot be turned into nats.")
         if self.unit == UNITS[2]:
             raise DataError("A fraction of H(Y) cannot be turned back into nats. Keep the valuation in nats.")
         return self if self.unit == "nats" else self.scaled(math.log(2), "nats")
@@ -141,7 +146,8 @@ class Valuation:
         """
         if self.task == "regression":
             raise DataError("The differential entropy of a real target is no scale: it can be 0 or negative. Use nats.")
-        return self if self.unit == UNITS[2] else self.scaled(1 / self.entropy, UNITS[2])
+        nats = self if self.unit == UNITS[2] else self.in_nats()
+        return nats if nats.unit == UNITS[2] else nats.scaled(1 / nats.entropy, UNITS[2])
 
     def to_dict(self, *, samples: bool = False) -> dict[str, Any]:
         """Return plain JSON: numbers, strings, lists and dicts; not-a-number is None.

@@ -10,6 +10,7 @@ number is no bound any more. Where the difference is large the expansion fails, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -19,7 +20,8 @@ from torch import Tensor
 from counterpoise.valuation._assemble import Information, Subset, assemble, needed_subsets
 from counterpoise.valuation._candidates import Candidate, candidates
 from counterpoise.valuation._inputs import Problem
-from counterpoise.valuation._predictive import Predictive, marginal, predictive
+from counterpoise.valuation._large import is_large, large_scores
+from counterpoise.valuation._predictive import Predictive, left_out, marginal, predictive
 from counterpoise.valuation._valuation import Valuation
 
 __all__ = ["variational"]
@@ -31,68 +33,100 @@ MAX_CROSS: Final = 5000
 def variational(problem: Problem, *, confidence: float = 0.95) -> Valuation:
     """Value the modalities with heads fitted on the other folds."""
     prior = marginal(problem)
-    fitted = {subset: _fit(problem, subset, prior) for subset in needed_subsets(problem.modalities)}
-    information = {subset: _information(p, prior) for subset, (p, _) in fitted.items()}
+    subsets = needed_subsets(problem.modalities)
+    if is_large(problem):
+        scores = large_scores(problem, subsets)
+        fitted = {s: _Fitted(left_out(problem, scores.pop(s), prior), 0.0, "discriminant") for s in subsets}
+    else:
+        fitted = {subset: _fit(problem, subset, prior) for subset in subsets}
+    information = {subset: _information(f, prior) for subset, f in fitted.items()}
     whole = problem.modalities
-    label_free = {m: fitted[whole][0].kl(fitted[tuple(k for k in whole if k != m)][0]) for m in whole}
-    names = ", ".join(f"{'+'.join(s)}: {name}" for s, (_, name) in fitted.items())
+    label_free = {m: fitted[whole].predictive.kl(fitted[tuple(k for k in whole if k != m)].predictive) for m in whole}
     return assemble(
         problem,
         information,
         estimator="variational",
         entropy=float(problem.task.entropy(problem.target)),
-        bound="estimate",
+        bound="lower" if is_large(problem) else "estimate",
         confidence=confidence,
         label_free=label_free,
-        notes=(f"heads: {names}",),
+        notes=("heads: " + ", ".join(f"{'+'.join(s)}: {f.name}" for s, f in fitted.items()),),
     )
 
 
-def _information(p: Predictive, prior: Predictive) -> Information:
+@dataclass(frozen=True)
+class _Fitted:
+    """The chosen heads of a subset.
+
+    Attributes:
+        predictive: what they say of the samples that they were not fitted on.
+        capacity: half of the optimism of the simplest, least regularised heads: the noise that choosing can pick up.
+        name: which kind.
+    """
+
+    predictive: Predictive
+    capacity: float
+    name: str
+
+
+def _information(fitted: _Fitted, prior: Predictive) -> Information:
+    p = fitted.predictive
     per_label = None if p.per_label is None or prior.per_label is None else (p.per_label - prior.per_label).numpy()
     pointwise = (p.log_likelihood - prior.log_likelihood).numpy()
+    if np.isnan(p.in_sample):
+        return Information(pointwise, per_label=per_label)
     # Training likelihoods less left-out ones, of the heads and of the label frequencies.
     optimism = (p.in_sample - float(p.log_likelihood.mean())) - (prior.in_sample - float(prior.log_likelihood.mean()))
-    return Information(pointwise, correction=0.5 * optimism, per_label=per_label)
+    return Information(pointwise, correction=0.5 * optimism, capacity=fitted.capacity, per_label=per_label)
 
 
-def _fit(problem: Problem, subset: Subset, prior: Predictive) -> tuple[Predictive, str]:
+def _fit(problem: Problem, subset: Subset, prior: Predictive) -> _Fitted:
     fold = torch.from_numpy(problem.fold)
     outside = torch.stack([fold != k for k in range(problem.folds)])
     best: tuple[float, Candidate, float] | None = None
+    capacity = 0.0
     for candidate in candidates(problem, subset):
-        losses = _losses(problem, candidate, fold, outside)
-        k = int(losses.argmin())
-        if best is None or losses[k] < best[0]:
-            best = (float(losses[k]), candidate, candidate.grid[k])
-    assert best is not None  # there always is the linear one
+        held, inside = _losses(problem, candidate, fold, outside)
+        k = int(held.argmin())
+        if best is None:
+            capacity = 0.5 * float(held[0] - inside[0])
+        if best is None or held[k] < best[0]:
+            best = (float(held[k]), candidate, candidate.grid[k])
+    assert best is not None  # there always is the simplest one
     _, candidate, penalty = best
-    weights = candidate.heads.fit(outside, torch.full((problem.folds,), penalty, dtype=torch.float64))
-    return predictive(problem, candidate.heads.logits(weights), prior), candidate.name
+    weights = candidate.heads.fit(
+        outside, torch.full((problem.folds,), penalty, dtype=torch.float64), tolerance=0.01 / problem.n
+    )
+    return _Fitted(predictive(problem, candidate.heads.logits(weights), prior), capacity, candidate.name)
 
 
-def _losses(problem: Problem, candidate: Candidate, fold: Tensor, outside: Tensor) -> Tensor:
-    """Return the held-out loss of every penalty: over all folds where that is cheap, else on fold 1 without fold 0."""
+def _losses(problem: Problem, candidate: Candidate, fold: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the loss of every penalty on samples held out and on those fitted.
+
+    Over all folds where that is cheap, else on fold 1 without fold 0.
+    """
     penalties = torch.tensor(candidate.grid, dtype=torch.float64)
     if problem.n <= MAX_CROSS:
         train, test = outside, ~outside
     else:
-        inner, held = _inner(fold)
-        train, test = inner[None], held[None]
+        inner, held_out = _inner(fold)
+        train, test = inner[None], held_out[None]
     weights = candidate.heads.fit(
         train.repeat_interleave(len(penalties), 0), penalties.repeat(len(train)), tolerance=0.1 / problem.n
     )
     logits = candidate.heads.logits(weights).unflatten(1, (len(train), len(penalties)))
-    losses = [_loss(problem, logits[rows, k], rows) for k, rows in enumerate(test)]
-    return torch.stack(losses).mean(0)
+    held = torch.stack([_loss(problem, logits[rows, k], rows) for k, rows in enumerate(test)]).mean(0)
+    inside = torch.stack([_loss(problem, logits[rows, k], rows) for k, rows in enumerate(train)]).mean(0)
+    return held, inside
 
 
 def _loss(problem: Problem, logits: Tensor, rows: Tensor) -> Tensor:
-    """Return ``(P,)`` for logits ``(n, P, C)`` of the samples ``rows``."""
-    held = logits.transpose(0, 1).double()
+    """Return ``(P,)`` in nats for logits ``(n, P, C)`` of the samples ``rows``."""
+    values, target = logits.transpose(0, 1).double(), problem.target[rows]
     if problem.task.name != "regression":
-        return -problem.task.log_likelihood(held, problem.target[rows]).mean(1)
-    return (held - problem.target[rows]).square().mean((1, 2))
+        return -problem.task.log_likelihood(values, target).mean(1)
+    squares = (values - target).square().mean(1)
+    return 0.5 * squares.log().sum(-1)
 
 
 def _inner(fold: Tensor) -> tuple[Tensor, Tensor]:

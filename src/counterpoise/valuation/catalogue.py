@@ -15,5 +15,11 @@ VALUATIONS = Catalogue(
             "classifier heads, cross-fitted, out of sample (the default)",
             "Barber and Agakov, NeurIPS 2003",
         ),
+        Entry(
+            "variational-linear",
+            "counterpoise.valuation._linear:variational_linear",
+            "linear heads only, for a model's own features: quick",
+            "Barber and Agakov, NeurIPS 2003",
+        ),
     ],
 )

@@ -19,9 +19,9 @@
 
   function draw(element) {
     const figure = themed(charts[element.id][chosen[element.id] || 0], "", getComputedStyle(root));
-    if (element.clientWidth < 480) {
-      for (const axis of ["xaxis", "yaxis"]) figure.layout[axis].nticks = 5;
-    }
+    if (element.clientWidth < 480) figure.layout.xaxis.nticks = 5;
+    // Print has no resize event after layout: give A4's width.
+    if (root.dataset.theme) figure.layout.width = element.closest(".grid") ? 330 : 680;
     element.style.minHeight = figure.layout.height + "px";
     return Plotly.react(element, figure.data, figure.layout, { displayModeBar: false, responsive: true });
   }

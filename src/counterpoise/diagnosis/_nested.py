@@ -1,0 +1,96 @@
+"""What one modality may be: a tensor, or a mapping of tensors. Joining, choosing and changing such things."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from counterpoise.errors import DataError
+from counterpoise.records import Nested
+
+__all__ = ["join", "leaves", "map_leaves", "size_of", "take", "to_tensors"]
+
+
+def to_tensors(value: Any) -> Nested:
+    """Return arrays, numbers and lists as tensors; mappings keep their keys.
+
+    Raises:
+        DataError: for what cannot be a tensor (text, say).
+
+    Example:
+        >>> to_tensors({"ids": np.zeros((2, 3), dtype=int)})["ids"].shape
+        torch.Size([2, 3])
+    """
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, Mapping):
+        return {key: to_tensors(part) for key, part in value.items()}
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise DataError(
+            f"A model's inputs should be tensors, arrays or mappings of them. Found {type(value).__name__} of "
+            f"{array.dtype}. Turn text into token ids before the loader hands it out."
+        )
+    return torch.from_numpy(array)
+
+
+def leaves(value: Nested, name: str = "") -> dict[str, Tensor]:
+    """Return every tensor by its path.
+
+    Example:
+        >>> list(leaves({"text": {"ids": torch.zeros(1), "mask": torch.zeros(1)}}))
+        ['text.ids', 'text.mask']
+    """
+    if isinstance(value, Tensor):
+        return {name: value}
+    found: dict[str, Tensor] = {}
+    for key, part in value.items():
+        found |= leaves(part, f"{name}.{key}".lstrip("."))
+    return found
+
+
+def map_leaves(value: Nested, change: Callable[[str, Tensor], Tensor], name: str = "") -> Nested:
+    """Return the same nesting with every tensor changed; ``change`` is told the last key above it."""
+    if isinstance(value, Tensor):
+        return change(name, value)
+    return {key: map_leaves(part, change, key) for key, part in value.items()}
+
+
+def size_of(value: Nested) -> int:
+    """Return the number of samples."""
+    return len(next(iter(leaves(value).values())))
+
+
+def take(value: Nested, index: Tensor | slice) -> Nested:
+    """Return some of the samples."""
+    return map_leaves(value, lambda _, x: x[index])
+
+
+def join(parts: Sequence[Nested]) -> Nested:
+    """Join batches; sequences that were padded to different lengths are padded with zeros to the longest.
+
+    Example:
+        >>> join([torch.ones(1, 2), torch.ones(1, 3)])
+        tensor([[1., 1., 0.],
+                [1., 1., 1.]])
+    """
+    first = parts[0]
+    if not isinstance(first, Tensor):
+        return {key: join([part[key] for part in parts]) for key in first}  # type: ignore[call-overload]
+    tensors: list[Tensor] = list(parts)  # type: ignore[arg-type]
+    shapes = {tuple(x.shape[1:]) for x in tensors}
+    if len(shapes) == 1:
+        return torch.cat(tensors)
+    if len({len(shape) for shape in shapes}) != 1:
+        raise DataError(f"Batches should differ in length only. Found samples of shapes {sorted(shapes)}.")
+    longest = [max(sizes) for sizes in zip(*shapes, strict=True)]
+    joined = first.new_zeros(sum(len(x) for x in tensors), *longest)
+    start = 0
+    for x in tensors:
+        joined[(slice(start, start + len(x)), *(slice(0, size) for size in x.shape[1:]))] = x
+        start += len(x)
+    return joined

@@ -1,0 +1,136 @@
+"""AGM: adaptive gradient modulation (Li et al., ICCV 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from counterpoise.errors import Interval, ModelError
+from counterpoise.methods._base import STRENGTH, Backward, Method, _backward, _detached, unimodal_losses
+from counterpoise.methods._families import Named, by_modality, decode, joint_step, shapley_weights, subset_logits
+from counterpoise.model import MultimodalClassifier, scale_gradient
+from counterpoise.records import Batch, Nested, StepRecord
+
+__all__ = ["AGM", "adaptive_coefficients", "strength_ratio"]
+
+MOST = 10
+
+
+def strength_ratio(scores: Tensor) -> Tensor:
+    r"""Return :math:`r_m = \exp(\tfrac{M}{M-1} (\bar s - s_m))`, larger for a stronger modality.
+
+    For M = 2 that is :math:`r_a = \exp(s_v - s_a)`.
+
+    Args:
+        scores: ``(M,)`` mean negative log-likelihoods of the modalities' shares, in nats.
+
+    Example:
+        >>> strength_ratio(torch.tensor([0.5, 1.5]))
+        tensor([2.7183, 0.3679])
+    """
+    count = len(scores)
+    return (count / (count - 1) * (scores.mean() - scores)).exp()
+
+
+def adaptive_coefficients(scores: Tensor, usual: Tensor, alpha: float, cap: float = 10.0) -> Tensor:
+    r"""Return :math:`\kappa_m = \exp(\alpha \min(\hat r_m - r_m, \mathrm{cap}))`: below 1 for a modality stronger than usual.
+
+    Example:
+        >>> adaptive_coefficients(torch.tensor([0.5, 1.5]), torch.tensor([1.0, 1.0]), alpha=1.0)
+        tensor([0.1794, 1.8816])
+    """
+    return (alpha * (strength_ratio(usual) - strength_ratio(scores)).clamp_max(cap)).exp()
+
+
+class AGM(Method):
+    r"""Adaptive gradient modulation: the share of each modality in the fused logits gets its own gradient factor.
+
+    Li, Li, Hu, Xu, Zhang, "Boosting Multi-modal Model Performance with Adaptive Gradient Modulation", ICCV 2023. With
+    :math:`f(S)` the fused logits when the inputs outside S are zeros, :math:`z_m` the Shapley value of m plus
+    :math:`f(\emptyset)/M` (so :math:`\sum_m z_m = f`), :math:`s_m = CE(z_m, y)`, `strength_ratio` of :math:`s` and of its mean
+    over all steps so far: `adaptive_coefficients` multiply the gradient that flows back through :math:`z_m`.
+
+    Differs from the authors' code: zeros are encoded once per modality (one sample, evaluation mode) instead of once
+    per subset, so a step costs 2M encoder passes for any M and the fusion sees all :math:`2^M` subsets in one pass; clipping
+    gradients is left to the loop. A published toolkit reverses the sign of the ratio.
+
+    Args:
+        strength: :math:`\alpha`, in [0, inf); the authors use 1.5 to 4.
+        cap: largest difference of ratios (the authors: 10, or 7).
+
+    Raises:
+        ModelError: (at setup) for more than ten modalities, for it evaluates every subset.
+
+    Example:
+        >>> AGM(strength=2.5)
+        AGM(strength=2.5, cap=10.0)
+    """
+
+    constraints: ClassVar = {"strength": STRENGTH, "cap": Interval(0, ends="()")}
+    strength: float
+    cap: float
+    usual: Tensor
+    count: Tensor
+
+    def __init__(self, strength: float = 1.5, *, cap: float = 10.0) -> None:
+        super().__init__(strength=strength, cap=cap)
+
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+        """Make room for the running means of the scores."""
+        count = len(model.modalities)
+        if count > MOST:
+            raise ModelError(f"`AGM` evaluates all 2^M subsets, so it takes at most {MOST} modalities. Found {count}.")
+        self.register_buffer("usual", torch.zeros(count))
+        self.register_buffer("count", torch.zeros(()))
+
+    def steps(
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+    ) -> Iterator[StepRecord]:
+        """See `Method.steps`."""
+        if not self.strength:
+            yield from joint_step(model, batch, backward)
+            return
+        features = model.encode(batch.inputs)
+        shares = self.shares(model, features, self._absent(model, batch))
+        with torch.no_grad():
+            scores = -model.task.log_likelihood(shares, batch.target).mean(-1).to(self.usual.dtype)
+            self.count.add_(1)
+            self.usual.add_((scores - self.usual) / self.count)
+            kappa = adaptive_coefficients(scores, self.usual, self.strength, self.cap)
+        logits = torch.stack([scale_gradient(z, k) for z, k in zip(shares, kappa, strict=True)]).sum(0)
+        fused = model.task.loss(logits, batch.target)
+        unimodal = unimodal_losses(model, decode(model, features, features), batch.target)
+        loss = fused + torch.stack(list(unimodal.values())).sum()
+        backward(loss)
+        yield StepRecord(loss.detach(), _detached({"fused": fused, **unimodal}), by_modality(model, "kappa", kappa))
+
+    @staticmethod
+    def shares(model: MultimodalClassifier, features: Named, absent: Named) -> Tensor:
+        """Return each modality's share of the fused logits, ``(M, B, C)``; they sum to the fused logits."""
+        values = subset_logits(model, features, absent)
+        weights = shapley_weights(len(features)).to(values)
+        weights[:, 0] += 1 / len(features)
+        return torch.einsum("ms,sbc->mbc", weights, values)
+
+    @staticmethod
+    def _absent(model: MultimodalClassifier, batch: Batch) -> Named:
+        """Return each encoder's features of a single all-zero input, in evaluation mode, with gradients."""
+        found = {}
+        for m in model.modalities:
+            encoder = model.encoder(m)
+            was_training = encoder.training
+            encoder.eval()
+            try:
+                found[m] = encoder(_zeros(batch.inputs[m]))
+            finally:
+                encoder.train(was_training)
+        return found
+
+
+def _zeros(value: Nested) -> Nested:
+    if isinstance(value, Tensor):
+        return torch.zeros_like(value[:1])
+    return {key: _zeros(part) for key, part in value.items()}

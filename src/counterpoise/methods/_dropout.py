@@ -1,0 +1,139 @@
+"""Training with missing or damaged modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from counterpoise.errors import Interval
+from counterpoise.methods._base import Backward, Method, _backward
+from counterpoise.methods._families import joint_step
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch, Nested, StepRecord
+
+__all__ = ["Corruption", "ModalityDropout", "drop_modalities"]
+
+
+def drop_modalities(uniform: Tensor, rate: float) -> Tensor:
+    """Return which modalities are dropped, ``(B, M)`` bool: each with probability ``rate``, never all of a sample.
+
+    Where all would be dropped, the one with the largest draw stays.
+
+    Args:
+        uniform: ``(B, M)`` uniform draws.
+        rate: in [0, 1].
+
+    Example:
+        >>> drop_modalities(torch.tensor([[0.1, 0.9], [0.1, 0.2]]), rate=0.5)
+        tensor([[ True, False],
+                [ True, False]])
+    """
+    dropped = uniform < rate
+    return dropped & ~(dropped.all(-1, keepdim=True) & (uniform == uniform.amax(-1, keepdim=True)))
+
+
+def _where(rows: Tensor, value: Nested, other: Nested) -> Nested:
+    """Return ``other`` in the given rows and ``value`` elsewhere, leaf by leaf."""
+    if isinstance(value, Tensor):
+        assert isinstance(other, Tensor)  # same structure
+        return torch.where(rows.view(-1, *[1] * (value.ndim - 1)), other, value)
+    assert not isinstance(other, Tensor)  # same structure
+    return {key: _where(rows, part, other[key]) for key, part in value.items()}
+
+
+def _zeros(value: Nested) -> Nested:
+    return torch.zeros_like(value) if isinstance(value, Tensor) else {k: _zeros(v) for k, v in value.items()}
+
+
+class ModalityDropout(Method):
+    r"""Modality dropout: joint training in which inputs of single modalities are missing (zeros).
+
+    ModDrop of Neverova, Wolf, Taylor, Nebout, "ModDrop: adaptive multi-modal gesture recognition", TPAMI 2016: each
+    modality of each sample is missing with probability p, independently; here one of them always stays. What is missing is the input, as at
+    a test with a missing modality; nothing is rescaled.
+
+    Args:
+        strength: p, in [0, 1].
+
+    Example:
+        >>> ModalityDropout(strength=0.1)
+        ModalityDropout(strength=0.1)
+    """
+
+    constraints: ClassVar = {"strength": Interval(0, 1, "[]")}
+    strength: float
+
+    def __init__(self, strength: float = 0.2) -> None:
+        super().__init__(strength=strength)
+
+    def steps(
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+    ) -> Iterator[StepRecord]:
+        """See `Method.steps`."""
+        if self.strength:
+            uniform = torch.rand(len(batch), len(model.modalities), device=batch.target.device)
+            dropped = drop_modalities(uniform, self.strength)
+            rows = dict(zip(model.modalities, dropped.T, strict=True))
+            inputs = {
+                m: _where(rows[m], value, _zeros(value)) if m in rows else value for m, value in batch.inputs.items()
+            }
+            batch = Batch(inputs, batch.target, batch.index)
+        yield from joint_step(model, batch, backward)
+
+
+class Corruption(Method):
+    r"""Training with input corruptions: one modality of a sample is damaged, in one of four ways.
+
+    With probability p a sample gets one random modality replaced: by itself plus normal noise (probability .4, standard
+    deviation log-uniform in [.3, 3] of the input's own), by zeros (.2), by itself with a random share of its entries zeroed (.2), or
+    by another sample's (.2). A baseline for robustness, ours; entries that are integers (tokens) take no noise and are swapped instead.
+
+    Args:
+        strength: p, in [0, 1].
+
+    Example:
+        >>> Corruption(strength=0.4)
+        Corruption(strength=0.4)
+    """
+
+    constraints: ClassVar = {"strength": Interval(0, 1, "[]")}
+    strength: float
+
+    def __init__(self, strength: float = 0.5) -> None:
+        super().__init__(strength=strength)
+
+    def steps(
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+    ) -> Iterator[StepRecord]:
+        """See `Method.steps`."""
+        if self.strength:
+            size, device = len(batch), batch.target.device
+            hit = torch.rand(size, device=device) < self.strength
+            which = torch.randint(len(model.modalities), (size,), device=device)
+            kind = torch.bucketize(torch.rand(size, device=device), torch.tensor([0.4, 0.6, 0.8], device=device))
+            level = torch.rand(size, device=device)
+            partner = torch.randperm(size, device=device)
+            inputs = dict(batch.inputs)
+            for k, m in enumerate(model.modalities):
+                damaged = _corrupt(inputs[m], kind, level, partner)
+                inputs[m] = _where(hit & (which == k), inputs[m], damaged)
+            batch = Batch(inputs, batch.target, batch.index)
+        yield from joint_step(model, batch, backward)
+
+
+def _corrupt(value: Nested, kind: Tensor, level: Tensor, partner: Tensor) -> Nested:
+    """Return noise (kind 0), zeros (1), dropout (2) or another sample's (3), per row; ``level`` in [0, 1)."""
+    if not isinstance(value, Tensor):
+        return {key: _corrupt(part, kind, level, partner) for key, part in value.items()}
+    shape = (-1, *[1] * (value.ndim - 1))
+    kind, level = kind.view(shape), level.view(shape)
+    swapped = value[partner]
+    noisy, kept = swapped, torch.rand(value.shape, device=value.device) >= level
+    if value.is_floating_point():
+        deviation = 0.3 * 10**level * value.std(correction=0)
+        noisy = value + (deviation * torch.randn_like(value)).to(value.dtype)
+    damaged = torch.where(kind == 1, torch.zeros_like(value), torch.where(kind == 2, value * kept, swapped))
+    return torch.where(kind == 0, noisy, damaged)

@@ -1,0 +1,177 @@
+"""Greedy: balanced learning by conditional learning speed (Wu et al., ICML 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from counterpoise.errors import Interval
+from counterpoise.fusion import Fusion
+from counterpoise.methods._base import Backward, Epoch, Method, _backward, _detached, unimodal_losses
+from counterpoise.methods._families import by_modality, decode
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch, StepRecord
+
+__all__ = ["Greedy", "TransferFusion"]
+
+
+class TransferFusion(Fusion):
+    r"""Multimodal transfer module on features, and one classifier per branch.
+
+    :math:`e = \mathrm{ReLU}(E [h_1; \dots; h_M])`, gates :math:`g_m = \sigma(W_m e)`, branches
+    :math:`z_m = K_m (h_m \odot g_m)`, fused logits :math:`\frac1M \sum_m z_m`. While modality m is curated, its gate is its running mean, so that
+    no other modality speaks into its branch.
+
+    The initial weights are the same for every call (their own generator), and blocks of equal shape are equal.
+
+    Example:
+        >>> TransferFusion({"a": 2, "b": 3}, num_outputs=4)({"a": torch.ones(5, 2), "b": torch.ones(5, 3)}).shape
+        torch.Size([5, 4])
+    """
+
+    curated: Tensor
+
+    def __init__(self, feature_dims: Mapping[str, int], num_outputs: int) -> None:
+        super().__init__(feature_dims, num_outputs)
+        dims, total = feature_dims, sum(feature_dims.values())
+        width = max(2 * total // 4, 1)
+        self.squeeze = nn.ParameterDict({f"squeeze_{m}": _initial(width, d, total) for m, d in dims.items()})
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.gates = nn.ParameterDict({f"gate_{m}": _initial(d, width, width) for m, d in dims.items()})
+        self.heads = nn.ParameterDict({f"head_{m}": _initial(num_outputs, d, d) for m, d in dims.items()})
+        self.register_buffer("curated", torch.zeros(len(dims), dtype=torch.bool))
+        self.register_buffer("count", torch.zeros(()))
+        for m, d in dims.items():
+            self.register_buffer(f"mean_{m}", torch.full((d,), 0.5))
+
+    def branch_logits(self, features: Mapping[str, Tensor], *, track: bool = False) -> dict[str, Tensor]:
+        """Return each branch's logits ``{m: (B, C)}``; ``track`` updates the running means of the gates."""
+        squeezed = [features[m] @ self.squeeze[f"squeeze_{m}"].T for m in self.feature_dims]
+        excitation = (torch.stack(squeezed).sum(0) + self.bias).relu()
+        if track:
+            self.count.add_(1)
+        found = {}
+        for m, curated in zip(self.feature_dims, self.curated, strict=True):
+            gate = (excitation @ self.gates[f"gate_{m}"].T).sigmoid()
+            mean: Tensor = getattr(self, f"mean_{m}")
+            found[m] = (features[m] * torch.where(curated, mean.to(gate.dtype), gate)) @ self.heads[f"head_{m}"].T
+            if track:
+                mean.add_((gate.detach().mean(0).to(mean.dtype) - mean) / self.count)
+        return found
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """See `Fusion.forward`."""
+        return torch.stack(list(self.branch_logits(features).values())).mean(0)
+
+    def bypass_parameters(self, m: str) -> list[nn.Parameter]:
+        """Return what carries other modalities into the branch of ``m``: its gate, and the squeeze that all share."""
+        return [self.gates[f"gate_{m}"], *self.squeeze.values(), self.bias]
+
+
+def _initial(rows: int, columns: int, fan_in: int) -> nn.Parameter:
+    generator = torch.Generator().manual_seed(0)
+    bound = fan_in**-0.5
+    return nn.Parameter((2 * torch.rand(rows, columns, generator=generator) - 1) * bound)
+
+
+class Greedy(Method):
+    r"""Balanced learning by conditional learning speed: a branch that leans on the others learns alone for a while.
+
+    Wu, Jastrzebski, Cho, Geras, "Characterizing and Overcoming the Greedy Nature of Learning in Multi-modal Deep Neural
+    Networks", ICML 2022. :math:`L = \sum_m CE(z_m, y)` over the branches of a network with multimodal transfer modules. The
+    speed of a set of parameters is the sum over steps of :math:`\lVert\nabla\rVert^2 / \lVert\theta\rVert^2`; :math:`BDR_m = \log_{10}` of the speed of the module's
+    parameters for m over that of encoder m. From epoch ``start`` on, if the largest BDR exceeds the mean by more than
+    :math:`\epsilon / 2` (for M = 2: the two differ by more than :math:`\epsilon`), that modality is curated for Q steps: its gate is replaced by its running mean.
+    Speeds rest meanwhile.
+
+    Differs from the paper: there the modules sit between the convolutional stages of two equal encoders; here, for encoders
+    of any kind, there is one on the features (`TransferFusion`, which setup puts in the place of the fusion). Differs from the authors'
+    code: the running mean of each gate is its own (the code mixes two); nothing is read from the device in a step. There is no strength:
+    the network is another one.
+
+    Args:
+        epsilon: difference of BDR that starts a curation.
+        window: Q, steps that a curation lasts.
+        start: first epoch that may curate.
+
+    Example:
+        >>> Greedy(window=10)
+        Greedy(epsilon=0.01, window=10, start=2)
+    """
+
+    constraints: ClassVar = {
+        "epsilon": Interval(0),
+        "window": Interval(1, integer=True),
+        "start": Interval(0, integer=True),
+    }
+    epsilon: float
+    window: int
+    start: int
+    speeds: Tensor
+    remaining: Tensor
+
+    def __init__(self, *, epsilon: float = 0.01, window: int = 5, start: int = 2) -> None:
+        super().__init__(epsilon=epsilon, window=window, start=start)
+        self.active = start == 0
+
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+        """Put the transfer module in the place of the fusion."""
+        reference = next(model.head(model.modalities[0]).parameters())
+        if not isinstance(model.fusion, TransferFusion):
+            model.fusion = TransferFusion(model.feature_dims, model.task.num_outputs).to(reference)
+        self.register_buffer("speeds", torch.zeros(2, len(model.modalities)))
+        self.register_buffer("remaining", torch.zeros((), dtype=torch.long))
+
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+        """Allow curation from epoch ``start`` on."""
+        self.active = epoch.number >= self.start
+
+    def steps(
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+    ) -> Iterator[StepRecord]:
+        """See `Method.steps`."""
+        fusion = model.fusion
+        assert isinstance(fusion, TransferFusion)  # made so by setup
+        features = model.encode(batch.inputs)
+        branches = fusion.branch_logits(features, track=True)
+        losses = {m: model.task.loss(z, batch.target) for m, z in branches.items()}
+        unimodal = unimodal_losses(model, decode(model, features, features), batch.target)
+        loss = torch.stack([*losses.values(), *unimodal.values()]).sum()
+        backward(loss)
+        curated = fusion.curated.clone()
+        bdr = self._observe(model, fusion)
+        yield StepRecord(
+            loss.detach(),
+            _detached({f"branch:{m}": part for m, part in losses.items()} | unimodal),
+            by_modality(model, "bdr", bdr) | by_modality(model, "curated", curated.to(bdr.dtype)),
+        )
+
+    @torch.no_grad()
+    def _observe(self, model: MultimodalClassifier, fusion: TransferFusion) -> Tensor:
+        """Add this step's speeds (unless a curation runs), then start or go on with a curation; return the BDR."""
+        main = [_speed(model.encoder_parameters(m)) for m in model.modalities]
+        bypass = [_speed(fusion.bypass_parameters(m)) for m in model.modalities]
+        found = torch.stack([torch.stack(bypass), torch.stack(main)]).to(self.speeds)
+        running = self.remaining > 0
+        self.speeds.add_(torch.where(running, torch.zeros_like(found), found))
+        bdr = (self.speeds[0].clamp_min(1e-30) / self.speeds[1].clamp_min(1e-30)).log10()
+        self.remaining.sub_(1).clamp_(min=0)
+        if self.active:
+            begin = (self.remaining == 0) & (bdr.max() - bdr.mean() > self.epsilon / 2)
+            chosen = torch.arange(len(bdr), device=bdr.device) == bdr.argmax()
+            fusion.curated.copy_(torch.where(begin, chosen, fusion.curated & (self.remaining > 0)))
+            self.remaining.copy_(torch.where(begin, self.remaining.new_tensor(self.window), self.remaining))
+        return bdr
+
+
+def _speed(parameters: list[nn.Parameter]) -> Tensor:
+    """Return the squared norm of the gradients over that of the parameters."""
+    pairs = [(p.grad, p) for p in parameters if p.grad is not None]
+    if not pairs:
+        return torch.zeros((), device=parameters[0].device if parameters else None)
+    grads = torch.stack(torch._foreach_norm([g for g, _ in pairs])).square().sum()  # type: ignore[arg-type]
+    weights = torch.stack(torch._foreach_norm([p.detach() for _, p in pairs])).square().sum()
+    return grads / weights.clamp_min(1e-30)

@@ -1,0 +1,150 @@
+"""MLA: multimodal learning with alternating unimodal adaptation (Zhang et al., CVPR 2024)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from counterpoise.errors import Interval
+from counterpoise.fusion import Fusion, SharedHead
+from counterpoise.methods._base import Backward, Epoch, Method, _backward, _detached
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch, StepRecord
+
+__all__ = ["MLA", "EntropyWeightedHead", "entropy_weights", "update_projection"]
+
+
+def entropy_weights(logits: Tensor) -> Tensor:
+    r"""Return :math:`w_m(i) \propto \exp(\max_j H_j(i) - H_m(i))`, ``(M, B)``: confident modalities count more.
+
+    Args:
+        logits: ``(M, B, C)``; H is the entropy over the C classes of one sample, in nats.
+
+    Example:
+        >>> entropy_weights(torch.tensor([[[0.0, 0.0]], [[50.0, 0.0]]])).flatten()    # entropies log 2 and 0
+        tensor([0.3333, 0.6667])
+    """
+    log_p = logits.log_softmax(-1)
+    return (log_p.exp() * log_p).sum(-1).softmax(0)
+
+
+def update_projection(projection: Tensor, mean: Tensor, ridge: float) -> Tensor:
+    r"""Return :math:`P - k k^T / (\lambda + \bar r^T k)` with :math:`k = P \bar r`, scaled to unit Frobenius norm.
+
+    What is projected with it hardly moves what a head says of the direction :math:`\bar r`.
+
+    Args:
+        projection: P, ``(D, D)``, symmetric.
+        mean: :math:`\bar r`, ``(D,)``, the mean feature of a batch.
+        ridge: :math:`\lambda`.
+
+    Example:
+        >>> update_projection(torch.eye(2), torch.tensor([1.0, 0.0]), ridge=0.0)
+        tensor([[0., 0.],
+                [0., 1.]])
+    """
+    k = projection @ mean
+    updated = projection - torch.outer(k, k) / (ridge + mean @ k).clamp_min(1e-12)
+    return updated / updated.norm().clamp_min(1e-12)
+
+
+class EntropyWeightedHead(SharedHead):
+    r"""One linear head for all modalities, mixed per sample by `entropy_weights`: :math:`z = \sum_m w_m(x)\, (K h_m + b)`.
+
+    Example:
+        >>> EntropyWeightedHead({"a": 3, "b": 3}, num_outputs=4)({"a": torch.ones(5, 3), "b": torch.ones(5, 3)}).shape
+        torch.Size([5, 4])
+    """
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """See `Fusion.forward`."""
+        logits = torch.stack([self.head(features[m]) for m in self.feature_dims])
+        return (entropy_weights(logits).unsqueeze(-1) * logits).sum(0)
+
+    def slice_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Refuse: the weights make the logits no sum of functions of one modality each."""
+        return Fusion.slice_logits(self, features)
+
+
+class MLA(Method):
+    r"""Alternating unimodal adaptation: one optimizer step per modality, through one shared head that forgets little.
+
+    Zhang, Yoon, Bansal, Yao, "Multimodal Representation Learning by Alternating Unimodal Adaptation", CVPR 2024. For each
+    modality in turn: :math:`L_m = CE(K h_m, y)`, the head's gradient becomes :math:`G P^T` with `update_projection`
+    (:math:`\lambda = 0.1^{1 + b/N_b}`, b the batch within the epoch), step. Predictions mix the modalities by `entropy_weights`.
+
+    Differs from the authors' code, in which the projection is never applied (it looks for a parameter of another name), the
+    denominator is an element-wise one, and the entropies run over the batch axis. A published toolkit adds the projected gradient
+    to the unprojected one. Differs from the paper: the head's bias is not projected (the paper has none); the shared head starts
+    as the mean of the model's unimodal heads; :math:`N_b` is taken from the size of the training set.
+
+    Setup replaces the model's fusion by `EntropyWeightedHead`. There is no strength: alternation has no joint limit.
+
+    Args:
+        ridge: base of :math:`\lambda`, in (0, 1].
+        project: whether the head's gradient is projected.
+
+    Raises:
+        ModelError: (at setup) if the modalities' feature dimensions differ.
+
+    Example:
+        >>> MLA(project=False)
+        MLA(ridge=0.1, project=False)
+    """
+
+    constraints: ClassVar = {"ridge": Interval(0, 1, "(]")}
+    ridge: float
+    project: bool
+    projection: Tensor
+
+    def __init__(self, *, ridge: float = 0.1, project: bool = True) -> None:
+        super().__init__(ridge=ridge, project=project)
+        self.batch = 0
+
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+        """Put the shared head in the place of the fusion, and start with P = I."""
+        self.samples = len(target)
+        if not isinstance(model.fusion, EntropyWeightedHead):
+            with torch.random.fork_rng(devices=[]):
+                fusion = EntropyWeightedHead(model.feature_dims, model.task.num_outputs)
+            heads = [model.head(m) for m in model.modalities]
+            with torch.no_grad():
+                for name, p in fusion.head.named_parameters():
+                    p.copy_(torch.stack([head.get_parameter(name) for head in heads]).mean(0))
+            model.fusion = fusion.to(next(model.head(model.modalities[0]).parameters()))
+        dimension = next(iter(model.feature_dims.values()))
+        self.register_buffer("projection", torch.eye(dimension))
+
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+        """Count batches from zero again."""
+        self.batch = 0
+
+    def steps(
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+    ) -> Iterator[StepRecord]:
+        """See `Method.steps`."""
+        assert isinstance(model.fusion, EntropyWeightedHead)  # made so by setup
+        head = model.fusion.head
+        progress = min(self.batch / max(1, math.ceil(self.samples / len(batch))), 1.0)
+        self.batch += 1
+        for m in model.modalities:
+            features = model.encoder(m)(batch.inputs[m])
+            handle = None
+            if self.project:
+                with torch.no_grad():
+                    mean = features.mean(0).to(self.projection.dtype)
+                    self.projection.copy_(update_projection(self.projection, mean, self.ridge ** (1 + progress)))
+                p = self.projection.clone()
+                handle = head.weight.register_hook(lambda grad, p=p: grad @ p.T.to(grad.dtype))
+            try:
+                shared = model.task.loss(head(features), batch.target)
+                unimodal = model.task.loss(model.head(m)(features.detach()), batch.target)
+                backward(shared + unimodal)
+            finally:
+                if handle is not None:
+                    handle.remove()
+            yield StepRecord(shared.detach(), _detached({f"shared:{m}": shared, m: unimodal}))

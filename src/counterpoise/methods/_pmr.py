@@ -1,0 +1,173 @@
+"""PMR: prototypical modality rebalance (Fan et al., CVPR 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from counterpoise.errors import Interval
+from counterpoise.methods._base import STRENGTH, Epoch
+from counterpoise.methods._families import Named, Shaped, by_modality, passes, require_multiclass
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch, Outputs
+
+__all__ = ["PMR", "prototype_boost", "prototype_logits"]
+
+
+def prototype_logits(features: Tensor, prototypes: Tensor, seen: Tensor) -> Tensor:
+    r"""Return :math:`\sigma(i, c) = -\lVert h_i - \mu_c \rVert_2`, ``(B, C)``; -inf for classes without a prototype.
+
+    The distance is smoothed at 0, where its gradient would be infinite.
+
+    Example:
+        >>> prototype_logits(torch.tensor([[3.0, 4.0]]), torch.zeros(2, 2), torch.tensor([True, False]))
+        tensor([[-5., -inf]])
+    """
+    squared = (features.unsqueeze(1) - prototypes.to(features.dtype)).square().sum(-1)
+    return -(squared + 1e-12).sqrt().masked_fill(~seen, float("inf"))
+
+
+def prototype_boost(scores: Tensor) -> Tensor:
+    r"""Return :math:`\beta_m = \mathrm{clip}(\max_j s_j / s_m - 1, 0, 1)`: 0 for the strongest modality.
+
+    For M = 2 that is the paper's :math:`\mathrm{clip}(1/\rho - 1, 0, 1)` and :math:`\mathrm{clip}(\rho - 1, 0, 1)`.
+
+    Example:
+        >>> prototype_boost(torch.tensor([3.0, 2.0]))
+        tensor([0.0000, 0.5000])
+    """
+    return (scores.max() / scores.clamp_min(1e-12) - 1).clamp(0, 1)
+
+
+class PMR(Shaped):
+    r"""Prototypical modality rebalance: slow modalities are pulled to their own class prototypes.
+
+    Fan, Xu, Wang, Wang, Guo, "PMR: Prototypical Modal Rebalance for Multimodal Learning", CVPR 2023:
+    :math:`L = CE(z, y) + \alpha \sum_m \beta_m CE(\sigma_m, y) - \eta H(\mathrm{softmax}\,\sigma_{m^*})` with
+    `prototype_logits`, `prototype_boost`, and the last term for the dominant modality :math:`m^*` in the first epochs only.
+    Prototypes are class means of features, renewed at the start of each epoch in evaluation mode,
+    :math:`\mu \leftarrow (1 - \epsilon)\mu_\mathrm{new} + \epsilon \mu`.
+
+    Differs from the authors' code: the paper's soft :math:`\beta` (the code: 0 or 1) and its entropy term (absent from the code;
+    its weight is ours); the 10 % that prototypes are computed on are spread over the training set; a class that is not among them
+    keeps its old prototype, or takes no part; more than two modalities: all but the strongest are boosted.
+
+    Args:
+        strength: :math:`\alpha`, in [0, inf); the authors use 1.
+        momentum: :math:`\epsilon`, the share of the old prototypes that stays.
+        share: share of the training set that prototypes are computed on.
+        entropy: :math:`\eta`, weight of the entropy term.
+        entropy_epochs: number of first epochs with that term.
+
+    Raises:
+        ModelError: (at setup) for a task without classes.
+
+    Example:
+        >>> PMR(strength=0.5)
+        PMR(strength=0.5, momentum=0.2, share=0.1, entropy=0.1, entropy_epochs=5)
+    """
+
+    constraints: ClassVar = {
+        "strength": STRENGTH,
+        "momentum": Interval(0, 1, "[]"),
+        "share": Interval(0, 1, "(]"),
+        "entropy": Interval(0),
+        "entropy_epochs": Interval(0, integer=True),
+    }
+    momentum: float
+    share: float
+    entropy: float
+    entropy_epochs: int
+    seen: Tensor
+
+    def __init__(
+        self,
+        strength: float = 1.0,
+        *,
+        momentum: float = 0.2,
+        share: float = 0.1,
+        entropy: float = 0.1,
+        entropy_epochs: int = 5,
+    ) -> None:
+        super().__init__(
+            strength=strength, momentum=momentum, share=share, entropy=entropy, entropy_epochs=entropy_epochs
+        )
+        self.epoch = 0
+
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+        """Make room for the prototypes."""
+        require_multiclass(self, model, "it has a prototype per class")
+        outputs = model.task.num_outputs
+        for m, d in model.feature_dims.items():
+            self.register_buffer(f"prototypes_{m}", torch.zeros(outputs, d))
+        self.register_buffer("seen", torch.zeros(outputs, dtype=torch.bool))
+
+    def prototypes(self, m: str) -> Tensor:
+        """Return the prototypes of modality ``m``, ``(C, D_m)``."""
+        found: Tensor = getattr(self, f"prototypes_{m}")
+        return found
+
+    @torch.no_grad()
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+        """Renew the prototypes from a part of the training set."""
+        self.epoch = epoch.number
+        if not self.strength:
+            return
+        stride = max(1, round(1 / self.share))
+        device, sums = self.seen.device, {m: torch.zeros_like(self.prototypes(m)) for m in model.modalities}
+        counts = torch.zeros(len(self.seen), device=device, dtype=next(iter(sums.values())).dtype)
+        was_training, position = model.training, epoch.number
+        model.eval()
+        try:
+            for whole in passes(self, epoch):
+                rows = torch.arange((-position) % stride, len(whole), stride)
+                position += len(whole)
+                if not len(rows):
+                    continue
+                batch = _rows(whole, rows).to(device)
+                for m, h in model.encode(batch.inputs).items():
+                    sums[m].index_add_(0, batch.target, h.to(sums[m].dtype))
+                counts.index_add_(0, batch.target, torch.ones_like(batch.target, dtype=counts.dtype))
+        finally:
+            model.train(was_training)
+        found = counts > 0
+        for m, total in sums.items():
+            old, mean = self.prototypes(m), total / counts.clamp_min(1).unsqueeze(1)
+            blended = torch.where(self.seen.unsqueeze(1), mean.lerp(old, self.momentum), mean)
+            old.copy_(torch.where(found.unsqueeze(1), blended, old))
+        self.seen.logical_or_(found)
+
+    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[Named, Named]:
+        """See `Shaped.terms`."""
+        known = self.seen[batch.target]
+        usable = self.seen.any()  # before the first prototypes: no term
+        seen = self.seen | ~usable
+        sigma = {m: prototype_logits(h, self.prototypes(m), seen) for m, h in outputs.features.items()}
+        log_p = torch.stack([sigma[m].log_softmax(-1) for m in model.modalities])  # (M, B, C)
+        true = log_p.gather(-1, batch.target.expand(log_p.shape[:2]).unsqueeze(-1)).squeeze(-1)
+        true = torch.where(known, true, torch.zeros_like(true))
+        scores = torch.where(known, true.exp(), torch.zeros_like(true)).sum(-1).detach()
+        beta = prototype_boost(scores) * usable
+        nll = -true.sum(-1) / known.sum().clamp_min(1)
+        terms = {f"prototype:{m}": self.strength * b * n for m, b, n in zip(sigma, beta, nll, strict=True)}
+        if self.entropy and self.epoch < self.entropy_epochs:
+            finite = torch.where(seen, log_p, torch.zeros_like(log_p))
+            entropies = -(log_p.exp() * finite).sum(-1).mean(-1)
+            dominant = (scores == scores.max()).to(entropies.dtype)
+            share = dominant / dominant.sum() * usable
+            terms["entropy"] = -self.strength * self.entropy * (share * entropies).sum()
+        return terms, by_modality(model, "beta", beta)
+
+
+def _rows(batch: Batch, rows: Tensor) -> Batch:
+    def pick(value: object) -> object:
+        if isinstance(value, Tensor):
+            return value[rows.to(value.device)]
+        assert isinstance(value, Mapping)  # a nested mapping of tensors, see `Nested`
+        return {key: pick(part) for key, part in value.items()}
+
+    inputs = {m: pick(value) for m, value in batch.inputs.items()}
+    return Batch(inputs, batch.target[rows], batch.index[rows])  # type: ignore[arg-type]

@@ -1,0 +1,110 @@
+"""Figures of points and bars: scores, contributions, encoders, mean ranks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from counterpoise.report import _palette as palette
+from counterpoise.report import _series as series
+from counterpoise.report._comparison import REFERENCE, Comparison
+from counterpoise.report._draw import axis_label, factor_of, new_figure, row_colour, score_name, whiskers
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["draw_accuracy", "draw_contributions", "draw_critical_difference", "draw_encoders", "indistinct"]
+
+
+def draw_accuracy(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
+    """One dot per method with its interval; joint training as a line."""
+    score, factor = comparison.score, factor_of(comparison.score)
+    rows = [(label, p) for label in comparison.labels if (p := series.point(comparison, label, score)).n]
+    if not rows:
+        return None
+    rows.sort(key=lambda row: row[1].mean)
+    figure = new_figure(4.6, 0.9 + 0.24 * len(rows))
+    ax = figure.subplots()
+    for y, (label, p) in enumerate(rows):
+        colour = row_colour(label, comparison.labels, colours)
+        ax.errorbar(
+            factor * p.mean, y, xerr=whiskers([p], factor), fmt="o", ms=5, color=colour, elinewidth=1.2, capsize=2
+        )
+    ax.set_yticks(range(len(rows)), [series.short(label) for label, _ in rows])
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    joint = comparison.summary(REFERENCE, score)
+    if joint.n:
+        ax.axvline(factor * joint.mean, color=palette.MUTED, lw=0.8, ls="--")
+    how = "95 % intervals over seeds" if any(p.source == "seeds" for _, p in rows) else "one seed, no interval"
+    ax.set_xlabel(f"{axis_label(score, f'test {score_name(comparison)}')}; {how}")
+    ax.set_title(comparison.data)
+    return figure
+
+
+def draw_contributions(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
+    """Per modality: a pale bar for phi_MI alone, a dark one for phi_CMI; H(Y) and the joint contribution as lines."""
+    rows = series.contributions(comparison)
+    if not rows:
+        return None
+    label = REFERENCE if REFERENCE in rows else rows[0]
+    ms = [m for m in comparison.modalities if comparison.seeds(label, f"phi_cmi:{m}")]
+    figure = new_figure(4.6, 1.1 + 0.42 * len(ms))
+    ax = figure.subplots()
+    for y, m in enumerate(reversed(ms)):
+        colour = palette.MODALITIES[palette.modality_slot(colours, m)]
+        for metric, height, alpha, shift in ((f"phi_mi:{m}", 0.66, 0.35, 0.2), (f"phi_cmi:{m}", 0.3, 1.0, 0.0)):
+            p = series.point(comparison, label, metric)
+            if p.n:
+                ax.barh(y, p.mean, height, color=colour, alpha=alpha, lw=0)
+                ax.errorbar(
+                    p.mean, y + shift, xerr=whiskers([p], 1), fmt="none", ecolor=palette.INK, elinewidth=1, capsize=2
+                )
+    entropy, joint = comparison.summary(label, "entropy"), comparison.summary(label, "phi_mi")
+    for value, style, text in ((entropy.mean, ":", "H(Y)"), (joint.mean, "-", "all together")):
+        if math.isfinite(value) and not (text == "H(Y)" and comparison.score == "r2"):
+            ax.axvline(value, color=palette.INK, lw=1, ls=style)
+            ax.text(
+                value, len(ms) - 0.42, f" {text}", fontsize=7, va="bottom", ha="right" if text != "H(Y)" else "left"
+            )
+    ax.axvline(0, color=palette.MUTED, lw=0.6)
+    ax.set_yticks(range(len(ms)), list(reversed(ms)))
+    ax.set_ylim(-0.6, len(ms) - 0.1)
+    ax.set_xlabel("held-out contribution (nats)\npale: alone (φ_MI); dark: added to the rest (φ_CMI)")
+    ax.set_title(f"{comparison.data}: contributions in {label}")
+    return figure
+
+
+def draw_encoders(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
+    """Paired dots: the linear probe of each encoder trained alone (hollow), and inside joint training and the rest."""
+    rows = series.probe_rows(comparison)
+    rows = [label for label in rows if " (" not in label or label.partition(" (")[0] not in rows]
+    alone = {
+        m: series.point(comparison, u, f"probe:{m}") for m in comparison.modalities if (u := comparison.unimodal(m))
+    }
+    ms = [m for m in comparison.modalities if any(comparison.seeds(label, f"probe:{m}") for label in rows)]
+    if not rows or not ms:
+        return None
+    figure = new_figure(4.6, 1.0 + (0.2 * len(rows) + 0.15) * len(ms))
+    ax = figure.subplots()
+    ticks, y, factor = [], 0.0, factor_of(comparison.score)
+    for m in reversed(ms):
+        colour, base = palette.MODALITIES[palette.modality_slot(colours, m)], alone.get(m)
+        start = y
+        for label in reversed(rows):
+            p = series.point(comparison, label, f"probe:{m}")
+            if not p.n:
+                continue
+            if base and base.n:
+                ax.plot([factor * base.mean, factor * p.mean], [y, y], color=colour, lw=1.2, alpha=0.5, zorder=1)
+                ax.plot(factor * base.mean, y, "o", ms=5, mfc="white", mec=colour)
+            ax.errorbar(factor * p.mean, y, xerr=whiskers([p], factor), fmt="o", ms=5, color=colour, elinewidth=1)
+            ticks.append((y, f"{m} in {label}" if label == rows[0] else label))
+            y += 1
+        y += 0.7 if y > start else 0
+    ax.set_yticks([t for t, _ in ticks], [text for _, text in ticks])
+    ax.set_xlabel(
+        f"test {axis_label(comparison.score, score_name(comparison))} of a linear probe\nhollow: encoder trained alone; filled: inside the model"
+    )
+    ax.set_title(f"{comparison.data}: encoders")
+    return figure

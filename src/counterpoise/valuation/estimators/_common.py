@@ -1,0 +1,64 @@
+"""What the estimators share: the label as a symbol, and the loop over subsets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from counterpoise.errors import DataError
+from counterpoise.valuation._assemble import Information, Subset, assemble, needed_subsets
+from counterpoise.valuation._inputs import Problem
+from counterpoise.valuation._valuation import Valuation
+from counterpoise.valuation.functional.entropy import label_entropy
+
+__all__ = ["label_symbols", "symbol_entropy", "value_subsets"]
+
+
+def value_subsets(
+    problem: Problem,
+    measure: Callable[[Subset], Information],
+    *,
+    estimator: str,
+    confidence: float,
+    bound: str = "estimate",
+    entropy: float | None = None,
+    notes: tuple[str, ...] = (),
+) -> Valuation:
+    """Return the `Valuation` of an estimator that knows how to measure one subset.
+
+    Args:
+        problem: the checked input.
+        measure: I(Z_S; Y) of a subset.
+        estimator: its name.
+        confidence: level of the intervals.
+        bound: what kind of number the information of a subset is.
+        entropy: H(Y) if it is not the task's.
+        notes: for the reader.
+    """
+    information = {subset: measure(subset) for subset in needed_subsets(problem.modalities)}
+    own = float(problem.task.entropy(problem.target)) if entropy is None else entropy
+    return assemble(
+        problem, information, estimator=estimator, entropy=own, bound=bound, confidence=confidence, notes=notes
+    )
+
+
+def label_symbols(problem: Problem, estimator: str) -> np.ndarray:
+    """Return ``(N,)`` label numbers; a combination of labels counts as one symbol.
+
+    Raises:
+        DataError: for real targets.
+    """
+    if problem.task.name == "regression":
+        raise DataError(
+            f"Estimator `{estimator}` needs classes or labels. Found real targets; use `ksg`, `gaussian` or `variational`."
+        )
+    if problem.task.name == "multiclass":
+        return problem.labels
+    return np.unique(problem.labels, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def symbol_entropy(symbols: np.ndarray) -> float:
+    """Return the plug-in entropy of symbols in nats."""
+    return float(label_entropy(torch.from_numpy(symbols)))

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import matplotlib.image as image
+import pytest
+
+from counterpoise.errors import OutputError
+from counterpoise.report import draw_figures, write_figures
+from counterpoise.report._draw_points import indistinct
+from counterpoise.report._palette import FLAGSHIP, METHODS, MODALITIES
+from counterpoise.runs import RunRecord
+
+KINDS = {"accuracy", "contributions", "encoders", "curves", "coefficients"}
+
+
+def test_each_figure_in_each_format_and_quickly(demo_records: list[RunRecord], tmp_path: Path) -> None:
+    started = time.process_time()
+    paths = write_figures(demo_records, tmp_path)
+    assert time.process_time() - started < 15
+    assert {p.name for p in paths} == {f"{kind}-smartwatch.{f}" for kind in KINDS for f in ("png", "svg", "pdf")}
+    for path in paths:
+        head = path.read_bytes()[:60]
+        assert head.startswith({".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}[path.suffix])
+    pixels = image.imread(tmp_path / "accuracy-smartwatch.png")
+    assert pixels.shape[1] == pytest.approx(4.6 * 300, abs=2)  # 300 dpi
+
+
+def test_the_same_runs_give_the_same_bytes(make_run, tmp_path: Path) -> None:
+    runs = [make_run("joint", s, {"accuracy": 0.5 + s / 10}) for s in (0, 1)]
+    first, second = (write_figures(runs, tmp_path / name) for name in ("a", "b"))
+    assert len(first) == 3
+    for a, b in zip(first, second, strict=True):
+        assert a.read_bytes() == b.read_bytes(), a.name
+
+
+def test_drawn_numbers_are_those_of_the_runs(make_run) -> None:
+    runs = [
+        make_run(label, s, {"accuracy": a + s / 100}) for label, a in (("joint", 0.8), ("arm", 0.85)) for s in (0, 1, 2)
+    ]
+    ax = draw_figures(runs)["accuracy-smartwatch"].axes[0]
+    names = [t.get_text() for t in ax.get_yticklabels()]
+    dots = [container.lines[0].get_xdata()[0] for container in ax.containers]
+    assert dict(zip(names, dots, strict=True)) == pytest.approx({"joint": 81.0, "arm": 86.0})
+    low, high = ax.containers[0].lines[2][0].get_segments()[0][:, 0]
+    assert high - low == pytest.approx(2 * 4.302653 / 3**0.5, rel=1e-5)  # t (2 d.f.) times s / sqrt(3), s = 1 point
+    assert "%" in ax.get_xlabel()
+
+
+def test_gap_curve_is_max_minus_min_of_phi_cmi(make_run) -> None:
+    curves = {
+        "train_loss": [1.0, 0.5],
+        "val_score": [0.1, 0.2],
+        "phi_cmi:accelerometer": [0.5, 0.6],
+        "phi_cmi:gyroscope": [0.1, 0.4],
+    }
+    figure = draw_figures([make_run("joint", 0, {"accuracy": 0.5}, curves=curves)])["curves-smartwatch"]
+    gap = next(ax for ax in figure.axes if ax.get_title(loc="left").startswith("Contribution gap"))
+    assert gap.lines[0].get_ydata() == pytest.approx([0.4, 0.2])
+    assert gap.get_ylabel() == "nats"
+
+
+def test_a_modality_has_one_colour_in_every_figure(many_records: list[RunRecord]) -> None:
+    figures = draw_figures(many_records)
+    bars = figures["contributions-utd-mhad"].axes[0].patches
+    line = {line.get_label(): line.get_color() for line in figures["coefficients-utd-mhad"].axes[0].lines}
+    # inertial, skeleton and depth come third to fifth; bars are drawn from the bottom, two per modality
+    assert [line[m] for m in ("inertial", "skeleton", "depth")] == list(MODALITIES[2:5])
+    from matplotlib.colors import to_hex
+
+    assert [to_hex(bar.get_facecolor()).upper() for bar in bars[::2]] == [MODALITIES[i] for i in (4, 3, 2)]
+
+
+def test_critical_difference_needs_three_data_sets(many_records: list[RunRecord]) -> None:
+    assert "critical-difference" in draw_figures(many_records)
+    two = [r for r in many_records if r.data in {"smartwatch", "fashion"}]
+    assert "critical-difference" not in draw_figures(two)
+
+
+def test_groups_of_methods_that_cannot_be_told_apart() -> None:
+    assert indistinct([1.0, 1.5, 2.6, 4.0], 1.2) == [(0, 1), (1, 2)]
+    assert indistinct([1.0, 1.2, 1.4], 1.0) == [(0, 2)]
+    assert indistinct([1.0, 3.0], 1.0) == []
+
+
+def test_names_become_safe_distinct_files(make_run, tmp_path: Path) -> None:
+    runs = [make_run("joint", 0, {"accuracy": 0.5}, data=name) for name in ("../a/b$x$", "..a.b x", "<>")]
+    names = {p.name for p in write_figures(runs, tmp_path, formats=["png"], dpi=50)}
+    assert names == {"accuracy-a-b-x.png", "accuracy-a-b-x-2.png", "accuracy-data.png"}
+
+
+def test_records_without_numbers_draw_nothing(make_run, tmp_path: Path) -> None:
+    assert draw_figures([make_run("joint", 0, {})]) == {}
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        write_figures([make_run("joint", 0, {"accuracy": 0.5})], tmp_path / "file", formats=["png"])
+
+
+def test_colours_of_modalities_and_methods_never_meet() -> None:
+    assert len({*MODALITIES, *METHODS, FLAGSHIP}) == len(MODALITIES) + len(METHODS) + 1
