@@ -75,7 +75,9 @@ class Adapter:
             return replace(ready, call="dict")
         parameters = self._parameters()
         names = {p.name for p in parameters if p.kind is not p.VAR_POSITIONAL}
-        required = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        required = [
+            p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
         keys = {key for m in modalities for key in self.groups.get(m, (m,))}
         if keys <= names:
             return replace(ready, call="kwargs")
@@ -209,7 +211,9 @@ def adapt(
     """
     CALLS.check("adapt", "call", call)
     if not callable(model):
-        raise ModelError(f"A model should be callable. Found {type(model).__name__}; give a torch module or a function.")
+        raise ModelError(
+            f"A model should be callable. Found {type(model).__name__}; give a torch module or a function."
+        )
     if isinstance(features, Mapping):
         known = [name for name, _ in model.named_modules() if name] if isinstance(model, nn.Module) else []
         for m, name in features.items():

@@ -82,7 +82,9 @@ def collect(
     return Samples(inputs, target, index, seen), adapter
 
 
-def _prune(parts: Sequence[tuple[dict[str, Nested], Tensor, Tensor, Tensor]], limit: int) -> tuple[dict[str, Nested], Tensor, Tensor, Tensor]:
+def _prune(
+    parts: Sequence[tuple[dict[str, Nested], Tensor, Tensor, Tensor]], limit: int
+) -> tuple[dict[str, Nested], Tensor, Tensor, Tensor]:
     """Join the parts and keep the samples with the smallest keys, in their order."""
     inputs = {m: join([p[0][m] for p in parts]) for m in parts[0][0]}
     target, index, key = (torch.cat([p[k] for p in parts]) for k in (1, 2, 3))

@@ -47,7 +47,9 @@ def predictions(adapter: Adapter, inputs: Inputs, size: int) -> Tensor:
     logits = torch.cat(found)
     bad = (~logits.isfinite()).any(1).nonzero().flatten()
     if len(bad):
-        raise ModelError(f"The model's logits should be finite. Found NaN or inf in {len(bad)} of {len(logits)} samples, the first is {int(bad[0])}.")
+        raise ModelError(
+            f"The model's logits should be finite. Found NaN or inf in {len(bad)} of {len(logits)} samples, the first is {int(bad[0])}."
+        )
     return logits
 
 

@@ -28,7 +28,7 @@ __all__ = ["BALANCED", "ORDER", "Evidence", "Finding", "Thresholds", "Verdict", 
 
 Verdict: TypeAlias = Literal["balanced", "under-trained", "uninformative", "overfitting", "undecided"]
 BALANCED: Final[Verdict] = "balanced"
-ORDER: Final[tuple[Verdict, ...]] = ("under-trained", "overfitting", "uninformative", "undecided", "balanced")
+ORDER: Final[tuple[Verdict, ...]] = ("overfitting", "under-trained", "uninformative", "undecided", "balanced")
 """The verdict on the whole is the first of these that a modality has."""
 
 

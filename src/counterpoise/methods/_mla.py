@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
 
 import torch
@@ -131,15 +131,15 @@ class MLA(Method):
         head = model.fusion.head
         progress = min(self.batch / max(1, math.ceil(self.samples / len(batch))), 1.0)
         self.batch += 1
-        for m in model.modalities:
+        for m in sorted(model.modalities):
             features = model.encoder(m)(batch.inputs[m])
             handle = None
             if self.project:
-                with torch.no_grad():
+                with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
                     mean = features.mean(0).to(self.projection.dtype)
                     self.projection.copy_(update_projection(self.projection, mean, self.ridge ** (1 + progress)))
                 p = self.projection.clone()
-                handle = head.weight.register_hook(lambda grad, p=p: grad @ p.T.to(grad.dtype))
+                handle = head.weight.register_hook(_projected(p))
             try:
                 shared = model.task.loss(head(features), batch.target)
                 unimodal = model.task.loss(model.head(m)(features.detach()), batch.target)
@@ -148,3 +148,11 @@ class MLA(Method):
                 if handle is not None:
                     handle.remove()
             yield StepRecord(shared.detach(), _detached({f"shared:{m}": shared, m: unimodal}))
+
+
+def _projected(projection: Tensor) -> Callable[[Tensor], Tensor]:
+    def hook(grad: Tensor) -> Tensor:
+        with torch.autocast(grad.device.type, enabled=False):
+            return grad @ projection.T.to(grad.dtype)
+
+    return hook

@@ -123,7 +123,7 @@ class PMR(Shaped):
         model.eval()
         try:
             for whole in passes(self, epoch):
-                rows = torch.arange((-position) % stride, len(whole), stride)
+                rows = torch.arange(position, position + len(whole)).remainder(stride).eq(0).nonzero().flatten()
                 position += len(whole)
                 if not len(rows):
                     continue
@@ -170,4 +170,4 @@ def _rows(batch: Batch, rows: Tensor) -> Batch:
         return {key: pick(part) for key, part in value.items()}
 
     inputs = {m: pick(value) for m, value in batch.inputs.items()}
-    return Batch(inputs, batch.target[rows], batch.index[rows])  # type: ignore[arg-type]
+    return Batch(inputs, pick(batch.target), pick(batch.index))  # type: ignore[arg-type]

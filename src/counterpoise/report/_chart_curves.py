@@ -94,14 +94,14 @@ def curve_charts(comparison: Comparison, colours: Sequence[str]) -> list[Chart]:
     charts = [
         _chart(
             "Contribution gap",
-            "Largest minus smallest φ_CMI of a modality, on validation samples: 0 is balanced.",
+            "Largest minus smallest contribution of a modality (φ_CMI), on validation samples: 0 is balanced.",
             gap,
             y="gap (nats)",
             metric="phi_cmi",
         ),
         _chart(
             "Joint contribution",
-            "What the model knows about the label from all modalities (φ_MI), on validation samples.",
+            "What all features together know about the label (φ_MI), on validation samples.",
             joint,
             y="φ_MI (nats)",
             metric="phi_mi",

@@ -10,6 +10,7 @@ from counterpoise.report import _palette as palette
 from counterpoise.report import _series as series
 from counterpoise.report._comparison import REFERENCE, Comparison
 from counterpoise.report._draw import axis_label, factor_of, new_figure, row_colour, score_name, whiskers
+from counterpoise.report._layout import Ranking
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -108,3 +109,61 @@ def draw_encoders(comparison: Comparison, colours: Sequence[str]) -> Figure | No
     )
     ax.set_title(f"{comparison.data}: encoders")
     return figure
+
+
+def draw_critical_difference(result: Ranking) -> Figure:
+    """Demšar's diagram: mean ranks on a line, bars over methods that Nemenyi's test cannot tell apart."""
+    order = sorted(range(len(result.labels)), key=lambda i: result.ranks[i])
+    ranks = [result.ranks[i] for i in order]
+    names = [result.labels[i] for i in order]
+    k, cd = len(ranks), result.critical_difference
+    groups = indistinct(ranks, cd)
+    left = math.ceil(k / 2)
+    depth = 1.3 + 0.16 * len(groups) + 0.45 * left
+    figure = new_figure(6.0, 0.8 + 0.42 * depth)
+    ax = figure.subplots()
+    ax.set_axis_off()
+    ax.grid(visible=False)
+    ax.set_xlim(k + 0.5 + k * 0.35, 0.5 - k * 0.35)  # rank 1, the best, on the right
+    ax.set_ylim(-depth, 1.1)
+    ax.plot([1, k], [0, 0], color=palette.INK, lw=1)
+    for tick in range(1, k + 1):
+        ax.plot([tick, tick], [0, 0.12], color=palette.INK, lw=1)
+        ax.text(tick, 0.18, str(tick), ha="center", va="bottom")
+    ax.plot([1, 1 + min(cd, k - 1)], [0.75, 0.75], color=palette.INK, lw=1.5)
+    ax.text(1 + min(cd, k - 1) / 2, 0.8, f"critical difference {cd:.2f}", ha="center", va="bottom", fontsize=7)
+    for level, (first, last) in enumerate(groups):
+        y = -0.22 - 0.16 * level
+        ax.plot([ranks[first] - 0.04, ranks[last] + 0.04], [y, y], color=palette.FLAGSHIP, lw=3, solid_capstyle="round")
+    base = -0.5 - 0.16 * len(groups)
+    for i, (rank, name) in enumerate(zip(ranks, names, strict=True)):
+        right = i < left
+        y = base - 0.45 * (i if right else k - 1 - i)
+        edge = 1 - k * 0.06 if right else k + k * 0.06
+        ax.plot([rank, rank, edge], [0, y, y], color=palette.MUTED, lw=0.8)
+        ax.text(edge, y, f" {name} ({rank:.2f}) ", ha="left" if right else "right", va="center")
+    ax.set_title(f"Mean ranks over {result.datasets} data sets")
+    ax.text(
+        0.5,
+        0,
+        "1 is best; bars join what Nemenyi's test cannot tell apart at 5 %",
+        transform=ax.transAxes,
+        ha="center",
+        fontsize=7,
+    )
+    return figure
+
+
+def indistinct(ranks: Sequence[float], critical: float) -> list[tuple[int, int]]:
+    """Return the maximal runs (first, last) of sorted mean ranks that span less than the critical difference.
+
+    Example:
+        >>> indistinct([1.0, 1.5, 2.6, 4.0], 1.2)
+        [(0, 1), (1, 2)]
+    """
+    groups: list[tuple[int, int]] = []
+    for first in range(len(ranks)):
+        last = max(i for i in range(first, len(ranks)) if ranks[i] - ranks[first] < critical)
+        if last > first and not (groups and groups[-1][1] >= last):
+            groups.append((first, last))
+    return groups

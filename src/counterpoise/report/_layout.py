@@ -141,6 +141,8 @@ def score_grid(comparison: Comparison) -> Grid:
             }
         rows.append(cells)
     note = seeds_note([comparison]) + " Best mean in bold."
+    if any(math.isfinite(p) for p in adjusted.values()):
+        note += " p (Holm) is corrected for the rows of this table."
     return Grid("methods", f"{comparison.data}: test scores", header, rows, note, best, source)
 
 

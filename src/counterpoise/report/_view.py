@@ -224,9 +224,9 @@ def _tiles(comparison: Comparison) -> list[Tile]:
     if total.n and entropy.n and entropy.mean > 0 and score == "accuracy":
         tiles.append(
             Tile(
-                "Known of the label",
+                "In the features",
                 f"{100 * total.mean / entropy.mean:.0f} %",
-                f"joint: φ_MI {total.mean:.2f} of H(Y) {entropy.mean:.2f} nats",
+                f"of the label; joint: φ_MI {total.mean:.2f} of H(Y) {entropy.mean:.2f} nats",
             )
         )
     return tiles

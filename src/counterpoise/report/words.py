@@ -188,10 +188,10 @@ def _encoders(comparison: Comparison) -> str:
     if not math.isfinite(d.p_value):
         seeds = ONE_SEED if d.n == 1 else f"the same in each of {d.n} seeds, so there is no error estimate"
         return f"the encoder that changes most for the worse is that of {m} ({span}, {seeds})"
-    return (
-        f"no encoder is measurably worse inside it than alone by a point "
-        f"(closest: {m}, {span}, {_amount(d.diff, d.se, shown, sign=True)}, {p_text(d.p_value)})"
-    )
+    change = f"{_amount(d.diff, d.se, shown, sign=True)}, {p_text(d.p_value)}"
+    if d.diff > -SMALL:
+        return f"no encoder's linear probe is lower by a point inside it (closest: {m}, {span}, {change})"
+    return f"the encoder of {m} may be under-trained, but {d.n} seeds cannot tell it from noise ({span}, {change})"
 
 
 def _methods(comparison: Comparison) -> str:
@@ -235,9 +235,11 @@ def _contributions(comparison: Comparison) -> str:
     if label is None:
         return ""
     total, entropy = comparison.summary(label, "phi_mi"), comparison.summary(label, "entropy")
-    text = f"Held out, {_name(label)} knows {plus_minus(total.mean, total.se, 'phi_mi')} nats about the label"
+    text = f"Held out, the features of {_name(label)} carry {plus_minus(total.mean, total.se, 'phi_mi')} nats"
     if entropy.n and entropy.mean > 0 and comparison.score == "accuracy":
-        text += f" of the {number(entropy.mean, 'entropy')} that there are ({100 * total.mean / entropy.mean:.0f} %)"
+        text += f" of the label's {number(entropy.mean, 'entropy')} ({100 * total.mean / entropy.mean:.0f} %)"
+    else:
+        text += " about the label"
     parts = []
     for m in comparison.modalities:
         mi, cmi = comparison.summary(label, f"phi_mi:{m}"), comparison.summary(label, f"phi_cmi:{m}")

@@ -125,7 +125,7 @@ class Valuation:
     def in_nats(self) -> Valuation:
         """Return it in nats.
 
-            Raises:
+        Raises:
         DataError: if it is a fraction of an entropy, which the fraction no longer knows, or has no unit.
         """
         if self.unit not in UNITS:

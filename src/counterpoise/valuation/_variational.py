@@ -26,8 +26,11 @@ from counterpoise.valuation._valuation import Valuation
 
 __all__ = ["variational"]
 
-MAX_CROSS: Final = 5000
+MAX_CROSS: Final = 2000
 """Up to so many samples the kind of head and its penalty are chosen on all folds."""
+
+MARGIN: Final = 2.0
+"""A more flexible kind of head must gain so many nats in all, lest chance choose it where there is nothing."""
 
 
 def variational(problem: Problem, *, confidence: float = 0.95) -> Valuation:
@@ -90,7 +93,7 @@ def _fit(problem: Problem, subset: Subset, prior: Predictive) -> _Fitted:
         k = int(held.argmin())
         if best is None:
             capacity = 0.5 * float(held[0] - inside[0])
-        if best is None or held[k] < best[0]:
+        if best is None or held[k] < best[0] - MARGIN / problem.n:
             best = (float(held[k]), candidate, candidate.grid[k])
     assert best is not None  # there always is the simplest one
     _, candidate, penalty = best

@@ -182,6 +182,6 @@ def many_records() -> list[RunRecord]:
         ("smartwatch", ("accelerometer", "gyroscope")),
         ("utd-mhad", ("inertial", "skeleton", "depth")),
         ("fashion", ("image", "text")),
-        ("handwritten", ("fou", "fac", "kar", "pix", "zer", "mor")),
+        ("handwritten", ("fou", "fac", "kar", "pix", "zer", "last")),
     )
     return [r for i, (data, ms) in enumerate(sets) for r in make_study(data=data, modalities=ms, world=i)]

@@ -126,7 +126,8 @@ class ARM(Method):
             reported,
             parts | {"probes": probes.detach()},
             {f"phi:{m}": p for m, p in zip(model.modalities, self.phi.clone(), strict=True)}
-            | {f"lambda:{m}": torch.as_tensor(w) for m, w in weights.items()},
+            | {f"lambda:{m}": torch.as_tensor(w) for m, w in weights.items()}
+            | {f"w:{m}": w for m, w in self._fusion_weights(model).items()},
         )
 
     @torch.no_grad()
@@ -142,6 +143,12 @@ class ARM(Method):
             return dict.fromkeys(model.modalities, 0.0)
         weights = self.strength * self.loss.weights(self.phi, self.entropy)
         return dict(zip(model.modalities, weights, strict=True))
+
+    @staticmethod
+    def _fusion_weights(model: MultimodalClassifier) -> dict[str, Tensor]:
+        if not isinstance(model.fusion, AsymmetricFusion):
+            return {}
+        return dict(zip(model.modalities, model.fusion.weights.clone(), strict=True))
 
     def resample(self, order: Tensor, generator: torch.Generator) -> Tensor:
         """Return the epoch's order with a share of it drawn anew."""

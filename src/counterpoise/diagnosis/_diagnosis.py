@@ -1,0 +1,198 @@
+"""What a diagnosis is: plain numbers, and the ways to look at them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from counterpoise.diagnosis._samples import ClassShare, SampleLists
+from counterpoise.diagnosis._verdicts import Evidence, Finding, Thresholds, Verdict
+from counterpoise.errors import OutputError
+from counterpoise.valuation import Estimate, Valuation
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import RenderableType
+
+__all__ = ["Damage", "Diagnosis"]
+
+EVIDENCE: Final = ("realised", "lost", "lost_cmi", "encoder", "shown", "gap")
+
+
+@dataclass(frozen=True)
+class Damage:
+    """How a model does when one modality is missing or noisy.
+
+    Attributes:
+        modality: which.
+        change: zeros, mean, permuted, or noise in standard deviations.
+        scores: accuracy (R² for regression), nll in nats, ece.
+    """
+
+    modality: str
+    change: str
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True, repr=False)
+class Diagnosis:
+    """What each modality contributes, what becomes of it, and a verdict. Numbers are nats.
+
+    Printed it is a table; in a notebook or with rich a coloured one.
+
+    Attributes:
+        modalities: their names.
+        verdict: balanced, under-trained, uninformative, overfitting or undecided.
+        summary: the verdict in plain words with its numbers.
+        findings: the verdict on each modality.
+        valuation: contributions of the modalities with intervals, per class and per sample.
+        source: what was valued: ``features`` (of the model) or ``inputs``.
+        evidence: the numbers behind the verdicts.
+        joint_realised: I(f(X); Y), what the model's predictions say, or None.
+        classes: which modality dominates which class.
+        samples: positions in the loader (rows of the arrays) of samples worth looking at; None where the estimator
+            gives no contributions of samples.
+        clean: scores of the model as it is; empty without a model.
+        damage: scores with a modality missing or noisy.
+        thresholds: where the verdicts part.
+        notes: what a reader should know.
+    """
+
+    modalities: tuple[str, ...]
+    verdict: Verdict
+    summary: str
+    findings: dict[str, Finding]
+    valuation: Valuation
+    source: str
+    evidence: dict[str, Evidence]
+    joint_realised: Estimate | None = None
+    classes: tuple[ClassShare, ...] = ()
+    samples: SampleLists | None = None
+    clean: dict[str, float] = field(default_factory=dict)
+    damage: tuple[Damage, ...] = ()
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON: unit, n, entropy, joint_mi, modalities, verdict and all the rest."""
+        value = self.valuation
+        return _finite(
+            {
+                "unit": value.unit,
+                "n": value.n,
+                "entropy": value.entropy,
+                "task": value.task,
+                "estimator": value.estimator,
+                "confidence": value.confidence,
+                "valued": self.source,
+                "joint_mi": value.joint_mi.to_dict(),
+                "joint_realised": _plain(self.joint_realised),
+                "co_information": _plain(value.co_information),
+                "modalities": {m: self._modality(m) for m in self.modalities},
+                "verdict": self.verdict,
+                "summary": self.summary,
+                "classes": [asdict(row) for row in self.classes],
+                "samples": None if self.samples is None else self.samples.to_dict(),
+                "scores": self.clean,
+                "damage": [{"modality": d.modality, "change": d.change, **d.scores} for d in self.damage],
+                "thresholds": asdict(self.thresholds),
+                "notes": list(self.notes),
+            }
+        )
+
+    def _modality(self, m: str) -> dict[str, Any]:
+        finding, evidence = self.findings[m], self.evidence[m]
+        return {
+            "mi": self.valuation.mi[m].to_dict(),
+            "cmi": self.valuation.cmi[m].to_dict(),
+            "verdict": finding.verdict,
+            "number": finding.number,
+            "summary": finding.sentence,
+            "role": finding.role,
+            "potential": {"mi": evidence.mi.to_dict(), "cmi": evidence.cmi.to_dict()},
+            **{name: _plain(getattr(evidence, name)) for name in EVIDENCE},
+        }
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per modality: verdict, role, and every estimate with its interval as three columns."""
+        import pandas as pd
+
+        rows = []
+        for m in self.modalities:
+            finding, evidence = self.findings[m], self.evidence[m]
+            row: dict[str, Any] = {"modality": m, "verdict": finding.verdict, "role": finding.role}
+            known = {"mi": self.valuation.mi[m], "cmi": self.valuation.cmi[m]}
+            known |= {f"potential_{k}": getattr(evidence, k) for k in ("mi", "cmi")}
+            known |= {k: getattr(evidence, k) for k in EVIDENCE if getattr(evidence, k) is not None}
+            for name, e in known.items():
+                row |= {name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def save_json(self, path: Path | str) -> Path:
+        """Write `to_dict` and return the path.
+
+        Raises:
+            OutputError: if that cannot be written.
+        """
+        return write_text(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False))
+
+    def save_html(self, path: Path | str) -> Path:
+        """Write one page that needs nothing else, and return the path.
+
+        Raises:
+            OutputError: if that cannot be written.
+        """
+        from counterpoise.diagnosis._page import render
+
+        return write_text(path, render(self))
+
+    def plot(self, path: Path | str) -> Path:
+        """Draw contributions, and scores with a modality missing or noisy; the ending tells the format.
+
+        Raises:
+            OutputError: if that cannot be written.
+        """
+        from counterpoise.diagnosis._plot import draw
+
+        return draw(self, Path(path))
+
+    def __repr__(self) -> str:
+        from counterpoise.diagnosis._text import as_text
+
+        return as_text(self)
+
+    def __rich__(self) -> RenderableType:
+        from counterpoise.diagnosis._text import as_rich
+
+        return as_rich(self)
+
+
+def write_text(path: Path | str, text: str) -> Path:
+    """Write a file whole or not at all."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"Could not write `{target}`: {error.strerror or error}. Choose another place.") from error
+    return target
+
+
+def _plain(e: Estimate | None) -> dict[str, Any] | None:
+    return None if e is None else e.to_dict()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,110 @@
+"""A diagnosis as a figure: contributions, and scores with a modality missing or noisy."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from counterpoise.errors import OutputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from counterpoise.diagnosis._diagnosis import Diagnosis
+
+__all__ = ["PALETTE", "draw", "figure", "svg"]
+
+PALETTE: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#A89A00", "#5B4BB7", "#8C5A2B")
+"""Okabe and Ito's colours, which the colour-blind can tell apart, in the order of the report."""
+
+INK: Final = "#1F2937"
+
+
+def figure(d: Diagnosis) -> Figure:
+    """Return the figure; it belongs to no window and no global state."""
+    from matplotlib.figure import Figure
+
+    panels = 2 if d.damage else 1
+    made = Figure(figsize=(5.2 * panels, 0.6 * len(d.modalities) * 2.2 + 1.6), layout="constrained")
+    axes = made.subplots(1, panels, squeeze=False)[0]
+    _contributions(axes[0], d)
+    if d.damage:
+        _scores(axes[1], d)
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(colors=INK)
+    return made
+
+
+def _contributions(axis: Any, d: Diagnosis) -> None:
+    """One group of bars per modality: there, used, beside the others."""
+    labels, position = [], 0.0
+    for k, m in enumerate(d.modalities):
+        evidence, colour = d.evidence[m], PALETTE[k % len(PALETTE)]
+        rows = [
+            ("there", evidence.mi, 1.0),
+            ("used", evidence.realised, 0.6),
+            ("beside the others", d.valuation.cmi[m], 0.3),
+        ]
+        for name, e, alpha in rows:
+            if e is None:
+                continue
+            axis.barh(position, e.value, 0.8, color=colour, alpha=alpha)
+            axis.plot([e.low, e.high], [position, position], color=INK, linewidth=1)
+            labels.append((position, f"{m}: {name}"))
+            position += 1
+        position += 0.6
+    axis.set_yticks([p for p, _ in labels], [_literal(text) for _, text in labels])
+    axis.invert_yaxis()
+    axis.axvline(0, color=INK, linewidth=0.8)
+    axis.set_xlabel(f"nats, with {d.valuation.confidence:.0%} intervals")
+    axis.set_title("Contributions", loc="left")
+
+
+def _scores(axis: Any, d: Diagnosis) -> None:
+    name = next(iter(d.clean))
+    changes = list(dict.fromkeys(x.change for x in d.damage))
+    for k, m in enumerate(d.modalities):
+        points = {x.change: x.scores[name] for x in d.damage if x.modality == m}
+        where = [i for i, change in enumerate(changes) if change in points]
+        marker = "os^Dv<>P"[k % 8]
+        axis.plot(
+            [points[changes[i]] for i in where], where, marker, color=PALETTE[k % len(PALETTE)], label=_literal(m)
+        )
+    axis.axvline(d.clean[name], color=INK, linewidth=0.8, linestyle="--", label="as it is")
+    axis.set_yticks(range(len(changes)), changes)
+    axis.invert_yaxis()
+    axis.set_xlabel("R²" if name == "r2" else name)
+    axis.set_title("With one modality missing or noisy", loc="left")
+    axis.legend(frameon=False, loc="best")
+
+
+def _literal(text: str) -> str:
+    """Keep matplotlib from reading a name as mathematics."""
+    return text.replace("$", r"\$")
+
+
+def draw(d: Diagnosis, path: Path) -> Path:
+    """Write the figure; the ending tells the format.
+
+    Raises:
+        OutputError: if that cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure(d).savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"Could not write `{path}`: {error}. Give a path that ends in .png, .svg or .pdf.") from error
+    return path
+
+
+def svg(d: Diagnosis) -> str:
+    """Return the figure as an ``<svg>`` element."""
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    with rc_context({"svg.hashsalt": "diagnosis"}):
+        figure(d).savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

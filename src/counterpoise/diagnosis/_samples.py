@@ -1,0 +1,120 @@
+"""Which samples and which classes hang on what: pure functions of the samples' contributions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+__all__ = ["TELLING", "ClassShare", "SampleLists", "by_class", "sample_lists"]
+
+TELLING: Final = math.log(2)
+"""A modality tells on a sample if it at least doubles (or halves) the probability of its label."""
+
+
+@dataclass(frozen=True)
+class SampleLists:
+    """Positions of samples worth looking at, the clearest first.
+
+    Attributes:
+        hang_on: by modality: without it the label loses at least half of its probability, and without no other.
+        need_several: without one modality or another the label loses at least half of its probability each time.
+        conflict: one modality alone at least doubles the probability of the label, another at least halves it.
+    """
+
+    hang_on: dict[str, np.ndarray]
+    need_several: np.ndarray
+    conflict: np.ndarray
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain lists."""
+        return {
+            "hang_on": {m: rows.tolist() for m, rows in self.hang_on.items()},
+            "need_several": self.need_several.tolist(),
+            "conflict": self.conflict.tolist(),
+        }
+
+
+def sample_lists(
+    alone: Mapping[str, np.ndarray], drop: Mapping[str, np.ndarray], index: np.ndarray, telling: float = TELLING
+) -> SampleLists:
+    """Sort out the samples.
+
+    Args:
+        alone: ``{m: (N,)}``, log q(y | m alone) - log p(y) in nats.
+        drop: ``{m: (N,)}``, log q(y | all) - log q(y | all but m).
+        index: ``(N,)`` the positions to report.
+        telling: how many nats count.
+
+    Example:
+        >>> alone = {"a": np.array([1.0, 1.0, 0.0]), "b": np.array([0.0, -1.0, 0.0])}
+        >>> drop = {"a": np.array([1.0, 1.0, 2.0]), "b": np.array([0.0, 0.0, 2.0])}
+        >>> found = sample_lists(alone, drop, np.arange(3))
+        >>> found.hang_on["a"].tolist(), found.need_several.tolist(), found.conflict.tolist()
+        ([0, 1], [2], [1])
+    """
+    names = list(drop)
+    drops = np.stack([drop[m] for m in names])
+    count = (drops >= telling).sum(0)
+
+    def ranked(chosen: np.ndarray, strength: np.ndarray) -> np.ndarray:
+        rows = np.flatnonzero(chosen)
+        return index[rows[np.argsort(-strength[rows], kind="stable")]]
+
+    singles = np.stack([alone[m] for m in names])
+    conflict = (singles.max(0) >= telling) & (singles.min(0) <= -telling)
+    second = np.sort(drops, 0)[-2]
+    return SampleLists(
+        {m: ranked((drops[k] >= telling) & (count == 1), drops[k]) for k, m in enumerate(names)},
+        ranked(count > 1, second),
+        ranked(conflict, singles.max(0) - singles.min(0)),
+    )
+
+
+@dataclass(frozen=True)
+class ClassShare:
+    """What the modalities say on the samples of one class (or of one label).
+
+    Attributes:
+        name: the class.
+        n: its samples.
+        mi: mean of log q(y | m) - log p(y) by modality, in nats.
+        dominant: the modality that says most.
+        sure: whether it leads the next by more than two standard errors.
+    """
+
+    name: str
+    n: int
+    mi: dict[str, float]
+    dominant: str
+    sure: bool
+
+
+def by_class(alone: Mapping[str, np.ndarray], labels: np.ndarray, names: Sequence[str]) -> tuple[ClassShare, ...]:
+    """Return what the modalities say by class; classes without two samples are left out.
+
+    Args:
+        alone: ``{m: (N,)}`` contributions of the samples.
+        labels: ``(N,)`` class ids.
+        names: of the classes.
+
+    Example:
+        >>> rows = by_class({"a": np.array([1.0, 0.9, 0.1, 0.0]), "b": np.zeros(4)}, np.array([0, 0, 1, 1]), ["no", "yes"])
+        >>> [(row.name, row.dominant, row.sure) for row in rows]
+        [('no', 'a', True), ('yes', 'a', False)]
+    """
+    rows = []
+    for k, name in enumerate(names):
+        own = {m: value[labels == k] for m, value in alone.items()}
+        n = int((labels == k).sum())
+        if n < 2:
+            continue
+        means = {m: float(value.mean()) for m, value in own.items()}
+        first, second = sorted(means, key=lambda m: -means[m])[:2]
+        lead = own[first] - own[second]
+        sure = bool(lead.mean() > 2 * lead.std(ddof=1) / n**0.5)
+        rows.append(ClassShare(str(name), n, means, first, sure))
+    return tuple(rows)

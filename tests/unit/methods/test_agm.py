@@ -1,0 +1,135 @@
+"""AGM: Shapley shares by hand, coefficients by NumPy, the reversed sign of a published toolkit."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from counterpoise.errors import ModelError
+from counterpoise.methods import AGM
+from counterpoise.methods._agm import adaptive_coefficients, strength_ratio
+from counterpoise.methods._families import shapley_weights, subsets
+from counterpoise.model import MultimodalClassifier
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_shapley_weights_are_the_mean_over_all_orders_of_arrival(count: int) -> None:
+    values = torch.randn(2**count, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    position = {s: i for i, s in enumerate(subsets(count))}
+    expected = np.zeros(count)
+    orders = list(permutations(range(count)))
+    for order in orders:
+        for k, m in enumerate(order):
+            before, after = tuple(sorted(order[:k])), tuple(sorted(order[: k + 1]))
+            expected[m] += (values[position[after]] - values[position[before]]).item() / len(orders)
+    found = shapley_weights(count) @ values
+    assert found.tolist() == pytest.approx(expected.tolist())
+    assert found.sum().item() == pytest.approx((values[-1] - values[0]).item()), "they sum to v(all) - v(none)"
+
+
+def test_shares_of_two_modalities_are_the_papers_formula(make_model: Any, make_batches: Any) -> None:
+    model, batch = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)[0]
+    zero = {m: torch.zeros(1, 6, dtype=torch.float64) for m in "ab"}
+    features = model.encode(batch.inputs)
+    absent = model.encode(zero)
+    a, v = features["a"], features["b"]
+    a0, v0 = absent["a"].expand_as(a), absent["b"].expand_as(v)
+
+    def f(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return model.fusion({"a": x, "b": y})
+
+    shares = AGM.shares(model, features, AGM._absent(model, batch))
+    torch.testing.assert_close(shares[0], 0.5 * (f(a, v) - f(a0, v) + f(a, v0)))
+    torch.testing.assert_close(shares[1], 0.5 * (f(a, v) - f(a, v0) + f(a0, v)))
+    torch.testing.assert_close(shares.sum(0), f(a, v))
+
+
+@pytest.mark.parametrize("fusion", ["concat", "film", "gated"])
+@pytest.mark.parametrize("modalities", [2, 3, 4])
+def test_shares_sum_to_the_fused_logits(modalities: int, fusion: str, make_model: Any, make_batches: Any) -> None:
+    model = make_model(modalities, dtype=torch.float64, fusion=fusion)
+    batch = make_batches(modalities, dtype=torch.float64)[0]
+    features = model.encode(batch.inputs)
+    shares = AGM.shares(model, features, AGM._absent(model, batch))
+    torch.testing.assert_close(shares.sum(0), model.fusion(features))
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_coefficients_by_numpy_and_gradients_by_autograd(
+    modalities: int, make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    model, batches = make_model(modalities, dtype=torch.float64), make_batches(modalities, dtype=torch.float64)
+    method = tools.prepare(AGM(strength=0.8, cap=0.4), model, batches)
+    method.usual.copy_(torch.linspace(0.3, 2.0, modalities))
+    method.count.fill_(4)
+    batch = batches[0]
+    shares = AGM.shares(model, model.encode(batch.inputs), AGM._absent(model, batch))
+    s = tools.nll(shares.detach().numpy(), batch.target.numpy()).mean(-1)
+    usual = (np.linspace(0.3, 2.0, modalities) * 4 + s) / 5
+    scale = modalities / (modalities - 1)
+    r, hat = np.exp(scale * (s.mean() - s)), np.exp(scale * (usual.mean() - usual))
+    kappa = np.exp(0.8 * np.minimum(hat - r, 0.4))
+    if modalities == 2:
+        assert r[0] == pytest.approx(np.exp(s[1] - s[0]))
+    (record,) = method.steps(model, batch)
+    found = [record.coefficients[f"kappa:{m}"].item() for m in model.modalities]
+    assert found == pytest.approx(kappa.tolist(), rel=1e-9)
+    # d L / d theta = sum_m kappa_m (dz_m / d theta)^T dL/dz: by hand through the chain rule
+    z = shares.sum(0).detach().requires_grad_()
+    (outer,) = torch.autograd.grad(nn.functional.cross_entropy(z, batch.target), z)
+    scaled = (torch.from_numpy(kappa).view(-1, 1, 1) * shares * outer).sum()
+    for m in model.modalities:
+        expected = torch.autograd.grad(scaled, list(model.encoder(m).parameters()), retain_graph=True)
+        for g, e in zip(tools.grads(model, m), expected, strict=True):
+            torch.testing.assert_close(g, e)
+
+
+def test_stronger_than_usual_is_slowed_not_sped_up() -> None:
+    """A published toolkit has s_m minus the mean in the exponent, which reverses every coefficient."""
+    scores, usual = torch.tensor([0.2, 1.5]), torch.tensor([1.0, 1.0])
+    kappa = adaptive_coefficients(scores, usual, alpha=1.0)
+    assert kappa[0] < 1 < kappa[1]
+
+    def released(scores: torch.Tensor) -> torch.Tensor:
+        return (len(scores) / (len(scores) - 1) * (scores - scores.mean())).exp()
+
+    reversed_kappa = (released(usual) - released(scores)).exp()
+    assert reversed_kappa[0] > 1
+    assert strength_ratio(scores)[0] > strength_ratio(scores)[1]
+
+
+def test_the_first_step_changes_nothing_and_the_cap_holds(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    (record,) = tools.prepare(AGM(), model, batches).steps(model, batches[0])
+    assert [v.item() for v in record.coefficients.values()] == [1, 1]
+    kappa = adaptive_coefficients(torch.tensor([9.0, 0.0]), torch.tensor([0.0, 9.0]), alpha=0.1, cap=10.0)
+    assert kappa.max().item() == pytest.approx(np.exp(1.0))
+
+
+def test_the_zero_pass_leaves_batch_norm_alone_and_a_step_costs_two_passes_per_encoder(make_batches: Any) -> None:
+    calls: list[int] = []
+
+    class Counting(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            calls.append(len(x))
+            return super().forward(x)
+
+    batches = make_batches(3)
+    model = MultimodalClassifier({m: nn.Sequential(Counting(6, 4), nn.BatchNorm1d(4)) for m in "abc"}, num_outputs=3,
+                                 feature_dims=dict.fromkeys("abc", 4))  # fmt: skip
+    method = AGM()
+    method.setup(model, batches[0].target)
+    list(method.steps(model, batches[0]))
+    assert sorted(calls) == [1, 1, 1, 32, 32, 32]
+    assert model.encoder("a")[1].num_batches_tracked == 1
+
+
+def test_more_than_ten_modalities_are_refused() -> None:
+    model = MultimodalClassifier({f"m{i}": nn.Linear(2, 2) for i in range(11)}, num_outputs=2)
+    with pytest.raises(ModelError, match="at most 10 modalities"):
+        AGM().setup(model, torch.zeros(3, dtype=torch.long))

@@ -1,0 +1,112 @@
+"""Greedy: speeds by NumPy, curation as a small state machine, running gates that are each modality's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from counterpoise.methods import Epoch, Greedy
+from counterpoise.methods._greedy import TransferFusion
+
+
+def test_one_step_by_numpy(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
+    method = tools.prepare(Greedy(), model, batches)
+    batch, y = batches[0], batches[0].target.numpy()
+    f = model.fusion
+    h = tools.features(model, batch)
+    squeeze = {m: f.squeeze[f"squeeze_{m}"].detach().numpy() for m in "ab"}
+    e = np.maximum(sum(h[m] @ squeeze[m].T for m in "ab"), 0)
+    branches = {}
+    for m in "ab":
+        gate = 1 / (1 + np.exp(-e @ f.gates[f"gate_{m}"].detach().numpy().T))
+        branches[m] = (h[m] * gate) @ f.heads[f"head_{m}"].detach().numpy().T
+    (record,) = method.steps(model, batch)
+    for m in "ab":
+        assert record.parts[f"branch:{m}"].item() == pytest.approx(tools.nll(branches[m], y).mean())
+
+    def speed(parameters: Any) -> float:
+        parameters = list(parameters)
+        return sum(float((p.grad.numpy() ** 2).sum()) for p in parameters) / sum(
+            float((p.detach().numpy() ** 2).sum()) for p in parameters
+        )
+
+    for m in "ab":
+        bypass = speed([f.gates[f"gate_{m}"], f.squeeze["squeeze_a"], f.squeeze["squeeze_b"], f.bias])
+        expected = np.log10(bypass / speed(model.encoder(m).parameters()))
+        assert record.coefficients[f"bdr:{m}"].item() == pytest.approx(expected)
+    np.testing.assert_allclose(f(model.encode(batch.inputs)).detach().numpy(), (branches["a"] + branches["b"]) / 2)
+
+
+def test_each_running_gate_is_its_own(make_model: Any, make_batches: Any, tools: Any) -> None:
+    """The released code updates the second gate's mean with the first gate; a toolkit resets it at every forward."""
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(Greedy(), model, batches)
+    gates: dict[str, list[torch.Tensor]] = {"a": [], "b": []}
+    for batch in batches:
+        features = model.encode(batch.inputs)
+        f = model.fusion
+        e = (sum(features[m] @ f.squeeze[f"squeeze_{m}"].T for m in "ab") + f.bias).relu()
+        for m, found in gates.items():
+            found.append((e @ f.gates[f"gate_{m}"].T).sigmoid().mean(0).detach())
+        list(method.steps(model, batch))
+    for m, found in gates.items():
+        torch.testing.assert_close(getattr(model.fusion, f"mean_{m}"), torch.stack(found).mean(0))
+    with torch.no_grad():
+        model.fusion.gates["gate_a"].mul_(2)
+    method = tools.prepare(Greedy(), model, batches)
+    for batch in batches:
+        list(method.steps(model, batch))
+    assert not torch.allclose(model.fusion.mean_a, model.fusion.mean_b)
+
+
+def test_a_curated_branch_hears_no_other_modality(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    tools.prepare(Greedy(), model, batches)
+    x = model.encode(batches[0].inputs)
+    y = {"a": x["a"], "b": x["b"] + 1.0}
+    assert not torch.equal(model.fusion.branch_logits(x)["a"], model.fusion.branch_logits(y)["a"])
+    model.fusion.curated.copy_(torch.tensor([True, False]))
+    assert torch.equal(model.fusion.branch_logits(x)["a"], model.fusion.branch_logits(y)["a"])
+    assert not torch.equal(model.fusion.branch_logits(x)["b"], model.fusion.branch_logits(y)["b"])
+
+
+def test_the_modality_with_the_larger_ratio_is_curated_for_exactly_the_window(
+    make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    model, batches = make_model(2), make_batches(2, batches=10)
+    method = tools.prepare(Greedy(window=3, epsilon=0.01, start=0), model, batches)
+    method.speeds.copy_(torch.tensor([[1e6, 1e-6], [1.0, 1.0]]))  # a leans on its bypass
+    history, speeds = [], []
+    for batch in batches[:8]:
+        (record,) = method.steps(model, batch)
+        history.append((record.coefficients["curated:a"].item(), record.coefficients["curated:b"].item()))
+        speeds.append(method.speeds.clone())
+        model.zero_grad()
+    assert history[0] == (0, 0), "the decision is for the steps after it"
+    assert history[1:4] == [(1, 0)] * 3
+    assert torch.equal(speeds[1], speeds[0])
+    assert torch.equal(speeds[2], speeds[0])
+
+
+def test_nothing_is_curated_before_the_start_or_within_epsilon(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(Greedy(start=2), model, batches)
+    method.speeds.copy_(torch.tensor([[1e6, 1e-6], [1.0, 1.0]]))
+    method.on_epoch_start(model, Epoch(1, 9))
+    list(method.steps(model, batches[0]))
+    assert not model.fusion.curated.any()
+    method = tools.prepare(Greedy(start=0, epsilon=100.0), model, batches)
+    method.speeds.copy_(torch.tensor([[1e6, 1e-6], [1.0, 1.0]]))
+    list(method.steps(model, batches[0]))
+    assert not model.fusion.curated.any()
+
+
+def test_the_new_fusion_draws_no_global_random_numbers_and_is_symmetric() -> None:
+    state = torch.get_rng_state()
+    fusion = TransferFusion({"a": 3, "b": 3}, num_outputs=2)
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.equal(fusion.gates["gate_a"], fusion.gates["gate_b"])

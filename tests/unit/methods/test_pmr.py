@@ -1,0 +1,151 @@
+"""PMR against NumPy, its direction, and the faults of published implementations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from counterpoise.errors import DataError, ModelError
+from counterpoise.methods import PMR, Epoch, Joint
+from counterpoise.methods._pmr import prototype_boost, prototype_logits
+from counterpoise.records import Batch
+
+
+def with_prototypes(method: PMR, model: Any, seed: int = 3) -> PMR:
+    generator = torch.Generator().manual_seed(seed)
+    for m in model.modalities:
+        method.prototypes(m).normal_(generator=generator)
+    method.seen.fill_(True)
+    return method
+
+
+@pytest.mark.parametrize("modalities", [2, 3, 4])
+def test_one_step_by_numpy(modalities: int, make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(modalities, dtype=torch.float64), make_batches(modalities, dtype=torch.float64)
+    method = with_prototypes(tools.prepare(PMR(strength=0.7, entropy=0.3), model, batches), model)
+    batch, y = batches[0], batches[0].target.numpy()
+    sigma = {}
+    for m, h in tools.features(model, batch).items():
+        mu = method.prototypes(m).numpy()
+        sigma[m] = np.array([[-np.sqrt(((row - c) ** 2).sum()) for c in mu] for row in h])
+    score = {m: sum(tools.softmax(s)[i, y[i]] for i in range(len(y))) for m, s in sigma.items()}
+    strongest = max(score, key=score.get)  # type: ignore[arg-type]
+    (record,) = method.steps(model, batch)
+    for m, s in sigma.items():
+        beta = min(max(score[strongest] / score[m] - 1, 0), 1)
+        assert record.coefficients[f"beta:{m}"].item() == pytest.approx(beta, rel=1e-9, abs=1e-12)
+        expected = 0.7 * beta * tools.nll(s, y).mean()
+        assert record.parts[f"prototype:{m}"].item() == pytest.approx(expected, rel=1e-6, abs=1e-12)
+    p = tools.softmax(sigma[strongest])
+    assert record.parts["entropy"].item() == pytest.approx(0.7 * 0.3 * (p * np.log(p)).sum(1).mean(), rel=1e-6)
+    fused = tools.nll(sum(tools.slices(model, batch).values()), y).mean()
+    assert record.parts["fused"].item() == pytest.approx(fused)
+    assert record.loss.item() == pytest.approx(sum(v.item() for v in record.parts.values()))
+
+
+def test_for_two_modalities_the_boost_is_the_papers_clip() -> None:
+    for a, v in ((3.0, 2.0), (1.0, 5.0), (2.0, 2.0)):
+        rho = a / v
+        expected = [min(max(1 / rho - 1, 0), 1), min(max(rho - 1, 0), 1)]
+        assert prototype_boost(torch.tensor([a, v])).tolist() == pytest.approx(expected)
+
+
+def test_only_the_weak_modality_is_boosted_and_softly(warm: Any, tools: Any) -> None:
+    model, batches = warm(2)
+    method = tools.prepare(PMR(share=1.0), model, batches)
+    method.on_epoch_start(model, Epoch(9, 10, train=lambda: batches))
+    (record,) = method.steps(model, batches[0])
+    assert record.coefficients["beta:a"] == 0
+    beta = record.coefficients["beta:b"].item()
+    assert 0 < beta < 1
+
+    def released(scores: torch.Tensor) -> torch.Tensor:  # the authors' hard switch
+        return (scores < scores.max()).double()
+
+    assert released(torch.tensor([3.0, 2.0])).tolist() != prototype_boost(torch.tensor([3.0, 2.0])).tolist()
+
+
+def test_prototypes_are_class_means_in_evaluation_mode_with_a_moving_average(
+    make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
+    method = tools.prepare(PMR(share=1.0, momentum=0.25), model, batches)
+    y = torch.cat([b.target for b in batches])
+    first = torch.cat([model.encoder("a")(b.inputs["a"]).detach() for b in batches])
+    method.on_epoch_start(model, Epoch(0, 2, train=lambda: batches))
+    for c in range(3):
+        torch.testing.assert_close(method.prototypes("a")[c], first[y == c].mean(0))
+    with torch.no_grad():
+        for p in model.encoder("a").parameters():
+            p.mul_(1.5)
+    second = torch.cat([model.encoder("a")(b.inputs["a"]).detach() for b in batches])
+    method.on_epoch_start(model, Epoch(1, 2, train=lambda: batches))
+    for c in range(3):
+        expected = 0.75 * second[y == c].mean(0) + 0.25 * first[y == c].mean(0)
+        torch.testing.assert_close(method.prototypes("a")[c], expected)
+    assert model.training
+
+
+def test_the_share_is_spread_over_the_training_set_and_moves_on(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2, batches=3, size=11)
+    used: list[int] = []
+    method = tools.prepare(PMR(share=0.2), model, batches)
+    original = model.encode
+
+    def spy(inputs: Any) -> Any:
+        rows = [int((torch.cat([b.inputs["a"] for b in batches]) == row).all(1).nonzero()) for row in inputs["a"]]
+        used.extend(rows)
+        return original(inputs)
+
+    model.encode = spy
+    method.on_epoch_start(model, Epoch(0, 2, train=lambda: batches))
+    assert used == list(range(0, 33, 5))
+    used.clear()
+    method.on_epoch_start(model, Epoch(1, 2, train=lambda: batches))
+    assert used == list(range(4, 33, 5))
+
+
+def test_a_class_outside_the_subset_has_no_nan_prototype(make_model: Any, make_batches: Any, tools: Any) -> None:
+    """Published code divides by a count of zero and trains on NaN from then on."""
+    model, batches = make_model(2), make_batches(2)
+    rows = batches[0].target != 2
+    seen = Batch({m: x[rows] for m, x in batches[0].inputs.items()}, batches[0].target[rows], batches[0].index[rows])
+    method = tools.prepare(PMR(share=1.0), model, batches)
+    method.on_epoch_start(model, Epoch(0, 2, train=lambda: [seen]))
+    assert method.seen.tolist() == [True, True, False]
+    (record,) = method.steps(model, batches[1])
+    assert torch.isfinite(record.loss)
+    for m in model.modalities:
+        assert all(torch.isfinite(g).all() for g in tools.grads(model, m))
+    sums, counts = torch.zeros(3, 8), torch.zeros(3)
+    features = model.encode(seen.inputs)["a"].detach()
+    sums.index_add_(0, seen.target, features)
+    counts.index_add_(0, seen.target, torch.ones(len(seen)))
+    assert torch.isnan(sums / counts.unsqueeze(1)).any(), "the released form would be NaN here"
+
+
+def test_a_feature_on_its_prototype_has_a_finite_gradient() -> None:
+    h = torch.zeros(1, 2, requires_grad=True)
+    prototype_logits(h, torch.zeros(1, 2), torch.tensor([True])).sum().backward()
+    assert torch.isfinite(h.grad).all()
+
+
+def test_before_the_first_prototypes_it_is_joint_training(make_model: Any, make_batches: Any, tools: Any) -> None:
+    batches = make_batches(2)
+    one, two = make_model(2), make_model(2)
+    list(tools.prepare(PMR(), one, batches).steps(one, batches[0]))
+    list(Joint().steps(two, batches[0]))
+    for g, h in zip(tools.grads(one, "a"), tools.grads(two, "a"), strict=True):
+        torch.testing.assert_close(g, h)
+
+
+def test_it_says_what_it_needs(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(PMR(), model, batches)
+    with pytest.raises(DataError, match="reads the train samples"):
+        method.on_epoch_start(model, Epoch(0, 1))
+    with pytest.raises(ModelError, match="multiclass"):
+        PMR().setup(make_model(2, task="regression"), torch.zeros(4, 3))
