@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types layers unit bench clean help
+.PHONY: demo test lint types layers unit bench docs clean help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -37,6 +37,9 @@ unit: $(STAMP)   ## the tests
 
 bench: $(STAMP)  ## cost of one training step per method, as ratios to joint
 	$(BIN)/python benchmarks/step/run.py
+
+docs: $(STAMP)   ## fill the generated blocks of README.md and docs/
+	$(BIN)/python docs/build.py
 
 clean:           ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -54,7 +54,7 @@ def av_mnist(
     *,
     speakers: bool = False,
     weak_image: bool = False,
-    babble: bool = False,
+    babble: Literal["none", "test", "all"] = "none",
     sizes: tuple[int, int, int] = SIZES,
     seed: int = 0,
 ) -> MultimodalData:
@@ -68,14 +68,15 @@ def av_mnist(
         speakers: test on speakers never heard in training.
         weak_image: remove the principal components that carry 75 % of the images' variance (fitted on the training
             images).
-        babble: put four other recordings of the same split behind each, together at 0 to 6 dB above it.
+        babble: ``test`` puts four other recordings of the test set behind every test digit, together 0 to 6 dB louder than it,
+            and leaves training and validation clean; ``all`` does so in every split, with recordings of that split.
         sizes: number of pairs for training, validation and test; (55000, 5000, 10000) is the published size.
         seed: of the pairing.
 
     Raises:
         DataError: if a raw file is broken, or ``sizes`` asks for more images than there are.
     """
-    rng = np.random.default_rng(seed)
+    rng, voices = np.random.default_rng(seed), np.random.default_rng((seed, 1))  # variants share their pairs
     images = _images(source / "mnist", sizes, rng)
     recordings = read_recordings(source / "free-spoken-digit-dataset" / "recordings.zip")
     pools, who = _pools(recordings, speakers)
@@ -86,13 +87,15 @@ def av_mnist(
         notes.append(
             f"images without their first {REMOVED} principal components, which carried {removed:.1%} of the variance"
         )
-    if babble:
-        notes.append("babble of 4 other recordings of the same split behind every digit, at -6 to 0 dB")
+    noisy = {"none": (), "test": ("test",), "all": SPLITS}[babble]
+    if noisy:
+        where = "in every split" if babble == "all" else "in the test set; training and validation are clean"
+        notes.append(f"babble of 4 other recordings behind every digit, at -6 to 0 dB, {where}")
     parts = {}
     for part in SPLITS:
         pixels_, digit = images[part]
         spoken = pair(digit, recordings.digit, pools[part], rng)
-        audio = _spectrograms(recordings, spoken, pools[part] if babble else None, rng)
+        audio = _spectrograms(recordings, spoken, pools[part] if part in noisy else None, voices)
         group = recordings.speaker[spoken] if speakers else None
         parts[part] = Split({"image": pixels_[:, None], "audio": audio[:, None]}, digit, group)
     info = DataInfo(

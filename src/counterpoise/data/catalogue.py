@@ -56,7 +56,7 @@ def _av_mnist() -> list[DataEntry]:
                 words = {
                     "speakers": "test speakers never heard in training",
                     "weak-image": "75 % of the image energy removed",
-                    "babble": "four other recordings at -6 to 0 dB behind every digit",
+                    "babble": "four other recordings at -6 to 0 dB behind every test digit",
                 }
                 rows.append(
                     DataEntry(
@@ -74,7 +74,11 @@ def _av_mnist() -> list[DataEntry]:
                             "mnist/t10k-labels-idx1-ubyte.gz",
                             "free-spoken-digit-dataset/recordings.zip",
                         ),
-                        options={"speakers": speakers, "weak_image": weak_image, "babble": babble},
+                        options={
+                            "speakers": speakers,
+                            "weak_image": weak_image,
+                            "babble": "test" if babble else "none",
+                        },
                         terms="CC BY-SA (MNIST 3.0, FSDD 4.0)",
                         recipe=_fit(8, width=32),
                     )

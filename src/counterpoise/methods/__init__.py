@@ -1,14 +1,24 @@
 """Methods: each fills gradients for one step; whoever owns the loop steps."""
 
 from counterpoise.methods._agm import AGM
+from counterpoise.methods._amco import AMCo
+from counterpoise.methods._arl import ARL
 from counterpoise.methods._base import Epoch, GradientModulation, Method, Objective
+from counterpoise.methods._cml import CML
 from counterpoise.methods._dropout import Corruption, ModalityDropout
 from counterpoise.methods._greedy import Greedy
+from counterpoise.methods._inforeg import InfoReg
 from counterpoise.methods._joint import Joint
+from counterpoise.methods._lfm import LFM
+from counterpoise.methods._mbsd import MBSD
 from counterpoise.methods._mla import MLA
+from counterpoise.methods._mmcosine import MMCosine
+from counterpoise.methods._mmpareto import MMPareto
 from counterpoise.methods._ogm import OGMGE
+from counterpoise.methods._opm import OPM
 from counterpoise.methods._pmr import PMR
 from counterpoise.methods._probes import ContributionProbes
+from counterpoise.methods._teachers import G2D, UMT
 from counterpoise.methods._uniform import Uniform
 from counterpoise.methods._unimodal import Unimodal, UnimodalEnsemble
 from counterpoise.methods._valuation import ModalityValuation, SampleValuation
@@ -17,11 +27,19 @@ from counterpoise.methods.catalogue import METHODS, make_method
 
 __all__ = [
     "AGM",
+    "ARL",
     "ARM",
+    "CML",
+    "G2D",
+    "LFM",
+    "MBSD",
     "METHODS",
     "MLA",
     "OGMGE",
+    "OPM",
     "PMR",
+    "UMT",
+    "AMCo",
     "AsymmetricFusion",
     "BalancedMinMaxLoss",
     "ContributionProbes",
@@ -30,7 +48,10 @@ __all__ = [
     "Epoch",
     "GradientModulation",
     "Greedy",
+    "InfoReg",
     "Joint",
+    "MMCosine",
+    "MMPareto",
     "Method",
     "ModalityDropout",
     "ModalityValuation",

@@ -6,13 +6,14 @@ and inherits the step, the joint limit at ``strength=0`` and the record.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, combinations
 from math import factorial
 from typing import ClassVar, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from counterpoise.errors import DataError, ModelError
 from counterpoise.fusion import Fusion
@@ -22,6 +23,7 @@ from counterpoise.model import MultimodalClassifier, Scale, scale_gradient
 from counterpoise.records import Batch, Outputs, StepRecord
 
 __all__ = [
+    "GradientCombination",
     "Named",
     "Shaped",
     "alone_logits",
@@ -167,6 +169,63 @@ def passes(method: Method, epoch: Epoch, which: str = "train") -> Iterable[Batch
             f"none. Pass `Epoch(number, total, {which}=...)` to `on_epoch_start`."
         )
     return offered()
+
+
+class GradientCombination(Method):
+    r"""Family: each encoder's gradient is made of two, that of the joint loss and that of its own head's.
+
+    The heads and the fusion get the gradient of the plain sum. The combined gradient d enters through the surrogate
+    :math:`\langle \theta, \mathrm{sg}(d) \rangle`, whose gradient it is, so that AMP and accumulation see one loss to
+    back-propagate. Parameters that encoders share get the plain sum, too.
+    """
+
+    strength: float
+
+    @abstractmethod
+    def combine(self, joint: list[Tensor], own: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Return the combined gradient, tensor by tensor, and the weight of ``joint`` in it; no gradients flow."""
+
+    def steps(
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+    ) -> Iterator[StepRecord]:
+        """See `Method.steps`."""
+        if not self.strength:
+            yield from joint_step(model, batch, backward)
+            return
+        features = model.encode(batch.inputs)
+        outputs = model.decode(features)
+        fused = model.task.loss(outputs.logits, batch.target)
+        unimodal = unimodal_losses(model, outputs, batch.target)
+        surrogate, alphas, done = [], [], set()
+        for m in model.modalities:
+            parameters = [p for p in model.encoder_parameters(m) if p.requires_grad]
+            done |= {id(p) for p in parameters}
+            if not parameters:
+                alphas.append(torch.full((), 0.5, device=fused.device))
+                continue
+            joint = _gradients(fused, parameters)
+            own = _gradients(self.strength * unimodal[m], parameters)
+            with torch.no_grad():
+                combined, alpha = self.combine(joint, own)
+            surrogate += [(p * d).sum() for p, d in zip(parameters, combined, strict=True)]
+            alphas.append(alpha)
+        total = fused + self.strength * torch.stack(list(unimodal.values())).sum()
+        shared = {id(p): p for m in model.modalities for p in model.encoder(m).parameters() if p.requires_grad}
+        rest = [p for key, p in shared.items() if key not in done]
+        if rest:
+            surrogate += [(p * g).sum() for p, g in zip(rest, _gradients(total, rest), strict=True)]
+        watching = model.decode({m: h.detach() for m, h in features.items()})
+        heads = model.task.loss(watching.logits, batch.target)
+        heads = heads + torch.stack(list(unimodal_losses(model, watching, batch.target).values())).sum()
+        backward(torch.stack([heads, *surrogate]).sum())
+        yield StepRecord(
+            total.detach(), _detached({"fused": fused, **unimodal}), by_modality(model, "alpha", torch.stack(alphas))
+        )
+
+
+def _gradients(loss: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:
+    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
 
 
 class Shaped(Method):

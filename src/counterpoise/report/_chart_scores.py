@@ -19,7 +19,8 @@ from counterpoise.report._charts import (
     whiskers,
 )
 from counterpoise.report._comparison import REFERENCE, Comparison
-from counterpoise.report._layout import Grid, Ranking
+from counterpoise.report._layout import Grid
+from counterpoise.report._ranking import Ranking
 
 __all__ = ["cost_chart", "rank_chart", "score_chart"]
 

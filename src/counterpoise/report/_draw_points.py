@@ -10,7 +10,7 @@ from counterpoise.report import _palette as palette
 from counterpoise.report import _series as series
 from counterpoise.report._comparison import REFERENCE, Comparison
 from counterpoise.report._draw import axis_label, factor_of, new_figure, row_colour, score_name, whiskers
-from counterpoise.report._layout import Ranking
+from counterpoise.report._ranking import Ranking
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,22 +6,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from counterpoise.report._comparison import LOWER_IS_BETTER, Comparison
 from counterpoise.report._format import MISSING, is_share, number, p_text, plus_minus, unit
-from counterpoise.report.statistics import friedman, holm, mean_ranks, nemenyi_critical_difference
+from counterpoise.report.statistics import holm
 
 __all__ = [
     "Grid",
-    "Ranking",
     "best_labels",
     "contribution_grid",
     "encoder_grid",
-    "ranking",
     "score_grid",
     "seeds_note",
-    "summary_grid",
     "terminal_grids",
 ]
 
@@ -47,27 +42,6 @@ class Grid:
     note: str = ""
     best: set[tuple[int, int]] = field(default_factory=set)
     source: dict[tuple[int, int], tuple[str, str, str, str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Mean ranks of the methods that were run on every data set.
-
-    Attributes:
-        labels: the methods.
-        ranks: their mean ranks, 1 is best.
-        critical_difference: Nemenyi's, at 5 %; NaN for fewer than two methods.
-        statistic: Friedman's chi-square.
-        p_value: its p-value.
-        datasets: number of data sets.
-    """
-
-    labels: tuple[str, ...]
-    ranks: tuple[float, ...]
-    critical_difference: float
-    statistic: float
-    p_value: float
-    datasets: int
 
 
 def seeds_note(comparisons: Sequence[Comparison]) -> str:
@@ -240,64 +214,3 @@ def encoder_grid(comparison: Comparison) -> Grid:
     note = f"Test {what} of a linear probe on each encoder's features."
     title = f"{comparison.data}: encoders alone and inside"
     return Grid("encoders", title, ["modality", "alone", *inside], rows, note, source=source)
-
-
-def ranking(comparisons: Sequence[Comparison]) -> Ranking | None:
-    """Rank the methods that every data set has; None for fewer than two methods or data sets."""
-    common = [
-        label
-        for label in (comparisons[0].labels if comparisons else ())
-        if all(c.summary(label, c.score).n for c in comparisons)
-    ]
-    if len(common) < 2 or len(comparisons) < 2:
-        return None
-    table = np.array([[c.summary(label, c.score).mean for label in common] for c in comparisons])
-    test = friedman(table)
-    return Ranking(
-        tuple(common),
-        tuple(mean_ranks(table).tolist()),
-        nemenyi_critical_difference(len(common), len(comparisons)),
-        test.statistic,
-        test.p_value,
-        len(comparisons),
-    )
-
-
-def summary_grid(comparisons: Sequence[Comparison]) -> Grid:
-    """Methods as rows, data sets as columns, mean rank last."""
-    labels = list(dict.fromkeys(label for c in comparisons for label in c.labels if ":" not in label))
-    result = ranking(comparisons)
-    ranks = dict(zip(result.labels, result.ranks, strict=True)) if result else {}
-    header = ["method", *(c.data + (" (%)" if c.score == "accuracy" else " (R²)") for c in comparisons), "mean rank"]
-    rows: list[list[str]] = []
-    best: set[tuple[int, int]] = set()
-    source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
-    tops = [best_labels(c, c.score) for c in comparisons]
-    alone = _best_alone(comparisons)
-    if alone:
-        rows.append(alone)
-    for label in labels:
-        best |= {(len(rows), j) for j, top in enumerate(tops, 1) if label in top}
-        source |= {(len(rows), j): (c.data, label, c.score, "mean") for j, c in enumerate(comparisons, 1)}
-        cells = [
-            plus_minus((s := c.summary(label, c.score)).mean, s.se, c.score) if label in c.labels else MISSING
-            for c in comparisons
-        ]
-        rows.append([label, *cells, f"{ranks[label]:.2f}" if label in ranks else MISSING])
-    note = seeds_note(comparisons) + " Best mean per data set in bold, unless a single modality is best."
-    note += " Ranks are over methods that were run on every data set"
-    if result:
-        note += f"; they differ at 5 % (Nemenyi) beyond {result.critical_difference:.2f}"
-        if math.isfinite(result.p_value):
-            note += f" (Friedman χ² = {result.statistic:.2f}, {p_text(result.p_value)})"
-    return Grid("summary", "All data sets: test scores", header, rows, note + ".", best, source)
-
-
-def _best_alone(comparisons: Sequence[Comparison]) -> list[str]:
-    """Return the row of the best single modality of each data set, or nothing if no data set has one."""
-    cells = []
-    for c in comparisons:
-        alone = [(s.mean, s.se, m) for m in c.modalities if (u := c.unimodal(m)) and (s := c.summary(u, c.score)).n]
-        mean, se, m = max(alone, default=(float("nan"), float("nan"), ""))
-        cells.append(f"{plus_minus(mean, se, c.score)} ({m})" if alone else MISSING)
-    return ["best single modality", *cells, MISSING] if any(cell != MISSING for cell in cells) else []

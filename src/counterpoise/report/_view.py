@@ -15,8 +15,9 @@ from counterpoise.report._chart_scores import cost_chart, rank_chart, score_char
 from counterpoise.report._charts import Chart
 from counterpoise.report._comparison import REFERENCE, Comparison, flat_config
 from counterpoise.report._format import p_text, plus_minus
-from counterpoise.report._layout import Grid, contribution_grid, ranking, score_grid, summary_grid
+from counterpoise.report._layout import Grid, contribution_grid, score_grid
 from counterpoise.report._palette import modality_slot
+from counterpoise.report._ranking import ranking, summary_grid
 from counterpoise.report.tables import Row, csv_number
 from counterpoise.report.words import ONE_SEED, Verdict, describe
 from counterpoise.runs import RunRecord

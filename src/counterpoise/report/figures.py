@@ -18,7 +18,7 @@ from counterpoise.report._draw_points import (
     draw_critical_difference,
     draw_encoders,
 )
-from counterpoise.report._layout import ranking
+from counterpoise.report._ranking import ranking
 from counterpoise.runs import RunRecord, write_atomic
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from counterpoise.errors import DataError
 
@@ -156,6 +156,8 @@ def mean_ranks(table: np.ndarray, *, higher_is_better: bool = True) -> np.ndarra
         >>> mean_ranks(np.array([[0.9, 0.8, 0.8], [0.7, 0.6, 0.5]])).tolist()
         [1.0, 2.25, 2.75]
     """
+    from scipy import stats  # heavy, and needed for several data sets only
+
     table = _complete(table)
     ranks: np.ndarray = stats.rankdata(-table if higher_is_better else table, axis=1).mean(axis=0)
     return ranks
@@ -169,6 +171,8 @@ def friedman(table: np.ndarray) -> Friedman:
     Raises:
         DataError: if a score is missing.
     """
+    from scipy import stats
+
     table = _complete(table)
     rows, k = table.shape
     if k < 3 or rows < 2:
@@ -201,6 +205,8 @@ def nemenyi_critical_difference(methods: int, datasets: int, *, alpha: float = 0
         raise DataError(
             f"A critical difference needs at least 2 methods and 1 data set. Found {methods} and {datasets}."
         )
+    from scipy import stats
+
     q = float(stats.studentized_range.ppf(1 - alpha, methods, np.inf)) / math.sqrt(2)
     return q * math.sqrt(methods * (methods + 1) / (6 * datasets))
 

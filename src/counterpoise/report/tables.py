@@ -16,9 +16,9 @@ from counterpoise.report._layout import (
     encoder_grid,
     score_grid,
     seeds_note,
-    summary_grid,
     terminal_grids,
 )
+from counterpoise.report._ranking import summary_grid
 from counterpoise.runs import RunRecord, write_atomic
 
 if TYPE_CHECKING:

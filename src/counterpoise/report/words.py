@@ -246,9 +246,18 @@ def _contributions(comparison: Comparison) -> str:
         if not cmi.n:
             continue
         clause = f"{m} adds {plus_minus(cmi.mean, cmi.se, 'phi_cmi', sign=cmi.mean < 0)} to the rest"
-        if mi.n:
-            clause += f" (alone it has {plus_minus(mi.mean, mi.se, 'phi_mi')})"
+        aside = [f"alone it has {plus_minus(mi.mean, mi.se, 'phi_mi')}"] if mi.n else []
+        aside += [f"diagnosis: {v}" for v in _diagnosed(comparison, label, m)]
+        clause += f" ({'; '.join(aside)})" if aside else ""
         parts.append(clause)
     if parts:
         text += ": " + ", ".join(parts)
     return f"{text} ({ONE_SEED})." if total.n == 1 else f"{text}."
+
+
+def _diagnosed(comparison: Comparison, label: str, m: str) -> list[str]:
+    """Return the verdicts on ``m`` that the runs' valuations hold, each once."""
+    parts = [record.valuation.get("modalities") for record in comparison.records[label]]
+    entries = [part.get(m) for part in parts if isinstance(part, dict)]
+    verdicts = [entry.get("verdict") for entry in entries if isinstance(entry, dict)]
+    return list(dict.fromkeys(v for v in verdicts if isinstance(v, str) and v))

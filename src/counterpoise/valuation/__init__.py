@@ -8,14 +8,27 @@ With features :math:`z_m` of the modalities m and a label y:
 - the co-information, for two modalities redundancy less synergy.
 
 `estimate` measures them from arrays; `Contributions` does so for a stream of a model's logits; `functional` holds the
-pure functions. Nothing is clamped: an estimate of zero is negative half of the time.
+pure functions, `model_based` the measures of a model's predictions, `decompose` the partial information
+decomposition. Nothing is clamped: an estimate of zero is negative half of the time.
 """
 
-from counterpoise.valuation import functional
+from counterpoise.valuation import functional, model_based
+from counterpoise.valuation._decompose import PartialInformation, decompose
 from counterpoise.valuation._estimate import estimate
 from counterpoise.valuation._heads import linear_probe
 from counterpoise.valuation._streaming import Contributions
 from counterpoise.valuation._valuation import Estimate, Valuation
 from counterpoise.valuation.catalogue import VALUATIONS
 
-__all__ = ["VALUATIONS", "Contributions", "Estimate", "Valuation", "estimate", "functional", "linear_probe"]
+__all__ = [
+    "VALUATIONS",
+    "Contributions",
+    "Estimate",
+    "PartialInformation",
+    "Valuation",
+    "decompose",
+    "estimate",
+    "functional",
+    "linear_probe",
+    "model_based",
+]

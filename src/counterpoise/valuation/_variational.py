@@ -24,7 +24,7 @@ from counterpoise.valuation._large import is_large, large_scores
 from counterpoise.valuation._predictive import Predictive, left_out, marginal, predictive
 from counterpoise.valuation._valuation import Valuation
 
-__all__ = ["variational"]
+__all__ = ["fit_heads", "variational"]
 
 MAX_CROSS: Final = 2000
 """Up to so many samples the kind of head and its penalty are chosen on all folds."""
@@ -55,6 +55,19 @@ def variational(problem: Problem, *, confidence: float = 0.95) -> Valuation:
         label_free=label_free,
         notes=("heads: " + ", ".join(f"{'+'.join(s)}: {f.name}" for s, f in fitted.items()),),
     )
+
+
+def fit_heads(problem: Problem, subset: Subset, prior: Predictive) -> Predictive:
+    """Return what the chosen heads of one subset say of the samples that they were not fitted on.
+
+    Args:
+        problem: the checked input.
+        subset: which modalities.
+        prior: what `marginal` returned.
+    """
+    if is_large(problem):
+        return left_out(problem, large_scores(problem, [subset])[subset], prior)
+    return _fit(problem, subset, prior).predictive
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def test_coefficients_by_numpy_and_gradients_by_autograd(
 ) -> None:
     model, batches = make_model(modalities, dtype=torch.float64), make_batches(modalities, dtype=torch.float64)
     method = tools.prepare(AGM(strength=0.8, cap=0.4), model, batches)
-    method.usual.copy_(torch.linspace(0.3, 2.0, modalities))
+    method.usual.copy_(torch.linspace(0.3, 2.0, modalities, dtype=torch.float64))
     method.count.fill_(4)
     batch = batches[0]
     shares = AGM.shares(model, model.encode(batch.inputs), AGM._absent(model, batch))

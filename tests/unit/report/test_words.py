@@ -190,6 +190,14 @@ def test_contributions_are_told_with_the_entropy(make_run) -> None:
     assert text.endswith("one seed, so there is no error estimate.")
 
 
+def test_a_verdict_of_the_valuation_is_told(make_run) -> None:
+    metrics = {"accuracy": 0.8, "phi_mi": 1.5, "phi_mi:gyroscope": 0.9, "phi_cmi:gyroscope": 0.1}
+    valuation = {"modalities": {"gyroscope": {"verdict": "under-trained"}, "accelerometer": None}}
+    runs = [make_run("joint", s, metrics, valuation=valuation) for s in (0, 1)]
+    text = describe(compare(runs)[0]).contributions
+    assert "gyroscope adds 0.100 ± 0.000 to the rest (alone it has 0.900 ± 0.000; diagnosis: under-trained)" in text
+
+
 def test_no_scores(make_run) -> None:
     assert explain([make_run("joint", 0, {})])[0] == "No run reports a test score, so nothing can be said."
     assert explain([]) == []

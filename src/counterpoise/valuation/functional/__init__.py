@@ -10,11 +10,15 @@ from counterpoise.valuation.functional.information import (
     pointwise_cmi,
     pointwise_mi,
 )
+from counterpoise.valuation.functional.pid import Decomposition, broja, imin
 
 __all__ = [
+    "Decomposition",
+    "broja",
     "co_information",
     "entropy",
     "gaussian_entropy",
+    "imin",
     "label_entropy",
     "label_free_contribution",
     "mi_lower_bound",

@@ -1,0 +1,50 @@
+"""Fill the generated blocks of README.md and docs/*.md: `make docs`; `--check` fails if one is out of date.
+
+A block stands between ``<!-- begin:KIND ARGUMENT -->`` and ``<!-- end -->``. Kinds: ``file PATH`` (a file as it is), ``text PATH`` (what a
+command printed), ``markdown PATH`` (a generated Markdown file, without its title), ``catalogue NAME`` (a table of names).
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK = re.compile(r"(<!-- begin:(\w+) ?(\S*) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def block(kind: str, argument: str) -> str:
+    if kind == "file":
+        return f"```python\n{(ROOT / argument).read_text()}```\n"
+    if kind == "text":
+        return f"```text\n{(ROOT / argument).read_text().rstrip()}\n```\n"
+    if kind == "markdown":
+        text = (ROOT / argument).read_text()
+        return re.sub(r"\A# .*\n+", "", text).rstrip() + "\n"
+    if kind == "catalogue":
+        from counterpoise.cli._commands import all_catalogues
+
+        rows = all_catalogues()[argument].values()
+        lines = [f"| {argument.removesuffix('s')} | what it does | reference |", "|---|---|---|"]
+        lines += [f"| `{r.name}` | {r.summary} | {r.reference} |" for r in rows]
+        return "\n".join(lines) + "\n"
+    raise SystemExit(f"Unknown kind of block `{kind}`.")
+
+
+def main() -> int:
+    stale = []
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        before = path.read_text()
+        after = BLOCK.sub(lambda m: m[1] + block(m[2], m[3]) + m[4], before)
+        if after != before:
+            stale.append(path.relative_to(ROOT))
+            if "--check" not in sys.argv:
+                path.write_text(after)
+    if stale:
+        print("out of date, run `make docs`:" if "--check" in sys.argv else "written:", *stale)
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

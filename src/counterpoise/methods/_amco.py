@@ -1,0 +1,101 @@
+"""AMCo: adaptive mask co-optimisation (Zhou et al., ICASSP 2023)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from counterpoise.errors import Interval
+from counterpoise.methods._base import Epoch
+from counterpoise.methods._families import Named, Shaped, alone_logits, by_modality, require_multiclass
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch
+
+__all__ = ["AMCo", "mask_share", "modality_mass"]
+
+
+def modality_mass(logits: Tensor) -> Tensor:
+    """Return each modality's share ``(M,)`` of a softmax over all M·C unimodal logits, averaged over the batch.
+
+    Args:
+        logits: ``(M, B, C)``.
+
+    Example:
+        >>> modality_mass(torch.tensor([[[1.0, 1.0]], [[1.0, 1.0]]]))
+        tensor([0.5000, 0.5000])
+    """
+    count, _, classes = logits.shape
+    together = logits.transpose(0, 1).flatten(1).softmax(-1)
+    return together.unflatten(-1, (count, classes)).sum(-1).mean(0)
+
+
+def mask_share(progress: float, ramp: float) -> float:
+    r"""Return :math:`\sin(\frac\pi2 \min(\epsilon, l)/\epsilon)`: from 0 to 1 in the first share :math:`\epsilon` of the training.
+
+    Example:
+        >>> mask_share(0.0, 0.3), mask_share(0.3, 0.3), mask_share(0.9, 0.3)
+        (0.0, 1.0, 1.0)
+    """
+    return math.sin(math.pi / 2 * min(ramp, progress) / ramp)
+
+
+class AMCo(Shaped):
+    r"""Adaptive mask co-optimisation: a growing part of the features of a modality that the prediction depends on is masked.
+
+    Zhou et al., "Adaptive Mask Co-optimization for Modal Dependence in Multimodal Learning", ICASSP 2023.
+    :math:`L = CE(z, y) + \sum_m CE(u_m, y)`; a modality whose `modality_mass` exceeds 1/M (the paper's .5 for two) has
+    :math:`\lfloor p_t D_m \rfloor` random features set to 0 before the fusion, :math:`p_t = p\,` `mask_share`.
+
+    Differs from a published toolkit (no code of the authors was found), which masks class logits instead of features, restarts
+    the ramp at every epoch and lets it grow by the batch, so that soon every logit of the dependent modality is 0. Inferred: the
+    largest share p (the paper's ramp goes to 1, which takes the modality away altogether).
+
+    Args:
+        strength: p, the largest share of masked features, in [0, 1]; 0 is joint training.
+        ramp: :math:`\epsilon`, share of the training in which the mask grows.
+
+    Raises:
+        ModelError: (at setup) for a task without classes.
+
+    Example:
+        >>> AMCo(strength=0.3)
+        AMCo(strength=0.3, ramp=0.3)
+    """
+
+    constraints: ClassVar = {"strength": Interval(0, 1, "[]"), "ramp": Interval(0, 1, "(]")}
+    ramp: float
+
+    def __init__(self, strength: float = 0.5, *, ramp: float = 0.3) -> None:
+        super().__init__(strength=strength, ramp=ramp)
+        self.share = 0.0
+
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+        """Check the task."""
+        require_multiclass(self, model, "dependence is a softmax over all modalities' classes")
+
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+        """Let the mask grow."""
+        self.share = self.strength * mask_share(epoch.number / epoch.total, self.ramp)
+
+    def head_gradient(self, model: MultimodalClassifier, batch: Batch) -> float:
+        """Return 1: the unimodal losses are part of the method."""
+        return 1.0
+
+    def modulate(
+        self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch
+    ) -> tuple[Mapping[str, Tensor], Named]:
+        """See `Shaped.modulate`."""
+        with torch.no_grad():
+            mass = modality_mass(alone_logits(model, features, sliced=False))
+            dependent = mass > 1 / len(mass) + 1e-6
+        masked = {}
+        for m, on in zip(features, dependent, strict=True):
+            size = features[m].shape[1]
+            rank = torch.rand(size, device=features[m].device).argsort()
+            keep = rank >= int(self.share * size)
+            masked[m] = torch.where(on & ~keep, torch.zeros_like(features[m]), features[m])
+        return masked, by_modality(model, "mass", mass)

@@ -1,0 +1,101 @@
+"""ARL: asymmetric representation learning (ICCV 2025)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor
+
+from counterpoise.errors import Interval
+from counterpoise.methods._base import STRENGTH, Epoch
+from counterpoise.methods._families import Named, Shaped, alone_logits, is_additive, require_multiclass
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch
+
+__all__ = ["ARL", "asymmetric_weights"]
+
+
+def asymmetric_weights(entropy: Tensor, magnitude: Tensor, temperature: float) -> Tensor:
+    r"""Return :math:`w = \mathrm{softmax}_m(T\, a_m\, \mathrm{mean}_{j \ne m} b_j)`, ``(M,)``, summing to 1.
+
+    :math:`a_m \propto 1 / \max(H_m / \sum H, 0.6/M)` (a modality that is sure) and :math:`b_m \propto |z_m|` (what the fused
+    prediction depends on), both summing to 1. For M = 2 the floor is the authors' 0.3.
+
+    Args:
+        entropy: ``(M,)`` mean entropies in nats.
+        magnitude: ``(M,)`` mean absolute logits.
+        temperature: T.
+
+    Example:
+        >>> asymmetric_weights(torch.tensor([0.5, 0.5]), torch.tensor([3.0, 1.0]), temperature=8.0)   # less relied on: more
+        tensor([0.1192, 0.8808])
+    """
+    count = len(entropy)
+    share = (entropy / entropy.sum().clamp_min(1e-12)).clamp_min(0.6 / count)
+    a = (1 / share) / (1 / share).sum()
+    b = magnitude / magnitude.sum().clamp_min(1e-12)
+    others = (b.sum() - b) / (count - 1)
+    return (temperature * a * others).softmax(0)
+
+
+class ARL(Shaped):
+    r"""Asymmetric representation learning: encoders that are sure and little relied on get more gradient.
+
+    ICCV 2025: :math:`L = CE(z, y) + \gamma \sum_m CE(u_m, y)`; from epoch ``start`` on the gradient that enters encoder m is
+    multiplied by :math:`1 + w_m` with `asymmetric_weights`.
+
+    Differs from the authors' code, in which the weights are never assigned, so that both gradients are multiplied by 1.5
+    throughout; and whose unimodal heads are slices of the fused one (here: heads of their own). Inferred: the weights for more than
+    two modalities, and their floor.
+
+    Args:
+        strength: multiplies everything that is added to joint training, in [0, inf).
+        gamma: :math:`\gamma`; the authors use 1 to 5.
+        temperature: T; the authors use 4 to 8.
+        start: first epoch of modulation, from 0.
+
+    Raises:
+        ModelError: (at setup) for a task without classes.
+
+    Example:
+        >>> ARL(gamma=1.0)
+        ARL(strength=1.0, gamma=1.0, temperature=8.0, start=5)
+    """
+
+    constraints: ClassVar = {
+        "strength": STRENGTH,
+        "gamma": Interval(0),
+        "temperature": Interval(0),
+        "start": Interval(0, integer=True),
+    }
+    gamma: float
+    temperature: float
+    start: int
+
+    def __init__(self, strength: float = 1.0, *, gamma: float = 4.0, temperature: float = 8.0, start: int = 5) -> None:
+        super().__init__(strength=strength, gamma=gamma, temperature=temperature, start=start)
+        self.active = start == 0
+
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+        """See whether the fusion has slices."""
+        require_multiclass(self, model, "it reads the entropy over classes")
+        self.sliced = is_additive(model.fusion)
+
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+        """Start after the warm-up."""
+        self.active = epoch.number >= self.start
+
+    def head_gradient(self, model: MultimodalClassifier, batch: Batch) -> float:
+        r"""Return :math:`\gamma`."""
+        return self.strength * self.gamma
+
+    def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> Named:
+        """See `Shaped.scales`."""
+        if not self.active:
+            return {}
+        logits = alone_logits(model, features, sliced=self.sliced)
+        log_p = logits.log_softmax(-1)
+        entropy = -(log_p.exp() * log_p).sum(-1).mean(-1)
+        weights = asymmetric_weights(entropy, logits.abs().mean((-1, -2)), self.temperature)
+        return dict(zip(features, 1 + self.strength * weights, strict=True))

@@ -1,0 +1,159 @@
+"""Methods that learn from trained unimodal models: UMT and G2D."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from counterpoise.errors import Interval, ModelError
+from counterpoise.methods._base import STRENGTH, Epoch
+from counterpoise.methods._families import Named, Shaped, by_modality, true_scores
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch, Outputs
+
+__all__ = ["G2D", "UMT", "prioritised"]
+
+TEACHER = "unimodal-ensemble"
+
+
+class _Taught(Shaped):
+    """What the two share: a frozen model whose encoders and unimodal heads were trained alone."""
+
+    requires = (TEACHER,)
+
+    def use_teachers(self, teachers: Mapping[str, MultimodalClassifier]) -> None:
+        """Receive the trained unimodal ensemble; it stays outside this module's parameters and state.
+
+        Raises:
+            ModelError: if it is not among the teachers.
+        """
+        if TEACHER not in teachers:
+            raise ModelError(
+                f"`{type(self).__name__}` needs a trained `{TEACHER}`. Found {', '.join(teachers) or 'none'}."
+            )
+        self._teachers = {TEACHER: teachers[TEACHER].eval()}
+
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+        """Check that the teacher's features can be compared with the model's."""
+        teacher = getattr(self, "_teachers", {}).get(TEACHER)
+        if teacher is not None and teacher.feature_dims != model.feature_dims:
+            raise ModelError(
+                f"The teacher of `{type(self).__name__}` should have features of the model's dimensions "
+                f"{model.feature_dims}. Found {teacher.feature_dims}. Train it with the same encoders."
+            )
+
+    @torch.no_grad()
+    def teach(self, batch: Batch) -> Outputs:
+        """Return the teacher's outputs, in evaluation mode.
+
+        Raises:
+            ModelError: if there is no teacher.
+        """
+        teacher = getattr(self, "_teachers", {}).get(TEACHER)
+        if teacher is None:
+            raise ModelError(
+                f"`{type(self).__name__}` learns from a trained `{TEACHER}` and has none. Call `use_teachers` first."
+            )
+        found: Outputs = teacher.to(batch.target.device)(batch.inputs)
+        return found
+
+    @staticmethod
+    def feature_distance(outputs: Outputs, taught: Outputs) -> Named:
+        """Return the mean squared distance of each modality's features from the teacher's."""
+        return {f"feature:{m}": (h - taught.features[m]).square().mean() for m, h in outputs.features.items()}
+
+
+class UMT(_Taught):
+    r"""Unimodal teachers: each encoder is kept near the features of one that was trained alone.
+
+    Du, Teng, Li, Liu, Yuan, Wang, Yuan, Zhao, "On Uni-Modal Feature Learning in Supervised Multi-Modal Learning", ICML
+    2023: :math:`L = CE(z, y) + \lambda \sum_m \mathrm{MSE}(h_m, h_m^T)`, the teachers frozen. No code of the authors was found.
+
+    Args:
+        strength: :math:`\lambda`, in [0, inf); a published toolkit uses 10.
+
+    Raises:
+        ModelError: (at setup) if the teacher's features have other dimensions.
+
+    Example:
+        >>> UMT(), UMT.requires
+        (UMT(strength=10.0), ('unimodal-ensemble',))
+    """
+
+    constraints: ClassVar = {"strength": STRENGTH}
+
+    def __init__(self, strength: float = 10.0) -> None:
+        super().__init__(strength=strength)
+
+    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[Named, Named]:
+        """See `Shaped.terms`."""
+        distance = self.feature_distance(outputs, self.teach(batch))
+        return {name: self.strength * value for name, value in distance.items()}, {}
+
+
+def prioritised(scores: Tensor, count: int) -> Tensor:
+    """Return 1 for the ``count`` modalities with the lowest scores and 0 for the others; ties all count as low.
+
+    Example:
+        >>> prioritised(torch.tensor([3.0, 1.0, 2.0]), 1)
+        tensor([0., 1., 0.])
+    """
+    return (scores <= scores.sort().values[count - 1]).to(scores.dtype)
+
+
+class G2D(_Taught):
+    r"""Gradient-guided distillation: unimodal teachers, and first the encoders whose teachers are weak.
+
+    Rakib, Bappy, "G2D: Boosting Multimodal Learning with Gradient-Guided Distillation", ICCV 2025:
+    :math:`L = CE(z, y) + \lambda \sum_m [KL(p^T_m \Vert p) + \mathrm{MSE}(h_m, h_m^T)]`; in the first half of the epochs the gradient of an
+    encoder whose teacher has the larger :math:`\sum_i p^T_m(y_i)` is 0 (sequential modality prioritisation). With M modalities that half has M - 1 stages: first
+    the weakest alone trains, then the two weakest, and so on.
+
+    Differs from the authors' code: all gradients of a suppressed encoder are 0 (the code: convolution weights); teachers are loaded
+    once. Inferred: the direction of KL (from teacher to student, as in distillation), the stages for M > 2, :math:`\lambda` (theirs is 1).
+
+    Args:
+        strength: :math:`\lambda`, in [0, inf).
+        share: share of the epochs with prioritisation; the authors use 150 of 300.
+
+    Raises:
+        ModelError: (at setup) if the teacher's features have other dimensions.
+
+    Example:
+        >>> G2D(share=0.25)
+        G2D(strength=1.0, share=0.25)
+    """
+
+    constraints: ClassVar = {"strength": STRENGTH, "share": Interval(0, 1, "[]")}
+    share: float
+
+    def __init__(self, strength: float = 1.0, *, share: float = 0.5) -> None:
+        super().__init__(strength=strength, share=share)
+        self.progress = 1.0
+
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+        """Note how far the training is."""
+        self.progress = epoch.number / epoch.total
+
+    def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> Named:
+        """See `Shaped.scales`."""
+        if self.progress >= self.share:
+            return {}
+        count = 1 + int(self.progress / self.share * (len(features) - 1))
+        taught = self.teach(batch)
+        scores = true_scores(model, torch.stack([taught.unimodal_logits[m] for m in features]), batch.target)
+        return dict(zip(features, prioritised(scores, count), strict=True))
+
+    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[Named, Named]:
+        """See `Shaped.terms`."""
+        taught = self.teach(batch)
+        distance = self.feature_distance(outputs, taught)
+        for m in model.modalities:
+            distance[f"distil:{m}"] = model.task.kl(taught.unimodal_logits[m], outputs.logits).mean()
+        scores = torch.stack([taught.unimodal_logits[m] for m in model.modalities])
+        confidence = true_scores(model, scores, batch.target) / len(batch)
+        terms = {name: self.strength * value for name, value in distance.items()}
+        return terms, by_modality(model, "teacher", confidence)

@@ -1,0 +1,129 @@
+"""The score of every sample when only some of the modalities are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeAlias
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+from counterpoise.errors import DataError, Options
+from counterpoise.records import Inputs, Nested, batch_size
+from counterpoise.tasks import Task
+from counterpoise.valuation._valuation import Estimate
+
+__all__ = ["Predict", "subset_scores", "summary"]
+
+Predict: TypeAlias = Callable[[Inputs], Tensor]
+"""From inputs to logits ``(B, C)``."""
+
+BASELINES: Final = Options(("zero", "mean", "permutation"))
+MEASURES: Final = Options(("accuracy", "log_likelihood"))
+
+
+def _map(value: Nested, function: Callable[[Tensor], Tensor]) -> Nested:
+    if isinstance(value, Tensor):
+        return function(value)
+    return {key: _map(part, function) for key, part in value.items()}
+
+
+def _baselines(inputs: Inputs, baseline: str, seed: int) -> dict[str, Nested]:
+    """Return, per modality, what stands in for it, of the same shape."""
+    generator = torch.Generator().manual_seed(seed)
+    n = batch_size(inputs)
+
+    def stand_in(x: Tensor, order: Tensor) -> Tensor:
+        if baseline == "permutation":
+            return x[order.to(x.device)]
+        if baseline == "mean" and x.is_floating_point():
+            return x.mean(0, keepdim=True).expand_as(x)
+        return torch.zeros_like(x)
+
+    found = {}
+    for m, value in inputs.items():
+        order = torch.randperm(n, generator=generator)
+        found[m] = _map(value, lambda x, order=order: stand_in(x, order))  # type: ignore[misc]
+    return found
+
+
+@torch.no_grad()
+def _evaluate(predict: Predict, inputs: Inputs, target: Tensor, task: Task, size: int) -> tuple[Tensor, Tensor]:
+    """Return ``(N,)`` correctness and ``(N,)`` log-likelihoods, in batches."""
+    right, likelihood = [], []
+    for start in range(0, len(target), size):
+        rows = slice(start, start + size)
+        logits = predict({m: _map(value, lambda x: x[rows]) for m, value in inputs.items()}).detach()  # noqa: B023
+        if logits.ndim != 2 or len(logits) != len(target[rows]):
+            raise DataError(
+                f"The model should return logits ({len(target[rows])}, C) for {len(target[rows])} samples. Found "
+                f"{tuple(logits.shape)}."
+            )
+        own = target[rows].to(logits.device)
+        right.append(task.correct(logits, own).double().cpu())
+        likelihood.append(task.log_likelihood(logits.double(), own).cpu())
+    return torch.cat(right), torch.cat(likelihood)
+
+
+def subset_scores(
+    predict: Predict,
+    inputs: Inputs,
+    target: Tensor,
+    *,
+    task: Task,
+    subsets: Iterable[Sequence[str]],
+    baseline: str = "mean",
+    measure: str = "log_likelihood",
+    batch: int = 512,
+    seed: int = 0,
+) -> dict[frozenset[str], np.ndarray]:
+    """Return the score of every sample when only a subset of the modalities is there, ``(N,)`` by subset.
+
+    Args:
+        predict: the model.
+        inputs: all samples.
+        target: as the task takes it.
+        task: the likelihood.
+        subsets: which modalities are there; the empty one too if you like.
+        baseline: what stands in for the others: ``zero``, ``mean`` or ``permutation``.
+        measure: ``accuracy`` or ``log_likelihood`` (nats).
+        batch: samples at a time.
+        seed: of the permutation.
+
+    Raises:
+        ConfigError: for an unknown baseline or measure.
+        DataError: for a modality that is not there, no samples, or logits of another shape.
+
+    Example:
+        >>> from counterpoise.tasks import MultiClass
+        >>> inputs = {"a": torch.tensor([[9.0, 0.0], [0.0, 9.0]]), "b": torch.zeros(2, 2)}
+        >>> found = subset_scores(lambda x: x["a"] + x["b"], inputs, torch.tensor([0, 1]), task=MultiClass(2),
+        ...                       subsets=[("a",), ("b",)], baseline="zero", measure="accuracy")
+        >>> found[frozenset("a")].tolist()
+        [1.0, 1.0]
+    """
+    BASELINES.check("subset_scores", "baseline", baseline)
+    MEASURES.check("subset_scores", "measure", measure)
+    if batch_size(inputs) != len(target) or not len(target):
+        raise DataError(f"There should be one target per sample. Found {batch_size(inputs)} and {len(target)}.")
+    absent = _baselines(inputs, baseline, seed)
+    found: dict[frozenset[str], np.ndarray] = {}
+    for subset in subsets:
+        unknown = [m for m in subset if m not in inputs]
+        if unknown:
+            raise DataError(f"There is no modality `{unknown[0]}`. Known: {', '.join(inputs)}.")
+        given = {m: value if m in subset else absent[m] for m, value in inputs.items()}
+        right, likelihood = _evaluate(predict, given, target, task, batch)
+        found[frozenset(subset)] = (right if measure == "accuracy" else likelihood).numpy()
+    return found
+
+
+def summary(pointwise: np.ndarray, extra: float = 0.0) -> Estimate:
+    """Return the mean of the samples with its 95 % interval; ``extra`` is added to its variance."""
+    n = len(pointwise)
+    value = float(pointwise.mean())
+    se = float(np.sqrt(pointwise.var(ddof=1) / n + extra)) if n > 1 else float("nan")
+    reach = float(stats.norm.ppf(0.975)) * se
+    return Estimate(value, se, value - reach, value + reach)

@@ -1,0 +1,149 @@
+"""Shapley values of the modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import factorial
+from typing import Final
+
+import numpy as np
+from torch import Tensor
+
+from counterpoise.errors import Interval
+from counterpoise.records import Inputs
+from counterpoise.tasks import Task
+from counterpoise.valuation._valuation import Estimate
+from counterpoise.valuation.model_based._scores import Predict, subset_scores, summary
+
+__all__ = ["Shapley", "shapley"]
+
+EXACT: Final = 6
+"""Up to so many modalities all subsets are evaluated."""
+
+
+@dataclass(frozen=True)
+class Shapley:
+    """Shapley values of the modalities.
+
+    Attributes:
+        values: by modality, in nats (log-likelihood) or as a share (accuracy).
+        per_sample: ``(N,)`` by modality.
+        total: v(all) - v(none), to which the values sum.
+        measure: ``accuracy`` or ``log_likelihood``.
+        baseline: what stood in for absent modalities.
+        permutations: how many orders were drawn; 0 where all subsets were evaluated.
+    """
+
+    values: dict[str, Estimate]
+    per_sample: dict[str, np.ndarray]
+    total: float
+    measure: str
+    baseline: str
+    permutations: int = 0
+
+
+def shapley(
+    predict: Predict,
+    inputs: Inputs,
+    target: Tensor,
+    *,
+    task: Task,
+    measure: str = "log_likelihood",
+    baseline: str = "mean",
+    permutations: int = 50,
+    batch: int = 512,
+    seed: int = 0,
+) -> Shapley:
+    r"""Return the Shapley values of the modalities, of accuracy or of the log-likelihood.
+
+    .. math:: \varphi_m = \sum_{S \not\ni m} \frac{|S|! (M - |S| - 1)!}{M!} [v(S \cup m) - v(S)]
+
+    Exact up to six modalities (2^M evaluations). Beyond, orders of the modalities are drawn, each with its reverse;
+    the standard error then has a part from the samples and one from the orders.
+
+    Args:
+        predict: the model.
+        inputs: all samples.
+        target: as the task takes it.
+        task: the likelihood.
+        measure: ``accuracy`` or ``log_likelihood`` (nats).
+        baseline: ``zero``, ``mean`` or ``permutation``.
+        permutations: orders drawn beyond six modalities (rounded up to pairs, two pairs at least).
+        batch: samples at a time.
+        seed: of the orders and of the permutation baseline.
+
+    Raises:
+        ConfigError: for an unknown baseline or measure, or no permutations.
+        DataError: see `subset_scores`.
+
+    Example:
+        >>> import torch
+        >>> from counterpoise.tasks import MultiClass
+        >>> inputs = {"a": torch.tensor([[9.0, 0.0], [0.0, 9.0]]), "b": torch.zeros(2, 2)}
+        >>> found = shapley(lambda x: x["a"] + x["b"], inputs, torch.tensor([0, 1]), task=MultiClass(2))
+        >>> [round(found.values[m].value, 2) for m in "ab"]             # log 2 and 0
+        [0.69, 0.0]
+    """
+    Interval(1, integer=True).check("shapley", "permutations", permutations)
+    names = tuple(inputs)
+
+    def score(subsets: Iterable[Sequence[str]]) -> dict[frozenset[str], np.ndarray]:
+        return subset_scores(
+            predict,
+            inputs,
+            target,
+            task=task,
+            subsets=subsets,
+            baseline=baseline,
+            measure=measure,
+            batch=batch,
+            seed=seed,
+        )
+
+    if len(names) <= EXACT:
+        v = score([s for k in range(len(names) + 1) for s in combinations(names, k)])
+        per_sample = {m: _exact(v, m, names) for m in names}
+        extra, drawn = dict.fromkeys(names, 0.0), 0
+    else:
+        per_sample, extra, v, drawn = _sampled(score, names, permutations, seed)
+    total = float((v[frozenset(names)] - v[frozenset()]).mean())
+    values = {m: summary(per_sample[m], extra[m]) for m in names}
+    return Shapley(values, per_sample, total, measure, baseline, drawn)
+
+
+def _exact(v: Mapping[frozenset[str], np.ndarray], m: str, names: Sequence[str]) -> np.ndarray:
+    count = len(names)
+    value = np.zeros_like(v[frozenset()])
+    for subset, score in v.items():
+        if m not in subset:
+            weight = factorial(len(subset)) * factorial(count - len(subset) - 1) / factorial(count)
+            value = value + weight * (v[subset | {m}] - score)
+    return value
+
+
+def _sampled(
+    score: Callable[[Iterable[Sequence[str]]], dict[frozenset[str], np.ndarray]],
+    names: tuple[str, ...],
+    permutations: int,
+    seed: int,
+) -> tuple[dict[str, np.ndarray], dict[str, float], dict[frozenset[str], np.ndarray], int]:
+    rng = np.random.default_rng(seed)
+    pairs = max(2, -(-permutations // 2))
+    v = score([(), names])
+    sums = {m: np.zeros_like(v[frozenset()]) for m in names}
+    means: dict[str, list[float]] = {m: [] for m in names}
+    for _ in range(pairs):
+        order = [names[k] for k in rng.permutation(len(names))]
+        gains = {m: np.zeros_like(v[frozenset()]) for m in names}
+        for sequence in (order, order[::-1]):
+            for k, m in enumerate(sequence):
+                before, after = frozenset(sequence[:k]), frozenset(sequence[: k + 1])
+                v |= score([tuple(after)]) if after not in v else {}
+                gains[m] += 0.5 * (v[after] - v[before])
+        for m in names:
+            sums[m] += gains[m]
+            means[m].append(float(gains[m].mean()))
+    extra = {m: float(np.var(means[m], ddof=1) / pairs) for m in names}
+    return {m: total / pairs for m, total in sums.items()}, extra, v, 2 * pairs
