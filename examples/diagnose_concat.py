@@ -14,6 +14,8 @@ from counterpoise.diagnosis import diagnose
 
 
 class Concat(nn.Module):
+    """Two encoders side by side."""
+
     def __init__(self) -> None:
         super().__init__()
         self.audio_encoder = nn.Sequential(nn.Linear(40, 8), nn.Tanh())
@@ -21,6 +23,7 @@ class Concat(nn.Module):
         self.head = nn.Linear(16, 3)
 
     def forward(self, audio: Tensor, video: Tensor) -> Tensor:
+        """Return logits (B, 3)."""
         return self.head(torch.cat([self.audio_encoder(audio), self.video_encoder(video)], 1))
 
 
@@ -42,9 +45,7 @@ def main(n: int = 1000, seed: int = 0) -> object:
             optimiser.zero_grad()
             nn.functional.cross_entropy(model(audio, video), target).backward()
             optimiser.step()
-    diagnosis = diagnose(
-        model, held_out, train=train, features={"audio": "audio_encoder", "video": "video_encoder"}
-    )
+    diagnosis = diagnose(model, held_out, train=train, features={"audio": "audio_encoder", "video": "video_encoder"})
     print(diagnosis)
     return diagnosis
 

@@ -13,15 +13,23 @@ from counterpoise.diagnosis import adapt, diagnose
 
 
 class ImageTable(nn.Module):
+    """A convolution beside a small network for the table."""
+
     def __init__(self) -> None:
         super().__init__()
         self.image = nn.Sequential(
-            nn.Conv2d(1, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()
+            nn.Conv2d(1, 8, 3, stride=2),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, 3),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
         )
         self.table = nn.Sequential(nn.Linear(6, 16), nn.ReLU())
         self.head = nn.Linear(32 + 16, 2)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return logits (B, 2) and what they were made from."""
         features = torch.cat([self.image(batch["image"]), self.table(batch["table"])], 1)
         return {"logits": self.head(features), "features": features}
 

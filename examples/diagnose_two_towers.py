@@ -15,6 +15,8 @@ from counterpoise.diagnosis import diagnose
 
 
 class TwoTowers(nn.Module):
+    """A vision transformer, a BERT, and a head on both."""
+
     def __init__(self) -> None:
         super().__init__()
         small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -23,6 +25,7 @@ class TwoTowers(nn.Module):
         self.head = nn.Linear(32, 3)
 
     def forward(self, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return logits (B, 3)."""
         image = self.vision(pixel_values=pixel_values).pooler_output
         text = self.text(input_ids=input_ids, attention_mask=attention_mask).pooler_output
         return self.head(torch.cat([image, text], 1))

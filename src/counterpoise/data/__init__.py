@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from counterpoise.data.catalogue import DATASETS, open_data, prepare
 
 if TYPE_CHECKING:
-    from counterpoise.data._arrays import from_arrays, load_npz
-    from counterpoise.data._core import DataInfo, Modality, MultimodalData, Split, load_prepared, save_prepared
+    from counterpoise.data._arrays import from_arrays
+    from counterpoise.data._core import DataInfo, Modality, MultimodalData, Split
+    from counterpoise.data._npz import load_npz
+    from counterpoise.data._prepared import load_prepared, save_prepared
     from counterpoise.data._sampling import BatchLoader, Plan, epoch_generator, epoch_order, holdout_split
 
 __all__ = [
@@ -35,8 +37,10 @@ __all__ = [
 ]
 
 _HOME = {
-    "_arrays": ("from_arrays", "load_npz"),
-    "_core": ("DataInfo", "Modality", "MultimodalData", "Split", "load_prepared", "save_prepared"),
+    "_arrays": ("from_arrays",),
+    "_core": ("DataInfo", "Modality", "MultimodalData", "Split"),
+    "_npz": ("load_npz",),
+    "_prepared": ("load_prepared", "save_prepared"),
     "_sampling": ("BatchLoader", "Plan", "epoch_generator", "epoch_order", "holdout_split"),
 }
 

@@ -1,85 +1,20 @@
-"""Your own features: arrays in memory or in one ``.npz``."""
+"""Your own features, as arrays in memory."""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from counterpoise.data._core import SPLITS, DataInfo, Kind, Modality, MultimodalData, Split
 from counterpoise.data._sampling import holdout_split
-from counterpoise.errors import DataError, NotFoundError, nearest
+from counterpoise.errors import DataError, nearest
 
-__all__ = ["from_arrays", "load_npz"]
+__all__ = ["from_arrays"]
 
-RESERVED: Final = ("label", "split", "group", "num_classes", "class_names")
 ALIASES: Final = {"valid": "val", "validation": "val", "dev": "val", "training": "train"}
 SMALLEST_IMAGE: Final = 8
-
-
-def load_npz(path: Path | str) -> MultimodalData:
-    """Read a data set of one's own from an ``.npz``.
-
-    Each modality is an array ``(N, ...)`` under its name; beside them ``label`` and, if wanted, ``split`` ('train', 'val' or 'test'
-    of each sample), ``group`` (who must not be in two splits: the speaker, the patient), ``num_classes`` and
-    ``class_names``. What the arrays mean is told by `from_arrays`.
-
-    Raises:
-        NotFoundError: if there is no such file.
-        DataError: if it is no ``.npz``, has no ``label``, or holds what `from_arrays` refuses.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise NotFoundError(
-            f"There is no file `{path}`. Give the path of an .npz with one array (N, ...) per modality."
-        )
-    entries = _read(path)
-    if "label" not in entries:
-        hint = nearest("label", entries) or nearest("labels", entries)
-        raise DataError(
-            f"`{path.name}` should hold an array `label` beside its modalities. Found: {', '.join(entries) or 'nothing'}.{hint} "
-            "Save it again with `label`: class ids (N,), zeros and ones (N, C), or reals."
-        )
-    num_classes = entries.get("num_classes")
-    names = entries.get("class_names")
-    return from_arrays(
-        {m: array for m, array in entries.items() if m not in RESERVED},
-        entries["label"],
-        name=path.stem,
-        split=entries.get("split"),
-        group=entries.get("group"),
-        num_classes=None if num_classes is None else int(num_classes),
-        class_names=() if names is None else [str(n) for n in names],
-        source=path.name,
-    )
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as handle:  # numpy leaves a broken file open
-            file = np.load(handle, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DataError(
-                    f"`{path.name}` holds a single array. Save one array per modality: np.savez(path, a=..., b=..., label=...)."
-                )
-            return {name: _entry(path, file, name) for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"`{path.name}` is no readable .npz: {error}. Write it with np.savez.") from error
-
-
-def _entry(path: Path, file: Any, name: str) -> np.ndarray:
-    try:
-        return file[name]
-    except ValueError as error:
-        raise DataError(
-            f"Array `{name}` of `{path.name}` holds Python objects (dtype object), which can run code when they are read. "
-            "Save numbers or strings: np.stack ragged rows to one length, or use np.asarray(names, dtype=str)."
-        ) from error
 
 
 def from_arrays(
@@ -180,7 +115,7 @@ def _check_lengths(name: str, arrays: Mapping[str, Any], label: Any, split: Any,
 
 def _as_modality(m: str, array: np.ndarray, kind: Kind | None) -> tuple[Modality, np.ndarray]:
     array = _no_objects(m, array)
-    if array.dtype.kind not in "buif":
+    if array.dtype.kind not in "uibf":
         raise DataError(f"Modality `{m}` should hold numbers. Found {array.dtype}. Encode text as integer token ids.")
     if array.ndim == 1:
         array = array[:, None]
@@ -240,7 +175,7 @@ def _as_target(label: np.ndarray, num_classes: int | None, names: tuple[str, ...
     """Return targets, task, number of outputs, class names and remarks."""
     if label.ndim == 2 and label.shape[1] == 1 and label.dtype.kind != "f":
         label = label[:, 0]
-    if label.ndim > 2 or label.dtype.kind not in "buifUS":
+    if label.ndim > 2 or label.dtype.kind not in "uibfUS":
         raise DataError(
             f"`label` should be class ids or names (N,), zeros and ones (N, C), or reals (N,) or (N, C). Found {label.dtype} of shape {label.shape}."
         )
@@ -259,7 +194,7 @@ def _as_target(label: np.ndarray, num_classes: int | None, names: tuple[str, ...
 
 
 def _as_classes(label: np.ndarray, num_classes: int | None, names: tuple[str, ...]) -> Target:
-    if label.dtype.kind in "bui":
+    if label.dtype.kind in "uib":
         target = label.astype(np.int64)
         found = np.unique(target)
         as_they_are = num_classes is not None or bool(names) or found[0] < 0 or found[-1] == len(found) - 1

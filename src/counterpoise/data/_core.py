@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from counterpoise.errors import DataError, NotFoundError, OutputError
+from counterpoise.errors import DataError
 from counterpoise.records import Batch
 from counterpoise.tasks import Task, make_task
 
@@ -24,12 +21,9 @@ __all__ = [
     "Modality",
     "MultimodalData",
     "Split",
-    "load_prepared",
-    "save_prepared",
 ]
 
 Kind = Literal["vector", "sequence", "image", "video", "tokens"]
-META = "counterpoise.json"
 SPLITS = ("train", "val", "test")
 
 
@@ -247,112 +241,3 @@ def _check_type(where: str, modality: Modality, array: np.ndarray) -> None:
         raise DataError(
             f"{name} should hold floats, or uint8 pixels. Found {array.dtype}; give array.astype('float32')."
         )
-
-
-def save_prepared(data: MultimodalData, out: Path) -> None:
-    """Write a data set as a Hugging Face ``DatasetDict`` with one fixed-size list per modality, and what is known
-    about it in a JSON beside it.
-
-    Written into a temporary folder and renamed, so that nothing half-written is left.
-
-    Raises:
-        OutputError: if ``out`` exists and is no prepared data set, or cannot be written.
-    """
-    import shutil
-
-    import datasets
-
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / META).is_file()):
-        raise OutputError(f"`{out}` exists and holds something else. Choose an empty --out.")
-    temporary: Path | None = None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))  # its own: runs may prepare at once
-        parts = {part: _to_arrow(data.info, data.split(part)) for part in SPLITS}
-        with _quiet():
-            datasets.DatasetDict(parts).save_to_disk(str(temporary))
-        (temporary / META).write_text(json.dumps(asdict(data.info), indent=1, default=list))
-        temporary.chmod(0o755)
-        if out.exists():
-            shutil.rmtree(out)
-        temporary.replace(out)
-    except OSError as error:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-        raise OutputError(
-            f"Could not write `{out}`: {error.strerror or error}. Nothing was left half-written."
-        ) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Switch the progress bars of `datasets` off, and on again if they were."""
-    import datasets
-
-    shown = datasets.is_progress_bar_enabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
-
-
-def _to_arrow(info: DataInfo, split: Split) -> Any:
-    import datasets
-    import pyarrow as pa
-
-    columns: dict[str, Any] = {}
-    for m, array in split.arrays.items():
-        flat = pa.array(np.ascontiguousarray(array).reshape(-1))
-        columns[m] = pa.FixedSizeListArray.from_arrays(flat, int(np.prod(array.shape[1:])))
-    target = split.target
-    columns["label"] = (
-        pa.array(target)
-        if target.ndim == 1
-        else pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(target).reshape(-1)), target.shape[1])
-    )
-    if split.group is not None:
-        columns["group"] = pa.array(split.group.tolist() if split.group.dtype.kind == "U" else split.group)
-    return datasets.Dataset(pa.table(columns))
-
-
-def load_prepared(folder: Path) -> MultimodalData:
-    """Read what `save_prepared` wrote. Arrays come memory-mapped from Arrow and are copied once, contiguous.
-
-    Raises:
-        NotFoundError: if the folder is not there or holds no prepared data.
-        DataError: if what is there is damaged.
-    """
-    import datasets
-
-    if not (folder / META).is_file():
-        raise NotFoundError(
-            f"There is no prepared data set in `{folder}`. `counterpoise prepare NAME --out {folder}` makes one."
-        )
-    try:
-        info = DataInfo.from_dict(json.loads((folder / META).read_text()))
-        parts = datasets.load_from_disk(str(folder))
-        splits = {part: _from_arrow(info, parts[part]) for part in SPLITS}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            f"The prepared data set in `{folder}` is damaged ({type(error).__name__}: {error}). "
-            "Delete the folder and prepare it again."
-        ) from error
-    return MultimodalData(info, **splits)
-
-
-def _from_arrow(info: DataInfo, part: Any) -> Split:
-    table = part.data.table
-
-    def column(name: str, shape: tuple[int, ...]) -> np.ndarray:
-        chunks = [chunk.flatten() if shape else chunk for chunk in table.column(name).chunks]
-        flat = np.concatenate([chunk.to_numpy(zero_copy_only=False) for chunk in chunks])
-        return flat.reshape(-1, *shape)
-
-    arrays = {m.name: column(m.name, m.shape) for m in info.modalities}
-    target = column("label", () if info.task == "multiclass" else (info.num_outputs,))
-    group = column("group", ()) if "group" in part.column_names else None
-    if group is not None and group.dtype == object:
-        group = group.astype(str)
-    return Split(arrays, target, group)

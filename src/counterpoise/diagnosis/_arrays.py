@@ -195,11 +195,12 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise NotFoundError(f"There is no file `{path}`. Give an .npz with one array (N, D) per modality, and `label`.")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DataError(
-                    f"`{path.name}` holds a single array. Save one per modality: np.savez(path, a=..., b=..., label=...)."
-                )
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise DataError(
+                f"`{path.name}` holds a single array. Save one per modality: np.savez(path, a=..., b=..., label=...)."
+            )
+        with file:
             return {name: file[name] for name in file.files}
     except DataError:
         raise
@@ -292,5 +293,10 @@ def _columns(table: Any) -> np.ndarray:
             parts.append(column.to_numpy(dtype=np.float64)[:, None])
         else:
             values, codes = np.unique(column.astype(str).to_numpy(dtype=str), return_inverse=True)
+            if 2 * len(values) > len(column):
+                raise DataError(
+                    f"Column `{name}` holds {len(values)} different texts in {len(column)} rows: names rather than kinds. "
+                    "Leave it out, or turn it into numbers."
+                )
             parts.append(np.eye(len(values))[codes.reshape(-1)])
     return np.concatenate(parts, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from counterpoise.errors import DataError
 from counterpoise.records import Batch, Inputs, Nested, batch_size
 
 __all__ = ["Samples", "collect"]
+
+_Part: TypeAlias = tuple[dict[str, Nested], Tensor, Tensor, Tensor]
+"""Inputs, targets, positions, and a random key per sample."""
 
 LABELS: Final = ("label", "labels", "target", "targets", "y")
 
@@ -54,7 +57,7 @@ def collect(
     if isinstance(loader, Batch):
         loader = [loader]
     generator = torch.Generator().manual_seed(seed)
-    parts: list[tuple[dict[str, Nested], Tensor, Tensor, Tensor]] = []
+    parts: list[_Part] = []
     names: tuple[str, ...] = ()
     seen, held = 0, 0
     for item in loader:
@@ -82,12 +85,11 @@ def collect(
     return Samples(inputs, target, index, seen), adapter
 
 
-def _prune(
-    parts: Sequence[tuple[dict[str, Nested], Tensor, Tensor, Tensor]], limit: int
-) -> tuple[dict[str, Nested], Tensor, Tensor, Tensor]:
+def _prune(parts: Sequence[_Part], limit: int) -> _Part:
     """Join the parts and keep the samples with the smallest keys, in their order."""
     inputs = {m: join([p[0][m] for p in parts]) for m in parts[0][0]}
-    target, index, key = (torch.cat([p[k] for p in parts]) for k in (1, 2, 3))
+    targets, indices, keys = [p[1] for p in parts], [p[2] for p in parts], [p[3] for p in parts]
+    target, index, key = torch.cat(targets), torch.cat(indices), torch.cat(keys)
     if len(target) <= limit:
         return inputs, target, index, key
     rows = key.argsort()[:limit].sort().values

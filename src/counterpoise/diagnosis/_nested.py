@@ -80,7 +80,8 @@ def join(parts: Sequence[Nested]) -> Nested:
     """
     first = parts[0]
     if not isinstance(first, Tensor):
-        return {key: join([part[key] for part in parts]) for key in first}  # type: ignore[call-overload]
+        nested: list[Any] = list(parts)
+        return {key: join([part[key] for part in nested]) for key in first}
     tensors: list[Tensor] = list(parts)  # type: ignore[arg-type]
     shapes = {tuple(x.shape[1:]) for x in tensors}
     if len(shapes) == 1:

@@ -11,8 +11,10 @@ import numpy as np
 
 __all__ = ["TELLING", "ClassShare", "SampleLists", "by_class", "sample_lists"]
 
-TELLING: Final = math.log(2)
-"""A modality tells on a sample if it at least doubles (or halves) the probability of its label."""
+TELLING: Final = math.log(1.5)
+"""A modality tells on a sample if the probability of the label becomes one and a half times as large (or as small).
+
+From a coin to certainty, the most that two classes allow, is a factor of 2."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,9 @@ class SampleLists:
     """Positions of samples worth looking at, the clearest first.
 
     Attributes:
-        hang_on: by modality: without it the label loses at least half of its probability, and without no other.
-        need_several: without one modality or another the label loses at least half of its probability each time.
-        conflict: one modality alone at least doubles the probability of the label, another at least halves it.
+        hang_on: by modality: without it the label loses at least a third of its probability, and without no other.
+        need_several: without one modality, and without another, the label loses at least a third of its probability.
+        conflict: one modality alone makes the label one and a half times as probable, another as improbable.
     """
 
     hang_on: dict[str, np.ndarray]

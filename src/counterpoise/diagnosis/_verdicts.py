@@ -5,7 +5,8 @@ Pure functions of estimates. The rules, in the order in which they are tried, wi
 1. *overfitting*: what the training samples show of a modality does not carry over to others. The gap between the two
    is significant, at least `Thresholds.overfit` of what training shows, and at least `Thresholds.memorised` of H.
 2. *uninformative*: neither what the modality says alone nor what it adds to the others is significant and at least
-   `Thresholds.negligible` of H. Where the intervals reach beyond `Thresholds.room` of H: *undecided*.
+   `Thresholds.negligible` of H. *Undecided* where one of them is as large but not significant, or where an interval
+   reaches beyond `Thresholds.room` of H.
 3. *under-trained*: the information is there and unused. What is lost on the way to the predictions, of I(X_m; Y) or of
    I(X_m; Y | X_-m), is significant, at least `Thresholds.unused` of it, and at least `Thresholds.negligible` of H.
 4. *balanced* otherwise.
@@ -159,7 +160,8 @@ def _overfitting(m: str, evidence: Evidence, scale: float, t: Thresholds) -> Fin
 def _nothing(m: str, evidence: Evidence, scale: float, t: Thresholds) -> Finding:
     number = max(evidence.mi.value, evidence.cmi.value)
     reach = max(evidence.mi.high, evidence.cmi.high)
-    if reach > t.room * scale:
+    open_ = any(e.value >= t.negligible * scale and e.low <= 0 for e in (evidence.mi, evidence.cmi))
+    if open_ or reach > t.room * scale:
         text = (
             f"{m} is undecided: there are too few samples to tell nothing from {reach:.3f} nats (alone "
             f"{_show(evidence.mi)}, beside the others {_show(evidence.cmi)}, of H(Y) = {scale:.3f})."

@@ -64,8 +64,10 @@ def _unit_1d(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
 
 
 class ConvNet(nn.Module):
-    """Three strided 2-d convolutions for images ``(B, H, W)`` or ``(B, C, H, W)`` and videos ``(B, T, C, H, W)``,
-    averaged over space (and time).
+    """Three strided 2-d convolutions for images ``(B, H, W)`` or ``(B, C, H, W)`` and videos ``(B, T, C, H, W)``.
+
+    Pooled to 2 x 2 places before the last layer, so that where something is still counts. The frames of a video are
+    stacked as channels: the first convolution sees motion, and the cost is that of one image.
 
     Example:
         >>> ConvNet((28, 28), 32)(torch.zeros(4, 28, 28)).shape
@@ -76,25 +78,23 @@ class ConvNet(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], feature_dim: int) -> None:
         super().__init__()
-        channels = shape[-3] if len(shape) > 2 else 1
-        width = max(feature_dim // 4, 8)
+        channels = math.prod(shape[:-2])
+        width = max(feature_dim // 2, 16)
         self.layers = nn.Sequential(
             nn.BatchNorm2d(channels, affine=False),
             _unit_2d(channels, width),
             _unit_2d(width, 2 * width),
-            _unit_2d(2 * width, feature_dim),
-            nn.AdaptiveAvgPool2d(1),
+            _unit_2d(2 * width, 2 * width),
+            nn.AdaptiveAvgPool2d(2),
             nn.Flatten(),
+            nn.Linear(8 * width, feature_dim),
+            nn.ReLU(),
         )
         self.feature_dim = feature_dim
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images or videos to ``(B, feature_dim)``."""
-        if x.ndim == 3:
-            x = x.unsqueeze(1)
-        if x.ndim == 5:
-            return self.layers(x.flatten(0, 1)).unflatten(0, x.shape[:2]).mean(1)
-        return self.layers(x)
+        return self.layers(x.unsqueeze(1) if x.ndim == 3 else x.flatten(1, -3))
 
 
 def _unit_2d(inputs: int, outputs: int) -> nn.Sequential:

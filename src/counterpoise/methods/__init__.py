@@ -4,8 +4,11 @@ from counterpoise.methods._agm import AGM
 from counterpoise.methods._amco import AMCo
 from counterpoise.methods._arl import ARL
 from counterpoise.methods._base import Epoch, GradientModulation, Method, Objective
+from counterpoise.methods._cggm import CGGM
 from counterpoise.methods._cml import CML
 from counterpoise.methods._dropout import Corruption, ModalityDropout
+from counterpoise.methods._early_stop import MSES
+from counterpoise.methods._gblending import GBlending
 from counterpoise.methods._greedy import Greedy
 from counterpoise.methods._inforeg import InfoReg
 from counterpoise.methods._joint import Joint
@@ -18,6 +21,10 @@ from counterpoise.methods._ogm import OGMGE
 from counterpoise.methods._opm import OPM
 from counterpoise.methods._pmr import PMR
 from counterpoise.methods._probes import ContributionProbes
+from counterpoise.methods._qmf import QMF
+from counterpoise.methods._reconboost import ReconBoost
+from counterpoise.methods._relearning import Relearning
+from counterpoise.methods._remixing import DataRemixing
 from counterpoise.methods._teachers import G2D, UMT
 from counterpoise.methods._uniform import Uniform
 from counterpoise.methods._unimodal import Unimodal, UnimodalEnsemble
@@ -29,15 +36,18 @@ __all__ = [
     "AGM",
     "ARL",
     "ARM",
+    "CGGM",
     "CML",
     "G2D",
     "LFM",
     "MBSD",
     "METHODS",
     "MLA",
+    "MSES",
     "OGMGE",
     "OPM",
     "PMR",
+    "QMF",
     "UMT",
     "AMCo",
     "AsymmetricFusion",
@@ -45,7 +55,9 @@ __all__ = [
     "ContributionProbes",
     "ContributionResampler",
     "Corruption",
+    "DataRemixing",
     "Epoch",
+    "GBlending",
     "GradientModulation",
     "Greedy",
     "InfoReg",
@@ -56,6 +68,8 @@ __all__ = [
     "ModalityDropout",
     "ModalityValuation",
     "Objective",
+    "ReconBoost",
+    "Relearning",
     "SampleValuation",
     "Uniform",
     "Unimodal",

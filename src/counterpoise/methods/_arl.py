@@ -28,6 +28,7 @@ def asymmetric_weights(entropy: Tensor, magnitude: Tensor, temperature: float) -
         temperature: T.
 
     Example:
+        >>> import torch
         >>> asymmetric_weights(torch.tensor([0.5, 0.5]), torch.tensor([3.0, 1.0]), temperature=8.0)   # less relied on: more
         tensor([0.1192, 0.8808])
     """

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, combinations
 from math import factorial
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ __all__ = [
     "Named",
     "Shaped",
     "alone_logits",
+    "batch_rows",
     "by_modality",
     "decode",
     "is_additive",
@@ -169,6 +170,22 @@ def passes(method: Method, epoch: Epoch, which: str = "train") -> Iterable[Batch
             f"none. Pass `Epoch(number, total, {which}=...)` to `on_epoch_start`."
         )
     return offered()
+
+
+def batch_rows(batch: Batch, rows: Tensor) -> Batch:
+    """Return the given rows of a batch.
+
+    Args:
+        batch: the batch.
+        rows: positions within it.
+    """
+
+    def pick(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value[rows.to(value.device)]
+        return {key: pick(part) for key, part in value.items()}
+
+    return Batch({m: pick(value) for m, value in batch.inputs.items()}, pick(batch.target), pick(batch.index))
 
 
 class GradientCombination(Method):

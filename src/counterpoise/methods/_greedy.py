@@ -33,6 +33,7 @@ class TransferFusion(Fusion):
     """
 
     curated: Tensor
+    count: Tensor
 
     def __init__(self, feature_dims: Mapping[str, int], num_outputs: int) -> None:
         super().__init__(feature_dims, num_outputs)
@@ -172,6 +173,6 @@ def _speed(parameters: list[nn.Parameter]) -> Tensor:
     pairs = [(p.grad, p) for p in parameters if p.grad is not None]
     if not pairs:
         return torch.zeros((), device=parameters[0].device if parameters else None)
-    grads = torch.stack(torch._foreach_norm([g for g, _ in pairs])).square().sum()  # type: ignore[arg-type]
+    grads = torch.stack(torch._foreach_norm([g for g, _ in pairs])).square().sum()
     weights = torch.stack(torch._foreach_norm([p.detach() for _, p in pairs])).square().sum()
     return grads / weights.clamp_min(1e-30)

@@ -141,5 +141,5 @@ class InfoReg(Shaped):
                 for k, m in enumerate(model.modalities):
                     grads = [p.grad for p in model.encoder_parameters(m) if p.grad is not None and p.ndim >= 2]
                     if grads:
-                        self.trace[k] += torch.stack(torch._foreach_norm(grads)).square().sum().to(self.trace.dtype)  # type: ignore[arg-type]
+                        self.trace[k] += torch.stack(torch._foreach_norm(grads)).square().sum().to(self.trace.dtype)
             yield record

@@ -24,7 +24,7 @@ def classification_weight(progress: float) -> float:
 
     Example:
         >>> classification_weight(0.0), round(classification_weight(0.5), 4)
-        (0.2046, 0.5396)
+        (0.2046, 0.5394)
     """
     epoch = EPOCHS * progress
     return min(max(sum(c * epoch**k for k, c in enumerate(POLYNOMIAL)), 0.0), 1.0)

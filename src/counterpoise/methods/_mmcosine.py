@@ -41,7 +41,7 @@ class CosineHead(Fusion):
         return torch.stack(list(self.slice_logits(features).values())).sum(0)
 
     def slice_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return :math:`z_m = s \\cos(W_m, h_m)`."""
+        r"""Return :math:`z_m = s \cos(W_m, h_m)`."""
         return {
             m: self.scale * F.normalize(features[m], dim=-1, eps=1e-6) @ F.normalize(w, dim=-1, eps=1e-6).T
             for m, w in ((m, self.weights[f"weight_{m}"]) for m in self.feature_dims)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from counterpoise.errors import Interval
 from counterpoise.methods._base import STRENGTH, Epoch
-from counterpoise.methods._families import Named, Shaped, by_modality, passes, require_multiclass
+from counterpoise.methods._families import Named, Shaped, batch_rows, by_modality, passes, require_multiclass
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
 
@@ -127,7 +126,7 @@ class PMR(Shaped):
                 position += len(whole)
                 if not len(rows):
                     continue
-                batch = _rows(whole, rows).to(device)
+                batch = batch_rows(whole, rows).to(device)
                 for m, h in model.encode(batch.inputs).items():
                     sums[m].index_add_(0, batch.target, h.to(sums[m].dtype))
                 counts.index_add_(0, batch.target, torch.ones_like(batch.target, dtype=counts.dtype))
@@ -160,14 +159,3 @@ class PMR(Shaped):
             share = dominant / dominant.sum() * usable
             terms["entropy"] = -self.strength * self.entropy * (share * entropies).sum()
         return terms, by_modality(model, "beta", beta)
-
-
-def _rows(batch: Batch, rows: Tensor) -> Batch:
-    def pick(value: object) -> object:
-        if isinstance(value, Tensor):
-            return value[rows.to(value.device)]
-        assert isinstance(value, Mapping)  # a nested mapping of tensors, see `Nested`
-        return {key: pick(part) for key, part in value.items()}
-
-    inputs = {m: pick(value) for m, value in batch.inputs.items()}
-    return Batch(inputs, pick(batch.target), pick(batch.index))  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -113,6 +113,11 @@ def decompose(
     Interval(0, 1, "()").check("decompose", "confidence", confidence)
     problem = prepare(features, target, num_outputs=num_outputs, folds=folds, group=group, seed=seed)
     split = _imin if definition == "imin" else _broja
+    if len(problem.modalities) == 2:
+        first, second = problem.modalities
+        found = split(problem, first, confidence)
+        mirrored = replace(found, modality=second, unique=found.unique_rest, unique_rest=found.unique)
+        return {first: found, second: mirrored}
     return {m: split(problem, m, confidence) for m in problem.modalities}
 
 

@@ -118,6 +118,15 @@ def test_first_opening_prepares_and_the_second_reads_the_cache(scenes: Path, own
     assert second.info.recipe == DATASETS["scene15"].recipe
 
 
+def test_another_run_may_be_quicker(scenes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def beaten(name: str, source: Path, out: Path) -> None:
+        prepare(name, source, out)
+        raise OutputError("Directory not empty")
+
+    monkeypatch.setattr(module, "prepare", beaten)
+    assert len(open_data("scene15").test) == 15
+
+
 def test_a_new_version_is_prepared_again(scenes: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_data("scene15")
     newer = dataclasses.replace(DATASETS["scene15"], version=2)

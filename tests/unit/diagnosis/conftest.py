@@ -45,9 +45,9 @@ WORLDS = {
     "balanced": ((2.0, 40), (2.0, 40), 8, False, 40),
     "uninformative": ((2.0, 40), (0.0, 40), 8, False, 40),
     "under-trained": ((3.0, 40), (2.0, 40), 2, True, 60),
-    "overfitting": ((1.5, 40), (0.0, 100), 16, False, 80),
+    "overfitting": ((2.0, 40), (0.0, 200), 16, False, 80),
 }
-TRAINING = {"overfitting": 150}
+TRAINING = {"overfitting": 400}
 
 
 def make_world(name: str, seed: int) -> Trained:

@@ -1,0 +1,187 @@
+"""The rows of the catalogue of data sets. Importing it needs no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from counterpoise.catalogue import Catalogue, Entry
+
+__all__ = ["DATASETS", "DataEntry"]
+
+
+@dataclass(frozen=True)
+class DataEntry(Entry):
+    """A data set's row. ``target`` is its builder: called with the raw folder and ``options``, or with ``options`` alone
+    where ``files`` is empty.
+
+    Attributes:
+        modalities: what they are.
+        files: the raw files that the builder reads, below the raw folder; empty if it needs none.
+        options: what distinguishes a variant, handed to the builder.
+        terms: licence or terms of use.
+        recipe: settings of `RunConfig` that suit this data set.
+        version: raised whenever the prepared data change.
+    """
+
+    modalities: str = ""
+    files: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    terms: str = ""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 1
+
+
+def _fit(epochs: int, batch_size: int = 64, width: int = 64, lr: float = 1e-3) -> dict[str, Any]:
+    return {"fit": {"epochs": epochs, "batch_size": batch_size}, "model": {"width": width}, "optim": {"lr": lr}}
+
+
+def _av_mnist() -> list[DataEntry]:
+    rows = []
+    for speakers in (False, True):
+        for weak_image in (False, True):
+            for babble in (False, True):
+                flags = {"speakers": speakers, "weak-image": weak_image, "babble": babble}
+                words = {
+                    "speakers": "test speakers never heard in training",
+                    "weak-image": "75 % of the image energy removed",
+                    "babble": "four other recordings at -6 to 0 dB behind every test digit",
+                }
+                rows.append(
+                    DataEntry(
+                        "-".join(["av-mnist", *(flag for flag, on in flags.items() if on)]),
+                        "counterpoise.data._av_mnist:av_mnist",
+                        "; ".join(
+                            ["written and spoken digits, paired by digit", *(words[f] for f in flags if flags[f])]
+                        ),
+                        "Vielzeuf et al. 2018 (arXiv 1808.07275)",
+                        modalities="image 28x28, audio log-mel 32x32",
+                        files=(
+                            "mnist/train-images-idx3-ubyte.gz",
+                            "mnist/train-labels-idx1-ubyte.gz",
+                            "mnist/t10k-images-idx3-ubyte.gz",
+                            "mnist/t10k-labels-idx1-ubyte.gz",
+                            "free-spoken-digit-dataset/recordings.zip",
+                        ),
+                        options={
+                            "speakers": speakers,
+                            "weak_image": weak_image,
+                            "babble": "test" if babble else "none",
+                        },
+                        terms="CC BY-SA (MNIST 3.0, FSDD 4.0)",
+                        recipe=_fit(8, width=32),
+                        version=2 if babble else 1,
+                    )
+                )
+    full = dataclasses.replace(
+        rows[0],
+        name="av-mnist-full",
+        summary=f"{rows[0].summary}; the published size, 55,000 / 5,000 / 10,000 pairs",
+        options={**rows[0].options, "sizes": (55000, 5000, 10000)},
+        recipe=_fit(4, width=32),
+    )
+    return [*rows, full]
+
+
+def _multiview() -> list[DataEntry]:
+    rows = (
+        ("handwritten", "handwritten", "2,000 digits, six feature sets, 10 classes", "six vectors", "CC BY 4.0", 40),
+        ("leaves100", "leaves100", "1,600 leaves of 100 species", "shape, margin, texture", "CC BY 4.0", 40),
+        ("scene15", "scene15", "4,485 photographs of 15 scenes", "GIST, PHOG, LBP", "research", 40),
+        (
+            "wikipedia",
+            "wikipedia_img_text",
+            "2,866 Wikipedia articles of 10 topics, image and text features",
+            "image, text",
+            "research",
+            40,
+        ),
+    )
+    return [
+        DataEntry(
+            name,
+            "counterpoise.data._multiview:multiview",
+            summary,
+            {"handwritten": "UCI Multiple Features", "leaves100": "UCI 100 plant species leaves"}.get(
+                name, {"scene15": "Lazebnik et al. 2006", "wikipedia": "Rasiwasia et al. 2010"}.get(name, "")
+            ),
+            modalities=modalities,
+            files=(f"multiview/{file}.npz",),
+            options={"name": name},
+            terms=terms,
+            recipe=_fit(epochs),
+        )
+        for name, file, summary, modalities, terms, epochs in rows
+    ]
+
+
+def _fashion() -> list[DataEntry]:
+    return [
+        DataEntry(
+            name,
+            "counterpoise.data._fashion:fashion",
+            summary,
+            "Aggarwal, Fashion Product Images (Small)",
+            modalities="image 3x40x30, title token ids",
+            files=("fashion_small/fashion_small.parquet",),
+            options={"masked": masked},
+            terms="MIT as published; photographs by Myntra",
+            recipe=_fit(12),
+        )
+        for name, masked, summary in (
+            ("fashion", True, "13,978 products of 37 types, photograph and title without the words of its type"),
+            ("fashion-titles", False, "the same with full titles, which give the type away"),
+        )
+    ]
+
+
+def _worlds() -> list[DataEntry]:
+    rows = (
+        ("world-redundant", "Redundant", "known truth: both modalities show the same noisy copy of the class"),
+        ("world-unique", "Unique", "known truth: each modality shows its own part of the class"),
+        ("world-xor", "XOR", "known truth: the class is the exclusive or of the two modalities"),
+        ("world-dominant", "Dominant", "known truth: an easy modality and a hard one, both needed"),
+    )
+    return [
+        DataEntry(
+            name,
+            "counterpoise.data._synthetic:synthetic",
+            summary,
+            modalities="a, b: vectors",
+            options={"world": world},
+            recipe={"fit": {"epochs": 20}, "model": {"width": 32}},
+        )
+        for name, world, summary in rows
+    ]
+
+
+DATASETS = Catalogue(
+    "data set",
+    [
+        DataEntry(
+            "smartwatch",
+            "counterpoise.data._smartwatch:smartwatch",
+            "4,677 windows of seven shoulder exercises, split by subject; inside the package seglearn",
+            "Burns et al. 2018 (arXiv 1802.01489)",
+            modalities="accelerometer, gyroscope: 100x3",
+            terms="BSD",
+            recipe=_fit(20),
+        ),
+        *_av_mnist(),
+        DataEntry(
+            "utd-mhad",
+            "counterpoise.data._utd_mhad:utd_mhad",
+            "861 recordings of 27 actions by 8 subjects, split by subject",
+            "Chen et al., ICIP 2015",
+            modalities="inertial 128x6, skeleton 64x60, depth video 16x48x48",
+            files=("utd_mhad/utd_mhad.npz",),
+            terms="research",
+            recipe=_fit(40, batch_size=32),
+        ),
+        *_fashion(),
+        *_multiview(),
+        *_worlds(),
+    ],
+)

@@ -1,0 +1,83 @@
+"""MSES: modality-specific early stopping (Yao & Mihalcea's and Fujimori's line of work)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from counterpoise.errors import Interval
+from counterpoise.methods._base import Epoch
+from counterpoise.methods._families import Named, Shaped, passes
+from counterpoise.methods._gblending import head_losses
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch
+
+__all__ = ["MSES", "patience_update"]
+
+
+def patience_update(loss: Tensor, best: Tensor, waited: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the best losses so far and how many epochs each modality has waited for a better one, ``(M,)`` each.
+
+    Example:
+        >>> patience_update(torch.tensor([0.5, 0.9]), torch.tensor([0.6, 0.8]), torch.tensor([2, 2]))
+        (tensor([0.5000, 0.8000]), tensor([0, 3]))
+    """
+    better = loss < best
+    return torch.where(better, loss, best), torch.where(better, torch.zeros_like(waited), waited + 1)
+
+
+class MSES(Shaped):
+    r"""Modality-specific early stopping: an encoder stops where its own held-out loss stops falling, the others go on.
+
+    Fujimori, Endo, Kawai, Mochizuki, "Modality-Specific Learning Rate Control for Multimodal Classification", ACPR 2019 (from memory; compared
+    in AGM, ICCV 2023). At the start of every epoch the loss of each unimodal head on held-out samples is
+    compared with its best so far; after ``patience`` epochs without a better one the gradient that enters that encoder is multiplied by
+    :math:`1 - s`. With ``release`` it trains again as soon as the loss is better than its best.
+
+    Inferred: the monitor (the unimodal heads, which watch anyway). An optimizer that divides gradients by their own size (Adam)
+    still stops, for zero stays zero, but a partial strength has little effect under it.
+
+    Args:
+        strength: s, in [0, 1]; 1 stops an encoder altogether.
+        patience: epochs.
+        release: whether a stopped encoder may train again.
+
+    Example:
+        >>> MSES(patience=5)
+        MSES(strength=1.0, patience=5, release=True)
+    """
+
+    constraints: ClassVar = {"strength": Interval(0, 1, "[]"), "patience": Interval(1, integer=True)}
+    needs_held_out = True
+    patience: int
+    release: bool
+    best: Tensor
+    waited: Tensor
+
+    def __init__(self, strength: float = 1.0, *, patience: int = 3, release: bool = True) -> None:
+        super().__init__(strength=strength, patience=patience, release=release)
+
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+        """Make room for the best losses and the waiting."""
+        self.register_buffer("best", torch.full((len(model.modalities),), float("inf")))
+        self.register_buffer("waited", torch.zeros(len(model.modalities), dtype=torch.long))
+
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+        """Look at the held-out losses."""
+        if not self.strength:
+            return
+        loss = head_losses(model, passes(self, epoch, "held_out"))[1:].to(self.best)
+        best, waited = patience_update(loss, self.best, self.waited)
+        stopped = self.waited >= self.patience
+        if not self.release:
+            waited = torch.where(stopped, self.waited, waited)
+        self.best.copy_(best)
+        self.waited.copy_(waited)
+
+    def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> Named:
+        """See `Shaped.scales`."""
+        kappa = 1 - self.strength * (self.waited >= self.patience).to(self.best.dtype)
+        return dict(zip(features, kappa, strict=True))

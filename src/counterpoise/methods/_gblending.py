@@ -1,0 +1,154 @@
+"""G-Blending: gradient blending by overfitting and generalisation (Wang et al., CVPR 2020)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from counterpoise.errors import Interval, Options
+from counterpoise.methods._base import STRENGTH, Epoch
+from counterpoise.methods._families import Shaped, batch_rows, passes
+from counterpoise.model import MultimodalClassifier, Scale
+from counterpoise.records import Batch
+
+__all__ = ["GBlending", "blending_weights", "head_losses"]
+
+INNER_BATCH = 64
+
+
+def blending_weights(gain: Tensor, overfit: Tensor) -> Tensor:
+    r"""Return :math:`w_k \propto \max(\Delta G_k, 0) / \Delta O_k^2`, summing to 1; equal weights if nothing generalises.
+
+    Args:
+        gain: ``(K,)`` fall of the held-out loss, nats.
+        overfit: ``(K,)`` growth of held-out minus training loss, nats.
+
+    Example:
+        >>> blending_weights(torch.tensor([0.4, 0.1, -0.2]), torch.tensor([0.2, 0.1, 0.1]))
+        tensor([0.5000, 0.5000, 0.0000])
+    """
+    raw = gain.clamp_min(0) / overfit.square().clamp_min(1e-6)
+    return torch.where(raw.sum() > 0, raw / raw.sum().clamp_min(1e-12), torch.full_like(raw, 1 / len(raw)))
+
+
+@torch.no_grad()
+def head_losses(model: MultimodalClassifier, batches: Iterable[Batch]) -> Tensor:
+    """Return the mean loss per sample of the fused head and of every modality's, ``(M + 1,)`` float64, in evaluation mode."""
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    total, count = torch.zeros(len(model.modalities) + 1, dtype=torch.float64, device=device), 0
+    try:
+        for whole in batches:
+            batch = whole.to(device)
+            nll = -model.task.log_likelihood(model(batch.inputs).experts(), batch.target)
+            total += nll.double().sum(-1)
+            count += len(batch)
+    finally:
+        model.train(was_training)
+    return total / max(count, 1)
+
+
+class GBlending(Shaped):
+    r"""Gradient blending: each head's loss is weighted by how much it generalises against how much it overfits.
+
+    Wang, Tran, Feiszli, "What Makes Training Multi-modal Classification Networks Hard?", CVPR 2020:
+    :math:`L = w_0 CE(z, y) + \sum_m w_m CE(u_m, y)`. At the start of every super-epoch (online) or of the training only (offline),
+    from a snapshot of the model: each of the M + 1 heads is trained alone for some epochs; with the losses before and after,
+    :math:`\Delta G = L^{val}_{before} - L^{val}_{after}`, :math:`\Delta O` the growth of :math:`L^{val} - L^{train}`: `blending_weights`.
+
+    Differs from a published toolkit: all losses are means per sample, evaluated in the same mode (there sums over different
+    numbers of batches, one of them collected during training), :math:`\Delta G` keeps its sign, and the held-out samples never train and are not
+    the test set. Differs from the paper: the snapshots are trained by AdamW for ``inner_epochs`` (there for a whole super-epoch by the
+    main optimizer); the heads themselves get their full gradient, :math:`w_m` is what enters the encoders.
+
+    Args:
+        strength: from joint training (0) to the method (1), in [0, 1].
+        super_epoch: epochs between two estimates.
+        online: whether to estimate again; else only at the start.
+        inner_epochs: epochs that each snapshot is trained.
+        inner_lr: learning rate of the snapshots.
+
+    Example:
+        >>> GBlending(online=False)
+        GBlending(strength=1.0, super_epoch=10, online=False, inner_epochs=2, inner_lr=0.001)
+    """
+
+    constraints: ClassVar = {
+        "strength": Interval(STRENGTH.low, 1, "[]"),
+        "super_epoch": Interval(1, integer=True),
+        "online": Options((True, False)),
+        "inner_epochs": Interval(1, integer=True),
+        "inner_lr": Interval(0, ends="()"),
+    }
+    needs_held_out = True
+    super_epoch: int
+    online: bool
+    inner_epochs: int
+    inner_lr: float
+    weights: Tensor
+
+    def __init__(
+        self,
+        strength: float = 1.0,
+        *,
+        super_epoch: int = 10,
+        online: bool = True,
+        inner_epochs: int = 2,
+        inner_lr: float = 1e-3,
+    ) -> None:
+        super().__init__(
+            strength=strength, super_epoch=super_epoch, online=online, inner_epochs=inner_epochs, inner_lr=inner_lr
+        )
+
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+        """Start with equal weights."""
+        count = len(model.modalities) + 1
+        self.register_buffer("weights", torch.full((count,), 1 / count))
+
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+        """Estimate the weights where a super-epoch begins."""
+        due = epoch.number % self.super_epoch == 0 if self.online else epoch.number == 0
+        if not self.strength or not due:
+            return
+        before = self._measure(model, epoch)
+        gain, overfit = torch.zeros(len(self.weights)), torch.zeros(len(self.weights))
+        for k in range(len(self.weights)):
+            after = self._measure(self._trained(model, epoch, k), epoch)
+            gain[k] = before[1, k] - after[1, k]
+            overfit[k] = (after[1, k] - after[0, k]) - (before[1, k] - before[0, k])
+        self.weights.copy_(blending_weights(gain, overfit))
+
+    def _measure(self, model: MultimodalClassifier, epoch: Epoch) -> Tensor:
+        """Return training and held-out losses, ``(2, M + 1)``."""
+        return torch.stack([head_losses(model, passes(self, epoch, which)) for which in ("train", "held_out")]).cpu()
+
+    def _trained(self, model: MultimodalClassifier, epoch: Epoch, k: int) -> MultimodalClassifier:
+        """Return a copy of the model after training head ``k`` (0: the fused one) alone."""
+        device = next(model.parameters()).device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(epoch.number)
+            clone = copy.deepcopy(model).train()
+            parameters = [p for p in clone.parameters() if p.requires_grad]
+            optimizer = torch.optim.AdamW(parameters, lr=self.inner_lr)
+            for _ in range(self.inner_epochs):
+                for whole in passes(self, epoch):
+                    for rows in torch.randperm(len(whole)).split(INNER_BATCH):
+                        batch = batch_rows(whole, rows).to(device)
+                        m = clone.modalities[k - 1]
+                        logits = clone.unimodal(batch.inputs, m) if k else clone(batch.inputs).logits
+                        optimizer.zero_grad()
+                        clone.task.loss(logits, batch.target).backward()
+                        optimizer.step()
+        return clone
+
+    def fused_weight(self) -> Tensor:
+        """See `Shaped.fused_weight`."""
+        return 1 + self.strength * (self.weights[0] - 1)
+
+    def head_gradient(self, model: MultimodalClassifier, batch: Batch) -> dict[str, Scale]:
+        """Return each modality's weight."""
+        return dict(zip(model.modalities, self.strength * self.weights[1:], strict=True))

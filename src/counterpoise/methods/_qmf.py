@@ -1,0 +1,137 @@
+"""QMF: quality-aware multimodal fusion by energies (Zhang et al., ICML 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from counterpoise.errors import Interval
+from counterpoise.fusion import Fusion
+from counterpoise.methods._base import Backward, Method, _backward, _detached
+from counterpoise.methods._families import by_modality, require_multiclass
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch, StepRecord
+
+__all__ = ["QMF", "EnergyFusion", "rank_loss"]
+
+
+class EnergyFusion(Fusion):
+    r"""Branches weighted by their energy, per sample: :math:`z = \sum_m c_m(x)\, z_m`, :math:`c_m = \log \sum_c e^{z_{m,c}} / T`.
+
+    Args:
+        heads: one linear layer per modality; copied.
+        temperature: T.
+
+    Example:
+        >>> fusion = EnergyFusion({"a": nn.Linear(2, 4), "b": nn.Linear(3, 4)})
+        >>> fusion({"a": torch.ones(5, 2), "b": torch.ones(5, 3)}).shape
+        torch.Size([5, 4])
+    """
+
+    def __init__(self, heads: Mapping[str, nn.Linear], temperature: float = 10.0) -> None:
+        super().__init__({m: h.in_features for m, h in heads.items()}, next(iter(heads.values())).out_features)
+        self.temperature = temperature
+        self.weights = nn.ParameterDict({f"weight_{m}": h.weight.detach().clone() for m, h in heads.items()})
+        self.biases = nn.ParameterDict({f"bias_{m}": h.bias.detach().clone() for m, h in heads.items()})
+
+    def branch_logits(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Return :math:`z_m`, ``(M, B, C)``."""
+        return torch.stack(
+            [features[m] @ self.weights[f"weight_{m}"].T + self.biases[f"bias_{m}"] for m in self.feature_dims]
+        )
+
+    def confidence(self, logits: Tensor) -> Tensor:
+        """Return :math:`c_m`, ``(M, B)``, for branches ``(M, B, C)``."""
+        return logits.logsumexp(-1) / self.temperature
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """See `Fusion.forward`."""
+        return self.mix(self.branch_logits(features))
+
+    def mix(self, logits: Tensor) -> Tensor:
+        """Return the weighted sum ``(B, C)``; no gradient flows through the weights."""
+        return (self.confidence(logits).detach().unsqueeze(-1) * logits).sum(0)
+
+
+def rank_loss(confidence: Tensor, difficulty: Tensor) -> Tensor:
+    r"""Return the mean of :math:`\max(0, |d_i - d_j| - \mathrm{sgn}(d_j - d_i)(c_i - c_j))` over neighbours i, j of the batch.
+
+    What has been easier so far should be surer, by as much as it was easier.
+
+    Args:
+        confidence: ``(M, B)``.
+        difficulty: ``(M, B)``, in [0, 1].
+
+    Example:
+        >>> rank_loss(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
+        tensor(0.)
+    """
+    gap = difficulty.roll(-1, dims=1) - difficulty
+    return (gap.abs() - gap.sign() * (confidence - confidence.roll(-1, dims=1))).relu().mean()
+
+
+class QMF(Method):
+    r"""Quality-aware fusion: a modality's energy says, per sample, how much its logits count.
+
+    Zhang, Wu, Zhang, Zhang, Fu, Zhou, Peng, "Provable Dynamic Fusion for Low-Quality Multimodal Data", ICML 2023:
+    :math:`L = CE(z, y) + \sum_m CE(z_m, y) + \lambda` `rank_loss`, where the difficulty of a sample is its mean loss so far, relative to the
+    largest. Setup puts `EnergyFusion` in the place of the fusion, whose branches start as the unimodal heads.
+
+    Inferred (only sketched in what could be read): the pairs of the rank loss are neighbours in the batch, and the difficulty is the
+    history of losses. There is no strength: the fusion is another one.
+
+    Args:
+        rank: :math:`\lambda`.
+        temperature: T of the energies.
+
+    Raises:
+        ModelError: (at setup) for a task without classes.
+
+    Example:
+        >>> QMF(rank=0.0)
+        QMF(rank=0.0, temperature=10.0)
+    """
+
+    constraints: ClassVar = {"rank": Interval(0), "temperature": Interval(0, ends="()")}
+    rank: float
+    temperature: float
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, *, rank: float = 0.1, temperature: float = 10.0) -> None:
+        super().__init__(rank=rank, temperature=temperature)
+
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+        """Replace the fusion, and make room for the history of losses."""
+        require_multiclass(self, model, "energies are those of a softmax")
+        if not isinstance(model.fusion, EnergyFusion):
+            heads = {m: head for m in model.modalities if isinstance(head := model.head(m), nn.Linear)}
+            model.fusion = EnergyFusion(heads, self.temperature)
+        self.register_buffer("total", torch.zeros(len(model.modalities), len(target)))
+        self.register_buffer("count", torch.zeros(len(target)))
+
+    def steps(
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+    ) -> Iterator[StepRecord]:
+        """See `Method.steps`."""
+        fusion = model.fusion
+        assert isinstance(fusion, EnergyFusion)  # made so by setup
+        features = model.encode(batch.inputs)
+        branches = fusion.branch_logits(features)
+        confidence = fusion.confidence(branches)
+        nll = -model.task.log_likelihood(branches, batch.target)  # (M, B)
+        with torch.no_grad():
+            self.total[:, batch.index] += nll.to(self.total.dtype)
+            self.count[batch.index] += 1
+            mean = self.total[:, batch.index] / self.count[batch.index]
+            difficulty = mean / mean.max().clamp_min(1e-12)
+        fused = model.task.loss(fusion.mix(branches), batch.target)
+        parts = {"fused": fused} | {f"branch:{m}": x.mean() for m, x in zip(model.modalities, nll, strict=True)}
+        parts["rank"] = self.rank * rank_loss(confidence, difficulty)
+        parts |= {m: model.task.loss(model.head(m)(h.detach()), batch.target) for m, h in features.items()}
+        loss = torch.stack(list(parts.values())).sum()
+        backward(loss)
+        yield StepRecord(loss.detach(), _detached(parts), by_modality(model, "confidence", confidence.mean(-1)))

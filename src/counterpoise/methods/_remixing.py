@@ -1,0 +1,132 @@
+"""Data Remixing: every sample trains the modality that is least sure of it (ICML 2025)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from counterpoise.errors import Interval
+from counterpoise.methods._base import STRENGTH, Epoch
+from counterpoise.methods._families import Named, Shaped, by_modality, passes, require_multiclass
+from counterpoise.model import MultimodalClassifier, Scale
+from counterpoise.records import Batch
+
+__all__ = ["DataRemixing", "group_order", "least_sure"]
+
+
+def least_sure(logits: Tensor) -> Tensor:
+    r"""Return the modality with the smallest :math:`KL(p_m \Vert \mathrm{uniform}) = \log C - H(p_m)`, ``(B,)``.
+
+    Args:
+        logits: ``(M, B, C)``.
+
+    Example:
+        >>> least_sure(torch.tensor([[[9.0, 0.0]], [[1.0, 0.0]]]))
+        tensor([1])
+    """
+    log_p = logits.log_softmax(-1)
+    return (log_p.exp() * log_p).sum(-1).argmin(0)
+
+
+def group_order(order: Tensor, group: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Return the order rearranged so that batches of ``size`` hold one group each, as far as the numbers allow.
+
+    Full batches of single groups come first, in random order; what remains of all groups comes last.
+
+    Args:
+        order: ``(n,)`` a shuffled epoch.
+        group: ``(n,)`` the group of each of its entries.
+        size: samples per batch.
+        generator: of the order of the batches.
+
+    Example:
+        >>> order, group = torch.tensor([5, 6, 7, 8, 9]), torch.tensor([0, 1, 0, 1, 1])
+        >>> group_order(order, group, 2, torch.Generator().manual_seed(0)).tolist()
+        [5, 7, 6, 8, 9]
+    """
+    full, rest = [], []
+    for g in group.unique().tolist():
+        chunks = list(order[group == g].split(size))
+        rest += [c for c in chunks if len(c) < size]
+        full += [c for c in chunks if len(c) == size]
+    shuffled = [full[i] for i in torch.randperm(len(full), generator=generator).tolist()]
+    return torch.cat([*shuffled, *rest])
+
+
+class DataRemixing(Shaped):
+    r"""Data remixing: a sample is shown to the one modality that is least sure of it, in batches of single modalities.
+
+    "Improving Multimodal Learning Balance and Sufficiency through Data Remixing", ICML 2025. After a warm-up of multitask training, at the
+    start of every epoch each sample is assigned to the modality `least_sure` of it; the features of its other modalities are zeros in the
+    fused head, :math:`L = CE(z, y) + CE(u_m, y)`; batches hold a single modality (`group_order`).
+
+    Differs from the authors' code, which has six classes and two modalities built in. Inferred: the warm-up's weight of the unimodal
+    losses. The batches' size is that of the last step; in a loop without re-sampling batches mix modalities.
+
+    Args:
+        strength: weight of the unimodal losses, in [0, inf); 0 turns the remixing off, too.
+        warmup: first epochs of multitask training.
+
+    Raises:
+        ModelError: (at setup) for a task without classes.
+
+    Example:
+        >>> DataRemixing(warmup=2)
+        DataRemixing(strength=1.0, warmup=2)
+    """
+
+    constraints: ClassVar = {"strength": STRENGTH, "warmup": Interval(0, integer=True)}
+    warmup: int
+    assigned: Tensor
+
+    def __init__(self, strength: float = 1.0, *, warmup: int = 10) -> None:
+        super().__init__(strength=strength, warmup=warmup)
+        self.batch_size = 1
+
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+        """Make room for one modality per sample; -1 is all of them."""
+        require_multiclass(self, model, "sureness is a distance from the uniform distribution over classes")
+        self.register_buffer("assigned", torch.full((len(target),), -1))
+
+    @torch.no_grad()
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+        """Assign every training sample, in evaluation mode."""
+        if not self.strength or epoch.number < self.warmup:
+            return
+        was_training = model.training
+        model.eval()
+        try:
+            for whole in passes(self, epoch):
+                batch = whole.to(self.assigned.device)
+                self.assigned[batch.index] = least_sure(model(batch.inputs).experts()[1:])
+        finally:
+            model.train(was_training)
+
+    def resample(self, order: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the epoch's order in batches of single modalities."""
+        group = self.assigned.cpu()[order]
+        if not self.strength or self.batch_size < 2 or bool((group < 0).all()):
+            return order
+        return group_order(order, group, self.batch_size, generator)
+
+    def _shown(self, model: MultimodalClassifier, batch: Batch) -> Tensor:
+        """Return which modalities of the samples are shown, ``(B, M)`` bool."""
+        chosen = self.assigned[batch.index].unsqueeze(1)
+        return (chosen < 0) | (chosen == torch.arange(len(model.modalities), device=chosen.device))
+
+    def head_gradient(self, model: MultimodalClassifier, batch: Batch) -> Mapping[str, Scale]:
+        """Return the weight for the samples that show the modality, ``(B, 1)``, and 0 for the others."""
+        shown = self._shown(model, batch).to(torch.get_default_dtype()) * self.strength
+        return {m: s.unsqueeze(1) for m, s in zip(model.modalities, shown.T, strict=True)}
+
+    def modulate(
+        self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch
+    ) -> tuple[Mapping[str, Tensor], Named]:
+        """See `Shaped.modulate`."""
+        self.batch_size = max(self.batch_size, len(batch))
+        shown = self._shown(model, batch)
+        masked = {m: features[m] * s.unsqueeze(1) for m, s in zip(features, shown.T, strict=True)}
+        return masked, by_modality(model, "shown", shown.double().mean(0))

@@ -1,0 +1,228 @@
+"""Arrays, .npz and CSV: known worlds, and input that cannot be right."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from counterpoise.diagnosis import Diagnosis, diagnose_arrays, diagnose_csv, diagnose_file
+from counterpoise.errors import DataError, NotFoundError
+
+
+@pytest.fixture(scope="module")
+def arrays() -> tuple[dict[str, np.ndarray], np.ndarray]:
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=500)
+    return {"good": np.where(rng.random(500) < 0.1, 1 - y, y), "noise": rng.integers(3, size=500)}, y
+
+
+def test_xor_is_all_synergy_and_balanced() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(2, size=(2, 800))
+    found = diagnose_arrays({"a": a, "b": b}, a ^ b)
+    assert found.verdict == "balanced"
+    assert found.valuation.cmi["a"].value == pytest.approx(math.log(2), abs=0.03)
+    assert abs(found.valuation.mi["a"].value) < 0.02
+    assert {f.role for f in found.findings.values()} == {"complementary"}
+    assert found.samples is not None
+    assert len(found.samples.need_several) > 700
+
+
+def test_copies_are_redundant_and_no_sample_hangs_on_one() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=600)
+    found = diagnose_arrays({"a": y, "b": y}, y)
+    assert found.verdict == "balanced"
+    assert {f.role for f in found.findings.values()} == {"redundant"}
+    assert found.samples is not None
+    assert [len(rows) for rows in found.samples.hang_on.values()] == [0, 0]
+
+
+def test_one_that_says_all_dominates_in_every_class(arrays: Any) -> None:
+    found = diagnose_arrays(*arrays, class_names=["no", "yes"])
+    assert found.verdict == "uninformative"
+    assert found.findings["good"].role == "dominant"
+    assert [(row.name, row.dominant, row.sure) for row in found.classes] == [
+        ("no", "good", True),
+        ("yes", "good", True),
+    ]
+    truth = math.log(2) + 0.1 * math.log(0.1) + 0.9 * math.log(0.9)
+    assert found.valuation.mi["good"].low < truth < found.valuation.mi["good"].high
+
+
+def test_conflicts_are_where_one_of_two_good_modalities_is_wrong() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(4, size=1000)
+    wrong = {m: rng.random(1000) < 0.05 for m in "ab"}
+    found = diagnose_arrays({m: np.where(flip, (y + 1) % 4, y) for m, flip in wrong.items()}, y)
+    assert found.samples is not None
+    assert set(found.samples.conflict.tolist()) == set(np.flatnonzero(wrong["a"] ^ wrong["b"]).tolist())
+
+
+def test_text_tensors_lists_and_columns_are_taken() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=200)
+    words = np.array(["cold", "warm"])[y]
+    found = diagnose_arrays({"text": words, "tensor": torch.randn(200, 2), "list": y.tolist()}, words)
+    assert found.findings["text"].role == "redundant"
+    assert [row.name for row in found.classes] == ["cold", "warm"]
+
+
+def test_other_tasks() -> None:
+    rng = np.random.default_rng(0)
+    x, noise = rng.normal(size=(300, 2)), rng.normal(size=(300, 2))
+    real = diagnose_arrays({"x": x, "noise": noise}, x[:, 0] + 0.5 * rng.normal(size=300))
+    assert (real.valuation.task, real.findings["x"].verdict, real.findings["noise"].verdict) == (
+        "regression",
+        "balanced",
+        "uninformative",
+    )
+    assert real.classes == ()
+    several = diagnose_arrays({"x": x, "noise": noise}, (x + 0.5 * rng.normal(size=(300, 2)) > 0).astype(int))
+    assert (several.valuation.task, several.findings["x"].role) == ("multilabel", "dominant")
+
+
+def test_few_samples_leave_it_open() -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(80) % 2
+    found = diagnose_arrays({"a": y + 1.5 * rng.normal(size=80), "b": rng.normal(size=80)}, y)
+    assert found.findings["a"].verdict == "undecided"
+    assert "too few samples" in found.findings["a"].sentence
+
+
+def test_order_of_names_and_of_classes_change_nothing(arrays: Any) -> None:
+    features, y = arrays
+    one, other = diagnose_arrays(features, y), diagnose_arrays(dict(reversed(features.items())), y)
+    for m in features:
+        assert one.findings[m].verdict == other.findings[m].verdict
+        assert one.valuation.mi[m].value == pytest.approx(other.valuation.mi[m].value, abs=1e-6)
+
+
+N = 60
+GOOD, LABELS = np.linspace(0, 1, N), np.arange(N) % 2
+HOLE = np.where(np.arange(N) == 7, np.nan, GOOD)
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "message"),
+    [
+        ({}, LABELS, "at least two modalities. Found 0"),
+        ({"a": GOOD}, LABELS, "at least two modalities. Found 1: a"),
+        ({"a": [], "b": []}, [], "needs samples"),
+        ({"a": GOOD, "b": GOOD[:50]}, LABELS, "a: 60, b: 50"),
+        ({"a": GOOD, "b": GOOD}, LABELS[:50], "the labels: 50"),
+        ({"a": GOOD, "b": HOLE}, LABELS, "`b` holds NaN or inf in 1 of 60 samples: 7"),
+        ({"a": GOOD, "b": GOOD}, np.zeros(N, dtype=int), "one class"),
+        ({"a": GOOD, "b": GOOD}, np.arange(N), "60 classes need at least 120 samples"),
+        ({"a": GOOD, "b": GOOD}, np.where(np.arange(N) == 3, np.nan, LABELS), "labels hold NaN"),
+        ({"a": GOOD[:4], "b": GOOD[:4]}, LABELS[:4], "folds need at least"),
+    ],
+)
+def test_bad_input_is_refused(features: Any, labels: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        diagnose_arrays(features, labels)
+
+
+def test_a_constant_modality_is_uninformative_and_noted() -> None:
+    found = diagnose_arrays({"a": LABELS, "b": np.ones(N)}, LABELS)
+    assert found.findings["b"].verdict == "uninformative"
+    assert any("`b` is constant" in note for note in found.notes)
+
+
+def test_unknown_estimators_and_wrong_names_are_refused(arrays: Any) -> None:
+    with pytest.raises(NotFoundError, match=r"Unknown valuation `varational`. Did you mean `variational`"):
+        diagnose_arrays(*arrays, estimator="varational")
+    with pytest.raises(DataError, match=r"2 class names. Found 3"):
+        diagnose_arrays(*arrays, class_names=["a", "b", "c"])
+
+
+def same(one: Diagnosis, other: Diagnosis) -> None:
+    assert one.to_dict()["modalities"] == other.to_dict()["modalities"]
+
+
+def test_npz_equals_arrays(arrays: Any, tmp_path: Path) -> None:
+    features, y = arrays
+    np.savez(tmp_path / "f.npz", **features, label=y, class_names=["no", "yes"], split=["train"] * len(y))
+    found = diagnose_file(tmp_path / "f.npz")
+    same(found, diagnose_arrays(features, y))
+    assert [row.name for row in found.classes] == ["no", "yes"]
+
+
+def test_bad_files_are_refused(arrays: Any, tmp_path: Path) -> None:
+    features, y = arrays
+    with pytest.raises(NotFoundError, match="no file"):
+        diagnose_file(tmp_path / "none.npz")
+    np.savez(tmp_path / "f.npz", **features, labels=y)
+    with pytest.raises(
+        DataError, match=r"`label` beside its modalities. Found: good, noise, labels. Did you mean `labels`"
+    ):
+        diagnose_file(tmp_path / "f.npz")
+    np.save(tmp_path / "one.npy", y)
+    with pytest.raises(DataError, match="a single array"):
+        diagnose_file(tmp_path / "one.npy")
+    (tmp_path / "text.npz").write_text("not a zip")
+    with pytest.raises(DataError, match=r"no readable .npz"):
+        diagnose_file(tmp_path / "text.npz")
+    np.savez(tmp_path / "objects.npz", a=np.array([{}, {}], dtype=object), label=y)
+    with pytest.raises(DataError, match=r"no readable .npz"):
+        diagnose_file(tmp_path / "objects.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "f.npz").read_bytes()[:-200])
+    with pytest.raises(DataError, match=r"no readable .npz"):
+        diagnose_file(tmp_path / "cut.npz")
+
+
+@pytest.fixture
+def table(tmp_path: Path, arrays: Any) -> Path:
+    import pandas as pd
+
+    features, y = arrays
+    path = tmp_path / "t.csv"
+    colour = np.array(["red", "blue", "green"])[features["noise"]]
+    pd.DataFrame(
+        {"x1": features["good"], "x2": 1, "colour": colour, "who": y * 0 + np.arange(500) // 10, "ill": y}
+    ).to_csv(path, index=False)
+    return path
+
+
+COLUMNS = {"good": ["x1", "x2"], "noise": ["colour"]}
+
+
+def test_csv_equals_arrays(table: Path, arrays: Any) -> None:
+    features, y = arrays
+    found = diagnose_csv(table, label="ill", modalities=COLUMNS)
+    expected = diagnose_arrays(features, y)
+    for m in features:
+        assert found.findings[m].verdict == expected.findings[m].verdict
+        assert found.valuation.mi[m].value == pytest.approx(expected.valuation.mi[m].value, abs=0.01)
+    assert diagnose_csv(table, label="ill", modalities=COLUMNS, group="who").verdict == found.verdict
+
+
+def test_bad_csv_is_refused(table: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no file"):
+        diagnose_csv(tmp_path / "none.csv", label="y", modalities=COLUMNS)
+    with pytest.raises(NotFoundError, match=r"no column `il`. Did you mean `ill`"):
+        diagnose_csv(table, label="il", modalities=COLUMNS)
+    with pytest.raises(NotFoundError, match=r"no column `colr`. Did you mean `colour`"):
+        diagnose_csv(table, label="ill", modalities={"a": ["x1"], "b": ["colr"]})
+    with pytest.raises(DataError, match="explain itself"):
+        diagnose_csv(table, label="ill", modalities={"a": ["x1", "ill"], "b": ["colour"]})
+    with pytest.raises(DataError, match="at least one column"):
+        diagnose_csv(table, label="ill", modalities={"a": ["x1"], "b": []})
+    text = table.read_text().splitlines()
+    (tmp_path / "hole.csv").write_text("\n".join([*text[:5], ",1,red,3,0", *text[6:]]))
+    with pytest.raises(DataError, match="empty cells or NaN in `x1`: 1 of 500 rows, the first in line 6"):
+        diagnose_csv(tmp_path / "hole.csv", label="ill", modalities=COLUMNS)
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(DataError, match="no readable CSV"):
+        diagnose_csv(tmp_path / "empty.csv", label="ill", modalities=COLUMNS)
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x80a,b\n\x81\n")
+    with pytest.raises((DataError, NotFoundError)):
+        diagnose_csv(tmp_path / "binary.csv", label="ill", modalities=COLUMNS)
+    (tmp_path / "ids.csv").write_text("\n".join(["name,x,y", *(f"n{i},{i},{i % 2}" for i in range(100))]))
+    with pytest.raises(DataError, match="`name` holds 100 different texts in 100 rows"):
+        diagnose_csv(tmp_path / "ids.csv", label="y", modalities={"a": ["name"], "b": ["x"]})

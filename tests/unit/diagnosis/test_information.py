@@ -1,0 +1,77 @@
+"""The quick heads against closed forms, and differences against their definition."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from counterpoise.diagnosis._information import difference, independent, linear_information
+from counterpoise.valuation import Estimate
+from counterpoise.valuation._inputs import prepare
+
+
+def _problem(y: np.ndarray, **options: object):  # type: ignore[no-untyped-def]
+    return prepare({"a": np.zeros((len(y), 1)), "b": np.zeros((len(y), 1))}, y, **options)  # type: ignore[arg-type]
+
+
+def test_a_noisy_copy_holds_what_a_binary_symmetric_channel_holds() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=20_000)
+    x = np.where(rng.random(20_000) < 0.1, 1 - y, y)
+    found = linear_information(_problem(y), torch.from_numpy(x[:, None].astype(float)))
+    truth = math.log(2) + 0.1 * math.log(0.1) + 0.9 * math.log(0.9)
+    assert found.estimate.low < truth < found.estimate.high
+    assert found.estimate.value == pytest.approx(truth, abs=0.01)
+    assert found.inside == pytest.approx(truth, abs=0.01)
+
+
+def test_a_gaussian_target_holds_half_the_log_of_the_variance_ratio() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20_000, 1))
+    y = x + rng.normal(size=(20_000, 1))
+    found = linear_information(_problem(y, task="regression"), torch.from_numpy(x))
+    assert found.estimate.value == pytest.approx(0.5 * math.log(2), abs=0.015)
+
+
+def test_noise_holds_nothing_held_out_and_something_inside() -> None:
+    """k parameters are worth k / 2n nats inside and cost as many held out."""
+    rng = np.random.default_rng(0)
+    n, k = 1000, 100
+    y = rng.integers(2, size=n)
+    found = linear_information(_problem(y), torch.from_numpy(rng.normal(size=(n, k))))
+    expected = k / (2 * 0.8 * n)
+    assert 0.7 * expected < found.inside < 1.5 * expected
+    assert found.estimate.value < -0.7 * expected
+
+
+def test_constant_columns_hold_nothing() -> None:
+    y = np.arange(100) % 2
+    assert abs(linear_information(_problem(y), torch.ones(100, 2)).estimate.value) < 0.01
+
+
+def test_groups_widen_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(50), 20)
+    y = np.repeat(rng.integers(2, size=50), 20)
+    x = torch.from_numpy(np.repeat(y[::20] + rng.normal(size=50), 20)[:, None])
+    plain = linear_information(_problem(y), x).estimate
+    grouped = linear_information(_problem(y, group=group), x).estimate
+    assert grouped.se > 3 * plain.se
+
+
+def test_a_difference_is_paired_and_independent_ones_add() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.normal(1.0, 1.0, size=400)
+    second = first - 0.5 + rng.normal(0, 0.1, size=400)
+    e = [Estimate(float(x.mean()), x.std(ddof=1) / 20, 0, 0) for x in (first, second)]
+    paired = difference(e[0], first, e[1], second)
+    assert paired.value == pytest.approx(e[0].value - e[1].value)
+    assert paired.se == pytest.approx((first - second).std(ddof=1) / 20)
+    assert paired.low < 0.5 < paired.high
+    apart = independent(*e)
+    assert apart.se == pytest.approx(math.hypot(e[0].se, e[1].se))
+    assert difference(e[0], np.empty(0), e[1], second) == apart
+    assert apart.high - apart.low == pytest.approx(2 * 1.959964 * apart.se, rel=1e-5)

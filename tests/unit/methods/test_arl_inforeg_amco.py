@@ -1,0 +1,154 @@
+"""ARL, InfoReg and AMCo: weights by NumPy, directions, and what the released code computes instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from counterpoise.methods import ARL, AMCo, Epoch, InfoReg, Uniform
+from counterpoise.methods._amco import mask_share, modality_mass
+from counterpoise.methods._arl import asymmetric_weights
+from counterpoise.methods._inforeg import anchor_weights, window_open
+
+
+def test_arl_weights_of_two_modalities_by_hand() -> None:
+    """softmax(T [b_v a_a, b_a a_v])."""
+    h, z = np.array([0.2, 0.9]), np.array([3.0, 1.0])
+    share = np.maximum(h / h.sum(), 0.3)
+    a, b = (1 / share) / (1 / share).sum(), z / z.sum()
+    raw = np.exp(8 * np.array([b[1] * a[0], b[0] * a[1]]))
+    found = asymmetric_weights(torch.from_numpy(h), torch.from_numpy(z), 8.0)
+    assert found.tolist() == pytest.approx((raw / raw.sum()).tolist())
+
+
+@pytest.mark.parametrize("modalities", [2, 3, 4])
+def test_arl_gradients_are_the_multitask_ones_times_one_plus_the_weight(modalities: int, warm: Any, tools: Any) -> None:
+    model, batches = warm(modalities, epochs=5)
+    method = tools.prepare(ARL(start=0, gamma=2.0), model, batches)
+    z = np.stack(list(tools.slices(model, batches[0]).values()))
+    p = tools.softmax(z)
+    entropy = torch.from_numpy(-(p * np.log(p)).sum(-1).mean(-1))
+    w = asymmetric_weights(entropy, torch.from_numpy(np.abs(z).mean((1, 2))), 8.0)
+    (record,) = method.steps(model, batches[0])
+    found = {m: tools.grads(model, m) for m in model.modalities}
+    model.zero_grad()
+    list(Uniform(strength=2.0).steps(model, batches[0]))
+    for k, m in enumerate(model.modalities):
+        assert record.coefficients[f"kappa:{m}"].item() == pytest.approx(1 + w[k].item())
+        for g, e in zip(found[m], tools.grads(model, m), strict=True):
+            torch.testing.assert_close(g, (1 + w[k]) * e)
+    values = [v.item() for k, v in record.coefficients.items()]
+    assert sum(values) == pytest.approx(modalities + 1)
+    assert max(values) - min(values) > 0.01, "the released weights are never assigned: 1.5 for both, always"
+
+
+def test_arl_starts_after_the_warm_up(warm: Any, tools: Any) -> None:
+    model, batches = warm(2, epochs=2)
+    method = tools.prepare(ARL(start=2), model, batches)
+    found = []
+    for number in range(4):
+        method.on_epoch_start(model, Epoch(number, 9))
+        (record,) = method.steps(model, batches[0])
+        found.append(bool(record.coefficients))
+    assert found == [False, False, True, True]
+
+
+def test_inforeg_anchors_the_leader_only_and_does_not_saturate() -> None:
+    found = anchor_weights(torch.tensor([0.8, 0.5]), 0.95)
+    assert found.tolist() == pytest.approx([0.95 * np.exp(np.tanh(0.3)), 0])
+    three = anchor_weights(torch.tensor([0.8, 0.5, 0.6]), 1.0)
+    assert three.tolist() == pytest.approx([np.exp(np.tanh(0.8 - 0.55)), 0, 0])
+    milder = anchor_weights(torch.tensor([0.6, 0.5]), 0.95)
+    assert milder[0] < found[0]
+    released = [np.tanh(32 * gap) for gap in (0.1, 0.3)]  # a batch sum: 1 for any lead
+    assert released[0] == pytest.approx(released[1], abs=0.01)
+
+
+def test_inforeg_adds_beta_times_the_way_from_the_anchor(warm: Any, tools: Any) -> None:
+    model, batches = warm(2, epochs=5)
+    method = tools.prepare(InfoReg(beta=0.5), model, batches)
+    method.on_epoch_start(model, Epoch(0, 9))
+    with torch.no_grad():
+        for m in "ab":
+            for p in model.encoder(m).parameters():
+                p.add_(0.01)
+    (record,) = method.steps(model, batches[0])
+    found = {m: tools.grads(model, m) for m in "ab"}
+    model.zero_grad()
+    list(Uniform().steps(model, batches[0]))
+    y = batches[0].target.numpy()
+    s = {m: tools.softmax(z)[np.arange(len(y)), y].mean() for m, z in tools.slices(model, batches[0]).items()}
+    assert s["a"] > s["b"]
+    beta = 0.5 * np.exp(np.tanh(s["a"] - s["b"]))
+    assert record.coefficients["beta:a"].item() == pytest.approx(beta)
+    assert record.coefficients["beta:b"] == 0
+    for m, expected in (("a", beta * 0.01), ("b", 0.0)):
+        for g, e in zip(found[m], tools.grads(model, m), strict=True):
+            torch.testing.assert_close(g, e + expected)
+
+
+def test_inforeg_trace_is_the_sum_of_squared_weight_gradients(warm: Any, tools: Any) -> None:
+    model, batches = warm(2, epochs=2)
+    method = tools.prepare(InfoReg(), model, batches)
+    method.on_epoch_start(model, Epoch(0, 9))
+    expected = 0.0
+    for batch in batches:
+        model.zero_grad()
+        list(method.steps(model, batch))
+        expected += sum(float(p.grad.square().sum()) for p in model.encoder("b").parameters() if p.ndim >= 2)
+    assert method.trace[1].item() == pytest.approx(expected)
+    method.on_epoch_start(model, Epoch(1, 9))
+    assert method.history[-1, 1].item() == pytest.approx(expected)
+    assert (method.trace == 0).all()
+
+
+def test_inforeg_regulates_while_the_trace_grows() -> None:
+    grows, flat = torch.arange(1.0, 21.0), torch.ones(20)
+    assert window_open(grows, 10, 0.05)
+    assert not window_open(flat, 10, 0.05)
+    assert window_open(torch.ones(1), 10, 0.05)
+    k = (grows[-10:].mean() - grows[:10].mean()) / grows[-10:].mean()
+    assert window_open(grows, 10, k.item() - 0.01)
+    assert not window_open(grows, 10, k.item() + 0.01)
+
+
+def test_inforeg_a_closed_window_lets_the_encoder_go(warm: Any, tools: Any) -> None:
+    model, batches = warm(2, epochs=5)
+    method = tools.prepare(InfoReg(), model, batches)
+    method.history.copy_(torch.ones_like(method.history))
+    method.trace.fill_(1.0)
+    method.epochs.fill_(20)
+    method.on_epoch_start(model, Epoch(20, 30))
+    (record,) = method.steps(model, batches[0])
+    assert not any(name.startswith("anchor") for name in record.parts)
+
+
+def test_amco_mass_by_numpy(warm: Any, tools: Any) -> None:
+    model, batches = warm(3, epochs=3)
+    z = tools.heads(model, batches[0])
+    together = tools.softmax(np.concatenate(list(z.values()), 1))
+    expected = [together[:, 3 * k : 3 * k + 3].sum(1).mean() for k in range(3)]
+    found = modality_mass(torch.from_numpy(np.stack(list(z.values()))))
+    assert found.tolist() == pytest.approx(expected)
+
+
+def test_amco_ramp_follows_the_training_and_is_never_all(warm: Any, tools: Any) -> None:
+    """A toolkit's ramp grows per batch and restarts per epoch: from the third epoch on every logit is masked at once."""
+    assert [mask_share(t, 0.3) for t in (0.0, 0.15, 0.3, 1.0)] == pytest.approx([0, np.sin(np.pi / 4), 1, 1])
+    model, batches = warm(2, epochs=10)
+    method = tools.prepare(AMCo(strength=0.5), model, batches)
+    counts = []
+    for number in (0, 2, 9):
+        method.on_epoch_start(model, Epoch(number, 10))
+        method_features = model.encode(batches[0].inputs)
+        assert modality_mass(torch.stack([model.head(m)(method_features[m]) for m in "ab"]))[0] > 0.5
+        masked, _ = method.modulate(model, method_features, batches[0])
+        gone = {m: ((masked[m] == 0) & (method_features[m] != 0)).all(0).sum().item() for m in "ab"}
+        assert gone["b"] == 0, "only the modality that the prediction depends on is masked"
+        counts.append(gone["a"])
+    assert counts[0] == 0
+    assert counts[1] == int(0.5 * np.sin(np.pi / 3) * 8)
+    assert counts[2] == 4

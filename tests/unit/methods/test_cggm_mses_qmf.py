@@ -1,0 +1,125 @@
+"""CGGM, MSES and QMF: coefficients and terms by NumPy and by autograd, directions, poles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from counterpoise.inference import predict
+from counterpoise.methods import CGGM, MSES, QMF, Epoch
+from counterpoise.methods._cggm import gain_coefficients, head_gradient_of
+from counterpoise.methods._qmf import rank_loss
+
+
+def test_cggm_coefficients_by_hand_and_without_poles() -> None:
+    found = gain_coefficients(torch.tensor([0.3, 0.1, 0.1], dtype=torch.float64), 1.3)
+    assert found.tolist() == pytest.approx([1.3 * 0.2 / 0.5, 1.3 * 0.4 / 0.5, 1.3 * 0.4 / 0.5])
+    assert gain_coefficients(torch.zeros(3), 1.3).tolist() == [1, 1, 1]
+
+    def released(gain: torch.Tensor) -> torch.Tensor:
+        return 1.3 * (gain.sum() - gain) / gain.sum()
+
+    mixed = torch.tensor([0.20, -0.19])
+    assert released(mixed).abs().max() > 20
+    assert gain_coefficients(mixed, 1.3).tolist() == pytest.approx([0, 1.3])
+
+
+def test_cggm_head_gradient_is_autograds() -> None:
+    torch.manual_seed(0)
+    head, h, y = nn.Linear(5, 3), torch.randn(7, 5), torch.randint(3, (7,))
+    nn.functional.cross_entropy(head(h), y).backward()
+    torch.testing.assert_close(head_gradient_of(head(h), h, y), head.weight.grad)
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_cggm_one_step_by_numpy(modalities: int, warm: Any, tools: Any) -> None:
+    model, batches = warm(modalities, epochs=3)
+    method = tools.prepare(CGGM(direction=0.2, strength=0.5), model, batches)
+    method.accuracy.copy_(torch.linspace(0.2, 0.3, modalities, dtype=torch.float64))
+    method.started.fill_(True)
+    batch, y = batches[0], batches[0].target.numpy()
+    z, h = tools.heads(model, batch), tools.features(model, batch)
+    now = np.array([(v.argmax(1) == y).mean() for v in z.values()])
+    gain = np.maximum(now - np.linspace(0.2, 0.3, modalities), 0)
+    kappa = 1 + 0.5 * (1.3 * (gain.sum() - gain) / gain.sum() - 1)
+    onehot = np.eye(3)[y]
+    p = tools.softmax(sum(tools.slices(model, batch).values()))
+    cosines = []
+    for m in model.modalities:
+        own, fused = ((tools.softmax(z[m]) - onehot).T @ h[m]).ravel(), ((p - onehot).T @ h[m]).ravel()
+        cosines.append(own @ fused / np.linalg.norm(own) / np.linalg.norm(fused))
+    (record,) = method.steps(model, batch)
+    assert [record.coefficients[f"kappa:{m}"].item() for m in model.modalities] == pytest.approx(kappa.tolist())
+    assert record.parts["direction"].item() == pytest.approx(0.5 * 0.2 * (1 - np.mean(cosines)))
+    assert method.accuracy.tolist() == pytest.approx(now.tolist())
+
+
+def test_cggm_the_first_step_has_no_gains(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    (record,) = tools.prepare(CGGM(), model, batches).steps(model, batches[0])
+    assert [record.coefficients[f"kappa:{m}"].item() for m in "ab"] == [1, 1]
+
+
+def test_mses_stops_where_the_held_out_loss_stops_falling(
+    make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batches = make_model(2), make_batches(2)
+    losses = iter([[9.0, 1.0, 1.0], [9.0, 0.9, 1.1], [9.0, 0.8, 1.2], [9.0, 0.7, 1.3], [9.0, 0.6, 0.5]])
+    monkeypatch.setattr(
+        "counterpoise.methods._early_stop.head_losses", lambda model, batches: torch.tensor(next(losses))
+    )
+    found = {}
+    for release in (True, False):
+        losses = iter([[9.0, 1.0, 1.0], [9.0, 0.9, 1.1], [9.0, 0.8, 1.2], [9.0, 0.7, 1.3], [9.0, 0.6, 0.5]])
+        method = tools.prepare(MSES(patience=2, release=release), model, batches)
+        found[release] = []
+        for number in range(5):
+            method.on_epoch_start(model, Epoch(number, 5, held_out=lambda: batches))
+            model.zero_grad()
+            (record,) = method.steps(model, batches[0])
+            kappa = [record.coefficients[f"kappa:{m}"].item() for m in "ab"]
+            assert all((g == 0).all() for g in tools.grads(model, "b")) is (kappa[1] == 0)
+            found[release].append(kappa)
+    assert found[True] == [[1, 1], [1, 1], [1, 0], [1, 0], [1, 1]]
+    assert found[False] == [[1, 1], [1, 1], [1, 0], [1, 0], [1, 0]]
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_qmf_one_step_by_numpy(modalities: int, make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(modalities, dtype=torch.float64), make_batches(modalities, dtype=torch.float64)
+    z = np.stack(list(tools.heads(model, batches[0]).values()))  # the branches start as the unimodal heads
+    method = tools.prepare(QMF(rank=0.3), model, batches)
+    y = batches[0].target.numpy()
+    c = np.log(np.exp(z).sum(-1)) / 10
+    loss = np.stack([tools.nll(v, y) for v in z])
+    d = loss / loss.max()
+    gap = np.roll(d, -1, axis=1) - d
+    rank = np.maximum(np.abs(gap) - np.sign(gap) * (c - np.roll(c, -1, axis=1)), 0).mean()
+    (record,) = method.steps(model, batches[0])
+    assert record.parts["rank"].item() == pytest.approx(0.3 * rank)
+    fused = (c[..., None] * z).sum(0)
+    assert record.parts["fused"].item() == pytest.approx(tools.nll(fused, y).mean())
+    np.testing.assert_allclose(predict(model, batches[0].inputs).numpy(), fused)
+    for k, m in enumerate(model.modalities):
+        assert record.parts[f"branch:{m}"].item() == pytest.approx(loss[k].mean())
+
+
+def test_qmf_history_is_the_mean_over_visits(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
+    method = tools.prepare(QMF(), model, batches)
+    for _ in range(3):
+        list(method.steps(model, batches[1]))
+    index = batches[1].index
+    assert (method.count[index] == 3).all()
+    assert method.count.sum() == 3 * len(index)
+
+
+def test_qmf_easier_samples_should_be_surer() -> None:
+    easy_sure = rank_loss(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.1, 0.9]]))
+    easy_unsure = rank_loss(torch.tensor([[0.0, 3.0]]), torch.tensor([[0.1, 0.9]]))
+    assert easy_sure == 0
+    assert easy_unsure > 3

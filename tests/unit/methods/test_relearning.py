@@ -1,0 +1,91 @@
+"""Re-learning: purity by hand, the soft reset by formula, when it happens, and on which samples."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from counterpoise.errors import ConfigError
+from counterpoise.methods import Epoch, Relearning
+from counterpoise.methods._relearning import purity
+
+
+def test_purity_of_clusters_by_hand() -> None:
+    x = np.repeat([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]], 4, axis=0) + np.linspace(0, 0.1, 12)[:, None]
+    assert purity(x, np.repeat([0, 1, 2], 4), 3) == 1
+    assert purity(x, np.array([0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 0, 1]), 3) == pytest.approx((3 + 4 + 2) / 12)
+    scaled = x * np.array([1.0, 1e-6])
+    assert purity(scaled, np.repeat([0, 1, 2], 4), 3) == 1, "dimensions are put on one scale"
+    assert purity(np.zeros((6, 2)), np.array([0, 0, 0, 1, 1, 2]), 3) == 0.5, "dead features"
+
+
+def test_encoders_go_back_towards_their_start_by_the_formula(
+    make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
+    method = tools.prepare(Relearning(strength=3.0, every=4), model, batches)
+    initial = copy.deepcopy(model.state_dict())
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(1.0)
+    found = {"train": {"a": 0.9, "b": 0.6}, "held_out": {"a": 0.5, "b": 0.6}}
+    monkeypatch.setattr(method, "_purities", lambda model, epoch, which: found[which])
+    method.on_epoch_start(model, Epoch(4, 20, train=lambda: batches, held_out=lambda: batches))
+    w = np.tanh(3 * 0.4)
+    for name, value in model.state_dict().items():
+        share = w if "encoder_a." in name else 0.0
+        torch.testing.assert_close(value, initial[name] + (1 - share), msg=name)
+
+
+def test_an_overfitting_encoder_is_reset_more(make_model: Any, make_batches: Any, tools: Any) -> None:
+    """Held-out samples decide: a toolkit takes the test set's features instead."""
+    model, batches = make_model(2), make_batches(2, batches=6)
+    held = [b for b in batches[3:]]  # noqa: C416
+    for b in held:
+        b.inputs["a"][:] = torch.randn(b.inputs["a"].shape, generator=torch.Generator().manual_seed(0))
+    method = tools.prepare(Relearning(every=1), model, batches)
+    before = copy.deepcopy(model.state_dict())
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(1.2)
+    after = copy.deepcopy(model.state_dict())
+    method.on_epoch_start(model, Epoch(1, 9, train=lambda: batches[:3], held_out=lambda: held))
+
+    def share(m: str) -> float:
+        name = f"_encoders.encoder_{m}.0.weight"
+        return ((after[name] - model.state_dict()[name]) / (after[name] - before[name])).mean().item()
+
+    assert share("a") > share("b")
+    assert share("a") > 0.3
+
+
+def test_when_it_re_learns(make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batches = make_model(2), make_batches(2)
+    for every, total, expected in ((3, 20, [3, 6, 9]), (None, 90, [20, 40, 60]), (None, 9, [2, 4, 6])):
+        method = tools.prepare(Relearning(every=every), model, batches)
+        seen: list[int] = []
+
+        def purities(model: Any, epoch: Epoch, which: str, seen: list[int] = seen) -> dict[str, float]:
+            seen.append(epoch.number)
+            return {"a": 0.5, "b": 0.5}
+
+        monkeypatch.setattr(method, "_purities", purities)
+        for number in range(total):
+            method.on_epoch_start(model, Epoch(number, total))
+        assert sorted(set(seen)) == expected
+    with pytest.raises(ConfigError, match="at least 1, or None"):
+        Relearning(every=0)
+
+
+def test_a_frozen_encoder_stays(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(Relearning(every=1), model, batches)
+    for p in model.encoder("a").parameters():
+        p.requires_grad_(False).add_(1.0)
+    before = [p.clone() for p in model.encoder("a").parameters()]
+    method.on_epoch_start(model, Epoch(1, 9, train=lambda: batches[:2], held_out=lambda: batches[2:]))
+    assert all(torch.equal(p, q) for p, q in zip(before, model.encoder("a").parameters(), strict=True))

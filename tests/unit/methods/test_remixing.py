@@ -1,0 +1,78 @@
+"""Data remixing: assignment by NumPy, one modality per sample and per batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from counterpoise.methods import DataRemixing, Epoch
+from counterpoise.methods._remixing import group_order, least_sure
+
+
+@pytest.mark.parametrize("modalities", [2, 3, 4])
+def test_samples_go_to_the_modality_nearest_to_uniform(modalities: int, warm: Any, tools: Any) -> None:
+    model, batches = warm(modalities, epochs=3)
+    method = tools.prepare(DataRemixing(warmup=0), model, batches)
+    method.on_epoch_start(model, Epoch(0, 9, train=lambda: batches))
+    for batch in batches:
+        p = np.stack([tools.softmax(z) for z in tools.heads(model, batch).values()])
+        kl = (p * np.log(p * 3)).sum(-1)
+        assert method.assigned[batch.index].tolist() == kl.argmin(0).tolist()
+    share = torch.bincount(method.assigned, minlength=modalities) / len(method.assigned)
+    assert share[0] < 1 / modalities, "the dominant modality is sure of most, so it gets less than its part"
+
+
+def test_loss_and_gradients_of_assigned_samples_only(warm: Any, tools: Any) -> None:
+    model, batches = warm(2, epochs=3)
+    method = tools.prepare(DataRemixing(warmup=0, strength=0.7), model, batches)
+    method.on_epoch_start(model, Epoch(0, 9, train=lambda: batches))
+    batch = batches[0]
+    assigned = method.assigned[batch.index]
+    assert 0 < (assigned == 0).sum() < len(batch)
+    list(method.steps(model, batch))
+    found = {m: tools.grads(model, m) for m in "ab"}
+    model.zero_grad()
+    features = model.encode(batch.inputs)
+    masked = {m: h * (assigned == k).unsqueeze(1) for k, (m, h) in enumerate(features.items())}
+    loss = model.task.loss(model.fusion(masked), batch.target)
+    for k, (m, h) in enumerate(features.items()):
+        nll = -model.task.log_likelihood(model.head(m)(h), batch.target)
+        loss = loss + 0.7 * (nll * (assigned == k)).sum() / len(batch)
+    loss.backward()
+    for m in "ab":
+        for g, e in zip(found[m], tools.grads(model, m), strict=True):
+            torch.testing.assert_close(g, e)
+
+
+def test_batches_hold_one_modality(warm: Any, tools: Any) -> None:
+    model, batches = warm(3, epochs=3)
+    method = tools.prepare(DataRemixing(warmup=0), model, batches)
+    method.on_epoch_start(model, Epoch(0, 9, train=lambda: batches))
+    method.batch_size = 8
+    order = torch.randperm(128)
+    found = method.resample(order, torch.Generator().manual_seed(0))
+    assert sorted(found.tolist()) == list(range(128))
+    pure = sum(len(set(chunk.tolist())) == 1 for chunk in method.assigned[found].split(8))
+    expected = sum(int(n) // 8 for n in torch.bincount(method.assigned))
+    assert pure >= expected
+    first = [chunk[0].item() for chunk in method.assigned[found].split(8)[:expected]]
+    assert first != sorted(first), "the modalities' batches are mixed"
+
+
+def test_group_order_is_a_permutation_even_with_tiny_groups() -> None:
+    order, group = torch.randperm(10), torch.tensor([0] * 9 + [1])
+    assert sorted(group_order(order, group, 4, torch.Generator().manual_seed(0)).tolist()) == list(range(10))
+    assert least_sure(torch.zeros(2, 3, 4)).shape == (3,)
+
+
+def test_the_warm_up_keeps_the_order_and_shows_everything(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(DataRemixing(warmup=2), model, batches)
+    method.on_epoch_start(model, Epoch(1, 9, train=lambda: batches))
+    (record,) = method.steps(model, batches[0])
+    assert [v.item() for v in record.coefficients.values()] == [1, 1]
+    order = torch.randperm(128)
+    assert torch.equal(method.resample(order, torch.Generator()), order)

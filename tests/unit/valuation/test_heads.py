@@ -1,0 +1,162 @@
+"""Batched heads against scikit-learn, autograd and each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression, Ridge
+from torch import Tensor
+
+from counterpoise.errors import DataError
+from counterpoise.tasks import make_task
+from counterpoise.valuation import linear_probe
+from counterpoise.valuation._heads import LinearHeads, standardise
+from counterpoise.valuation._optim import minimise
+from counterpoise.valuation._table import TableHeads, cells, discrete_columns
+
+
+def _classes(n: int = 240, d: int = 6, c: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    y = torch.randint(c, (n,), generator=g)
+    x = torch.randn(n, d, generator=g, dtype=torch.float64) + torch.randn(c, d, generator=g, dtype=torch.float64)[y]
+    return standardise(x), y
+
+
+@pytest.mark.parametrize("l2", [1.0, 30.0])
+def test_multinomial_heads_equal_scikit_learn(l2: float) -> None:
+    x, y = _classes()
+    train = torch.arange(240) % 5 != 0
+    heads = LinearHeads([x[:, :2], x[:, 2:]], y, make_task("multiclass", 4))
+    found = heads.logits(heads.fit(train[None], torch.tensor([l2]), tolerance=1e-12))[:, 0].log_softmax(-1)
+    oracle = LogisticRegression(C=1 / l2, tol=1e-8, max_iter=1000).fit(x[train], y[train]).predict_log_proba(x)
+    np.testing.assert_allclose(found, oracle, atol=2e-4)
+
+
+def test_bernoulli_heads_equal_scikit_learn_label_by_label() -> None:
+    x, y = _classes()
+    labels = torch.stack([y % 2, y // 2], 1).double()
+    heads = LinearHeads([x], labels, make_task("multilabel", 2))
+    found = heads.logits(heads.fit(torch.ones(1, 240, dtype=torch.bool), torch.tensor([2.0]), tolerance=1e-12))[:, 0]
+    for k in range(2):
+        oracle = LogisticRegression(C=0.5, tol=1e-8, max_iter=1000).fit(x, labels[:, k]).decision_function(x)
+        np.testing.assert_allclose(found[:, k], oracle, atol=2e-4)
+
+
+def test_regression_heads_equal_scikit_learn() -> None:
+    x, y = _classes()
+    target = torch.stack([x[:, 0] + y, x[:, 1] * 2 + 1], 1)
+    heads = LinearHeads([x], target, make_task("regression", 2))
+    found = heads.logits(heads.fit(torch.ones(1, 240, dtype=torch.bool), torch.tensor([5.0])))[:, 0]
+    np.testing.assert_allclose(found, Ridge(alpha=5.0).fit(x, target).predict(x), atol=1e-5)
+
+
+def test_many_at_once_equal_one_at_a_time() -> None:
+    x, y = _classes()
+    fold = torch.arange(240) % 3
+    train = torch.stack([fold != k for k in range(3)])
+    l2 = torch.tensor([1.0, 10.0, 1.0])
+    heads = LinearHeads([x], y, make_task("multiclass", 4))
+    together = heads.fit(train, l2, tolerance=1e-12)
+    for k in range(3):
+        alone = heads.fit(train[k : k + 1], l2[k : k + 1], tolerance=1e-12)
+        torch.testing.assert_close(heads.logits(together)[:, k], heads.logits(alone)[:, 0], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_gradient_is_that_of_autograd(task: str) -> None:
+    x, y = _classes(n=30, d=3, c=3)
+    target = y if task == "multiclass" else torch.nn.functional.one_hot(y, 3).double()
+    likelihood = make_task(task, 3)
+    heads = LinearHeads([x], target, likelihood)
+    weight = torch.full((30, 2), 1 / 30, dtype=torch.float64)
+    penalty = torch.tensor([0.1, 0.0], dtype=torch.float64)
+    w = torch.randn(2, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    value, gradient = heads._loss(w.detach(), weight, penalty)
+    logits = torch.einsum("nd,pdc->pnc", torch.cat([x, torch.ones(30, 1, dtype=x.dtype)], 1), w)
+    expected = -likelihood.log_likelihood(logits, target).mean(-1) + 0.5 * penalty * w[:, :-1].square().sum((1, 2))
+    torch.testing.assert_close(value, expected.detach())
+    (auto,) = torch.autograd.grad(expected.sum(), w)
+    torch.testing.assert_close(gradient.view_as(auto), auto)
+
+
+def test_samples_outside_the_training_set_have_no_influence() -> None:
+    x, y = _classes()
+    train = torch.arange(240) < 180
+    heads = LinearHeads([x], y, make_task("multiclass", 4))
+    other = LinearHeads([x], torch.where(train, y, 3 - y), make_task("multiclass", 4))
+    l2 = torch.tensor([1.0])
+    torch.testing.assert_close(heads.fit(train[None], l2), other.fit(train[None], l2))
+
+
+def test_minimiser_gives_up_no_problem_of_a_batch() -> None:
+    """Two Rosenbrock-like valleys of very different curvature."""
+
+    def objective(x: Tensor) -> tuple[Tensor, Tensor]:
+        scale = torch.tensor([1.0, 500.0], dtype=x.dtype)
+        a, b = x.T
+        value = (1 - a) ** 2 + scale * (b - a**2) ** 2
+        gradient = torch.stack([-2 * (1 - a) - 4 * scale * a * (b - a**2), 2 * scale * (b - a**2)], 1)
+        return value, gradient
+
+    start = torch.tensor([[-1.0, 1.0], [-1.0, 1.0]], dtype=torch.float64)
+    found = minimise(objective, start, lambda g: g, iterations=500, tolerance=1e-14)
+    torch.testing.assert_close(found, torch.ones(2, 2, dtype=torch.float64), atol=1e-4, rtol=0)
+
+
+def test_standardise_leaves_constant_columns_at_zero() -> None:
+    x = torch.stack([torch.full((5,), 1e6), torch.arange(5.0)], 1)
+    z = standardise(x)
+    assert z[:, 0].tolist() == [0.0] * 5
+    assert z[:, 1].mean().item() == pytest.approx(0, abs=1e-6)
+    assert z[:, 1].std(correction=0).item() == pytest.approx(1)
+
+
+def test_table_heads_are_smoothed_frequencies() -> None:
+    cell = np.array([0, 0, 0, 1, 1, 2])
+    y = torch.tensor([0, 0, 1, 1, 1, 0])
+    heads = TableHeads(cell, y, make_task("multiclass", 2))
+    p = heads.logits(heads.fit(torch.ones(1, 6, dtype=torch.bool), torch.tensor([1e-9])))[:, 0].exp()
+    np.testing.assert_allclose(p[:, 0], [2 / 3, 2 / 3, 2 / 3, 0, 0, 1], atol=1e-6)
+    flat = heads.logits(heads.fit(torch.ones(1, 6, dtype=torch.bool), torch.tensor([1e9])))[:, 0].exp()
+    np.testing.assert_allclose(flat, 0.5, atol=1e-6)
+
+
+def test_cells_number_distinct_rows() -> None:
+    x = np.random.default_rng(0).integers(3, size=(200, 3)).astype(float)
+    found = cells(x, 27)
+    assert found is not None
+    expected = np.unique(x, axis=0, return_inverse=True)[1].reshape(-1)
+    assert len(np.unique(np.stack([found, expected], 1), axis=0)) == len(np.unique(expected))
+    assert cells(x, 20) is None
+
+
+def test_discrete_columns_are_those_of_few_values() -> None:
+    rng = np.random.default_rng(0)
+    x = np.stack([rng.integers(4, size=300), rng.normal(size=300), np.repeat(np.arange(150), 2)], 1)
+    assert discrete_columns(x).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel", "regression"])
+def test_probe_finds_what_is_linear_and_nothing_else(task: str) -> None:
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(600, 5, generator=g)
+    noise = torch.randn(600, 5, generator=g)
+    target = {
+        "multiclass": (x[:, 0] > 0).long(),
+        "multilabel": (x[:, :2] > 0).double(),
+        "regression": x[:, :2].double() * 3 + 1,
+    }[task]
+    chance = {"multiclass": 0.5, "multilabel": 0.5, "regression": 0.0}[task]
+    assert linear_probe(x[:400], target[:400], x[400:], target[400:], task) > 0.97
+    assert linear_probe(noise[:400], target[:400], noise[400:], target[400:], task) == pytest.approx(chance, abs=0.1)
+
+
+def test_probe_refuses_bad_input() -> None:
+    x, y = np.zeros((4, 2)), np.array([0, 1, 0, 1])
+    with pytest.raises(DataError, match="3 targets in train"):
+        linear_probe(x, y[:3], x, y)
+    with pytest.raises(DataError, match="finite"):
+        linear_probe(x, y, np.full((4, 2), np.nan), y)
+    with pytest.raises(DataError, match=r"features \(N, 2\)"):
+        linear_probe(x, y, np.zeros((4, 3)), y)
