@@ -69,13 +69,12 @@ class CML(Shaped):
 
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[Named, Named]:
         """See `Shaped.terms`."""
-        order = torch.randperm(len(model.modalities)).tolist()
-        gone: set[str] = set()
+        names = model.modalities
+        turn = torch.rand(len(names), device=batch.target.device).argsort()  # when each modality is taken away
         chain = [outputs.logits]
-        for k in order[:-1]:
-            gone.add(model.modalities[k])
-            masked = {m: torch.zeros_like(h) if m in gone else h for m, h in outputs.features.items()}
-            chain.append(model.fusion(masked))
+        for k in range(1, len(names)):
+            kept = dict(zip(names, turn >= k, strict=True))
+            chain.append(model.fusion({m: h * kept[m] for m, h in outputs.features.items()}))
         logits = torch.stack(chain)
         nll = -model.task.log_likelihood(logits, batch.target).mean(-1)
         return {
