@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types layers unit bench docs clean help
+.PHONY: demo test lint types layers unit bench comparison screenshots docs clean help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -37,6 +37,12 @@ unit: $(STAMP)   ## the tests
 
 bench: $(STAMP)  ## cost of one training step per method, as ratios to joint
 	$(BIN)/python benchmarks/step/run.py
+
+comparison: $(STAMP)   ## the first comparison (half an hour; needs raw data)
+	$(BIN)/python benchmarks/comparison/run.py --work comparison-runs
+
+screenshots: $(STAMP)  ## the demo's output and picture for the README
+	$(BIN)/python benchmarks/demo/run.py
 
 docs: $(STAMP)   ## fill the generated blocks of README.md and docs/
 	$(BIN)/python docs/build.py

@@ -3,12 +3,13 @@
     python benchmarks/comparison/run.py --work FOLDER
 
 Small encoders, few epochs, three seeds, nothing tuned: about half an hour on two otherwise idle cores. Run folders go to FOLDER, where finished runs are
-found again; ``table.csv``, ``table.md`` and ``runs.jsonl`` go beside this file. Needs the raw data (COUNTERPOISE_DATA).
+found again; ``table.csv``, ``table.md``, ``summary.md`` and ``runs.jsonl`` go beside this file. Needs the raw data (COUNTERPOISE_DATA).
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from counterpoise.experiment import compare
@@ -49,6 +50,10 @@ def main() -> None:
         write_records(Path(__file__).with_name("runs.jsonl"), records)
         write_tables(records, Path(__file__).parent)
         print(name, len(found), "runs", flush=True)
+    text = Path(__file__).with_name("table.md").read_text()
+    summary = re.search(r"## All data sets\n\n(.*?)(?=\n## |\Z)", text, re.DOTALL)
+    if summary:
+        Path(__file__).with_name("summary.md").write_text(f"# All data sets\n\n{summary[1].rstrip()}\n")
 
 
 if __name__ == "__main__":

@@ -1,3 +1,57 @@
-"""counterpoise: measure what each modality contributes to a multimodal model, and train so that none is wasted."""
+"""counterpoise: measure what each modality contributes to a multimodal model, and train so that none is wasted.
+
+The names below are imported on first use, so that ``import counterpoise`` is quick.
+
+Example:
+    >>> import numpy as np
+    >>> import counterpoise
+    >>> rng = np.random.default_rng(0)
+    >>> y = rng.integers(2, size=1000)
+    >>> found = counterpoise.diagnose_arrays({"copy": y + 0.1 * rng.normal(size=1000), "noise": rng.normal(size=1000)}, y)
+    >>> found.findings["noise"].verdict
+    'uninformative'
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from counterpoise.diagnosis import Diagnosis, diagnose, diagnose_arrays
+    from counterpoise.inference import predict
+    from counterpoise.model import MultimodalClassifier
+    from counterpoise.valuation import Valuation, estimate
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Diagnosis",
+    "MultimodalClassifier",
+    "Valuation",
+    "__version__",
+    "diagnose",
+    "diagnose_arrays",
+    "estimate",
+    "predict",
+]
+
+_HOMES = {
+    "Diagnosis": "counterpoise.diagnosis",
+    "MultimodalClassifier": "counterpoise.model",
+    "Valuation": "counterpoise.valuation",
+    "diagnose": "counterpoise.diagnosis",
+    "diagnose_arrays": "counterpoise.diagnosis",
+    "estimate": "counterpoise.valuation",
+    "predict": "counterpoise.inference",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module `counterpoise` has no attribute `{name}`")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

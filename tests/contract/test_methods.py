@@ -284,7 +284,7 @@ def test_gradient_accumulation_of_one_batch_split_in_two_steps_once(
     """Two identical micro-batches at half weight give the gradients of one."""
     if METHODS[name].alternates or METHODS[name].random:
         pytest.skip("steps more than once a batch, or draws random numbers")
-    batches = make_batches(2)
+    batches = make_batches(2, dtype=torch.float64)
     arguments = {"noise": False} if "noise" in METHODS[name].load().constraints else {}
     gradients = []
     for repeats in (1, 2):
@@ -293,11 +293,10 @@ def test_gradient_accumulation_of_one_batch_split_in_two_steps_once(
         method.on_epoch_start(model, Epoch(0, 10, train=lambda: batches, held_out=lambda: batches[:1]))
         state_before = copy.deepcopy(method.state_dict())
         fusion_before = copy.deepcopy(model.fusion.state_dict())
-        batch = Batch({m: x.double() for m, x in batches[0].inputs.items()}, batches[0].target, batches[0].index)
         for _ in range(repeats):
             method.load_state_dict(state_before)
             model.fusion.load_state_dict(fusion_before)
-            for _record in method.steps(model, batch, backward=lambda loss, k=repeats: (loss / k).backward()):  # type: ignore[misc]
+            for _record in method.steps(model, batches[0], backward=lambda loss, k=repeats: (loss / k).backward()):  # type: ignore[misc]
                 pass
         gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
     assert len(gradients[0]) == len(gradients[1]) > 0

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
 from counterpoise.catalogue import Catalogue
 from counterpoise.cli._screen import RunProgress, console
-from counterpoise.errors import OutputError, unknown
+from counterpoise.errors import ConfigError, OutputError, unknown
 from counterpoise.experiment import Failure
 from counterpoise.runs import RunRecord
+
+if TYPE_CHECKING:
+    from counterpoise.diagnosis import Diagnosis
 
 __all__ = ["compare", "demo", "diagnose", "list", "prepare", "report", "train"]
 
@@ -132,15 +135,44 @@ def compare(options: Namespace, given: Mapping[str, Any]) -> int:
 
 
 def diagnose(options: Namespace, given: Mapping[str, Any]) -> int:
-    """Say what each modality contributes to a trained model."""
+    """Say what each modality contributes to a trained model, or to a label in arrays or a table."""
+    sources = [name for name in ("run", "arrays", "csv") if getattr(options, name) is not None]
+    if len(sources) != 1:
+        raise ConfigError(
+            f"Give one thing to diagnose: a run folder, --arrays FILE.npz or --csv FILE. Found {' and '.join(sources) or 'none'}."
+        )
+    with console.status("measuring contributions"):
+        found = _diagnosis(options)
+    if options.out is not None:
+        found.save_html(options.out / "diagnosis.html")
+        found.save_json(options.out / "diagnosis.json")
+    if options.json:
+        print(json.dumps(found.to_dict()))
+        return 0
+    console.print(found)
+    if options.out is not None:
+        console.print(f"\nThe page: [bold]{options.out / 'diagnosis.html'}[/]")
+    return 0
+
+
+def _diagnosis(options: Namespace) -> Diagnosis:
+    from counterpoise.diagnosis import diagnose_csv, diagnose_file
+
+    if options.arrays is not None:
+        return diagnose_file(options.arrays, estimator=options.estimator or "variational")
+    if options.csv is not None:
+        columns = {}
+        for text in options.modality:
+            name, equals, rest = text.partition("=")
+            if not (name and equals and words(rest)):
+                raise ConfigError(f"`--modality` should be NAME=COLUMN,COLUMN. Found `{text}`.")
+            columns[name] = words(rest)
+        return diagnose_csv(
+            options.csv, label=options.label, modalities=columns, estimator=options.estimator or "variational"
+        )
     from counterpoise.training.runner import diagnose_run
 
-    value = diagnose_run(Path(options.run))
-    if options.json:
-        print(json.dumps(value.to_dict()))
-    else:
-        console.print(str(value))
-    return 0
+    return diagnose_run(Path(options.run), estimator=options.estimator or "variational-linear")
 
 
 def report(options: Namespace, given: Mapping[str, Any]) -> int:

@@ -52,7 +52,7 @@ def build_parser() -> dict[str, Parser]:
             "prepare": "Make a prepared data set from the raw files that people download.",
             "train": "Train one run: data set x method x seed.",
             "compare": "Compare methods on data sets over seeds; finished runs are not repeated.",
-            "diagnose": "Say what each modality contributes to a trained model.",
+            "diagnose": "Say what each modality contributes to a trained model, or to a label in arrays or a table.",
             "report": "Make one self-contained page from finished runs.",
         }.items()
     }
@@ -92,8 +92,16 @@ def build_parser() -> dict[str, Parser]:
     _settings(compare)
 
     diagnose = verbs["diagnose"]
-    diagnose.add_argument("run", help="run folder or checkpoint")
+    diagnose.add_argument("run", nargs="?", default=None, help="run folder or checkpoint")
+    diagnose.add_argument("--arrays", type=Path | None, default=None, help=".npz: one array per modality, and `label`")
+    diagnose.add_argument("--csv", type=Path | None, default=None, help="table with one row per sample")
+    diagnose.add_argument("--label", type=str, default="label", help="label column of --csv")
+    diagnose.add_argument(
+        "--modality", action="append", default=[], metavar="NAME=COL,COL", help="columns of a modality of --csv"
+    )
+    diagnose.add_argument("--estimator", type=str | None, default=None, help="see `counterpoise list valuations`")
     diagnose.add_argument("--json", action="store_true", help="print JSON")
+    diagnose.add_argument("--out", type=Path | None, default=None, help="folder for the page, the figure and the JSON")
 
     report = verbs["report"]
     report.add_argument("runs", nargs="+", help="run folders, folders of runs, or runs.jsonl files")

@@ -195,12 +195,12 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise NotFoundError(f"There is no file `{path}`. Give an .npz with one array (N, D) per modality, and `label`.")
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise DataError(
-                f"`{path.name}` holds a single array. Save one per modality: np.savez(path, a=..., b=..., label=...)."
-            )
-        with file:
+        with path.open("rb") as stream:  # np.load leaves a path open if the archive is damaged
+            file = np.load(stream, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise DataError(
+                    f"`{path.name}` holds a single array. Save one per modality: np.savez(path, a=..., b=..., label=...)."
+                )
             return {name: file[name] for name in file.files}
     except DataError:
         raise

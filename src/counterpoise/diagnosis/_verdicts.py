@@ -8,7 +8,8 @@ Pure functions of estimates. The rules, in the order in which they are tried, wi
    `Thresholds.negligible` of H. *Undecided* where one of them is as large but not significant, or where an interval
    reaches beyond `Thresholds.room` of H.
 3. *under-trained*: the information is there and unused. What is lost on the way to the predictions, of I(X_m; Y) or of
-   I(X_m; Y | X_-m), is significant, at least `Thresholds.unused` of it, and at least `Thresholds.negligible` of H.
+   I(X_m; Y | X_-m), is significant, at least `Thresholds.unused` of it, and at least `Thresholds.negligible` of H. But
+   where the training samples do show it, it was learnt and does not carry over: *overfitting* again.
 4. *balanced* otherwise.
 """
 
@@ -130,7 +131,7 @@ def decide(m: str, evidence: Evidence, scale: float, thresholds: Thresholds | No
     present = [e for e in (evidence.mi, evidence.cmi) if e.value >= small and e.low > 0]
     if not present:
         return _nothing(m, evidence, scale, t)
-    if (finding := _under_trained(m, evidence, small, t)) is not None:
+    if (finding := _wasted(m, evidence, small, t)) is not None:
         return finding
     best = max(evidence.mi.value, evidence.cmi.value)
     if evidence.realised is None:
@@ -149,11 +150,15 @@ def _overfitting(m: str, evidence: Evidence, scale: float, t: Thresholds) -> Fin
         return None
     if gap.value < t.overfit * shown.value or gap.value < t.memorised * scale:
         return None
-    kept = shown.value - gap.value
+    return _memorised(m, shown, gap)
+
+
+def _memorised(m: str, shown: Estimate, gap: Estimate, there: Estimate | None = None) -> Finding:
     text = (
-        f"{m} is overfitting: training samples show {_show(shown)} nats of it, others {kept:.3f}; "
-        f"{_show(gap)} nats do not carry over."
+        f"{m} is overfitting: training samples show {_show(shown)} nats of it, others {shown.value - gap.value:.3f}; "
+        f"{_show(gap)} nats do not carry over"
     )
+    text += "." if there is None else f", though heads find {_show(there)} in it."
     return Finding("overfitting", gap.value, text)
 
 
@@ -174,13 +179,17 @@ def _nothing(m: str, evidence: Evidence, scale: float, t: Thresholds) -> Finding
     return Finding("uninformative", number, text)
 
 
-def _under_trained(m: str, evidence: Evidence, small: float, t: Thresholds) -> Finding | None:
+def _wasted(m: str, evidence: Evidence, small: float, t: Thresholds) -> Finding | None:
     def wasted(lost: Estimate | None, there: Estimate) -> bool:
         return lost is not None and lost.low > 0 and lost.value >= max(t.unused * there.value, small)
 
     alone, beside = wasted(evidence.lost, evidence.mi), wasted(evidence.lost_cmi, evidence.cmi)
     if not (alone or beside):
         return None
+    shown, gap = evidence.shown, evidence.gap
+    if alone and shown is not None and gap is not None and gap.low > 0:
+        if shown.value >= (1 - t.unused) * evidence.mi.value and gap.value >= t.unused * shown.value:
+            return _memorised(m, shown, gap, evidence.mi)
     lost, there = (evidence.lost, evidence.mi) if alone else (evidence.lost_cmi, evidence.cmi)
     assert lost is not None  # for the type checker
     what = "in it" if alone else "in it beside the others"

@@ -3,9 +3,11 @@
 from counterpoise.methods._agm import AGM
 from counterpoise.methods._amco import AMCo
 from counterpoise.methods._arl import ARL
+from counterpoise.methods._aug import AUG
 from counterpoise.methods._base import Epoch, GradientModulation, Method, Objective
 from counterpoise.methods._cggm import CGGM
 from counterpoise.methods._cml import CML
+from counterpoise.methods._dgl import DGL
 from counterpoise.methods._dropout import Corruption, ModalityDropout
 from counterpoise.methods._early_stop import MSES
 from counterpoise.methods._gblending import GBlending
@@ -17,6 +19,14 @@ from counterpoise.methods._mbsd import MBSD
 from counterpoise.methods._mla import MLA
 from counterpoise.methods._mmcosine import MMCosine
 from counterpoise.methods._mmpareto import MMPareto
+from counterpoise.methods._official import (
+    AGMToolkit,
+    ARLOfficial,
+    LFMOfficial,
+    MLAOfficial,
+    MMParetoToolkit,
+    PMROfficial,
+)
 from counterpoise.methods._ogm import OGMGE
 from counterpoise.methods._opm import OPM
 from counterpoise.methods._pmr import PMR
@@ -36,8 +46,10 @@ __all__ = [
     "AGM",
     "ARL",
     "ARM",
+    "AUG",
     "CGGM",
     "CML",
+    "DGL",
     "G2D",
     "LFM",
     "MBSD",
@@ -49,7 +61,9 @@ __all__ = [
     "PMR",
     "QMF",
     "UMT",
+    "AGMToolkit",
     "AMCo",
+    "ARLOfficial",
     "AsymmetricFusion",
     "BalancedMinMaxLoss",
     "ContributionProbes",
@@ -62,12 +76,16 @@ __all__ = [
     "Greedy",
     "InfoReg",
     "Joint",
+    "LFMOfficial",
+    "MLAOfficial",
     "MMCosine",
     "MMPareto",
+    "MMParetoToolkit",
     "Method",
     "ModalityDropout",
     "ModalityValuation",
     "Objective",
+    "PMROfficial",
     "ReconBoost",
     "Relearning",
     "SampleValuation",

@@ -48,7 +48,7 @@ def adaptive_coefficients(scores: Tensor, usual: Tensor, alpha: float, cap: floa
 class AGM(Method):
     r"""Adaptive gradient modulation: the share of each modality in the fused logits gets its own gradient factor.
 
-    Li, Li, Hu, Xu, Zhang, "Boosting Multi-modal Model Performance with Adaptive Gradient Modulation", ICCV 2023. With
+    Li et al., "Boosting Multi-modal Model Performance with Adaptive Gradient Modulation", ICCV 2023. With
     :math:`f(S)` the fused logits when the inputs outside S are zeros, :math:`z_m` the Shapley value of m plus
     :math:`f(\emptyset)/M` (so :math:`\sum_m z_m = f`), :math:`s_m = CE(z_m, y)`, `strength_ratio` of :math:`s` and of its mean
     over all steps so far: `adaptive_coefficients` multiply the gradient that flows back through :math:`z_m`.
@@ -99,13 +99,17 @@ class AGM(Method):
             scores = -model.task.log_likelihood(shares, batch.target).mean(-1).to(self.usual.dtype)
             self.count.add_(1)
             self.usual.add_((scores - self.usual) / self.count)
-            kappa = adaptive_coefficients(scores, self.usual, self.strength, self.cap)
+            kappa = self.coefficients(scores)
         logits = torch.stack([scale_gradient(z, k) for z, k in zip(shares, kappa, strict=True)]).sum(0)
         fused = model.task.loss(logits, batch.target)
         unimodal = unimodal_losses(model, decode(model, features, features), batch.target)
         loss = fused + torch.stack(list(unimodal.values())).sum()
         backward(loss)
         yield StepRecord(loss.detach(), _detached({"fused": fused, **unimodal}), by_modality(model, "kappa", kappa))
+
+    def coefficients(self, scores: Tensor) -> Tensor:
+        """Return the factors of the gradients, ``(M,)``, given this step's scores."""
+        return adaptive_coefficients(scores, self.usual, self.strength, self.cap)
 
     @staticmethod
     def shares(model: MultimodalClassifier, features: Named, absent: Named) -> Tensor:

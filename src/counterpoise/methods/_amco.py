@@ -46,7 +46,7 @@ def mask_share(progress: float, ramp: float) -> float:
 class AMCo(Shaped):
     r"""Adaptive mask co-optimisation: a growing part of the features of a modality that the prediction depends on is masked.
 
-    Zhou et al., "Adaptive Mask Co-optimization for Modal Dependence in Multimodal Learning", ICASSP 2023.
+    Zhou, Liang, Zheng, Xuan, Kumada, "Adaptive Mask Co-optimization for Modal Dependence in Multimodal Learning", ICASSP 2023.
     :math:`L = CE(z, y) + \sum_m CE(u_m, y)`; a modality whose `modality_mass` exceeds 1/M (the paper's .5 for two) has
     :math:`\lfloor p_t D_m \rfloor` random features set to 0 before the fusion, :math:`p_t = p\,` `mask_share`.
 

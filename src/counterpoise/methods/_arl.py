@@ -1,4 +1,4 @@
-"""ARL: asymmetric representation learning (ICCV 2025)."""
+"""ARL: asymmetric representation learning (Wei et al., ICCV 2025)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def asymmetric_weights(entropy: Tensor, magnitude: Tensor, temperature: float) -
 class ARL(Shaped):
     r"""Asymmetric representation learning: encoders that are sure and little relied on get more gradient.
 
-    ICCV 2025: :math:`L = CE(z, y) + \gamma \sum_m CE(u_m, y)`; from epoch ``start`` on the gradient that enters encoder m is
+    "Improving Multimodal Learning via Imbalanced Learning", ICCV 2025 (arXiv 2507.10203): :math:`L = CE(z, y) + \gamma \sum_m CE(u_m, y)`; from epoch ``start`` on the gradient that enters encoder m is
     multiplied by :math:`1 + w_m` with `asymmetric_weights`.
 
     Differs from the authors' code, in which the weights are never assigned, so that both gradients are multiplied by 1.5

@@ -38,7 +38,7 @@ def confidence_penalty(logits: Tensor, target: Tensor) -> Tensor:
 class CML(Shaped):
     r"""Calibrating multimodal learning: a prediction should not become surer when a modality is taken away.
 
-    Ma, Zhang, Wu, Fu, Zhang, Hu, "Calibrating Multimodal Learning", ICML 2023: a chain of nested subsets
+    Ma et al., "Calibrating Multimodal Learning", ICML 2023: a chain of nested subsets
     :math:`S_0 = \mathrm{all} \supset S_1 \supset \dots` (removed in random order, drawn per step), the fused head reading zeros for what is
     outside: :math:`L = \mathrm{mean}_S CE(z_S, y) + \lambda` `confidence_penalty`.
 

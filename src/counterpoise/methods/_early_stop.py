@@ -1,4 +1,4 @@
-"""MSES: modality-specific early stopping (Yao & Mihalcea's and Fujimori's line of work)."""
+"""MSES: modality-specific early stopping (Fujimori et al., ACPR 2019)."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ def patience_update(loss: Tensor, best: Tensor, waited: Tensor) -> tuple[Tensor,
 class MSES(Shaped):
     r"""Modality-specific early stopping: an encoder stops where its own held-out loss stops falling, the others go on.
 
-    Fujimori, Endo, Kawai, Mochizuki, "Modality-Specific Learning Rate Control for Multimodal Classification", ACPR 2019 (from memory; compared
-    in AGM, ICCV 2023). At the start of every epoch the loss of each unimodal head on held-out samples is
+    Fujimori, Endo, Kawai, Mochizuki, "Modality-Specific Learning Rate Control for Multimodal Classification", ACPR 2019: the
+    multitask loss :math:`CE(z, y) + \sum_m CE(u_m, y)`; at the start of every epoch the loss of each unimodal head on held-out samples is
     compared with its best so far; after ``patience`` epochs without a better one the gradient that enters that encoder is multiplied by
     :math:`1 - s`. With ``release`` it trains again as soon as the loss is better than its best.
 
-    Inferred: the monitor (the unimodal heads, which watch anyway). An optimizer that divides gradients by their own size (Adam)
-    still stops, for zero stays zero, but a partial strength has little effect under it.
+    Inferred (its abstract could be read, its formulas could not): the patience, and that a stopped encoder may go on. An
+    optimizer's momentum and weight decay still move a stopped encoder; a partial strength has little effect under Adam, which divides
+    gradients by their own size.
 
     Args:
         strength: s, in [0, 1]; 1 stops an encoder altogether.
@@ -52,6 +53,7 @@ class MSES(Shaped):
 
     constraints: ClassVar = {"strength": Interval(0, 1, "[]"), "patience": Interval(1, integer=True)}
     needs_held_out = True
+    head_scale = 1.0
     patience: int
     release: bool
     best: Tensor

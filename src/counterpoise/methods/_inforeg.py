@@ -56,7 +56,7 @@ def window_open(traces: Tensor, window: int, threshold: float) -> bool:
 class InfoReg(Shaped):
     r"""Regulated information acquisition: while encoders still gather information fast, the leading one is held back.
 
-    Huang, Hu et al., "Adaptive Unimodal Regulation for Balanced Multimodal Information Acquisition", CVPR 2025.
+    Huang, Wei, Yang, Hu, "Adaptive Unimodal Regulation for Balanced Multimodal Information Acquisition", CVPR 2025.
     :math:`L = CE(z, y) + \sum_m CE(u_m, y)`; the trace of the Fisher information of an encoder is estimated by :math:`\sum g^2` over an epoch; while it grows
     (`window_open`) and modality m leads, :math:`\beta_m (\theta_m - \theta_m^\text{epoch start})` with `anchor_weights` is added to its gradient.
 

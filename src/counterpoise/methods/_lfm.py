@@ -88,8 +88,12 @@ class LFM(Shaped):
         """See `Shaped.fused_weight`."""
         return 1 + self.strength * (2 * self.a0 - 1)
 
+    def divergence(self, logits: Tensor) -> Tensor:
+        """Return how far the modalities' predictions ``(M, B, C)`` are apart, in nats."""
+        return jensen_shannon(logits)
+
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[Named, Named]:
         """See `Shaped.terms`."""
         alone = alone_logits(model, outputs.features, sliced=self.sliced)
-        divergence = jensen_shannon(alone * len(alone) if self.sliced else alone)
+        divergence = self.divergence(alone * len(alone) if self.sliced else alone)
         return {"alignment": 2 * self.strength * (1 - self.a0) * divergence}, {}

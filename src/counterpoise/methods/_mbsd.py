@@ -1,4 +1,4 @@
-"""MBSD: modality-bias self-distillation."""
+"""MBSD: modality-bias self-distillation (Liu et al., WSDM 2023)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def pair_distillation(first: Tensor, second: Tensor, target: Tensor) -> Tensor:
 class MBSD(Shaped):
     r"""Modality-bias self-distillation: per sample, the modality that knows less learns from the one that knows more.
 
-    Liu, Wang, Wang, Li, Fu, Xu, Zhuang, 2023 (cited from memory): :math:`L = CE(z, y) + \sum_m CE(u_m, y)` plus the mean over all pairs of
+    "Multimodal Pre-Training with Self-Distillation for Product Understanding in E-Commerce", WSDM 2023: :math:`L = CE(z, y) + \sum_m CE(u_m, y)` plus the mean over all pairs of
     modalities of `pair_distillation`. No code of the authors was found.
 
     Differs from a published toolkit, which hands probabilities to a function that expects their logarithms, lets gradient

@@ -12,6 +12,7 @@ from torch import Tensor
 from counterpoise.errors import Interval
 from counterpoise.fusion import Fusion, SharedHead
 from counterpoise.methods._base import Backward, Epoch, Method, _backward, _detached
+from counterpoise.methods._families import require_multiclass
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
@@ -89,7 +90,7 @@ class MLA(Method):
         project: whether the head's gradient is projected.
 
     Raises:
-        ModelError: (at setup) if the modalities' feature dimensions differ.
+        ModelError: (at setup) if the modalities' feature dimensions differ, or for a task without classes.
 
     Example:
         >>> MLA(project=False)
@@ -107,6 +108,7 @@ class MLA(Method):
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
         """Put the shared head in the place of the fusion, and start with P = I."""
+        require_multiclass(self, model, "its prediction is weighted by entropies over classes")
         self.samples = len(target)
         if not isinstance(model.fusion, EntropyWeightedHead):
             with torch.random.fork_rng(devices=[]):

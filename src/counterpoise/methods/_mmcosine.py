@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from counterpoise.errors import Interval, ModelError
 from counterpoise.fusion import Concat, Fusion, SharedHead, Sum
 from counterpoise.methods._base import Objective
+from counterpoise.methods._families import require_multiclass
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
@@ -80,7 +81,7 @@ class MMCosine(Objective):
         scale: s, in (0, inf); the authors use 10.
 
     Raises:
-        ModelError: (at setup) if the fused head is not linear.
+        ModelError: (at setup) if the fused head is not linear, or for a task without classes.
 
     Example:
         >>> MMCosine(scale=15.0)
@@ -95,6 +96,7 @@ class MMCosine(Objective):
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
         """Replace the fused head."""
+        require_multiclass(self, model, "cosines are the logits of classes")
         if not isinstance(model.fusion, CosineHead):
             model.fusion = CosineHead(head_weights(model.fusion), self.scale)
 

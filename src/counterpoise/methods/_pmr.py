@@ -139,6 +139,10 @@ class PMR(Shaped):
             old.copy_(torch.where(found.unsqueeze(1), blended, old))
         self.seen.logical_or_(found)
 
+    def boost(self, scores: Tensor) -> Tensor:
+        """Return how much each modality is boosted, ``(M,)``."""
+        return prototype_boost(scores)
+
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[Named, Named]:
         """See `Shaped.terms`."""
         known = self.seen[batch.target]
@@ -149,7 +153,7 @@ class PMR(Shaped):
         true = log_p.gather(-1, batch.target.expand(log_p.shape[:2]).unsqueeze(-1)).squeeze(-1)
         true = torch.where(known, true, torch.zeros_like(true))
         scores = torch.where(known, true.exp(), torch.zeros_like(true)).sum(-1).detach()
-        beta = prototype_boost(scores) * usable
+        beta = self.boost(scores) * usable
         nll = -true.sum(-1) / known.sum().clamp_min(1)
         terms = {f"prototype:{m}": self.strength * b * n for m, b, n in zip(sigma, beta, nll, strict=True)}
         if self.entropy and self.epoch < self.entropy_epochs:

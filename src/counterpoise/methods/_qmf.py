@@ -76,7 +76,7 @@ def rank_loss(confidence: Tensor, difficulty: Tensor) -> Tensor:
 class QMF(Method):
     r"""Quality-aware fusion: a modality's energy says, per sample, how much its logits count.
 
-    Zhang, Wu, Zhang, Zhang, Fu, Zhou, Peng, "Provable Dynamic Fusion for Low-Quality Multimodal Data", ICML 2023:
+    Zhang et al., "Provable Dynamic Fusion for Low-Quality Multimodal Data", ICML 2023:
     :math:`L = CE(z, y) + \sum_m CE(z_m, y) + \lambda` `rank_loss`, where the difficulty of a sample is its mean loss so far, relative to the
     largest. Setup puts `EnergyFusion` in the place of the fusion, whose branches start as the unimodal heads.
 

@@ -1,4 +1,4 @@
-"""Data Remixing: every sample trains the modality that is least sure of it (ICML 2025)."""
+"""Data Remixing: every sample trains the modality that is least sure of it (Ma et al., ICML 2025)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def group_order(order: Tensor, group: Tensor, size: int, generator: torch.Genera
 class DataRemixing(Shaped):
     r"""Data remixing: a sample is shown to the one modality that is least sure of it, in batches of single modalities.
 
-    "Improving Multimodal Learning Balance and Sufficiency through Data Remixing", ICML 2025. After a warm-up of multitask training, at the
+    Ma, Chen, Deng, "Improving Multimodal Learning Balance and Sufficiency through Data Remixing", ICML 2025. After a warm-up of multitask training, at the
     start of every epoch each sample is assigned to the modality `least_sure` of it; the features of its other modalities are zeros in the
     fused head, :math:`L = CE(z, y) + CE(u_m, y)`; batches hold a single modality (`group_order`).
 

@@ -107,7 +107,7 @@ def prioritised(scores: Tensor, count: int) -> Tensor:
 class G2D(_Taught):
     r"""Gradient-guided distillation: unimodal teachers, and first the encoders whose teachers are weak.
 
-    Rakib, Bappy, "G2D: Boosting Multimodal Learning with Gradient-Guided Distillation", ICCV 2025:
+    Rakib, Bagavathi, "G2D: Boosting Multimodal Learning with Gradient-Guided Distillation", ICCV 2025:
     :math:`L = CE(z, y) + \lambda \sum_m [KL(p^T_m \Vert p) + \mathrm{MSE}(h_m, h_m^T)]`; in the first half of the epochs the gradient of an
     encoder whose teacher has the larger :math:`\sum_i p^T_m(y_i)` is 0 (sequential modality prioritisation). With M modalities that half has M - 1 stages: first
     the weakest alone trains, then the two weakest, and so on.

@@ -164,14 +164,14 @@ METHODS = Catalogue(
             "g2d",
             "counterpoise.methods:G2D",
             "unimodal teachers, and the weakly taught encoders train first",
-            "Rakib & Bappy, ICCV 2025",
+            "Rakib & Bagavathi, ICCV 2025",
             family="teachers",
         ),
         MethodEntry(
             "mbsd",
             "counterpoise.methods:MBSD",
             "per sample, the weaker modality learns from the stronger",
-            "Liu et al., 2023",
+            "Liu et al., WSDM 2023",
         ),
         MethodEntry(
             "cml",
@@ -190,7 +190,7 @@ METHODS = Catalogue(
             "arl",
             "counterpoise.methods:ARL",
             "more gradient for encoders that are sure and little relied on",
-            "ICCV 2025",
+            "Wei et al., ICCV 2025",
         ),
         MethodEntry(
             "inforeg",
@@ -232,7 +232,7 @@ METHODS = Catalogue(
             "data-remixing",
             "counterpoise.methods:DataRemixing",
             "each sample trains the modality that is least sure of it",
-            "ICML 2025",
+            "Ma et al., ICML 2025",
             family="resampling",
         ),
         MethodEntry(
@@ -256,7 +256,61 @@ METHODS = Catalogue(
             "Zhang et al., ICML 2023",
             family="fusion",
         ),
-        # -- end of rows --
+        MethodEntry(
+            "dgl",
+            "counterpoise.methods:DGL",
+            "encoders learn from unimodal losses only, the fused head on top",
+            "Wei et al., ICCV 2025",
+            family="gradient-cut",
+        ),
+        MethodEntry(
+            "aug",
+            "counterpoise.methods:AUG",
+            "the weak modality's classifier gets more blocks; modalities take turns",
+            "Jiang et al., NeurIPS 2025",
+            family="alternation",
+            alternates=True,
+        ),
+        MethodEntry(
+            "pmr-official",
+            "counterpoise.methods:PMROfficial",
+            "PMR as released: a hard switch, no entropy term",
+            "Fan et al., CVPR 2023 (code)",
+        ),
+        MethodEntry(
+            "agm-toolkit",
+            "counterpoise.methods:AGMToolkit",
+            "AGM as in a toolkit: the sign is reversed",
+            "Li et al., ICCV 2023 (BalanceBenchmark)",
+            family="gradient",
+        ),
+        MethodEntry(
+            "mla-official",
+            "counterpoise.methods:MLAOfficial",
+            "MLA as released: the projection is never applied",
+            "Zhang et al., CVPR 2024 (code)",
+            family="alternation",
+            alternates=True,
+        ),
+        MethodEntry(
+            "mmpareto-toolkit",
+            "counterpoise.methods:MMParetoToolkit",
+            "MMPareto as in a toolkit: uniform training times 3",
+            "Wei & Hu, ICML 2024 (BalanceBenchmark)",
+            family="combination",
+        ),
+        MethodEntry(
+            "lfm-official",
+            "counterpoise.methods:LFMOfficial",
+            "LFM as released: the divergence is reversed",
+            "Yang et al., NeurIPS 2024 (code)",
+        ),
+        MethodEntry(
+            "arl-official",
+            "counterpoise.methods:ARLOfficial",
+            "ARL as released: a constant factor",
+            "Wei et al., ICCV 2025 (code)",
+        ),
     ],
 )
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from counterpoise import __version__
 from counterpoise.config import RunConfig
 from counterpoise.data import MultimodalData, Split, open_data
+from counterpoise.diagnosis import Diagnosis, diagnose
 from counterpoise.errors import CheckpointError, OutputError
 from counterpoise.methods import make_method
 from counterpoise.model import MultimodalClassifier
@@ -26,7 +27,7 @@ from counterpoise.runs import RunRecord, read_records, write_atomic
 from counterpoise.training.evaluation import collect, scores
 from counterpoise.training.fit import BEST, LAST, Fitted, assemble, fit, load_weights
 from counterpoise.training.module import MethodModule
-from counterpoise.valuation import Valuation, estimate, linear_probe
+from counterpoise.valuation import estimate, linear_probe
 
 __all__ = ["diagnose_run", "load_run", "open_cached", "run", "run_folder", "run_label"]
 
@@ -165,22 +166,26 @@ def read_config(path: Path) -> RunConfig:
         raise CheckpointError(f"`{path}` is not the configuration of a run: {error}.") from error
 
 
-def diagnose_run(folder: Path) -> Valuation:
-    """Return the cross-fitted valuation of a run's features on its test set.
+def diagnose_run(folder: Path, *, estimator: str = "variational-linear") -> Diagnosis:
+    """Return the diagnosis of a run's model on its test set, with its training set beside it to see overfitting.
 
     Args:
         folder: the run's folder, or a checkpoint in it.
+        estimator: a name of `counterpoise.valuation.VALUATIONS`.
 
     Raises:
         CheckpointError: if there is no such run.
     """
-    path = folder.parent if folder.is_file() else folder
     fitted = load_run(folder)
+    path = folder.parent if folder.is_file() else folder
     data = open_cached(read_config(path / "config.yaml").data)
-    outputs, target = collect(fitted.model, data.test.batches(512))
-    task = fitted.model.task
-    return estimate(
-        outputs.features, target, task=task.name, num_outputs=task.num_outputs, estimator="variational-linear"
+    rows = np.random.default_rng(0).permutation(len(data.train))[: len(data.test)]
+    return diagnose(
+        fitted.model,
+        data.test.batches(512),
+        train=data.train.subset(np.sort(rows)).batches(512),
+        class_names=data.info.class_names,
+        estimator=estimator,
     )
 
 

@@ -122,9 +122,9 @@ def _estimate(
     value = float(pointwise.mean() + sum(sign * term.correction for sign, term in terms))
     n = len(pointwise)
     # With k parameters the correction is k/2n and leaves a spread of sqrt(k/2)/n; the contributions of the samples
-    # carry twice the correction as noise of the fit.
+    # carry twice the correction as noise of the fit. The correction itself is of first order: a third of it is doubt.
     noise = abs(sum(sign * term.correction for sign, term in terms))
-    second = max(noise, abs(sum(sign * term.capacity for sign, term in terms)), 0.5 / n) / n
+    second = max(noise, abs(sum(sign * term.capacity for sign, term in terms)), 0.5 / n) / n + (noise / 3) ** 2
     if group is None:
         variance, freedom = max(pointwise.var(ddof=1) - 2 * noise, 0.0) / n, n - 1
     else:

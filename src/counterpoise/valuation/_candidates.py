@@ -71,7 +71,7 @@ def candidates(problem: Problem, subset: Subset) -> Iterator[Candidate]:
         return
     few = discrete_columns(matrix)
     cell = cells(matrix[:, few], min(MAX_CELLS, n // 5)) if few.any() else None
-    x = _standard(_indicators(matrix, few), np.float64)
+    x = _distinct(_standard(_indicators(matrix, few), np.float64))
     finite = few.all() and cell is not None and problem.task.name != "regression"
     if not finite or cell is None or x.shape[1] < cell.max():
         yield _linear("linear", problem, [x])
@@ -106,11 +106,18 @@ def _indicators(matrix: np.ndarray, few: np.ndarray) -> np.ndarray:
     return np.concatenate(columns, 1)
 
 
+def _distinct(x: Tensor) -> Tensor:
+    """Return standardised columns without those that an earlier one equals up to its sign (one of two indicators)."""
+    same = ((x.T @ x).abs() / len(x) > 1 - 1e-9).triu(1).any(0)
+    return x[:, ~same]
+
+
 def _linear(name: str, problem: Problem, blocks: list[Tensor]) -> Candidate:
     size = problem.n * sum(block.shape[1] for block in blocks)
-    if size > 2 * 10**5:
+    if size > 5 * 10**4:
         blocks = [block.float() for block in blocks]
-    return Candidate(name, LinearHeads(blocks, problem.target, problem.task), L2_GRID)
+    grid = L2_GRID if name == "linear" else L2_GRID[1:]
+    return Candidate(name, LinearHeads(blocks, problem.target, problem.task), grid)
 
 
 def _standard(x: np.ndarray, dtype: type) -> Tensor:

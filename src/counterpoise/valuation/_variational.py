@@ -5,7 +5,7 @@ the best likelihood there are fitted K times, each time without one fold. :math:
 \hat p(y_i)` over left-out samples is a lower bound of :math:`I(Z_S; Y)` in expectation, too small by about
 :math:`k / 2N` with k effective parameters. On the samples that they were fitted on the same heads are too good by as
 much, so half of the difference, which is known to a small error, corrects the estimate to first order; the corrected
-number is no bound any more. Where the difference is large the expansion fails, and the correction is withdrawn.
+number is no bound any more. The per-sample contributions are not corrected.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from counterpoise.valuation._valuation import Valuation
 
 __all__ = ["fit_heads", "variational"]
 
-MAX_CROSS: Final = 2000
-"""Up to so many samples the kind of head and its penalty are chosen on all folds."""
+CHOICE: Final = ((500, 5), (2500, 3))
+"""Up to so many samples the kind of head and its penalty are chosen on so many folds; beyond, on one."""
 
 MARGIN: Final = 2.0
 """A more flexible kind of head must gain so many nats in all, lest chance choose it where there is nothing."""
@@ -119,11 +119,12 @@ def _fit(problem: Problem, subset: Subset, prior: Predictive) -> _Fitted:
 def _losses(problem: Problem, candidate: Candidate, fold: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
     """Return the loss of every penalty on samples held out and on those fitted.
 
-    Over all folds where that is cheap, else on fold 1 without fold 0.
+    Over several folds where that is cheap, else on fold 1 without fold 0.
     """
     penalties = torch.tensor(candidate.grid, dtype=torch.float64)
-    if problem.n <= MAX_CROSS:
-        train, test = outside, ~outside
+    used = next((folds for n, folds in CHOICE if problem.n <= n), 0)
+    if used:
+        train, test = outside[:used], ~outside[:used]
     else:
         inner, held_out = _inner(fold)
         train, test = inner[None], held_out[None]

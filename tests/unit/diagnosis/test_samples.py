@@ -15,7 +15,7 @@ def test_lists_by_definition_and_by_strength() -> None:
     }
     alone = {
         "a": np.array([0.0, 1.0, -1.0, 1.0, 0.0, 0.0]),
-        "b": np.array([0.0, -0.5, 2.0, 1.0, 0.0, 0.0]),
+        "b": np.array([0.0, -0.3, 2.0, 1.0, 0.0, 0.0]),
         "c": np.zeros(6),
     }
     found = sample_lists(alone, drop, np.arange(6) + 100)

@@ -15,6 +15,7 @@ def e(value: float, reach: float = 0.02) -> Estimate:
     return Estimate(value, reach / 2, value - reach, value + reach)
 
 
+LOST = {"realised": e(0.15), "lost": e(0.15), "lost_cmi": e(0.0)}
 USED = {"realised": e(0.45), "lost": e(0.05), "lost_cmi": e(0.0)}
 
 
@@ -37,6 +38,9 @@ USED = {"realised": e(0.45), "lost": e(0.05), "lost_cmi": e(0.0)}
         (Evidence(e(0.0), e(0.0), shown=e(0.5), gap=e(0.5)), "overfitting"),
         (Evidence(e(0.5), e(0.3), **USED, shown=e(0.95), gap=e(0.5)), "overfitting"),
         (Evidence(e(0.5), e(0.3), **USED, shown=e(0.85), gap=e(0.4)), "balanced"),  # more than half carries over
+        (Evidence(e(0.3), e(0.3), **LOST, shown=e(0.3), gap=e(0.15)), "overfitting"),  # learnt, and does not carry over
+        (Evidence(e(0.3), e(0.3), **LOST, shown=e(0.2), gap=e(0.05)), "under-trained"),  # never learnt
+        (Evidence(e(0.3), e(0.3), **LOST, shown=e(0.3), gap=e(0.15, 0.2)), "under-trained"),  # who knows
         (Evidence(e(0.0), e(0.0), shown=e(0.2), gap=e(0.2)), "uninformative"),  # a gap below a quarter of H
         (Evidence(e(0.0), e(0.0), shown=e(0.5), gap=e(0.5, 0.6)), "uninformative"),
     ],

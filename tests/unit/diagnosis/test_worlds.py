@@ -8,10 +8,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
+from counterpoise.data import worlds
 from counterpoise.diagnosis import diagnose, diagnose_arrays
+from counterpoise.model import MultimodalClassifier
 
 SEEDS = 20
+
+WORLDS = [
+    worlds.XOR(flip=0.05, noise_dims=1),
+    worlds.Unique(flip=0.05),
+    worlds.Gaussian(),
+    worlds.Gaussian((0.6, 0.5, 0.4), between=0.2),
+    worlds.GaussianClasses(),
+    worlds.GaussianClasses((2.0, 1.5), between=0.3),
+]
 
 
 @pytest.mark.parametrize("name", ["balanced", "under-trained", "uninformative", "overfitting"])
@@ -63,16 +76,13 @@ def test_the_number_that_says_so_is_the_one_in_the_sentence(world: Callable[[str
 
 def test_a_wide_frozen_encoder_that_keeps_everything_is_not_called_under_trained() -> None:
     """What counts is what becomes of the information, not whether weights moved."""
-    import torch
-    from torch import nn
-
     torch.manual_seed(0)
     y = torch.randint(2, (2000,))
     inputs = {m: torch.randn(2000, 4) + 1.5 * y[:, None] * torch.eye(4)[0] for m in "ab"}
     towers = {m: nn.Linear(4, 32).requires_grad_(False) for m in "ab"}
     head = nn.Linear(64, 2)
 
-    def model(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    def model(a: Tensor, b: Tensor) -> Tensor:
         return head(torch.cat([towers["a"](a), towers["b"](b)], 1))
 
     optimiser = torch.optim.Adam(head.parameters(), lr=0.05)
@@ -82,3 +92,67 @@ def test_a_wide_frozen_encoder_that_keeps_everything_is_not_called_under_trained
         optimiser.step()
     found = diagnose(model, [({m: x[1000:] for m, x in inputs.items()}, y[1000:])])
     assert found.verdict == "balanced"
+
+
+def _ideal(world: worlds.World, subset: tuple[str, ...]) -> Callable[[dict[str, Tensor]], Tensor]:
+    def model(batch: dict[str, Tensor]) -> Tensor:
+        found = world.ideal({m: x.numpy() for m, x in batch.items()}, subset)
+        return torch.from_numpy(np.clip(found, -20, 20))
+
+    return model
+
+
+@pytest.mark.parametrize("known", WORLDS, ids=repr)
+def test_the_best_predictor_is_balanced_and_uses_what_there_is(known: worlds.World) -> None:
+    x, y = known.sample(1000, seed=0)
+    loader = [({m: torch.from_numpy(v) for m, v in x.items()}, torch.from_numpy(y))]
+    found = diagnose(_ideal(known, known.modalities), loader, call="dict", task=known.task)
+    assert found.verdict == "balanced"
+    for m, e in found.evidence.items():
+        assert e.realised is not None
+        for estimate, truth in ((e.mi, known.mi([m])), (e.cmi, known.cmi(m)), (e.realised, known.mi([m]))):
+            assert abs(estimate.value - truth) < 4 * estimate.se + 0.01
+    assert found.joint_realised is not None
+    assert abs(found.joint_realised.value - known.mi()) < 4 * found.joint_realised.se + 0.01
+
+
+@pytest.mark.parametrize("known", WORLDS, ids=repr)
+def test_the_best_predictor_from_one_modality_leaves_the_other_unused(known: worlds.World) -> None:
+    x, y = known.sample(1000, seed=0)
+    loader = [({m: torch.from_numpy(v) for m, v in x.items()}, torch.from_numpy(y))]
+    found = diagnose(_ideal(known, ("a",)), loader, call="dict", task=known.task)
+    assert found.findings["b"].verdict == found.verdict == "under-trained"
+    expected = "under-trained" if known.mi(["a"]) < 0.05 else "balanced"  # in XOR half of the secret is nothing
+    assert found.findings["a"].verdict == expected
+
+
+def test_redundant_information_that_even_the_best_predictor_leaves_unused_is_named_as_such() -> None:
+    """Between these two classes the best weight of b is 0, though b alone says 0.11 nats: unused, and no loss."""
+    known = worlds.GaussianClasses((2.0, 1.0), between=0.5)
+    assert known.cmi("b") < 1e-9 < 0.1 < known.mi(["b"])
+    x, y = known.sample(1000, seed=0)
+    loader = [({m: torch.from_numpy(v) for m, v in x.items()}, torch.from_numpy(y))]
+    found = diagnose(_ideal(known, known.modalities), loader, call="dict")
+    assert (found.findings["b"].verdict, found.findings["b"].role) == ("under-trained", "redundant")
+    assert "robustness rather than accuracy" in found.findings["b"].sentence
+
+
+def test_joint_training_starves_the_hard_modality_of_the_dominant_world() -> None:
+    """No encoder is frozen here: the easy modality is learnt first, and no gradient is left for the other."""
+    known = worlds.Dominant(noise_dims=8)
+    data = known.data(1500, seed=0)
+    torch.manual_seed(0)
+    width = {m: array.shape[1] for m, array in data.train.arrays.items()}
+    towers = {m: nn.Sequential(nn.Linear(width[m], 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU()) for m in width}
+    model = MultimodalClassifier(towers, num_outputs=6, feature_dims=dict.fromkeys(width, 32))
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(8):
+        for rows in torch.randperm(len(data.train)).split(64):
+            batch = data.train.batch(rows)
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(model(batch.inputs).logits, batch.target).backward()
+            optimiser.step()
+    found = diagnose(model, data.test.batches(256), train=data.train.batches(256), limit=1000)
+    assert {m: f.verdict for m, f in found.findings.items()} == {"a": "balanced", "b": "under-trained"}
+    assert "encoder holds only" in found.findings["b"].sentence
+    assert abs(found.evidence["b"].mi.value - known.mi(["b"])) < 4 * found.evidence["b"].mi.se + 0.05

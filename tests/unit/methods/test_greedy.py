@@ -99,6 +99,10 @@ def test_nothing_is_curated_before_the_start_or_within_epsilon(make_model: Any, 
     method.on_epoch_start(model, Epoch(1, 9))
     list(method.steps(model, batches[0]))
     assert not model.fusion.curated.any()
+    method.on_epoch_start(model, Epoch(2, 9))
+    list(method.steps(model, batches[0]))
+    assert model.fusion.curated.tolist() == [True, False]
+    model.fusion.curated.fill_(False)
     method = tools.prepare(Greedy(start=0, epsilon=100.0), model, batches)
     method.speeds.copy_(torch.tensor([[1e6, 1e-6], [1.0, 1.0]]))
     list(method.steps(model, batches[0]))

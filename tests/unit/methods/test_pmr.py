@@ -149,3 +149,17 @@ def test_it_says_what_it_needs(make_model: Any, make_batches: Any, tools: Any) -
         method.on_epoch_start(model, Epoch(0, 1))
     with pytest.raises(ModelError, match="multiclass"):
         PMR().setup(make_model(2, task="regression"), torch.zeros(4, 3))
+
+
+def test_the_entropy_term_is_for_the_first_epochs_only(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    found = {}
+    for weight in (0.1, 0.0):
+        method = tools.prepare(PMR(entropy=weight, entropy_epochs=2), model, batches)
+        found[weight] = []
+        for number in range(4):
+            method.on_epoch_start(model, Epoch(number, 4, train=lambda: batches))
+            (record,) = method.steps(model, batches[0])
+            found[weight].append("entropy" in record.parts)
+    assert found[0.1] == [True, True, False, False]
+    assert not any(found[0.0])

@@ -32,9 +32,11 @@ def test_gaussian_truth(name: str) -> None:
     """I = -log(1 - rho^2) / 2; what bins, small critics and neighbours lose is allowed for, by name."""
     z = _correlated(2500, 0.8, 0)
     noise = np.random.default_rng(1).normal(size=2500)
-    found = estimate({"a": z[:, 0], "b": noise}, z[:, 1], task="regression", estimator=name)
+    found = estimate(
+        {"a": z[:, 0], "b": noise}, z[:, 1], task="regression", estimator=name, folds=2 if name in NEURAL else 5
+    )
     truth = -0.5 * np.log(1 - 0.64)
-    loss = {"histogram": 0.25, "infonce": 0.1, "smile": 0.15}.get(name, 0.0)
+    loss = {"histogram": 0.25, "infonce": 0.15, "smile": 0.2}.get(name, 0.0)
     assert -loss * truth - 4 * found.mi["a"].se < found.mi["a"].value - truth < 4 * found.mi["a"].se
     assert abs(found.mi["b"].value) < 0.03
     assert found.estimator == name
@@ -44,7 +46,7 @@ def test_gaussian_truth(name: str) -> None:
 def test_parity_truth(name: str) -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(2, size=(2, 2000))
-    found = estimate({"a": a, "b": b}, a ^ b, estimator=name)
+    found = estimate({"a": a, "b": b}, a ^ b, estimator=name, folds=2 if name in NEURAL else 5)
     assert found.joint_mi.value == pytest.approx(LOG2, abs=0.03)
     assert abs(found.mi["a"].value) < 0.01
     assert found.cmi["a"].value == pytest.approx(LOG2, abs=0.03)
@@ -195,7 +197,7 @@ def test_what_they_refuse() -> None:
         estimate(reals, y, estimator="histogram")
     with pytest.raises(DataError, match="full rank"):
         estimate({"a": y, "b": y}, rng.integers(2, size=200), estimator="gaussian")
-    with pytest.raises(DataError, match="more than 10 training samples"):
+    with pytest.raises(DataError, match="more than 9 training samples"):
         estimate({m: x[:22] for m, x in reals.items()}, y[:22], estimator="gaussian")
     with pytest.raises(DataError, match="linearly dependent"):
         estimate({"a": reals["a"], "b": reals["a"]}, rng.normal(size=200), task="regression", estimator="gaussian")

@@ -25,7 +25,7 @@ __all__ = ["infonce", "infonce_pointwise", "smile", "smile_pointwise"]
 
 WIDTH: Final = 64
 RANK: Final = 16
-STEPS: Final = 400
+STEPS: Final = 300
 BATCH: Final = 128
 NEGATIVES: Final = 512
 CLIP: Final = 5.0

@@ -1,0 +1,178 @@
+"""AUG: sustained boosting of the weak modality's classifier (Jiang et al., NeurIPS 2025)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from counterpoise.errors import Interval
+from counterpoise.fusion import Fusion
+from counterpoise.methods._base import Backward, Epoch, Method, _backward, _detached
+from counterpoise.methods._families import by_modality, require_multiclass
+from counterpoise.methods._ogm import discrepancy_ratio
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch, StepRecord
+
+__all__ = ["AUG", "BoostedFusion", "boosting_loss"]
+
+
+def boosting_loss(old: Tensor, added: Tensor, target: Tensor, discount: float) -> Tensor:
+    r"""Return :math:`\mathrm{mean}_i (1 - \delta\, \mathrm{sg}\, p^{old}_i(y_i)) (-\log p^{add}_i(y_i))`: CE of the new block, less where the old ones know.
+
+    Args:
+        old: summed logits of the blocks before, ``(B, C)``.
+        added: logits of the newest block, ``(B, C)``.
+        target: ``(B,)``.
+        discount: :math:`\delta`; the authors use 1/2.
+
+    Example:
+        >>> y, zero = torch.tensor([0]), torch.zeros(1, 2)
+        >>> round((boosting_loss(torch.tensor([[50.0, 0.0]]), zero, y, 0.5) / boosting_loss(zero, zero, y, 0.0)).item(), 4)
+        0.5
+    """
+    index = target.unsqueeze(-1)
+    known = old.detach().softmax(-1).gather(-1, index).squeeze(-1)
+    return -((1 - discount * known) * added.log_softmax(-1).gather(-1, index).squeeze(-1)).mean()
+
+
+class BoostedFusion(Fusion):
+    r"""Per modality a growing sum of blocks through one shared head: :math:`z_m = \sum_{t < n_m} K\, \mathrm{ReLU}(W_{m,t} h_m + b_{m,t})`, :math:`z = \frac1M \sum_m z_m`.
+
+    All blocks that may ever be added are parameters from the start, so that every optimizer knows them; those not yet added
+    count nothing. Initial weights come from a generator of their own.
+
+    Args:
+        feature_dims: D_m by modality.
+        num_outputs: C.
+        blocks: most blocks per modality.
+
+    Example:
+        >>> fusion = BoostedFusion({"a": 2, "b": 3}, num_outputs=4, blocks=3)
+        >>> fusion({"a": torch.ones(5, 2), "b": torch.ones(5, 3)}).shape, fusion.count
+        (torch.Size([5, 4]), tensor([1, 1]))
+    """
+
+    count: Tensor
+
+    def __init__(self, feature_dims: Mapping[str, int], num_outputs: int, blocks: int) -> None:
+        super().__init__(feature_dims, num_outputs)
+        width = max(feature_dims.values())
+        self.weights = nn.ParameterDict({f"weight_{m}": _uniform(blocks, width, d) for m, d in feature_dims.items()})
+        self.biases = nn.ParameterDict({f"bias_{m}": torch.zeros(blocks, width) for m in feature_dims})
+        self.head = nn.Parameter(_uniform(1, num_outputs, width)[0])
+        self.register_buffer("count", torch.ones(len(feature_dims), dtype=torch.long))
+
+    def block_logits(self, m: str, features: Tensor) -> Tensor:
+        """Return the logits of every block of a modality, ``(T, B, C)``, also of those that are not added yet."""
+        hidden = torch.einsum("bd,twd->tbw", features, self.weights[f"weight_{m}"])
+        return (hidden + self.biases[f"bias_{m}"].unsqueeze(1)).relu() @ self.head.T
+
+    def split(self, m: str, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the summed logits of all added blocks but the newest, and the newest one's, ``(B, C)`` each."""
+        logits = self.block_logits(m, features)
+        number = torch.arange(len(logits), device=logits.device).view(-1, 1, 1)
+        newest = self.count[list(self.feature_dims).index(m)] - 1
+        return (logits * (number < newest)).sum(0), (logits * (number == newest)).sum(0)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """See `Fusion.forward`."""
+        return torch.stack(list(self.slice_logits(features).values())).sum(0)
+
+    def slice_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return :math:`z_m / M`."""
+        return {m: torch.stack(self.split(m, features[m])).sum(0) / len(self.feature_dims) for m in self.feature_dims}
+
+
+def _uniform(blocks: int, rows: int, columns: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return (2 * torch.rand(blocks, rows, columns, generator=generator) - 1) * columns**-0.5
+
+
+class AUG(Method):
+    r"""Sustained boosting: the weaker modality's classifier gets another block from time to time; modalities take turns.
+
+    Jiang, Huang, Yang, "Rethinking Multimodal Learning from the Perspective of Mitigating Classification Ability
+    Disproportion", NeurIPS 2025. One optimizer step per modality:
+    :math:`CE(z^{old} + z^{add}, y) + CE(z^{old}, y) + ` `boosting_loss`, where "add" is the newest block (with one block:
+    :math:`CE(z_m, y)`). Ten times per training, if a modality's mean probability of the true class in the last epoch exceeds the mean of
+    the others' by more than a tolerance, the weakest modality gets a block.
+
+    Differs from the authors' code, whose optimizer never learns of the added layers, so that they stay at their random
+    start: here they train. Inferred: the scores are those of an epoch; modalities are merged with equal weights (there .4 and .6); more than
+    two modalities: the weakest gets the block. Setup replaces the fusion. There is no strength: alternation has no joint limit.
+
+    Args:
+        discount: :math:`\delta` of `boosting_loss`.
+        tolerance: how far the largest ratio of scores must exceed 1.
+        blocks: most blocks per modality.
+
+    Raises:
+        ModelError: (at setup) for a task without classes.
+
+    Example:
+        >>> AUG(blocks=4)
+        AUG(discount=0.5, tolerance=0.01, blocks=4)
+    """
+
+    constraints: ClassVar = {
+        "discount": Interval(0, 1, "[]"),
+        "tolerance": Interval(0),
+        "blocks": Interval(1, integer=True),
+    }
+    discount: float
+    tolerance: float
+    blocks: int
+    score: Tensor
+    seen: Tensor
+
+    def __init__(self, *, discount: float = 0.5, tolerance: float = 0.01, blocks: int = 11) -> None:
+        super().__init__(discount=discount, tolerance=tolerance, blocks=blocks)
+
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+        """Put the growing classifiers in the place of the fusion."""
+        require_multiclass(self, model, "it boosts classifiers")
+        if not isinstance(model.fusion, BoostedFusion):
+            reference = next(model.head(model.modalities[0]).parameters())
+            model.fusion = BoostedFusion(model.feature_dims, model.task.num_outputs, self.blocks).to(reference)
+        self.register_buffer("score", torch.zeros(len(model.modalities)))
+        self.register_buffer("seen", torch.zeros(()))
+
+    @torch.no_grad()
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+        """Give the weakest modality a block where it is due."""
+        fusion = model.fusion
+        assert isinstance(fusion, BoostedFusion)  # made so by setup
+        if epoch.number and epoch.number % max(1, epoch.total // 10) == 0 and self.seen > 0:
+            ratio = discrepancy_ratio(self.score / self.seen)
+            weakest = int(ratio.argmin())
+            if ratio.max() > 1 + self.tolerance and fusion.count[weakest] < self.blocks:
+                fusion.count[weakest] += 1
+        self.score.zero_()
+        self.seen.zero_()
+
+    def steps(
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+    ) -> Iterator[StepRecord]:
+        """See `Method.steps`."""
+        fusion = model.fusion
+        assert isinstance(fusion, BoostedFusion)  # made so by setup
+        self.seen.add_(len(batch))
+        for k, m in sorted(enumerate(model.modalities), key=lambda item: item[1]):
+            features = model.encoder(m)(batch.inputs[m])
+            old, added = fusion.split(m, features)
+            total = model.task.loss(old + added, batch.target)
+            grown = (fusion.count[k] > 1).to(total.dtype)
+            boosted = boosting_loss(old, added, batch.target, self.discount)
+            more = grown * (model.task.loss(old, batch.target) + boosted)
+            unimodal = model.task.loss(model.head(m)(features.detach()), batch.target)
+            backward(total + more + unimodal)
+            with torch.no_grad():
+                likelihood = model.task.log_likelihood(old + added, batch.target).exp().sum()
+                self.score[k] += likelihood.to(self.score.dtype)
+            parts = {f"total:{m}": total, f"boosting:{m}": more, m: unimodal}
+            yield StepRecord(
+                (total + more).detach(), _detached(parts), by_modality(model, "blocks", fusion.count.float())
+            )

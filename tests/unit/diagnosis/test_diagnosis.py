@@ -1,0 +1,162 @@
+"""What a diagnosis can be turned into: the JSON that was promised, tables, a page that runs nothing, a figure."""
+
+from __future__ import annotations
+
+import io
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from counterpoise.diagnosis import Diagnosis, diagnose, diagnose_arrays
+from counterpoise.errors import OutputError
+
+EVIL = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def of_model() -> Diagnosis:
+    torch.manual_seed(0)
+    y = torch.randint(2, (300,))
+    inputs = {m: torch.randn(300, 1) + 2 * y[:, None] for m in ("a", "b")}
+
+    def model(a: Tensor, b: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(a), 2 * a - 2], 1)
+
+    return diagnose(model, [(inputs, y)], class_names=["no", "yes"])
+
+
+@pytest.fixture(scope="module")
+def evil() -> Diagnosis:
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=200)
+    features = {EVIL: y + rng.normal(size=200), "$x_{$": rng.normal(size=200)}
+    return diagnose_arrays(features, y, class_names=["<b>no</b>", "a&b"])
+
+
+def test_json_has_the_promised_fields(of_model: Diagnosis, tmp_path: Path) -> None:
+    path = of_model.save_json(tmp_path / "new" / "d.json")
+    found = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert found["unit"] == "nats"
+    assert found["n"] == 300
+    assert 0.6 < found["entropy"] < 0.7
+    assert set(found["joint_mi"]) >= {"value", "low", "high"}
+    assert list(found["modalities"]) == ["a", "b"]
+    for row in found["modalities"].values():
+        assert set(row["mi"]) >= {"value", "low", "high"}
+        assert row["cmi"]["low"] <= row["cmi"]["value"] <= row["cmi"]["high"]
+    assert found["modalities"]["b"]["verdict"] == found["verdict"] == "under-trained"
+    assert found["modalities"]["b"]["lost"]["value"] == found["modalities"]["b"]["number"]
+    assert {row["change"] for row in found["damage"]} == {
+        "zeros",
+        "mean",
+        "permuted",
+        "noise 0.5",
+        "noise 1",
+        "noise 2",
+    }
+    assert found == json.loads(json.dumps(of_model.to_dict()))
+
+
+def test_what_a_deaf_model_does_to_a_modality_is_in_the_numbers(of_model: Diagnosis) -> None:
+    """The model reads a only, so damaging b changes nothing, and what it reads of a is what is there."""
+    for row in of_model.damage:
+        if row.modality == "b":
+            assert row.scores == pytest.approx(of_model.clean)
+    permuted = next(d for d in of_model.damage if (d.modality, d.change) == ("a", "permuted"))
+    assert permuted.scores["accuracy"] < 0.6 < of_model.clean["accuracy"]
+    realised = {m: e.realised for m, e in of_model.evidence.items()}
+    assert realised["a"] is not None
+    assert realised["b"] is not None
+    assert abs(realised["b"].value) < 0.005
+    assert realised["a"].value == pytest.approx(of_model.evidence["a"].mi.value, abs=0.01)
+    assert of_model.joint_realised == realised["a"]
+    assert of_model.samples is not None
+    assert not len(of_model.samples.hang_on["b"])
+    assert len(of_model.samples.hang_on["a"])
+    assert [row.dominant for row in of_model.classes] == ["a", "a"]
+
+
+def test_it_prints_as_a_table(of_model: Diagnosis) -> None:
+    text = repr(of_model)
+    assert text == str(of_model)
+    assert text.startswith("Diagnosis: under-trained\nb is under-trained")
+    assert any(line.split()[:2] == ["b", "under-trained"] for line in text.splitlines())
+    assert "as it is" in text
+    assert "hang on a" in text
+
+
+def test_rich_prints_the_same_words_and_no_markup(of_model: Diagnosis, evil: Diagnosis) -> None:
+    from rich.console import Console
+
+    for diagnosis in (of_model, evil):
+        stream = io.StringIO()
+        Console(file=stream, width=200, no_color=True).print(diagnosis)
+        assert all(m in stream.getvalue() for m in diagnosis.modalities)
+        assert diagnosis.verdict in stream.getvalue()
+
+
+def test_pandas_has_a_row_per_modality(of_model: Diagnosis) -> None:
+    table = of_model.to_pandas().set_index("modality")
+    assert table.loc["b", "verdict"] == "under-trained"
+    assert table.loc["a", "mi"] == of_model.valuation.mi["a"].value
+    assert table.loc["a", "realised_low"] <= table.loc["a", "realised"] <= table.loc["a", "realised_high"]
+
+
+class Seen(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append(tag)
+        self.links += [v for k, v in attrs if k in ("src", "href", "xlink:href", "action", "data") and v]
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.mark.parametrize("name", ["of_model", "evil"])
+def test_the_page_needs_nothing_and_runs_nothing(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    diagnosis = request.getfixturevalue(name)
+    page = diagnosis.save_html(tmp_path / "d.html").read_text()
+    seen = Seen()
+    seen.feed(page)
+    assert not {"script", "iframe", "link", "img", "b"} & set(seen.tags)
+    assert all(link.startswith("#") for link in seen.links)
+    assert "svg" in seen.tags
+    assert seen.tags.count("h1") == 1
+    words = " ".join(seen.text)
+    assert all(m in words for m in diagnosis.modalities)
+    assert page == diagnosis.save_html(tmp_path / "again.html").read_text()  # the same again
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_figures_are_written(ending: str, evil: Diagnosis, tmp_path: Path) -> None:
+    path = evil.plot(tmp_path / f"figure.{ending}")
+    start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending]
+    assert path.read_bytes().startswith(start)
+
+
+def test_places_that_cannot_be_written_to_are_named(of_model: Diagnosis, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for write in (of_model.save_json, of_model.save_html, of_model.plot):
+        with pytest.raises(OutputError, match="Could not write"):
+            write(tmp_path / "file" / "d.svg")
+    with pytest.raises(OutputError, match="ends in"):
+        of_model.plot(tmp_path / "d.nonsense")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_numbers_that_are_none_are_null(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    y = np.r_[rng.integers(2, size=100), 2]
+    found = diagnose_arrays({"a": rng.normal(size=101), "b": y}, y)
+    json.loads(json.dumps(found.to_dict(), allow_nan=False))

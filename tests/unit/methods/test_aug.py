@@ -1,0 +1,94 @@
+"""AUG: losses by NumPy, when a block is added and to whom, and that an added block trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from counterpoise.methods import AUG, Epoch
+from counterpoise.methods._aug import BoostedFusion
+
+
+def numpy_blocks(fusion: BoostedFusion, m: str, h: np.ndarray, count: int) -> list[np.ndarray]:
+    weight, bias = fusion.weights[f"weight_{m}"].detach().numpy(), fusion.biases[f"bias_{m}"].detach().numpy()
+    head = fusion.head.detach().numpy()
+    return [np.maximum(h @ weight[t].T + bias[t], 0) @ head.T for t in range(count)]
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_one_batch_by_numpy(modalities: int, make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(modalities, dtype=torch.float64), make_batches(modalities, dtype=torch.float64)
+    method = tools.prepare(AUG(), model, batches)
+    counts = [1, 3, 2][:modalities]
+    model.fusion.count.copy_(torch.tensor(counts))
+    y, features = batches[0].target.numpy(), tools.features(model, batches[0])
+    for m, count, record in zip(model.modalities, counts, method.steps(model, batches[0]), strict=True):
+        z = numpy_blocks(model.fusion, m, features[m], count)
+        old, added = sum(z[:-1], np.zeros_like(z[0])), z[-1]
+        assert record.parts[f"total:{m}"].item() == pytest.approx(tools.nll(old + added, y).mean())
+        expected = 0.0
+        if count > 1:
+            known = tools.softmax(old)[np.arange(len(y)), y]
+            expected = (
+                tools.nll(old, y).mean() + tools.nll(added, y).mean() - 0.5 * (known * tools.nll(added, y)).mean()
+            )
+        assert record.parts[f"boosting:{m}"].item() == pytest.approx(expected)
+        for other in model.modalities:
+            assert bool(tools.grads(model, other)) == (other == m)
+        model.zero_grad()
+    fused = sum(sum(numpy_blocks(model.fusion, m, features[m], c)) for m, c in zip(features, counts, strict=True))
+    found = model.fusion(model.encode(batches[0].inputs)).detach().numpy()
+    np.testing.assert_allclose(found, fused / modalities)
+
+
+def test_the_weak_modality_gets_the_block_ten_times_at_most(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(AUG(blocks=4), model, batches)
+    counts = []
+    for number in range(20):
+        method.score.copy_(torch.tensor([90.0, 50.0]))
+        method.seen.fill_(100.0)
+        method.on_epoch_start(model, Epoch(number, 20))
+        counts.append(model.fusion.count.tolist())
+    assert [b for _, b in counts[:8]] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert counts[-1] == [1, 4]
+
+
+def test_equal_modalities_get_no_block(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(3), make_batches(3)
+    method = tools.prepare(AUG(), model, batches)
+    method.score.copy_(torch.tensor([50.0, 50.1, 49.9]))
+    method.seen.fill_(100.0)
+    method.on_epoch_start(model, Epoch(1, 5))
+    assert model.fusion.count.tolist() == [1, 1, 1]
+
+
+def test_an_added_block_trains(make_model: Any, make_batches: Any, tools: Any) -> None:
+    """The authors build the optimizer once, before any block exists, and never tell it: their blocks keep their random start."""
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(AUG(), model, batches)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)  # built before any block is added
+    start = model.fusion.weights["weight_b"].detach().clone()
+
+    def train() -> torch.Tensor:
+        for _ in method.steps(model, batches[0]):
+            optimizer.step()
+            optimizer.zero_grad()
+        return (model.fusion.weights["weight_b"] != start).flatten(1).any(1)
+
+    assert train().tolist() == [True] + [False] * 10
+    model.fusion.count.copy_(torch.tensor([1, 2]))
+    assert train().tolist() == [True] * 2 + [False] * 9
+
+
+def test_the_dominant_modality_gets_none_on_a_world_where_one_dominates(
+    make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(AUG(), model, batches)
+    tools.run(method, model, batches, epochs=10)
+    assert model.fusion.count[0] == 1
+    assert model.fusion.count[1] > 1

@@ -1,0 +1,116 @@
+"""The released forms: each differs from its method in exactly what it says, and DGL against the unimodal ensemble."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from counterpoise.methods import (
+    AGM,
+    DGL,
+    LFM,
+    MLA,
+    PMR,
+    AGMToolkit,
+    ARLOfficial,
+    Epoch,
+    Joint,
+    LFMOfficial,
+    MLAOfficial,
+    MMParetoToolkit,
+    PMROfficial,
+    Uniform,
+    UnimodalEnsemble,
+)
+
+
+def test_pmr_released_is_a_hard_switch(warm: Any, tools: Any) -> None:
+    model, batches = warm(2)
+    found = {}
+    for method in (PMR(share=1.0, entropy=0.0), PMROfficial(share=1.0)):
+        tools.prepare(method, model, batches)
+        method.on_epoch_start(model, Epoch(0, 9, train=lambda: batches))
+        (record,) = method.steps(model, batches[0])
+        assert "entropy" not in record.parts
+        found[type(method)] = [record.coefficients[f"beta:{m}"].item() for m in "ab"]
+    assert found[PMROfficial] == [0, 1]
+    assert found[PMR][0] == 0
+    assert 0 < found[PMR][1] < 1
+
+
+def test_agm_of_the_toolkit_speeds_the_stronger_modality_up(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    scores = torch.tensor([0.2, 1.5])
+    for method, faster in ((AGM(strength=0.1), False), (AGMToolkit(), True)):
+        tools.prepare(method, model, batches)
+        method.usual.fill_(1.0)
+        assert bool(method.coefficients(scores)[0] > 1) is faster
+
+
+def test_mla_released_is_mla_without_projection(make_model: Any, make_batches: Any, tools: Any) -> None:
+    batches, states = make_batches(2), []
+    for method in (MLA(project=False), MLAOfficial()):
+        model = make_model(2)
+        tools.prepare(method, model, batches)
+        tools.run(method, model, batches, epochs=2)
+        states.append(model.state_dict())
+    assert all(torch.equal(v, states[1][k]) for k, v in states[0].items())
+
+
+def test_mmpareto_of_the_toolkit_is_uniform_training_with_a_factor(warm: Any, tools: Any) -> None:
+    model, batches = warm(3, epochs=3)
+    list(MMParetoToolkit().steps(model, batches[0]))
+    found = {m: tools.grads(model, m) for m in "abc"}
+    model.zero_grad()
+    list(Uniform().steps(model, batches[0]))
+    for m in "abc":
+        for g, e in zip(found[m], tools.grads(model, m), strict=True):
+            torch.testing.assert_close(g, 3 * e)
+
+
+def test_lfm_released_has_no_upper_bound() -> None:
+    far = torch.tensor([[[40.0, 0.0]], [[0.0, 40.0]]])
+    assert LFM().divergence(far) < 0.694
+    assert LFMOfficial().divergence(far) > 10
+    near = torch.zeros(2, 3, 4)
+    assert LFMOfficial().divergence(near) == 0
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_arl_released_is_multitask_training_with_a_factor(modalities: int, warm: Any, tools: Any) -> None:
+    model, batches = warm(modalities, epochs=3)
+    method = tools.prepare(ARLOfficial(gamma=2.0), model, batches)
+    list(method.steps(model, batches[0]))
+    found = {m: tools.grads(model, m) for m in model.modalities}
+    model.zero_grad()
+    list(Uniform(strength=2.0).steps(model, batches[0]))
+    for m in model.modalities:
+        for g, e in zip(found[m], tools.grads(model, m), strict=True):
+            torch.testing.assert_close(g, (1 + 1 / modalities) * e)
+
+
+def test_dgl_trains_the_encoders_of_the_unimodal_ensemble_and_a_fused_head_on_them(
+    make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    batches, one, two = make_batches(3), make_model(3), make_model(3)
+    start = [p.detach().clone() for p in one.fusion.parameters()]
+    tools.run(DGL(), one, batches, epochs=3)
+    tools.run(UnimodalEnsemble(), two, batches, epochs=3)
+    for m in "abc":
+        for part in ("encoder", "head"):
+            pairs = zip(getattr(one, part)(m).parameters(), getattr(two, part)(m).parameters(), strict=True)
+            assert all(torch.equal(p, q) for p, q in pairs)
+    assert not any(torch.equal(p, q) for p, q in zip(start, one.fusion.parameters(), strict=True))
+
+
+def test_dgl_halfway_is_the_mean_of_both_gradients(warm: Any, tools: Any) -> None:
+    model, batches = warm(2, epochs=3)
+    found = []
+    for method in (DGL(strength=0.5), DGL(), Joint()):
+        model.zero_grad()
+        list(method.steps(model, batches[0]))
+        found.append(tools.grads(model, "b"))
+    for half, own, joint in zip(*found, strict=True):
+        torch.testing.assert_close(half, (own + joint) / 2)
