@@ -12,12 +12,14 @@ from lightning.pytorch.callbacks import Callback
 
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig, RunConfig
 from counterpoise.data import BatchLoader, DataInfo, Modality, MultimodalData, Split
+from counterpoise.data.worlds import Dominant, Gaussian, ManyLabels, Redundant, World
 from counterpoise.errors import CheckpointError, ConfigError
 from counterpoise.methods import Epoch, make_method
 from counterpoise.model import build_model
-from counterpoise.training import fit, make_optimizer, seed_epoch
+from counterpoise.training import collect, fit, make_optimizer, seed_epoch
 from counterpoise.training.fit import load_weights
 from counterpoise.training.module import MethodModule
+from counterpoise.training.runner import load_run, run
 
 EPOCHS = 4
 
@@ -167,3 +169,39 @@ def test_a_checkpoint_of_another_model_is_refused(data: MultimodalData, tmp_path
     (tmp_path / "broken.ckpt").write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match="no checkpoint that can be read"):
         load_weights(module, tmp_path / "broken.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("world", "metric"),
+    [
+        (ManyLabels(), "accuracy"),
+        (Gaussian(), "r2"),
+        (Dominant(modalities=3), "accuracy"),
+        (Redundant(modalities=4), "accuracy"),
+    ],
+    ids=["multilabel", "regression", "three modalities", "four modalities"],
+)
+@pytest.mark.parametrize("method", ["unimodal-ensemble", "arm"])
+def test_every_task_and_number_of_modalities_goes_all_the_way(
+    world: World, metric: str, method: str, tmp_path: Path
+) -> None:
+    data = world.data(300, seed=0)
+    record = run(config(method, data=data.info.name), tmp_path, data=data)
+    assert np.isfinite(record.metrics[metric])
+    for m in data.info.names:
+        assert np.isfinite(record.metrics[f"probe:{m}"])
+        assert np.isfinite(record.metrics[f"phi_cmi:{m}"])
+    again = run(config(method, data=data.info.name), tmp_path, data=data)
+    assert again.metrics == record.metrics
+    assert load_run(tmp_path / "runs" / record.key, data=data).best_epoch == record.best_epoch
+
+
+def test_what_a_run_reports_is_of_the_selected_weights(data: MultimodalData, tmp_path: Path) -> None:
+    record = run(config("uniform"), tmp_path, data=data)
+    fitted = load_run(tmp_path / "runs" / record.key, data=data)
+    outputs, target = collect(fitted.model, data.test.batches(7))
+    accuracy = (outputs.logits.argmax(1) == target).double().mean().item()
+    assert record.metrics["accuracy"] == pytest.approx(accuracy)
+    saved = np.load(tmp_path / "runs" / record.key / "predictions.npz")
+    np.testing.assert_allclose(saved["logits"], outputs.logits.numpy(), rtol=1e-5, atol=1e-6)
+    assert record.validation["val_score"] == record.curves["val_score"][record.best_epoch]

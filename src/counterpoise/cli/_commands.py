@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def list(options: Namespace, given: Mapping[str, Any]) -> int:
         raise unknown("catalogue", options.what, catalogues)
     rows = catalogues[options.what].values()
     if options.json:
-        print(json.dumps([{"name": r.name, "summary": r.summary, "reference": r.reference} for r in rows], indent=1))
+        print(json.dumps([{k: v for k, v in asdict(r).items() if k != "target"} for r in rows], indent=1, default=str))
         return 0
     table = Table(title=f"{options.what} ({len(rows)})", title_justify="left", box=None, pad_edge=False)
     for column in ("name", "what it is", "reference"):
