@@ -21,9 +21,9 @@ EPOCHS = {
     "scene15": 25,
     "handwritten": 20,
     "utd-mhad": 25,
-    "av-mnist-speakers": 5,
-    "av-mnist-speakers-babble": 5,
-    "fashion": 8,
+    "av-mnist-speakers": 3,
+    "av-mnist-speakers-babble": 3,
+    "fashion": 5,
 }
 METHODS = ("unimodal", "unimodal-ensemble", "joint", "uniform", "ogm-ge", "arm")
 

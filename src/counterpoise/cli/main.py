@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -143,6 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except SystemExit as stop:
         return int(stop.code or 0)
+    except BrokenPipeError:  # the reader of our output has gone, as in `counterpoise list | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - the interpreter flushes it at exit
+        return 0
     except KeyboardInterrupt:
         print("\ninterrupted: what is finished stays; the same command goes on from there", file=sys.stderr)
         return 130

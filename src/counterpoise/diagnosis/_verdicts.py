@@ -162,6 +162,12 @@ def _memorised(m: str, shown: Estimate, gap: Estimate, there: Estimate | None = 
     return Finding("overfitting", gap.value, text)
 
 
+def _learnt(shown: Estimate, gap: Estimate, there: Estimate, t: Thresholds) -> bool:
+    """Tell whether training samples show what is there, and others do not."""
+    enough = shown.value >= (1 - t.unused) * there.value
+    return enough and gap.low > 0 and gap.value >= t.unused * shown.value
+
+
 def _nothing(m: str, evidence: Evidence, scale: float, t: Thresholds) -> Finding:
     number = max(evidence.mi.value, evidence.cmi.value)
     reach = max(evidence.mi.high, evidence.cmi.high)
@@ -187,9 +193,8 @@ def _wasted(m: str, evidence: Evidence, small: float, t: Thresholds) -> Finding 
     if not (alone or beside):
         return None
     shown, gap = evidence.shown, evidence.gap
-    if alone and shown is not None and gap is not None and gap.low > 0:
-        if shown.value >= (1 - t.unused) * evidence.mi.value and gap.value >= t.unused * shown.value:
-            return _memorised(m, shown, gap, evidence.mi)
+    if alone and shown is not None and gap is not None and _learnt(shown, gap, evidence.mi, t):
+        return _memorised(m, shown, gap, evidence.mi)
     lost, there = (evidence.lost, evidence.mi) if alone else (evidence.lost_cmi, evidence.cmi)
     assert lost is not None  # for the type checker
     what = "in it" if alone else "in it beside the others"
