@@ -126,7 +126,7 @@ def conclude(
     t: Thresholds,
 ) -> dict[str, Finding]:
     """Return verdict and role of every modality."""
-    share = shapley(valuation.subsets, modalities)
+    share = shapley(valuation.subsets, valuation.mi, valuation.cmi)
     lead = {}
     for m in modalities:
         rest = max((k for k in modalities if k != m), key=lambda k: valuation.mi[k].value)

@@ -290,13 +290,13 @@ def _evidence(m: str, inside: _Inside, learnt: _Realised | None, confidence: flo
     """Bring together what is there, what is used and what training shows."""
     none = np.empty(0)
     there = max(inside.there, key=lambda v: v.mi[m].value)
-    beside = max(inside.there, key=lambda v: v.cmi[m].value)
+    beside, beside_points = _beside(m, inside.there, confidence)
     used, whole, rest = inside.realised.alone[m], inside.realised.whole, inside.realised.without[m]
     used_beside = difference(whole.estimate, whole.pointwise, rest.estimate, rest.pointwise, confidence)
     lost = difference(there.mi[m], there.per_sample.get(f"mi:{m}", none), used.estimate, used.pointwise, confidence)
     lost_cmi = difference(
-        beside.cmi[m],
-        beside.per_sample.get(f"cmi:{m}", none),
+        beside,
+        beside_points,
         used_beside,
         whole.pointwise - rest.pointwise,
         confidence,
@@ -304,7 +304,7 @@ def _evidence(m: str, inside: _Inside, learnt: _Realised | None, confidence: flo
     shown: Estimate | None = None if learnt is None else learnt.alone[m].estimate
     return Evidence(
         there.mi[m],
-        beside.cmi[m],
+        beside,
         realised=used.estimate,
         lost=lost,
         lost_cmi=lost_cmi,
@@ -312,6 +312,28 @@ def _evidence(m: str, inside: _Inside, learnt: _Realised | None, confidence: flo
         shown=shown,
         gap=None if shown is None else independent(shown, used.estimate, confidence),
     )
+
+
+def _beside(m: str, there: Sequence[Valuation], confidence: float) -> tuple[Estimate, np.ndarray]:
+    """Return the most that is known of I(X_m; Y | X_-m), and its pointwise values.
+
+    The best that any reader found in all modalities, less the best that any found in the others. The larger of two
+    readers' own differences would be wrong: a reader who understands little of the others finds much beside them.
+    """
+
+    def rest(v: Valuation) -> float:
+        return v.joint_mi.value - v.cmi[m].value
+
+    best, other = max(there, key=lambda v: v.joint_mi.value), max(there, key=rest)
+    own = best.per_sample.get(f"cmi:{m}", np.empty(0))
+    if best is other:
+        return best.cmi[m], own
+    joint, shared = best.per_sample.get("mi", np.empty(0)), other.per_sample.get("mi", np.empty(0))
+    without = shared - other.per_sample[f"cmi:{m}"] if len(shared) else shared
+    value = rest(other)
+    left = Estimate(value, other.joint_mi.se, value, value)
+    points = joint - without if len(joint) and len(without) else np.empty(0)
+    return difference(best.joint_mi, joint, left, without, confidence), points
 
 
 def _pointwise(inside: _Inside) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

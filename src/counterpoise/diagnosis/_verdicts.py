@@ -260,24 +260,29 @@ def roles(
     return found
 
 
-def shapley(subsets: Mapping[str, Estimate], modalities: tuple[str, ...]) -> dict[str, float]:
+def shapley(
+    subsets: Mapping[str, Estimate], mi: Mapping[str, Estimate], cmi: Mapping[str, Estimate]
+) -> dict[str, float]:
     """Return Shapley values of I(X_S; Y), or the mean of mi and cmi where not all subsets were valued.
+
+    Args:
+        subsets: I(X_S; Y) by names joined with ``+``.
+        mi: I(X_m; Y).
+        cmi: I(X_m; Y | X_-m).
 
     Example:
         >>> def e(value): return Estimate(value, 0, value, value)
-        >>> shapley({"a+b": e(1.0), "a": e(0.75), "b": e(0.5)}, ("a", "b"))
+        >>> shapley({"a+b": e(1.0), "a": e(0.75), "b": e(0.5)}, {"a": e(0.75), "b": e(0.5)}, {"a": e(0.5), "b": e(0.25)})
         {'a': 0.625, 'b': 0.375}
     """
-    size, everything = len(modalities), frozenset(modalities)
-    every = [s for k in range(1, size + 1) for s in combinations(modalities, k)]
-    value = {frozenset(s): subsets["+".join(s)].value for s in every if "+".join(s) in subsets}
-    value[frozenset()] = 0.0
+    modalities = tuple(mi)
+    every = [s for k in range(1, len(modalities) + 1) for s in combinations(modalities, k)]
+    if any("+".join(s) not in subsets for s in every):
+        return {m: 0.5 * (mi[m].value + cmi[m].value) for m in modalities}
+    value = {frozenset(s): subsets["+".join(s)].value for s in every} | {frozenset(): 0.0}
     found = {}
     for m in modalities:
         without = [s for s in value if m not in s]
-        if len(value) < 2**size:
-            found[m] = 0.5 * (value[frozenset({m})] + value[everything] - value[everything - {m}])
-            continue
-        weights = [1 / (size * math.comb(size - 1, len(s))) for s in without]
+        weights = [1 / (len(modalities) * math.comb(len(modalities) - 1, len(s))) for s in without]
         found[m] = float(np.dot(weights, [value[s | {m}] - value[s] for s in without]))
     return found

@@ -141,6 +141,16 @@ def test_unknown_estimators_and_wrong_names_are_refused(arrays: Any) -> None:
         diagnose_arrays(*arrays, class_names=["a", "b", "c"])
 
 
+@pytest.mark.parametrize("estimator", ["plugin", "ksg", "histogram", "histogram_official"])
+def test_every_kind_of_estimator_gives_a_diagnosis(estimator: str, arrays: Any) -> None:
+    found = diagnose_arrays(*arrays, estimator=estimator)
+    assert found.to_dict()["estimator"] == estimator
+    assert set(found.to_pandas()["modality"]) == {"good", "noise"}
+    if estimator != "histogram_official":  # which is wrong on purpose
+        assert found.findings["noise"].verdict == "uninformative"
+        assert found.findings["good"].role == "dominant"
+
+
 def same(one: Diagnosis, other: Diagnosis) -> None:
     assert one.to_dict()["modalities"] == other.to_dict()["modalities"]
 

@@ -90,20 +90,24 @@ def test_shapley_equals_the_mean_over_orders() -> None:
         for k, m in enumerate(order):
             before, after = ("+".join(sorted(order[:i])) for i in (k, k + 1))
             expected[m] += (value[after] - value[before]) / 6
-    found = shapley({s: e(v) for s, v in value.items() if s}, names)
+    every = {s: e(v) for s, v in value.items() if s}
+    found = shapley(every, {m: every[m] for m in names}, dict.fromkeys(names, e(0.0)))
     assert found == pytest.approx(expected)
     assert sum(found.values()) == pytest.approx(0.7)
 
 
 def test_shapley_of_a_partial_lattice_is_the_mean_of_alone_and_last() -> None:
     names = ("a", "b", "c", "d", "f")  # above four modalities a valuation has the whole, each, and all but each
-    partial = {m: e(0.1) for m in names} | {"+".join(k for k in names if k != m): e(0.8) for m in names}
-    assert shapley(partial | {"a+b+c+d+f": e(1.0)}, names) == pytest.approx(dict.fromkeys(names, 0.15))
+    partial = {m: e(0.1) for m in names} | {"a+b+c+d+f": e(1.0)}
+    found = shapley(partial, {m: e(0.1) for m in names}, {m: e(0.2) for m in names})
+    assert found == pytest.approx(dict.fromkeys(names, 0.15))
+    assert shapley({}, {"a": e(0.1), "b": e(0.3)}, {"a": e(0.1), "b": e(0.1)}) == pytest.approx({"a": 0.1, "b": 0.2})
 
 
 def test_names_that_look_like_sums_are_told_apart() -> None:
     subsets = {"a+b": e(0.5), "c": e(0.25), "a+b+c": e(0.75)}
-    assert shapley(subsets, ("a+b", "c")) == {"a+b": 0.5, "c": 0.25}
+    alone = {"a+b": e(0.5), "c": e(0.25)}
+    assert shapley(subsets, alone, alone) == {"a+b": 0.5, "c": 0.25}
 
 
 @pytest.mark.parametrize(
