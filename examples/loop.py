@@ -1,10 +1,11 @@
 """Any method in a loop of your own: it fills the gradients, you step."""
 
 import torch
+
 from counterpoise.data import BatchLoader, open_data
+from counterpoise.encoders import TemporalConv
 from counterpoise.methods import ARM, Epoch
 from counterpoise.model import MultimodalClassifier
-from counterpoise.encoders import TemporalConv
 
 data = open_data("smartwatch")
 encoders = {m: TemporalConv((100, 3), 64) for m in ("accelerometer", "gyroscope")}  # or any module of yours
