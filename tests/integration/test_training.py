@@ -14,7 +14,7 @@ from counterpoise.config import FitConfig, ModelConfig, OptimConfig, RunConfig
 from counterpoise.data import BatchLoader, DataInfo, Modality, MultimodalData, Split
 from counterpoise.data.worlds import Dominant, Gaussian, ManyLabels, Redundant, World
 from counterpoise.errors import CheckpointError, ConfigError
-from counterpoise.methods import Epoch, make_method
+from counterpoise.methods import METHODS, Epoch, make_method
 from counterpoise.model import build_model
 from counterpoise.training import collect, fit, make_optimizer, seed_epoch
 from counterpoise.training.fit import load_weights
@@ -205,3 +205,23 @@ def test_what_a_run_reports_is_of_the_selected_weights(data: MultimodalData, tmp
     saved = np.load(tmp_path / "runs" / record.key / "predictions.npz")
     np.testing.assert_allclose(saved["logits"], outputs.logits.numpy(), rtol=1e-5, atol=1e-6)
     assert record.validation["val_score"] == record.curves["val_score"][record.best_epoch]
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_runs_under_lightning_and_comes_back_from_disk(
+    method: str, data: MultimodalData, tmp_path: Path
+) -> None:
+    record = run(config(method, fit=FitConfig(epochs=2, batch_size=32, accelerator="cpu")), tmp_path, data=data)
+    assert 0 <= record.metrics["accuracy"] <= 1
+    assert np.isfinite(record.curves["train_loss"]).all()
+    folder = tmp_path / "runs" / record.key
+    fitted = load_run(folder, data=data)
+    outputs, _ = collect(fitted.model, data.test.batches(60))
+    np.testing.assert_allclose(
+        np.load(folder / "predictions.npz")["logits"], fitted.rule(outputs).numpy(), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_methods_that_step_several_times_a_batch_cannot_accumulate(data: MultimodalData) -> None:
+    with pytest.raises(ConfigError, match="steps several times a batch"):
+        fit(data, config("mla", fit=FitConfig(epochs=2, accumulate=2, accelerator="cpu")))

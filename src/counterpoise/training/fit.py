@@ -19,7 +19,7 @@ from counterpoise.config import RunConfig
 from counterpoise.data import MultimodalData
 from counterpoise.errors import CheckpointError, ConfigError
 from counterpoise.inference import Rule, make_rule
-from counterpoise.methods import Method, make_method
+from counterpoise.methods import METHODS, Method, make_method
 from counterpoise.model import MultimodalClassifier, build_model
 from counterpoise.training.datamodule import MultimodalDataModule
 from counterpoise.training.module import MethodModule
@@ -130,7 +130,8 @@ def fit(
         teachers: trained models that the method requires, by method name.
 
     Raises:
-        ConfigError: if the rule holds samples out and there are fewer than two epochs.
+        ConfigError: if the rule holds samples out and there are fewer than two epochs, or gradients are to be accumulated for a
+            method that steps several times a batch.
     """
     started = time.perf_counter()
     model, method, rule = assemble(data, config, teachers)
@@ -141,6 +142,12 @@ def fit(
             "Found `fit.epochs = 1`."
         )
     module = MethodModule(model, method, rule, config, release=release, curves=curves)
+    entry = METHODS.get(config.method)
+    if config.fit.accumulate > 1 and entry is not None and entry.alternates:
+        raise ConfigError(
+            f"Method `{config.method}` steps several times a batch, so gradients of several batches cannot be added up. "
+            f"Found `fit.accumulate = {config.fit.accumulate}`; set it to 1."
+        )
     held_until = None if method.needs_held_out else release if rule.needs_holdout else 0
     datamodule = MultimodalDataModule(data, config.fit, seed=config.seed, release=held_until, plan=method.resample)
     extra: list[Callback] = list(callbacks)
