@@ -109,11 +109,45 @@ def test_train_then_diagnose(npz: Callable[..., str], tmp_path: Path, capsys: py
     assert {"record.json", "config.yaml", "best.ckpt", "predictions.npz"} <= {p.name for p in run.iterdir()}
     capsys.readouterr()
     assert main(["diagnose", str(run), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["unit"] == "nats"
-    assert set(found["modalities"]) == {"vitals", "motion"}
-    assert found["joint_mi"]["low"] <= found["joint_mi"]["value"] <= found["joint_mi"]["high"]
+    check_contract(json.loads(capsys.readouterr().out), {"vitals", "motion"})
     assert main(["diagnose", str(run / "best.ckpt")]) == 0
+
+
+def check_contract(found: dict[str, Any], modalities: set[str]) -> None:
+    assert found["unit"] == "nats"
+    assert {"n", "entropy", "joint_mi", "modalities", "verdict"} <= set(found)
+    assert set(found["modalities"]) == modalities
+    for part in (found["joint_mi"], *(m[k] for m in found["modalities"].values() for k in ("mi", "cmi"))):
+        assert part["low"] <= part["value"] <= part["high"]
+    assert all(isinstance(m["verdict"], str) for m in found["modalities"].values())
+
+
+def test_diagnose_arrays_and_tables(
+    npz: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = npz("plain.npz", motion=np.random.default_rng(1).normal(size=(240, 2)))
+    assert main(["diagnose", "--arrays", plain, "--json", "--out", str(tmp_path / "page")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    check_contract(found, {"vitals", "motion"})
+    assert found["modalities"]["vitals"]["mi"]["low"] > 0.5 > found["modalities"]["motion"]["mi"]["high"]
+    assert "vitals" in (tmp_path / "page" / "diagnosis.html").read_text()
+
+    values = arrays()
+    table = tmp_path / "table.csv"
+    columns = [*values["vitals"].T, values["motion"].mean(1)[:, 0], values["label"]]
+    rows = [
+        ",".join(["v0", "v1", "v2", "v3", "m0", "outcome"]),
+        *(",".join(map(str, r)) for r in zip(*columns, strict=True)),
+    ]
+    table.write_text("\n".join(rows))
+    command = ["diagnose", "--csv", str(table), "--label", "outcome", "--json"]
+    both = ["--modality", "vitals=v0,v1,v2,v3", "--modality", "motion=m0"]
+    assert main([*command, *both, "--estimator", "variational-linear"]) == 0
+    check_contract(json.loads(capsys.readouterr().out), {"vitals", "motion"})
+    assert "no column `v9`" in fails(capsys, *command, "--modality", "vitals=v9", "--modality", "motion=m0")
+    assert "should be NAME=COLUMN" in fails(capsys, *command, "--modality", "vitals")
+    assert "Did you mean `gaussian`" in fails(capsys, *command, *both, "--estimator", "gausian")
+    assert "one thing to diagnose" in fails(capsys, "diagnose")
 
 
 def test_two_trainings_with_one_seed_are_equal(npz: Callable[..., str], tmp_path: Path) -> None:
