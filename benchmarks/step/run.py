@@ -28,7 +28,7 @@ SETTINGS = {
     "ResNet-18, image 3x64x64 + spectrogram 1x128x128": {
         "modalities": {"image": ("image", (3, 64, 64), 0), "audio": ("image", (1, 128, 128), 0)},
         "encoders": {"image": "resnet18", "audio": "resnet18"},
-        "repeats": 9,
+        "repeats": 7,
     },
     "small temporal convolutions, two sensors 100x3": {
         "modalities": {"a": ("sequence", (100, 3), 0), "b": ("sequence", (100, 3), 0)},
