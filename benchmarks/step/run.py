@@ -29,7 +29,7 @@ SETTINGS = {
     "ResNet-18, image 3x64x64 + spectrogram 1x128x128": {
         "modalities": {"image": ("image", (3, 64, 64), 0), "audio": ("image", (1, 128, 128), 0)},
         "encoders": {"image": "resnet18", "audio": "resnet18"},
-        "repeats": 5,
+        "repeats": 7,
     },
     "small temporal convolutions, two sensors 100x3": {
         "modalities": {"a": ("sequence", (100, 3), 0), "b": ("sequence", (100, 3), 0)},
@@ -120,8 +120,8 @@ def main() -> None:
             "",
             f"## {setting}",
             "",
-            "| method | ms per step | time, ratio to joint | peak memory, ratio |",
-            "|---|---|---|---|",
+            "| method | ms per step | time, ratio to joint | peak memory (MiB) | ratio |",
+            "|---|---|---|---|---|",
         ]
         for name, values in times.items():
             ratios = [a / b for a, b in zip(values, times["joint"], strict=True)]
