@@ -159,4 +159,5 @@ def test_numbers_that_are_none_are_null(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     y = np.r_[rng.integers(2, size=100), 2]
     found = diagnose_arrays({"a": rng.normal(size=101), "b": y}, y)
-    json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    text = json.dumps(found.to_dict(), allow_nan=False)  # raises for a NaN
+    assert json.loads(text)["n"] == 101
