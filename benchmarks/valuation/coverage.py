@@ -1,6 +1,6 @@
 """Bias, standard deviation and coverage of every estimator on worlds of known information.
 
-    python benchmarks/valuation/coverage.py [--repetitions 40] [--jobs 2] [--minutes 60] [--out docs/valuation.md]
+    python benchmarks/valuation/coverage.py [--repetitions 40] [--only variational] [--jobs 2] [--minutes 60] [--out docs/valuation.md]
 
 writes a Markdown table between the markers of the page (and prints it). Draws go round the worlds and sizes, so that
 the table can be made after any time; ``--cache`` keeps them, and a second run goes on where the first stopped. How
@@ -24,7 +24,7 @@ import joblib
 import numpy as np
 import torch
 
-from counterpoise.data.worlds import XOR, Gaussian, GaussianClasses, ManyLabels, Redundant, Unique, World
+from counterpoise.data.worlds import XOR, Dominant, Gaussian, GaussianClasses, ManyLabels, Redundant, Unique, World
 from counterpoise.errors import DataError
 from counterpoise.valuation import estimate
 
@@ -42,6 +42,8 @@ WORLDS: dict[str, World] = {
     "Gaussian, M = 2": Gaussian(),
     "Gaussian, M = 3": Gaussian((0.6, 0.4, 0.2), between=0.2),
     "four labels, M = 2": ManyLabels(flip=0.1),
+    "dominant, M = 2": Dominant(noise_dims=0),
+    "dominant + 32 noise columns": Dominant(noise_dims=16),
 }
 SIZES = {200: 1.0, 1000: 1.0, 5000: 0.5, 20000: 0.25}
 """Samples, and the share of the repetitions that they get."""
@@ -131,13 +133,14 @@ def load(cache: Path | None) -> dict[Job, list[float] | None]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=40)
+    parser.add_argument("--only", choices=ESTIMATORS, help="draw only for this estimator")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     done = load(args.cache)
-    todo = [job for job in jobs(args.repetitions) if job not in done]
+    todo = [j for j in jobs(args.repetitions) if j not in done and args.only in (None, j.estimator)]
     stop = time.monotonic() + 60 * args.minutes
     size = 16 * args.jobs
     with joblib.Parallel(n_jobs=args.jobs) as parallel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +50,7 @@ class _Settings:
     donors: int
     size: int
     seed: int
+    group: np.ndarray | None
 
 
 def diagnose(
@@ -65,6 +66,7 @@ def diagnose(
     task: str | Task | None = None,
     label: str | None = None,
     class_names: Sequence[str] = (),
+    group: ArrayLike | None = None,
     estimator: str = "variational",
     folds: int = 5,
     thresholds: Thresholds | None = None,
@@ -100,6 +102,8 @@ def diagnose(
         task: multiclass (the default), multilabel or regression.
         label: the key of the target, where batches are mappings.
         class_names: C names.
+        group: ``(N,)``, in the loader's order: which samples belong together (one speaker, one patient). Whole groups stay
+            in one fold, and intervals come from the spread between groups.
         estimator: a name of `counterpoise.valuation.VALUATIONS`.
         folds: of the cross-fitting.
         thresholds: where the verdicts part.
@@ -136,8 +140,9 @@ def diagnose(
     )
     if task is None:
         task = adapter.model.task if isinstance(adapter.model, MultimodalClassifier) else "multiclass"
-    settings = _Settings(task, estimator, folds, confidence, donors, batch_size, seed)
     samples, adapter = collect(loader, adapter, label=label, limit=limit, seed=seed)
+    together = None if group is None else _aligned("group", np.asarray(group), samples)
+    settings = _Settings(task, estimator, folds, confidence, donors, batch_size, seed, together)
     _check_modalities(adapter.modalities)
     notes = []
     if len(samples.index) < samples.seen:
@@ -147,7 +152,11 @@ def diagnose(
         learnt = (
             None
             if train is None
-            else _realised(adapter, collect(train, adapter, label=label, limit=limit, seed=seed)[0], settings)
+            else _realised(
+                adapter,
+                collect(train, adapter, label=label, limit=limit, seed=seed)[0],
+                replace(settings, group=None),  # of the other samples
+            )
         )
         damage = _damage(adapter, samples, inside.problem, settings)
     notes += inside.notes
@@ -217,13 +226,13 @@ def _look(adapter: Adapter, samples: Samples, s: _Settings, potential: Mapping[s
     for m, value in samples.inputs.items():
         given = potential.get(m)
         if given is not None:
-            matrices[m] = _aligned(m, given, samples)
+            matrices[m] = _aligned(f"potential of `{m}`", given, samples)
             notes.append(f"what is there in {m} was measured on the features given as potential")
             continue
         matrices[m], done = as_matrix(value, seed=s.seed)
         if done:
             notes.append(f"what is there in {m} was measured on its {done}")
-    common: dict[str, Any] = {"folds": s.folds, "seed": s.seed}
+    common: dict[str, Any] = {"folds": s.folds, "seed": s.seed, "group": s.group}
     task = s.task if isinstance(s.task, Task) else None
     prepare(matrices, _target(samples.target, s.task), task=s.task, **common)  # refuses bad data before the model runs
     realised = _realised(adapter, samples, s)
@@ -243,10 +252,11 @@ def _look(adapter: Adapter, samples: Samples, s: _Settings, potential: Mapping[s
     return _Inside(realised, valuation, "features", (inputs, valuation), valuation, tuple(notes))
 
 
-def _aligned(m: str, given: Any, samples: Samples) -> np.ndarray:
+def _aligned(name: str, given: Any, samples: Samples) -> np.ndarray:
+    """Return the rows of what came in the loader's order that belong to the samples kept."""
     x = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
     if len(x) != samples.seen:
-        raise DataError(f"The potential of `{m}` should have {samples.seen} rows, as the loader. Found {len(x)}.")
+        raise DataError(f"The {name} should have {samples.seen} rows, as the loader. Found {len(x)}.")
     return x[samples.index.numpy()]
 
 
@@ -268,7 +278,7 @@ def _realised(adapter: Adapter, samples: Samples, s: _Settings) -> _Realised:
     if task.num_outputs != outputs:
         raise ModelError(f"The task has {task.num_outputs} outputs. The model returns {outputs}.")
     none = {m: np.zeros((len(target), 1)) for m in samples.inputs}
-    problem = prepare(none, target, task=task, num_outputs=outputs, folds=s.folds, seed=s.seed)
+    problem = prepare(none, target, task=task, num_outputs=outputs, folds=s.folds, seed=s.seed, group=s.group)
 
     def score(x: Tensor) -> Scored:
         return linear_information(problem, x, confidence=s.confidence)
@@ -290,16 +300,19 @@ def _evidence(m: str, inside: _Inside, learnt: _Realised | None, confidence: flo
     """Bring together what is there, what is used and what training shows."""
     none = np.empty(0)
     there = max(inside.there, key=lambda v: v.mi[m].value)
-    beside, beside_points = _beside(m, inside.there, confidence)
+    group = inside.problem.group
+    beside, beside_points = _beside(m, inside.there, confidence, group)
     used, whole, rest = inside.realised.alone[m], inside.realised.whole, inside.realised.without[m]
-    used_beside = difference(whole.estimate, whole.pointwise, rest.estimate, rest.pointwise, confidence)
-    lost = difference(there.mi[m], there.per_sample.get(f"mi:{m}", none), used.estimate, used.pointwise, confidence)
+    used_beside = difference(whole.estimate, whole.pointwise, rest.estimate, rest.pointwise, confidence, group=group)
+    points = there.per_sample.get(f"mi:{m}", none)
+    lost = difference(there.mi[m], points, used.estimate, used.pointwise, confidence, group=group)
     lost_cmi = difference(
         beside,
         beside_points,
         used_beside,
         whole.pointwise - rest.pointwise,
         confidence,
+        group=group,
     )
     shown: Estimate | None = None if learnt is None else learnt.alone[m].estimate
     return Evidence(
@@ -314,7 +327,9 @@ def _evidence(m: str, inside: _Inside, learnt: _Realised | None, confidence: flo
     )
 
 
-def _beside(m: str, there: Sequence[Valuation], confidence: float) -> tuple[Estimate, np.ndarray]:
+def _beside(
+    m: str, there: Sequence[Valuation], confidence: float, group: np.ndarray | None
+) -> tuple[Estimate, np.ndarray]:
     """Return the most that is known of I(X_m; Y | X_-m), and its pointwise values.
 
     The best that any reader found in all modalities, less the best that any found in the others. The larger of two
@@ -333,7 +348,7 @@ def _beside(m: str, there: Sequence[Valuation], confidence: float) -> tuple[Esti
     value = rest(other)
     left = Estimate(value, other.joint_mi.se, value, value)
     points = joint - without if len(joint) and len(without) else np.empty(0)
-    return difference(best.joint_mi, joint, left, without, confidence), points
+    return difference(best.joint_mi, joint, left, without, confidence, group=group), points
 
 
 def _pointwise(inside: _Inside) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -56,11 +56,18 @@ def linear_information(problem: Problem, x: Tensor, *, confidence: float = 0.95)
 
 
 def difference(
-    first: Estimate, first_points: np.ndarray, second: Estimate, second_points: np.ndarray, confidence: float = 0.95
+    first: Estimate,
+    first_points: np.ndarray,
+    second: Estimate,
+    second_points: np.ndarray,
+    confidence: float = 0.95,
+    *,
+    group: np.ndarray | None = None,
 ) -> Estimate:
     """Return ``first - second`` of quantities measured on the same samples.
 
-    Without the samples' contributions the two count as independent, which makes the interval wider.
+    Without the samples' contributions the two count as independent, which makes the interval wider. ``group`` ``(N,)``
+    says which samples belong together: the interval then comes from the spread of the groups' sums.
 
     Example:
         >>> e, x = Estimate(1.0, 0.1, 0.8, 1.2), np.array([0.5, 1.5, 1.0])
@@ -69,7 +76,7 @@ def difference(
     """
     if len(first_points) == 0 or len(second_points) == 0:
         return independent(first, second, confidence)
-    spread = _interval(first_points - second_points, None, confidence, "estimate")
+    spread = _interval(first_points - second_points, group, confidence, "estimate")
     value = first.value - second.value
     reach = 0.5 * (spread.high - spread.low)
     return Estimate(value, spread.se, value - reach, value + reach)

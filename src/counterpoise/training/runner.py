@@ -31,6 +31,9 @@ from counterpoise.valuation import estimate, linear_probe
 
 __all__ = ["diagnose_run", "load_run", "open_cached", "run", "run_folder", "run_label"]
 
+GROUPS = 10
+"""From so many speakers or subjects in the test set on, intervals of a diagnosis come from the spread between them."""
+
 PROBE_SAMPLES = 10_000
 """Training samples that a linear probe is fitted on, at most."""
 
@@ -180,9 +183,11 @@ def diagnose_run(folder: Path, *, estimator: str = "variational-linear") -> Diag
     path = folder.parent if folder.is_file() else folder
     data = open_cached(read_config(path / "config.yaml").data)
     rows = np.random.default_rng(0).permutation(len(data.train))[: len(data.test)]
+    group = data.test.group
     return diagnose(
         fitted.model,
         data.test.batches(512),
+        group=group if group is not None and len(np.unique(group)) >= GROUPS else None,
         train=data.train.subset(np.sort(rows)).batches(512),
         class_names=data.info.class_names,
         estimator=estimator,

@@ -29,12 +29,14 @@ class Information:
         correction: added to the mean: the estimator's own first-order bias, by which the estimate ceases to be a bound.
         capacity: the correction of the most flexible rule that might have been chosen; it sets the second-order part
             of the standard error, which matters where the samples hardly vary.
+        doubt: signed, how far the correction may be off: a part of the standard error that more samples reduce like 1/N.
         per_label: ``(N, C)`` shares of the labels (multi-label), or None.
     """
 
     pointwise: np.ndarray
     correction: float = 0.0
     capacity: float = 0.0
+    doubt: float = 0.0
     per_label: np.ndarray | None = None
 
 
@@ -121,12 +123,13 @@ def _estimate(
     pointwise = np.sum([sign * term.pointwise for sign, term in terms], axis=0)
     value = float(pointwise.mean() + sum(sign * term.correction for sign, term in terms))
     n = len(pointwise)
-    # With k parameters the correction is k/2n and leaves a spread of sqrt(k/2)/n; the contributions of the samples
-    # carry twice the correction as noise of the fit. The correction itself is of first order: a third of it is doubt.
+    # With k parameters the correction is k/2n and leaves a spread of sqrt(k/2)/n. It is of first order: half of it is
+    # doubt, and so is what the learning curve says against it.
     noise = abs(sum(sign * term.correction for sign, term in terms))
-    second = max(noise, abs(sum(sign * term.capacity for sign, term in terms)), 0.5 / n) / n + (noise / 3) ** 2
+    second = max(noise, abs(sum(sign * term.capacity for sign, term in terms)), 0.5 / n) / n
+    second += (noise / 2) ** 2 + sum(sign * term.doubt for sign, term in terms) ** 2
     if group is None:
-        variance, freedom = max(pointwise.var(ddof=1) - 2 * noise, 0.0) / n, n - 1
+        variance, freedom = pointwise.var(ddof=1) / n, n - 1
     else:
         sums = np.bincount(group, pointwise - pointwise.mean())
         freedom = len(sums) - 1

@@ -130,7 +130,8 @@ def _matrix(m: str, value: ArrayLike | Tensor) -> np.ndarray:
         columns = [np.unique(column.astype(str), return_inverse=True) for column in x.T]
         return np.concatenate([np.eye(len(values))[codes.reshape(-1)] for values, codes in columns], 1)
     x = x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
-    bad = np.flatnonzero(~np.isfinite(x.sum(1, dtype=np.float64)))
+    with np.errstate(invalid="ignore"):  # inf - inf
+        bad = np.flatnonzero(~np.isfinite(x.sum(1, dtype=np.float64)))
     bad = bad[~np.isfinite(x[bad]).all(1)]
     if len(bad):
         shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")

@@ -6,6 +6,10 @@ the best likelihood there are fitted K times, each time without one fold. :math:
 :math:`k / 2N` with k effective parameters. On the samples that they were fitted on the same heads are too good by as
 much, so half of the difference, which is known to a small error, corrects the estimate to first order; the corrected
 number is no bound any more. The per-sample contributions are not corrected.
+
+The learning curve says the same in another way: where heads fitted on a share :math:`\rho` of the samples lose
+:math:`\Delta` against those fitted on all, :math:`\Delta \rho / (1 - \rho)` is still to come if the loss falls like 1/N.
+Where the two differ the heads are not yet in the regime in which either is right, and half of the difference is doubt.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from torch import Tensor
 
 from counterpoise.valuation._assemble import Information, Subset, assemble, needed_subsets
 from counterpoise.valuation._candidates import Candidate, candidates
-from counterpoise.valuation._inputs import Problem
+from counterpoise.valuation._inputs import Problem, assign_folds
 from counterpoise.valuation._large import is_large, large_scores
 from counterpoise.valuation._predictive import Predictive, left_out, marginal, predictive
 from counterpoise.valuation._valuation import Valuation
@@ -39,7 +43,7 @@ def variational(problem: Problem, *, confidence: float = 0.95) -> Valuation:
     subsets = needed_subsets(problem.modalities)
     if is_large(problem):
         scores = large_scores(problem, subsets)
-        fitted = {s: _Fitted(left_out(problem, scores.pop(s), prior), 0.0, "discriminant") for s in subsets}
+        fitted = {s: _Fitted(left_out(problem, scores.pop(s), prior), 0.0, float("nan"), "discriminant") for s in subsets}
     else:
         fitted = {subset: _fit(problem, subset, prior) for subset in subsets}
     information = {subset: _information(f, prior) for subset, f in fitted.items()}
@@ -77,11 +81,13 @@ class _Fitted:
     Attributes:
         predictive: what they say of the samples that they were not fitted on.
         capacity: half of the optimism of the simplest, least regularised heads: the noise that choosing can pick up.
+        to_come: what the learning curve says is still to be gained with more samples, nats.
         name: which kind.
     """
 
     predictive: Predictive
     capacity: float
+    to_come: float
     name: str
 
 
@@ -93,7 +99,14 @@ def _information(fitted: _Fitted, prior: Predictive) -> Information:
         return Information(pointwise, per_label=per_label)
     # Training likelihoods less left-out ones, of the heads and of the label frequencies.
     optimism = (p.in_sample - float(p.log_likelihood.mean())) - (prior.in_sample - float(prior.log_likelihood.mean()))
-    return Information(pointwise, correction=0.5 * optimism, capacity=fitted.capacity, per_label=per_label)
+    correction = 0.5 * optimism
+    return Information(
+        pointwise,
+        correction=correction,
+        capacity=fitted.capacity,
+        doubt=0.5 * (fitted.to_come - correction),
+        per_label=per_label,
+    )
 
 
 def _fit(problem: Problem, subset: Subset, prior: Predictive) -> _Fitted:
@@ -110,10 +123,19 @@ def _fit(problem: Problem, subset: Subset, prior: Predictive) -> _Fitted:
             best = (float(held[k]), candidate, candidate.grid[k])
     assert best is not None  # there always is the simplest one
     _, candidate, penalty = best
-    weights = candidate.heads.fit(
-        outside, torch.full((problem.folds,), penalty, dtype=torch.float64), tolerance=0.01 / problem.n
-    )
-    return _Fitted(predictive(problem, candidate.heads.logits(weights), prior), capacity, candidate.name)
+    full = _heads(problem, candidate, penalty, outside, prior)
+    half = torch.from_numpy(assign_folds(problem.target, problem.task, 2, problem.group, problem.seed + 1) == 0)
+    fewer = _heads(problem, candidate, penalty, outside & half, prior)
+    share = float(half.double().mean())
+    lost = float((full.log_likelihood - fewer.log_likelihood).mean())
+    return _Fitted(full, capacity, lost * share / (1 - share), candidate.name)
+
+
+def _heads(problem: Problem, candidate: Candidate, penalty: float, train: Tensor, prior: Predictive) -> Predictive:
+    """Return what heads fitted on the rows of ``train`` ``(K, N)`` say of the fold of each row."""
+    penalties = torch.full((problem.folds,), penalty, dtype=torch.float64)
+    weights = candidate.heads.fit(train, penalties, tolerance=0.01 / problem.n)
+    return predictive(problem, candidate.heads.logits(weights), prior)
 
 
 def _losses(problem: Problem, candidate: Candidate, fold: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:

@@ -284,3 +284,10 @@ def test_bad_settings_are_refused() -> None:
         estimate(GOOD, Y, confidence=1.0)
     with pytest.raises(NotFoundError, match="Did you mean `variational`"):
         estimate(GOOD, Y, estimator="variatonal")
+
+
+def test_infinities_of_both_signs_in_one_row_are_an_error_and_no_warning() -> None:
+    x = np.zeros((40, 3))
+    x[7] = np.inf, 0.0, -np.inf
+    with pytest.raises(DataError, match=r"`a` holds NaN or inf in 1 of 40 samples: 7"):
+        estimate({"a": x, "b": np.zeros(40)}, np.arange(40) % 2)

@@ -1,0 +1,46 @@
+"""Samples that belong together: a speaker recorded four times is one speaker, not four samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from counterpoise.diagnosis import Diagnosis, diagnose
+from counterpoise.errors import DataError
+
+COPIES = 4
+
+
+def both(a: Tensor, b: Tensor) -> Tensor:
+    return torch.cat([torch.zeros_like(a), a + b - 2], 1)
+
+
+def made(copies: int, *, group: bool) -> Diagnosis:
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=200)
+    a, b = (torch.from_numpy(rng.normal(size=(200, 1)) + y[:, None]).float().repeat(copies, 1) for _ in "ab")
+    who = np.tile(np.arange(200), copies) if group else None
+    target = torch.from_numpy(y).repeat(copies)
+    return diagnose(both, [({"a": a, "b": b}, target)], group=who, estimator="variational-linear")
+
+
+def test_repeated_recordings_of_one_speaker_do_not_narrow_the_intervals() -> None:
+    once, grouped, naive = made(1, group=False), made(COPIES, group=True), made(COPIES, group=False)
+    for m in ("a", "b"):
+        alone, together, as_if = (d.evidence[m].realised.se for d in (once, grouped, naive))
+        assert together == pytest.approx(alone, rel=0.15)
+        assert as_if < 0.6 * alone  # what goes wrong without groups: 1 / sqrt(4)
+        assert grouped.valuation.mi[m].se == pytest.approx(once.valuation.mi[m].se, rel=0.15)
+
+
+def test_groups_are_in_the_loaders_order_also_for_a_subset() -> None:
+    rng = np.random.default_rng(1)
+    x = torch.from_numpy(rng.normal(size=(300, 1))).float()
+    y = (x[:, 0] > 0).long()
+    batch = [({"a": x, "b": x}, y)]
+    with pytest.raises(DataError, match="group should have 300 rows"):
+        diagnose(both, batch, group=np.arange(299))
+    found = diagnose(both, batch, group=np.arange(300) // 2, limit=100, estimator="variational-linear")
+    assert found.valuation.n == 100
