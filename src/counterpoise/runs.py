@@ -40,6 +40,8 @@ class RunRecord:
         validation: the same kind of names on the validation set, at the selected epoch.
         curves: one number per epoch, by name.
         valuation: the held-out valuation on the test set, as `Valuation.to_dict` gives it.
+        robustness: scores on the test set with one modality damaged: rows of ``modality``, ``corruption`` (noise, missing,
+            swap), ``strength`` and the scores. Their means are the metrics ``accuracy@shift`` and ``accuracy@shift:<m>``.
         best_epoch: which epoch validation selected, from 0.
         seconds: wall time of the whole run.
         environment: versions, threads, device.
@@ -66,6 +68,7 @@ class RunRecord:
     validation: dict[str, float] = field(default_factory=dict)
     curves: dict[str, list[float]] = field(default_factory=dict)
     valuation: dict[str, Any] = field(default_factory=dict)
+    robustness: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = -1
     seconds: float = 0.0
     environment: dict[str, str] = field(default_factory=dict)

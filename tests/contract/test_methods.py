@@ -147,7 +147,7 @@ def test_the_loss_falls(name: str, make_model: Make, make_batches: Make) -> None
     model, batches = make_model(2), make_batches(2, batches=6)
     method = prepared(name, model, batches)
     train(method, model, batches, epochs=range(12))
-    rule = make_rule(method.default_rule, model.modalities, model.task)
+    rule = make_rule(method.default_rule, model.modalities, model.task, feature_dims=model.feature_dims)
     accuracy = torch.cat([predict(model, b.inputs, rule).argmax(-1) == b.target for b in batches]).double().mean()
     assert accuracy > 0.6, "chance is 0.33"
 
@@ -270,7 +270,7 @@ def test_predictions_are_per_sample_and_know_no_target(name: str, make_model: Ma
     model, batches = make_model(2), make_batches(2)
     method = prepared(name, model, batches)
     train(method, model, batches, epochs=range(1))
-    rule = make_rule(method.default_rule, model.modalities, model.task)
+    rule = make_rule(method.default_rule, model.modalities, model.task, feature_dims=model.feature_dims)
     together = predict(model, batches[0].inputs, rule)
     alone = predict(model, {m: x[3:4] for m, x in batches[0].inputs.items()}, rule)
     torch.testing.assert_close(together[3:4], alone)

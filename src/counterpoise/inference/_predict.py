@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
+from typing import Literal, NamedTuple, overload
+
 import torch
 from torch import Tensor
 
-from counterpoise.inference._rules import Rule
+from counterpoise.inference._rules import Fused, Rule
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Inputs
 
-__all__ = ["predict"]
+__all__ = ["Prediction", "predict"]
+
+
+class Prediction(NamedTuple):
+    """A prediction and what it rests on.
+
+    Attributes:
+        logits: ``(B, C)``.
+        contributions: ``{m: (B,)}`` in nats: KL(q(y|z) || q(y|z_-m)), see `Rule.contributions`.
+    """
+
+    logits: Tensor
+    contributions: dict[str, Tensor]
+
+
+@overload
+def predict(
+    model: MultimodalClassifier, inputs: Inputs, rule: Rule | None = ..., *, return_contributions: Literal[False] = ...
+) -> Tensor: ...
+
+
+@overload
+def predict(
+    model: MultimodalClassifier, inputs: Inputs, rule: Rule | None = ..., *, return_contributions: Literal[True]
+) -> Prediction: ...
 
 
 @torch.no_grad()
-def predict(model: MultimodalClassifier, inputs: Inputs, rule: Rule | None = None) -> Tensor:
+def predict(
+    model: MultimodalClassifier, inputs: Inputs, rule: Rule | None = None, *, return_contributions: bool = False
+) -> Tensor | Prediction:
     """Return the logits of one prediction per sample, ``(B, C)``, in evaluation mode.
 
     Args:
         model: the model.
         inputs: one tensor (or nested mapping) per modality.
         rule: how its heads are combined; None takes the fused head.
+        return_contributions: return a `Prediction`, which also tells what each modality contributes to each sample's
+            prediction, in nats and without labels.
 
     Example:
         >>> from counterpoise.model import build_model
         >>> model = build_model({"a": ("vector", (4,), 0), "b": ("vector", (6,), 0)}, num_outputs=3)
-        >>> predict(model, {"a": torch.zeros(5, 4), "b": torch.zeros(5, 6)}).shape
+        >>> inputs = {"a": torch.zeros(5, 4), "b": torch.zeros(5, 6)}
+        >>> predict(model, inputs).shape
         torch.Size([5, 3])
+        >>> predict(model, inputs, return_contributions=True).contributions["a"].shape
+        torch.Size([5])
     """
     was_training = model.training
     model.eval()
@@ -33,4 +66,6 @@ def predict(model: MultimodalClassifier, inputs: Inputs, rule: Rule | None = Non
         outputs = model(inputs)
     finally:
         model.train(was_training)
-    return outputs.logits if rule is None else rule(outputs)
+    chosen = rule or Fused(model.modalities, model.task)
+    logits = chosen(outputs)
+    return Prediction(logits, chosen.contributions(outputs)) if return_contributions else logits

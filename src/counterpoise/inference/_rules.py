@@ -1,7 +1,7 @@
 r"""How the heads of a model are combined into one prediction.
 
 A rule is a product of experts: expert 0 is the fused head, experts 1..M are the unimodal ones, and the result is
-:math:`p(y|x) \propto \prod_k p_k(y|x)^{a_k}`. For categorical and Bernoulli likelihoods that is :math:`\sum_k a_k
+:math:`p(y|x) \propto \prod_k p_k(y|x)^{a_k(x)}`. For categorical and Bernoulli likelihoods that is :math:`\sum_k a_k
 l_k` of the logits; for Gaussians of equal
 variance the weights are those of a mean and sum to one. Rules are pieces of their own so that methods can be compared
 under the same one.
@@ -10,6 +10,7 @@ under the same one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -32,6 +33,10 @@ class Rule(nn.Module, ABC):
 
     needs_holdout: ClassVar[bool] = False
     """Whether `fit` must be called on samples that the encoders were not trained on."""
+    copies: ClassVar[int] = 0
+    """How many damaged copies of the held-out samples `fit` wants."""
+    needs_training_samples: ClassVar[bool] = False
+    """Whether `refresh` must be called on training samples before the rule is used after the encoders have changed."""
 
     def __init__(self, modalities: tuple[str, ...], task: Task) -> None:
         super().__init__()
@@ -39,23 +44,77 @@ class Rule(nn.Module, ABC):
         self.task = task
 
     @abstractmethod
+    def expert_weights(self, outputs: Outputs) -> Tensor:
+        """Return the exponents ``(M + 1,)``, or ``(M + 1, B)`` where they depend on the sample."""
+
     def forward(self, outputs: Outputs) -> Tensor:
         """Return logits ``(B, C)``."""
+        return self._product(outputs.experts(), self.expert_weights(outputs))
 
-    def fit(self, outputs: Outputs, target: Tensor) -> None:
-        """Fit what the rule needs on held-out outputs; most need nothing."""
+    def fit(self, outputs: Outputs, target: Tensor, damaged: Sequence[Outputs] = ()) -> None:
+        """Fit what the rule needs; most need nothing.
+
+        Args:
+            outputs: of held-out samples.
+            target: theirs.
+            damaged: outputs of damaged copies of the same samples, `copies` of them.
+        """
+
+    def refresh(self, outputs: Outputs, target: Tensor) -> None:
+        """Take in what training samples look like under the encoders as they are now; most need nothing."""
+
+    @torch.no_grad()
+    def contributions(self, outputs: Outputs) -> dict[str, Tensor]:
+        r"""Return what each modality contributes to each prediction, without labels: ``{m: (B,)}`` in nats.
+
+        :math:`KL(q(\cdot|z) \,\|\, q(\cdot|z_{-m}))`, where q is the rule's prediction and :math:`q_{-m}` the product of the unimodal
+        experts of the other modalities with the same total weight. For M = 2 that is the other modality's head. Its mean over
+        samples estimates :math:`I(Z_m; Y | Z_{-m})` as far as both are calibrated.
+
+        Example:
+            >>> from counterpoise.tasks import MultiClass
+            >>> sure, unsure = torch.tensor([[5.0, 0.0]]), torch.tensor([[0.0, 0.0]])
+            >>> found = Ensemble(("a", "b"), MultiClass(2)).contributions(Outputs({}, unsure, {"a": sure, "b": unsure}))
+            >>> bool(found["a"] > found["b"])
+            True
+        """
+        experts, whole = outputs.experts(), self(outputs)
+        weights = self.expert_weights(outputs).to(experts.dtype)
+        weights = weights[:, None].expand(-1, len(whole)) if weights.ndim == 1 else weights
+        found = {}
+        for k, m in enumerate(self.modalities, 1):
+            rest = weights.clone()
+            rest[0], rest[k] = 0, 0
+            total = rest.sum(0)
+            equal = torch.ones_like(rest)
+            equal[0], equal[k] = 0, 0
+            rest = torch.where(total > 0, rest, equal)
+            rest = rest * (weights.sum(0) / rest.sum(0))
+            found[m] = self.task.kl(whole, self._product(experts, rest))
+        return found
 
     def _product(self, experts: Tensor, weights: Tensor) -> Tensor:
-        """Return the product of experts ``(K, B, C)`` with weights ``(K,)``."""
+        """Return the product of experts ``(K, B, C)`` with weights ``(K,)`` or ``(K, B)``."""
         if self.task.name == "regression":
-            weights = weights / weights.sum()
+            weights = weights / weights.sum(0)
         else:
             experts = experts.log_softmax(-1) if self.task.name == "multiclass" else experts
-        return torch.einsum("k,kbc->bc", weights.to(experts.dtype), experts)
+        weights = weights[:, None] if weights.ndim == 1 else weights
+        return (weights.to(experts.dtype)[..., None] * experts).sum(0)
+
+
+def _one_hot(k: int, outputs: Outputs) -> Tensor:
+    weights = outputs.logits.new_zeros(len(outputs.unimodal_logits) + 1)
+    weights[k] = 1
+    return weights
 
 
 class Fused(Rule):
     """The fused head alone, as it is."""
+
+    def expert_weights(self, outputs: Outputs) -> Tensor:
+        """Return 1 for the fused head."""
+        return _one_hot(0, outputs)
 
     def forward(self, outputs: Outputs) -> Tensor:
         """Return the fused logits."""
@@ -77,6 +136,10 @@ class UnimodalRule(Rule):
             raise ModelError(f"The model has no modality `{modality}`. It has {', '.join(modalities)}.")
         self.modality = modality
 
+    def expert_weights(self, outputs: Outputs) -> Tensor:
+        """Return 1 for that head."""
+        return _one_hot(1 + self.modalities.index(self.modality), outputs)
+
     def forward(self, outputs: Outputs) -> Tensor:
         """Return that head's logits."""
         return outputs.unimodal_logits[self.modality]
@@ -85,19 +148,21 @@ class UnimodalRule(Rule):
 class Ensemble(Rule):
     """The mean of the unimodal log-probabilities (of the means, for regression); the fused head is not used."""
 
-    def forward(self, outputs: Outputs) -> Tensor:
-        """Return the combined logits."""
-        experts = outputs.experts()[1:]
-        return self._product(experts, experts.new_full((len(experts),), 1 / len(experts)))
+    def expert_weights(self, outputs: Outputs) -> Tensor:
+        """Return 1 / M for every unimodal head."""
+        count = len(self.modalities)
+        weights = outputs.logits.new_full((count + 1,), 1 / count)
+        weights[0] = 0
+        return weights
 
 
 class FusedUnimodal(Rule):
     """The mean over the fused head's and the M unimodal heads' log-probabilities."""
 
-    def forward(self, outputs: Outputs) -> Tensor:
-        """Return the combined logits."""
-        experts = outputs.experts()
-        return self._product(experts, experts.new_full((len(experts),), 1 / len(experts)))
+    def expert_weights(self, outputs: Outputs) -> Tensor:
+        """Return 1 / (M + 1) for every head."""
+        count = len(self.modalities) + 1
+        return outputs.logits.new_full((count,), 1 / count)
 
 
 class Calibrated(Rule):
@@ -134,12 +199,12 @@ class Calibrated(Rule):
         """The experts' exponents ``(M + 1,)``: the fused head's first."""
         return (self.temperature + self.theta).exp()
 
-    def forward(self, outputs: Outputs) -> Tensor:
-        """Return the combined logits."""
-        return self._product(outputs.experts(), self.weights)
+    def expert_weights(self, outputs: Outputs) -> Tensor:
+        """Return the fitted weights."""
+        return self.weights
 
     @torch.enable_grad()
-    def fit(self, outputs: Outputs, target: Tensor) -> None:
+    def fit(self, outputs: Outputs, target: Tensor, damaged: Sequence[Outputs] = ()) -> None:
         """Fit the weights on held-out outputs (150 Adam steps in float64, well under a second)."""
         experts = outputs.experts().detach().double()
         theta = torch.zeros_like(self.theta, requires_grad=True)

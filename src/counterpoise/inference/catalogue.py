@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from counterpoise.catalogue import Catalogue, Entry
+from counterpoise.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from counterpoise.inference._rules import Rule
     from counterpoise.tasks import Task
 
@@ -20,11 +23,21 @@ RULES = Catalogue(
         Entry("ensemble", "counterpoise.inference:Ensemble", "mean of the unimodal log-probabilities"),
         Entry("fused+unimodal", "counterpoise.inference:FusedUnimodal", "mean over all heads' log-probabilities"),
         Entry("calibrated", "counterpoise.inference:Calibrated", "product of experts with held-out calibrated weights"),
+        Entry(
+            "dynamic", "counterpoise.inference:Dynamic", "the same with weights that depend on the sample, label-free"
+        ),
     ],
 )
 
 
-def make_rule(name: str, modalities: tuple[str, ...], task: Task, *, modality: str | None = None) -> Rule:
+def make_rule(
+    name: str,
+    modalities: tuple[str, ...],
+    task: Task,
+    *,
+    modality: str | None = None,
+    feature_dims: Mapping[str, int] | None = None,
+) -> Rule:
     """Build a rule by name.
 
     Args:
@@ -32,10 +45,19 @@ def make_rule(name: str, modalities: tuple[str, ...], task: Task, *, modality: s
         modalities: the model's modalities.
         task: the likelihood.
         modality: for the rule ``unimodal``: which one.
+        feature_dims: for the rule ``dynamic``: D_m by modality (`MultimodalClassifier.feature_dims`).
 
     Raises:
         NotFoundError: for an unknown rule.
+        ModelError: for a rule that the task does not go with, or ``dynamic`` without ``feature_dims``.
     """
     cls = RULES.resolve(name)
-    rule: Rule = cls(modalities, task, modality or modalities[0]) if name == "unimodal" else cls(modalities, task)
+    more: list[object] = []
+    if name == "unimodal":
+        more = [modality or modalities[0]]
+    elif name == "dynamic":
+        if feature_dims is None:
+            raise ModelError("Rule `dynamic` looks at features. Give `feature_dims=model.feature_dims`.")
+        more = [feature_dims]
+    rule: Rule = cls(modalities, task, *more)
     return rule

@@ -8,11 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from counterpoise.data import corrupt_one, replace_rows, zeros_like
 from counterpoise.errors import Interval
 from counterpoise.methods._base import Backward, Method, _backward
 from counterpoise.methods._families import joint_step
 from counterpoise.model import MultimodalClassifier
-from counterpoise.records import Batch, Nested, StepRecord
+from counterpoise.records import Batch, StepRecord
 
 __all__ = ["Corruption", "ModalityDropout", "drop_modalities"]
 
@@ -33,19 +34,6 @@ def drop_modalities(uniform: Tensor, rate: float) -> Tensor:
     """
     dropped = uniform < rate
     return dropped & ~(dropped.all(-1, keepdim=True) & (uniform == uniform.amax(-1, keepdim=True)))
-
-
-def _where(rows: Tensor, value: Nested, other: Nested) -> Nested:
-    """Return ``other`` in the given rows and ``value`` elsewhere, leaf by leaf."""
-    if isinstance(value, Tensor):
-        assert isinstance(other, Tensor)  # same structure
-        return torch.where(rows.view(-1, *[1] * (value.ndim - 1)), other, value)
-    assert not isinstance(other, Tensor)  # same structure
-    return {key: _where(rows, part, other[key]) for key, part in value.items()}
-
-
-def _zeros(value: Nested) -> Nested:
-    return torch.zeros_like(value) if isinstance(value, Tensor) else {k: _zeros(v) for k, v in value.items()}
 
 
 class ModalityDropout(Method):
@@ -78,7 +66,8 @@ class ModalityDropout(Method):
             dropped = drop_modalities(uniform, self.strength)
             rows = dict(zip(model.modalities, dropped.T, strict=True))
             inputs = {
-                m: _where(rows[m], value, _zeros(value)) if m in rows else value for m, value in batch.inputs.items()
+                m: replace_rows(rows[m], value, zeros_like(value)) if m in rows else value
+                for m, value in batch.inputs.items()
             }
             batch = Batch(inputs, batch.target, batch.index)
         yield from joint_step(model, batch, backward)
@@ -110,30 +99,7 @@ class Corruption(Method):
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
         if self.strength:
-            size, device = len(batch), batch.target.device
-            hit = torch.rand(size, device=device) < self.strength
-            which = torch.randint(len(model.modalities), (size,), device=device)
-            kind = torch.bucketize(torch.rand(size, device=device), torch.tensor([0.4, 0.6, 0.8], device=device))
-            level = torch.rand(size, device=device)
-            partner = torch.randperm(size, device=device)
-            inputs = dict(batch.inputs)
-            for k, m in enumerate(model.modalities):
-                damaged = _corrupt(inputs[m], kind, level, partner)
-                inputs[m] = _where(hit & (which == k), inputs[m], damaged)
+            inputs = {m: batch.inputs[m] for m in model.modalities}
+            inputs |= corrupt_one(inputs, self.strength)
             batch = Batch(inputs, batch.target, batch.index)
         yield from joint_step(model, batch, backward)
-
-
-def _corrupt(value: Nested, kind: Tensor, level: Tensor, partner: Tensor) -> Nested:
-    """Return noise (kind 0), zeros (1), dropout (2) or another sample's (3), per row; ``level`` in [0, 1)."""
-    if not isinstance(value, Tensor):
-        return {key: _corrupt(part, kind, level, partner) for key, part in value.items()}
-    shape = (-1, *[1] * (value.ndim - 1))
-    kind, level = kind.view(shape), level.view(shape)
-    swapped = value[partner]
-    noisy, kept = swapped, torch.rand(value.shape, device=value.device) >= level
-    if value.is_floating_point():
-        deviation = 0.3 * 10**level * value.std(correction=0)
-        noisy = value + (deviation * torch.randn_like(value)).to(value.dtype)
-    damaged = torch.where(kind == 1, torch.zeros_like(value), torch.where(kind == 2, value * kept, swapped))
-    return torch.where(kind == 0, noisy, damaged)

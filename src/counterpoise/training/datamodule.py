@@ -15,6 +15,8 @@ from counterpoise.records import Batch
 __all__ = ["MultimodalDataModule"]
 
 EVALUATION_BATCH = 512
+SAMPLE = 2048
+"""Training samples that a rule of inference may look at, at most: enough for the moments of its features."""
 
 
 class MultimodalDataModule(lightning.LightningDataModule):
@@ -72,6 +74,12 @@ class MultimodalDataModule(lightning.LightningDataModule):
         """Yield what is being trained on, in order."""
         indices = self.loader.indices if self.loader.indices is not None else torch.arange(len(self.data.train))
         for chunk in indices.split(EVALUATION_BATCH):
+            yield self.data.train.batch(chunk)
+
+    def train_sample(self) -> Iterable[Batch]:
+        """Yield at most `SAMPLE` of the samples that are never held out, the same ones whenever it is asked."""
+        rows = np.random.default_rng(0).permutation(self.kept)[:SAMPLE]
+        for chunk in torch.from_numpy(np.sort(rows)).split(EVALUATION_BATCH):
             yield self.data.train.batch(chunk)
 
     def held_out_pass(self) -> Iterable[Batch]:

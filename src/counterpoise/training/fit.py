@@ -73,7 +73,8 @@ def assemble(
         method.use_teachers(teachers)
     method.setup(model, torch.from_numpy(data.train.target))
     name = method.default_rule if config.rule == "default" else config.rule
-    rule = make_rule(name, model.modalities, model.task, modality=getattr(method, "modality", None))
+    alone = getattr(method, "modality", None)
+    rule = make_rule(name, model.modalities, model.task, modality=alone, feature_dims=model.feature_dims)
     return model, method, rule
 
 

@@ -27,6 +27,7 @@ from counterpoise.runs import RunRecord, read_records, write_atomic
 from counterpoise.training.evaluation import collect, scores
 from counterpoise.training.fit import BEST, LAST, Fitted, assemble, fit, load_weights
 from counterpoise.training.module import MethodModule
+from counterpoise.training.robustness import robustness, shift_metrics
 from counterpoise.valuation import estimate, linear_probe
 
 __all__ = ["diagnose_run", "load_run", "open_cached", "run", "run_folder", "run_label"]
@@ -225,6 +226,8 @@ def _evaluate(fitted: Fitted, data: MultimodalData, config: RunConfig, folder: P
         for m in modalities:
             metrics[f"phi_mi:{m}"] = value.mi[m].value
             metrics[f"phi_cmi:{m}"] = value.cmi[m].value
+    damage = robustness(fitted.model, fitted.rule, data.test, test, modalities)
+    metrics |= shift_metrics(damage, task.score_name)
     write_predictions(folder / "predictions.npz", logits, test, target)
     own = fitted.method.default_rule
     return RunRecord(
@@ -241,6 +244,7 @@ def _evaluate(fitted: Fitted, data: MultimodalData, config: RunConfig, folder: P
         validation={name: values[fitted.best_epoch] for name, values in fitted.history.items() if name[:4] == "val_"},
         curves=fitted.history,
         valuation=valuation,
+        robustness=damage,
         best_epoch=fitted.best_epoch,
         environment=environment(),
     )

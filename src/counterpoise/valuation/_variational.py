@@ -43,7 +43,9 @@ def variational(problem: Problem, *, confidence: float = 0.95) -> Valuation:
     subsets = needed_subsets(problem.modalities)
     if is_large(problem):
         scores = large_scores(problem, subsets)
-        fitted = {s: _Fitted(left_out(problem, scores.pop(s), prior), 0.0, float("nan"), "discriminant") for s in subsets}
+        fitted = {
+            s: _Fitted(left_out(problem, scores.pop(s), prior), 0.0, float("nan"), "discriminant") for s in subsets
+        }
     else:
         fitted = {subset: _fit(problem, subset, prior) for subset in subsets}
     information = {subset: _information(f, prior) for subset, f in fitted.items()}

@@ -42,7 +42,7 @@ def one_epoch(name: str, model: MultimodalClassifier, batches: list[Batch], targ
                 steps += 1
     assert steps
     assert all(torch.isfinite(p).all() for p in model.parameters())
-    rule = make_rule(method.default_rule, model.modalities, model.task)
+    rule = make_rule(method.default_rule, model.modalities, model.task, feature_dims=model.feature_dims)
     assert torch.isfinite(predict(model, batches[0].inputs, rule)).all()
 
 

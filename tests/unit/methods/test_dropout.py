@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from counterpoise.data import corrupt
 from counterpoise.methods import Corruption, ModalityDropout
-from counterpoise.methods._dropout import _corrupt, drop_modalities
+from counterpoise.methods._dropout import drop_modalities
 
 
 @pytest.mark.parametrize("modalities", [2, 3, 4])
@@ -66,7 +67,7 @@ def test_each_kind_of_damage() -> None:
     n = len(x)
 
     def damaged(kind: int, level: float) -> torch.Tensor:
-        found = _corrupt(x, torch.full((n,), kind), torch.full((n,), level), partner)
+        found = corrupt(x, torch.full((n,), kind), torch.full((n,), level), partner)
         assert isinstance(found, torch.Tensor)
         return found
 
@@ -79,7 +80,7 @@ def test_each_kind_of_damage() -> None:
 
 def test_tokens_and_nested_inputs_keep_their_type() -> None:
     value = {"ids": torch.arange(12).reshape(4, 3), "mask": torch.ones(4, 3)}
-    found = _corrupt(value, torch.tensor([0, 1, 2, 3]), torch.full((4,), 0.5), torch.tensor([1, 2, 3, 0]))
+    found = corrupt(value, torch.tensor([0, 1, 2, 3]), torch.full((4,), 0.5), torch.tensor([1, 2, 3, 0]))
     assert not isinstance(found, torch.Tensor)
     assert found["ids"].dtype == torch.int64
     assert torch.equal(found["ids"][0], value["ids"][1]), "noise on tokens is a swap"

@@ -64,7 +64,7 @@ class ARM(Method):
         "rate": Interval(0, 1, "[]"),
         "decay": Interval(0, 1),
     }
-    default_rule = "calibrated"
+    default_rule = "dynamic"
     strength: float
     fusion: bool
     minmax: bool

@@ -1,0 +1,92 @@
+"""Damage to inputs, row by row: what methods train against, and what a rule of inference practises on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from counterpoise.records import Inputs, Nested, batch_size
+
+__all__ = ["KINDS", "corrupt", "corrupt_one", "replace_rows", "zeros_like"]
+
+KINDS = ("noise", "zeros", "dropout", "swap")
+SHARES = (0.4, 0.6, 0.8)
+"""Cumulative shares of the kinds in `corrupt_one`: noise .4, the others .2 each."""
+
+
+def zeros_like(value: Nested) -> Nested:
+    """Return zeros of the same structure."""
+    return torch.zeros_like(value) if isinstance(value, Tensor) else {k: zeros_like(v) for k, v in value.items()}
+
+
+def replace_rows(rows: Tensor, value: Nested, other: Nested) -> Nested:
+    """Return ``other`` in the rows where ``rows`` ``(B,)`` is true and ``value`` elsewhere, leaf by leaf.
+
+    Example:
+        >>> replace_rows(torch.tensor([True, False]), torch.zeros(2, 1), torch.ones(2, 1)).flatten()
+        tensor([1., 0.])
+    """
+    if isinstance(value, Tensor):
+        assert isinstance(other, Tensor)  # same structure
+        return torch.where(rows.view(-1, *[1] * (value.ndim - 1)), other, value)
+    assert not isinstance(other, Tensor)  # same structure
+    return {key: replace_rows(rows, part, other[key]) for key, part in value.items()}
+
+
+def corrupt(
+    value: Nested, kind: Tensor, level: Tensor, partner: Tensor, generator: torch.Generator | None = None
+) -> Nested:
+    """Return a damaged copy of one modality's input.
+
+    Args:
+        value: ``(B, ...)``. Integers (tokens) take no noise and are swapped instead.
+        kind: ``(B,)``, 0: normal noise of 0.3 to 3 standard deviations of the input (log-uniform in ``level``), 1: zeros,
+            2: a share ``level`` of the entries zeroed, 3: another sample's.
+        level: ``(B,)`` in [0, 1).
+        partner: ``(B,)`` which other sample.
+        generator: of the noise; None takes torch's own.
+    """
+    if not isinstance(value, Tensor):
+        return {key: corrupt(part, kind, level, partner, generator) for key, part in value.items()}
+    shape = (-1, *[1] * (value.ndim - 1))
+    kind, level = kind.view(shape), level.view(shape)
+    swapped = value[partner]
+    noisy, kept = swapped, torch.rand(value.shape, device=value.device, generator=generator) >= level
+    if value.is_floating_point():
+        deviation = 0.3 * 10**level * value.std(correction=0)
+        noise = torch.randn(value.shape, device=value.device, generator=generator, dtype=value.dtype)
+        noisy = value + (deviation * noise).to(value.dtype)
+    damaged = torch.where(kind == 1, torch.zeros_like(value), torch.where(kind == 2, value * kept, swapped))
+    return torch.where(kind == 0, noisy, damaged)
+
+
+def corrupt_one(inputs: Inputs, rate: float = 1.0, generator: torch.Generator | None = None) -> dict[str, Nested]:
+    """Return inputs in which one random modality of a share ``rate`` of the samples is damaged (see `corrupt`).
+
+    Kinds are drawn with probability .4 (noise) and .2 (zeros, dropout, another sample's).
+
+    Args:
+        inputs: one tensor or nested mapping per modality.
+        rate: share of the samples, in [0, 1].
+        generator: of all draws, on the inputs' device; None takes torch's own.
+
+    Example:
+        >>> inputs = {"a": torch.ones(4, 2), "b": torch.ones(4, 2)}
+        >>> damaged = corrupt_one(inputs, generator=torch.Generator().manual_seed(0))
+        >>> sum(int((damaged[m] != inputs[m]).any(-1).sum()) for m in inputs) <= 4      # one modality of each sample
+        True
+    """
+    size, device = batch_size(inputs), _device(next(iter(inputs.values())))
+    hit = torch.rand(size, device=device, generator=generator) < rate
+    which = torch.randint(len(inputs), (size,), device=device, generator=generator)
+    kind = torch.bucketize(torch.rand(size, device=device, generator=generator), torch.tensor(SHARES, device=device))
+    level = torch.rand(size, device=device, generator=generator)
+    partner = torch.randperm(size, device=device, generator=generator)
+    found = dict(inputs)
+    for k, m in enumerate(inputs):
+        found[m] = replace_rows(hit & (which == k), inputs[m], corrupt(inputs[m], kind, level, partner, generator))
+    return found
+
+
+def _device(value: Nested) -> torch.device:
+    return value.device if isinstance(value, Tensor) else _device(next(iter(value.values())))

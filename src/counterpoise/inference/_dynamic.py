@@ -1,0 +1,179 @@
+r"""A product of experts whose weights depend on the sample: the dynamic rule. No label is read at inference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from counterpoise.inference._density import SIZE, Density
+from counterpoise.inference._rules import Rule
+from counterpoise.records import Outputs
+from counterpoise.tasks import Task
+
+__all__ = ["Dynamic"]
+
+SIGNS = 2 * SIZE + 2
+HIDDEN = 16
+CLEAN = 0.6
+STEPS = 200
+RATE = 0.05
+
+
+class Dynamic(Rule):
+    r"""Held-out fitted product of experts with one weight per expert *and sample*.
+
+    Which modality to trust may change from sample to sample (a noisy recording, a missing image). Two label-free signs tell:
+
+    - *density*: is the encoder's output like those of its training samples (`Density`), standardised on clean held-out samples;
+      :math:`d_m = [\mathrm{relu}(\zeta_m - 1), \mathrm{relu}(-\zeta_m - 1)]`, and the largest of all modalities for the fused head;
+    - *disagreement*: :math:`\log(1 + KL)` in both directions between an expert and the mean of the (other) unimodal ones.
+
+    A small gate shared by all experts turns an expert's signs, those of the others and those of the fused head into
+    :math:`a_k(x) = \exp(\mathrm{clip}(\theta_k + t + \tanh(W x_k + b_k) \cdot (w + v_k), -8, 4))`, and the prediction is
+    :math:`\sum_k a_k(x) \log p_k(y|x)`. It is fitted once, with the network frozen, on clean held-out samples (.6 of the weight) and on eight
+    copies of them with one damaged modality each (.4), by cross-entropy with a quadratic penalty; it starts as `FusedUnimodal`. Nothing depends on
+    the batch, and nothing says what is damaged.
+
+    The encoders go on changing after the fit, and train on what was held out: `refresh` takes the moments again, and moves the
+    standardisation along with the training samples.
+
+    Derived for this library from ARM's premise that the dominant modality changes with the environment (Gao et al., AAAI 2025); the paper has no such rule.
+
+    Args:
+        modalities: their names.
+        task: the likelihood. Without classes (multi-label, regression) the density knows one cloud of samples only.
+        feature_dims: D_m by modality.
+
+    Example:
+        >>> from counterpoise.tasks import MultiClass
+        >>> Dynamic(("a", "b"), MultiClass(2), {"a": 4, "b": 4}).fitted
+        tensor(False)
+    """
+
+    needs_holdout = True
+    needs_training_samples = True
+    copies = 8
+    fitted: Tensor
+    centre: Tensor
+    offset: Tensor
+    spread: Tensor
+    usual: Tensor
+    usual_spread: Tensor
+
+    def __init__(self, modalities: tuple[str, ...], task: Task, feature_dims: Mapping[str, int]) -> None:
+        super().__init__(modalities, task)
+        experts = len(modalities) + 1
+        classes = task.num_outputs if task.name == "multiclass" else 1
+        self.densities = nn.ModuleList(Density(feature_dims[m], classes) for m in modalities)
+        shape = {"centre": (len(modalities), SIZE), "offset": (len(modalities), SIZE), "usual": (experts, 2)}
+        for name, size in shape.items():
+            self.register_buffer(name, torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("spread", torch.ones(len(modalities), SIZE, dtype=torch.float64))
+        self.register_buffer("usual_spread", torch.ones(experts, 2, dtype=torch.float64))
+        self.register_buffer("fitted", torch.tensor(False))
+        generator = torch.Generator().manual_seed(0)
+        width = 4 * SIGNS + 1
+        start = {
+            "theta": torch.zeros(experts),
+            "temperature": torch.tensor(-float(torch.tensor(experts).log())),
+            "mix": torch.randn(HIDDEN, width, generator=generator) / width**0.5,
+            "bias": torch.zeros(experts, HIDDEN),
+            "shared": torch.zeros(HIDDEN),
+            "own": torch.zeros(experts, HIDDEN),
+        }
+        for name, value in start.items():
+            self.register_buffer(name, value.double())
+
+    @property
+    def _gate(self) -> dict[str, Tensor]:
+        return {k: getattr(self, k) for k in ("theta", "temperature", "mix", "bias", "shared", "own")}
+
+    # -- signs ---------------------------------------------------------------------------------------------------------
+
+    def _distances(self, outputs: Outputs) -> Tensor:
+        """Return ``(M, B, 3)``."""
+        return torch.stack([d(outputs.features[m]) for m, d in zip(self.modalities, self.densities, strict=True)])
+
+    def _disagreement(self, outputs: Outputs) -> Tensor:
+        """Return ``(M + 1, B, 2)``: how far each expert is from the mean of the (other) unimodal ones, and they from it."""
+        experts = outputs.experts().double()
+        found = []
+        for k, own in enumerate(experts):
+            rest = torch.ones(len(experts), dtype=torch.float64)
+            rest[0] = rest[k] = 0
+            others = self._product(experts, rest / rest.sum())
+            found.append(torch.stack([self.task.kl(others, own), self.task.kl(own, others)], -1))
+        return torch.stack(found).clamp_min(0).log1p()
+
+    def _inputs(self, outputs: Outputs) -> Tensor:
+        """Return what the gate sees: ``(M + 1, B, 33)``."""
+        zeta = ((self._distances(outputs) - self.centre[:, None]) / self.spread[:, None]).clamp(-6, 12)
+        density = torch.cat([(zeta - 1).relu(), (-zeta - 1).relu()], -1)  # (M, B, 6)
+        density = torch.cat([density.amax(0, keepdim=True), density])
+        kappa = (self._disagreement(outputs) - self.usual[:, None]) / self.usual_spread[:, None]
+        signs = torch.cat([density, kappa], -1).clamp(-10, 10)  # (M + 1, B, 8)
+        means, maxima = [signs[1:].mean(0)], [signs[1:].amax(0)]
+        for k in range(1, len(signs)):
+            rest = torch.cat([signs[1:k], signs[k + 1 :]])
+            means.append(rest.mean(0))
+            maxima.append(rest.amax(0))
+        first = torch.zeros_like(signs[..., :1])
+        first[0] = 1
+        fused = signs[:1].expand_as(signs)
+        return torch.cat([signs, torch.stack(means), torch.stack(maxima), fused, first], -1)
+
+    @staticmethod
+    def _weights(gate: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Return ``(M + 1, B)``."""
+        hidden = torch.tanh(x @ gate["mix"].T + gate["bias"][:, None])
+        score = (hidden * (gate["shared"] + gate["own"])[:, None]).sum(-1)
+        return (gate["theta"][:, None] + gate["temperature"] + score).clamp(-8, 4).exp()
+
+    def expert_weights(self, outputs: Outputs) -> Tensor:
+        """Return ``(M + 1, B)``."""
+        return self._weights(self._gate, self._inputs(outputs))
+
+    # -- fitting -------------------------------------------------------------------------------------------------------
+
+    @torch.enable_grad()
+    def fit(self, outputs: Outputs, target: Tensor, damaged: Sequence[Outputs] = ()) -> None:
+        """Fit the gate on held-out samples and damaged copies of them; call `refresh` first."""
+        with torch.no_grad():
+            found = self._distances(outputs)
+            self.offset.copy_(found.mean(1) - self.centre)
+            self.centre.add_(self.offset)
+            self.spread.copy_(found.std(1).clamp_min(1e-6))
+            kappa = self._disagreement(outputs)
+            self.usual.copy_(kappa.mean(1))
+            self.usual_spread.copy_(kappa.std(1).clamp_min(1e-6))
+            views = [outputs, *damaged]
+            x = torch.cat([self._inputs(v) for v in views], 1)
+            experts = torch.cat([v.experts().double() for v in views], 1)
+            n = len(target)
+            share = torch.full((len(views),), (1 - CLEAN) / max(len(damaged), 1), dtype=torch.float64)
+            share[0] = CLEAN if damaged else 1.0
+            weight = share.repeat_interleave(n) / n
+            y = target.repeat(len(views), *[1] * (target.ndim - 1))
+        gate = {name: value.clone().requires_grad_() for name, value in self._gate.items()}
+        optimizer = torch.optim.Adam(gate.values(), lr=RATE)
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            logits = self._product(experts, self._weights(gate, x))
+            nll = -self.task.log_likelihood(logits, y)
+            size = sum(gate[k].square().sum() for k in ("theta", "mix", "bias", "shared"))
+            (weight @ nll + 2 / n * (size + 3 * gate["own"].square().sum())).backward()
+            optimizer.step()
+        for name, value in gate.items():
+            getattr(self, name).copy_(value.detach())
+        self.fitted.fill_(True)
+
+    @torch.no_grad()
+    def refresh(self, outputs: Outputs, target: Tensor) -> None:
+        """Take the moments of training samples under the encoders as they are now."""
+        classes = target if self.task.name == "multiclass" else torch.zeros(len(target), dtype=torch.long)
+        for m, density in zip(self.modalities, self.densities, strict=True):
+            assert isinstance(density, Density)
+            density.fit(outputs.features[m], classes)
+        self.centre.copy_(self._distances(outputs).mean(1) + self.offset)

@@ -1,0 +1,204 @@
+"""The rule whose weights depend on the sample: what it sees, what it learns, and that it sees no label and no batch mate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from counterpoise.data import corrupt_one
+from counterpoise.errors import ModelError
+from counterpoise.inference import Calibrated, Dynamic, Ensemble, Fused, FusedUnimodal, make_rule, predict
+from counterpoise.inference._density import Density
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Outputs
+from counterpoise.tasks import MultiClass, MultiLabel, Regression, Task
+
+CLASSES, DIM = 4, 6
+TASK = MultiClass(CLASSES)
+MEANS = torch.randn(2, CLASSES, DIM, generator=torch.Generator().manual_seed(5))
+
+
+def bayes(z: Tensor, m: int) -> Tensor:
+    return z @ MEANS[m].T - 0.5 * MEANS[m].square().sum(-1)
+
+
+def view(features: dict[str, Tensor]) -> Outputs:
+    """Two modalities of unit-variance Gaussian classes, read by Bayes' rule; the fused head adds the two."""
+    own = {m: bayes(z, k) for k, (m, z) in enumerate(features.items())}
+    return Outputs(features, own["a"] + own["b"], own)
+
+
+def draw(n: int, seed: int) -> tuple[dict[str, Tensor], Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    y = torch.randint(CLASSES, (n,), generator=g)
+    return {m: MEANS[k][y] + torch.randn(n, DIM, generator=g) for k, m in enumerate("ab")}, y
+
+
+def fitted(seed: int = 0) -> Dynamic:
+    rule = Dynamic(("a", "b"), TASK, {"a": DIM, "b": DIM})
+    train, y = draw(1000, seed)
+    rule.refresh(view(train), y)
+    held, z = draw(300, seed + 1)
+    g = torch.Generator().manual_seed(seed)
+    rule.fit(view(held), z, [view(corrupt_one(held, generator=g)) for _ in range(rule.copies)])  # type: ignore[arg-type]
+    return rule
+
+
+def test_density_is_what_numpy_says() -> None:
+    rng = np.random.default_rng(0)
+    z, y, new = rng.normal(size=(60, 3)), rng.integers(3, size=60), rng.normal(size=(5, 3))
+    density = Density(3, 3)
+    density.fit(torch.from_numpy(z), torch.from_numpy(y))
+
+    def inverse(centred: np.ndarray) -> np.ndarray:
+        c = centred.T @ centred / len(centred)
+        return np.linalg.inv(c + (0.05 * np.trace(c) / 3 + 1e-6) * np.eye(3))
+
+    means = np.stack([z[y == c].mean(0) for c in range(3)])
+    within, total = inverse(z - means[y]), inverse(z - z.mean(0))
+    expected = []
+    for v in new:
+        inside = min((v - mu) @ within @ (v - mu) for mu in means)
+        outside = (v - z.mean(0)) @ total @ (v - z.mean(0))
+        expected.append([np.log1p(inside), np.log1p(outside), np.log(0.01 + np.linalg.norm(v))])
+    np.testing.assert_allclose(density(torch.from_numpy(new)).numpy(), expected)
+
+
+def test_before_it_is_fitted_it_is_the_mean_of_all_heads() -> None:
+    features, _ = draw(20, 0)
+    out = view(features)
+    rule = Dynamic(("a", "b"), TASK, {"a": DIM, "b": DIM})
+    torch.testing.assert_close(rule(out).float(), FusedUnimodal(("a", "b"), TASK)(out))
+
+
+@pytest.mark.parametrize("damaged", ["a", "b"])
+def test_a_noisy_modality_loses_weight_and_only_on_the_noisy_samples(damaged: str) -> None:
+    rule = fitted()
+    other = "b" if damaged == "a" else "a"
+    features, y = draw(400, 9)
+    noise = 6 * torch.randn(400, DIM, generator=torch.Generator().manual_seed(3))
+    hit = torch.arange(400) % 2 == 0
+    broken = {**features, damaged: torch.where(hit[:, None], features[damaged] + noise, features[damaged])}
+    clean, now = view(features), view(broken)
+    k = {"a": 1, "b": 2}
+    weights = rule.expert_weights(now)
+    share = weights[k[damaged]] / weights[k[other]]
+    assert share[hit].median() < 0.3 * share[~hit].median()
+    torch.testing.assert_close(weights[:, ~hit], rule.expert_weights(clean)[:, ~hit])
+
+    calibrated = Calibrated(("a", "b"), TASK)
+    held, z = draw(300, 1)
+    calibrated.fit(view(held), z)
+    right = [(r(now).argmax(-1) == y)[hit].double().mean() for r in (rule, calibrated)]
+    assert right[0] > right[1] + 0.1
+    kept = [(r(clean).argmax(-1) == y).double().mean() for r in (rule, calibrated)]
+    assert kept[0] > kept[1] - 0.01
+
+
+def test_a_prediction_depends_on_its_own_sample_only() -> None:
+    rule = fitted()
+    features, _ = draw(50, 4)
+    together, alone = rule(view(features)), rule(view({m: z[7:8] for m, z in features.items()}))
+    torch.testing.assert_close(together[7:8], alone)
+
+
+def test_refreshing_moves_the_standard_along_with_the_encoders() -> None:
+    """Encoders whose features have all turned by the same rotation are as usual as before."""
+    rule = fitted()
+    train, y = draw(1000, 0)
+    new, _ = draw(100, 5)
+    before = rule.expert_weights(view(new))
+    turn = torch.linalg.qr(torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(1))).Q
+
+    def moved(features: dict[str, Tensor]) -> Outputs:
+        same = view(features)
+        return Outputs({m: z @ turn for m, z in features.items()}, same.logits, same.unimodal_logits)
+
+    stale = rule.expert_weights(moved(new))
+    rule.refresh(moved(train), y)
+    torch.testing.assert_close(rule.expert_weights(moved(new)), before, rtol=1e-4, atol=1e-6)
+    assert (stale - before).abs().max() > 0.05
+
+
+def test_it_comes_back_from_its_state() -> None:
+    rule = fitted()
+    again = Dynamic(("a", "b"), TASK, {"a": DIM, "b": DIM})
+    again.load_state_dict(rule.state_dict())
+    features, _ = draw(10, 6)
+    assert torch.equal(again(view(features)), rule(view(features)))
+
+
+@pytest.mark.parametrize("task", [MultiLabel(3), Regression(2)])
+def test_other_tasks_have_it_too_and_a_noisy_modality_loses_weight(task: Task) -> None:
+    g = torch.Generator().manual_seed(0)
+    matrix = torch.randn(2, DIM, task.num_outputs, generator=g)
+
+    def outputs(features: dict[str, Tensor]) -> Outputs:
+        own = {m: z @ matrix[k] for k, (m, z) in enumerate(features.items())}
+        return Outputs(features, own["a"] + own["b"], own)
+
+    def sample(n: int) -> tuple[dict[str, Tensor], Tensor]:
+        core = torch.randn(n, DIM, generator=g)
+        features = {m: core + 0.5 * torch.randn(n, DIM, generator=g) for m in "ab"}
+        y = core @ matrix.sum(0)
+        return features, (y > 0).float() if task.name == "multilabel" else y
+
+    rule = Dynamic(("a", "b"), task, {"a": DIM, "b": DIM})
+    train, held = sample(500), sample(200)
+    rule.refresh(outputs(train[0]), train[1])
+    copies = [outputs(corrupt_one(held[0], generator=g)) for _ in range(8)]  # type: ignore[arg-type]
+    rule.fit(outputs(held[0]), held[1], copies)
+    new, y = sample(200)
+    broken = outputs({**new, "a": new["a"] + 6 * torch.randn(200, DIM, generator=g)})
+    share = [(w[1] / w[2]).median() for w in (rule.expert_weights(broken), rule.expert_weights(outputs(new)))]
+    assert share[0] < 0.5 * share[1]
+    assert task.loss(rule(broken), y) < 0.7 * task.loss(FusedUnimodal(("a", "b"), task)(broken), y)
+
+
+def test_it_asks_for_the_feature_dimensions() -> None:
+    with pytest.raises(ModelError, match="feature_dims"):
+        make_rule("dynamic", ("a", "b"), TASK)
+
+
+# -- contributions of one sample -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [Fused, Ensemble, FusedUnimodal, Calibrated])
+def test_with_two_modalities_a_contribution_is_the_divergence_from_the_other_head(kind: type) -> None:
+    features, _ = draw(30, 2)
+    out = view(features)
+    rule = kind(("a", "b"), TASK)
+    found = rule.contributions(out)
+    p = rule(out).double().softmax(-1).numpy()
+    total = float(rule.expert_weights(out).sum())
+    for m, other in (("a", "b"), ("b", "a")):
+        q = (total * out.unimodal_logits[other].double().log_softmax(-1)).softmax(-1).numpy()
+        np.testing.assert_allclose(found[m].numpy(), (p * np.log(p / q)).sum(-1), rtol=1e-4, atol=1e-5)
+        assert (found[m] >= -1e-6).all()
+
+
+def test_mean_contribution_of_bayes_heads_is_the_conditional_information() -> None:
+    """For exact posteriors E KL(p(y|z) || p(y|z_b)) = I(Z_a; Y | Z_b) = E log p(y|z) - log p(y|z_b)."""
+    features, y = draw(20000, 7)
+    out = view(
+        features
+    )  # classes are equally likely and modalities independent given the class: the sum is the posterior
+    found = Fused(("a", "b"), TASK).contributions(out)
+    for m, other in (("a", "b"), ("b", "a")):
+        gain = TASK.log_likelihood(out.logits, y) - TASK.log_likelihood(out.unimodal_logits[other], y)
+        error = float((found[m] - gain).std()) / len(y) ** 0.5
+        assert abs(float(found[m].mean() - gain.mean())) < 4 * error
+        assert float(found[m].mean()) > 10 * error
+
+
+def test_predict_returns_contributions_next_to_the_logits() -> None:
+    model = MultimodalClassifier({"a": torch.nn.Linear(3, 4), "b": torch.nn.Linear(2, 4)}, num_outputs=CLASSES,
+                                 feature_dims={"a": 4, "b": 4})  # fmt: skip
+    inputs = {"a": torch.randn(5, 3), "b": torch.randn(5, 2)}
+    found = predict(model, inputs, return_contributions=True)
+    assert torch.equal(found.logits, predict(model, inputs))
+    expected = Fused(("a", "b"), TASK).contributions(model(inputs))
+    for m in ("a", "b"):
+        torch.testing.assert_close(found.contributions[m], expected[m])
