@@ -102,8 +102,8 @@ def shift(records: list[RunRecord]) -> str:
     for x in labels:
         means = [sum(values[d, x].values()) / len(values[d, x]) for d in names]
         gaps = [paired_difference(values[d, "arm"], values[d, x]) for d in names]
-        ahead = sum(g.mean > 0 for g in gaps)
-        mean_gap = sum(g.mean for g in gaps) / len(gaps)
+        ahead = sum(g.diff > 0 for g in gaps)
+        mean_gap = sum(g.diff for g in gaps) / len(gaps)
         cells = [f"{v:.1f}" for v in (*means, sum(means) / len(means))]
         last = ["–", "–"] if x == "arm" else [f"{mean_gap:+.1f}", f"{ahead} of {len(names)}"]
         lines.append("| " + " | ".join([x, *cells, *last]) + " |")

@@ -49,13 +49,22 @@ class Catalogue(Mapping[str, E], Generic[E]):
         self.kind = kind
         self._rows = MappingProxyType({entry.name: entry for entry in entries})
 
+    def _row(self, name: object) -> E | None:
+        """Return a row; underscores in ``name`` may stand for hyphens."""
+        return self._rows.get(name) or self._rows.get(name.replace("_", "-")) if isinstance(name, str) else None
+
     def __getitem__(self, name: str) -> E:
-        if name not in self._rows:
+        row = self._row(name)
+        if row is None:
             raise unknown(self.kind, name, self._rows)
-        return self._rows[name]
+        return row
 
     def __contains__(self, name: object) -> bool:
-        return name in self._rows
+        return self._row(name) is not None
+
+    def get(self, name: object, default: Any = None) -> Any:
+        """Return a row, or ``default`` (a user's own ``package.module.Name`` has none)."""
+        return self._row(name) or default
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)

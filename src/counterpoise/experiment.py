@@ -17,7 +17,7 @@ from counterpoise.inference.catalogue import RULES
 from counterpoise.methods.catalogue import METHODS
 from counterpoise.runs import RunRecord, write_records
 
-__all__ = ["Failure", "compare", "expand", "make_config", "run_all"]
+__all__ = ["Failure", "combinations_of", "compare", "expand", "make_config", "parse_method", "run_all"]
 
 
 def make_config(info: DataInfo, given: Mapping[str, Any]) -> RunConfig:
@@ -47,6 +47,8 @@ def make_config(info: DataInfo, given: Mapping[str, Any]) -> RunConfig:
                 settings[name] = {**settings.get(name, {}), **value}
             else:
                 settings[name] = value
+    if "method" in settings and settings["method"] in METHODS:
+        settings["method"] = METHODS[settings["method"]].name
     built = {name: sections[name](**values) for name, values in settings.items() if name in sections}
     assert all(is_dataclass(part) for part in built.values())
     return RunConfig(**{**settings, **built})
@@ -59,6 +61,7 @@ def expand(
     *,
     seeds: int,
     rules: Sequence[str] = ("default",),
+    ablation: str | None = None,
     given: Mapping[str, Any] | None = None,
 ) -> list[RunConfig]:
     """Return every run of one data set: each method (``unimodal`` once per modality) x rule x seed, without repetitions.
@@ -68,9 +71,11 @@ def expand(
     Args:
         info: what is known about the data set.
         data: the name or path it is opened by.
-        methods: names; ``all`` takes the whole catalogue.
+        methods: names, with hyper-parameters in brackets where they are not the defaults (``arm[tau=1.0,minmax=false]``); ``all``
+            takes the whole catalogue.
         seeds: how many, from 0.
         rules: rules of inference; ``default`` is each method's own.
+        ablation: a method whose named parts are switched on and off in all combinations.
         given: further settings, nested.
 
     Raises:
@@ -79,19 +84,21 @@ def expand(
     """
     if seeds < 1:
         raise ConfigError(f"Parameter `seeds` should be at least 1. Found `seeds = {seeds}`.")
-    names = list(METHODS) if "all" in methods else list(dict.fromkeys(methods))
-    if "joint" not in names:
-        names.insert(0, "joint")
+    specs = list(METHODS) if "all" in methods else list(dict.fromkeys(methods))
+    specs += [] if ablation is None else combinations_of(ablation)
+    chosen = [parse_method(spec) for spec in specs]
+    if ("joint", {}) not in chosen:
+        chosen.insert(0, ("joint", {}))
     for rule in rules:
         if rule != "default" and "." not in rule:
             RULES[rule]
     configs: dict[str, RunConfig] = {}
-    for name in names:
+    for name, own in chosen:
         cls = METHODS.resolve(name)
         entry = METHODS.get(name)
-        variants: list[dict[str, Any]] = [{}]
-        if name == "unimodal":
-            variants = [{"modality": m} for m in info.names]
+        variants: list[dict[str, Any]] = [own]
+        if name == "unimodal" and "modality" not in own:
+            variants = [{**own, "modality": m} for m in info.names]
         for rule in dict.fromkeys(rules):
             alone = entry is not None and entry.family == "unimodal"
             if alone and rule != "default":
@@ -103,11 +110,59 @@ def expand(
                     settings["rule"] = "default" if rule == cls.default_rule else rule
                     config = make_config(info, settings)
                     configs.setdefault(config.key(""), config)
-    if "default" not in rules and "joint" in names:  # the reference row: joint training as it is
+    if "default" not in rules:  # the reference row: joint training as it is
         for seed in range(seeds):
             config = make_config(info, {**(given or {}), "data": data, "method": "joint", "seed": seed})
             configs.setdefault(config.key(""), config)
     return list(configs.values())
+
+
+def parse_method(text: str) -> tuple[str, dict[str, Any]]:
+    """Split a method and its hyper-parameters.
+
+    Raises:
+        ConfigError: if it cannot be read.
+
+    Example:
+        >>> parse_method("arm[tau=1.0, minmax=false]")
+        ('arm', {'tau': 1.0, 'minmax': False})
+    """
+    import yaml
+
+    name, bracket, rest = text.strip().partition("[")
+    if not bracket:
+        return name, {}
+    arguments: dict[str, Any] = {}
+    pairs = rest[:-1].split(",") if rest.endswith("]") else [""]
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (name and equals and key.strip()):
+            raise ConfigError(f"A method with hyper-parameters should be NAME[KEY=VALUE,KEY=VALUE]. Found `{text}`.")
+        arguments[key.strip()] = yaml.safe_load(value)
+    return name, arguments
+
+
+def combinations_of(method: str) -> list[str]:
+    """Return a method with its named parts switched on and off in all combinations, all on first.
+
+    Raises:
+        ConfigError: if the method has no parts.
+        NotFoundError: for an unknown method.
+
+    Example:
+        >>> combinations_of("arm")[:3]
+        ['arm', 'arm[resampling=false]', 'arm[minmax=false]']
+    """
+    from itertools import product
+
+    parts = METHODS.resolve(method).parts
+    if not parts:
+        raise ConfigError(f"Method `{method}` has no parts that can be switched off. `arm` has.")
+    found = []
+    for on in product((True, False), repeat=len(parts)):
+        off = ",".join(f"{part}=false" for part, kept in zip(parts, on, strict=True) if not kept)
+        found.append(f"{method}[{off}]" if off else method)
+    return found
 
 
 @dataclass(frozen=True)
@@ -186,6 +241,7 @@ def compare(
     seeds: int,
     out: Path,
     rules: Sequence[str] = ("default",),
+    ablation: str | None = None,
     given: Mapping[str, Any] | None = None,
     jobs: int | None = None,
     backend: str = "loky",
@@ -200,6 +256,7 @@ def compare(
         seeds: how many, from 0.
         out: the folder of the comparison; what is already there is not repeated.
         rules: rules of inference.
+        ablation: a method whose parts are switched on and off in all combinations; writes ``ablation.md`` too.
         given: further settings of the runs, nested.
         jobs: processes.
         backend: joblib's backend.
@@ -211,18 +268,20 @@ def compare(
         OutputError: if ``out`` cannot be written to.
     """
     from counterpoise.data import open_data
-    from counterpoise.report import write_tables
+    from counterpoise.report import ablation_table, write_tables
     from counterpoise.runs import write_atomic
 
     write_atomic(out / ".writable", "")  # fail before the work, not after it
     (out / ".writable").unlink(missing_ok=True)
     configs: list[RunConfig] = []
     for name in data:
-        configs += expand(open_data(name).info, name, methods, seeds=seeds, rules=rules, given=given)
+        configs += expand(open_data(name).info, name, methods, seeds=seeds, rules=rules, ablation=ablation, given=given)
     if on_start is not None:
         on_start(len(configs))
     records, failures = run_all(configs, out, jobs=jobs, backend=backend, on_done=on_done)
     write_records(out / "runs.jsonl", records)
     if records:
         write_tables(records, out)
+    if ablation is not None:
+        write_atomic(out / "ablation.md", ablation_table(records, ablation, METHODS.resolve(ablation).parts))
     return records, failures

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
+from rich.markdown import Markdown
 
 from counterpoise.catalogue import Catalogue
 from counterpoise.cli._screen import RunProgress, console
@@ -119,10 +121,11 @@ def compare(options: Namespace, given: Mapping[str, Any]) -> int:
     with RunProgress() as progress:
         records, failures = compare_methods(
             words(options.data),
-            words(options.methods),
+            words(options.methods or ("joint" if options.ablation else "all")),
             seeds=options.seeds,
             out=options.out,
             rules=words(options.rules),
+            ablation=options.ablation,
             given=given,
             jobs=options.jobs,
             backend=options.backend,
@@ -130,6 +133,8 @@ def compare(options: Namespace, given: Mapping[str, Any]) -> int:
             on_done=progress.done,
         )
     show(records)
+    if options.ablation and records:
+        console.print(Markdown((options.out / "ablation.md").read_text(encoding="utf-8")))
     if records:
         console.print(f"\nWritten: [bold]{options.out}[/] (table.csv, table.md, runs.jsonl, runs/)")
     return complain(failures)
@@ -194,8 +199,8 @@ def report(options: Namespace, given: Mapping[str, Any]) -> int:
 
 
 def words(text: str) -> Sequence[str]:
-    """Split at commas."""
-    return [word.strip() for word in text.split(",") if word.strip()]
+    """Split at commas, but not inside brackets."""
+    return [word.strip() for word in re.split(r",(?![^\[]*\])", text) if word.strip()]
 
 
 def show(records: Sequence[RunRecord]) -> None:

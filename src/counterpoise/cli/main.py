@@ -84,7 +84,14 @@ def build_parser() -> dict[str, Parser]:
 
     compare = verbs["compare"]
     compare.add_argument("--data", type=str, required=True, help="names or paths, separated by commas")
-    compare.add_argument("--methods", type=str, default="all", help="names separated by commas, or all")
+    compare.add_argument(
+        "--methods",
+        type=str,
+        help="names separated by commas, or all (the default); NAME[KEY=VALUE] sets hyper-parameters",
+    )
+    compare.add_argument(
+        "--ablation", type=str, help="a method whose parts are switched on and off in all combinations"
+    )
     compare.add_argument("--rules", type=str, default="default", help="rules of inference, separated by commas")
     compare.add_argument("--seeds", type=int, default=3, help="runs of each method")
     compare.add_argument("--out", type=Path, default=Path("counterpoise-compare"), help="folder of the comparison")

@@ -39,7 +39,7 @@ from counterpoise.methods._teachers import G2D, UMT
 from counterpoise.methods._uniform import Uniform
 from counterpoise.methods._unimodal import Unimodal, UnimodalEnsemble
 from counterpoise.methods._valuation import ModalityValuation, SampleValuation
-from counterpoise.methods.arm import ARM, AsymmetricFusion, BalancedMinMaxLoss, ContributionResampler
+from counterpoise.methods.arm import ARM, ARMOfficial, AsymmetricFusion, BalancedMinMaxLoss, ContributionResampler
 from counterpoise.methods.catalogue import METHODS, make_method
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "AGMToolkit",
     "AMCo",
     "ARLOfficial",
+    "ARMOfficial",
     "AsymmetricFusion",
     "BalancedMinMaxLoss",
     "ContributionProbes",

@@ -68,6 +68,8 @@ class Method(nn.Module, ABC):
     """
 
     constraints: ClassVar[Mapping[str, Interval | Options]] = {}
+    parts: ClassVar[tuple[str, ...]] = ()
+    """Boolean hyper-parameters that switch named parts on and off: what ``compare --ablation`` goes through."""
     default_rule: ClassVar[str] = "fused"
     """The rule of inference that the method is meant for (see `counterpoise.inference`)."""
     needs_held_out: ClassVar[bool] = False
@@ -105,6 +107,14 @@ class Method(nn.Module, ABC):
             batch: the samples.
             backward: how to back-propagate a scalar.
         """
+
+    def test_metrics(self, model: MultimodalClassifier, batches: Iterable[Batch]) -> dict[str, float]:
+        """Return further numbers about the test set for the record; most methods have none.
+
+        The predictions that a run is scored by are made without labels, by a rule of inference. This is for what a release computes otherwise.
+        """
+        del model, batches
+        return {}
 
     def use_teachers(self, teachers: Mapping[str, MultimodalClassifier]) -> None:
         """Receive the trained models that `requires` names, by method name, before `setup`."""

@@ -36,8 +36,19 @@ class MethodEntry(Entry):
     resets_encoders: bool = False
 
 
-METHODS = Catalogue(
-    "method",
+class _Methods(Catalogue[MethodEntry]):
+    """The methods, and by their names only those that read labels at test: ``all`` is without them, and so is every list."""
+
+    def __init__(self, entries: list[MethodEntry], label_reading: list[MethodEntry]) -> None:
+        super().__init__("method", entries)
+        self.label_reading = Catalogue("method", label_reading)
+
+    def resolve(self, name: str) -> Any:
+        """See `Catalogue.resolve`."""
+        return self.label_reading[name].load() if name in self.label_reading else super().resolve(name)
+
+
+METHODS = _Methods(
     [
         MethodEntry("joint", "counterpoise.methods:Joint", "joint training through the fused head", "baseline"),
         MethodEntry(
@@ -310,6 +321,14 @@ METHODS = Catalogue(
             "counterpoise.methods:ARLOfficial",
             "ARL as released: a constant factor",
             "Wei et al., ICCV 2025 (code)",
+        ),
+    ],
+    [
+        MethodEntry(
+            "arm-official",
+            "counterpoise.methods:ARMOfficial",
+            "ARM as released: reads labels at test",
+            "Gao et al., AAAI 2025 (code)",
         ),
     ],
 )

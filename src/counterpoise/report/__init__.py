@@ -1,5 +1,6 @@
 """From RunRecords to statistics, tables, words, figures and one self-contained page. Torch-free."""
 
+from counterpoise.report._ablation import ablation_table
 from counterpoise.report.figures import draw_figures, write_figures
 from counterpoise.report.page import render_page, write_page, write_report
 from counterpoise.report.statistics import (
@@ -30,6 +31,7 @@ __all__ = [
     "Friedman",
     "Paired",
     "Summary",
+    "ablation_table",
     "comparison_table",
     "draw_figures",
     "explain",

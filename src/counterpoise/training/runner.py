@@ -226,6 +226,7 @@ def _evaluate(fitted: Fitted, data: MultimodalData, config: RunConfig, folder: P
         for m in modalities:
             metrics[f"phi_mi:{m}"] = value.mi[m].value
             metrics[f"phi_cmi:{m}"] = value.cmi[m].value
+    metrics |= fitted.method.test_metrics(fitted.model, data.test.batches(getattr(fitted.method, "batch_size", 512)))
     damage = robustness(fitted.model, fitted.rule, data.test, test, modalities)
     metrics |= shift_metrics(damage, task.score_name)
     write_predictions(folder / "predictions.npz", logits, test, target)

@@ -3,6 +3,17 @@
 from counterpoise.methods.arm._arm import ARM
 from counterpoise.methods.arm._fusion import AsymmetricFusion, fusion_weights
 from counterpoise.methods.arm._minmax import BalancedMinMaxLoss, reinforcement
+from counterpoise.methods.arm._official import ARMOfficial, ReleasedFusion, released_weights
 from counterpoise.methods.arm._resampler import ContributionResampler
 
-__all__ = ["ARM", "AsymmetricFusion", "BalancedMinMaxLoss", "ContributionResampler", "fusion_weights", "reinforcement"]
+__all__ = [
+    "ARM",
+    "ARMOfficial",
+    "AsymmetricFusion",
+    "BalancedMinMaxLoss",
+    "ContributionResampler",
+    "ReleasedFusion",
+    "fusion_weights",
+    "reinforcement",
+    "released_weights",
+]

@@ -65,6 +65,7 @@ class ARM(Method):
         "decay": Interval(0, 1),
     }
     default_rule = "dynamic"
+    parts = ("fusion", "minmax", "resampling")
     strength: float
     fusion: bool
     minmax: bool
