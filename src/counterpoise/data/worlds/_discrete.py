@@ -88,14 +88,15 @@ class DiscreteWorld(World):
         return inputs[:, : self.sizes[m]].argmax(1)
 
     def ideal(self, inputs: Arrays, subset: Collection[str] | None = None) -> np.ndarray:
-        """See `World.ideal`; impossible classes get the log of a very small number."""
+        """See `World.ideal`; impossible classes get the log of a very small number, impossible inputs p(y)."""
         names = self._subset(subset)
         values, joint = self.joint(names)
+        joint = np.concatenate([joint, joint.sum(0, keepdims=True)])  # last: inputs that never occur
         conditional = np.log(np.maximum(joint / joint.sum(1, keepdims=True), 1e-12))
         if not names:
-            return np.repeat(conditional, len(next(iter(inputs.values()))), axis=0)
+            return np.repeat(conditional[:1], len(next(iter(inputs.values()))), axis=0)
         strides = np.cumprod([1, *(self.sizes[m] for m in names[:-1])])
-        rows = np.empty(int(np.prod([self.sizes[m] for m in names])), dtype=np.int64)
+        rows = np.full(int(np.prod([self.sizes[m] for m in names])), -1, dtype=np.int64)
         rows[values @ strides] = np.arange(len(values))
         seen = np.stack([self.decode(m, inputs[m]) for m in names], 1)
         return conditional[rows[seen @ strides]]
