@@ -54,7 +54,8 @@ SIZES_OF: dict[str, tuple[int, ...]] = {
     "ksg": (200, 1000, 5000),
 }
 MOST = dict.fromkeys(("gaussian", "plugin", "histogram"), (200, 1000, 5000, 20000))
-FEWER = {"infonce": 0.1, "smile": 0.1}
+SHARE = {"variational": 5.0, "infonce": 0.1, "smile": 0.1}
+"""Of the repetitions, by estimator."""
 ESTIMATORS = ("variational", "ksg", "gaussian", "plugin", "plugin_uncorrected", "histogram", "infonce", "smile")
 BEGIN, END = "<!-- coverage: begin -->", "<!-- coverage: end -->"
 
@@ -74,7 +75,7 @@ def jobs(repetitions: int) -> list[Job]:
     found = []
     for world, estimator, (n, share) in itertools.product(WORLDS, ESTIMATORS, SIZES.items()):
         if n in (SIZES_OF | MOST).get(estimator, SIZES):
-            count = max(2, round(repetitions * share * FEWER.get(estimator, 1.0)))
+            count = max(2, round(repetitions * share * SHARE.get(estimator, 1.0)))
             found += [(seed / count, Job(world, n, estimator, seed)) for seed in range(count)]
     return [job for _, job in sorted(found, key=lambda pair: pair[0])]
 
@@ -126,8 +127,9 @@ def summary(done: dict[Job, list[float] | None]) -> str:
         cells = {
             w: np.array([r for j, r in own.items() if (j.world, j.n) == (w, n)])[:, [1, 3]].mean(0) for w in WORLDS
         }
-        worst = sorted(((share, w) for w, pair in cells.items() for share in pair))[:2]
-        least = "; ".join(f"{share:.0%} {w}" for share, w in worst)
+        enough = len(rows) / len(cells) >= 25
+        worst = sorted({(share, w) for w, pair in cells.items() for share in pair})[: 2 if enough else 0]
+        least = "; ".join(f"{share:.0%} {w}" for share, w in worst) or "too few draws"
         joint, given = rows[:, [1, 3]].mean(0)
         lines.append(f"| {n:,} | {len(rows)} | {joint:.1%} | {given:.1%} | {least} |")
     errors = []

@@ -23,11 +23,13 @@ class ModelConfig:
         fusion: name of a fusion (``counterpoise list fusions``) or import path of your own.
         encoders: encoder by modality, where it should not be the data set's own (name or import path).
         width: feature dimension D_m of the library's encoders.
+        init_seed: seed of the initial weights; None takes the run's. Set it to see several runs from one initialisation.
     """
 
     fusion: str = "concat"
     encoders: dict[str, str] = field(default_factory=dict)
     width: int = 64
+    init_seed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -225,3 +225,15 @@ def test_every_method_runs_under_lightning_and_comes_back_from_disk(
 def test_methods_that_step_several_times_a_batch_cannot_accumulate(data: MultimodalData) -> None:
     with pytest.raises(ConfigError, match="steps several times a batch"):
         fit(data, config("mla", fit=FitConfig(epochs=2, accumulate=2, accelerator="cpu")))
+
+
+def test_runs_of_several_seeds_can_start_from_one_initialisation(data: MultimodalData) -> None:
+    from counterpoise.training.fit import assemble
+
+    def start(seed: int, init: int | None) -> torch.Tensor:
+        model, _, _ = assemble(data, config("uniform", seed=seed, model=ModelConfig(init_seed=init)))
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    assert torch.equal(start(0, 7), start(1, 7))
+    assert not torch.equal(start(0, None), start(1, None))
+    assert torch.equal(start(7, None), start(1, 7))

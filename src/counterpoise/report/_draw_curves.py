@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from counterpoise.report import _palette as palette
 from counterpoise.report import _series as series
-from counterpoise.report._comparison import Comparison
+from counterpoise.report._comparison import REFERENCE, Comparison
 from counterpoise.report._draw import DASHES, axis_label, factor_of, new_figure, row_colour, score_name
 from counterpoise.report._series import Curve
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_coefficients", "draw_curves"]
+__all__ = ["draw_coefficients", "draw_curves", "draw_panel"]
 
 
 def draw_line(ax: Axes, c: Curve, colour: str, text: str, *, style: str = "solid", factor: float = 1.0) -> None:
@@ -28,47 +29,116 @@ def draw_line(ax: Axes, c: Curve, colour: str, text: str, *, style: str = "solid
         )
 
 
+@dataclass(frozen=True)
+class _Sheet:
+    """What every panel over epochs is drawn from."""
+
+    comparison: Comparison
+    colours: Sequence[str]
+    rows: list[str]
+
+    def look(self, label: str) -> dict[str, Any]:
+        """Return colour and dash of a row."""
+        colour = row_colour(label, self.comparison.labels, self.colours)
+        return {"colour": colour, "style": palette.dash(label, self.rows)}
+
+    def lines(self, ax: Axes, name: str, *, factor: float = 1.0) -> None:
+        """Draw one curve of every row."""
+        for label in self.rows:
+            if (c := series.curve(self.comparison, label, name)) is not None:
+                draw_line(ax, c, text=label, factor=factor, **self.look(label))
+
+    def alone(self, ax: Axes, m: str, factor: float) -> None:
+        """Draw the validation score of a modality trained alone."""
+        c = series.curve(self.comparison, self.comparison.unimodal(m) or "", "val_score")
+        if c is not None:
+            draw_line(ax, c, palette.MODALITIES[palette.modality_slot(self.colours, m)], f"{m} alone", factor=factor)
+
+
+def _gap(sheet: _Sheet, ax: Axes) -> None:
+    """The paper's Fig. 3."""
+    for label in sheet.rows:
+        if (c := series.gap_curve(sheet.comparison, label)) is not None:
+            draw_line(ax, c, text=label, **sheet.look(label))
+    _finish(ax, "Contribution gap (max − min φ_CMI)", "nats")
+
+
+def _joint(sheet: _Sheet, ax: Axes) -> None:
+    """The paper's Fig. 4."""
+    sheet.lines(ax, "phi_mi")
+    _finish(ax, "Joint contribution (φ_MI of all)", "nats")
+
+
+def _score(sheet: _Sheet, ax: Axes) -> None:
+    """Every method's score, and the dominant modality alone."""
+    c = sheet.comparison
+    sheet.lines(ax, "val_score", factor=factor_of(c.score))
+    if m := series.dominant(c):
+        sheet.alone(ax, m, factor_of(c.score))
+    _finish(ax, "Dominant modality against the methods", axis_label(c.score, f"validation {score_name(c)}"))
+
+
+def _dominant(sheet: _Sheet, ax: Axes) -> None:
+    """The paper's Fig. 1: what the dominant modality's own head does inside each method, beside joint training and itself alone."""
+    c, factor = sheet.comparison, factor_of(sheet.comparison.score)
+    m = series.dominant(c)
+    if m:
+        sheet.lines(ax, f"val_score:{m}", factor=factor)
+        sheet.alone(ax, m, factor)
+        whole = series.curve(c, REFERENCE, "val_score")
+        if whole is not None:
+            draw_line(ax, whole, palette.MUTED, "joint, all modalities", factor=factor)
+    _finish(ax, f"The dominant modality ({m}) inside each method", axis_label(c.score, f"validation {score_name(c)}"))
+
+
+def _loss(sheet: _Sheet, ax: Axes) -> None:
+    """The paper's Fig. 5: for runs from one initialisation set ``model.init_seed``."""
+    for label in sheet.rows:
+        for i, record in enumerate(sheet.comparison.records[label]):
+            loss = record.curves.get("train_loss", [])
+            colour = sheet.look(label)["colour"]
+            ax.plot(range(1, len(loss) + 1), loss, color=colour, lw=0.8, label="" if i else label)
+    _finish(ax, "Training loss of each seed", "loss (nats)")
+
+
+def _finish(ax: Axes, title: str, unit: str) -> None:
+    ax.set_title(title)
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(unit)
+    if ax.lines:
+        ax.legend()
+    else:
+        ax.text(0.5, 0.5, "not recorded", transform=ax.transAxes, ha="center", color=palette.MUTED)
+
+
+_PANELS: Final = {"dominant": _dominant, "gap": _gap, "joint-contribution": _joint, "loss": _loss}
+
+
+def _sheet(comparison: Comparison, colours: Sequence[str]) -> _Sheet | None:
+    rows = series.curve_rows(comparison, "val_score") or series.curve_rows(comparison, "train_loss")
+    return _Sheet(comparison, colours, rows) if rows else None
+
+
 def draw_curves(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
     """Contribution gap, joint contribution, dominant modality against joint training, training loss of every seed."""
-    rows = series.curve_rows(comparison, "val_score") or series.curve_rows(comparison, "train_loss")
-    if not rows:
+    sheet = _sheet(comparison, colours)
+    if sheet is None:
         return None
     figure = new_figure(7.0, 4.6)
-    (gap_ax, joint_ax), (score_ax, loss_ax) = figure.subplots(2, 2)
-    labels, factor = comparison.labels, factor_of(comparison.score)
-    for label in rows:
-        look: dict[str, Any] = {"colour": row_colour(label, labels, colours), "style": palette.dash(label, rows)}
-        if (c := series.gap_curve(comparison, label)) is not None:
-            draw_line(gap_ax, c, text=label, **look)
-        if (c := series.curve(comparison, label, "phi_mi")) is not None:
-            draw_line(joint_ax, c, text=label, **look)
-        if (c := series.curve(comparison, label, "val_score")) is not None:
-            draw_line(score_ax, c, text=label, factor=factor, **look)
-        for i, record in enumerate(comparison.records[label]):
-            loss = record.curves.get("train_loss", [])
-            loss_ax.plot(range(1, len(loss) + 1), loss, color=look["colour"], lw=0.8, label="" if i else label)
-    m = series.dominant(comparison)
-    alone = series.curve(comparison, comparison.unimodal(m) or "", "val_score") if m else None
-    if m and alone is not None:
-        draw_line(score_ax, alone, palette.MODALITIES[palette.modality_slot(colours, m)], f"{m} alone", factor=factor)
-    for ax, title, unit in (
-        (gap_ax, "Contribution gap (max − min φ_CMI)", "nats"),
-        (joint_ax, "Joint contribution (φ_MI of all)", "nats"),
-        (
-            score_ax,
-            "Dominant modality against the methods",
-            axis_label(comparison.score, f"validation {score_name(comparison)}"),
-        ),
-        (loss_ax, "Training loss of each seed", "loss (nats)"),
-    ):
-        ax.set_title(title)
-        ax.set_xlabel("epoch")
-        ax.set_ylabel(unit)
-        if ax.lines:
-            ax.legend()
-        else:
-            ax.text(0.5, 0.5, "not recorded", transform=ax.transAxes, ha="center", color=palette.MUTED)
+    for panel, ax in zip((_gap, _joint, _score, _loss), figure.subplots(2, 2).flat, strict=True):
+        panel(sheet, ax)
     return figure
+
+
+def draw_panel(name: str, comparison: Comparison, colours: Sequence[str]) -> Figure | None:
+    """One of ARM's figures by itself: dominant (Fig. 1), gap (Fig. 3), joint-contribution (Fig. 4) or loss (Fig. 5)."""
+    sheet = _sheet(comparison, colours)
+    if sheet is None:
+        return None
+    figure = new_figure(3.5, 2.6)
+    ax = figure.subplots()
+    _PANELS[name](sheet, ax)
+    return figure if ax.lines else None
 
 
 def draw_coefficients(comparison: Comparison, colours: Sequence[str]) -> Figure | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from counterpoise.report import _series as series
 from counterpoise.report._comparison import Comparison, compare
 from counterpoise.report._draw import STYLE
-from counterpoise.report._draw_curves import draw_coefficients, draw_curves
+from counterpoise.report._draw_curves import draw_coefficients, draw_curves, draw_panel
 from counterpoise.report._draw_points import (
     draw_accuracy,
     draw_contributions,
@@ -34,14 +35,16 @@ _PER_DATA: Final[dict[str, Callable[[Comparison, Sequence[str]], Figure | None]]
     "encoders": draw_encoders,
     "curves": draw_curves,
     "coefficients": draw_coefficients,
+    **{name: partial(draw_panel, name) for name in ("dominant", "gap", "joint-contribution", "loss")},
 }
 
 
 def draw_figures(records: Iterable[RunRecord]) -> dict[str, Figure]:
     """Return every figure that the records have numbers for, by name.
 
-    Per data set: ``accuracy-<data>``, ``contributions-<data>``, ``encoders-<data>``, ``curves-<data>`` and
-    ``coefficients-<data>``; for three data sets or more ``critical-difference``.
+    Per data set: ``accuracy-<data>``, ``contributions-<data>``, ``encoders-<data>``, ``curves-<data>``,
+    ``coefficients-<data>``, and ARM's own figures one by one: ``dominant-<data>`` (its Fig. 1), ``gap-<data>`` (3),
+    ``joint-contribution-<data>`` (4) and ``loss-<data>`` (5); for three data sets or more ``critical-difference``.
     """
     import matplotlib as mpl
 

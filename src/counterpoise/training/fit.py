@@ -59,7 +59,7 @@ def assemble(
     data: MultimodalData, config: RunConfig, teachers: dict[str, MultimodalClassifier] | None = None
 ) -> tuple[MultimodalClassifier, Method, Rule]:
     """Build model, method and rule of a run: the same seed gives every method the same initial model."""
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.seed if config.model.init_seed is None else config.model.init_seed)
     model = build_model(
         {m.name: (m.kind, m.shape, m.vocabulary) for m in data.info.modalities},
         num_outputs=data.info.num_outputs,

@@ -12,7 +12,7 @@ from counterpoise.report._draw_points import indistinct
 from counterpoise.report._palette import FLAGSHIP, METHODS, MODALITIES
 from counterpoise.runs import RunRecord
 
-KINDS = {"accuracy", "contributions", "encoders", "curves", "coefficients"}
+KINDS = {"accuracy", "contributions", "encoders", "curves", "coefficients", "dominant", "gap", "joint-contribution", "loss"}
 
 
 def test_each_figure_in_each_format_and_quickly(demo_records: list[RunRecord], tmp_path: Path) -> None:
@@ -99,3 +99,27 @@ def test_records_without_numbers_draw_nothing(make_run, tmp_path: Path) -> None:
 
 def test_colours_of_modalities_and_methods_never_meet() -> None:
     assert len({*MODALITIES, *METHODS, FLAGSHIP}) == len(MODALITIES) + len(METHODS) + 1
+
+
+def test_the_figures_of_the_paper_stand_alone_and_show_what_was_recorded(make_run) -> None:
+    curves = {
+        "val_score": [0.5, 0.6],
+        "val_score:accelerometer": [0.4, 0.45],
+        "phi_mi": [0.1, 0.3],
+        "phi_cmi:accelerometer": [0.3, 0.2],
+        "phi_cmi:gyroscope": [0.1, 0.15],
+        "train_loss": [2.0, 1.0],
+    }
+    metrics = {"accuracy": 0.6, "phi_mi:accelerometer": 0.9, "phi_mi:gyroscope": 0.2}
+    runs = [make_run("joint", 0, metrics, curves=curves)]
+    runs += [make_run("arm", s, metrics, curves={**curves, "train_loss": [2.0, 0.8 + s / 10]}) for s in range(3)]
+    figures = draw_figures(runs)
+    dominant, gap = figures["dominant-smartwatch"].axes[0], figures["gap-smartwatch"].axes[0]
+    drawn = {line.get_label(): list(line.get_ydata()) for line in dominant.lines}
+    assert drawn["arm"] == pytest.approx([40.0, 45.0])
+    assert drawn["joint, all modalities"] == pytest.approx([50.0, 60.0])
+    assert list(gap.lines[0].get_ydata()) == pytest.approx([0.2, 0.05])
+    joint = figures["joint-contribution-smartwatch"].axes[0]
+    assert [list(line.get_ydata()) for line in joint.lines] == [pytest.approx([0.1, 0.3])] * 2
+    losses = [tuple(line.get_ydata()) for line in figures["loss-smartwatch"].axes[0].lines]
+    assert sorted(losses) == sorted([(2.0, 1.0), (2.0, 0.8), (2.0, 0.9), (2.0, 1.0)])
