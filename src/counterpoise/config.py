@@ -143,5 +143,8 @@ class RunConfig:
             >>> RunConfig("smartwatch", seed=1).key("x") == RunConfig("smartwatch").key("x")
             False
         """
-        text = json.dumps([self.to_dict(), fingerprint], sort_keys=True, default=str)
+        settings = self.to_dict()
+        if settings["model"]["init_seed"] is None:  # younger than the first runs, which are to be found again
+            del settings["model"]["init_seed"]
+        text = json.dumps([settings, fingerprint], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -15,7 +15,7 @@ from counterpoise.records import Batch
 __all__ = ["MultimodalDataModule"]
 
 EVALUATION_BATCH = 512
-SAMPLE = 2048
+SAMPLE = 1024
 """Training samples that a rule of inference may look at, at most: enough for the moments of its features."""
 
 

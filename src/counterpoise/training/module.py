@@ -22,6 +22,9 @@ from counterpoise.training.evaluation import collect, concatenate, scores, to_cp
 
 __all__ = ["MethodModule", "make_optimizer", "seed_epoch"]
 
+DAMAGED = 4096
+"""A rule practises on about so many damaged samples at most: more cost an epoch's share and teach it little."""
+
 CURVE_POINTS = 20
 """Contributions are estimated about so many times a run; between two estimates the last one stands."""
 
@@ -143,7 +146,8 @@ class MethodModule(lightning.LightningModule):
             for batch in self._data.held_out_pass():
                 yield Batch(corrupt_one(batch.inputs, generator=generator), batch.target, batch.index)
 
-        copies = [collect(self.model, damaged())[0] for _ in range(self.rule.copies)]
+        count = min(self.rule.copies, -(-DAMAGED // max(len(self._data.held), 1)))
+        copies = [collect(self.model, damaged())[0] for _ in range(count)]
         self.rule.to("cpu").fit(*collect(self.model, self._data.held_out_pass()), copies)
 
     def _refresh_rule(self) -> None:
