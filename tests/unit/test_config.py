@@ -71,16 +71,16 @@ def test_expansion_has_every_run_once_and_always_the_reference() -> None:
 
 
 def test_rules_multiply_methods_that_have_the_heads() -> None:
-    configs = expand(INFO, "toy", ["unimodal", "uniform", "arm"], seeds=1, rules=["fused", "calibrated"])
+    configs = expand(INFO, "toy", ["unimodal", "uniform", "arm"], seeds=1, rules=["fused", "dynamic"])
     found = sorted((c.method, c.rule) for c in configs)
     assert found == sorted(
         [
             ("joint", "default"),  # fused is its own
-            ("joint", "calibrated"),
+            ("joint", "dynamic"),
             ("uniform", "default"),
-            ("uniform", "calibrated"),
+            ("uniform", "dynamic"),
             ("arm", "fused"),
-            ("arm", "default"),  # calibrated is its own
+            ("arm", "default"),  # dynamic is its own
         ]
     )
 
