@@ -12,7 +12,17 @@ from counterpoise.report._draw_points import indistinct
 from counterpoise.report._palette import FLAGSHIP, METHODS, MODALITIES
 from counterpoise.runs import RunRecord
 
-KINDS = {"accuracy", "contributions", "encoders", "curves", "coefficients", "dominant", "gap", "joint-contribution", "loss"}
+KINDS = {
+    "accuracy",
+    "contributions",
+    "encoders",
+    "curves",
+    "coefficients",
+    "dominant",
+    "gap",
+    "joint-contribution",
+    "loss",
+}
 
 
 def test_each_figure_in_each_format_and_quickly(demo_records: list[RunRecord], tmp_path: Path) -> None:
