@@ -38,8 +38,8 @@ unit: $(STAMP)   ## the tests
 bench: $(STAMP)  ## cost of one training step per method, as ratios to joint
 	$(BIN)/python benchmarks/step/run.py
 
-comparison: $(STAMP)   ## the first comparison (half an hour; needs raw data)
-	$(BIN)/python benchmarks/comparison/run.py --work comparison-runs
+comparison: $(STAMP)   ## ARM against its rivals (two hours; needs raw data)
+	$(BIN)/python benchmarks/arm/run.py --work comparison-runs && $(BIN)/python benchmarks/arm/run.py --work comparison-runs --tables
 
 screenshots: $(STAMP)  ## the demo's output and picture for the README
 	$(BIN)/python benchmarks/demo/run.py

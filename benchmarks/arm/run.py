@@ -67,12 +67,15 @@ def tables(work: Path, seeds: int) -> None:
         )
         rows = {r.label for r in found}
         counts = {row: len({r.seed for r in found if r.label == row}) for row in rows}
-        complete = sum(1 for c in counts.values() if c >= seeds)
-        print(f"{name}: {len(found)} runs, {complete} rows with {seeds} seeds")
-        records += [r for r in found if counts[r.label] >= seeds]
-    common = set.intersection(*({r.label for r in records if r.data == d} for d in {r.data for r in records}))
-    kept = [r for r in records if r.label in common or r.method == "unimodal"]
-    write_records(HERE / "runs.jsonl", [dataclasses.replace(r, curves={}, valuation={}) for r in kept])
+        complete = [row for row, c in counts.items() if c >= seeds and not row.startswith("unimodal:")]
+        rows_planned = sum(len(methods) * len(rules) for methods, rules in PLAN) - 1  # unimodal is one row per modality
+        print(f"{name}: {len(found)} runs, {len(complete)} of {rows_planned} rows with {seeds} seeds")
+        if len(complete) == rows_planned:
+            records += found
+    for r in records:
+        r.config["model"].pop("init_seed", None)  # always the run's own here
+    kept = sorted(records, key=lambda r: (list(EPOCHS).index(r.data), r.label, r.seed))
+    write_records(HERE / "runs.jsonl", [dataclasses.replace(r, curves={}, valuation={}, robustness=[]) for r in kept])
     write_tables(kept, HERE)
     text = (HERE / "table.md").read_text()
     summary = re.search(r"## All data sets\n\n(.*?)(?=\n## |\Z)", text, re.DOTALL)
