@@ -67,3 +67,16 @@ def test_a_method_of_your_own_needs_no_row(tmp_path: object) -> None:
     data = from_arrays(x, rng.integers(2, size=60), name="own")
     fitted = fit(data, RunConfig("own", own, fit=FitConfig(epochs=1, accelerator="cpu")))
     assert type(fitted.method).__name__ == "Uniform"
+
+
+def test_labels_in_brackets_are_shown_and_not_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    from counterpoise.cli._commands import show
+    from counterpoise.runs import RunRecord
+
+    def record(label: str, seed: int, score: float) -> RunRecord:
+        return RunRecord(f"{label}{seed}", "toy", label.split()[0], "fused", seed, "multiclass", ("a", "b"),
+                         metrics={"accuracy": score + seed / 100}, label=label)  # fmt: skip
+
+    show([record(x, s, v) for x, v in (("joint", 0.5), ("arm [tau=1.0]", 0.8)) for s in (0, 1)])
+    shown = capsys.readouterr().out
+    assert shown.count("[tau=1.0]") >= 2  # in the table and in the words

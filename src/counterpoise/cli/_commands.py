@@ -212,7 +212,7 @@ def show(records: Sequence[RunRecord]) -> None:
     console.print()
     console.print(rich_table(records))
     for sentence in explain(records):
-        console.print(f"• {sentence}", highlight=False)
+        console.print(f"• {sentence}", highlight=False, markup=False)
 
 
 def complain(failures: Sequence[Failure]) -> int:

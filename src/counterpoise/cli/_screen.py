@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from counterpoise.experiment import Failure
@@ -48,7 +49,7 @@ class RunProgress:
         """Count a run."""
         if isinstance(result, RunRecord):
             score = result.metrics.get("accuracy", result.metrics.get("r2", float("nan")))
-            last = f"{result.data} · {result.label} · seed {result.seed}: {score:.3f}"
+            last = f"{result.data} · {escape(result.label)} · seed {result.seed}: {score:.3f}"
         else:
             last = "[red]failed[/]"
         self._bar.update(self._task, advance=1, last=last)
