@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-from counterpoise.errors import NotFoundError, unknown
+from counterpoise.errors import ConfigError, NotFoundError, unknown
 
-__all__ = ["Catalogue", "Entry"]
+__all__ = ["Catalogue", "Entry", "parse_spec"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,38 @@ class Entry:
 
 
 E = TypeVar("E", bound=Entry)
+
+
+def parse_spec(what: str, text: str) -> tuple[str, dict[str, Any]]:
+    """Split a name and its arguments, ``NAME[KEY=VALUE,KEY=VALUE]``.
+
+    Args:
+        what: what it is a name of, for the message.
+        text: the name, with arguments in brackets where they are not the defaults.
+
+    Raises:
+        ConfigError: if it cannot be read.
+
+    Example:
+        >>> parse_spec("method", "arm[tau=1.0, minmax=false]")
+        ('arm', {'tau': 1.0, 'minmax': False})
+    """
+    import yaml
+
+    name, bracket, rest = text.strip().partition("[")
+    if not bracket:
+        return name, {}
+    arguments: dict[str, Any] = {}
+    pairs = rest[:-1].split(",") if rest.endswith("]") else [""]
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (name and equals and key.strip()):
+            article = "An" if what[0] in "aeiou" else "A"
+            raise ConfigError(
+                f"{article} {what} with hyper-parameters should be NAME[KEY=VALUE,KEY=VALUE]. Found `{text}`."
+            )
+        arguments[key.strip()] = yaml.safe_load(value)
+    return name, arguments
 
 
 class Catalogue(Mapping[str, E], Generic[E]):

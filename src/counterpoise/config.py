@@ -41,14 +41,18 @@ class OptimConfig:
         lr: learning rate.
         weight_decay: decoupled for AdamW, L2 for SGD.
         momentum: for SGD only.
-        schedule: ``cosine`` to zero over the run, or ``constant``.
+        schedule: ``cosine`` to zero over the run, ``constant``, or ``step``: times ``factor`` every ``step`` epochs.
+        step: epochs between steps.
+        factor: of each step.
     """
 
-    name: Literal["adamw", "sgd"] = "adamw"
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = 1e-3
     weight_decay: float = 1e-2
     momentum: float = 0.9
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "step"] = "cosine"
+    step: int = 30
+    factor: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -105,11 +109,13 @@ class RunConfig:
                 "optim",
                 self.optim,
                 {
-                    "name": Options(("adamw", "sgd")),
+                    "name": Options(("adamw", "adam", "sgd")),
                     "lr": Interval(0, ends="()"),
                     "weight_decay": Interval(0),
                     "momentum": Interval(0, 1),
-                    "schedule": Options(("cosine", "constant")),
+                    "schedule": Options(("cosine", "constant", "step")),
+                    "step": Interval(1, integer=True),
+                    "factor": Interval(0, 1, "(]"),
                 },
             ),
             (
@@ -146,5 +152,7 @@ class RunConfig:
         settings = self.to_dict()
         if settings["model"]["init_seed"] is None:  # younger than the first runs, which are to be found again
             del settings["model"]["init_seed"]
+        if settings["optim"]["schedule"] != "step":  # likewise
+            del settings["optim"]["step"], settings["optim"]["factor"]
         text = json.dumps([settings, fingerprint], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

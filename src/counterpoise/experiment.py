@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from counterpoise.catalogue import parse_spec
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig, RunConfig
 from counterpoise.data import DataInfo
 from counterpoise.errors import ConfigError, CounterpoiseError, check_keys
@@ -127,19 +128,7 @@ def parse_method(text: str) -> tuple[str, dict[str, Any]]:
         >>> parse_method("arm[tau=1.0, minmax=false]")
         ('arm', {'tau': 1.0, 'minmax': False})
     """
-    import yaml
-
-    name, bracket, rest = text.strip().partition("[")
-    if not bracket:
-        return name, {}
-    arguments: dict[str, Any] = {}
-    pairs = rest[:-1].split(",") if rest.endswith("]") else [""]
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not (name and equals and key.strip()):
-            raise ConfigError(f"A method with hyper-parameters should be NAME[KEY=VALUE,KEY=VALUE]. Found `{text}`.")
-        arguments[key.strip()] = yaml.safe_load(value)
-    return name, arguments
+    return parse_spec("method", text)
 
 
 def combinations_of(method: str) -> list[str]:

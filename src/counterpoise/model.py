@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from counterpoise.catalogue import parse_spec
 from counterpoise.encoders import DEFAULT_ENCODER, ENCODERS
 from counterpoise.errors import DataError, ModelError, check_keys
 from counterpoise.fusion import FUSIONS, Fusion, feature_dims_of
@@ -178,13 +180,13 @@ def build_model(
         num_outputs: C.
         task: the task.
         fusion: a fusion's name.
-        encoders: an encoder's name or import path, where it should not be the default for the kind. Your own class is
-            called with the shape of one
-            sample and ``width``.
+        encoders: an encoder's name or import path, where it should not be the default for the kind, with arguments in brackets
+            (``resnet18[pretrained=microsoft/resnet-18]``). Your own class is called with the shape of one sample and ``width``; arguments in brackets are
+            those that it takes by keyword only.
         width: feature dimension of the encoders.
 
     Raises:
-        ConfigError: if ``encoders`` names a modality that is not there.
+        ConfigError: if ``encoders`` names a modality or an argument that is not there.
         NotFoundError: for an unknown encoder or fusion.
 
     Example:
@@ -195,6 +197,10 @@ def build_model(
     check_keys("the encoders", chosen, modalities)
     built: dict[str, nn.Module] = {}
     for m, (kind, shape, vocabulary) in modalities.items():
-        encoder = ENCODERS.resolve(chosen.get(m, DEFAULT_ENCODER[kind]))
-        built[m] = encoder(shape, width, vocabulary) if vocabulary else encoder(shape, width)
+        name, arguments = parse_spec("encoder", chosen.get(m, DEFAULT_ENCODER[kind]))
+        encoder = ENCODERS.resolve(name)
+        known = [p for p, q in inspect.signature(encoder).parameters.items() if q.kind is q.KEYWORD_ONLY]
+        check_keys(f"encoder `{name}`", arguments, known)
+        given = (shape, width, vocabulary) if vocabulary else (shape, width)
+        built[m] = encoder(*given, **arguments)
     return MultimodalClassifier(built, num_outputs=num_outputs, task=task, fusion=fusion)

@@ -22,7 +22,7 @@ INFO = DataInfo(
     ("part", "message"),
     [
         ({"optim": OptimConfig(lr=0.0)}, "`lr` of `optim`"),
-        ({"optim": OptimConfig(name="adamm")}, "Did you mean `adamw`"),  # type: ignore[arg-type]
+        ({"optim": OptimConfig(name="sgdd")}, "Did you mean `sgd`"),  # type: ignore[arg-type]
         ({"fit": FitConfig(epochs=0)}, "`epochs` of `fit`"),
         ({"fit": FitConfig(holdout=1.0)}, "`holdout` of `fit`"),
         ({"model": ModelConfig(width=0)}, "`width` of `model`"),

@@ -45,6 +45,8 @@ def list(options: Namespace, given: Mapping[str, Any]) -> int:
     """Show a catalogue."""
     from rich.table import Table
 
+    if options.check is not None:
+        return _check(options)
     catalogues = all_catalogues()
     if options.what not in catalogues:
         raise unknown("catalogue", options.what, catalogues)
@@ -59,6 +61,20 @@ def list(options: Namespace, given: Mapping[str, Any]) -> int:
         table.add_row(f"[bold]{row.name}[/]", row.summary, row.reference)
     console.print(table)
     return 0
+
+
+def _check(options: Namespace) -> int:
+    """Say what is wrong with a folder of data; 1 if anything is missing."""
+    from counterpoise.data.raw import check_folder, to_csv
+    from counterpoise.runs import write_atomic
+
+    lines, findings, well = check_folder(options.check, options.name)
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if options.out is not None:
+        write_atomic(options.out, to_csv(findings))
+        console.print(f"The whole list: {options.out}", markup=False)
+    return 0 if well else 1
 
 
 def all_catalogues() -> dict[str, Catalogue[Any]]:
@@ -82,12 +98,23 @@ def all_catalogues() -> dict[str, Catalogue[Any]]:
 
 def prepare(options: Namespace, given: Mapping[str, Any]) -> int:
     """Prepare a data set."""
-    from counterpoise.data.catalogue import prepare as prepare_data
+    from dataclasses import fields
 
-    with console.status(f"preparing {options.name}"):
-        summary = prepare_data(options.name, options.source, options.out)
-    console.print(str(summary))
-    return 0
+    from counterpoise.data.catalogue import prepare as prepare_data
+    from counterpoise.data.raw import Settings
+
+    chosen = {f.name: getattr(options, f.name) for f in fields(Settings)}
+    settings = Settings(**{**chosen, "modality": tuple(options.modality)})
+    with console.status(f"preparing {options.name}") as status:
+
+        def on_progress(done: int, total: int) -> None:
+            status.update(f"preparing {options.name}: {done:,} of {total:,} samples")
+
+        summary = prepare_data(
+            options.name, options.source, options.out, settings=settings, jobs=options.jobs, on_progress=on_progress
+        )
+    console.print(str(summary), markup=False, highlight=False, soft_wrap=True)
+    return 1 if summary.left_out else 0
 
 
 def train(options: Namespace, given: Mapping[str, Any]) -> int:

@@ -43,6 +43,29 @@ def _settings(parser: ArgumentParser) -> None:
     parser.add_argument("--fit", type=FitConfig, help="the training")
 
 
+def _raw_settings(parser: ArgumentParser) -> None:
+    """Add the choices for sets of videos, images, texts and features; None takes the data set's own."""
+    parser.add_argument(
+        "--fps", type=float | None, default=None, help="instants per second of a video that are looked at"
+    )
+    parser.add_argument("--keep", type=int | None, default=None, help="frames stored per clip")
+    parser.add_argument("--frames", type=int | None, default=None, help="frames per sample when it is used")
+    parser.add_argument("--size", type=int | None, default=None, help="height and width of images and frames")
+    parser.add_argument("--audio", type=str | None, default=None, help="sound recipe: fbank, stft-crema-d, ...")
+    parser.add_argument("--flow", type=str | None, default=None, help="optical flow: dis or tvl1")
+    parser.add_argument("--tokenizer", type=str | None, default=None, help="words, a folder, or a name on the hub")
+    parser.add_argument("--length", type=int | None, default=None, help="token ids per text, steps per sequence")
+    parser.add_argument("--label", type=str | None, default=None, help="label column; convention of a sentiment corpus")
+    parser.add_argument(
+        "--modality",
+        action="append",
+        default=[],
+        metavar="NAME=COL,COL",
+        help="columns of a modality of your own table",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of splits that are drawn")
+
+
 def build_parser() -> dict[str, Parser]:
     """Return one parser per verb."""
     verbs = {
@@ -67,11 +90,18 @@ def build_parser() -> dict[str, Parser]:
         "what", nargs="?", default="methods", help="methods, datasets, encoders, fusions, valuations, rules"
     )
     listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.add_argument(
+        "--check", type=Path | None, default=None, metavar="DIR", help="datasets: say what is wrong with a folder"
+    )
+    listing.add_argument("--name", type=str | None, default=None, help="which data set the folder of --check is")
+    listing.add_argument("--out", type=Path | None, default=None, help="CSV for the findings of --check")
 
     prepare = verbs["prepare"]
     prepare.add_argument("name", help="the data set (see `counterpoise list datasets`)")
     prepare.add_argument("--source", type=Path, required=True, help="folder with the raw files")
     prepare.add_argument("--out", type=Path, required=True, help="folder for the prepared data")
+    _raw_settings(prepare)
+    prepare.add_argument("--jobs", type=int | None, default=None, help="processes; one per core by default")
 
     train = verbs["train"]
     train.add_argument("--data", type=str, required=True, help="name, folder of prepared data, or .npz")

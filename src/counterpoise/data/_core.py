@@ -6,15 +6,19 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from counterpoise.data._mapped import rows_not_finite
 from counterpoise.errors import DataError
 from counterpoise.records import Batch
 from counterpoise.tasks import Task, make_task
+
+if TYPE_CHECKING:
+    from counterpoise.data._views import View
 
 __all__ = [
     "DataInfo",
@@ -37,12 +41,14 @@ class Modality:
             integer ids, 0 = padding.
         shape: shape of one sample.
         vocabulary: number of token ids, for tokens.
+        stored: shape on disk where it is another: more frames than a sample has when it is used (see `View`).
     """
 
     name: str
     kind: Kind
     shape: tuple[int, ...]
     vocabulary: int = 0
+    stored: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class DataInfo:
         source: where it comes from and under which terms.
         notes: counts, choices and warnings that a reader should know.
         recipe: settings of `RunConfig` that suit this data set (``{"fit": {"epochs": 20}}``).
+        augment: how training varies the inputs: ``{"visual": ["video"], "smallest": 0.5}`` (see `View`).
     """
 
     name: str
@@ -70,6 +77,7 @@ class DataInfo:
     source: str = ""
     notes: tuple[str, ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    augment: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -83,7 +91,10 @@ class DataInfo:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> DataInfo:
         """Read what ``dataclasses.asdict`` wrote."""
-        modalities = tuple(Modality(**{**m, "shape": tuple(m["shape"])}) for m in fields["modalities"])
+        modalities = tuple(
+            Modality(**{**m, "shape": tuple(m["shape"]), "stored": tuple(m.get("stored", ()))})
+            for m in fields["modalities"]
+        )
         tuples = {k: tuple(fields[k]) for k in ("class_names", "notes") if k in fields}
         return cls(**{**fields, **tuples, "modalities": modalities})
 
@@ -93,21 +104,27 @@ class Split:
     """Some samples: one array of shape ``(N, ...)`` per modality, targets, and groups where they are known.
 
     Arrays keep their storage type (uint8 images, float16 sensors); `batch` gives float32, images and videos of uint8
-    divided by 255.
+    divided by 255. ``view`` says which frames of a stored clip a sample has, and how training varies them.
     """
 
     arrays: Mapping[str, np.ndarray]
     target: np.ndarray
     group: np.ndarray | None = None
+    view: View | None = None
 
     def __len__(self) -> int:
         return len(self.target)
 
-    def batch(self, index: Tensor | np.ndarray | list[int]) -> Batch:
-        """Return the samples at ``index`` as one `Batch`."""
+    def batch(self, index: Tensor | np.ndarray | list[int], generator: torch.Generator | None = None) -> Batch:
+        """Return the samples at ``index`` as one `Batch`; with a generator as training sees them."""
         index = torch.as_tensor(index, dtype=torch.long)
         rows = index.numpy()
-        inputs = {m: _tensor(array[rows]) for m, array in self.arrays.items()}
+        arrays: Mapping[str, np.ndarray] = {m: array[rows] for m, array in self.arrays.items()}
+        if self.view is not None:
+            arrays = self.view.select(arrays, generator)
+        inputs = {m: _tensor(array) for m, array in arrays.items()}
+        if self.view is not None and generator is not None:
+            inputs = self.view.vary(inputs, generator)
         return Batch(inputs, torch.from_numpy(self.target[rows]), index)
 
     def batches(self, size: int) -> Iterator[Batch]:
@@ -118,7 +135,7 @@ class Split:
     def subset(self, index: np.ndarray) -> Split:
         """Return a split of some of the samples (renumbered from 0)."""
         group = None if self.group is None else self.group[index]
-        return Split({m: array[index] for m, array in self.arrays.items()}, self.target[index], group)
+        return Split({m: array[index] for m, array in self.arrays.items()}, self.target[index], group, self.view)
 
 
 def _tensor(array: np.ndarray) -> Tensor:
@@ -173,7 +190,8 @@ class MultimodalData:
 
         Up to 256 rows of every array go into it. Recipe and notes do not: they change nothing by themselves.
         """
-        known = {k: v for k, v in asdict(self.info).items() if k not in ("recipe", "notes")}
+        known = {k: v for k, v in asdict(self.info).items() if k not in ("recipe", "notes") and (k != "augment" or v)}
+        known["modalities"] = [{k: v for k, v in m.items() if k != "stored" or v} for m in known["modalities"]]
         digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
         for part in SPLITS:
             split = self.split(part)
@@ -209,13 +227,12 @@ def _check_split(info: DataInfo, part: str, split: Split, task: Task) -> None:
         raise DataError(f"{where} should have the modalities {', '.join(info.names)}. Found {', '.join(split.arrays)}.")
     for modality in info.modalities:
         array = split.arrays[modality.name]
-        if array.shape != (len(split), *modality.shape):
-            raise DataError(
-                f"Modality `{modality.name}` of {where} should have shape {(len(split), *modality.shape)}. Found {array.shape}."
-            )
+        wanted = (len(split), *(modality.stored or modality.shape))
+        if array.shape != wanted:
+            raise DataError(f"Modality `{modality.name}` of {where} should have shape {wanted}. Found {array.shape}.")
         _check_type(where, modality, array)
         if array.dtype.kind == "f":
-            bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(1))
+            bad = rows_not_finite(array)
             if len(bad):
                 shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
                 raise DataError(

@@ -13,9 +13,11 @@ from typing import Any, Final
 import numpy as np
 
 from counterpoise.data._core import SPLITS, DataInfo, MultimodalData, Split
+from counterpoise.data._mapped import as_rows
+from counterpoise.data._views import View
 from counterpoise.errors import DataError, NotFoundError, OutputError
 
-__all__ = ["META", "load_prepared", "save_prepared"]
+__all__ = ["META", "load_prepared", "quiet_datasets", "save_prepared", "write_info"]
 
 META: Final = "counterpoise.json"
 
@@ -40,9 +42,9 @@ def save_prepared(data: MultimodalData, out: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))  # its own: runs may prepare at once
         parts = {part: _to_arrow(data.info, data.split(part)) for part in SPLITS}
-        with _quiet():
+        with quiet_datasets():
             datasets.DatasetDict(parts).save_to_disk(str(temporary))
-        (temporary / META).write_text(json.dumps(asdict(data.info), indent=1, default=list))
+        write_info(data.info, temporary)
         temporary.chmod(0o755)
         old = temporary.with_name(f"{temporary.name}.old")
         if out.exists():
@@ -57,8 +59,13 @@ def save_prepared(data: MultimodalData, out: Path) -> None:
         ) from error
 
 
+def write_info(info: DataInfo, folder: Path) -> None:
+    """Write what is known about a data set beside its arrays."""
+    (folder / META).write_text(json.dumps(asdict(info), indent=1, default=list))
+
+
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_datasets() -> Iterator[None]:
     """Switch the progress bars of `datasets` off, and on again if they were."""
     import datasets
 
@@ -91,7 +98,7 @@ def _to_arrow(info: DataInfo, split: Split) -> Any:
 
 
 def load_prepared(folder: Path) -> MultimodalData:
-    """Read what `save_prepared` wrote. Arrays come memory-mapped from Arrow and are copied once, contiguous.
+    """Read what `save_prepared` wrote, or what raw files were prepared to. Small arrays are copied once, large ones stay memory-mapped (see `as_rows`).
 
     Raises:
         NotFoundError: if the folder is not there or holds no prepared data.
@@ -118,14 +125,16 @@ def load_prepared(folder: Path) -> MultimodalData:
 def _from_arrow(info: DataInfo, part: Any) -> Split:
     table = part.data.table
 
-    def column(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    def pieces(name: str, shape: tuple[int, ...]) -> list[np.ndarray]:
         chunks = [chunk.flatten() if shape else chunk for chunk in table.column(name).chunks]
-        flat = np.concatenate([chunk.to_numpy(zero_copy_only=False) for chunk in chunks])
-        return flat.reshape(-1, *shape)
+        return [chunk.to_numpy(zero_copy_only=False).reshape(-1, *shape) for chunk in chunks]
 
-    arrays = {m.name: column(m.name, m.shape) for m in info.modalities}
+    def column(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        return np.concatenate(pieces(name, shape))
+
+    arrays = {m.name: as_rows(pieces(m.name, m.stored or m.shape)) for m in info.modalities}
     target = column("label", () if info.task == "multiclass" else (info.num_outputs,))
     group = column("group", ()) if "group" in part.column_names else None
     if group is not None and group.dtype == object:
         group = group.astype(str)
-    return Split(arrays, target, group)
+    return Split(arrays, target, group, View.of(info))

@@ -169,8 +169,9 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch]:
         order = self.order()
         bounds = _bounds(len(order), self.batch_size)
+        generator = epoch_generator(self.seed, self.epoch, stream=2) if self.shuffle else None
         for start, stop in pairwise(bounds):
-            yield self.split.batch(order[start:stop])
+            yield self.split.batch(order[start:stop], generator)
 
 
 def _bounds(n: int, size: int) -> list[int]:

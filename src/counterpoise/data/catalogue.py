@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,6 +14,7 @@ from counterpoise.errors import NotFoundError, OutputError
 
 if TYPE_CHECKING:
     from counterpoise.data._core import MultimodalData
+    from counterpoise.data.raw import Settings
 
 __all__ = ["DATASETS", "DEFAULT_RAW", "DataEntry", "PrepareSummary", "cache_folder", "open_data", "prepare"]
 
@@ -32,6 +33,7 @@ class PrepareSummary:
         classes: number of classes, labels or targets.
         modalities: shape of one sample by modality.
         notes: choices that were made, and what was missing or broken.
+        left_out: number of samples that could not be read.
     """
 
     name: str
@@ -40,6 +42,7 @@ class PrepareSummary:
     classes: int
     modalities: Mapping[str, tuple[int, ...]]
     notes: tuple[str, ...] = ()
+    left_out: int = 0
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count:,} {part}" for part, count in self.samples.items())
@@ -89,6 +92,11 @@ def open_data(name: Path | str) -> MultimodalData:
             f"`{name}` {found}. Give an .npz, a folder written by `counterpoise prepare`, or one of: {', '.join(DATASETS)}."
         )
     entry = DATASETS[str(name)]
+    if entry.raw:
+        raise NotFoundError(
+            f"`{name}` is prepared once from the files that you have downloaded, and opened from where it was written: "
+            f"counterpoise prepare {name} --source RAW --out DIR, then --data DIR. RAW should hold: {entry.layout}."
+        )
     if not entry.files:
         return _named(entry, entry.load()(**entry.options))
     cached = cache_folder(entry)
@@ -101,13 +109,24 @@ def open_data(name: Path | str) -> MultimodalData:
     return _named(entry, load_prepared(cached))
 
 
-def prepare(name: str, source: Path | str | None, out: Path | str) -> PrepareSummary:
+def prepare(
+    name: str,
+    source: Path | str | None,
+    out: Path | str,
+    *,
+    settings: Settings | None = None,
+    jobs: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> PrepareSummary:
     """Build a data set from its raw files and write it as a Hugging Face ``DatasetDict``.
 
     Args:
         name: a name of the catalogue.
         source: folder of the raw data; COUNTERPOISE_DATA or `DEFAULT_RAW` if None.
         out: folder to write; must be empty, not there, or an earlier version of the same.
+        settings: choices, for sets of videos, images, texts and features.
+        jobs: processes, for such sets; None takes one per core.
+        on_progress: called with the samples that are done and all samples, for such sets.
 
     Raises:
         NotFoundError: for an unknown name, or missing raw files.
@@ -119,6 +138,8 @@ def prepare(name: str, source: Path | str | None, out: Path | str) -> PrepareSum
     entry, out = DATASETS[name], Path(out)
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / META).is_file()):
         raise OutputError(f"`{out}` exists and holds something else. Choose an empty --out.")
+    if entry.raw:
+        return _prepare_raw(entry, Path(source or "."), out, settings, jobs, on_progress)
     if entry.files:
         folder = raw_folder(source)
         _require(entry, folder)
@@ -134,6 +155,35 @@ def prepare(name: str, source: Path | str | None, out: Path | str) -> PrepareSum
         classes=data.info.num_outputs,
         modalities={m.name: m.shape for m in data.info.modalities},
         notes=data.info.notes,
+    )
+
+
+def _prepare_raw(
+    entry: DataEntry,
+    source: Path,
+    out: Path,
+    settings: Settings | None,
+    jobs: int | None,
+    on_progress: Callable[[int, int], None] | None,
+) -> PrepareSummary:
+    from counterpoise.data.raw import FINDINGS, Settings, prepare_index
+
+    if not source.exists():
+        raise NotFoundError(
+            f"There is no `{source}`. Give the folder of the download as --source; it should hold: {entry.layout}."
+        )
+    index = entry.load()(source, settings or Settings(), **entry.options)
+    name = source.stem if entry.name == "own" else entry.name
+    report = prepare_index(index, out, name=name, recipe=entry.recipe, jobs=jobs, on_progress=on_progress)
+    told = [f"the whole list of findings: {out / FINDINGS}"] if report.findings else []
+    return PrepareSummary(
+        name=name,
+        out=out,
+        samples=report.samples,
+        classes=report.info.num_outputs,
+        modalities={m.name: m.shape for m in report.info.modalities},
+        notes=(*report.info.notes, *told),
+        left_out=report.left_out,
     )
 
 

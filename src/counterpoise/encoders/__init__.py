@@ -4,7 +4,18 @@ Any ``nn.Module`` that maps one modality's input to ``(B, D)`` will do; these ar
 """
 
 from counterpoise.encoders._small import MLP, ConvNet, TemporalConv, TokenBag
-from counterpoise.encoders._transformers import ResNet18
+from counterpoise.encoders._transformers import BERT, ResNet18, SequenceTransformer, ViT
 from counterpoise.encoders.catalogue import DEFAULT_ENCODER, ENCODERS
 
-__all__ = ["DEFAULT_ENCODER", "ENCODERS", "MLP", "ConvNet", "ResNet18", "TemporalConv", "TokenBag"]
+__all__ = [
+    "BERT",
+    "DEFAULT_ENCODER",
+    "ENCODERS",
+    "MLP",
+    "ConvNet",
+    "ResNet18",
+    "SequenceTransformer",
+    "TemporalConv",
+    "TokenBag",
+    "ViT",
+]

@@ -1,17 +1,52 @@
-"""Encoders from `transformers`, built from a configuration (random weights); nothing is downloaded."""
+"""Encoders from `transformers`: built from a configuration with random weights, or pretrained when that is asked for.
+
+Nothing is downloaded unless ``pretrained`` names weights; torchvision is never needed.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
-__all__ = ["ResNet18"]
+from counterpoise.errors import ConfigError, NotFoundError
+
+__all__ = ["BERT", "ResNet18", "SequenceTransformer", "ViT"]
+
+
+def _pretrained(kind: Any, name: str, **options: Any) -> Any:
+    """Return a model with published weights.
+
+    Raises:
+        NotFoundError: if they are neither in a folder nor in the local cache, and cannot be downloaded.
+    """
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        return kind.from_pretrained(name, **options)
+    except (OSError, ValueError) as error:
+        raise NotFoundError(
+            f"The weights `{name}` are neither a folder nor in the local cache of the Hugging Face hub, and could not be downloaded. Connect to the "
+            f"network once, give a folder that holds them, or leave `pretrained` out to train from scratch."
+        ) from error
+    finally:
+        logging.set_verbosity(level)
 
 
 class ResNet18(nn.Module):
-    """ResNet-18 with as many input channels as the data has; frames of a video are flattened into the batch and
-    averaged.
+    """ResNet-18 with as many input channels as the data has; frames of a video are flattened into the batch and averaged.
 
-    The audio-visual baseline of this literature: global average pooling over space and time, 512 features.
+    The audio-visual baseline of this literature: global average pooling over space and time, 512 features. Pretrained weights (``microsoft/resnet-18``) have
+    three input channels; for another number the first convolution gets their mean over the channels, scaled so that a grey input gives
+    what it gave as RGB.
+
+    Args:
+        shape: ``(H, W)``, ``(C, H, W)`` or ``(T, C, H, W)``.
+        feature_dim: ignored: the architecture has 512.
+        pretrained: None for random weights; a folder or a name on the hub.
 
     Example:
         >>> import torch
@@ -21,19 +56,31 @@ class ResNet18(nn.Module):
 
     feature_dim = 512
 
-    def __init__(self, shape: tuple[int, ...], feature_dim: int = 512) -> None:
+    def __init__(self, shape: tuple[int, ...], feature_dim: int = 512, *, pretrained: str | None = None) -> None:
         super().__init__()
         from transformers import ResNetConfig, ResNetModel
 
         del feature_dim  # the architecture fixes it
+        channels = shape[-3] if len(shape) > 2 else 1
+        if pretrained is not None:
+            self.network = _pretrained(ResNetModel, pretrained)
+            self._adapt(channels)
+            return
         config = ResNetConfig(
-            num_channels=shape[-3] if len(shape) > 2 else 1,
+            num_channels=channels,
             embedding_size=64,
             hidden_sizes=[64, 128, 256, 512],
             depths=[2, 2, 2, 2],
             layer_type="basic",
         )
         self.network = ResNetModel(config)
+
+    def _adapt(self, channels: int) -> None:
+        stem = self.network.embedder.embedder.convolution
+        if channels != stem.in_channels:
+            weight = stem.weight.detach().sum(1, keepdim=True).repeat(1, channels, 1, 1) / channels
+            stem.in_channels, stem.weight = channels, nn.Parameter(weight)
+            self.network.embedder.num_channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, H, W)``, ``(B, C, H, W)`` or ``(B, T, C, H, W)`` to ``(B, 512)``."""
@@ -42,3 +89,173 @@ class ResNet18(nn.Module):
         frames = x.flatten(0, 1) if x.ndim == 5 else x
         pooled = self.network(frames).pooler_output.flatten(1)
         return pooled.unflatten(0, x.shape[:2]).mean(1) if x.ndim == 5 else pooled
+
+
+class ViT(nn.Module):
+    """Vision Transformer for images ``(B, C, H, W)``: the class token's last state.
+
+    Args:
+        shape: ``(C, H, W)``; sides are multiples of ``patch``.
+        feature_dim: width, a multiple of ``heads``; ignored with ``pretrained``.
+        layers: number of blocks.
+        heads: attention heads.
+        patch: side of a patch, in pixels.
+        pretrained: None for random weights; a folder or a name on the hub (``google/vit-base-patch16-224-in21k``).
+
+    Example:
+        >>> import torch
+        >>> ViT((3, 32, 32), 32, layers=1, heads=2, patch=8)(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 32])
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        feature_dim: int = 192,
+        *,
+        layers: int = 6,
+        heads: int = 4,
+        patch: int = 16,
+        pretrained: str | None = None,
+    ) -> None:
+        super().__init__()
+        from transformers import ViTConfig, ViTModel
+
+        if len(shape) != 3 or shape[1] != shape[2]:
+            raise ConfigError(f"A Vision Transformer should get square images (C, S, S). Found shape {shape}.")
+        if pretrained is not None:
+            self.network = _pretrained(ViTModel, pretrained, add_pooling_layer=False)
+            self.feature_dim = int(self.network.config.hidden_size)
+            return
+        if feature_dim % heads or shape[1] % patch:
+            raise ConfigError(
+                f"`feature_dim` should be a multiple of `heads`, the image's side of `patch`. Found {feature_dim}, {heads}; {shape[1]}, {patch}."
+            )
+        config = ViTConfig(
+            hidden_size=feature_dim,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            intermediate_size=4 * feature_dim,
+            image_size=shape[1],
+            patch_size=patch,
+            num_channels=shape[0],
+        )
+        self.network = ViTModel(config, add_pooling_layer=False)
+        self.feature_dim = feature_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C, S, S)`` to ``(B, feature_dim)``."""
+        size = self.network.config.image_size
+        found: Tensor = self.network(x, interpolate_pos_encoding=x.shape[-1] != size).last_hidden_state[:, 0]
+        return found
+
+
+class BERT(nn.Module):
+    """BERT for token ids ``(B, L)``, 0 = padding (masked): the first token's last state.
+
+    Where a tokenizer pads with another id than 0, the data hold the two exchanged (see `counterpoise.data.raw.Text`); with
+    ``pretrained`` they are changed back here.
+
+    Args:
+        shape: ``(L,)``.
+        feature_dim: width, a multiple of ``heads``; ignored with ``pretrained``.
+        vocabulary: number of ids.
+        layers: number of blocks.
+        heads: attention heads.
+        pretrained: None for random weights; a folder or a name on the hub (``bert-base-uncased``).
+
+    Example:
+        >>> import torch
+        >>> BERT((12,), 32, vocabulary=50, layers=1, heads=2)(torch.ones(2, 12, dtype=torch.long)).shape
+        torch.Size([2, 32])
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        feature_dim: int = 128,
+        vocabulary: int = 30522,
+        *,
+        layers: int = 2,
+        heads: int = 4,
+        pretrained: str | None = None,
+    ) -> None:
+        super().__init__()
+        from transformers import AutoModel, BertConfig, BertModel
+
+        self.padding = 0
+        if pretrained is not None:
+            self.network = _pretrained(AutoModel, pretrained)
+            self.feature_dim = int(self.network.config.hidden_size)
+            self.padding = int(self.network.config.pad_token_id or 0)
+            if vocabulary > self.network.config.vocab_size:
+                raise ConfigError(
+                    f"The data hold {vocabulary} token ids, `{pretrained}` knows {self.network.config.vocab_size}. "
+                    f"Prepare the data with its tokenizer: --tokenizer {pretrained}."
+                )
+            return
+        if feature_dim % heads:
+            raise ConfigError(f"`feature_dim` should be a multiple of `heads`. Found {feature_dim} and {heads}.")
+        config = BertConfig(
+            vocab_size=vocabulary,
+            hidden_size=feature_dim,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            intermediate_size=4 * feature_dim,
+            max_position_embeddings=max(shape[0], 2),
+        )
+        self.network = BertModel(config, add_pooling_layer=False)
+        self.feature_dim = feature_dim
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map ``(B, L)`` to ``(B, feature_dim)``."""
+        mask = tokens != 0
+        if self.padding:
+            tokens = torch.where(tokens == self.padding, 0, torch.where(tokens == 0, self.padding, tokens))
+        found: Tensor = self.network(input_ids=tokens, attention_mask=mask.long()).last_hidden_state[:, 0]
+        return found
+
+
+class SequenceTransformer(nn.Module):
+    """Transformer over feature sequences ``(B, T, D)``; steps that are all zeros are padding: masked, and left out of the mean.
+
+    Args:
+        shape: ``(T, D)``.
+        feature_dim: width, a multiple of ``heads``.
+        layers: number of blocks.
+        heads: attention heads.
+        dropout: of the blocks.
+
+    Example:
+        >>> import torch
+        >>> SequenceTransformer((20, 5), 32)(torch.randn(2, 20, 5)).shape
+        torch.Size([2, 32])
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], feature_dim: int = 64, *, layers: int = 2, heads: int = 4, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        if feature_dim % heads:
+            raise ConfigError(f"`feature_dim` should be a multiple of `heads`. Found {feature_dim} and {heads}.")
+        steps, size = shape[0], 1
+        for n in shape[1:]:
+            size *= n
+        self.project = nn.Linear(size, feature_dim)
+        self.place = nn.Parameter(0.02 * torch.randn(steps, feature_dim))
+        block = nn.TransformerEncoderLayer(
+            feature_dim, heads, 4 * feature_dim, dropout, batch_first=True, norm_first=True
+        )
+        self.blocks = nn.TransformerEncoder(block, layers, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(feature_dim)
+        self.feature_dim = feature_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, T, D)`` to ``(B, feature_dim)``."""
+        x = x.flatten(2)
+        padding = (x == 0).all(-1)
+        padding = padding & ~padding.all(1, keepdim=True)  # an empty sequence looks at its zeros
+        states = self.norm(self.blocks(self.project(x) + self.place[-x.shape[1] :], src_key_padding_mask=padding))
+        kept = (~padding).to(states.dtype).unsqueeze(-1)
+        pooled: Tensor = (states * kept).sum(1) / kept.sum(1)
+        return pooled

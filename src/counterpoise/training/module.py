@@ -33,7 +33,8 @@ def make_optimizer(config: OptimConfig, parameters: list[nn.Parameter]) -> torch
     """Return the optimizer of a configuration."""
     if config.name == "sgd":
         return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
+    kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
+    return kind(parameters, lr=config.lr, weight_decay=config.weight_decay)
 
 
 def seed_epoch(seed: int, epoch: int) -> None:
@@ -89,6 +90,9 @@ class MethodModule(lightning.LightningModule):
         optimizer = make_optimizer(self.config.optim, [*self.model.parameters(), *self.method.parameters()])
         if self.config.optim.schedule == "constant":
             return optimizer
+        if self.config.optim.schedule == "step":
+            config = self.config.optim
+            return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, config.step, config.factor)]
         return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.config.fit.epochs)]
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:

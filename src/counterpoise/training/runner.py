@@ -33,6 +33,8 @@ from counterpoise.valuation import estimate, linear_probe
 __all__ = ["diagnose_run", "load_run", "open_cached", "run", "run_folder", "run_label"]
 
 GROUPS = 10
+MEMORY = 1 << 31
+"""Bytes of inputs that a diagnosis holds of each split."""
 """From so many speakers or subjects in the test set on, intervals of a diagnosis come from the spread between them."""
 
 PROBE_SAMPLES = 10_000
@@ -183,13 +185,16 @@ def diagnose_run(folder: Path, *, estimator: str = "variational-linear") -> Diag
     fitted = load_run(folder)
     path = folder.parent if folder.is_file() else folder
     data = open_cached(read_config(path / "config.yaml").data)
-    rows = np.random.default_rng(0).permutation(len(data.train))[: len(data.test)]
+    size = 4 * sum(int(np.prod(m.shape)) for m in data.info.modalities)  # bytes of one sample's inputs
+    limit = min(5000, max(500, MEMORY // size))
+    rows = np.random.default_rng(0).permutation(len(data.train))[: min(len(data.test), limit)]
     group = data.test.group
     return diagnose(
         fitted.model,
         data.test.batches(512),
         group=group if group is not None and len(np.unique(group)) >= GROUPS else None,
-        train=data.train.subset(np.sort(rows)).batches(512),
+        train=[data.train.batch(part) for part in np.array_split(np.sort(rows), len(rows) // 512 + 1)],
+        limit=limit,
         class_names=data.info.class_names,
         estimator=estimator,
     )

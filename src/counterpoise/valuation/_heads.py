@@ -33,6 +33,23 @@ def standardise(x: Tensor) -> Tensor:
     return torch.where(dead, torch.zeros_like(centred), centred / torch.where(dead, torch.ones_like(scale), scale))
 
 
+def _in_row_space(blocks: list[Tensor]) -> list[Tensor]:
+    """Return the same samples in at most N coordinates where there are more columns than samples.
+
+    The penalty is the same in all directions, so the best weights lie in the span of the samples (representer theorem): a rotation of that span loses nothing, and
+    every prediction stays what it was.
+    """
+    n = len(blocks[0])
+    if sum(block.shape[1] for block in blocks) <= n:
+        return blocks
+    gram = torch.zeros(n, n, dtype=torch.float64)
+    for block in blocks:
+        gram += (block @ block.T).double()
+    values, vectors = torch.linalg.eigh(gram)
+    kept = values > 1e-9 * values[-1].clamp_min(1e-300)
+    return [(vectors[:, kept] * values[kept].sqrt()).to(blocks[0].dtype)] if kept.any() else [blocks[0][:, :1] * 0]
+
+
 class LinearHeads:
     """Regularised linear heads with an unpenalised intercept on standardised features, for P training sets at once.
 
@@ -50,7 +67,7 @@ class LinearHeads:
     """
 
     def __init__(self, blocks: Sequence[Tensor], target: Tensor, task: Task) -> None:
-        self.blocks = list(blocks)
+        self.blocks = _in_row_space(list(blocks))
         self.target = target if task.name == "multiclass" else target.to(self.blocks[0].dtype)
         self.task = task
         self.n = len(target)
@@ -67,7 +84,7 @@ class LinearHeads:
             tolerance: stop when the next step would gain less, in nats per sample.
 
         Returns:
-            ``(P, D + 1, C)`` weights, the intercept last.
+            ``(P, D + 1, C)`` weights, the intercept last; D counts the coordinates that are used, at most N of them.
         """
         weight = train.to(self.blocks[0].dtype)
         size = weight.sum(1)

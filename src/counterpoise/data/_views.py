@@ -1,0 +1,97 @@
+"""How training varies what is stored: which frames, which part of them, mirrored or not; and what evaluation looks at instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+if TYPE_CHECKING:
+    from counterpoise.data._core import DataInfo
+
+__all__ = ["View"]
+
+
+@dataclass(frozen=True)
+class View:
+    """From stored clips to samples.
+
+    Evaluation takes the middle frame of each segment, whole and unmirrored. Training takes a random frame of each segment and, where ``smallest`` is below 1, a random part of the image
+    (RandomResizedCrop: area between ``smallest`` and 1, aspect between 3/4 and 4/3), mirrored with probability one half. All modalities of a sample that are seen
+    through the same lens get the same frames, the same part and the same mirror; of optical flow (two channels) the horizontal component changes its sign in the mirror.
+
+    Attributes:
+        frames: frames per sample by modality, for videos that are stored with more.
+        visual: names of the modalities that are cropped and mirrored.
+        flow: which of them are optical flow.
+        smallest: least area of the crop; 1 leaves images whole and unmirrored.
+    """
+
+    frames: Mapping[str, int] = field(default_factory=dict)
+    visual: tuple[str, ...] = ()
+    flow: tuple[str, ...] = ()
+    smallest: float = 1.0
+
+    @staticmethod
+    def of(info: DataInfo) -> View | None:
+        """Return the view of a data set, or None where what is stored is what is used."""
+        stored = {m.name: m.shape[0] for m in info.modalities if m.stored and m.stored != m.shape}
+        augment = info.augment
+        visual = tuple(m.name for m in info.modalities if m.name in augment.get("visual", ()))
+        if not stored and not visual:
+            return None
+        flow = tuple(m.name for m in info.modalities if m.name in visual and m.shape[-3] == 2)
+        return View(stored, visual, flow, float(augment.get("smallest", 1.0)))
+
+    def select(self, arrays: Mapping[str, np.ndarray], generator: torch.Generator | None) -> dict[str, np.ndarray]:
+        """Return the arrays with one frame per segment: the middle one, or with a generator a random one (at the same share of every segment for all)."""
+        found = dict(arrays)
+        place: np.ndarray | None = None
+        for m, wanted in self.frames.items():
+            array = arrays[m]
+            if generator is None:
+                share = np.full((len(array), wanted), 0.5)
+            else:
+                if place is None or place.shape[1] != wanted:
+                    place = torch.rand(len(array), wanted, generator=generator).numpy()
+                share = place
+            frame = ((np.arange(wanted) + share) * array.shape[1] / wanted).astype(int).clip(max=array.shape[1] - 1)
+            found[m] = array[np.arange(len(array))[:, None], frame]
+        return found
+
+    def vary(self, inputs: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Return inputs with the visual ones cropped and mirrored, the same for all modalities of a sample."""
+        found = dict(inputs)
+        if self.smallest >= 1 or not self.visual:
+            return found
+        size = len(next(iter(inputs.values())))
+        area, aspect, x, y, mirror = torch.rand(5, size, generator=generator).unbind()
+        area = self.smallest + area * (1 - self.smallest)
+        ratio = torch.exp((2 * aspect - 1) * np.log(4 / 3))
+        width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+        sign = torch.where(mirror < 0.5, -1.0, 1.0)
+        zero = torch.zeros(size)
+        theta = torch.stack(
+            [
+                torch.stack([sign * width, zero, (2 * x - 1) * (1 - width)], 1),
+                torch.stack([zero, height, (2 * y - 1) * (1 - height)], 1),
+            ],
+            1,
+        )
+        for m in self.visual:
+            image = found[m]
+            flat = image.flatten(1, -3)
+            grid = affine_grid(theta, [size, 1, *flat.shape[-2:]], align_corners=False)
+            moved = grid_sample(flat, grid, padding_mode="reflection", align_corners=False).view_as(image)
+            if m in self.flow:  # 0.5 is no motion
+                horizontal = torch.where(
+                    (sign < 0).view(-1, *[1] * (image.ndim - 2)), 1 - moved[..., 0, :, :], moved[..., 0, :, :]
+                )
+                moved = torch.stack([horizontal, moved[..., 1, :, :]], -3)
+            found[m] = moved
+        return found

@@ -1,0 +1,92 @@
+"""What was found wrong with raw files: one line per finding, nothing skipped silently."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+from typing import Final
+
+from counterpoise.errors import DataError
+
+__all__ = ["KINDS", "Finding", "UnreadableError", "summary", "to_csv"]
+
+KINDS: Final = {
+    "missing": "the file is not there",
+    "truncated": "the file ends before its own header says",
+    "silent": "there is no audio track, or nothing but zeros in it",
+    "too short": "there is less of it than one sample needs",
+    "undecodable": "it cannot be read as what it should be",
+    "not finite": "NaN or infinite numbers",
+    "label": "the label is missing or none of the classes",
+    "duplicate": "the same file in two splits",
+    "leakage": "a speaker, subject, group or source clip in two splits",
+    "count": "another number of samples than published",
+    "numbering": "frames are missing between others",
+}
+"""The kinds of findings, and what each means."""
+
+
+class UnreadableError(DataError):
+    """A file that gives no sample. ``kind`` is one of `KINDS`."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[UnreadableError], tuple[str, str]]:
+        return type(self), (self.kind, self.detail)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        kind: one of `KINDS`.
+        item: the sample's id, or empty where it is about the set.
+        modality: which modality, or empty.
+        detail: what was found, with the path.
+        left_out: whether the sample is missing from the prepared data because of it.
+    """
+
+    kind: str
+    item: str
+    modality: str
+    detail: str
+    left_out: bool
+
+
+def to_csv(findings: Iterable[Finding]) -> str:
+    """Return the findings as CSV, header first.
+
+    Example:
+        >>> print(to_csv([Finding("silent", "clip1", "audio", "clip1.mp4", True)]).strip())
+        kind,item,modality,detail,left_out
+        silent,clip1,audio,clip1.mp4,True
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([f.name for f in fields(Finding)])
+    writer.writerows(astuple(finding) for finding in findings)
+    return text.getvalue()
+
+
+def summary(findings: Iterable[Finding], shown: int = 3) -> list[str]:
+    """Return one line per kind: how many, what it means, the first few.
+
+    Example:
+        >>> summary([Finding("silent", "a", "audio", "a.mp4", True), Finding("silent", "b", "audio", "b.mp4", True)])
+        ['left out: 2 x silent (there is no audio track, or nothing but zeros in it): a.mp4; b.mp4']
+    """
+    findings = list(findings)
+    lines = []
+    for (left_out, kind), count in sorted(Counter((not f.left_out, f.kind) for f in findings).items()):
+        details = [f.detail for f in findings if (not f.left_out, f.kind) == (left_out, kind)]
+        more = "; ..." if count > shown else ""
+        word = "told" if left_out else "left out"
+        lines.append(f"{word}: {count} x {kind} ({KINDS[kind]}): {'; '.join(details[:shown])}{more}")
+    return lines
