@@ -1,7 +1,8 @@
 """Fill the generated blocks of README.md and docs/*.md: `make docs`; `--check` fails if one is out of date.
 
 A block stands between ``<!-- begin:KIND ARGUMENT -->`` and ``<!-- end -->``. Kinds: ``file PATH`` (a file as it is), ``text PATH`` (what a
-command printed), ``markdown PATH`` (a generated Markdown file, without its title), ``catalogue NAME`` (a table of names).
+command printed), ``markdown PATH`` (a generated Markdown file, without its title), ``catalogue NAME`` (a table of names), ``layouts`` (what raw folders
+should hold), ``recipes`` (what becomes of sound).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCK = re.compile(r"(<!-- begin:(\w+) ?(\S*) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- begin:(\w+) ?(\S*) ?-->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def block(kind: str, argument: str) -> str:
@@ -28,6 +29,18 @@ def block(kind: str, argument: str) -> str:
         rows = all_catalogues()[argument].values()
         lines = [f"| {argument.removesuffix('s')} | what it does | reference |", "|---|---|---|"]
         lines += [f"| `{r.name}` | {r.summary} | {r.reference} |" for r in rows]
+        return "\n".join(lines) + "\n"
+    if kind == "layouts":
+        from counterpoise.data import DATASETS
+
+        lines = ["| dataset | modalities | the raw folder should hold |", "|---|---|---|"]
+        lines += [f"| `{r.name}` | {r.modalities} | {r.layout.replace('|', '/')} |" for r in DATASETS.values() if r.raw]
+        return "\n".join(lines) + "\n"
+    if kind == "recipes":
+        lines = ["| sound recipe | becomes | source |", "|---|---|---|"]
+        from counterpoise.data.raw import RECIPES
+
+        lines += [f"| `{k}` | {' x '.join(map(str, r.shape[1:]))} | {r.source} |" for k, r in RECIPES.items()]
         return "\n".join(lines) + "\n"
     raise SystemExit(f"Unknown kind of block `{kind}`.")
 

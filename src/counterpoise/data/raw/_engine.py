@@ -31,6 +31,8 @@ FORMAT: Final = 1
 CHUNK: Final = 32
 """Samples per shard of work: what is lost at most per process when the power goes."""
 BATCH: Final = 64
+SHARD: Final = 1 << 27
+"""Bytes of a file of the result: what writing it needs of memory, however many there are."""
 
 
 @dataclass(frozen=True)
@@ -334,7 +336,8 @@ def _assemble(
             parts[part] = datasets.Dataset.from_file(str(shard))
         final = temporary / "final"
         with quiet_datasets():
-            datasets.DatasetDict(parts).save_to_disk(str(final))
+            shards = {part: -(-(temporary / f"{part}.arrow").stat().st_size // SHARD) for part in parts}
+            datasets.DatasetDict(parts).save_to_disk(str(final), num_shards=shards)
         write_info(info, final)
         final.chmod(0o755)
         old = temporary / "old"

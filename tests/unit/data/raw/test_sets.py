@@ -68,7 +68,7 @@ def test_the_two_lists_of_kinetics_sounds_differ_in_one_class_and_in_26_ids(tmp_
     assert KINETICS_SOUNDS_ARM[:5] == KINETICS_SOUNDS[:5]
     source = trees.kinetics_sounds_arm(tmp_path / "raw")
     prepare("kinetics-sounds-arm", source, tmp_path / "out", settings=SMALL, jobs=1)
-    assert sum(counts(tmp_path / "out").values()) == 124, "the clip of stomping_grapes is not part of it"
+    assert sum(counts(tmp_path / "out").values()) == 155, "the clip of stomping_grapes is not part of it"
     assert counts(tmp_path / "out")["test"] == 62
 
 
