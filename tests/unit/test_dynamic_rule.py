@@ -97,6 +97,29 @@ def test_a_noisy_modality_loses_weight_and_only_on_the_noisy_samples(damaged: st
     assert kept[0] > kept[1] - 0.01
 
 
+def test_nothing_unusual_means_calibrated_weights_exactly() -> None:
+    rule, calibrated = fitted(), Calibrated(("a", "b"), TASK)
+    held, z = draw(300, 1)
+    calibrated.fit(view(held), z)
+    features, _ = draw(2000, 8)
+    out = view(features)
+    ordinary = (rule._inputs(out) == 0).all(-1).all(0)
+    assert 0.05 < ordinary.double().mean() < 0.6
+    weights = rule.expert_weights(out)
+    expected = calibrated.weights[:, None].expand(-1, int(ordinary.sum()))
+    torch.testing.assert_close(weights[:, ordinary], expected, rtol=0, atol=0)
+    assert (weights[:, ~ordinary] != calibrated.weights[:, None]).any()
+
+
+def test_a_sign_counts_from_the_quantile_of_the_held_out_samples_on() -> None:
+    rule = fitted()
+    held, _ = draw(300, 1)
+    zeta, kappa = rule._standardised(view(held))
+    for values, edge, above in ((zeta, rule.high, 0.2), (zeta, rule.low, 0.8), (kappa, rule.usual_high, 0.2)):
+        share = (values > edge[:, None]).double().mean(1)
+        torch.testing.assert_close(share, torch.full_like(share, above), rtol=0, atol=0.01)
+
+
 def test_a_prediction_depends_on_its_own_sample_only() -> None:
     rule = fitted()
     features, _ = draw(50, 4)

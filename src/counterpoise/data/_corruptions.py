@@ -9,9 +9,9 @@ from counterpoise.records import Inputs, Nested, batch_size
 
 __all__ = ["KINDS", "corrupt", "corrupt_one", "replace_rows", "zeros_like"]
 
-KINDS = ("noise", "zeros", "dropout", "swap")
-SHARES = (0.4, 0.6, 0.8)
-"""Cumulative shares of the kinds in `corrupt_one`: noise .4, the others .2 each."""
+KINDS = ("noise", "zeros", "dropout", "swap", "mix")
+SHARES = (0.3, 0.45, 0.6, 0.75)
+"""Cumulative shares of the kinds in `corrupt_one`: noise .3, zeros, dropout and swap .15 each, mix .25."""
 
 
 def zeros_like(value: Nested) -> Nested:
@@ -39,9 +39,10 @@ def corrupt(
     """Return a damaged copy of one modality's input.
 
     Args:
-        value: ``(B, ...)``. Integers (tokens) take no noise and are swapped instead.
+        value: ``(B, ...)``. Integers (tokens) take no noise, nor can they be added, and are swapped instead.
         kind: ``(B,)``, 0: normal noise of 0.3 to 3 standard deviations of the input (log-uniform in ``level``), 1: zeros,
-            2: a share ``level`` of the entries zeroed, 3: another sample's.
+            2: a share ``level`` of the entries zeroed, 3: another sample's, 4: itself plus 0.3 to 3 times another sample's
+            (log-uniform in ``level``), as when two speak at once.
         level: ``(B,)`` in [0, 1).
         partner: ``(B,)`` which other sample.
         generator: of the noise; None takes torch's own.
@@ -51,19 +52,23 @@ def corrupt(
     shape = (-1, *[1] * (value.ndim - 1))
     kind, level = kind.view(shape), level.view(shape)
     swapped = value[partner]
-    noisy, kept = swapped, torch.rand(value.shape, device=value.device, generator=generator) >= level
+    noisy = mixed = swapped
+    kept = torch.rand(value.shape, device=value.device, generator=generator) >= level
     if value.is_floating_point():
-        deviation = 0.3 * 10**level * value.std(correction=0)
+        amount = 0.3 * 10**level
         noise = torch.randn(value.shape, device=value.device, generator=generator, dtype=value.dtype)
-        noisy = value + (deviation * noise).to(value.dtype)
-    damaged = torch.where(kind == 1, torch.zeros_like(value), torch.where(kind == 2, value * kept, swapped))
-    return torch.where(kind == 0, noisy, damaged)
+        noisy = value + (amount * value.std(correction=0) * noise).to(value.dtype)
+        mixed = value + (amount * swapped).to(value.dtype)
+    damaged = swapped
+    for k, found in enumerate((noisy, torch.zeros_like(value), value * kept, swapped, mixed)):
+        damaged = torch.where(kind == k, found, damaged)
+    return damaged
 
 
 def corrupt_one(inputs: Inputs, rate: float = 1.0, generator: torch.Generator | None = None) -> dict[str, Nested]:
     """Return inputs in which one random modality of a share ``rate`` of the samples is damaged (see `corrupt`).
 
-    Kinds are drawn with probability .4 (noise) and .2 (zeros, dropout, another sample's).
+    Kinds are drawn with probability .3 (noise), .25 (mix) and .15 (zeros, dropout, another sample's).
 
     Args:
         inputs: one tensor or nested mapping per modality.

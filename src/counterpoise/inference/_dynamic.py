@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.inference._density import SIZE, Density
-from counterpoise.inference._rules import Rule
+from counterpoise.inference._rules import Calibrated, Rule
 from counterpoise.records import Outputs
 from counterpoise.tasks import Task
 
@@ -17,24 +17,30 @@ __all__ = ["Dynamic"]
 SIGNS = 2 * SIZE + 2
 HIDDEN = 16
 CLEAN = 0.6
+"""Weight of the clean samples in the fit."""
+EDGE = 0.8
+"""Signs count from this quantile of the clean held-out samples on."""
 STEPS = 200
 RATE = 0.05
 
 
 class Dynamic(Rule):
-    r"""Held-out fitted product of experts with one weight per expert *and sample*.
+    r"""The held-out calibrated product of experts, until something is unusual about a sample.
 
     Which modality to trust may change from sample to sample (a noisy recording, a missing image). Two label-free signs tell:
 
-    - *density*: is the encoder's output like those of its training samples (`Density`), standardised on clean held-out samples;
-      :math:`d_m = [\mathrm{relu}(\zeta_m - 1), \mathrm{relu}(-\zeta_m - 1)]`, and the largest of all modalities for the fused head;
+    - *density*: is the encoder's output unlike those of its training samples (`Density`), on either side; the largest of all modalities for the
+      fused head;
     - *disagreement*: :math:`\log(1 + KL)` in both directions between an expert and the mean of the (other) unimodal ones.
 
-    A small gate shared by all experts turns an expert's signs, those of the others and those of the fused head into
-    :math:`a_k(x) = \exp(\mathrm{clip}(\theta_k + t + \tanh(W x_k + b_k) \cdot (w + v_k), -8, 4))`, and the prediction is
-    :math:`\sum_k a_k(x) \log p_k(y|x)`. It is fitted once, with the network frozen, on clean held-out samples (.6 of the weight) and on eight
-    copies of them with one damaged modality each (.4), by cross-entropy with a quadratic penalty; it starts as `FusedUnimodal`. Nothing depends on
-    the batch, and nothing says what is damaged.
+    Both are standardised on clean held-out samples, and only what exceeds their 80 % quantile there counts: :math:`s = \mathrm{relu}(\zeta - \zeta_{.8})`. So a
+    sample without unusual signs has exactly the weights of `Calibrated`, and an ordinary one nearly. A small gate without bias, shared by all experts, turns an expert's signs, those of the
+    others and those of the fused head into :math:`a_k(x) = \exp(\mathrm{clip}(\theta_k + t + \tanh(W x_k) \cdot (w + v_k), -8, 4))`, and the prediction is
+    :math:`\sum_k a_k(x) \log p_k(y|x)`.
+
+    :math:`\theta, t` are those of `Calibrated`; then the gate is fitted once, with the network frozen, on the clean held-out samples (.6 of the weight) and
+    on copies of them with one damaged modality each (.4), by cross-entropy with a quadratic penalty. Nothing depends on the batch, and nothing says
+    what is damaged.
 
     The encoders go on changing after the fit, and train on what was held out: `refresh` takes the moments again, and moves the
     standardisation along with the training samples.
@@ -56,30 +62,34 @@ class Dynamic(Rule):
     needs_training_samples = True
     copies = 8
     fitted: Tensor
+    theta: Tensor
+    temperature: Tensor
     centre: Tensor
     offset: Tensor
     spread: Tensor
+    high: Tensor
+    low: Tensor
     usual: Tensor
     usual_spread: Tensor
+    usual_high: Tensor
 
     def __init__(self, modalities: tuple[str, ...], task: Task, feature_dims: Mapping[str, int]) -> None:
         super().__init__(modalities, task)
         experts = len(modalities) + 1
         classes = task.num_outputs if task.name == "multiclass" else 1
         self.densities = nn.ModuleList(Density(feature_dims[m], classes) for m in modalities)
-        shape = {"centre": (len(modalities), SIZE), "offset": (len(modalities), SIZE), "usual": (experts, 2)}
-        for name, size in shape.items():
-            self.register_buffer(name, torch.zeros(size, dtype=torch.float64))
+        for name in ("centre", "offset", "high", "low"):
+            self.register_buffer(name, torch.zeros(len(modalities), SIZE, dtype=torch.float64))
+        for name in ("usual", "usual_high"):
+            self.register_buffer(name, torch.zeros(experts, 2, dtype=torch.float64))
         self.register_buffer("spread", torch.ones(len(modalities), SIZE, dtype=torch.float64))
         self.register_buffer("usual_spread", torch.ones(experts, 2, dtype=torch.float64))
         self.register_buffer("fitted", torch.tensor(False))
         generator = torch.Generator().manual_seed(0)
-        width = 4 * SIGNS + 1
         start = {
             "theta": torch.zeros(experts),
             "temperature": torch.tensor(-float(torch.tensor(experts).log())),
-            "mix": torch.randn(HIDDEN, width, generator=generator) / width**0.5,
-            "bias": torch.zeros(experts, HIDDEN),
+            "mix": torch.randn(HIDDEN, 4 * SIGNS, generator=generator) / (4 * SIGNS) ** 0.5,
             "shared": torch.zeros(HIDDEN),
             "own": torch.zeros(experts, HIDDEN),
         }
@@ -88,7 +98,7 @@ class Dynamic(Rule):
 
     @property
     def _gate(self) -> dict[str, Tensor]:
-        return {k: getattr(self, k) for k in ("theta", "temperature", "mix", "bias", "shared", "own")}
+        return {k: getattr(self, k) for k in ("mix", "shared", "own")}
 
     # -- signs ---------------------------------------------------------------------------------------------------------
 
@@ -107,29 +117,29 @@ class Dynamic(Rule):
             found.append(torch.stack([self.task.kl(others, own), self.task.kl(own, others)], -1))
         return torch.stack(found).clamp_min(0).log1p()
 
+    def _standardised(self, outputs: Outputs) -> tuple[Tensor, Tensor]:
+        """Return density ``(M, B, 3)`` and disagreement ``(M + 1, B, 2)``, in spreads of the clean held-out samples."""
+        density = (self._distances(outputs) - self.centre[:, None]) / self.spread[:, None]
+        disagreement = (self._disagreement(outputs) - self.usual[:, None]) / self.usual_spread[:, None]
+        return density.clamp(-6, 12), disagreement
+
     def _inputs(self, outputs: Outputs) -> Tensor:
-        """Return what the gate sees: ``(M + 1, B, 33)``."""
-        zeta = ((self._distances(outputs) - self.centre[:, None]) / self.spread[:, None]).clamp(-6, 12)
-        density = torch.cat([(zeta - 1).relu(), (-zeta - 1).relu()], -1)  # (M, B, 6)
+        """Return what the gate sees: ``(M + 1, B, 32)``, zeros where nothing is unusual."""
+        zeta, kappa = self._standardised(outputs)
+        density = torch.cat([(zeta - self.high[:, None]).relu(), (self.low[:, None] - zeta).relu()], -1)  # (M, B, 6)
         density = torch.cat([density.amax(0, keepdim=True), density])
-        kappa = (self._disagreement(outputs) - self.usual[:, None]) / self.usual_spread[:, None]
-        signs = torch.cat([density, kappa], -1).clamp(-10, 10)  # (M + 1, B, 8)
+        signs = torch.cat([density, (kappa - self.usual_high[:, None]).relu()], -1).clamp_max(10)  # (M + 1, B, 8)
         means, maxima = [signs[1:].mean(0)], [signs[1:].amax(0)]
         for k in range(1, len(signs)):
             rest = torch.cat([signs[1:k], signs[k + 1 :]])
             means.append(rest.mean(0))
             maxima.append(rest.amax(0))
-        first = torch.zeros_like(signs[..., :1])
-        first[0] = 1
-        fused = signs[:1].expand_as(signs)
-        return torch.cat([signs, torch.stack(means), torch.stack(maxima), fused, first], -1)
+        return torch.cat([signs, torch.stack(means), torch.stack(maxima), signs[:1].expand_as(signs)], -1)
 
-    @staticmethod
-    def _weights(gate: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    def _weights(self, gate: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Return ``(M + 1, B)``."""
-        hidden = torch.tanh(x @ gate["mix"].T + gate["bias"][:, None])
-        score = (hidden * (gate["shared"] + gate["own"])[:, None]).sum(-1)
-        return (gate["theta"][:, None] + gate["temperature"] + score).clamp(-8, 4).exp()
+        score = (torch.tanh(x @ gate["mix"].T) * (gate["shared"] + gate["own"])[:, None]).sum(-1)
+        return (self.theta[:, None] + self.temperature + score).clamp(-8, 4).exp()
 
     def expert_weights(self, outputs: Outputs) -> Tensor:
         """Return ``(M + 1, B)``."""
@@ -139,15 +149,13 @@ class Dynamic(Rule):
 
     @torch.enable_grad()
     def fit(self, outputs: Outputs, target: Tensor, damaged: Sequence[Outputs] = ()) -> None:
-        """Fit the gate on held-out samples and damaged copies of them; call `refresh` first."""
+        """Calibrate on held-out samples, then fit the gate on them and on damaged copies; call `refresh` first."""
+        calibrated = Calibrated(self.modalities, self.task)
+        calibrated.fit(outputs, target)
+        self.theta.copy_(calibrated.theta)
+        self.temperature.copy_(calibrated.temperature)
         with torch.no_grad():
-            found = self._distances(outputs)
-            self.offset.copy_(found.mean(1) - self.centre)
-            self.centre.add_(self.offset)
-            self.spread.copy_(found.std(1).clamp_min(1e-6))
-            kappa = self._disagreement(outputs)
-            self.usual.copy_(kappa.mean(1))
-            self.usual_spread.copy_(kappa.std(1).clamp_min(1e-6))
+            self._standardise(outputs)
             views = [outputs, *damaged]
             x = torch.cat([self._inputs(v) for v in views], 1)
             experts = torch.cat([v.experts().double() for v in views], 1)
@@ -160,14 +168,26 @@ class Dynamic(Rule):
         optimizer = torch.optim.Adam(gate.values(), lr=RATE)
         for _ in range(STEPS):
             optimizer.zero_grad()
-            logits = self._product(experts, self._weights(gate, x))
-            nll = -self.task.log_likelihood(logits, y)
-            size = sum(gate[k].square().sum() for k in ("theta", "mix", "bias", "shared"))
-            (weight @ nll + 2 / n * (size + 3 * gate["own"].square().sum())).backward()
+            nll = -self.task.log_likelihood(self._product(experts, self._weights(gate, x)), y)
+            size = gate["mix"].square().sum() + gate["shared"].square().sum() + 3 * gate["own"].square().sum()
+            (weight @ nll + 2 / n * size).backward()
             optimizer.step()
         for name, value in gate.items():
             getattr(self, name).copy_(value.detach())
         self.fitted.fill_(True)
+
+    def _standardise(self, outputs: Outputs) -> None:
+        """Take from clean held-out samples what is usual, and from where on it is unusual."""
+        found, kappa = self._distances(outputs), self._disagreement(outputs)
+        self.offset.copy_(found.mean(1) - self.centre)
+        self.centre.add_(self.offset)
+        self.spread.copy_(found.std(1).clamp_min(1e-6))
+        self.usual.copy_(kappa.mean(1))
+        self.usual_spread.copy_(kappa.std(1).clamp_min(1e-6))
+        zeta, standard = self._standardised(outputs)
+        self.high.copy_(zeta.quantile(EDGE, 1))
+        self.low.copy_(zeta.quantile(1 - EDGE, 1))
+        self.usual_high.copy_(standard.quantile(EDGE, 1))
 
     @torch.no_grad()
     def refresh(self, outputs: Outputs, target: Tensor) -> None:

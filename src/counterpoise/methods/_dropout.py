@@ -74,11 +74,12 @@ class ModalityDropout(Method):
 
 
 class Corruption(Method):
-    r"""Training with input corruptions: one modality of a sample is damaged, in one of four ways.
+    r"""Training with input corruptions: one modality of a sample is damaged, in one of five ways.
 
-    With probability p a sample gets one random modality replaced: by itself plus normal noise (probability .4, standard
-    deviation log-uniform in [.3, 3] of the input's own), by zeros (.2), by itself with a random share of its entries zeroed (.2), or
-    by another sample's (.2). A baseline for robustness, ours; entries that are integers (tokens) take no noise and are swapped instead.
+    With probability p a sample gets one random modality replaced: by itself plus normal noise (probability .3, standard
+    deviation log-uniform in [.3, 3] of the input's own), by zeros (.15), by itself with a random share of its entries zeroed (.15), by
+    another sample's (.15), or by itself plus [.3, 3] times another sample's (.25). A baseline for robustness, ours; entries that are integers (tokens)
+    take no noise and are swapped instead.
 
     Args:
         strength: p, in [0, 1].

@@ -211,7 +211,7 @@ def choose_l2(heads: LinearHeads, train: Tensor, test: Tensor, grid: Sequence[fl
         grid: penalties in pseudo-observations.
     """
     penalties = torch.tensor(list(grid))
-    weights = heads.fit(train.expand(len(grid), -1), penalties, tolerance=1e-6)
+    weights = heads.fit(train.expand(len(grid), -1), penalties, tolerance=1e-4)
     logits = heads.logits(weights)[test].transpose(0, 1)
     if heads.task.name == "regression":
         loss = (logits - heads.target[test]).square().mean((1, 2))

@@ -76,12 +76,15 @@ def test_each_kind_of_damage() -> None:
     assert (damaged(1, 0.3) == 0).all()
     assert (damaged(2, 0.3) == 0).double().mean().item() == pytest.approx(0.3, abs=0.01)
     assert torch.equal(damaged(3, 0.3), x[partner])
+    assert torch.allclose(damaged(4, 0.0), x + 0.3 * x[partner])
+    assert torch.allclose(damaged(4, 1.0), x + 3 * x[partner])
 
 
 def test_tokens_and_nested_inputs_keep_their_type() -> None:
-    value = {"ids": torch.arange(12).reshape(4, 3), "mask": torch.ones(4, 3)}
-    found = corrupt(value, torch.tensor([0, 1, 2, 3]), torch.full((4,), 0.5), torch.tensor([1, 2, 3, 0]))
+    value = {"ids": torch.arange(15).reshape(5, 3), "mask": torch.ones(5, 3)}
+    found = corrupt(value, torch.tensor([0, 1, 2, 3, 4]), torch.full((5,), 0.5), torch.tensor([1, 2, 3, 4, 0]))
     assert not isinstance(found, torch.Tensor)
     assert found["ids"].dtype == torch.int64
     assert torch.equal(found["ids"][0], value["ids"][1]), "noise on tokens is a swap"
+    assert torch.equal(found["ids"][4], value["ids"][0]), "and so is a mix"
     assert (found["ids"][1] == 0).all()
