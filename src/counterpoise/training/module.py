@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import lightning
@@ -11,19 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.config import OptimConfig, RunConfig
-from counterpoise.data import corrupt_one
 from counterpoise.inference import Rule
 from counterpoise.methods import Epoch, Method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs, StepRecord
 from counterpoise.training.curves import contributions
 from counterpoise.training.datamodule import MultimodalDataModule
-from counterpoise.training.evaluation import collect, concatenate, scores, to_cpu
+from counterpoise.training.evaluation import concatenate, scores, to_cpu
+from counterpoise.training.rules import fit_rule, refresh_rule
 
 __all__ = ["MethodModule", "make_optimizer", "seed_epoch"]
-
-DAMAGED = 4096
-"""A rule practises on about so many damaged samples at most: more cost an epoch's share and teach it little."""
 
 CURVE_POINTS = 20
 """Contributions are estimated about so many times a run; between two estimates the last one stands."""
@@ -133,30 +129,13 @@ class MethodModule(lightning.LightningModule):
         """Seed the epoch, fit the rule if its time has come, and let the method do its part."""
         epoch = self.trainer.current_epoch
         if self.rule.needs_holdout and epoch == self.release:
-            self._fit_rule()
+            fit_rule(self.rule, self.model, self._data, self.config.seed)
         seed_epoch(self.config.seed, epoch)
         held = self._data.held_out_pass if self.method.needs_held_out else None
         self.method.on_epoch_start(
             self.model, Epoch(epoch, self.config.fit.epochs, train=self._data.train_pass, held_out=held)
         )
         self._sums, self._steps, self._started = {}, 0, self._clock()
-
-    def _fit_rule(self) -> None:
-        """Fit the rule on what was held out, and on damaged copies of it if the rule wants them."""
-        self._refresh_rule()
-        generator = torch.Generator().manual_seed(self.config.seed)
-
-        def damaged() -> Iterator[Batch]:
-            for batch in self._data.held_out_pass():
-                yield Batch(corrupt_one(batch.inputs, generator=generator), batch.target, batch.index)
-
-        count = min(self.rule.copies, -(-DAMAGED // max(len(self._data.held), 1)))
-        copies = [collect(self.model, damaged())[0] for _ in range(count)]
-        self.rule.to("cpu").fit(*collect(self.model, self._data.held_out_pass()), copies)
-
-    def _refresh_rule(self) -> None:
-        if self.rule.needs_training_samples:
-            self.rule.to("cpu").refresh(*collect(self.model, self._data.train_sample()))
 
     def _clock(self) -> float:
         """Return seconds: of the processor where one thread trains (so that other runs do not count), else of the wall."""
@@ -185,7 +164,7 @@ class MethodModule(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Score the rule and every head, estimate contributions, and log what selection monitors."""
         if self.trainer.current_epoch >= self.release:
-            self._refresh_rule()
+            refresh_rule(self.rule, self.model, self._data)
         outputs = concatenate([o for o, _ in self._validation])
         target = torch.cat([t for _, t in self._validation])
         self._validation = []
