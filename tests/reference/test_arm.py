@@ -46,7 +46,7 @@ def run(method: ARM, model: Any, batches: Any, steps: int = 40, lr: float = 1e-2
 @pytest.mark.parametrize("modalities", [2, 3])
 def test_one_step_by_numpy(modalities: int, make_model: Make, make_batches: Make) -> None:
     batches = make_batches(modalities, dtype=torch.float64)
-    model, method = set_up(make_model, batches, modalities)
+    model, method = set_up(make_model, batches, modalities, resampling=False)
     with torch.no_grad():
         generator = torch.Generator().manual_seed(5)
         method.probes.weight.normal_(generator=generator)
@@ -88,22 +88,32 @@ def test_one_step_by_numpy(modalities: int, make_model: Make, make_batches: Make
         assert record.parts[m].item() == pytest.approx(unimodal[m], rel=1e-9)
     expected = fused.mean() + sum(weight * u for weight, u in zip(lam, unimodal.values(), strict=True))
     assert record.loss.item() == pytest.approx(expected, rel=1e-6)
-    gap = np.stack([probe(i + 1, i) - every for i in range(modalities)], 1)
-    np.testing.assert_allclose(
-        method.resampler.gap[batch.index].numpy(), gap.max(1) - gap.mean(1), rtol=1e-6, atol=1e-12
-    )
 
 
-def test_encoder_gradient_is_fused_plus_lambda_times_unimodal(make_model: Make, make_batches: Make) -> None:
+@pytest.mark.parametrize("rate", [0.0, 0.6])
+def test_encoder_gradient_is_fused_plus_lambda_times_unimodal(
+    rate: float, make_model: Make, make_batches: Make
+) -> None:
+    """With re-sampling, the fused head reads the batch's mean where a sample has lost a modality, and no gradient flows there."""
     batches = make_batches(2, dtype=torch.float64)
-    model, method = set_up(make_model, batches)
+    model, method = set_up(make_model, batches, rate=rate)
     with torch.no_grad():
         method.phi.copy_(torch.tensor([0.6, 0.1]))
+    torch.manual_seed(3)
     (record,) = method.steps(model, batches[0])
+    lost = torch.zeros(len(batches[0]), 2, dtype=torch.bool)
+    if rate:
+        torch.manual_seed(3)
+        lost = method.resampler.draw(len(batches[0]), method.phi, method.entropy)
+        assert lost.any()
     for m in "ab":
         twin = make_model(2, dtype=torch.float64)
         features = twin.encode(batches[0].inputs)
-        weighted = {k: z * w for (k, z), w in zip(features.items(), model.fusion.weights, strict=True)}
+        shown = {}
+        for k, (name, z) in enumerate(features.items()):
+            rows = [z.detach().mean(0) if gone else row for row, gone in zip(z, lost[:, k], strict=True)]
+            shown[name] = torch.stack(rows)
+        weighted = {k: z * w for (k, z), w in zip(shown.items(), model.fusion.weights, strict=True)}
         loss = nn.functional.cross_entropy(twin.fusion(weighted), batches[0].target)
         own = nn.functional.cross_entropy(twin.head(m)(features[m]), batches[0].target)
         (loss + record.coefficients[f"lambda:{m}"] * own).backward()
@@ -145,11 +155,11 @@ def test_every_part_can_be_switched_off(part: str, make_model: Make, make_batche
     batches = make_batches(2, dtype=torch.float64)
     model, method = set_up(make_model, batches, **{part: False})
     record = run(method, model, batches)
-    order = torch.arange(len(method.resampler.gap))
-    again = method.resample(order, torch.Generator().manual_seed(0))
+    features = model.encode(batches[0].inputs)
+    shown = method.resampler(features, method.phi, entropy=method.entropy)
     assert torch.equal(model.fusion.weights, torch.ones(2, dtype=torch.float64)) == (part == "fusion")
     assert (record.coefficients["lambda:b"] == 1).item() == (part == "minmax")
-    assert torch.equal(again, order) == (part == "resampling")
+    assert all(torch.equal(shown[m], features[m]) for m in "ab") == (part == "resampling")
 
 
 def test_without_its_parts_arm_is_uniform_multitask_bit_for_bit(make_model: Make, make_batches: Make) -> None:
@@ -205,36 +215,43 @@ def test_asymmetric_fusion_scales_inputs_of_any_fusion_and_is_saved() -> None:
     assert torch.equal(twin(features), fusion(features))
 
 
-def test_the_resampler_draws_in_proportion_to_the_gap_and_keeps_the_length() -> None:
-    n = 2000
-    resampler = ContributionResampler(n, rate=0.5)
-    phi = torch.zeros(n, 2)
-    phi[:500, 0] = 2.0  # gap 1
-    phi[500:1000, 1] = 1.0  # gap 0.5
-    resampler.update(torch.arange(n), phi)
-    drawn = torch.zeros(n)
-    for epoch in range(20):
-        generator = torch.Generator().manual_seed(epoch)
-        order = torch.randperm(n, generator=generator)
-        again = resampler(order, generator)
-        assert len(again) == n
-        drawn += torch.bincount(again, minlength=n)
-    share = drawn.view(4, 500).sum(1) / drawn.sum()
-    # half of each epoch stays (1/8 per quarter), half is drawn 2 : 1 : 0 : 0
-    torch.testing.assert_close(share, torch.tensor([1 / 8 + 1 / 3, 1 / 8 + 1 / 6, 1 / 8, 1 / 8]), atol=0.01, rtol=0)
+def test_the_resampler_takes_away_in_proportion_to_the_contribution() -> None:
+    torch.manual_seed(0)
+    resampler = ContributionResampler(rate=0.4)
+    lost = resampler.draw(40_000, torch.tensor([0.5, 0.2, -0.3]), entropy=1.0)
+    assert lost.sum(1).max() == 1, "a sample loses one modality at most"
+    expected = 0.4 * torch.tensor([0.52, 0.22, 0.02]) / 0.76
+    torch.testing.assert_close(lost.double().mean(0).float(), expected, atol=0.01, rtol=0)
 
 
-def test_the_resampler_keeps_to_what_an_epoch_may_use() -> None:
-    """Held-out samples are not in the order, so they are not drawn, whatever their gap."""
-    resampler = ContributionResampler(10, rate=1.0)
-    resampler.update(torch.arange(10), torch.stack([torch.arange(10.0), torch.zeros(10)], 1))
-    order = torch.tensor([0, 1, 2, 3])
-    assert set(resampler(order, torch.Generator().manual_seed(0)).tolist()) <= set(order.tolist())
+def test_the_resampler_takes_contributions_of_each_sample_too() -> None:
+    torch.manual_seed(0)
+    phi = torch.tensor([[5.0, 0.0], [0.0, 5.0]]).repeat(500, 1)
+    lost = ContributionResampler(rate=1.0, eps=0.0).draw(1000, phi, entropy=1.0)
+    assert torch.equal(lost, phi > 0)
 
 
-def test_an_unseen_training_set_is_left_in_its_order() -> None:
-    order = torch.randperm(6)
-    assert torch.equal(ContributionResampler(6, rate=0.5)(order, torch.Generator()), order)
+def test_what_is_lost_is_the_mean_and_the_rest_is_as_it_was() -> None:
+    torch.manual_seed(0)
+    features = {"a": torch.randn(64, 3, requires_grad=True), "b": torch.randn(64, 5, requires_grad=True)}
+    resampler = ContributionResampler(rate=0.5)
+    torch.manual_seed(1)
+    shown = resampler(features, torch.tensor([0.3, 0.3]), entropy=1.0)
+    torch.manual_seed(1)
+    lost = resampler.draw(64, torch.tensor([0.3, 0.3]), entropy=1.0)
+    for k, (m, z) in enumerate(features.items()):
+        gone = lost[:, k]
+        assert gone.any()
+        assert torch.equal(shown[m][~gone], z[~gone])
+        torch.testing.assert_close(shown[m][gone], z.mean(0).expand(int(gone.sum()), -1))
+    sum(x.sum() for x in shown.values()).backward()  # type: ignore[union-attr]
+    for k, z in enumerate(features.values()):
+        assert z.grad is not None
+        assert torch.equal(z.grad.abs().sum(1) == 0, lost[:, k])
+    alone = {m: z[:1] for m, z in features.items()}
+    assert all(torch.equal(x, alone[m]) for m, x in resampler(alone, torch.tensor([0.3, 0.3]), entropy=1.0).items()), (
+        "a lone sample loses nothing"
+    )
 
 
 def test_no_prediction_depends_on_labels_or_batch_mates(make_model: Make, make_batches: Make) -> None:

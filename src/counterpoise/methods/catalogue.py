@@ -83,6 +83,7 @@ METHODS = _Methods(
             "reinforces weak modalities by contribution: fusion, loss, re-sampling",
             "Gao et al., AAAI 2025",
             family="objective",
+            random=True,
         ),
         MethodEntry(
             "pmr",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from counterpoise.errors import Interval, Options
 from counterpoise.methods._base import STRENGTH, Backward, Method, _backward, unimodal_losses
+from counterpoise.methods._families import decode
 from counterpoise.methods._probes import ContributionProbes
 from counterpoise.methods.arm._fusion import AsymmetricFusion
 from counterpoise.methods.arm._minmax import BalancedMinMaxLoss
@@ -32,7 +33,8 @@ class ARM(Method):
        information :math:`I(Z_m; Y | Z_{-m})` in nats; :math:`\phi_m \leftarrow .95 \phi_m + .05 \hat\phi_m`;
     2. `AsymmetricFusion`: features enter the fused head with weights that fall with :math:`\phi_m`;
     3. `BalancedMinMaxLoss`: :math:`CE(h) + \sum_m \lambda_m CE(u_m)`;
-    4. `ContributionResampler`: samples that hang on one modality are drawn again in the next epoch.
+    4. `ContributionResampler`: a share of the samples is shown to the fused head without one modality, drawn by
+       :math:`\phi_m`.
 
     Differs from the paper: its formulas for the valuation, the min-max loss and the re-sampling could not be
     obtained; these are derived from its stated principles.
@@ -46,12 +48,12 @@ class ARM(Method):
         resampling: switch the re-sampling on.
         tau: exponent of the fusion weights.
         gamma: how strongly the gap counts in the loss.
-        rate: share of an epoch that is drawn anew.
+        rate: share of the samples whose modalities are drawn anew.
         decay: of the moving average of the contributions.
 
     Example:
         >>> ARM(resampling=False)
-        ARM(strength=1.0, fusion=True, minmax=True, resampling=False, tau=0.5, gamma=2.0, rate=0.2, decay=0.95)
+        ARM(strength=1.0, fusion=True, minmax=True, resampling=False, tau=0.5, gamma=2.0, rate=0.3, decay=0.95)
     """
 
     constraints: ClassVar = {
@@ -85,7 +87,7 @@ class ARM(Method):
         resampling: bool = True,
         tau: float = 0.5,
         gamma: float = 2.0,
-        rate: float = 0.2,
+        rate: float = 0.3,
         decay: float = 0.95,
     ) -> None:
         super().__init__(
@@ -104,7 +106,7 @@ class ARM(Method):
         self.entropy = model.task.information_scale(target)
         self.probes = ContributionProbes(model)
         self.loss = BalancedMinMaxLoss(self.gamma if self.minmax else 0.0)
-        self.resampler = ContributionResampler(len(target), min(self.rate * self.strength, 1.0))
+        self.resampler = ContributionResampler(min(self.rate * self.strength, 1.0) if self.resampling else 0.0)
         self.register_buffer("phi", torch.zeros(len(model.modalities)))
         if not isinstance(model.fusion, AsymmetricFusion):
             model.fusion = AsymmetricFusion(model.fusion)
@@ -115,8 +117,9 @@ class ARM(Method):
         """See `Method.steps`."""
         features = model.encode(batch.inputs)
         nll = -model.task.log_likelihood(self.probes(features), batch.target)  # (M + 1, B), nats
-        weights = self._value(model, batch, nll.detach())
-        outputs = model.decode(features, head_gradient=weights)
+        weights = self._value(model, nll.detach())
+        shown = self.resampler(features, self.phi, entropy=self.entropy)
+        outputs = decode(model, features, shown, head_gradient=weights)
         fused = model.task.loss(outputs.logits, batch.target)
         unimodal = unimodal_losses(model, outputs, batch.target)
         probes = nll.mean(-1).sum()
@@ -132,12 +135,9 @@ class ARM(Method):
         )
 
     @torch.no_grad()
-    def _value(self, model: MultimodalClassifier, batch: Batch, nll: Tensor) -> dict[str, Tensor | float]:
+    def _value(self, model: MultimodalClassifier, nll: Tensor) -> dict[str, Tensor | float]:
         """Update the contributions and what depends on them; return each modality's weight in the loss."""
-        pointwise = (nll[1:] - nll[0]).to(self.phi.dtype)  # (M, B)
-        self.phi.lerp_(pointwise.mean(-1), 1 - self.decay)
-        if self.resampling and self.strength:
-            self.resampler.update(batch.index, pointwise.T)
+        self.phi.lerp_((nll[1:] - nll[0]).mean(-1).to(self.phi.dtype), 1 - self.decay)
         if self.fusion and self.strength and isinstance(model.fusion, AsymmetricFusion):
             model.fusion.update(self.phi, entropy=self.entropy, tau=self.tau * self.strength)
         if not self.strength:
@@ -150,9 +150,3 @@ class ARM(Method):
         if not isinstance(model.fusion, AsymmetricFusion):
             return {}
         return dict(zip(model.modalities, model.fusion.weights.clone(), strict=True))
-
-    def resample(self, order: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the epoch's order with a share of it drawn anew."""
-        if not (self.resampling and self.strength):
-            return order
-        return self.resampler(order, generator)

@@ -1,0 +1,147 @@
+"""ARM against joint training, single modalities and its strongest rivals, all tuned alike, each under three rules of inference.
+
+    python benchmarks/zoo/train.py --work FOLDER && python benchmarks/zoo/read.py --work FOLDER && python benchmarks/arm/tables.py --work FOLDER
+
+Writes ``summary.md`` (test scores and mean ranks), ``shift.md`` (one modality damaged), ``probes.md`` (each encoder), ``aims.md`` (what ARM should hold, data set by
+data set), ``table.csv``, ``table.md``, ``table.tex`` and ``runs.jsonl`` beside this file. A row named after the method alone has the method's own rule: the fused head, for ARM the dynamic one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "zoo"))
+
+from tables import label_of, load, plain  # noqa: E402
+
+from counterpoise.report import write_tables  # noqa: E402
+from counterpoise.report.statistics import Paired, paired_difference, summarise  # noqa: E402
+from counterpoise.runs import RunRecord, write_records  # noqa: E402
+
+ROWS: Final = ("joint", "uniform", "mmpareto", "modality-dropout", "corruption", "arm")
+SELECTION: Final = ("wikipedia", "scene15", "smartwatch", "av-mnist-speakers")
+"""Data sets whose training and validation sets formulations were chosen on; the others confirm."""
+
+
+def row(record: RunRecord) -> str:
+    """Return the label that ``compare`` would give."""
+    own = "dynamic" if record.method == "arm" else "fused"
+    return label_of(record) if record.rule in (own, "unimodal", "ensemble") else f"{record.method} ({record.rule})"
+
+
+def value(rows: Sequence[RunRecord], data: str, label: str, metric: str) -> dict[int, float]:
+    return {r.seed: 100 * r.metrics[metric] for r in rows if (r.data, r.label) == (data, label)}
+
+
+def difference(rows: Sequence[RunRecord], data: str, ours: str, theirs: str, metric: str) -> Paired:
+    return paired_difference(value(rows, data, ours, metric), value(rows, data, theirs, metric))
+
+
+def plus_minus(d: Paired) -> str:
+    return f"{d.diff:+.1f} ± {d.se:.1f}" if math.isfinite(d.se) else f"{d.diff:+.1f}"
+
+
+def markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    rule = "|---|" + "---:|" * (len(header) - 1)
+    return ["| " + " | ".join(header) + " |", rule, *("| " + " | ".join(line) + " |" for line in body)]
+
+
+def shift(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
+    """Return accuracy with one modality damaged, and what ARM gains on each row, paired by seed."""
+    labels = [x for x in dict.fromkeys(r.label for r in rows) if not x.startswith("unimodal:")]
+    body = []
+    for x in labels:
+        means = [summarise(list(value(rows, d, x, "accuracy@shift").values())).mean for d in sets]
+        gaps = [difference(rows, d, "arm", x, "accuracy@shift").diff for d in sets]
+        last = ["–", "–"] if x == "arm" else [f"{sum(gaps) / len(gaps):+.1f}", f"{sum(g > 0 for g in gaps)}"]
+        body.append([x, *(f"{v:.1f}" for v in (*means, sum(means) / len(means))), *last])
+    text = (
+        "Mean test accuracy (%) over noise of 0.5, 1 and 2 standard deviations, zeros and another sample's input, of each modality in turn; mean over five seeds. The last "
+        f"columns: the mean of the paired differences of `arm` to the row, and on how many of the {len(sets)} data sets it is ahead."
+    )
+    header = ["method", *sets, "mean", "arm ahead by", "on sets"]
+    return "\n".join(["# One modality damaged at test", "", text, "", *markdown(header, body)]) + "\n"
+
+
+def dominant(rows: Sequence[RunRecord], data: str) -> list[str]:
+    """Return the modalities of a data set, the one that does best alone first."""
+    names = {x.partition(":")[2] for x in (r.label for r in rows if r.data == data) if x.startswith("unimodal:")}
+    return sorted(names, key=lambda m: -summarise(list(value(rows, data, f"unimodal:{m}", "accuracy").values())).mean)
+
+
+def probes(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
+    """Return each encoder's linear probe inside ARM less inside joint training."""
+    body = []
+    for d in sets:
+        first, *others = dominant(rows, d)
+        cells = [f"{m} {plus_minus(difference(rows, d, 'arm', 'joint', f'probe:{m}'))}" for m in others]
+        lead = difference(rows, d, "arm", "joint", f"probe:{first}")
+        body.append([d, f"{first} {plus_minus(lead)}", ", ".join(cells)])
+    text = (
+        "Linear probe of each encoder inside ARM less inside joint training: points of test accuracy, paired by seed, mean ± standard error. The dominant modality is the one "
+        "that does best alone."
+    )
+    return "\n".join(["# Encoders", "", text, "", *markdown(["data", "dominant", "the others"], body)]) + "\n"
+
+
+def aims(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
+    """Return what ARM should hold, data set by data set."""
+    body = []
+    for d in sets:
+        best = f"unimodal:{dominant(rows, d)[0]}"
+        to_joint, to_best = (difference(rows, d, "arm", x, "accuracy") for x in ("joint", best))
+        same = [difference(rows, d, "arm", f"{x} (dynamic)", "accuracy") for x in ("uniform", "mmpareto")]
+        damaged = difference(rows, d, "arm", "joint", "accuracy@shift")
+        marks = ["below" if g.diff < -g.se else "" for g in (to_joint, to_best)]
+        body.append(
+            [
+                d + ("" if d in SELECTION else " \\*"),
+                plus_minus(to_joint) + (f" **{marks[0]}**" if marks[0] else ""),
+                f"{plus_minus(to_best)} ({best[9:]})" + (f" **{marks[1]}**" if marks[1] else ""),
+                *(plus_minus(g) for g in same),
+                plus_minus(damaged),
+            ]
+        )
+    text = (
+        "ARM (its own rule) less the row of the column: points of test accuracy, paired by seed, mean ± standard error over five seeds. **below**: by more than one standard error. "
+        "\\*: formulations were not chosen on this data set."
+    )
+    header = ["data", "joint", "best single modality", "uniform (dynamic)", "mmpareto (dynamic)", "joint, one damaged"]
+    return "\n".join(["# What ARM should hold", "", text, "", *markdown(header, body)]) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=5)
+    options = parser.parse_args()
+    found, _ = load(options.work, options.seeds)
+    chosen = [r for r in found if r.method in (*ROWS, "unimodal", "unimodal-ensemble")]
+    rows = [plain(r, row(r)) for r in chosen]
+    wanted = {r.label for r in rows if not r.label.startswith("unimodal:")}
+    sets = [
+        d
+        for d in dict.fromkeys(r.data for r in rows)
+        if wanted <= {r.label for r in rows if r.data == d} and "arm" in wanted
+    ]
+    rows = sorted((r for r in rows if r.data in sets), key=lambda r: sets.index(r.data))
+    write_records(HERE / "runs.jsonl", rows)
+    write_tables([dataclasses.replace(r) for r in rows], HERE)
+    summary = re.search(r"## All data sets\n\n(.*?)(?=\n## |\Z)", (HERE / "table.md").read_text(), re.DOTALL)
+    if summary:
+        (HERE / "summary.md").write_text(f"# All data sets\n\n{summary[1].rstrip()}\n")
+    for name, text in (("shift", shift(rows, sets)), ("probes", probes(rows, sets)), ("aims", aims(rows, sets))):
+        (HERE / f"{name}.md").write_text(text)
+    print(len(sets), "data sets,", len(rows), "records")
+
+
+if __name__ == "__main__":
+    main()

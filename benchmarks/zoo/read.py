@@ -1,0 +1,163 @@
+"""Read every rule of inference from the trainings of ``train.py``, and score them on the test sets.
+
+    python benchmarks/zoo/read.py --work FOLDER [--data wikipedia] [--rules fused,calibrated,dynamic] [--jobs 2]
+
+A rule is fitted on what a training held out, with the network as it stood when half of the epochs were over, and used with the network of the last epoch. Writes a
+``records-<rule>.jsonl`` per training; what is there is not read again. The variants of AV-MNIST with babble have the training of their quiet twins and other test
+recordings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import joblib
+import numpy as np
+import torch
+from train import ALONE, EPOCHS
+
+from counterpoise.config import FitConfig, ModelConfig, OptimConfig, RunConfig
+from counterpoise.data import MultimodalData, Split
+from counterpoise.inference import Rule, make_rule
+from counterpoise.runs import RunRecord, read_records, write_records
+from counterpoise.training import MultimodalDataModule, collect, scores
+from counterpoise.training.curves import contributions
+from counterpoise.training.robustness import robustness, shift_metrics
+from counterpoise.training.rules import fit_rule, refresh_rule
+from counterpoise.training.runner import open_cached
+from counterpoise.valuation import linear_probe
+
+TWINS: Final = {
+    "av-mnist-speakers": ("av-mnist-speakers-babble",),
+    "av-mnist-speakers-weak-image": ("av-mnist-speakers-weak-image-babble",),
+}
+"""Data sets with the same training and validation samples and other test samples."""
+PROBE: Final = 2000
+"""Training samples that linear probes are fitted on, at most."""
+RULES: Final = ("fused", "calibrated", "dynamic")
+
+
+def config_of(fields: dict[str, Any]) -> RunConfig:
+    sections = {"model": ModelConfig, "optim": OptimConfig, "fit": FitConfig}
+    return RunConfig(**{**fields, **{name: make(**fields[name]) for name, make in sections.items()}})
+
+
+def fitted_rule(name: str, networks: dict[str, Any], config: RunConfig, data: MultimodalData) -> Rule:
+    half, end = networks["half"].eval(), networks["end"].eval()
+    alone = config.method_args.get("modality")
+    rule = make_rule(name, end.modalities, end.task, modality=alone, feature_dims=end.feature_dims)
+    module = MultimodalDataModule(data, config.fit, seed=config.seed, release=config.fit.epochs // 2)
+    if rule.needs_holdout:
+        fit_rule(rule, half, module, config.seed)
+    refresh_rule(rule, end, module)
+    return rule
+
+
+def test_of(name: str, like: str) -> Split:
+    """Return the test set of a data set, after checking that it has the training samples of another."""
+    data, other = open_cached(name), open_cached(like)
+    rows = torch.arange(min(500, len(data.train)))
+    mine, theirs = data.train.batch(rows), other.train.batch(rows)
+    if not all(torch.equal(mine.inputs[m], theirs.inputs[m]) for m in data.info.names):  # type: ignore[arg-type]
+        raise SystemExit(f"{name} has other training samples than {like}.")
+    return data.test
+
+
+def read(fields: dict[str, Any], rules: Sequence[str], work: Path) -> list[RunRecord]:
+    """Return one record per test set and rule."""
+    torch.set_num_threads(1)
+    config = config_of(fields)
+    folder = work / config.data / config.key("study")
+    missing = [r for r in rules if not (folder / f"records-{r}.jsonl").is_file()]
+    if missing:
+        networks = torch.load(folder / "networks.pt", weights_only=False)
+        data, model = open_cached(config.data), networks["end"].eval()
+        fitted = {r: fitted_rule(r, networks, config, data) for r in missing}
+        found: dict[str, list[RunRecord]] = {r: [] for r in missing}
+        for name in (config.data, *TWINS.get(config.data, ())):
+            for rule, record in zip(missing, score(name, config, fitted, data, model, folder), strict=True):
+                found[rule].append(record)
+        for rule, records in found.items():
+            write_records(folder / f"records-{rule}.jsonl", records)
+    return read_records([folder / f"records-{r}.jsonl" for r in rules])[0]
+
+
+def score(
+    name: str, config: RunConfig, fitted: dict[str, Rule], data: MultimodalData, model: Any, folder: Path
+) -> list[RunRecord]:
+    """Return a record per rule on one test set."""
+    task, split = model.task, test_of(name, config.data)
+    alone = config.method_args.get("modality")
+    own = (alone,) if alone else model.modalities
+    test, target = collect(model, split.batches(512))
+    sample = data.train.subset(np.sort(np.random.default_rng(0).permutation(len(data.train))[:PROBE]))
+    known, labels = collect(model, sample.batches(512))
+    trained = json.loads((folder / "scores.json").read_text())
+    shared = {"step_ms": trained["step_ms"]}
+    for m in own:
+        shared[f"{task.score_name}:{m}"] = scores(task, test.unimodal_logits[m], target)[task.score_name]
+        shared[f"probe:{m}"] = linear_probe(known.features[m], labels, test.features[m], target, task)
+    if not alone:
+        shared |= contributions(test, target, task)
+    records = []
+    for rule, piece in fitted.items():
+        damage = robustness(model, piece, split, test, own)
+        with torch.no_grad():
+            metrics = shared | scores(task, piece(test), target) | shift_metrics(damage, task.score_name)
+        records.append(
+            RunRecord(
+                f"{folder.name}-{rule}-{name}",
+                name,
+                config.method,
+                rule,
+                config.seed,
+                task.name,
+                model.modalities,
+                config=config.to_dict(),
+                metrics=metrics,
+                validation={k: v for k, v in trained.items() if k.startswith("val:")},
+                robustness=damage,
+            )
+        )
+    return records
+
+
+def jobs_of(
+    data: str, rules: Sequence[str], work: Path, methods: Sequence[str]
+) -> list[tuple[dict[str, Any], list[str]]]:
+    """Return the chosen trainings of a data set and the rules to be read from each."""
+    file = work / data / "chosen.json"
+    found: list[tuple[dict[str, Any], list[str]]] = []
+    for entry in json.loads(file.read_text()) if file.is_file() else []:
+        if methods and entry["method"] not in methods:
+            continue
+        if entry["method"] in ALONE:
+            found += [(c, [ALONE[entry["method"]]]) for c in entry["calibrated"]]
+        else:
+            found += [(c, ["fused"]) for c in entry.get("fused", []) if "fused" in rules]
+            found += [(c, [r for r in rules if r != "fused"]) for c in entry.get("calibrated", [])]
+    return [(config, wanted) for config, wanted in found if wanted]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--data", default=",".join(EPOCHS))
+    parser.add_argument("--methods", default="")
+    parser.add_argument("--rules", default=",".join(RULES))
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    for data in options.data.split(","):
+        methods = [m for m in options.methods.split(",") if m]
+        jobs = jobs_of(data, options.rules.split(","), options.work, methods)
+        parallel = joblib.Parallel(n_jobs=options.jobs, batch_size=1)
+        found = parallel(joblib.delayed(read)(config, rules, options.work) for config, rules in jobs)
+        print(data, len(jobs), "trainings,", sum(map(len, found)), "records", flush=True)
+
+
+if __name__ == "__main__":
+    main()
