@@ -55,6 +55,7 @@ class Keep(lightning.Callback):
     model: torch.nn.Module | None = None
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Keep a copy at the start of the epoch that would fit the rule."""
         if trainer.current_epoch == trainer.max_epochs // 2:
             self.model = copy.deepcopy(pl_module.model)
 

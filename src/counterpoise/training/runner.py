@@ -30,7 +30,7 @@ from counterpoise.training.module import MethodModule
 from counterpoise.training.robustness import robustness, shift_metrics
 from counterpoise.valuation import estimate, linear_probe
 
-__all__ = ["diagnose_run", "load_run", "open_cached", "run", "run_folder", "run_label"]
+__all__ = ["diagnose_run", "load_run", "open_cached", "run", "run_folder", "run_label", "teachers_of"]
 
 GROUPS = 10
 MEMORY = 1 << 31
@@ -99,7 +99,7 @@ def run(
         if records:
             return records[0]
     write_atomic(folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
-    teachers = _teachers(config, data, out)
+    teachers = teachers_of(config, data, out)
     try:
         fitted = fit(data, config, folder=folder, progress=progress, teachers=teachers)
     except OSError as error:
@@ -114,7 +114,7 @@ def run(
     return record
 
 
-def _teachers(config: RunConfig, data: MultimodalData, out: Path) -> dict[str, MultimodalClassifier]:
+def teachers_of(config: RunConfig, data: MultimodalData, out: Path) -> dict[str, MultimodalClassifier]:
     """Train (once, as runs of their own) and load the models that the method requires."""
     teachers = {}
     for name in make_method(config.method, config.method_args).requires:
