@@ -95,10 +95,15 @@ class Rule(nn.Module, ABC):
 
     def _product(self, experts: Tensor, weights: Tensor) -> Tensor:
         """Return the product of experts ``(K, B, C)`` with weights ``(K,)`` or ``(K, B)``."""
-        if self.task.name == "regression":
-            weights = weights / weights.sum(0)
-        else:
-            experts = experts.log_softmax(-1) if self.task.name == "multiclass" else experts
+        return self._combine(self._normalised(experts), weights)
+
+    def _normalised(self, experts: Tensor) -> Tensor:
+        """Return what is added up: log-probabilities, logits of single labels, or means."""
+        return experts.log_softmax(-1) if self.task.name == "multiclass" else experts
+
+    def _combine(self, experts: Tensor, weights: Tensor) -> Tensor:
+        """Return the weighted sum of `_normalised` experts."""
+        weights = weights / weights.sum(0) if self.task.name == "regression" else weights
         weights = weights[:, None] if weights.ndim == 1 else weights
         return (weights.to(experts.dtype)[..., None] * experts).sum(0)
 
@@ -206,13 +211,13 @@ class Calibrated(Rule):
     @torch.enable_grad()
     def fit(self, outputs: Outputs, target: Tensor, damaged: Sequence[Outputs] = ()) -> None:
         """Fit the weights on held-out outputs (150 Adam steps in float64, well under a second)."""
-        experts = outputs.experts().detach().double()
+        experts = self._normalised(outputs.experts().detach().double())
         theta = torch.zeros_like(self.theta, requires_grad=True)
         temperature = self.temperature.clone().requires_grad_()
         optimizer = torch.optim.Adam([theta, temperature], lr=0.05)
         for _ in range(150):
             optimizer.zero_grad()
-            logits = self._product(experts, (temperature + theta).exp())
+            logits = self._combine(experts, (temperature + theta).exp())
             (self.task.loss(logits, target) + 2 / len(target) * theta.square().sum()).backward()
             optimizer.step()
         self.theta.copy_(theta.detach())

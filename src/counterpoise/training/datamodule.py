@@ -15,8 +15,8 @@ from counterpoise.records import Batch
 __all__ = ["MultimodalDataModule"]
 
 EVALUATION_BATCH = 512
-SAMPLE = 1024
-"""Training samples that a rule of inference may look at, at most: enough for the moments of its features."""
+SAMPLE, PER_CLASS = 512, 10
+"""Training samples that a rule of inference may look at, at most: enough for the moments of its features; ten per class where there are many classes."""
 
 
 class MultimodalDataModule(lightning.LightningDataModule):
@@ -77,8 +77,8 @@ class MultimodalDataModule(lightning.LightningDataModule):
             yield self.data.train.batch(chunk)
 
     def train_sample(self) -> Iterable[Batch]:
-        """Yield at most `SAMPLE` of the samples that are never held out, the same ones whenever it is asked."""
-        rows = np.random.default_rng(0).permutation(self.kept)[:SAMPLE]
+        """Yield at most `SAMPLE` (or `PER_CLASS` per class) of the samples that are never held out, the same ones whenever it is asked."""
+        rows = np.random.default_rng(0).permutation(self.kept)[: max(SAMPLE, PER_CLASS * self.data.info.num_outputs)]
         for chunk in torch.from_numpy(np.sort(rows)).split(EVALUATION_BATCH):
             yield self.data.train.batch(chunk)
 
