@@ -67,8 +67,8 @@ def test_of(name: str, like: str) -> Split:
     return data.test
 
 
-def read(fields: dict[str, Any], rules: Sequence[str], work: Path) -> list[RunRecord]:
-    """Return one record per test set and rule."""
+def read(fields: dict[str, Any], rules: Sequence[str], work: Path, damage: bool = True) -> list[RunRecord]:
+    """Return one record per test set and rule, with scores under damage unless they are not wanted."""
     torch.set_num_threads(1)
     config = config_of(fields)
     folder = work / config.data / config.key("study")
@@ -79,7 +79,7 @@ def read(fields: dict[str, Any], rules: Sequence[str], work: Path) -> list[RunRe
         fitted = {r: fitted_rule(r, networks, config, data) for r in missing}
         found: dict[str, list[RunRecord]] = {r: [] for r in missing}
         for name in (config.data, *TWINS.get(config.data, ())):
-            for rule, record in zip(missing, score(name, config, fitted, data, model, folder), strict=True):
+            for rule, record in zip(missing, score(name, config, fitted, data, model, folder, damage), strict=True):
                 found[rule].append(record)
         for rule, records in found.items():
             write_records(folder / f"records-{rule}.jsonl", records)
@@ -87,7 +87,7 @@ def read(fields: dict[str, Any], rules: Sequence[str], work: Path) -> list[RunRe
 
 
 def score(
-    name: str, config: RunConfig, fitted: dict[str, Rule], data: MultimodalData, model: Any, folder: Path
+    name: str, config: RunConfig, fitted: dict[str, Rule], data: MultimodalData, model: Any, folder: Path, damage: bool
 ) -> list[RunRecord]:
     """Return a record per rule on one test set."""
     task, split = model.task, test_of(name, config.data)
@@ -105,9 +105,9 @@ def score(
         shared |= contributions(test, target, task)
     records = []
     for rule, piece in fitted.items():
-        damage = robustness(model, piece, split, test, own)
+        damaged = robustness(model, piece, split, test, own) if damage else []
         with torch.no_grad():
-            metrics = shared | scores(task, piece(test), target) | shift_metrics(damage, task.score_name)
+            metrics = shared | scores(task, piece(test), target) | shift_metrics(damaged, task.score_name)
         records.append(
             RunRecord(
                 f"{folder.name}-{rule}-{name}",
@@ -120,7 +120,7 @@ def score(
                 config=config.to_dict(),
                 metrics=metrics,
                 validation={k: v for k, v in trained.items() if k.startswith("val:")},
-                robustness=damage,
+                robustness=damaged,
             )
         )
     return records
@@ -149,13 +149,16 @@ def main() -> None:
     parser.add_argument("--data", default=",".join(EPOCHS))
     parser.add_argument("--methods", default="")
     parser.add_argument("--rules", default=",".join(RULES))
+    parser.add_argument("--no-damage", action="store_true", help="clean test sets only")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     for data in options.data.split(","):
         methods = [m for m in options.methods.split(",") if m]
         jobs = jobs_of(data, options.rules.split(","), options.work, methods)
         parallel = joblib.Parallel(n_jobs=options.jobs, batch_size=1)
-        found = parallel(joblib.delayed(read)(config, rules, options.work) for config, rules in jobs)
+        found = parallel(
+            joblib.delayed(read)(config, rules, options.work, not options.no_damage) for config, rules in jobs
+        )
         print(data, len(jobs), "trainings,", sum(map(len, found)), "records", flush=True)
 
 
