@@ -18,8 +18,8 @@ SIGNS = 2 * SIZE + 2
 HIDDEN = 16
 CLEAN = 0.6
 """Weight of the clean samples in the fit."""
-EDGE = 0.8
-"""Signs count from this quantile of the clean held-out samples on."""
+ORDINARY = 0.3
+"""Share of the clean held-out samples that have no sign at all."""
 STEPS = 200
 RATE = 0.05
 
@@ -33,7 +33,8 @@ class Dynamic(Rule):
       fused head;
     - *disagreement*: :math:`\log(1 + KL)` in both directions between an expert and the mean of the (other) unimodal ones.
 
-    Both are standardised on clean held-out samples, and only what exceeds their 80 % quantile there counts: :math:`s = \mathrm{relu}(\zeta - \zeta_{.8})`. So a
+    Both are standardised on clean held-out samples, and only what exceeds the quantile q there counts: :math:`s = \mathrm{relu}(\zeta - \zeta_q)`, with q
+    such that three in ten of them have no sign at all, however many modalities there are (q is about .9). A
     sample without unusual signs has exactly the weights of `Calibrated`, and an ordinary one nearly. A small gate without bias, shared by all experts, turns an expert's signs, those of the
     others and those of the fused head into :math:`a_k(x) = \exp(\mathrm{clip}(\theta_k + t + \tanh(W x_k) \cdot (w + v_k), -8, 4))`, and the prediction is
     :math:`\sum_k a_k(x) \log p_k(y|x)`.
@@ -185,9 +186,13 @@ class Dynamic(Rule):
         self.usual.copy_(kappa.mean(1))
         self.usual_spread.copy_(kappa.std(1).clamp_min(1e-6))
         zeta, standard = self._standardised(outputs)
-        self.high.copy_(zeta.quantile(EDGE, 1))
-        self.low.copy_(zeta.quantile(1 - EDGE, 1))
-        self.usual_high.copy_(standard.quantile(EDGE, 1))
+        signs = torch.cat([zeta, -zeta], -1).transpose(1, 2).flatten(0, 1)
+        signs = torch.cat([signs, standard.transpose(1, 2).flatten(0, 1)])  # (all signs, n)
+        ranks = signs.argsort(1).argsort(1) / max(signs.shape[1] - 1, 1)
+        edge = ranks.amax(0).double().quantile(ORDINARY).item()
+        self.high.copy_(zeta.quantile(edge, 1))
+        self.low.copy_(zeta.quantile(1 - edge, 1))
+        self.usual_high.copy_(standard.quantile(edge, 1))
 
     @torch.no_grad()
     def refresh(self, outputs: Outputs, target: Tensor) -> None:
