@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from counterpoise.errors import Interval
 from counterpoise.fusion import Fusion
 from counterpoise.methods._base import Backward, Epoch, Method, _backward, _detached
-from counterpoise.methods._families import by_modality, require_multiclass
+from counterpoise.methods._families import by_modality, discounted_loss, require_multiclass
 from counterpoise.methods._ogm import discrepancy_ratio
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
@@ -33,9 +33,7 @@ def boosting_loss(old: Tensor, added: Tensor, target: Tensor, discount: float) -
         >>> round((boosting_loss(torch.tensor([[50.0, 0.0]]), zero, y, 0.5) / boosting_loss(zero, zero, y, 0.0)).item(), 4)
         0.5
     """
-    index = target.unsqueeze(-1)
-    known = old.detach().softmax(-1).gather(-1, index).squeeze(-1)
-    return -((1 - discount * known) * added.log_softmax(-1).gather(-1, index).squeeze(-1)).mean()
+    return discounted_loss(added, old, target, discount)
 
 
 class BoostedFusion(Fusion):

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from counterpoise.errors import Interval
 from counterpoise.methods._base import STRENGTH, Epoch
-from counterpoise.methods._families import Named, Shaped, by_modality, passes, require_multiclass
+from counterpoise.methods._families import Named, Shaped, by_modality, require_multiclass
+from counterpoise.methods._passes import evaluating, passes
 from counterpoise.model import MultimodalClassifier, Scale
 from counterpoise.records import Batch
 
@@ -96,14 +97,10 @@ class DataRemixing(Shaped):
         """Assign every training sample, in evaluation mode."""
         if not self.strength or epoch.number < self.warmup:
             return
-        was_training = model.training
-        model.eval()
-        try:
+        with evaluating(model):
             for whole in passes(self, epoch):
                 batch = whole.to(self.assigned.device)
                 self.assigned[batch.index] = least_sure(model(batch.inputs).experts()[1:])
-        finally:
-            model.train(was_training)
 
     def resample(self, order: Tensor, generator: torch.Generator) -> Tensor:
         """Return the epoch's order in batches of single modalities."""
