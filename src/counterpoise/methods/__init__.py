@@ -19,6 +19,7 @@ from counterpoise.methods._mbsd import MBSD
 from counterpoise.methods._mla import MLA
 from counterpoise.methods._mmcosine import MMCosine
 from counterpoise.methods._mmpareto import MMPareto
+from counterpoise.methods._mslr import MSLR
 from counterpoise.methods._official import (
     AGMToolkit,
     ARLOfficial,
@@ -56,6 +57,7 @@ __all__ = [
     "METHODS",
     "MLA",
     "MSES",
+    "MSLR",
     "OGMGE",
     "OPM",
     "PMR",

@@ -30,6 +30,7 @@ __all__ = [
     "by_modality",
     "decode",
     "discounted_loss",
+    "gradients",
     "is_additive",
     "joint_step",
     "require_multiclass",
@@ -207,8 +208,8 @@ class GradientCombination(Method):
             if not parameters:
                 alphas.append(torch.full((), 0.5, device=fused.device))
                 continue
-            joint = _gradients(fused, parameters)
-            own = _gradients(self.strength * unimodal[m], parameters)
+            joint = gradients(fused, parameters)
+            own = gradients(self.strength * unimodal[m], parameters)
             with torch.no_grad():
                 combined, alpha = self.combine(joint, own)
             surrogate += [(p * d).sum() for p, d in zip(parameters, combined, strict=True)]
@@ -217,7 +218,7 @@ class GradientCombination(Method):
         shared = {id(p): p for m in model.modalities for p in model.encoder(m).parameters() if p.requires_grad}
         rest = [p for key, p in shared.items() if key not in done]
         if rest:
-            surrogate += [(p * g).sum() for p, g in zip(rest, _gradients(total, rest), strict=True)]
+            surrogate += [(p * g).sum() for p, g in zip(rest, gradients(total, rest), strict=True)]
         watching = model.decode({m: h.detach() for m, h in features.items()})
         heads = model.task.loss(watching.logits, batch.target)
         heads = heads + torch.stack(list(unimodal_losses(model, watching, batch.target).values())).sum()
@@ -227,7 +228,8 @@ class GradientCombination(Method):
         )
 
 
-def _gradients(loss: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:
+def gradients(loss: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:
+    """Return the gradient by each parameter, zeros where the loss does not depend on it; the graph stays."""
     found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
     return [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
 

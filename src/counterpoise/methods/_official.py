@@ -120,7 +120,7 @@ class MMParetoToolkit(GradientCombination):
 
 
 class LFMOfficial(LFM):
-    r"""`LFM` as the authors' code has it: the divergence is :math:`\frac1M \sum_m KL(\bar p \Vert p_m)`, which has no upper bound.
+    r"""`LFM` as the authors' code has it: the divergence is :math:`\frac1M \sum_m KL(\bar p \Vert p_m)`, which has no upper bound; heuristic schedule.
 
     Args:
         strength: from joint training (0) to the method (1).
@@ -129,6 +129,12 @@ class LFMOfficial(LFM):
         >>> LFMOfficial()
         LFMOfficial(strength=1.0)
     """
+
+    constraints: ClassVar = {"strength": STRENGTH}
+
+    def __init__(self, strength: float = 1.0) -> None:
+        super().__init__(strength)
+        self.hyperparameters = {"strength": strength}
 
     def divergence(self, logits: Tensor) -> Tensor:
         """Return the reverse divergence."""

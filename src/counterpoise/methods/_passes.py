@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from counterpoise.methods._base import Epoch, Method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
-__all__ = ["batch_rows", "evaluating", "head_losses", "passes", "trained_alone"]
+__all__ = ["batch_rows", "evaluating", "head_losses", "join", "passes", "trained_alone"]
 
 INNER_BATCH = 64
 
@@ -49,6 +49,18 @@ def batch_rows(batch: Batch, rows: Tensor) -> Batch:
         return {key: pick(part) for key, part in value.items()}
 
     return Batch({m: pick(value) for m, value in batch.inputs.items()}, pick(batch.target), pick(batch.index))
+
+
+def join(batches: Sequence[Batch]) -> Batch:
+    """Return several batches as one."""
+
+    def together(values: Sequence[Any]) -> Any:
+        if isinstance(values[0], Tensor):
+            return torch.cat(list(values))
+        return {key: together([value[key] for value in values]) for key in values[0]}
+
+    inputs = {m: together([b.inputs[m] for b in batches]) for m in batches[0].inputs}
+    return Batch(inputs, together([b.target for b in batches]), together([b.index for b in batches]))
 
 
 @contextmanager

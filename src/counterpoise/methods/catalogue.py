@@ -261,6 +261,13 @@ METHODS = _Methods(
             family="gradient",
         ),
         MethodEntry(
+            "mslr",
+            "counterpoise.methods:MSLR",
+            "every encoder steps with the learning rate that suits it alone",
+            "Yao & Mihalcea, Findings of ACL 2022",
+            family="learning-rate",
+        ),
+        MethodEntry(
             "qmf",
             "counterpoise.methods:QMF",
             "per-sample fusion weights from energies",
