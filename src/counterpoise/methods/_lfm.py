@@ -22,7 +22,7 @@ POLYNOMIAL = (0.2046, 3.355e-3, 1.230e-4, -2.929e-6, 2.238e-8, -5.397e-11)
 HIGHEST = 0.95
 """The learned weight of the alignment starts here, and is never more, nor less than 1 - 0.95."""
 EPOCHS = 200
-"""The authors' schedule is written for so many epochs."""
+"""The authors' schedules are written for so many epochs."""
 
 
 def classification_weight(progress: float) -> float:
@@ -107,7 +107,7 @@ class LFM(Shaped):
     - the authors' heuristic schedule, `classification_weight`, stretched to the length of the run; or
     - a learned one: :math:`a_1` starts at .95, and before every further epoch
       :math:`a_1 \leftarrow \mathrm{clip}(a_1 - \eta\, h, .05, .95)`, h the `meta_gradient` on fixed training samples (one half takes the step, the
-      other half judges it), :math:`\eta` halved every tenth of the run.
+      other half judges it), :math:`\eta` halved every tenth of the run and multiplied by 200 over the number of epochs, for the authors train for 200.
 
     Differs from the authors' code: the divergence is Jensen and Shannon's (there :math:`KL(\bar p \Vert p_m)`, the reverse); the
     meta-gradient is exact for one step ahead and over all parameters (there a product with the Hessian, of the first parameter tensor only), and h is its cosine, for
@@ -125,7 +125,7 @@ class LFM(Shaped):
 
     Example:
         >>> LFM(schedule="learned")
-        LFM(strength=1.0, schedule='learned', rate=0.1, lookahead=0.01, samples=16)
+        LFM(strength=1.0, schedule='learned', rate=0.03, lookahead=0.01, samples=16)
     """
 
     constraints: ClassVar = {
@@ -147,7 +147,7 @@ class LFM(Shaped):
         strength: float = 1.0,
         *,
         schedule: str = "heuristic",
-        rate: float = 0.1,
+        rate: float = 0.03,
         lookahead: float = 0.01,
         samples: int = 16,
     ) -> None:
@@ -168,7 +168,7 @@ class LFM(Shaped):
             self.a0 = classification_weight(epoch.number / epoch.total)
             return
         if self.strength and epoch.number:
-            eta = self.rate * 0.5 ** (10 * epoch.number // epoch.total)
+            eta = self.rate * EPOCHS / epoch.total * 0.5 ** (10 * epoch.number // epoch.total)
             _, cosine = self.hypergradient(model, epoch)
             self.alignment.sub_(eta * cosine.to(self.alignment)).clamp_(1 - HIGHEST, HIGHEST)
         self.a0 = 1 - self.alignment.item()

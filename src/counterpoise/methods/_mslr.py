@@ -18,38 +18,32 @@ from counterpoise.records import Batch, StepRecord
 
 __all__ = ["MSLR", "progress_factor", "relative_rates"]
 
-STEP, MOST = 10**0.5, 6
-"""The search multiplies a learning rate by the first, at most so many times in one direction."""
+STEP, REACH = 10**0.5, 4
+"""The search tries so many learning rates on either side of the middle one, each the first times the last."""
 
 BOUND = math.log(2)
 
 
-def best_rate(loss: Callable[[float], float], start: float) -> float:
-    """Return the learning rate with the least loss: downhill in steps of half a decade, then the minimum of a parabola in its logarithm.
+def best_rate(loss: Callable[[float], float], middle: float) -> float:
+    """Return the learning rate with the least loss, of nine that are half a decade apart; then the minimum of a parabola in its logarithm.
 
     Args:
         loss: of a learning rate; not a number counts as infinite.
-        start: where the search starts.
+        middle: the middle one.
 
     Example:
-        >>> best_rate(lambda rate: (math.log10(rate) + 1.2) ** 2, start=1e-3)
+        >>> best_rate(lambda rate: (math.log10(rate) + 1.2) ** 2, middle=1e-3)
         0.0630...
     """
-    found: dict[int, float] = {}
-
-    def at(k: int) -> float:
-        if k not in found:
-            value = loss(start * STEP**k)
-            found[k] = value if math.isfinite(value) else math.inf
-        return found[k]
-
-    best = min((-1, 0, 1), key=lambda k: (at(k), abs(k)))
-    while 0 < abs(best) < MOST and at(best + (1 if best > 0 else -1)) < at(best):
-        best += 1 if best > 0 else -1
-    below, here, above = at(best - 1), at(best), at(best + 1)
-    curvature = below - 2 * here + above
-    shift = (below - above) / (2 * curvature) if 0 < curvature < math.inf else 0.0
-    return start * STEP ** (best + min(max(shift, -0.5), 0.5))
+    losses = [loss(middle * STEP**k) for k in range(-REACH, REACH + 1)]
+    losses = [x if math.isfinite(x) else math.inf for x in losses]
+    place = min(range(len(losses)), key=lambda k: (losses[k], abs(k - REACH)))
+    shift = 0.0
+    if 0 < place < len(losses) - 1:
+        below, here, above = losses[place - 1 : place + 2]
+        curvature = below - 2 * here + above
+        shift = (below - above) / (2 * curvature) if 0 < curvature < math.inf else 0.0
+    return middle * STEP ** (place - REACH + shift)
 
 
 def relative_rates(rates: Tensor) -> Tensor:
@@ -93,7 +87,7 @@ class MSLR(Method):
     Inferred (its abstract could be read, its formulas could not): what "smooth" and "dynamic" compute, and the geometric mean. Differs from
     the paper: encoders start where the loop's do (there from fine-tuned unimodal models); the fused head keeps the loop's rate; any
     fusion (there a sum of unimodal predictions). Without ``rates`` a search finds them before the first epoch: each modality's encoder
-    and head are trained alone by AdamW with several learning rates, and the least held-out loss wins (`best_rate`).
+    and head are trained alone by AdamW with nine learning rates, and the least held-out loss wins (`best_rate`).
 
     Args:
         strength: s, in [0, inf); 0 is joint training, 1 the method.
@@ -101,7 +95,7 @@ class MSLR(Method):
         rates: the best learning rate of each modality alone, where known; only their ratios count.
         window: epochs that "dynamic" looks back on.
         inner_epochs: epochs of each trial of the search.
-        inner_lr: the learning rate that the search starts from.
+        inner_lr: the middle one of the learning rates that the search tries, a hundredth to a hundred times of which are tried.
 
     Raises:
         ConfigError: (at setup) if ``rates`` does not hold a positive number for each modality.
