@@ -16,7 +16,7 @@ from counterpoise.methods import METHODS, Epoch, make_method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
-ADDITIVE_ONLY = {"ogm-ge", "reconboost", "mmcosine"}
+ADDITIVE_ONLY = {"reconboost", "mmcosine"}
 CLASSES_ONLY = {
     "pmr", "pmr-official", "sample-valuation", "modality-valuation", "mbsd", "cml", "lfm", "lfm-official", "arl",
     "arl-official", "amco", "reconboost", "relearning", "data-remixing", "cggm", "qmf", "mla", "mla-official", "mmcosine",
