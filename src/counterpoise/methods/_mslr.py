@@ -32,8 +32,8 @@ def best_rate(loss: Callable[[float], float], middle: float) -> float:
         middle: the middle one.
 
     Example:
-        >>> best_rate(lambda rate: (math.log10(rate) + 1.2) ** 2, middle=1e-3)
-        0.0630...
+        >>> best_rate(lambda rate: (math.log10(rate) + 1.7) ** 2, middle=1e-3)
+        0.0199...
     """
     losses = [loss(middle * STEP**k) for k in range(-REACH, REACH + 1)]
     losses = [x if math.isfinite(x) else math.inf for x in losses]

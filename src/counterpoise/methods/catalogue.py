@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from counterpoise.catalogue import Catalogue, Entry
 from counterpoise.errors import check_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from counterpoise.methods._base import Method
 
 __all__ = ["METHODS", "MethodEntry", "make_method"]
@@ -27,6 +26,7 @@ class MethodEntry(Entry):
         random: whether a step draws random numbers per modality.
         alternates: whether a batch takes more than one optimizer step.
         resets_encoders: whether the method writes into encoder weights between epochs.
+        early: hyper-parameters with which it acts from the first epochs on, for the batteries and the benchmark of a step's cost.
     """
 
     family: str = "objective"
@@ -34,6 +34,7 @@ class MethodEntry(Entry):
     random: bool = False
     alternates: bool = False
     resets_encoders: bool = False
+    early: Mapping[str, object] = field(default_factory=dict)
 
 
 class _Methods(Catalogue[MethodEntry]):
@@ -111,6 +112,7 @@ METHODS = _Methods(
             "trains again, alone, what a modality contributed little to, per sample",
             "Wei et al., CVPR 2024",
             family="resampling",
+            early={"warmup": 0},
         ),
         MethodEntry(
             "modality-valuation",
@@ -118,6 +120,7 @@ METHODS = _Methods(
             "trains the modality that contributes least again, alone",
             "Wei et al., CVPR 2024",
             family="resampling",
+            early={"warmup": 0},
         ),
         MethodEntry(
             "greedy",
@@ -125,6 +128,7 @@ METHODS = _Methods(
             "a branch that leans on the others learns alone for some steps",
             "Wu et al., ICML 2022",
             family="fusion",
+            early={"start": 0},
         ),
         MethodEntry(
             "modality-dropout",
@@ -156,6 +160,7 @@ METHODS = _Methods(
             "Wei et al., TPAMI 2024",
             family="features",
             random=True,
+            early={"start": 0},
         ),
         MethodEntry(
             "mmcosine",
@@ -202,6 +207,7 @@ METHODS = _Methods(
             "counterpoise.methods:ARL",
             "more gradient for encoders that are sure and little relied on",
             "Wei et al., ICCV 2025",
+            early={"start": 0},
         ),
         MethodEntry(
             "inforeg",
@@ -245,6 +251,7 @@ METHODS = _Methods(
             "each sample trains the modality that is least sure of it",
             "Ma et al., ICML 2025",
             family="resampling",
+            early={"warmup": 0},
         ),
         MethodEntry(
             "cggm",
@@ -259,6 +266,7 @@ METHODS = _Methods(
             "stops each encoder where its own held-out loss stops falling",
             "Fujimori et al., ACPR 2019",
             family="gradient",
+            early={"patience": 1},
         ),
         MethodEntry(
             "mslr",
