@@ -213,6 +213,8 @@ def test_the_order_in_which_modalities_are_named_does_not_matter(
 
 @pytest.mark.parametrize("name", ALL)
 def test_equal_modalities_get_equal_coefficients(name: str, make_model: Make, make_batches: Make) -> None:
+    if METHODS[name].ordered:
+        pytest.skip("keeps a released fault that treats modalities by their order")
     model, batches = make_model(3, tied=True), make_batches(3, alike=True)
     width = model.feature_dims["a"]
     with torch.no_grad():

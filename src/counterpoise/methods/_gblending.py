@@ -100,7 +100,11 @@ class GBlending(Shaped):
             after = self._measure(self._trained(model, epoch, k), epoch)
             gain[k] = before[1, k] - after[1, k]
             overfit[k] = (after[1, k] - after[0, k]) - (before[1, k] - before[0, k])
-        self.weights.copy_(blending_weights(gain, overfit))
+        self.weights.copy_(self.blend(gain, overfit))
+
+    def blend(self, gain: Tensor, overfit: Tensor) -> Tensor:
+        r"""Return the weights ``(M + 1,)``, given :math:`\Delta G` and :math:`\Delta O`."""
+        return blending_weights(gain, overfit)
 
     def _measure(self, model: MultimodalClassifier, epoch: Epoch) -> Tensor:
         """Return training and held-out losses, ``(2, M + 1)``."""

@@ -24,6 +24,7 @@ class MethodEntry(Entry):
         family: objective, gradient, unimodal, ...
         untrained: which of the model's parts get no gradient ("fusion", "other encoders"), for the batteries.
         random: whether a step draws random numbers per modality.
+        ordered: whether modalities are treated by their order (a fault of a release that the row keeps).
         alternates: whether a batch takes more than one optimizer step.
         resets_encoders: whether the method writes into encoder weights between epochs.
         early: hyper-parameters with which it acts from the first epochs on, for the batteries and the benchmark of a step's cost.
@@ -32,6 +33,7 @@ class MethodEntry(Entry):
     family: str = "objective"
     untrained: tuple[str, ...] = ()
     random: bool = False
+    ordered: bool = False
     alternates: bool = False
     resets_encoders: bool = False
     early: Mapping[str, object] = field(default_factory=dict)
@@ -336,6 +338,50 @@ METHODS = _Methods(
             "counterpoise.methods:ARLOfficial",
             "ARL as released: a constant factor",
             "Wei et al., ICCV 2025 (code)",
+        ),
+        MethodEntry(
+            "inforeg-official",
+            "counterpoise.methods:InfoRegOfficial",
+            "InfoReg as released: scores are sums, one window for all",
+            "Huang et al., CVPR 2025 (code)",
+            ordered=True,
+        ),
+        MethodEntry(
+            "aug-official",
+            "counterpoise.methods:AUGOfficial",
+            "AUG as released: added blocks never train",
+            "Jiang et al., NeurIPS 2025 (code)",
+            family="alternation",
+            alternates=True,
+        ),
+        MethodEntry(
+            "mmcosine-official",
+            "counterpoise.methods:MMCosineOfficial",
+            "MMCosine as released: predicts without the normalisation",
+            "Xu et al., ICASSP 2023 (code)",
+            family="fusion",
+        ),
+        MethodEntry(
+            "opm-toolkit",
+            "counterpoise.methods:OPMToolkit",
+            "OPM as in a toolkit: the second ratio is taken of the first",
+            "Wei et al., TPAMI 2024 (BalanceBenchmark)",
+            family="features",
+            random=True,
+            ordered=True,
+            early={"start": 0},
+        ),
+        MethodEntry(
+            "mbsd-toolkit",
+            "counterpoise.methods:MBSDToolkit",
+            "MBSD as in a toolkit: no divergence, gradient through the weight",
+            "Liu et al., WSDM 2023 (BalanceBenchmark)",
+        ),
+        MethodEntry(
+            "g-blending-toolkit",
+            "counterpoise.methods:GBlendingToolkit",
+            "G-Blending as in a toolkit: losses are sums over batches",
+            "Wang et al., CVPR 2020 (BalanceBenchmark)",
         ),
     ],
     [
