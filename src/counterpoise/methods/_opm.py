@@ -45,7 +45,7 @@ class OPM(Shaped):
     A published toolkit divides in place, so that its second ratio is :math:`s_2^2 / s_1`.
 
     Args:
-        strength: :math:`q_0`, in [0, 1]; the authors use 0.4 to 0.5, with AdamW on Kinetics-Sounds and CREMA-D.
+        strength: :math:`q_0`, in [0, 1]; the authors use 0.4 to 0.5.
         sensitivity: :math:`\lambda`.
         probability: share of the batches that are modulated.
         start: first epoch of modulation, from 0.

@@ -53,7 +53,8 @@ class PMR(Shaped):
 
     Differs from the authors' code: the paper's soft :math:`\beta` (the code: 0 or 1) and its entropy term (absent from the code;
     its weight is ours); the 10 % that prototypes are computed on are spread over the training set; a class that is not among them
-    keeps its old prototype, or takes no part; more than two modalities: all but the strongest are boosted.
+    keeps its old prototype, or takes no part; it acts to the end (the authors: in the first 100 of 150 epochs); more than two modalities: all
+    but the strongest are boosted.
 
     Args:
         strength: :math:`\alpha`, in [0, inf); the authors use 1.

@@ -49,7 +49,7 @@ class ReconBoost(Method):
     published toolkit runs one epoch per phase. There is no strength: alternation has no joint limit.
 
     Args:
-        ratio: :math:`w_2 / w_1`, in [0, 1]; the authors use 0.2 and 0.25.
+        ratio: :math:`w_2 / w_1`, in [0, 1]; the authors use 0.2 (CREMA-D) and 0.25 (AVE, ModelNet40).
         stage_epochs: epochs of a modality's turn.
         rectify_epochs: epochs of the joint phase after it.
 

@@ -147,7 +147,7 @@ class ModalityValuation(_Valuation):
     only the weakest modality kept.
 
     Differs from the authors' code as `SampleValuation` does: every sample's copy weighs p instead of a random share p of
-    the samples being appended.
+    the samples being appended. Their other two forms of p, a tanh and a power of 1.5, are left out.
 
     Args:
         strength: :math:`\alpha`, in [0, inf).
