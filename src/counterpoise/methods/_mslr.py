@@ -142,6 +142,7 @@ class MSLR(Method):
             inner_lr=inner_lr,
         )
         self.factors: dict[str, float] = {}
+        self._shown = torch.ones(0)
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
         """Make room for the rates and the losses that "dynamic" looks back on."""
@@ -173,7 +174,8 @@ class MSLR(Method):
             kappa = kappa * progress_factor(loss, self.history[: int(self.known)])
             self.history.copy_(torch.cat([loss.unsqueeze(0), self.history[:-1]]))
             self.known.add_(1).clamp_(max=self.window)
-        self.factors = dict(zip(model.modalities, (kappa**self.strength).tolist(), strict=True))
+        self._shown = kappa**self.strength
+        self.factors = dict(zip(model.modalities, self._shown.tolist(), strict=True))
 
     def _best_rate(self, model: MultimodalClassifier, epoch: Epoch, m: str) -> float:
         """Return the learning rate with which the modality alone has the least held-out loss."""
@@ -200,8 +202,7 @@ class MSLR(Method):
                 if kappa != 1
             ]
             before = [[p.detach().clone() for p in parameters] for parameters, _ in scaled]
-            kappas = torch.tensor(list(self.factors.values()), device=record.loss.device)
-            yield StepRecord(record.loss, record.parts, by_modality(model, "rate", kappas))
+            yield StepRecord(record.loss, record.parts, by_modality(model, "rate", self._shown))
             with torch.no_grad():
                 for (parameters, kappa), old in zip(scaled, before, strict=True):
                     if parameters:
