@@ -26,11 +26,18 @@ def targets(batches: Sequence[Batch]) -> torch.Tensor:
 
 
 def prepared(name: str, model: MultimodalClassifier, batches: Sequence[Batch], **arguments: Any) -> Method:
-    """A method that has been set up, with teachers (untrained copies) if it needs them."""
-    method = make_method(name, arguments)
+    """A method that has been set up, without a warm-up, with teachers (untrained copies) if it needs them."""
+    method = make_method(name, {**METHODS[name].early, **arguments})
     method.use_teachers({required: copy.deepcopy(model) for required in method.requires})
     method.setup(model, targets(batches))
     return method.to(next(model.parameters()).dtype)
+
+
+def start(method: Method, model: MultimodalClassifier, batches: Sequence[Batch]) -> None:
+    """Open the first epoch, and then one in which ramps and stages have begun."""
+    for number in (0, 2):
+        where = Epoch(number, 10, train=lambda: batches, held_out=lambda: batches[:1])
+        method.on_epoch_start(model, where)
 
 
 def train(
@@ -92,7 +99,7 @@ def test_fills_finite_gradients_and_leaves_the_batch_alone(
     model, batches = make_model(modalities, dtype=dtype), make_batches(modalities, dtype=dtype)
     method = prepared(name, model, batches)
     before = copy.deepcopy(batches[0])
-    method.on_epoch_start(model, Epoch(0, 10, train=lambda: batches, held_out=lambda: batches[:1]))
+    start(method, model, batches)
     filled: set[str] = set()
     steps = 0
     for record in method.steps(model, batches[0]):
@@ -206,6 +213,8 @@ def test_the_order_in_which_modalities_are_named_does_not_matter(
 
 @pytest.mark.parametrize("name", ALL)
 def test_equal_modalities_get_equal_coefficients(name: str, make_model: Make, make_batches: Make) -> None:
+    if METHODS[name].ordered:
+        pytest.skip("keeps a released fault that treats modalities by their order")
     model, batches = make_model(3, tied=True), make_batches(3, alike=True)
     width = model.feature_dims["a"]
     with torch.no_grad():
@@ -213,7 +222,7 @@ def test_equal_modalities_get_equal_coefficients(name: str, make_model: Make, ma
             if p.ndim == 2 and p.shape[1] == 3 * width:
                 p.copy_(p[:, :width].repeat(1, 3))
     method = prepared(name, model, batches)
-    method.on_epoch_start(model, Epoch(0, 10, train=lambda: batches, held_out=lambda: batches[:1]))
+    start(method, model, batches)
     checked = 0
     for record in method.steps(model, batches[0]):
         by_kind: dict[str, list[float]] = {}
@@ -254,7 +263,7 @@ def test_bfloat16_autocast(name: str, make_model: Make, make_batches: Make) -> N
     model, batches = make_model(2), make_batches(2)
     method = prepared(name, model, batches)
     optimizer = torch.optim.SGD([*model.parameters(), *method.parameters()], lr=1e-2)
-    method.on_epoch_start(model, Epoch(0, 10, train=lambda: batches, held_out=lambda: batches[:1]))
+    start(method, model, batches)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         for record in method.steps(model, batches[0]):
             assert torch.isfinite(record.loss)
@@ -290,7 +299,7 @@ def test_gradient_accumulation_of_one_batch_split_in_two_steps_once(
     for repeats in (1, 2):
         model = make_model(2, dtype=torch.float64)
         method = prepared(name, model, batches, **arguments)
-        method.on_epoch_start(model, Epoch(0, 10, train=lambda: batches, held_out=lambda: batches[:1]))
+        start(method, model, batches)
         state_before = copy.deepcopy(method.state_dict())
         fusion_before = copy.deepcopy(model.fusion.state_dict())
         for _ in range(repeats):

@@ -19,12 +19,14 @@ from counterpoise.methods._mbsd import MBSD
 from counterpoise.methods._mla import MLA
 from counterpoise.methods._mmcosine import MMCosine
 from counterpoise.methods._mmpareto import MMPareto
+from counterpoise.methods._mslr import MSLR
 from counterpoise.methods._official import (
-    AGMToolkit,
     ARLOfficial,
+    AUGOfficial,
+    InfoRegOfficial,
     LFMOfficial,
     MLAOfficial,
-    MMParetoToolkit,
+    MMCosineOfficial,
     PMROfficial,
 )
 from counterpoise.methods._ogm import OGMGE
@@ -36,6 +38,7 @@ from counterpoise.methods._reconboost import ReconBoost
 from counterpoise.methods._relearning import Relearning
 from counterpoise.methods._remixing import DataRemixing
 from counterpoise.methods._teachers import G2D, UMT
+from counterpoise.methods._toolkit import AGMToolkit, GBlendingToolkit, MBSDToolkit, MMParetoToolkit, OPMToolkit
 from counterpoise.methods._uniform import Uniform
 from counterpoise.methods._unimodal import Unimodal, UnimodalEnsemble
 from counterpoise.methods._valuation import ModalityValuation, SampleValuation
@@ -56,6 +59,7 @@ __all__ = [
     "METHODS",
     "MLA",
     "MSES",
+    "MSLR",
     "OGMGE",
     "OPM",
     "PMR",
@@ -65,6 +69,7 @@ __all__ = [
     "AMCo",
     "ARLOfficial",
     "ARMOfficial",
+    "AUGOfficial",
     "AsymmetricFusion",
     "BalancedMinMaxLoss",
     "ContributionProbes",
@@ -73,18 +78,23 @@ __all__ = [
     "DataRemixing",
     "Epoch",
     "GBlending",
+    "GBlendingToolkit",
     "GradientModulation",
     "Greedy",
     "InfoReg",
+    "InfoRegOfficial",
     "Joint",
     "LFMOfficial",
+    "MBSDToolkit",
     "MLAOfficial",
     "MMCosine",
+    "MMCosineOfficial",
     "MMPareto",
     "MMParetoToolkit",
     "Method",
     "ModalityDropout",
     "ModalityValuation",
+    "OPMToolkit",
     "Objective",
     "PMROfficial",
     "ReconBoost",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from counterpoise.errors import Interval
 from counterpoise.fusion import Fusion
 from counterpoise.methods._base import Backward, Epoch, Method, _backward, _detached
-from counterpoise.methods._families import by_modality, require_multiclass
+from counterpoise.methods._families import by_modality, discounted_loss, require_multiclass
 from counterpoise.methods._ogm import discrepancy_ratio
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
@@ -33,9 +33,7 @@ def boosting_loss(old: Tensor, added: Tensor, target: Tensor, discount: float) -
         >>> round((boosting_loss(torch.tensor([[50.0, 0.0]]), zero, y, 0.5) / boosting_loss(zero, zero, y, 0.0)).item(), 4)
         0.5
     """
-    index = target.unsqueeze(-1)
-    known = old.detach().softmax(-1).gather(-1, index).squeeze(-1)
-    return -((1 - discount * known) * added.log_softmax(-1).gather(-1, index).squeeze(-1)).mean()
+    return discounted_loss(added, old, target, discount)
 
 
 class BoostedFusion(Fusion):
@@ -65,10 +63,14 @@ class BoostedFusion(Fusion):
         self.head = nn.Parameter(_uniform(1, num_outputs, width)[0])
         self.register_buffer("count", torch.ones(len(feature_dims), dtype=torch.long))
 
+    def block_weights(self, m: str) -> tuple[Tensor, Tensor]:
+        """Return weights ``(T, width, D_m)`` and biases ``(T, width)`` of a modality's blocks."""
+        return self.weights[f"weight_{m}"], self.biases[f"bias_{m}"]
+
     def block_logits(self, m: str, features: Tensor) -> Tensor:
         """Return the logits of every block of a modality, ``(T, B, C)``, also of those that are not added yet."""
-        hidden = torch.einsum("bd,twd->tbw", features, self.weights[f"weight_{m}"])
-        return (hidden + self.biases[f"bias_{m}"].unsqueeze(1)).relu() @ self.head.T
+        weight, bias = self.block_weights(m)
+        return (torch.einsum("bd,twd->tbw", features, weight) + bias.unsqueeze(1)).relu() @ self.head.T
 
     def split(self, m: str, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return the summed logits of all added blocks but the newest, and the newest one's, ``(B, C)`` each."""
@@ -122,6 +124,7 @@ class AUG(Method):
         "tolerance": Interval(0),
         "blocks": Interval(1, integer=True),
     }
+    fusion_type: ClassVar[type[BoostedFusion]] = BoostedFusion
     discount: float
     tolerance: float
     blocks: int
@@ -136,7 +139,7 @@ class AUG(Method):
         require_multiclass(self, model, "it boosts classifiers")
         if not isinstance(model.fusion, BoostedFusion):
             reference = next(model.head(model.modalities[0]).parameters())
-            model.fusion = BoostedFusion(model.feature_dims, model.task.num_outputs, self.blocks).to(reference)
+            model.fusion = self.fusion_type(model.feature_dims, model.task.num_outputs, self.blocks).to(reference)
         self.register_buffer("score", torch.zeros(len(model.modalities)))
         self.register_buffer("seen", torch.zeros(()))
 

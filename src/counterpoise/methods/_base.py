@@ -102,6 +102,8 @@ class Method(nn.Module, ABC):
     ) -> Iterator[StepRecord]:
         """Yield once per optimizer step, with the gradients ready.
 
+        A loop takes its step and goes on with the iterator, as ``for`` does: what follows the yield sees the parameters after the step.
+
         Args:
             model: the model.
             batch: the samples.

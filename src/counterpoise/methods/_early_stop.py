@@ -10,8 +10,8 @@ from torch import Tensor
 
 from counterpoise.errors import Interval
 from counterpoise.methods._base import Epoch
-from counterpoise.methods._families import Named, Shaped, passes
-from counterpoise.methods._gblending import head_losses
+from counterpoise.methods._families import Named, Shaped
+from counterpoise.methods._passes import head_losses, passes
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 

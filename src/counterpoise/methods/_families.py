@@ -7,17 +7,17 @@ and inherits the step, the joint limit at ``strength=0`` and the record.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain, combinations
 from math import factorial
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from counterpoise.errors import DataError, ModelError
+from counterpoise.errors import ModelError
 from counterpoise.fusion import Fusion
-from counterpoise.methods._base import Backward, Epoch, Method, _backward, _detached, unimodal_losses
+from counterpoise.methods._base import Backward, Method, _backward, _detached, unimodal_losses
 from counterpoise.methods._joint import Joint
 from counterpoise.model import MultimodalClassifier, Scale, scale_gradient
 from counterpoise.records import Batch, Outputs, StepRecord
@@ -27,12 +27,12 @@ __all__ = [
     "Named",
     "Shaped",
     "alone_logits",
-    "batch_rows",
     "by_modality",
     "decode",
+    "discounted_loss",
+    "gradients",
     "is_additive",
     "joint_step",
-    "passes",
     "require_multiclass",
     "shapley_weights",
     "subset_logits",
@@ -97,6 +97,25 @@ def true_scores(model: MultimodalClassifier, logits: Tensor, target: Tensor) -> 
     return model.task.log_likelihood(logits, target).exp().sum(-1)
 
 
+def discounted_loss(logits: Tensor, known: Tensor, target: Tensor, discount: float) -> Tensor:
+    r"""Return :math:`\mathrm{mean}_i (1 - \delta\, \mathrm{sg}\, q_i(y_i)) (-\log p_i(y_i))`: cross-entropy, less where others know.
+
+    Args:
+        logits: of p, ``(B, C)``.
+        known: logits of q, ``(B, C)``; no gradient flows through them.
+        target: ``(B,)``.
+        discount: :math:`\delta`, in [0, 1].
+
+    Example:
+        >>> y, zero = torch.tensor([0]), torch.zeros(1, 2)
+        >>> discounted_loss(zero, zero, y, 0.5) / discounted_loss(zero, zero, y, 0.0)     # 1 - 0.5 * 0.5
+        tensor(0.7500)
+    """
+    index = target.unsqueeze(-1)
+    sure = known.detach().softmax(-1).gather(-1, index).squeeze(-1)
+    return -((1 - discount * sure) * logits.log_softmax(-1).gather(-1, index).squeeze(-1)).mean()
+
+
 def decode(
     model: MultimodalClassifier,
     features: Mapping[str, Tensor],
@@ -157,37 +176,6 @@ def subset_logits(
     return model.fusion(stacked).unflatten(0, (len(every), -1))
 
 
-def passes(method: Method, epoch: Epoch, which: str = "train") -> Iterable[Batch]:
-    """Return the pass over the training (or held-out) samples that a method asked for.
-
-    Raises:
-        DataError: if the loop offers none.
-    """
-    offered = epoch.train if which == "train" else epoch.held_out
-    if offered is None:
-        raise DataError(
-            f"`{type(method).__name__}` reads the {which.replace('_', '-')} samples between epochs, and the loop offers "
-            f"none. Pass `Epoch(number, total, {which}=...)` to `on_epoch_start`."
-        )
-    return offered()
-
-
-def batch_rows(batch: Batch, rows: Tensor) -> Batch:
-    """Return the given rows of a batch.
-
-    Args:
-        batch: the batch.
-        rows: positions within it.
-    """
-
-    def pick(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value[rows.to(value.device)]
-        return {key: pick(part) for key, part in value.items()}
-
-    return Batch({m: pick(value) for m, value in batch.inputs.items()}, pick(batch.target), pick(batch.index))
-
-
 class GradientCombination(Method):
     r"""Family: each encoder's gradient is made of two, that of the joint loss and that of its own head's.
 
@@ -220,8 +208,8 @@ class GradientCombination(Method):
             if not parameters:
                 alphas.append(torch.full((), 0.5, device=fused.device))
                 continue
-            joint = _gradients(fused, parameters)
-            own = _gradients(self.strength * unimodal[m], parameters)
+            joint = gradients(fused, parameters)
+            own = gradients(self.strength * unimodal[m], parameters)
             with torch.no_grad():
                 combined, alpha = self.combine(joint, own)
             surrogate += [(p * d).sum() for p, d in zip(parameters, combined, strict=True)]
@@ -230,7 +218,7 @@ class GradientCombination(Method):
         shared = {id(p): p for m in model.modalities for p in model.encoder(m).parameters() if p.requires_grad}
         rest = [p for key, p in shared.items() if key not in done]
         if rest:
-            surrogate += [(p * g).sum() for p, g in zip(rest, _gradients(total, rest), strict=True)]
+            surrogate += [(p * g).sum() for p, g in zip(rest, gradients(total, rest), strict=True)]
         watching = model.decode({m: h.detach() for m, h in features.items()})
         heads = model.task.loss(watching.logits, batch.target)
         heads = heads + torch.stack(list(unimodal_losses(model, watching, batch.target).values())).sum()
@@ -240,7 +228,8 @@ class GradientCombination(Method):
         )
 
 
-def _gradients(loss: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:
+def gradients(loss: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:
+    """Return the gradient by each parameter, zeros where the loss does not depend on it; the graph stays."""
     found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
     return [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
@@ -11,13 +9,12 @@ from torch import Tensor
 
 from counterpoise.errors import Interval, Options
 from counterpoise.methods._base import STRENGTH, Epoch
-from counterpoise.methods._families import Shaped, batch_rows, passes
+from counterpoise.methods._families import Shaped
+from counterpoise.methods._passes import head_losses, passes, trained_alone
 from counterpoise.model import MultimodalClassifier, Scale
 from counterpoise.records import Batch
 
-__all__ = ["GBlending", "blending_weights", "head_losses"]
-
-INNER_BATCH = 64
+__all__ = ["GBlending", "blending_weights"]
 
 
 def blending_weights(gain: Tensor, overfit: Tensor) -> Tensor:
@@ -33,23 +30,6 @@ def blending_weights(gain: Tensor, overfit: Tensor) -> Tensor:
     """
     raw = gain.clamp_min(0) / overfit.square().clamp_min(1e-6)
     return torch.where(raw.sum() > 0, raw / raw.sum().clamp_min(1e-12), torch.full_like(raw, 1 / len(raw)))
-
-
-@torch.no_grad()
-def head_losses(model: MultimodalClassifier, batches: Iterable[Batch]) -> Tensor:
-    """Return the mean loss per sample of the fused head and of every modality's, ``(M + 1,)`` float64, in evaluation mode."""
-    was_training, device = model.training, next(model.parameters()).device
-    model.eval()
-    total, count = torch.zeros(len(model.modalities) + 1, dtype=torch.float64, device=device), 0
-    try:
-        for whole in batches:
-            batch = whole.to(device)
-            nll = -model.task.log_likelihood(model(batch.inputs).experts(), batch.target)
-            total += nll.double().sum(-1)
-            count += len(batch)
-    finally:
-        model.train(was_training)
-    return total / max(count, 1)
 
 
 class GBlending(Shaped):
@@ -120,7 +100,11 @@ class GBlending(Shaped):
             after = self._measure(self._trained(model, epoch, k), epoch)
             gain[k] = before[1, k] - after[1, k]
             overfit[k] = (after[1, k] - after[0, k]) - (before[1, k] - before[0, k])
-        self.weights.copy_(blending_weights(gain, overfit))
+        self.weights.copy_(self.blend(gain, overfit))
+
+    def blend(self, gain: Tensor, overfit: Tensor) -> Tensor:
+        r"""Return the weights ``(M + 1,)``, given :math:`\Delta G` and :math:`\Delta O`."""
+        return blending_weights(gain, overfit)
 
     def _measure(self, model: MultimodalClassifier, epoch: Epoch) -> Tensor:
         """Return training and held-out losses, ``(2, M + 1)``."""
@@ -128,22 +112,9 @@ class GBlending(Shaped):
 
     def _trained(self, model: MultimodalClassifier, epoch: Epoch, k: int) -> MultimodalClassifier:
         """Return a copy of the model after training head ``k`` (0: the fused one) alone."""
-        device = next(model.parameters()).device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(epoch.number)
-            clone = copy.deepcopy(model).train()
-            parameters = [p for p in clone.parameters() if p.requires_grad]
-            optimizer = torch.optim.AdamW(parameters, lr=self.inner_lr)
-            for _ in range(self.inner_epochs):
-                for whole in passes(self, epoch):
-                    for rows in torch.randperm(len(whole)).split(INNER_BATCH):
-                        batch = batch_rows(whole, rows).to(device)
-                        m = clone.modalities[k - 1]
-                        logits = clone.unimodal(batch.inputs, m) if k else clone(batch.inputs).logits
-                        optimizer.zero_grad()
-                        clone.task.loss(logits, batch.target).backward()
-                        optimizer.step()
-        return clone
+        head = model.modalities[k - 1] if k else None
+        batches = (passes(self, epoch) for _ in range(self.inner_epochs))
+        return trained_alone(model, batches, head, lr=self.inner_lr, seed=epoch.number)
 
     def fused_weight(self) -> Tensor:
         """See `Shaped.fused_weight`."""

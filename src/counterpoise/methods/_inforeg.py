@@ -113,14 +113,22 @@ class InfoReg(Shaped):
         known = min(int(self.epochs), len(self.history))
         past = self.history[len(self.history) - known :]
         for k, m in enumerate(model.modalities):
-            self.open[m] = window_open(past[:, k], self.window, self.threshold)
+            self.open[m] = window_open(past[:, self.watched(model, k)], self.window, self.threshold)
             self.anchors[m] = [p.detach().clone() for p in model.encoder_parameters(m)]
+
+    def watched(self, model: MultimodalClassifier, k: int) -> int:
+        """Return whose trace opens and closes the window of the ``k``-th modality: its own."""
+        return k
+
+    def pull(self, model: MultimodalClassifier, scores: Tensor, count: int) -> Tensor:
+        r"""Return :math:`\beta_m`, ``(M,)``, given the summed scores of ``count`` samples."""
+        return anchor_weights(scores / count, self.beta)
 
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[Named, Named]:
         """See `Shaped.terms`."""
         with torch.no_grad():
             alone = alone_logits(model, outputs.features, sliced=self.sliced)
-            beta = self.strength * anchor_weights(true_scores(model, alone, batch.target) / len(batch), self.beta)
+            beta = self.strength * self.pull(model, true_scores(model, alone, batch.target), len(batch))
         terms = {}
         for k, m in enumerate(model.modalities):
             pairs = [

@@ -104,7 +104,7 @@ class MLA(Method):
 
     def __init__(self, *, ridge: float = 0.1, project: bool = True) -> None:
         super().__init__(ridge=ridge, project=project)
-        self.batch = 0
+        self.batch = self.largest = 0
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
         """Put the shared head in the place of the fusion, and start with P = I."""
@@ -131,7 +131,8 @@ class MLA(Method):
         """See `Method.steps`."""
         assert isinstance(model.fusion, EntropyWeightedHead)  # made so by setup
         head = model.fusion.head
-        progress = min(self.batch / max(1, math.ceil(self.samples / len(batch))), 1.0)
+        self.largest = max(self.largest, len(batch))  # the last batch of an epoch may be a small one
+        progress = min(self.batch / max(1, math.ceil(self.samples / self.largest)), 1.0)
         self.batch += 1
         for m in sorted(model.modalities):
             features = model.encoder(m)(batch.inputs[m])

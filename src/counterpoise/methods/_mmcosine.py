@@ -89,6 +89,7 @@ class MMCosine(Objective):
     """
 
     constraints: ClassVar = {"scale": Interval(0, ends="()")}
+    head_type: ClassVar[type[CosineHead]] = CosineHead
     scale: float
 
     def __init__(self, scale: float = 10.0) -> None:
@@ -98,7 +99,7 @@ class MMCosine(Objective):
         """Replace the fused head."""
         require_multiclass(self, model, "cosines are the logits of classes")
         if not isinstance(model.fusion, CosineHead):
-            model.fusion = CosineHead(head_weights(model.fusion), self.scale)
+            model.fusion = self.head_type(head_weights(model.fusion), self.scale)
 
     def head_gradient(self, model: MultimodalClassifier, batch: Batch) -> float:
         """Return 0: no unimodal gradient enters the encoders."""

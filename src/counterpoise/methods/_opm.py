@@ -25,7 +25,10 @@ def drop_probability(scores: Tensor, base: float, sensitivity: float) -> Tensor:
         >>> drop_probability(torch.tensor([3.0, 1.0]), base=0.5, sensitivity=0.5)
         tensor([0.7410, 0.0000])
     """
-    ratio = discrepancy_ratio(scores)
+    return _probability(discrepancy_ratio(scores), base, sensitivity)
+
+
+def _probability(ratio: Tensor, base: float, sensitivity: float) -> Tensor:
     q = base * (1 + sensitivity * torch.tanh((ratio - 1).clamp_min(0)))
     return torch.where(ratio > 1, q.clamp(0, 1), torch.zeros_like(q))
 
@@ -76,6 +79,10 @@ class OPM(Shaped):
         """Start after the warm-up."""
         self.active = epoch.number >= self.start
 
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Return how likely each modality of a sample is to be dropped, ``(M,)``."""
+        return drop_probability(scores, self.strength, self.sensitivity)
+
     def modulate(
         self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch
     ) -> tuple[Mapping[str, Tensor], Named]:
@@ -84,10 +91,10 @@ class OPM(Shaped):
             return features, {}
         with torch.no_grad():
             scores = true_scores(model, alone_logits(model, features, sliced=self.sliced), batch.target)
-            q = drop_probability(scores, self.strength, self.sensitivity)
+            q = self.probabilities(scores)
             q = q * (torch.rand((), device=q.device) < self.probability)
             dims = torch.tensor([model.feature_dims[m] for m in model.modalities], device=q.device, dtype=q.dtype)
-            kept = 1 - (dims * q).sum() / dims.sum()
+            kept = (1 - (dims * q).sum() / dims.sum()).clamp_min(1e-6)
             keep = (torch.rand(len(batch), len(q), device=q.device) >= q).to(q.dtype) / kept
         masked = {m: features[m] * k.unsqueeze(1).to(features[m].dtype) for m, k in zip(features, keep.T, strict=True)}
         return masked, by_modality(model, "q", q)

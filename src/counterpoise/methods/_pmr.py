@@ -9,7 +9,8 @@ from torch import Tensor
 
 from counterpoise.errors import Interval
 from counterpoise.methods._base import STRENGTH, Epoch
-from counterpoise.methods._families import Named, Shaped, batch_rows, by_modality, passes, require_multiclass
+from counterpoise.methods._families import Named, Shaped, by_modality, require_multiclass
+from counterpoise.methods._passes import batch_rows, evaluating, passes
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
 
@@ -52,7 +53,8 @@ class PMR(Shaped):
 
     Differs from the authors' code: the paper's soft :math:`\beta` (the code: 0 or 1) and its entropy term (absent from the code;
     its weight is ours); the 10 % that prototypes are computed on are spread over the training set; a class that is not among them
-    keeps its old prototype, or takes no part; more than two modalities: all but the strongest are boosted.
+    keeps its old prototype, or takes no part; it acts to the end (the authors: in the first 100 of 150 epochs); more than two modalities: all
+    but the strongest are boosted.
 
     Args:
         strength: :math:`\alpha`, in [0, inf); the authors use 1.
@@ -118,9 +120,8 @@ class PMR(Shaped):
         stride = max(1, round(1 / self.share))
         device, sums = self.seen.device, {m: torch.zeros_like(self.prototypes(m)) for m in model.modalities}
         counts = torch.zeros(len(self.seen), device=device, dtype=next(iter(sums.values())).dtype)
-        was_training, position = model.training, epoch.number
-        model.eval()
-        try:
+        position = epoch.number
+        with evaluating(model):
             for whole in passes(self, epoch):
                 rows = torch.arange(position, position + len(whole)).remainder(stride).eq(0).nonzero().flatten()
                 position += len(whole)
@@ -130,8 +131,6 @@ class PMR(Shaped):
                 for m, h in model.encode(batch.inputs).items():
                     sums[m].index_add_(0, batch.target, h.to(sums[m].dtype))
                 counts.index_add_(0, batch.target, torch.ones_like(batch.target, dtype=counts.dtype))
-        finally:
-            model.train(was_training)
         found = counts > 0
         for m, total in sums.items():
             old, mean = self.prototypes(m), total / counts.clamp_min(1).unsqueeze(1)

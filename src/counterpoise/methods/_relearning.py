@@ -12,7 +12,8 @@ from torch.nn.utils import parameters_to_vector
 
 from counterpoise.errors import ConfigError, Interval
 from counterpoise.methods._base import STRENGTH, Epoch, Objective
-from counterpoise.methods._families import passes, require_multiclass
+from counterpoise.methods._families import require_multiclass
+from counterpoise.methods._passes import evaluating, passes
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
@@ -115,16 +116,13 @@ class Relearning(Objective):
                 start += p.numel()
 
     def _purities(self, model: MultimodalClassifier, epoch: Epoch, which: str) -> dict[str, float]:
-        device, was_training = next(model.parameters()).device, model.training
-        model.eval()
+        device = next(model.parameters()).device
         features: dict[str, list[Tensor]] = {m: [] for m in model.modalities}
         targets = []
-        try:
+        with evaluating(model):
             for batch in passes(self, epoch, which):
                 for m, h in model.encode(batch.to(device).inputs).items():
                     features[m].append(h.float().cpu())
                 targets.append(batch.target.cpu())
-        finally:
-            model.train(was_training)
         y = torch.cat(targets).numpy()
         return {m: purity(torch.cat(h).numpy(), y, model.task.num_outputs) for m, h in features.items()}

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from counterpoise.errors import Interval
 from counterpoise.methods._base import STRENGTH, Epoch
-from counterpoise.methods._families import Named, Shaped, by_modality, passes, require_multiclass
+from counterpoise.methods._families import Named, Shaped, by_modality, require_multiclass
+from counterpoise.methods._passes import evaluating, passes
 from counterpoise.model import MultimodalClassifier, Scale
 from counterpoise.records import Batch
 
@@ -18,7 +19,7 @@ __all__ = ["DataRemixing", "group_order", "least_sure"]
 
 
 def least_sure(logits: Tensor) -> Tensor:
-    r"""Return the modality with the smallest :math:`KL(p_m \Vert \mathrm{uniform}) = \log C - H(p_m)`, ``(B,)``.
+    r"""Return the modality with the smallest :math:`KL(p_m \Vert \mathrm{uniform}) = \log C - H(p_m)`, ``(B,)``; -1 where several have.
 
     Args:
         logits: ``(M, B, C)``.
@@ -28,7 +29,9 @@ def least_sure(logits: Tensor) -> Tensor:
         tensor([1])
     """
     log_p = logits.log_softmax(-1)
-    return (log_p.exp() * log_p).sum(-1).argmin(0)
+    sureness = (log_p.exp() * log_p).sum(-1)
+    tied = (sureness == sureness.amin(0)).sum(0) > 1
+    return torch.where(tied, -1, sureness.argmin(0))
 
 
 def group_order(order: Tensor, group: Tensor, size: int, generator: torch.Generator) -> Tensor:
@@ -61,10 +64,11 @@ class DataRemixing(Shaped):
 
     Ma, Chen, Deng, "Improving Multimodal Learning Balance and Sufficiency through Data Remixing", ICML 2025. After a warm-up of multitask training, at the
     start of every epoch each sample is assigned to the modality `least_sure` of it; the features of its other modalities are zeros in the
-    fused head, :math:`L = CE(z, y) + CE(u_m, y)`; batches hold a single modality (`group_order`).
+    fused head, :math:`L = CE(z, y) + CE(u_m, y)`; batches hold a single modality (`group_order`). A
+    sample of which two are equally unsure shows all.
 
     Differs from the authors' code, which has six classes and two modalities built in. Inferred: the warm-up's weight of the unimodal
-    losses. The batches' size is that of the last step; in a loop without re-sampling batches mix modalities.
+    losses. The batches' size is that of the largest so far; in a loop without re-sampling batches mix modalities.
 
     Args:
         strength: weight of the unimodal losses, in [0, inf); 0 turns the remixing off, too.
@@ -81,36 +85,34 @@ class DataRemixing(Shaped):
     constraints: ClassVar = {"strength": STRENGTH, "warmup": Interval(0, integer=True)}
     warmup: int
     assigned: Tensor
+    batch_size: Tensor
 
     def __init__(self, strength: float = 1.0, *, warmup: int = 10) -> None:
         super().__init__(strength=strength, warmup=warmup)
-        self.batch_size = 1
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
         """Make room for one modality per sample; -1 is all of them."""
         require_multiclass(self, model, "sureness is a distance from the uniform distribution over classes")
         self.register_buffer("assigned", torch.full((len(target),), -1))
+        self.register_buffer("batch_size", torch.ones((), dtype=torch.long))
 
     @torch.no_grad()
     def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
         """Assign every training sample, in evaluation mode."""
         if not self.strength or epoch.number < self.warmup:
             return
-        was_training = model.training
-        model.eval()
-        try:
+        with evaluating(model):
             for whole in passes(self, epoch):
                 batch = whole.to(self.assigned.device)
                 self.assigned[batch.index] = least_sure(model(batch.inputs).experts()[1:])
-        finally:
-            model.train(was_training)
 
     def resample(self, order: Tensor, generator: torch.Generator) -> Tensor:
         """Return the epoch's order in batches of single modalities."""
         group = self.assigned.cpu()[order]
-        if not self.strength or self.batch_size < 2 or bool((group < 0).all()):
+        size = int(self.batch_size)
+        if not self.strength or size < 2 or bool((group < 0).all()):
             return order
-        return group_order(order, group, self.batch_size, generator)
+        return group_order(order, group, size, generator)
 
     def _shown(self, model: MultimodalClassifier, batch: Batch) -> Tensor:
         """Return which modalities of the samples are shown, ``(B, M)`` bool."""
@@ -126,7 +128,7 @@ class DataRemixing(Shaped):
         self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch
     ) -> tuple[Mapping[str, Tensor], Named]:
         """See `Shaped.modulate`."""
-        self.batch_size = max(self.batch_size, len(batch))
+        self.batch_size.clamp_(min=len(batch))
         shown = self._shown(model, batch)
         masked = {m: features[m] * s.unsqueeze(1) for m, s in zip(features, shown.T, strict=True)}
         return masked, by_modality(model, "shown", shown.double().mean(0))

@@ -15,12 +15,12 @@ from counterpoise.methods._families import (
     by_modality,
     decode,
     joint_step,
-    passes,
     require_multiclass,
     shapley_weights,
     subset_logits,
     subsets,
 )
+from counterpoise.methods._passes import evaluating, passes
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
@@ -71,16 +71,12 @@ class _Valuation(Method):
         """Value every training sample, in evaluation mode, once the warm-up is over."""
         if not self.strength or epoch.number < self.warmup:
             return
-        device, was_training = self.extra.device, model.training
-        model.eval()
         values, index = [], []
-        try:
+        with evaluating(model):
             for whole in passes(self, epoch):
-                batch = whole.to(device)
+                batch = whole.to(self.extra.device)
                 values.append(sample_values(model, model.encode(batch.inputs), batch.target))
                 index.append(batch.index)
-        finally:
-            model.train(was_training)
         weights = self.weigh(torch.cat(values), torch.Generator().manual_seed(epoch.number))
         self.extra.zero_().index_copy_(0, torch.cat(index), weights.to(self.extra.dtype))
 
@@ -151,7 +147,7 @@ class ModalityValuation(_Valuation):
     only the weakest modality kept.
 
     Differs from the authors' code as `SampleValuation` does: every sample's copy weighs p instead of a random share p of
-    the samples being appended.
+    the samples being appended. Their other two forms of p, a tanh and a power of 1.5, are left out.
 
     Args:
         strength: :math:`\alpha`, in [0, inf).

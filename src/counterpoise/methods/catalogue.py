@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from counterpoise.catalogue import Catalogue, Entry
 from counterpoise.errors import check_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from counterpoise.methods._base import Method
 
 __all__ = ["METHODS", "MethodEntry", "make_method"]
@@ -25,15 +24,19 @@ class MethodEntry(Entry):
         family: objective, gradient, unimodal, ...
         untrained: which of the model's parts get no gradient ("fusion", "other encoders"), for the batteries.
         random: whether a step draws random numbers per modality.
+        ordered: whether modalities are treated by their order (a fault of a release that the row keeps).
         alternates: whether a batch takes more than one optimizer step.
         resets_encoders: whether the method writes into encoder weights between epochs.
+        early: hyper-parameters with which it acts from the first epochs on, for the batteries and the benchmark of a step's cost.
     """
 
     family: str = "objective"
     untrained: tuple[str, ...] = ()
     random: bool = False
+    ordered: bool = False
     alternates: bool = False
     resets_encoders: bool = False
+    early: Mapping[str, object] = field(default_factory=dict)
 
 
 class _Methods(Catalogue[MethodEntry]):
@@ -112,6 +115,7 @@ METHODS = _Methods(
             "trains again, alone, what a modality contributed little to, per sample",
             "Wei et al., CVPR 2024",
             family="resampling",
+            early={"warmup": 0},
         ),
         MethodEntry(
             "modality-valuation",
@@ -119,6 +123,7 @@ METHODS = _Methods(
             "trains the modality that contributes least again, alone",
             "Wei et al., CVPR 2024",
             family="resampling",
+            early={"warmup": 0},
         ),
         MethodEntry(
             "greedy",
@@ -126,6 +131,7 @@ METHODS = _Methods(
             "a branch that leans on the others learns alone for some steps",
             "Wu et al., ICML 2022",
             family="fusion",
+            early={"start": 0},
         ),
         MethodEntry(
             "modality-dropout",
@@ -157,6 +163,7 @@ METHODS = _Methods(
             "Wei et al., TPAMI 2024",
             family="features",
             random=True,
+            early={"start": 0},
         ),
         MethodEntry(
             "mmcosine",
@@ -203,6 +210,7 @@ METHODS = _Methods(
             "counterpoise.methods:ARL",
             "more gradient for encoders that are sure and little relied on",
             "Wei et al., ICCV 2025",
+            early={"start": 0},
         ),
         MethodEntry(
             "inforeg",
@@ -246,6 +254,7 @@ METHODS = _Methods(
             "each sample trains the modality that is least sure of it",
             "Ma et al., ICML 2025",
             family="resampling",
+            early={"warmup": 0},
         ),
         MethodEntry(
             "cggm",
@@ -260,6 +269,14 @@ METHODS = _Methods(
             "stops each encoder where its own held-out loss stops falling",
             "Fujimori et al., ACPR 2019",
             family="gradient",
+            early={"patience": 1},
+        ),
+        MethodEntry(
+            "mslr",
+            "counterpoise.methods:MSLR",
+            "every encoder steps with the learning rate that suits it alone",
+            "Yao & Mihalcea, Findings of ACL 2022",
+            family="learning-rate",
         ),
         MethodEntry(
             "qmf",
@@ -322,6 +339,50 @@ METHODS = _Methods(
             "counterpoise.methods:ARLOfficial",
             "ARL as released: a constant factor",
             "Wei et al., ICCV 2025 (code)",
+        ),
+        MethodEntry(
+            "inforeg-official",
+            "counterpoise.methods:InfoRegOfficial",
+            "InfoReg as released: scores are sums, one window for all",
+            "Huang et al., CVPR 2025 (code)",
+            ordered=True,
+        ),
+        MethodEntry(
+            "aug-official",
+            "counterpoise.methods:AUGOfficial",
+            "AUG as released: added blocks never train",
+            "Jiang et al., NeurIPS 2025 (code)",
+            family="alternation",
+            alternates=True,
+        ),
+        MethodEntry(
+            "mmcosine-official",
+            "counterpoise.methods:MMCosineOfficial",
+            "MMCosine as released: predicts without the normalisation",
+            "Xu et al., ICASSP 2023 (code)",
+            family="fusion",
+        ),
+        MethodEntry(
+            "opm-toolkit",
+            "counterpoise.methods:OPMToolkit",
+            "OPM as in a toolkit: the second ratio is taken of the first",
+            "Wei et al., TPAMI 2024 (BalanceBenchmark)",
+            family="features",
+            random=True,
+            ordered=True,
+            early={"start": 0},
+        ),
+        MethodEntry(
+            "mbsd-toolkit",
+            "counterpoise.methods:MBSDToolkit",
+            "MBSD as in a toolkit: no divergence, gradient through the weight",
+            "Liu et al., WSDM 2023 (BalanceBenchmark)",
+        ),
+        MethodEntry(
+            "g-blending-toolkit",
+            "counterpoise.methods:GBlendingToolkit",
+            "G-Blending as in a toolkit: losses are sums over batches",
+            "Wang et al., CVPR 2020 (BalanceBenchmark)",
         ),
     ],
     [

@@ -51,7 +51,7 @@ def test_batches_hold_one_modality(warm: Any, tools: Any) -> None:
     model, batches = warm(3, epochs=3)
     method = tools.prepare(DataRemixing(warmup=0), model, batches)
     method.on_epoch_start(model, Epoch(0, 9, train=lambda: batches))
-    method.batch_size = 8
+    method.batch_size.fill_(8)
     order = torch.randperm(128)
     found = method.resample(order, torch.Generator().manual_seed(0))
     assert sorted(found.tolist()) == list(range(128))

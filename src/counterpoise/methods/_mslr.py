@@ -1,0 +1,209 @@
+"""MSLR: modality-specific learning rates (Yao & Mihalcea, Findings of ACL 2022)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from counterpoise.errors import ConfigError, Interval, Options, check_keys
+from counterpoise.methods._base import STRENGTH, Backward, Epoch, Method, _backward
+from counterpoise.methods._families import by_modality, joint_step
+from counterpoise.methods._passes import head_losses, passes, trained_alone
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch, StepRecord
+
+__all__ = ["MSLR", "progress_factor", "relative_rates"]
+
+STEP, REACH = 10**0.5, 4
+"""The search tries so many learning rates on either side of the middle one, each the first times the last."""
+
+BOUND = math.log(2)
+
+
+def best_rate(loss: Callable[[float], float], middle: float) -> float:
+    """Return the learning rate with the least loss, of nine that are half a decade apart; then the minimum of a parabola in its logarithm.
+
+    Args:
+        loss: of a learning rate; not a number counts as infinite.
+        middle: the middle one.
+
+    Example:
+        >>> best_rate(lambda rate: (math.log10(rate) + 1.7) ** 2, middle=1e-3)
+        0.0199...
+    """
+    losses = [loss(middle * STEP**k) for k in range(-REACH, REACH + 1)]
+    losses = [x if math.isfinite(x) else math.inf for x in losses]
+    place = min(range(len(losses)), key=lambda k: (losses[k], abs(k - REACH)))
+    shift = 0.0
+    if 0 < place < len(losses) - 1:
+        below, here, above = losses[place - 1 : place + 2]
+        curvature = below - 2 * here + above
+        shift = (below - above) / (2 * curvature) if 0 < curvature < math.inf else 0.0
+    return middle * STEP ** (place - REACH + shift)
+
+
+def relative_rates(rates: Tensor) -> Tensor:
+    """Return learning rates ``(M,)`` relative to their geometric mean, so that the loop's own stays the common scale.
+
+    Example:
+        >>> relative_rates(torch.tensor([0.001, 0.1]))
+        tensor([ 0.1000, 10.0000])
+    """
+    return (rates.log() - rates.log().mean()).exp()
+
+
+def progress_factor(loss: Tensor, history: Tensor) -> Tensor:
+    r"""Return :math:`\exp(\bar L_m - L_m)`, in [1/2, 2]: above 1 where the held-out loss is below its mean of the last epochs.
+
+    Args:
+        loss: ``(M,)`` held-out losses now, nats.
+        history: ``(epochs, M)`` those of the epochs before; none gives 1.
+
+    Example:
+        >>> progress_factor(torch.tensor([0.5, 0.9]), torch.tensor([[0.6, 0.8], [0.6, 0.8]]))
+        tensor([1.1052, 0.9048])
+    """
+    return (history.mean(0) - loss).clamp(-BOUND, BOUND).exp() if len(history) else torch.ones_like(loss)
+
+
+class MSLR(Method):
+    r"""Modality-specific learning rates: joint training in which every encoder steps with the rate that suits it alone.
+
+    Yao, Mihalcea, "Modality-specific Learning Rates for Effective Multimodal Additive Late-fusion", Findings of ACL 2022. The learning rate of
+    encoder m is :math:`\eta\, \kappa_m^s`, where :math:`\eta` is the loop's and :math:`r_m` is the best learning rate of modality m alone over
+    the geometric mean of all:
+
+    - ``keep``: :math:`\kappa_m = r_m`;
+    - ``smooth``: :math:`\kappa_m = \sqrt{r_m}`, halfway between its own rate and the common one;
+    - ``dynamic``: :math:`\kappa_m = r_m` times `progress_factor` of the head's held-out loss, from epoch to epoch.
+
+    The update that the optimizer made is multiplied by :math:`\kappa_m` after the step, which is the same as another learning rate
+    for every optimizer whose step is proportional to it (SGD, Adam, AdamW with their momenta and decays; a test). Gradients are joint training's.
+
+    Inferred (its abstract could be read, its formulas could not): what "smooth" and "dynamic" compute, and the geometric mean. Differs from
+    the paper: encoders start where the loop's do (there from fine-tuned unimodal models); the fused head keeps the loop's rate; any
+    fusion (there a sum of unimodal predictions). Without ``rates`` a search finds them before the first epoch: each modality's encoder
+    and head are trained alone by AdamW with nine learning rates, and the least held-out loss wins (`best_rate`).
+
+    Args:
+        strength: s, in [0, inf); 0 is joint training, 1 the method.
+        strategy: keep, smooth or dynamic.
+        rates: the best learning rate of each modality alone, where known; only their ratios count.
+        window: epochs that "dynamic" looks back on.
+        inner_epochs: epochs of each trial of the search.
+        inner_lr: the middle one of the learning rates that the search tries, a hundredth to a hundred times of which are tried.
+
+    Raises:
+        ConfigError: (at setup) if ``rates`` does not hold a positive number for each modality.
+
+    Example:
+        >>> MSLR(strategy="smooth", rates={"text": 1e-5, "image": 1e-3}).strategy
+        'smooth'
+    """
+
+    constraints: ClassVar = {
+        "strength": STRENGTH,
+        "strategy": Options(("keep", "smooth", "dynamic")),
+        "window": Interval(1, integer=True),
+        "inner_epochs": Interval(1, integer=True),
+        "inner_lr": Interval(0, ends="()"),
+    }
+    needs_held_out = True
+    strength: float
+    strategy: str
+    rates: Mapping[str, float] | None
+    window: int
+    inner_epochs: int
+    inner_lr: float
+    relative: Tensor
+    history: Tensor
+    known: Tensor
+
+    def __init__(
+        self,
+        strength: float = 1.0,
+        *,
+        strategy: str = "keep",
+        rates: Mapping[str, float] | None = None,
+        window: int = 5,
+        inner_epochs: int = 2,
+        inner_lr: float = 1e-3,
+    ) -> None:
+        super().__init__(
+            strength=strength,
+            strategy=strategy,
+            rates=rates,
+            window=window,
+            inner_epochs=inner_epochs,
+            inner_lr=inner_lr,
+        )
+        self.factors: dict[str, float] = {}
+        self._shown = torch.ones(0)
+
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+        """Make room for the rates and the losses that "dynamic" looks back on."""
+        count = len(model.modalities)
+        relative = torch.ones(count)
+        if self.rates is not None:
+            check_keys("the rates of `MSLR`", self.rates, model.modalities)
+            rates = [self.rates.get(m, 0.0) for m in model.modalities]
+            if not all(isinstance(r, int | float) and 0 < r < math.inf for r in rates):
+                raise ConfigError(
+                    f"Parameter `rates` of `MSLR` should hold a positive number for each of {', '.join(model.modalities)}. "
+                    f"Found {dict(self.rates)}."
+                )
+            relative = relative_rates(torch.tensor(rates))
+        self.register_buffer("relative", relative)
+        self.register_buffer("history", torch.zeros(self.window, count))
+        self.register_buffer("known", torch.zeros((), dtype=torch.long))
+
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+        """Search the rates before the first epoch; then follow the strategy."""
+        if not self.strength:
+            return
+        if epoch.number == 0 and self.rates is None:
+            best = torch.tensor([self._best_rate(model, epoch, m) for m in model.modalities])
+            self.relative.copy_(relative_rates(best))
+        kappa = self.relative.sqrt() if self.strategy == "smooth" else self.relative
+        if self.strategy == "dynamic":
+            loss = head_losses(model, passes(self, epoch, "held_out"))[1:].to(self.history)
+            kappa = kappa * progress_factor(loss, self.history[: int(self.known)])
+            self.history.copy_(torch.cat([loss.unsqueeze(0), self.history[:-1]]))
+            self.known.add_(1).clamp_(max=self.window)
+        self._shown = kappa**self.strength
+        self.factors = dict(zip(model.modalities, self._shown.tolist(), strict=True))
+
+    def _best_rate(self, model: MultimodalClassifier, epoch: Epoch, m: str) -> float:
+        """Return the learning rate with which the modality alone has the least held-out loss."""
+        place = 1 + model.modalities.index(m)
+
+        def loss(rate: float) -> float:
+            batches = (passes(self, epoch) for _ in range(self.inner_epochs))
+            clone = trained_alone(model, batches, m, lr=rate, seed=epoch.number)
+            return head_losses(clone, passes(self, epoch, "held_out"))[place].item()
+
+        return best_rate(loss, self.inner_lr)
+
+    def steps(
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+    ) -> Iterator[StepRecord]:
+        """See `Method.steps`; after the step the encoders' updates get their lengths."""
+        for record in joint_step(model, batch, backward):
+            if not self.factors:
+                yield record
+                continue
+            scaled: list[tuple[list[Tensor], float]] = [
+                ([p for p in model.encoder_parameters(m) if p.requires_grad], kappa)
+                for m, kappa in self.factors.items()
+                if kappa != 1
+            ]
+            before = [[p.detach().clone() for p in parameters] for parameters, _ in scaled]
+            yield StepRecord(record.loss, record.parts, by_modality(model, "rate", self._shown))
+            with torch.no_grad():
+                for (parameters, kappa), old in zip(scaled, before, strict=True):
+                    if parameters:
+                        torch._foreach_lerp_(parameters, old, 1 - kappa)

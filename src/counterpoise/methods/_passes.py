@@ -1,0 +1,125 @@
+"""What methods do between epochs: passes over the samples in evaluation mode, and short trainings of a snapshot."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from counterpoise.errors import DataError
+from counterpoise.methods._base import Epoch, Method
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch
+
+__all__ = ["batch_rows", "evaluating", "head_losses", "join", "passes", "trained_alone"]
+
+INNER_BATCH = 64
+
+
+def passes(method: Method, epoch: Epoch, which: str = "train") -> Iterable[Batch]:
+    """Return the pass over the training (or held-out) samples that a method asked for.
+
+    Raises:
+        DataError: if the loop offers none.
+    """
+    offered = epoch.train if which == "train" else epoch.held_out
+    if offered is None:
+        raise DataError(
+            f"`{type(method).__name__}` reads the {which.replace('_', '-')} samples between epochs, and the loop offers "
+            f"none. Pass `Epoch(number, total, {which}=...)` to `on_epoch_start`."
+        )
+    return offered()
+
+
+def batch_rows(batch: Batch, rows: Tensor) -> Batch:
+    """Return the given rows of a batch.
+
+    Args:
+        batch: the batch.
+        rows: positions within it.
+    """
+
+    def pick(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value[rows.to(value.device)]
+        return {key: pick(part) for key, part in value.items()}
+
+    return Batch({m: pick(value) for m, value in batch.inputs.items()}, pick(batch.target), pick(batch.index))
+
+
+def join(batches: Sequence[Batch]) -> Batch:
+    """Return several batches as one."""
+
+    def together(values: Sequence[Any]) -> Any:
+        if isinstance(values[0], Tensor):
+            return torch.cat(list(values))
+        return {key: together([value[key] for value in values]) for key in values[0]}
+
+    inputs = {m: together([b.inputs[m] for b in batches]) for m in batches[0].inputs}
+    return Batch(inputs, together([b.target for b in batches]), together([b.index for b in batches]))
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module in evaluation mode for a while.
+
+    Example:
+        >>> dropout = nn.Dropout()
+        >>> with evaluating(dropout):
+        ...     dropout.training
+        False
+        >>> dropout.training
+        True
+    """
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
+
+
+@torch.no_grad()
+def head_losses(model: MultimodalClassifier, batches: Iterable[Batch]) -> Tensor:
+    """Return the mean loss per sample of the fused head and of every modality's, ``(M + 1,)`` float64, in evaluation mode."""
+    device = next(model.parameters()).device
+    total, count = torch.zeros(len(model.modalities) + 1, dtype=torch.float64, device=device), 0
+    with evaluating(model):
+        for whole in batches:
+            batch = whole.to(device)
+            nll = -model.task.log_likelihood(model(batch.inputs).experts(), batch.target)
+            total += nll.double().sum(-1)
+            count += len(batch)
+    return total / max(count, 1)
+
+
+def trained_alone(
+    model: MultimodalClassifier, batches: Iterable[Iterable[Batch]], head: str | None, *, lr: float, seed: int
+) -> MultimodalClassifier:
+    """Return a copy of the model after AdamW has trained one of its heads alone; the model and the random state stay.
+
+    Args:
+        model: the model.
+        batches: the samples, once per epoch of the training; they are shuffled and cut into batches of 64.
+        head: the modality whose head and encoder train; None is the fused head.
+        lr: learning rate.
+        seed: of the order.
+    """
+    device = next(model.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        clone = copy.deepcopy(model).train()
+        optimizer = torch.optim.AdamW([p for p in clone.parameters() if p.requires_grad], lr=lr)
+        for once in batches:
+            for whole in once:
+                for rows in torch.randperm(len(whole)).split(INNER_BATCH):
+                    batch = batch_rows(whole, rows).to(device)
+                    logits = clone(batch.inputs).logits if head is None else clone.unimodal(batch.inputs, head)
+                    optimizer.zero_grad()
+                    clone.task.loss(logits, batch.target).backward()
+                    optimizer.step()
+    return clone

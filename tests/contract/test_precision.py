@@ -1,0 +1,97 @@
+"""bfloat16 autocast and gradient accumulation change what a method does by no more than their rounding."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+
+from counterpoise.methods import METHODS, Epoch, Joint, Method, make_method
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch
+
+Make = Callable[..., Any]
+Found = tuple[dict[str, float], dict[str, torch.Tensor]]
+
+JUMPS = {
+    "cggm": "gains of accuracy: one sample that changes sides moves them",
+    "greedy": "curated is 0 or 1",
+    "mslr": "rates are found by trials",
+}
+
+
+def learned(make_model: Make, batches: Sequence[Batch]) -> MultimodalClassifier:
+    """A model in which `a` leads, so that modulations are not at their neutral values."""
+    model = make_model(2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(6):
+        for batch in batches:
+            for _ in Joint().steps(model, batch):
+                optimizer.step()
+                optimizer.zero_grad()
+    return model
+
+
+def first_step(name: str, model: MultimodalClassifier, batches: Sequence[Batch], *, bf16: bool) -> Found:
+    model = copy.deepcopy(model)
+    arguments = {"noise": False} if "noise" in METHODS[name].load().constraints else {}
+    method: Method = make_method(name, {**METHODS[name].early, **arguments})
+    method.use_teachers(dict.fromkeys(method.requires, copy.deepcopy(model)))
+    method.setup(model, torch.cat([b.target for b in batches]))
+    for number in (0, 2):
+        method.on_epoch_start(model, Epoch(number, 10, train=lambda: batches, held_out=lambda: batches[:1]))
+    torch.manual_seed(0)
+    with torch.autocast("cpu", dtype=torch.bfloat16) if bf16 else nullcontext():
+        record = next(iter(method.steps(model, batches[0])))
+    gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    return {key: value.item() for key, value in record.coefficients.items()}, gradients
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_bfloat16_gives_the_same_modulation_and_gradients(name: str, make_model: Make, make_batches: Make) -> None:
+    batches = make_batches(2)
+    model = learned(make_model, batches)
+    (exact, gradients), (rounded, others) = (first_step(name, model, batches, bf16=b) for b in (False, True))
+    assert exact.keys() == rounded.keys()
+    assert gradients.keys() == others.keys()
+    for key, value in exact.items():
+        if name not in JUMPS:
+            assert rounded[key] == pytest.approx(value, rel=0.05, abs=0.02), key
+    flat = [
+        torch.cat([g.flatten() for n, g in part.items() if n.startswith("_encoders")]) for part in (gradients, others)
+    ]
+    if not flat[0].any():  # MSES has stopped both
+        assert not flat[1].any()
+        return
+    assert torch.nn.functional.cosine_similarity(*flat, dim=0) > 0.98
+    assert (flat[1].norm() / flat[0].norm()).item() == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_an_accumulated_micro_batch_has_the_modulation_of_the_batch_by_itself(
+    name: str, make_model: Make, make_batches: Make
+) -> None:
+    """Dividing the loss by k, as accumulation does, divides the gradients by k and leaves the coefficients alone."""
+    batches = make_batches(2)
+    model = learned(make_model, batches)
+    arguments = {"noise": False} if "noise" in METHODS[name].load().constraints else {}
+    found: list[Found] = []
+    for share in (1, 4):
+        clone = copy.deepcopy(model)
+        method: Method = make_method(name, {**METHODS[name].early, **arguments})
+        method.use_teachers(dict.fromkeys(method.requires, copy.deepcopy(clone)))
+        method.setup(clone, torch.cat([b.target for b in batches]))
+        for number in (0, 2):
+            method.on_epoch_start(clone, Epoch(number, 10, train=lambda: batches, held_out=lambda: batches[:1]))
+        torch.manual_seed(0)
+        record = next(iter(method.steps(clone, batches[0], backward=lambda loss, k=share: (loss / k).backward())))  # type: ignore[misc]
+        gradients = {n: share * p.grad for n, p in clone.named_parameters() if p.grad is not None}
+        found.append(({key: value.item() for key, value in record.coefficients.items()}, gradients))
+    (alone, gradients), (part, others) = found
+    assert part == pytest.approx(alone, rel=1e-5)
+    for n, g in gradients.items():
+        torch.testing.assert_close(others[n], g, rtol=1e-4, atol=1e-6)
