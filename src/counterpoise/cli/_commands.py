@@ -121,8 +121,10 @@ def train(options: Namespace, given: Mapping[str, Any]) -> int:
     """Train one run."""
     from counterpoise.data import open_data
     from counterpoise.experiment import make_config
+    from counterpoise.training.loggers import check_logger, log_folder
     from counterpoise.training.runner import run, run_folder
 
+    check_logger(options.logger)
     data = open_data(options.data)
     config = make_config(
         data.info,
@@ -135,9 +137,12 @@ def train(options: Namespace, given: Mapping[str, Any]) -> int:
             "seed": options.seed,
         },
     )
-    record = run(config, options.out, data=data, progress=console.is_terminal)
+    record = run(config, options.out, data=data, progress=True, logger=options.logger)
     show([record])
-    console.print(f"\nThe run: [bold]{run_folder(config, data, options.out)}[/]")
+    folder = run_folder(config, data, options.out)
+    console.print(f"\nThe run: [bold]{folder}[/] (epoch {record.best_epoch + 1} selected)")
+    if options.logger != "none":
+        console.print(f"Its log: [bold]{log_folder(folder, options.logger)}[/]")
     return 0
 
 
