@@ -72,10 +72,7 @@ def _wards(path: Path) -> None:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The pages by name: two data sets, one data set, and a diagnosis."""
 
-        return {n: dev / f"{n}.html" for n in ("comparison", "single")} | {
-            "diagnosis": dev / "diagnosis" / "diagnosis.html"
     folder = tmp_path_factory.mktemp("pages")
-        folder = dev
     data = [folder / "clips.npz", folder / f"{EVIL_DATA}.npz"]
     _clips(data[0])
     _wards(data[1])
