@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from jsonargparse import Namespace
 from rich.markdown import Markdown
+from rich.markup import escape
 
 from counterpoise.catalogue import Catalogue
 from counterpoise.cli._screen import RunProgress, console
@@ -20,6 +21,9 @@ from counterpoise.runs import RunRecord
 
 if TYPE_CHECKING:
     from counterpoise.diagnosis import Diagnosis
+
+SKIPPED: Final = 10
+"""Files that could not be read are named on the screen up to so many; the page names all."""
 
 __all__ = ["compare", "demo", "diagnose", "list", "prepare", "report", "train"]
 
@@ -221,12 +225,15 @@ def report(options: Namespace, given: Mapping[str, Any]) -> int:
     if options.out.suffix.lower() not in {".html", ".htm"}:
         raise OutputError(f"The page is one HTML file; `--out` should end in .html. Found `{options.out}`.")
     records, skipped = read_records(options.runs)
-    for line in skipped:
-        console.print(f"[yellow]skipped[/] {line}", highlight=False)
+    for line in skipped[:SKIPPED]:
+        console.print(f"[yellow]skipped[/] {escape(line)}", highlight=False, soft_wrap=True)
+    if len(skipped) > SKIPPED:
+        console.print(f"[yellow]skipped[/] {len(skipped) - SKIPPED} more", highlight=False)
     if not records:
         raise OutputError(f"There is no finished run in {', '.join(options.runs)}, so there is nothing to report.")
     write_page(records, options.out, skipped=skipped)
-    console.print(f"The page: [bold]{options.out}[/] ({len(records)} runs)")
+    runs = f"{len(records)} run" + ("" if len(records) == 1 else "s")
+    console.print(f"The page: [bold]{escape(str(options.out))}[/] ({runs})", highlight=False, soft_wrap=True)
     return 0
 
 
