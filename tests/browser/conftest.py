@@ -71,7 +71,6 @@ def _wards(path: Path) -> None:
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The pages by name: two data sets, one data set, and a diagnosis."""
-
     folder = tmp_path_factory.mktemp("pages")
     data = [folder / "clips.npz", folder / f"{EVIL_DATA}.npz"]
     _clips(data[0])
