@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[demo,video,hdf5]" --group dev
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[demo,video,hdf5,tensorboard]" --group dev
 	touch $(STAMP)
 
 demo: $(STAMP)   ## real data, three seeds, a table and a page (about four minutes)
@@ -33,7 +33,7 @@ layers: $(STAMP) ## import-linter
 	$(BIN)/lint-imports
 
 unit: $(STAMP)   ## the tests
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -n auto
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadgroup
 
 bench: $(STAMP)  ## cost of one training step per method, as ratios to joint
 	$(BIN)/python benchmarks/step/run.py
@@ -41,8 +41,9 @@ bench: $(STAMP)  ## cost of one training step per method, as ratios to joint
 comparison: $(STAMP)   ## ARM against its rivals (two hours; needs raw data)
 	$(BIN)/python benchmarks/arm/run.py --work comparison-runs && $(BIN)/python benchmarks/arm/run.py --work comparison-runs --tables
 
-screenshots: $(STAMP)  ## the demo's output and picture for the README
-	$(BIN)/python benchmarks/demo/run.py
+screenshots: $(STAMP)  ## the demo's output, and pictures of its page, a comparison's and a diagnosis's
+	$(BIN)/python benchmarks/demo/run.py build/pages/demo
+	$(BIN)/python benchmarks/screenshots/run.py --work build/pages
 
 docs: $(STAMP)   ## fill the generated blocks of README.md and docs/
 	$(BIN)/python docs/build.py

@@ -1,9 +1,9 @@
-"""Regenerate what the README shows of the demo: its output, its time, and the picture of its page.
+"""Regenerate what the README shows of the demo: its output and its time.
 
-    python benchmarks/demo/run.py
+    python benchmarks/demo/run.py [FOLDER]
 
-Runs ``counterpoise demo`` into a new folder, writes ``output.txt`` beside this file, and, where Chromium is installed, a screenshot of the page's beginning to
-``docs/img/demo.png``.
+Runs ``counterpoise demo`` and writes ``output.txt`` beside this file. What the demo left is kept in FOLDER, if one is given: pictures are made of it
+(``benchmarks/screenshots/run.py``).
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-WINDOW = (1280, 2420)
 
 
 def main() -> None:
@@ -34,27 +32,9 @@ def main() -> None:
         cores = len(os.sched_getaffinity(0))
         (HERE / "output.txt").write_text(f"$ counterpoise demo\n{text}\n\n({seconds:.0f} seconds on {cores} cores)\n")
         print((HERE / "output.txt").read_text())
-        browser = shutil.which("chromium") or shutil.which("google-chrome")
-        if browser is None:
-            print("no Chromium here: the picture stays as it was")
-            return
-        picture = ROOT / "docs" / "img" / "demo.png"
-        picture.parent.mkdir(exist_ok=True)
-        page = Path(folder) / "counterpoise-demo" / "report.html"
-        flags = "--headless --no-sandbox --disable-gpu --hide-scrollbars --no-first-run --disable-background-networking"
-        subprocess.run(
-            [
-                browser,
-                *flags.split(),
-                f"--user-data-dir={folder}/browser",
-                f"--window-size={WINDOW[0]},{WINDOW[1]}",
-                "--virtual-time-budget=8000",
-                f"--screenshot={picture}",
-                page.as_uri(),
-            ],
-            check=True,
-            capture_output=True,
-        )
+        if len(sys.argv) > 1:
+            shutil.rmtree(sys.argv[1], ignore_errors=True)
+            shutil.copytree(Path(folder) / "counterpoise-demo", sys.argv[1])
 
 
 if __name__ == "__main__":

@@ -240,6 +240,46 @@ def test_folders_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "absent.npz" in fails(capsys, "train", "--data", str(tmp_path / "absent.npz"), "--method", "joint")
 
 
+def test_broken_and_foreign_folders_are_named_and_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from counterpoise.runs import RunRecord, write_records
+
+    good, broken, empty, page = (tmp_path / name for name in ("good", "broken [i]", "empty", "page.html"))
+    write_records(good / "runs.jsonl", [RunRecord("k", "mine", "joint", "fused", 0, "multiclass", ("a", "b"))])
+    for folder in (broken, empty):
+        folder.mkdir()
+    (broken / "record.json").write_text("{")
+    assert main(["report", str(good), str(broken), str(empty), "--out", str(page)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in said] == [
+        f"skipped {broken / 'record.json'}",
+        f"skipped {empty}",
+        "The page",
+    ]
+    assert said[-1].endswith("(1 run)")
+    assert "broken [i]" in page.read_text()
+    (broken / "record.json").write_text("{\n" * 30)
+    assert "nothing to report" in fails(capsys, "report", str(broken), "--out", str(tmp_path / "none.html"))
+    assert not (tmp_path / "none.html").exists()
+    assert main(["report", str(good), str(broken), "--out", str(page)]) == 0
+    assert "skipped 20 more" in capsys.readouterr().out
+
+
+def test_train_writes_the_log_that_is_asked_for(
+    npz: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "--data", npz(), "--method", "joint", "--out", str(tmp_path / "out"), *QUICK]
+    assert main([*arguments, "--logger", "csv"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("joint on mine, seed 0: 2 epochs")
+    assert "vitals" in said.splitlines()[1]
+    (log,) = (tmp_path / "out").glob("runs/*/csv/metrics.csv")
+    with log.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["0", "1"]
+    assert all(row["phi_mi/vitals"] and row["train_loss"] for row in rows)
+    assert "Did you mean `tensorboard`" in fails(capsys, *arguments, "--logger", "tensorbord")
+
+
 def test_the_page_is_an_html_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "should end in .html" in fails(capsys, "report", str(tmp_path), "--out", str(tmp_path / "page"))
 

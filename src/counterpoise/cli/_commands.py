@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from jsonargparse import Namespace
 from rich.markdown import Markdown
+from rich.markup import escape
 
 from counterpoise.catalogue import Catalogue
 from counterpoise.cli._screen import RunProgress, console
@@ -20,6 +21,9 @@ from counterpoise.runs import RunRecord
 
 if TYPE_CHECKING:
     from counterpoise.diagnosis import Diagnosis
+
+SKIPPED: Final = 10
+"""Files that could not be read are named on the screen up to so many; the page names all."""
 
 __all__ = ["compare", "demo", "diagnose", "list", "prepare", "report", "train"]
 
@@ -121,8 +125,10 @@ def train(options: Namespace, given: Mapping[str, Any]) -> int:
     """Train one run."""
     from counterpoise.data import open_data
     from counterpoise.experiment import make_config
+    from counterpoise.training.loggers import check_logger, log_folder
     from counterpoise.training.runner import run, run_folder
 
+    check_logger(options.logger)
     data = open_data(options.data)
     config = make_config(
         data.info,
@@ -135,9 +141,12 @@ def train(options: Namespace, given: Mapping[str, Any]) -> int:
             "seed": options.seed,
         },
     )
-    record = run(config, options.out, data=data, progress=console.is_terminal)
+    record = run(config, options.out, data=data, progress=True, logger=options.logger)
     show([record])
-    console.print(f"\nThe run: [bold]{run_folder(config, data, options.out)}[/]")
+    folder = run_folder(config, data, options.out)
+    console.print(f"\nThe run: [bold]{folder}[/] (epoch {record.best_epoch + 1} selected)")
+    if options.logger != "none":
+        console.print(f"Its log: [bold]{log_folder(folder, options.logger)}[/]")
     return 0
 
 
@@ -216,12 +225,15 @@ def report(options: Namespace, given: Mapping[str, Any]) -> int:
     if options.out.suffix.lower() not in {".html", ".htm"}:
         raise OutputError(f"The page is one HTML file; `--out` should end in .html. Found `{options.out}`.")
     records, skipped = read_records(options.runs)
-    for line in skipped:
-        console.print(f"[yellow]skipped[/] {line}", highlight=False)
+    for line in skipped[:SKIPPED]:
+        console.print(f"[yellow]skipped[/] {escape(line)}", highlight=False, soft_wrap=True)
+    if len(skipped) > SKIPPED:
+        console.print(f"[yellow]skipped[/] {len(skipped) - SKIPPED} more", highlight=False)
     if not records:
         raise OutputError(f"There is no finished run in {', '.join(options.runs)}, so there is nothing to report.")
     write_page(records, options.out, skipped=skipped)
-    console.print(f"The page: [bold]{options.out}[/] ({len(records)} runs)")
+    runs = f"{len(records)} run" + ("" if len(records) == 1 else "s")
+    console.print(f"The page: [bold]{escape(str(options.out))}[/] ({runs})", highlight=False, soft_wrap=True)
     return 0
 
 

@@ -110,6 +110,12 @@ def build_parser() -> dict[str, Parser]:
     train.add_argument("--rule", type=str, default="default", help="rule of inference")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--out", type=Path, default=Path("counterpoise-runs"), help="folder for run folders")
+    train.add_argument(
+        "--logger",
+        type=str,
+        default="none",
+        help="scalars per epoch, into the run's folder: tensorboard, wandb, csv or none",
+    )
     _settings(train)
 
     compare = verbs["compare"]

@@ -3,9 +3,14 @@
 from counterpoise.training.datamodule import MultimodalDataModule
 from counterpoise.training.evaluation import collect, scores
 from counterpoise.training.fit import Fitted, fit
+from counterpoise.training.live import EpochLines
+from counterpoise.training.loggers import LOGGERS, EpochLogger
 from counterpoise.training.module import MethodModule, make_optimizer, seed_epoch
 
 __all__ = [
+    "LOGGERS",
+    "EpochLines",
+    "EpochLogger",
     "Fitted",
     "MethodModule",
     "MultimodalDataModule",

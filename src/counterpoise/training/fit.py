@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
+import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,8 @@ from counterpoise.inference import Rule, make_rule
 from counterpoise.methods import METHODS, Method, make_method
 from counterpoise.model import MultimodalClassifier, build_model
 from counterpoise.training.datamodule import MultimodalDataModule
+from counterpoise.training.live import EpochLines
+from counterpoise.training.loggers import EpochLogger, log_folder, open_logger
 from counterpoise.training.module import MethodModule
 
 if TYPE_CHECKING:
@@ -105,13 +109,27 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C reach the caller: Lightning would end the process instead, and leave the signal ignored."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
+
+
 def fit(
     data: MultimodalData,
     config: RunConfig,
     *,
     folder: Path | None = None,
     callbacks: Sequence[Callback] = (),
-    logger: Logger | bool = False,
+    logger: Logger | Iterable[Logger] | str = "none",
     progress: bool = False,
     curves: bool = True,
     teachers: dict[str, MultimodalClassifier] | None = None,
@@ -125,14 +143,16 @@ def fit(
         config: the run.
         folder: where checkpoints go; None keeps none (the last epoch is then the result).
         callbacks: further Lightning callbacks.
-        logger: a Lightning logger.
-        progress: show Lightning's progress bar.
+        logger: where the curves go, one step per epoch: ``tensorboard``, ``wandb`` or ``csv`` (a folder of that name in ``folder``), ``none``,
+            or Lightning loggers of your own.
+        progress: print a line per epoch with the contributions.
         curves: estimate contributions on the validation set every epoch.
         teachers: trained models that the method requires, by method name.
 
     Raises:
-        ConfigError: if the rule holds samples out and there are fewer than two epochs, or gradients are to be accumulated for a
-            method that steps several times a batch.
+        ConfigError: if the rule holds samples out and there are fewer than two epochs, gradients are to be accumulated for a
+            method that steps several times a batch, or a logger's package is not installed.
+        NotFoundError: if there is no logger of that name.
     """
     started = time.perf_counter()
     model, method, rule = assemble(data, config, teachers)
@@ -161,16 +181,27 @@ def fit(
         resume = folder / LAST if (folder / LAST).is_file() else None
     if config.fit.patience:
         extra.append(_PatientFrom(release, config.fit.patience))
-    with _quiet():
+    if progress:
+        extra.append(EpochLines())
+    with _quiet(), _interruptible(), contextlib.ExitStack() as stack:
+        if isinstance(logger, str):
+            # Lightning begins a CSV anew; the other logs go on where they stopped.
+            fresh = logger == "csv" or folder is None or not log_folder(folder, logger).exists()
+            loggers = stack.enter_context(open_logger(logger, folder, config))
+        else:
+            fresh = False
+            loggers = [*logger] if isinstance(logger, Iterable) else [logger]
+        if loggers:
+            extra.append(EpochLogger(fresh=fresh))
         trainer = lightning.Trainer(
             max_epochs=config.fit.epochs,
             accelerator=config.fit.accelerator,
             devices=1,
             precision=config.fit.precision,
-            logger=logger,
+            logger=loggers or False,
             callbacks=extra,
             enable_checkpointing=folder is not None,
-            enable_progress_bar=progress,
+            enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             reload_dataloaders_every_n_epochs=1,

@@ -143,17 +143,23 @@ class MethodModule(lightning.LightningModule):
         return time.process_time() if alone else time.perf_counter()
 
     def on_validation_start(self) -> None:
-        """Stop the clock of the training steps (Lightning validates inside the training epoch)."""
+        """Stop the clock of the training steps and write them down (Lightning validates inside the training epoch)."""
         if self._steps and not self.trainer.sanity_checking:
             self.step_seconds.append((self._clock() - self._started) / self._steps)
+            self._write_down({name: total.item() / self._steps for name, total in self._sums.items()})
 
     def on_train_epoch_end(self) -> None:
-        """Step the schedule and write down the epoch."""
+        """Step the schedule."""
         schedule = self.lr_schedulers()
         if schedule is not None:
             schedule.step()  # type: ignore[union-attr]
-        for name, total in self._sums.items():
-            self.history.setdefault(name, []).append(total.item() / self._steps)
+
+    def _write_down(self, values: dict[str, float]) -> None:
+        """Add an epoch to the curves; where one has no number for an earlier epoch, not-a-number stands."""
+        for name, value in values.items():
+            curve = self.history.setdefault(name, [])
+            curve += [float("nan")] * (self.trainer.current_epoch - len(curve))
+            curve.append(value)
 
     # -- validation --------------------------------------------------------------------------------------------------
 
@@ -162,7 +168,7 @@ class MethodModule(lightning.LightningModule):
         self._validation.append((to_cpu(self.model(batch.inputs)), batch.target.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Score the rule and every head, estimate contributions, and log what selection monitors."""
+        """Score the rule and every head, estimate contributions, and say what selection monitors."""
         if self.trainer.current_epoch >= self.release:
             refresh_rule(self.rule, self.model, self._data)
         outputs = concatenate([o for o, _ in self._validation])
@@ -180,12 +186,10 @@ class MethodModule(lightning.LightningModule):
             if self.trainer.current_epoch % every == 0 or not self._contributions:
                 self._contributions = contributions(outputs, target, task)
             found |= self._contributions
-        for name, value in found.items():
-            self.history.setdefault(name, []).append(value)
+        self._write_down(found)
         # Ties in the score (small validation sets) go to the better likelihood; nothing before the release can be selected.
         selectable = self.trainer.current_epoch >= self.release
-        self.log("selection", score - 1e-4 * found["val_nll"] if selectable else float("-inf"))
-        self.log("val_score", score, prog_bar=True)
+        self.log("selection", score - 1e-4 * found["val_nll"] if selectable else float("-inf"), logger=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the curves with the weights."""

@@ -26,6 +26,7 @@ from counterpoise.records import Outputs
 from counterpoise.runs import RunRecord, read_records, write_atomic
 from counterpoise.training.evaluation import collect, scores
 from counterpoise.training.fit import BEST, LAST, Fitted, assemble, fit, load_weights
+from counterpoise.training.loggers import check_logger, log_folder, log_history, open_logger
 from counterpoise.training.module import MethodModule
 from counterpoise.training.robustness import robustness, shift_metrics
 from counterpoise.valuation import estimate, linear_probe
@@ -74,7 +75,13 @@ def run_folder(config: RunConfig, data: MultimodalData, out: Path) -> Path:
 
 
 def run(
-    config: RunConfig, out: Path, *, data: MultimodalData | None = None, progress: bool = False, command: str = ""
+    config: RunConfig,
+    out: Path,
+    *,
+    data: MultimodalData | None = None,
+    progress: bool = False,
+    logger: str = "none",
+    command: str = "",
 ) -> RunRecord:
     """Train, select on validation, test once, and write the record; a finished run is read, an interrupted one goes on.
 
@@ -85,23 +92,29 @@ def run(
         config: the run.
         out: where run folders go.
         data: the data, if it is already open.
-        progress: show a progress bar.
+        progress: print a line per epoch.
+        logger: one of `counterpoise.training.loggers.LOGGERS`; it writes into the run's folder, for a finished run too if it has not yet.
         command: what was typed, for the record.
 
     Raises:
+        ConfigError: if the logger's package is not installed.
         OutputError: if ``out`` cannot be written to.
     """
     started = time.perf_counter()
+    check_logger(logger)
     data = data or open_cached(config.data)
     folder = run_folder(config, data, out)
     if (folder / "record.json").is_file():
         records, _ = read_records([folder])
         if records:
+            if not log_folder(folder, logger).exists():
+                with open_logger(logger, folder, config) as loggers:
+                    log_history(loggers, records[0].curves)
             return records[0]
     write_atomic(folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
-    teachers = teachers_of(config, data, out)
+    teachers = teachers_of(config, data, out, progress=progress)
     try:
-        fitted = fit(data, config, folder=folder, progress=progress, teachers=teachers)
+        fitted = fit(data, config, folder=folder, progress=progress, logger=logger, teachers=teachers)
     except OSError as error:
         raise OutputError(
             f"Could not write checkpoints to `{folder}`: {error.strerror or error}. The run can be repeated and will go on from its "
@@ -114,12 +127,14 @@ def run(
     return record
 
 
-def teachers_of(config: RunConfig, data: MultimodalData, out: Path) -> dict[str, MultimodalClassifier]:
+def teachers_of(
+    config: RunConfig, data: MultimodalData, out: Path, *, progress: bool = False
+) -> dict[str, MultimodalClassifier]:
     """Train (once, as runs of their own) and load the models that the method requires."""
     teachers = {}
     for name in make_method(config.method, config.method_args).requires:
         required = replace(config, method=name, method_args={}, rule="default")
-        run(required, out, data=data)
+        run(required, out, data=data, progress=progress)
         teachers[name] = load_run(run_folder(required, data, out), data=data).model
     return teachers
 
@@ -293,8 +308,3 @@ def environment() -> dict[str, str]:
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "platform": platform.machine(),
     }
-
-
-def describe(config: RunConfig) -> str:
-    """Return a one-line description for progress bars."""
-    return f"{config.data} · {run_label(config)} · seed {config.seed}"
