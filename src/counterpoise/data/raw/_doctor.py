@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from counterpoise.data.raw._engine import MANIFEST, check_prepared
 from counterpoise.data.raw._findings import Finding, UnreadableError, summary
 from counterpoise.data.raw._index import Index, Item, Settings, check_index
 from counterpoise.data.raw._media import AUDIO_SUFFIXES, VIDEO_SUFFIXES, has_track
 from counterpoise.data.raw._readers import Sound
+from counterpoise.data.raw._result import MANIFEST, check_prepared
 from counterpoise.errors import DataError, NotFoundError
 
 __all__ = ["check_folder"]

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from counterpoise.data._core import SPLITS
-from counterpoise.data._sampling import holdout_split
+from counterpoise.data._info import SPLITS
 from counterpoise.data.raw._findings import Finding
 from counterpoise.data.raw._readers import Reader
 from counterpoise.errors import DataError
@@ -122,6 +121,8 @@ def draw_split(
     items: Sequence[Item], part: str, share: float, seed: int, *, source: str = "train", by_group: bool = True
 ) -> list[Item]:
     """Return the items with a share of those in ``source`` moved to ``part``: by whole groups, or stratified by label."""
+    from counterpoise.data._sampling import holdout_split
+
     rows = [k for k, item in enumerate(items) if item.split == source]
     if not rows:
         return list(items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -11,16 +12,32 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from counterpoise.data._core import Modality
+from counterpoise.data._info import Modality
+from counterpoise.data._vocabulary import Vocabulary
 from counterpoise.data.raw._findings import UnreadableError
 from counterpoise.data.raw._flow import optical_flow, quantise
-from counterpoise.data.raw._media import read_audio, read_frames
+from counterpoise.data.raw._media import extra, read_audio, read_frames
+from counterpoise.data.raw._pickle import read_pickle
 from counterpoise.data.raw._sound import sound_features, sound_recipe
 from counterpoise.errors import DataError, NotFoundError
 
-__all__ = ["IMAGE_SUFFIXES", "ArrayFile", "Flow", "Frames", "Image", "Numbers", "Padded", "Reader", "Sound", "Text"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "SEQUENCE_SUFFIXES",
+    "ArrayFile",
+    "Flow",
+    "Frames",
+    "Image",
+    "Numbers",
+    "Padded",
+    "Reader",
+    "Sound",
+    "Text",
+]
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+SEQUENCE_SUFFIXES: Final = (".h5", ".hdf5")
+"""A clip's encoded frames in one file."""
 Remark: TypeAlias = Callable[[str, str], None]
 """Called with a kind of finding and a detail for what does not cost the sample."""
 
@@ -64,8 +81,17 @@ def frames_of(folder: Path, remark: Remark) -> list[Path]:
     return [numbered[k] for k in sorted(numbered)]
 
 
-def open_image(path: Path, size: tuple[int, int], mode: str = "RGB") -> np.ndarray:
+def open_image(
+    path: Path, size: tuple[int, int], mode: str = "RGB", content: bytes | None = None, what: str = ""
+) -> np.ndarray:
     """Return ``(H, W, 3)`` or ``(H, W)`` uint8.
+
+    Args:
+        path: the file.
+        size: width and height.
+        mode: ``RGB`` or ``L``.
+        content: the image's bytes, where the file holds several.
+        what: which of them.
 
     Raises:
         UnreadableError: missing, truncated or undecodable.
@@ -74,14 +100,42 @@ def open_image(path: Path, size: tuple[int, int], mode: str = "RGB") -> np.ndarr
     from PIL import UnidentifiedImageError
 
     try:
-        with Pillow.open(path) as file:
+        if content is None and not path.stat().st_size:
+            raise UnreadableError("truncated", f"{path}: empty file")
+        with Pillow.open(path if content is None else io.BytesIO(content)) as file:
             return np.asarray(file.convert(mode).resize(size))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UnreadableError("missing", str(path)) from error
     except UnidentifiedImageError as error:
-        raise UnreadableError("undecodable", f"{path}: no image") from error
+        raise UnreadableError("undecodable", f"{path}{what}: no image") from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise UnreadableError("truncated", f"{path}: {error}") from error
+        raise UnreadableError("truncated", f"{path}{what}: {error}") from error
+
+
+def open_sequence(path: Path, size: int, keep: int) -> list[np.ndarray]:
+    """Return ``keep`` frames ``(size, size, 3)`` of an HDF5 file whose data set ``video`` (or its only one) is a clip's encoded images, in order.
+
+    Raises:
+        UnreadableError: missing, truncated or undecodable.
+    """
+    h5py = extra("h5py", "h5py", "hdf5")
+    if not path.is_file():
+        raise UnreadableError("missing", str(path))
+    if not path.stat().st_size:
+        raise UnreadableError("truncated", f"{path}: empty file")
+    try:
+        with h5py.File(path) as file:
+            name = "video" if "video" in file else next(iter(file)) if len(file) == 1 else ""
+            if not name or not hasattr(file[name], "shape"):
+                raise UnreadableError("undecodable", f"{path}: no data set `video`, found {', '.join(file) or 'none'}")
+            frames = file[name]
+            if not len(frames):
+                raise UnreadableError("missing", f"{path}: no frames")
+            encoded = [(k, np.asarray(frames[k], np.uint8).tobytes()) for k in spread(len(frames), keep)]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        kind = "truncated" if "truncated" in str(error) else "undecodable"
+        raise UnreadableError(kind, f"{path}: {error}") from error
+    return [open_image(path, (size, size), content=content, what=f", frame {k}") for k, content in encoded]
 
 
 def spread(count: int, wanted: int) -> np.ndarray:
@@ -95,7 +149,7 @@ def spread(count: int, wanted: int) -> np.ndarray:
 
 
 class Frames(Reader):
-    """RGB frames ``(keep, 3, size, size)`` uint8 of a video, or of a folder of numbered images.
+    """RGB frames ``(keep, 3, size, size)`` uint8 of a video, of a folder of numbered images, or of an HDF5 file of encoded ones.
 
     Args:
         fps: instants per second that are looked at.
@@ -120,6 +174,8 @@ class Frames(Reader):
         if source.is_dir():
             paths = frames_of(source, remark)
             images = [open_image(paths[k], (self.size, self.size)) for k in spread(len(paths), self.keep)]
+        elif source.suffix.lower() in SEQUENCE_SUFFIXES:
+            images = open_sequence(source, self.size, self.keep)
         else:
             found = read_frames(source, fps=self.fps, size=self.size, shortest=self.shortest)
             images = [found[k][0] for k in spread(len(found), self.keep)]
@@ -172,7 +228,7 @@ class Flow(Frames):
 
 
 class Sound(Reader):
-    """Features of a sound file's or a video's sound, ``(1, H, W)`` float16, or of a ``.npy`` that holds them already.
+    """Features of a sound file's or a video's sound, ``(1, H, W)`` float16, or of a ``.npy`` or ``.pkl`` that holds them already.
 
     Args:
         recipe: name of a recipe (see `RECIPES`).
@@ -185,16 +241,27 @@ class Sound(Reader):
 
     def read(self, source: Path, remark: Remark) -> np.ndarray:
         """See `Reader.read`."""
-        if source.suffix == ".npy":
-            return _fitted(_npy(source), self.recipe.shape, source).astype(np.float16)
+        if source.suffix in (".npy", ".pkl"):
+            return self._stored(_npy(source) if source.suffix == ".npy" else _pickled(source), source)
         sound = read_audio(source, rate=self.recipe.rate, shortest=self.shortest)
         if not sound.any():
             remark("silent", f"{source}: nothing but zeros")
         return sound_features(sound, self.recipe)
 
+    def _stored(self, array: np.ndarray, source: Path) -> np.ndarray:
+        """Return features that were computed before: of as many seconds as are kept, or of one sample, which then is all there is."""
+        used, kept = self.recipe.shape, self.recipe.stored_shape
+        if array.squeeze().shape == tuple(n for n in used if n > 1) != tuple(n for n in kept if n > 1):
+            axis = next(k for k in range(3) if used[k] != kept[k])
+            before = (kept[axis] - used[axis]) // 2
+            width = [(before, kept[k] - used[k] - before) if k == axis else (0, 0) for k in range(3)]
+            return np.pad(array.reshape(used), width, mode="wrap").astype(np.float16)
+        return _fitted(array, kept, source).astype(np.float16)
+
     def modality(self, name: str) -> Modality:
         """See `Reader.modality`."""
-        return Modality(name, "image", self.recipe.shape)
+        used, kept = self.recipe.shape, self.recipe.stored_shape
+        return Modality(name, "image", used, stored=kept if kept != used else ())
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -233,8 +300,6 @@ class Text(Reader):
 
     def fit(self, sources: Iterable[str]) -> None:
         """Count the words."""
-        from counterpoise.data._fashion import Vocabulary
-
         if self.tokenizer == "words":
             self._words = Vocabulary(sources, self.least)
 
@@ -370,19 +435,53 @@ class ArrayFile(Reader):
         return Modality(name, kind, self.shape)  # type: ignore[arg-type]
 
 
-def _npy(path: Path) -> np.ndarray:
+def open_npy(path: Path) -> np.ndarray:
+    """Return an array on disk, mapped: its header is read, and whether all of it is there.
+
+    Raises:
+        UnreadableError: missing, truncated or undecodable.
+    """
+    if not path.is_file():
+        raise UnreadableError("missing", str(path))
+    if not path.stat().st_size:
+        raise UnreadableError("truncated", f"{path}: empty file")
     try:
-        array: np.ndarray = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise UnreadableError("missing", str(path)) from error
+        array: np.ndarray = np.load(path, allow_pickle=False, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise UnreadableError("undecodable", f"{path}: {error}") from error
+        kind = "truncated" if "mmap length" in str(error) else "undecodable"
+        raise UnreadableError(kind, f"{path}: {error}") from error
+    return array
+
+
+def _pickled(path: Path) -> np.ndarray:
+    """Return the array that a pickle holds.
+
+    Raises:
+        UnreadableError: missing, truncated or undecodable.
+    """
+    if not path.is_file():
+        raise UnreadableError("missing", str(path))
+    if not path.stat().st_size:
+        raise UnreadableError("truncated", f"{path}: empty file")
+    try:
+        array = np.asarray(read_pickle(path), np.float32)
+    except (DataError, ValueError, TypeError) as error:
+        raise UnreadableError("undecodable", str(error)) from error
+    return _finite(array, path)
+
+
+def _npy(path: Path) -> np.ndarray:
+    return _finite(np.array(open_npy(path)), path)
+
+
+def _finite(array: np.ndarray, path: Path) -> np.ndarray:
     if not np.isfinite(array).all():
         raise UnreadableError("not finite", f"{path}: {int((~np.isfinite(array)).sum())} of {array.size} numbers")
     return array
 
 
 def _fitted(array: np.ndarray, shape: tuple[int, ...], path: Path) -> np.ndarray:
-    if array.size != int(np.prod(shape)):
+    """Return the array in the shape that is expected: axes of length one may be more or fewer, others may not change places."""
+    if [n for n in array.shape if n > 1] != [n for n in shape if n > 1]:
         raise UnreadableError("undecodable", f"{path}: shape {array.shape}, expected {shape}")
     return array.reshape(shape)
