@@ -20,6 +20,8 @@ KINDS: Final = {
     "undecodable": "it cannot be read as what it should be",
     "not finite": "NaN or infinite numbers",
     "label": "the label is missing or none of the classes",
+    "line": "a line of a list that cannot be read",
+    "ambiguous": "several files of that name; the first is taken",
     "duplicate": "the same file in two splits",
     "leakage": "a speaker, subject, group or source clip in two splits",
     "count": "another number of samples than published",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -61,6 +62,9 @@ def own(source: Path, settings: Settings) -> Index:
         readers[m], cells[m] = _reader(m, table[names], source.parent, settings)
     labels, task, classes = _labels(table[label])
     ids = [str(v) for v in table["id"]] if "id" in table else [f"row{k + 1}" for k in range(len(table))]
+    if len(set(ids)) < len(ids):
+        again = next(name for name, n in Counter(ids).items() if n > 1)
+        raise DataError(f"`id` of `{source.name}` should name each row once. Found `{again}` {ids.count(again)} times.")
     groups = [("" if _empty(v) else str(v)) for v in table["group"]] if "group" in table else [""] * len(table)
     splits, notes = _splits(table, source.name)
     findings, items = [], []

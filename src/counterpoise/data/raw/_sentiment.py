@@ -90,7 +90,7 @@ def sentiment(
         () if emotions else classes.get(convention, ()),
         task=task,
         group="video" if any(item.group for item in items) else "",
-        expected=expected or {},
+        expected={} if neutral else expected or {},
         notes=(
             "four emotions, each present or not" if emotions else f"labels: {CONVENTIONS[convention]}",
             f"the last {length} steps",
