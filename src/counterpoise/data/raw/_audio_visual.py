@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from counterpoise.data.raw._classes import KINETICS_SOUNDS, KINETICS_SOUNDS_ARM
+from counterpoise.data.raw._files import IMAGE_SUFFIXES, SEQUENCE_SUFFIXES
 from counterpoise.data.raw._findings import Finding
 from counterpoise.data.raw._index import FileTable, Index, Item, Settings, draw_split, files_below
 from counterpoise.data.raw._lists import find, find_or_none, listed, read_database, read_json
 from counterpoise.data.raw._media import AUDIO_SUFFIXES, VIDEO_SUFFIXES
-from counterpoise.data.raw._readers import IMAGE_SUFFIXES, SEQUENCE_SUFFIXES, Frames, Reader, Sound
+from counterpoise.data.raw._readers import Frames, Reader, Sound
 from counterpoise.errors import NotFoundError
 
 __all__ = ["ave", "balanced_av", "crema_d", "kinetics_sounds", "vggsound"]

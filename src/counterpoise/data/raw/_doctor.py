@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from counterpoise.data.raw._files import frames_of, open_npy
 from counterpoise.data.raw._findings import Finding, UnreadableError, summary
 from counterpoise.data.raw._index import Index, Item, Settings, check_index
 from counterpoise.data.raw._media import AUDIO_SUFFIXES, VIDEO_SUFFIXES, has_track
-from counterpoise.data.raw._readers import Reader, Sound, frames_of, open_npy
+from counterpoise.data.raw._readers import Reader, Sound
 from counterpoise.data.raw._result import MANIFEST, check_prepared
 from counterpoise.errors import DataError, NotFoundError
 
@@ -44,14 +45,20 @@ def check_folder(
         lines, well = check_prepared(folder)
         return lines, [], well
     said: list[str] = []
+    broken: list[str] = []
     findings: list[Finding] = []
     for row in _candidates(folder, name):
         try:
             index: Index = row.load()(folder, settings or Settings(), **row.options)
             found = check_index(index)
-        except (NotFoundError, DataError):
+        except NotFoundError:
             if name:
                 raise
+            continue
+        except DataError as error:
+            if name:
+                raise
+            broken.append(f"{row.name}: {error}")
             continue
         found += [f for item in index.items for f in _look(item, index.readers)]
         counts = Counter(item.split for item in index.items)
@@ -62,6 +69,8 @@ def check_folder(
             *(f"  {line}" for line in summary(found)),
         ]
         findings += found
+    if broken and not said:
+        raise DataError(f"`{folder}` may hold {broken[0]}")
     if not said:
         raise NotFoundError(
             f"`{folder}` holds neither prepared data nor the lists of a raw data set that is known. Name it (--name) to be told what is missing; see: counterpoise list datasets."
@@ -112,6 +121,7 @@ def _look_at(path: Path, track: str, remark: Callable[[str, str], None]) -> None
         raise UnreadableError("truncated", f"{path}: empty file")
     elif suffix == ".npy":
         open_npy(path)
-    elif suffix in VIDEO_SUFFIXES or (suffix in AUDIO_SUFFIXES and track == "audio"):
-        if not has_track(path, track):
-            raise UnreadableError("silent" if track == "audio" else "undecodable", f"{path}: no {track} track")
+    elif suffix in (VIDEO_SUFFIXES if track == "video" else (*VIDEO_SUFFIXES, *AUDIO_SUFFIXES)) and not has_track(
+        path, track
+    ):
+        raise UnreadableError("silent" if track == "audio" else "undecodable", f"{path}: no {track} track")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from counterpoise.data.raw._files import IMAGE_SUFFIXES
 from counterpoise.data.raw._findings import Finding
 from counterpoise.data.raw._index import FileTable, Index, Item, Settings, draw_split, files_below
 from counterpoise.data.raw._lists import find, rows
-from counterpoise.data.raw._readers import IMAGE_SUFFIXES, Image, Text
+from counterpoise.data.raw._readers import Image, Text
 
 __all__ = ["food101"]
 

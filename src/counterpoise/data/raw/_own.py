@@ -11,10 +11,11 @@ import numpy as np
 
 from counterpoise.data._arrays import ALIASES
 from counterpoise.data._core import SPLITS
+from counterpoise.data.raw._files import IMAGE_SUFFIXES
 from counterpoise.data.raw._findings import Finding
 from counterpoise.data.raw._index import Index, Item, Settings, draw_split
 from counterpoise.data.raw._media import AUDIO_SUFFIXES, VIDEO_SUFFIXES
-from counterpoise.data.raw._readers import IMAGE_SUFFIXES, ArrayFile, Frames, Image, Numbers, Reader, Sound, Text
+from counterpoise.data.raw._readers import ArrayFile, Frames, Image, Numbers, Reader, Sound, Text
 from counterpoise.errors import DataError, NotFoundError, nearest
 
 if TYPE_CHECKING:

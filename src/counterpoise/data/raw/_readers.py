@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import io
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from counterpoise.data._info import Modality
 from counterpoise.data._vocabulary import Vocabulary
+from counterpoise.data.raw._files import (
+    SEQUENCE_SUFFIXES,
+    Remark,
+    fitted,
+    frames_of,
+    open_image,
+    open_pickle,
+    open_sequence,
+    read_npy,
+    spread,
+)
 from counterpoise.data.raw._findings import UnreadableError
 from counterpoise.data.raw._flow import optical_flow, quantise
-from counterpoise.data.raw._media import extra, read_audio, read_frames
-from counterpoise.data.raw._pickle import read_pickle
+from counterpoise.data.raw._media import read_audio, read_frames
 from counterpoise.data.raw._sound import sound_features, sound_recipe
 from counterpoise.errors import DataError, NotFoundError
 
 __all__ = [
-    "IMAGE_SUFFIXES",
-    "SEQUENCE_SUFFIXES",
     "ArrayFile",
     "Flow",
     "Frames",
@@ -34,12 +40,6 @@ __all__ = [
     "Sound",
     "Text",
 ]
-
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-SEQUENCE_SUFFIXES: Final = (".h5", ".hdf5")
-"""A clip's encoded frames in one file."""
-Remark: TypeAlias = Callable[[str, str], None]
-"""Called with a kind of finding and a detail for what does not cost the sample."""
 
 
 class Reader(ABC):
@@ -64,88 +64,6 @@ class Reader(ABC):
     def parameters(self) -> dict[str, Any]:
         """What the result depends on, for the manifest."""
         return {"reader": type(self).__name__, **{k: v for k, v in vars(self).items() if not k.startswith("_")}}
-
-
-def frames_of(folder: Path, remark: Remark) -> list[Path]:
-    """Return the images of a folder in the order of their numbers, which may start at 0 or 1."""
-    numbered = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        digits = re.findall(r"\d+", path.stem)
-        if path.suffix.lower() in IMAGE_SUFFIXES and digits:
-            numbered[int(digits[-1])] = path
-    if not numbered:
-        raise UnreadableError("missing", f"{folder}: no frames")
-    gaps = set(range(min(numbered), max(numbered) + 1)) - set(numbered)
-    if gaps or min(numbered) > 1:
-        remark("numbering", f"{folder}: frames {min(numbered)}..{max(numbered)} without {sorted(gaps)[:5] or 0}")
-    return [numbered[k] for k in sorted(numbered)]
-
-
-def open_image(
-    path: Path, size: tuple[int, int], mode: str = "RGB", content: bytes | None = None, what: str = ""
-) -> np.ndarray:
-    """Return ``(H, W, 3)`` or ``(H, W)`` uint8.
-
-    Args:
-        path: the file.
-        size: width and height.
-        mode: ``RGB`` or ``L``.
-        content: the image's bytes, where the file holds several.
-        what: which of them.
-
-    Raises:
-        UnreadableError: missing, truncated or undecodable.
-    """
-    from PIL import Image as Pillow
-    from PIL import UnidentifiedImageError
-
-    try:
-        if content is None and not path.stat().st_size:
-            raise UnreadableError("truncated", f"{path}: empty file")
-        with Pillow.open(path if content is None else io.BytesIO(content)) as file:
-            return np.asarray(file.convert(mode).resize(size))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UnreadableError("missing", str(path)) from error
-    except UnidentifiedImageError as error:
-        raise UnreadableError("undecodable", f"{path}{what}: no image") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UnreadableError("truncated", f"{path}{what}: {error}") from error
-
-
-def open_sequence(path: Path, size: int, keep: int) -> list[np.ndarray]:
-    """Return ``keep`` frames ``(size, size, 3)`` of an HDF5 file whose data set ``video`` (or its only one) is a clip's encoded images, in order.
-
-    Raises:
-        UnreadableError: missing, truncated or undecodable.
-    """
-    h5py = extra("h5py", "h5py", "hdf5")
-    if not path.is_file():
-        raise UnreadableError("missing", str(path))
-    if not path.stat().st_size:
-        raise UnreadableError("truncated", f"{path}: empty file")
-    try:
-        with h5py.File(path) as file:
-            name = "video" if "video" in file else next(iter(file)) if len(file) == 1 else ""
-            if not name or not hasattr(file[name], "shape"):
-                raise UnreadableError("undecodable", f"{path}: no data set `video`, found {', '.join(file) or 'none'}")
-            frames = file[name]
-            if not len(frames):
-                raise UnreadableError("missing", f"{path}: no frames")
-            encoded = [(k, np.asarray(frames[k], np.uint8).tobytes()) for k in spread(len(frames), keep)]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        kind = "truncated" if "truncated" in str(error) else "undecodable"
-        raise UnreadableError(kind, f"{path}: {error}") from error
-    return [open_image(path, (size, size), content=content, what=f", frame {k}") for k, content in encoded]
-
-
-def spread(count: int, wanted: int) -> np.ndarray:
-    """Return the middle of each of ``wanted`` equal segments of ``0..count-1``; with fewer frames some repeat.
-
-    Example:
-        >>> spread(9, 3), spread(2, 3)
-        (array([1, 4, 7]), array([0, 1, 1]))
-    """
-    return ((np.arange(wanted) + 0.5) * count / wanted).astype(int)
 
 
 class Frames(Reader):
@@ -242,7 +160,7 @@ class Sound(Reader):
     def read(self, source: Path, remark: Remark) -> np.ndarray:
         """See `Reader.read`."""
         if source.suffix in (".npy", ".pkl"):
-            return self._stored(_npy(source) if source.suffix == ".npy" else _pickled(source), source)
+            return self._stored(read_npy(source) if source.suffix == ".npy" else open_pickle(source), source)
         sound = read_audio(source, rate=self.recipe.rate, shortest=self.shortest)
         if not sound.any():
             remark("silent", f"{source}: nothing but zeros")
@@ -256,7 +174,7 @@ class Sound(Reader):
             before = (kept[axis] - used[axis]) // 2
             width = [(before, kept[k] - used[k] - before) if k == axis else (0, 0) for k in range(3)]
             return np.pad(array.reshape(used), width, mode="wrap").astype(np.float16)
-        return _fitted(array, kept, source).astype(np.float16)
+        return fitted(array, kept, source).astype(np.float16)
 
     def modality(self, name: str) -> Modality:
         """See `Reader.modality`."""
@@ -415,14 +333,14 @@ class ArrayFile(Reader):
         """Take the shape of the first readable file."""
         for source in sources:
             try:
-                self.shape = _npy(source).shape
+                self.shape = read_npy(source).shape
             except UnreadableError:
                 continue
             return
 
     def read(self, source: Path, remark: Remark) -> np.ndarray:
         """See `Reader.read`."""
-        array = _fitted(_npy(source), self.shape, source)
+        array = fitted(read_npy(source), self.shape, source)
         return array if array.dtype == np.uint8 and array.ndim > 2 else array.astype(np.float32)
 
     def modality(self, name: str) -> Modality:
@@ -433,55 +351,3 @@ class ArrayFile(Reader):
                 f"Modality `{name}` should have arrays (D,), (T, D), (C, H, W) or (T, C, H, W). Found {self.shape}."
             )
         return Modality(name, kind, self.shape)  # type: ignore[arg-type]
-
-
-def open_npy(path: Path) -> np.ndarray:
-    """Return an array on disk, mapped: its header is read, and whether all of it is there.
-
-    Raises:
-        UnreadableError: missing, truncated or undecodable.
-    """
-    if not path.is_file():
-        raise UnreadableError("missing", str(path))
-    if not path.stat().st_size:
-        raise UnreadableError("truncated", f"{path}: empty file")
-    try:
-        array: np.ndarray = np.load(path, allow_pickle=False, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        kind = "truncated" if "mmap length" in str(error) else "undecodable"
-        raise UnreadableError(kind, f"{path}: {error}") from error
-    return array
-
-
-def _pickled(path: Path) -> np.ndarray:
-    """Return the array that a pickle holds.
-
-    Raises:
-        UnreadableError: missing, truncated or undecodable.
-    """
-    if not path.is_file():
-        raise UnreadableError("missing", str(path))
-    if not path.stat().st_size:
-        raise UnreadableError("truncated", f"{path}: empty file")
-    try:
-        array = np.asarray(read_pickle(path), np.float32)
-    except (DataError, ValueError, TypeError) as error:
-        raise UnreadableError("undecodable", str(error)) from error
-    return _finite(array, path)
-
-
-def _npy(path: Path) -> np.ndarray:
-    return _finite(np.array(open_npy(path)), path)
-
-
-def _finite(array: np.ndarray, path: Path) -> np.ndarray:
-    if not np.isfinite(array).all():
-        raise UnreadableError("not finite", f"{path}: {int((~np.isfinite(array)).sum())} of {array.size} numbers")
-    return array
-
-
-def _fitted(array: np.ndarray, shape: tuple[int, ...], path: Path) -> np.ndarray:
-    """Return the array in the shape that is expected: axes of length one may be more or fewer, others may not change places."""
-    if [n for n in array.shape if n > 1] != [n for n in shape if n > 1]:
-        raise UnreadableError("undecodable", f"{path}: shape {array.shape}, expected {shape}")
-    return array.reshape(shape)
