@@ -169,7 +169,7 @@ def _by_lists(source: Path, classes: Sequence[str], prefixes: Sequence[str]) -> 
     for part in ("train", "val", "test"):
         file = find_or_none(source, *(f"{prefix}{part}.txt" for prefix in prefixes))
         if file is not None:
-            found, bad = listed(file, 2)
+            found, bad = listed(file, 2, spaces=True)
             findings += bad
             clips += [Clip(row[0], part, _class(row[-1], classes), _youtube(row[0])) for row in found]
     return clips, findings

@@ -53,20 +53,26 @@ def rows(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
 
 
 def listed(
-    path: Path, cells: int, *, delimiter: str = ",", header: Callable[[list[str]], bool] = lambda row: False
+    path: Path,
+    cells: int,
+    *,
+    delimiter: str = ",",
+    spaces: bool = False,
+    header: Callable[[list[str]], bool] = lambda row: False,
 ) -> tuple[list[list[str]], list[Finding]]:
     """Return the rows that have at least so many cells, and a finding for each that has fewer.
 
     Args:
         path: the list.
         cells: how many a row must have.
-        delimiter: between cells; where a line has none, white space after the first word is one.
+        delimiter: between cells.
+        spaces: where a line has no delimiter, the first white space is one.
         header: tells whether the first row names columns.
     """
     found: list[list[str]] = []
     findings = []
     for number, row in enumerate(rows(path, delimiter), 1):
-        if len(row) == 1:
+        if spaces and len(row) == 1:
             row = row[0].split(maxsplit=1)
         if number == 1 and header(row):
             continue

@@ -63,9 +63,9 @@ def kinetics_lists(root: Path) -> Path:
     labels = np.repeat(np.arange(31), sizes)
     lines = [f"id{k:08d}_{k:06d}_{k + 10:06d},10,{label}" for k, label in enumerate(labels)]
     (root / "my_train.txt").write_text("\n".join(lines))
-    (root / "my_test.txt").write_text("\n".join(f"te{k:08d}_000001_000011,10,{k % 31}" for k in range(2597)))
+    (root / "my_test.txt").write_text("\n".join(f"test{k:08d}_000001_000011,10,{k % 31}" for k in range(2597)))
     database = {
-        f"va{k:08d}_000001_000011": {"subset": "validation", "annotations": {"label": trees.ACTIONS[k % 31]}}
+        f"val{k:08d}_000001_000011": {"subset": "validation", "annotations": {"label": trees.ACTIONS[k % 31]}}
         for k in range(1320)
     }
     (root / "KS_train_val.json").write_text(json.dumps({"database": database}))
@@ -159,10 +159,11 @@ def test_a_line_that_cannot_be_read_is_told_and_costs_the_exit_status(case, tmp_
 def test_an_entry_of_a_database_that_says_nothing_is_told(tmp_path):
     root = tmp_path
     trees.write_video(root / "a.mp4", sound=False)
-    database = {"a": {"subset": "training", "annotations": {"label": "singing"}}, "b": {"subset": "unknown"}, "c": 3}
+    database = {f"a{k}": {"subset": "training", "annotations": {"label": trees.ACTIONS[k % 2]}} for k in range(40)}
+    database |= {"b": {"subset": "unknown"}, "c": 3}
     (root / "KS_train_val.json").write_text(json.dumps({"database": database}))
     index = kinetics_sounds(root, NOTHING)
-    assert [item.id for item in index.items] == ["a"]
+    assert [item.id for item in index.items] == [f"a{k}" for k in range(40)]
     assert [(f.kind, f.item, f.left_out) for f in index.findings] == [("line", "b", True), ("line", "c", True)]
 
 
