@@ -43,11 +43,13 @@ def _statistics(name: str) -> tuple[list[float], list[float]] | None:
 
     They stand in ``preprocessor_config.json`` beside the weights.
     """
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     try:
         path = cached_file(name, "preprocessor_config.json")
     except (OSError, ValueError):
+        return None
+    if path is None:
         return None
     described = json.loads(Path(path).read_text())
     return (described["image_mean"], described["image_std"]) if described.get("do_normalize", True) else None

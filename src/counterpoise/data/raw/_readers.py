@@ -27,7 +27,7 @@ from counterpoise.data.raw._findings import UnreadableError
 from counterpoise.data.raw._flow import optical_flow, quantise
 from counterpoise.data.raw._media import read_audio, read_frames
 from counterpoise.data.raw._sound import sound_features, sound_recipe
-from counterpoise.errors import DataError, NotFoundError
+from counterpoise.errors import ConfigError, DataError, Interval, NotFoundError
 
 __all__ = [
     "ArrayFile",
@@ -82,9 +82,9 @@ class Frames(Reader):
         self, fps: float = 1.0, keep: int = 10, frames: int = 3, size: int = 112, shortest: float = 0.5
     ) -> None:
         self.fps, self.keep, self.frames, self.size, self.shortest = fps, keep, frames, size, shortest
-        if keep < 1 or frames > keep or size < 8:
-            raise DataError(
-                f"Frames need keep >= frames >= 0 and size >= 8. Found keep={keep}, frames={frames}, size={size}."
+        if keep < 1 or not 0 <= frames <= keep or size < 8 or fps < 0:
+            raise ConfigError(
+                f"Frames need fps >= 0, keep >= frames >= 0, keep >= 1 and size >= 8. Found fps={fps:g}, keep={keep}, frames={frames}, size={size}."
             )
 
     def read(self, source: Path, remark: Remark) -> np.ndarray:
@@ -191,6 +191,7 @@ class Image(Reader):
     """A photograph ``(3, size, size)`` uint8."""
 
     def __init__(self, size: int = 112) -> None:
+        Interval(8, integer=True).check("Image", "size", size)
         self.size = size
 
     def read(self, source: Path, remark: Remark) -> np.ndarray:
@@ -213,6 +214,7 @@ class Text(Reader):
     """
 
     def __init__(self, tokenizer: str = "words", length: int = 40, least: int = 1) -> None:
+        Interval(1, integer=True).check("Text", "length", length)
         self.tokenizer, self.length, self.least = str(tokenizer), length, least
         self._words: Any = None
 
@@ -305,6 +307,7 @@ class Padded(Reader):
     """
 
     def __init__(self, size: int, length: int) -> None:
+        Interval(1, integer=True).check("Padded", "length", length)
         self.size, self.length = size, length
 
     def read(self, source: Any, remark: Remark) -> np.ndarray:

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -216,3 +218,26 @@ def test_nothing_random_is_left_behind():
     state = torch.get_rng_state()
     sound_features(np.zeros(100, np.float32), RECIPES["fbank-small"])
     assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Frames(frames=-1),
+        lambda: Frames(frames=5, keep=4),
+        lambda: Frames(size=4),
+        lambda: Frames(fps=-1),
+        lambda: Image(0),
+        lambda: Text(length=0),
+        lambda: Padded(3, 0),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused_before_anything_is_read(make):
+    with pytest.raises(ConfigError, match="Found"):
+        make()
+
+
+def test_without_pyav_the_command_that_installs_it_is_told(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(NotFoundError, match=r"pip install 'counterpoise\[video\]'"):
+        Frames(size=16).read(write_image(tmp_path / "a.mp4.png").rename(tmp_path / "a.mp4"), ignore)
