@@ -108,7 +108,8 @@ def manifest(folder: Path, clips: int, distinct: int) -> Path:
 
 def prepare(table: Path, out: Path, jobs: int) -> Cost:
     """Prepare in a process of its own."""
-    shutil.rmtree(out, ignore_errors=True)
+    for folder in (out, out.parent / f".{out.name}.partial"):  # also what a run that was stopped has left
+        shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-c", PREPARE, str(table), str(out), str(jobs)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
