@@ -47,6 +47,7 @@ class Clips:
         self.videos = FileTable(files, VIDEO_SUFFIXES)
         self.sounds = FileTable(files, (*AUDIO_SUFFIXES, ".npy", ".pkl"))
         self.sequences = FileTable(files, SEQUENCE_SUFFIXES)
+        self._beside = next(iter(self.videos.found.values()), source / "clip.mp4")
         self.folders: dict[str, Path] = {}
         for path in files:
             if path.suffix.lower() in IMAGE_SUFFIXES:
@@ -57,8 +58,8 @@ class Clips:
             )
 
     def sources(self, name: str) -> dict[str, Path]:
-        """Return where a clip's sound and frames are, or where its video would be."""
-        video = self.videos.get(name, self.source / f"{name}.mp4")
+        """Return where a clip's sound and frames are, or where its video would be: beside the first that is there."""
+        video = self.videos.get(name, self._beside.with_name(f"{name}{self._beside.suffix}"))
         frames = self.folders.get(name) or self.sequences.get(name, video)
         return {"audio": self.sounds.get(name, video), "video": frames}
 
