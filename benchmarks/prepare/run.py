@@ -1,19 +1,24 @@
 """How fast raw clips are prepared, beside ffmpeg doing the same decode; how fast the loader is, beside a ResNet-18's step; how much memory it takes.
 
-    python benchmarks/prepare/run.py [--clips 200] [--many 2000]
+    python benchmarks/prepare/run.py [--distinct 200] [--clips 1000] [--few 200] [--many 2000]
 
-Clips are made here: five seconds of 320 x 240 at 25 frames per second, h264 and aac. Writes ``prepare.md`` beside this file.
+Clips are made here: five seconds of 320 x 240 at 25 frames per second, h264 and aac. On a busy machine compare the seconds of processor time, which do not depend on who else is
+at work. Writes ``prepare.md`` beside this file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +28,44 @@ HERE = Path(__file__).parent
 SECONDS, FPS, HEIGHT, WIDTH = 5, 25, 240, 320
 
 PREPARE = """
-import sys, time
+import json, os, resource, sys, time
 from counterpoise.data import prepare
 from counterpoise.data.raw import Settings
-start = time.perf_counter()
+from joblib.externals.loky import get_reusable_executor
+
+def cpu():
+    return sum(os.times()[:4])
+
+start, before = time.perf_counter(), cpu()
 prepare("own", sys.argv[1], sys.argv[2], settings=Settings(size=112, keep=5, frames=3, audio="fbank"), jobs=int(sys.argv[3]))
 seconds = time.perf_counter() - start
-peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("RssAnon"))
-high = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(seconds, int(peak) / 1024, int(high) / 1024)
+get_reusable_executor().shutdown(wait=True)
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+mib = lambda text: int(text.split()[0]) / 1024
+print(json.dumps({
+    "seconds": seconds, "cpu": cpu() - before, "end": mib(status["RssAnon"]), "peak": mib(status["VmHWM"]),
+    "reader": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+}))
 """
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What preparing took.
+
+    Attributes:
+        seconds: on the clock.
+        cpu: of processor time, of all processes.
+        end: anonymous memory at the end, MiB.
+        peak: highest resident memory of the main process, mapped files included, MiB.
+        reader: of the largest process that reads, MiB.
+    """
+
+    seconds: float
+    cpu: float
+    end: float = 0.0
+    peak: float = 0.0
+    reader: float = 0.0
 
 
 def make_clip(path: Path, seed: int) -> None:
@@ -73,39 +106,31 @@ def manifest(folder: Path, clips: int, distinct: int) -> Path:
     return table
 
 
-def prepare(table: Path, out: Path, jobs: int) -> tuple[float, float, float]:
-    """Return seconds, anonymous memory at the end and the peak (MiB), of a process of its own."""
-    shutil.rmtree(out, ignore_errors=True)
-    done = subprocess.run(
-        [sys.executable, "-c", PREPARE, str(table), str(out), str(jobs)],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    seconds, anonymous, peak = map(float, done.stdout.split())
-    return seconds, anonymous, peak
+def prepare(table: Path, out: Path, jobs: int) -> Cost:
+    """Prepare in a process of its own."""
+    for folder in (out, out.parent / f".{out.name}.partial"):  # also what a run that was stopped has left
+        shutil.rmtree(folder, ignore_errors=True)
+    command = [sys.executable, "-c", PREPARE, str(table), str(out), str(jobs)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return Cost(**json.loads(done.stdout))
 
 
-def ffmpeg(folder: Path, clips: int) -> float | None:
-    """Return the seconds that ffmpeg takes to decode the same frames and sound, one thread, one clip after the other."""
-    if shutil.which("ffmpeg") is None:
-        return None
-    start = time.perf_counter()
-    for k in range(clips):
-        command = [
-            "ffmpeg",
-            "-v",
-            "error",
-            "-threads",
-            "1",
-            "-i",
-            str(folder / f"c{k}.mp4"),
-            "-vf",
-            "fps=1,scale=112:112",
-        ]
+def ffmpeg(inputs: Sequence[Sequence[str]]) -> Cost:
+    """Return what ffmpeg takes to decode the same frames and sound on one thread, one process after the other."""
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    for arguments in inputs:
+        command = ["ffmpeg", "-v", "error", "-threads", "1", *arguments, "-vf", "fps=1,scale=112:112"]
         subprocess.run([*command, "-threads", "1", "-ar", "16000", "-ac", "1", "-f", "null", "-"], check=True)
-    return time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(time.perf_counter() - start, cpu)
+
+
+def concatenated(folder: Path, clips: int) -> list[str]:
+    """Return ffmpeg's arguments for all clips in one process, so that starting it does not count."""
+    (folder / "all.txt").write_text("".join(f"file c{k}.mp4\n" for k in range(clips)))
+    return ["-f", "concat", "-i", str(folder / "all.txt")]
 
 
 def loader(folder: Path) -> tuple[float, float]:
@@ -139,42 +164,55 @@ def loader(folder: Path) -> tuple[float, float]:
     return speed, 16 / min(times)
 
 
+def row(label: str, cost: Cost, clips: int, reference: float | None) -> str:
+    per_clip = 1000 * cost.cpu / clips
+    ratio = f"{per_clip / reference:.2f}" if reference else "–"
+    return f"| {label} | {clips:,} | {cost.seconds:.1f} | {clips / cost.seconds:.1f} | {per_clip:.1f} | {ratio} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", type=int, default=200)
+    parser.add_argument("--distinct", type=int, default=200)
+    parser.add_argument("--clips", type=int, default=1000)
+    parser.add_argument("--few", type=int, default=200)
     parser.add_argument("--many", type=int, default=2000)
+    parser.add_argument("--folder", type=Path, help="keeps the clips that are made")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        few, many = (manifest(folder, n, options.clips) for n in (options.clips, options.many))
-        one = prepare(few, folder / "one", 1)
-        two = prepare(few, folder / "two", 2)
-        reference = ffmpeg(folder, options.clips)
-        large = prepare(many, folder / "large", 2)
-        speed, step = loader(folder / "one")
+        folder = options.folder or Path(name)
+        folder.mkdir(exist_ok=True)
+        tables = {n: manifest(folder, n, options.distinct) for n in (options.clips, options.few, options.many)}
+        costs = {jobs: prepare(tables[options.clips], folder / "out", jobs) for jobs in (1, 2)}
+        memory = {n: prepare(tables[n], folder / "memory", 2) for n in (options.few, options.many)}
+        alone, together, reference = None, None, None
+        if shutil.which("ffmpeg"):
+            alone = ffmpeg([["-i", str(folder / f"c{k}.mp4")] for k in range(options.distinct)])
+            together = ffmpeg([concatenated(folder, options.distinct)])
+            reference = 1000 * together.cpu / options.distinct
+        speed, step = loader(folder / "out")
+        shutil.rmtree(folder / "out")
+        shutil.rmtree(folder / "memory")
     rows = [
         "# Preparing raw clips",
         "",
-        f"{options.clips} clips of {SECONDS} s, {WIDTH} x {HEIGHT}, {FPS} frames per second, h264 and aac; five frames of 112 x 112 and Kaldi's filter bank are kept of each. "
-        f"{os.cpu_count()} cores. Made by `python benchmarks/prepare/run.py`.",
+        f"Clips of {SECONDS} s, {WIDTH} x {HEIGHT}, {FPS} frames per second, h264 and aac, {options.distinct} different ones; five frames of 112 x 112 and Kaldi's filter bank are kept "
+        f"of each. {os.cpu_count()} cores, load {os.getloadavg()[2]:.1f} over the last 15 minutes. Made by `python benchmarks/prepare/run.py`.",
         "",
-        "| | seconds | clips per second | against ffmpeg |",
-        "|---|---:|---:|---:|",
+        "| | clips | seconds | clips per second | processor time per clip (ms) | against ffmpeg |",
+        "|---|---:|---:|---:|---:|---:|",
+        *(
+            row(f"`prepare`, {jobs} process{'es' * (jobs > 1)}", cost, options.clips, reference)
+            for jobs, cost in costs.items()
+        ),
     ]
-    for label, seconds in (
-        ("`prepare`, 1 process", one[0]),
-        ("`prepare`, 2 processes", two[0]),
-        ("`ffmpeg`, decoding only, one clip after the other", reference),
-    ):
-        if seconds is not None:
-            ratio = f"{seconds / reference:.2f}" if reference else "–"
-            rows.append(f"| {label} | {seconds:.1f} | {options.clips / seconds:.1f} | {ratio} |")
+    if alone and together:
+        rows.append(row("`ffmpeg`, decoding alone, all clips in one process", together, options.distinct, reference))
+        rows.append(row("`ffmpeg`, decoding alone, one process per clip", alone, options.distinct, reference))
     rows += [
         "",
-        "| clips | memory at the end (MiB) | peak, with mapped files (MiB) |",
-        "|---:|---:|---:|",
-        f"| {options.clips} | {two[1]:.0f} | {two[2]:.0f} |",
-        f"| {options.many} | {large[1]:.0f} | {large[2]:.0f} |",
+        "| clips | memory at the end (MiB) | peak (MiB) | peak of a process that reads (MiB) |",
+        "|---:|---:|---:|---:|",
+        *(f"| {n:,} | {cost.end:.0f} | {cost.peak:.0f} | {cost.reader:.0f} |" for n, cost in memory.items()),
         "",
         f"The loader gives {speed:.0f} samples per second (random frames, crops and mirrors); a joint step of two ResNet-18 takes {step:.1f} samples per second: the loader is "
         f"{speed / step:.0f} times as fast.",

@@ -5,98 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from counterpoise.data._info import SPLITS, DataInfo, Kind, Modality
 from counterpoise.data._mapped import rows_not_finite
 from counterpoise.errors import DataError
 from counterpoise.records import Batch
-from counterpoise.tasks import Task, make_task
+from counterpoise.tasks import Task
 
 if TYPE_CHECKING:
     from counterpoise.data._views import View
 
-__all__ = [
-    "DataInfo",
-    "Modality",
-    "MultimodalData",
-    "Split",
-]
-
-Kind = Literal["vector", "sequence", "image", "video", "tokens"]
-SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class Modality:
-    """What one modality looks like.
-
-    Attributes:
-        name: its name.
-        kind: ``vector`` (D,), ``sequence`` (T, D), ``image`` (C, H, W), ``video`` (T, C, H, W) or ``tokens`` (L,) of
-            integer ids, 0 = padding.
-        shape: shape of one sample.
-        vocabulary: number of token ids, for tokens.
-        stored: shape on disk where it is another: more frames than a sample has when it is used (see `View`).
-    """
-
-    name: str
-    kind: Kind
-    shape: tuple[int, ...]
-    vocabulary: int = 0
-    stored: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class DataInfo:
-    """What is known about a data set.
-
-    Attributes:
-        name: its name.
-        modalities: in order.
-        task: multiclass, multilabel or regression.
-        num_outputs: C.
-        class_names: C names, or empty.
-        group: what the group column is (``speaker``, ``subject``), or empty.
-        source: where it comes from and under which terms.
-        notes: counts, choices and warnings that a reader should know.
-        recipe: settings of `RunConfig` that suit this data set (``{"fit": {"epochs": 20}}``).
-        augment: how training varies the inputs: ``{"visual": ["video"], "smallest": 0.5}`` (see `View`).
-    """
-
-    name: str
-    modalities: tuple[Modality, ...]
-    task: str
-    num_outputs: int
-    class_names: tuple[str, ...] = ()
-    group: str = ""
-    source: str = ""
-    notes: tuple[str, ...] = ()
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    augment: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The modalities' names."""
-        return tuple(m.name for m in self.modalities)
-
-    def make_task(self) -> Task:
-        """Return the task object."""
-        return make_task(self.task, self.num_outputs)
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> DataInfo:
-        """Read what ``dataclasses.asdict`` wrote."""
-        modalities = tuple(
-            Modality(**{**m, "shape": tuple(m["shape"]), "stored": tuple(m.get("stored", ()))})
-            for m in fields["modalities"]
-        )
-        tuples = {k: tuple(fields[k]) for k in ("class_names", "notes") if k in fields}
-        return cls(**{**fields, **tuples, "modalities": modalities})
+__all__ = ["SPLITS", "DataInfo", "Kind", "Modality", "MultimodalData", "Split"]
 
 
 @dataclass(frozen=True)

@@ -3,55 +3,23 @@
 from __future__ import annotations
 
 import io
-import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from counterpoise.data._core import SPLITS, DataInfo, Modality, MultimodalData, Split
+from counterpoise.data._vocabulary import Vocabulary
 from counterpoise.errors import DataError
 
-__all__ = ["Vocabulary", "decode_jpeg", "fashion"]
+__all__ = ["decode_jpeg", "fashion"]
 
 HEIGHT: Final = 80
 WIDTH: Final = 60
 POOL: Final = 2
 LENGTH: Final = 16
 RARE: Final = 2
-WORD: Final = re.compile(r"[a-z0-9]+")
-
-
-class Vocabulary:
-    """Word ids: 0 is padding, 1 any word that the texts it was made of do not hold often enough.
-
-    Args:
-        texts: the *training* texts.
-        least: how often a word must occur.
-
-    Example:
-        >>> words = Vocabulary(["Blue shirt", "blue shoes", "Blue shirt"], least=2)
-        >>> len(words), words.encode(["BLUE shirt, red"], length=5)
-        (4, array([[2, 3, 1, 0, 0]], dtype=int32))
-    """
-
-    def __init__(self, texts: Iterable[str], least: int = 1) -> None:
-        counts = Counter(word for text in texts for word in WORD.findall(text.lower()))
-        known = sorted((word for word, n in counts.items() if n >= least), key=lambda word: (-counts[word], word))
-        self.ids = {word: k for k, word in enumerate(known, 2)}
-
-    def __len__(self) -> int:
-        return len(self.ids) + 2
-
-    def encode(self, texts: Sequence[str], length: int) -> np.ndarray:
-        """Return ``(N, length)`` int32, cut or padded; a text without words gets one unknown."""
-        rows = np.zeros((len(texts), length), dtype=np.int32)
-        for row, text in zip(rows, texts, strict=True):
-            ids = [self.ids.get(word, 1) for word in WORD.findall(text.lower())][:length] or [1]
-            row[: len(ids)] = ids
-        return rows
 
 
 def decode_jpeg(content: bytes) -> np.ndarray:

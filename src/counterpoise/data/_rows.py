@@ -168,7 +168,7 @@ _RAW = "counterpoise.data.raw"
 def _raw() -> list[DataEntry]:
     """Return the sets of videos, photographs, texts and features."""
     clips = "audio, video"
-    kinetics = "my_train.txt, my_test.txt, KS_train_val.json, or <split>/<class>/<clip>.mp4; clips anywhere below"
+    kinetics = "my_train.txt, my_test.txt, KS_train_val.json, or <split>/<class>/<clip>.mp4; clips anywhere below: videos, or folders of frames and .npy"
     mosei = ("mosei_senti_data_noalign.pkl", "mosei_senti_data.pkl", "mosei_raw.pkl", "mosei.hdf5")
     mosi = ("mosi_data_noalign.pkl", "mosi_data.pkl", "mosi_raw.pkl", "mosi.hdf5")
     rows: list[tuple[str, str, str, str, str, dict[str, Any], str]] = [
@@ -197,7 +197,7 @@ def _raw() -> list[DataEntry]:
             "Gao et al., AAAI 2025",
             clips,
             {"variant": "arm"},
-            "<split>/<class>/<clip>.mp4, or folders of frames",
+            "<split>/<class>/<clip>.mp4, or train.txt, val.txt (`name label`), image/<split>/<clip>/, spec/<split>/<clip>.npy",
         ),
         (
             "crema-d",
@@ -260,7 +260,7 @@ def _raw() -> list[DataEntry]:
             "Xia et al., CVPR 2023",
             clips,
             {},
-            "a JSON with `database`; the clips",
+            "a JSON with `database`; the clips: videos, or <clip>.hdf5 of frames and <clip>.pkl of sound features",
         ),
         (
             "food101",
@@ -277,7 +277,7 @@ def _raw() -> list[DataEntry]:
             "CMU-MOSEI: sentiment of 23,000 utterances, features",
             "Zadeh et al., ACL 2018",
             "text, audio, vision",
-            {"corpus": "CMU-MOSEI", "files": mosei, "expected": {"test": 4659}},
+            {"corpus": "CMU-MOSEI", "files": mosei, "expected": {"train": 16327, "test": 4659}},
             " or ".join(mosei),
         ),
         (

@@ -21,12 +21,15 @@ __all__ = ["View"]
 class View:
     """From stored clips to samples.
 
-    Evaluation takes the middle frame of each segment, whole and unmirrored. Training takes a random frame of each segment and, where ``smallest`` is below 1, a random part of the image
+    Evaluation takes the middle frame of each segment, whole and unmirrored, and the middle of the sound. Training takes a random frame of each segment and, where ``smallest`` is below 1, a random part of the image
     (RandomResizedCrop: area between ``smallest`` and 1, aspect between 3/4 and 4/3), mirrored with probability one half. All modalities of a sample that are seen
     through the same lens get the same frames, the same part and the same mirror; of optical flow (two channels) the horizontal component changes its sign in the mirror.
 
+    Sound that is stored longer than a sample's is cut at random in training.
+
     Attributes:
         frames: frames per sample by modality, for videos that are stored with more.
+        parts: axis of time (counted without the samples' own) and steps per sample by modality, for sound that is stored longer.
         visual: names of the modalities that are cropped and mirrored.
         flow: which of them are optical flow.
         smallest: least area of the crop; 1 leaves images whole and unmirrored.
@@ -36,20 +39,27 @@ class View:
     visual: tuple[str, ...] = ()
     flow: tuple[str, ...] = ()
     smallest: float = 1.0
+    parts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @staticmethod
     def of(info: DataInfo) -> View | None:
         """Return the view of a data set, or None where what is stored is what is used."""
-        stored = {m.name: m.shape[0] for m in info.modalities if m.stored and m.stored != m.shape}
+        longer = [m for m in info.modalities if m.stored and m.stored != m.shape]
+        frames = {m.name: m.shape[0] for m in longer if m.kind == "video"}
+        axis = {m.name: next(k for k, n in enumerate(m.shape) if n != m.stored[k]) for m in longer}
+        parts = {m.name: (axis[m.name], m.shape[axis[m.name]]) for m in longer if m.kind != "video"}
         augment = info.augment
         visual = tuple(m.name for m in info.modalities if m.name in augment.get("visual", ()))
-        if not stored and not visual:
+        if not longer and not visual:
             return None
         flow = tuple(m.name for m in info.modalities if m.name in visual and m.shape[-3] == 2)
-        return View(stored, visual, flow, float(augment.get("smallest", 1.0)))
+        return View(frames, visual, flow, float(augment.get("smallest", 1.0)), parts)
 
     def select(self, arrays: Mapping[str, np.ndarray], generator: torch.Generator | None) -> dict[str, np.ndarray]:
-        """Return the arrays with one frame per segment: the middle one, or with a generator a random one (at the same share of every segment for all)."""
+        """Return what a sample has of what is stored: the middle, or with a generator a random choice.
+
+        Of frames, one per segment (at the same share of every segment for all modalities); of sound, a stretch of it.
+        """
         found = dict(arrays)
         place: np.ndarray | None = None
         for m, wanted in self.frames.items():
@@ -62,6 +72,17 @@ class View:
                 share = place
             frame = ((np.arange(wanted) + share) * array.shape[1] / wanted).astype(int).clip(max=array.shape[1] - 1)
             found[m] = array[np.arange(len(array))[:, None], frame]
+        for m, (axis, wanted) in self.parts.items():
+            array = arrays[m]
+            spare = array.shape[axis + 1] - wanted
+            if generator is None:
+                first = np.full(len(array), spare // 2)
+            else:
+                first = torch.randint(spare + 1, (len(array),), generator=generator).numpy()
+            steps = first[:, None] + np.arange(wanted)
+            found[m] = np.take_along_axis(
+                array, steps.reshape(len(array), *(wanted if k == axis else 1 for k in range(array.ndim - 1))), axis + 1
+            )
         return found
 
     def vary(self, inputs: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:

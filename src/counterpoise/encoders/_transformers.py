@@ -5,6 +5,8 @@ Nothing is downloaded unless ``pretrained`` names weights; torchvision is never 
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,12 +38,60 @@ def _pretrained(kind: Any, name: str, **options: Any) -> Any:
         logging.set_verbosity(level)
 
 
+def _statistics(name: str) -> tuple[list[float], list[float]] | None:
+    """Return mean and standard deviation of the pictures that published weights were trained on, or None where they come without.
+
+    They stand in ``preprocessor_config.json`` beside the weights.
+    """
+    from transformers.utils.hub import cached_file
+
+    try:
+        path = cached_file(name, "preprocessor_config.json")
+    except (OSError, ValueError):
+        return None
+    if path is None:
+        return None
+    described = json.loads(Path(path).read_text())
+    return (described["image_mean"], described["image_std"]) if described.get("do_normalize", True) else None
+
+
+class Standardise(nn.Module):
+    """Pictures in [0, 1] as published weights expect them: mean 0 and deviation 1 over the pictures that those were trained on.
+
+    Three channels have a mean and a deviation each; of any other number, which no published weights have seen, all get their averages.
+
+    Args:
+        channels: number of channels.
+        statistics: means and deviations, or None to leave pictures as they are.
+
+    Example:
+        >>> import torch
+        >>> Standardise(3, ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]))(torch.ones(1, 3, 2, 2)).unique()
+        tensor([1.])
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, channels: int, statistics: tuple[list[float], list[float]] | None) -> None:
+        super().__init__()
+        mean, deviation = map(torch.tensor, statistics or ([0.0], [1.0]))
+        if len(mean) != channels:
+            mean, deviation = mean.mean().repeat(channels), deviation.mean().repeat(channels)
+        self.register_buffer("mean", mean.view(-1, 1, 1))
+        self.register_buffer("deviation", deviation.view(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C, H, W)`` to ``(B, C, H, W)``."""
+        return (x - self.mean) / self.deviation
+
+
 class ResNet18(nn.Module):
     """ResNet-18 with as many input channels as the data has; frames of a video are flattened into the batch and averaged.
 
     The audio-visual baseline of this literature: global average pooling over space and time, 512 features. Pretrained weights (``microsoft/resnet-18``) have
     three input channels; for another number the first convolution gets their mean over the channels, scaled so that a grey input gives
-    what it gave as RGB.
+    what it gave as RGB. Pictures are standardised as the weights' own preprocessing says, where it is beside them.
 
     Args:
         shape: ``(H, W)``, ``(C, H, W)`` or ``(T, C, H, W)``.
@@ -62,8 +112,10 @@ class ResNet18(nn.Module):
 
         del feature_dim  # the architecture fixes it
         channels = shape[-3] if len(shape) > 2 else 1
+        self.standardise: nn.Module = nn.Identity()
         if pretrained is not None:
             self.network = _pretrained(ResNetModel, pretrained)
+            self.standardise = Standardise(channels, _statistics(pretrained))
             self._adapt(channels)
             return
         config = ResNetConfig(
@@ -87,12 +139,14 @@ class ResNet18(nn.Module):
         if x.ndim == 3:
             x = x.unsqueeze(1)
         frames = x.flatten(0, 1) if x.ndim == 5 else x
-        pooled = self.network(frames).pooler_output.flatten(1)
+        pooled = self.network(self.standardise(frames)).pooler_output.flatten(1)
         return pooled.unflatten(0, x.shape[:2]).mean(1) if x.ndim == 5 else pooled
 
 
 class ViT(nn.Module):
     """Vision Transformer for images ``(B, C, H, W)``: the class token's last state.
+
+    With ``pretrained``, pictures are standardised as the weights' own preprocessing says, where it is beside them.
 
     Args:
         shape: ``(C, H, W)``; sides are multiples of ``patch``.
@@ -123,8 +177,10 @@ class ViT(nn.Module):
 
         if len(shape) != 3 or shape[1] != shape[2]:
             raise ConfigError(f"A Vision Transformer should get square images (C, S, S). Found shape {shape}.")
+        self.standardise: nn.Module = nn.Identity()
         if pretrained is not None:
             self.network = _pretrained(ViTModel, pretrained, add_pooling_layer=False)
+            self.standardise = Standardise(shape[0], _statistics(pretrained))
             self.feature_dim = int(self.network.config.hidden_size)
             return
         if feature_dim % heads or shape[1] % patch:
@@ -146,7 +202,9 @@ class ViT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, S, S)`` to ``(B, feature_dim)``."""
         size = self.network.config.image_size
-        found: Tensor = self.network(x, interpolate_pos_encoding=x.shape[-1] != size).last_hidden_state[:, 0]
+        found: Tensor = self.network(
+            self.standardise(x), interpolate_pos_encoding=x.shape[-1] != size
+        ).last_hidden_state[:, 0]
         return found
 
 

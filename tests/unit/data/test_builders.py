@@ -13,10 +13,11 @@ import pytest
 
 from counterpoise.data import DATASETS, MultimodalData
 from counterpoise.data._av_mnist import Recordings, av_mnist, pair, read_recordings, remove_energy
-from counterpoise.data._fashion import Vocabulary, fashion
+from counterpoise.data._fashion import fashion
 from counterpoise.data._multiview import multiview
 from counterpoise.data._raw import read_idx
 from counterpoise.data._utd_mhad import utd_mhad
+from counterpoise.data._vocabulary import Vocabulary
 from counterpoise.errors import DataError
 
 SPEAKERS = ("ann", "bob", "cid", "dan")

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,21 @@ def test_pretrained_weights_load_and_a_grey_picture_means_the_same_in_any_number
     torch.testing.assert_close(grey(picture), rgb(picture.expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize(("kind", "size"), [(ResNet18, 32), (ViT, 16)])
+def test_pretrained_weights_get_pictures_as_their_own_preprocessing_makes_them(kind, size, tmp_path):
+    torch.manual_seed(0)
+    own = kind((3, size, size)) if kind is ResNet18 else ViT((3, size, size), 16, layers=1, heads=2, patch=8)
+    own.network.save_pretrained(tmp_path)
+    mean, deviation = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
+    plain = kind((3, size, size), pretrained=str(tmp_path)).eval()
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": mean, "image_std": deviation}))
+    encoder = kind((3, size, size), pretrained=str(tmp_path)).eval()
+    picture = torch.rand(2, 3, size, size)
+    by_hand = (picture - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(deviation).view(3, 1, 1)
+    torch.testing.assert_close(encoder(picture), plain(by_hand), atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(encoder(picture), plain(picture), atol=1e-3)
+
+
 def test_a_pretrained_text_model_that_pads_with_another_id_gets_its_own_ids_back(tmp_path):
     from transformers import BertConfig, BertModel
 
@@ -142,7 +158,14 @@ def test_every_recipe_is_a_valid_configuration_that_builds(path):
     inputs = {
         m: torch.randint(0, 50, (2, 8)) if shapes[m][0] == "tokens" else torch.rand(2, *shapes[m][1]) for m in scratch
     }
-    assert built(inputs).logits.shape == (2, 3)
+    outputs = built(inputs)
+    assert outputs.logits.shape == (2, 3)
+    optimizer = torch.optim.SGD(built.parameters(), lr=0.01)
+    before = [p.detach().clone() for p in built.parameters()]
+    torch.nn.functional.cross_entropy(outputs.logits, torch.tensor([0, 2])).backward()
+    optimizer.step()
+    moved = sum(not torch.equal(a, b) for a, b in zip(before, built.parameters(), strict=True))
+    assert moved > len(before) / 2
 
 
 def test_every_raw_set_with_published_recipes_has_one():

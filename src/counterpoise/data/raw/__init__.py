@@ -1,7 +1,7 @@
 """From what people download to prepared data: videos, sounds, images, texts and feature files, and what is wrong with them."""
 
 from counterpoise.data.raw._doctor import check_folder
-from counterpoise.data.raw._engine import FINDINGS, MANIFEST, Report, check_prepared, prepare_index
+from counterpoise.data.raw._engine import Report, prepare_index
 from counterpoise.data.raw._findings import KINDS, Finding, UnreadableError, summary, to_csv
 from counterpoise.data.raw._flow import optical_flow, quantise
 from counterpoise.data.raw._index import Index, Item, Settings, check_index
@@ -18,6 +18,7 @@ from counterpoise.data.raw._readers import (
     Text,
     swap_padding,
 )
+from counterpoise.data.raw._result import FINDINGS, MANIFEST, check_prepared
 from counterpoise.data.raw._sound import RECIPES, SoundRecipe, sound_features
 
 __all__ = [

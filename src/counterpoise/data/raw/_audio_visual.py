@@ -5,60 +5,37 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from counterpoise.data.raw._classes import KINETICS_SOUNDS, KINETICS_SOUNDS_ARM
+from counterpoise.data.raw._files import IMAGE_SUFFIXES, SEQUENCE_SUFFIXES
 from counterpoise.data.raw._findings import Finding
-from counterpoise.data.raw._index import FileTable, Index, Item, Settings, draw_split
-from counterpoise.data.raw._lists import find, find_or_none, read_json, rows
+from counterpoise.data.raw._index import FileTable, Index, Item, Settings, draw_split, files_below
+from counterpoise.data.raw._lists import find, find_or_none, listed, read_database, read_json
 from counterpoise.data.raw._media import AUDIO_SUFFIXES, VIDEO_SUFFIXES
-from counterpoise.data.raw._readers import IMAGE_SUFFIXES, Frames, Reader, Sound
+from counterpoise.data.raw._readers import Frames, Reader, Sound
 from counterpoise.errors import NotFoundError
 
-__all__ = ["KINETICS_SOUNDS", "KINETICS_SOUNDS_ARM", "ave", "balanced_av", "crema_d", "kinetics_sounds", "vggsound"]
+__all__ = ["ave", "balanced_av", "crema_d", "kinetics_sounds", "vggsound"]
 
-KINETICS_SOUNDS: Final = (
-    *(
-        "blowing_nose",
-        "blowing_out_candles",
-        "bowling",
-        "chopping_wood",
-        "dribbling_basketball",
-        "laughing",
-        "mowing_lawn",
-    ),
-    *(
-        "playing_accordion",
-        "playing_bagpipes",
-        "playing_bass_guitar",
-        "playing_clarinet",
-        "playing_drums",
-        "playing_guitar",
-    ),
-    *(
-        "playing_harmonica",
-        "playing_keyboard",
-        "playing_organ",
-        "playing_piano",
-        "playing_saxophone",
-        "playing_trombone",
-    ),
-    *(
-        "playing_trumpet",
-        "playing_violin",
-        "playing_xylophone",
-        "ripping_paper",
-        "shoveling_snow",
-        "shuffling_cards",
-        "singing",
-    ),
-    *("stomping_grapes", "tap_dancing", "tapping_guitar", "tapping_pen", "tickling"),
-)
-"""The 31 classes of the public lists (OGM-GE, BML, InfoReg, ARL)."""
-KINETICS_SOUNDS_ARM: Final = tuple(sorted({*KINETICS_SOUNDS, "finger_snapping"} - {"stomping_grapes"}))
-"""The 31 classes of ARM's list: with finger_snapping, without stomping_grapes, so that ids from 5 on are shifted."""
-EMOTIONS: Final = {"NEU": 0, "HAP": 1, "SAD": 2, "FEA": 3, "DIS": 4, "ANG": 5}
+EMOTIONS: Final = ("NEU", "HAP", "SAD", "FEA", "DIS", "ANG")
+CREMA_D_COUNTS: Final = {
+    "train+val": (6698, 973, 1148, 1131, 1138, 1142, 1166),
+    "train": (5954, 859, 1025, 991, 1005, 1013, 1061),
+    "test": (744, 114, 123, 140, 133, 129, 105),
+}
+"""Published numbers of the clips, and of each of `EMOTIONS`."""
 HELD: Final = 0.1
 """Share of the training list that becomes the validation set where none is published."""
+
+
+class Clip(NamedTuple):
+    """One line of a list."""
+
+    id: str
+    split: str
+    label: str
+    group: str
 
 
 class Clips:
@@ -66,20 +43,29 @@ class Clips:
 
     def __init__(self, source: Path) -> None:
         self.source = source
-        self.videos = FileTable(source, VIDEO_SUFFIXES)
-        self.sounds = FileTable(source, (*AUDIO_SUFFIXES, ".npy"))
+        files = files_below(source)
+        self.videos = FileTable(files, VIDEO_SUFFIXES)
+        self.sounds = FileTable(files, (*AUDIO_SUFFIXES, ".npy", ".pkl"))
+        self.sequences = FileTable(files, SEQUENCE_SUFFIXES)
+        self._beside = next(iter(self.videos.found.values()), source / "clip.mp4")
         self.folders: dict[str, Path] = {}
-        for path in sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
-            self.folders.setdefault(path.parent.name, path.parent)
-        if not (len(self.videos) or self.folders):
+        for path in files:
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                self.folders.setdefault(path.parent.name, path.parent)
+        if not (len(self.videos) or len(self.sequences) or self.folders):
             raise NotFoundError(
-                f"No videos ({', '.join(VIDEO_SUFFIXES)}) and no folders of frames were found below `{source}`."
+                f"No videos ({', '.join(VIDEO_SUFFIXES)}), no folders of frames and no HDF5 files of frames were found below `{source}`."
             )
 
     def sources(self, name: str) -> dict[str, Path]:
-        """Return where a clip's sound and frames are, or where its video would be."""
-        video = self.videos.get(name, self.source / f"{name}.mp4")
-        return {"audio": self.sounds.get(name, video), "video": self.folders.get(name, video)}
+        """Return where a clip's sound and frames are, or where its video would be: beside the first that is there."""
+        video = self.videos.get(name, self._beside.with_name(f"{name}{self._beside.suffix}"))
+        frames = self.folders.get(name) or self.sequences.get(name, video)
+        return {"audio": self.sounds.get(name, video), "video": frames}
+
+    def ambiguous(self, names: Sequence[str]) -> list[Finding]:
+        """Return what cannot be told by name alone."""
+        return [*self.videos.ambiguous(names, "video"), *self.sounds.ambiguous(names, "audio")]
 
 
 def _readers(settings: Settings, *, audio: str, frames: int, keep: int, fps: float = 1.0) -> dict[str, Reader]:
@@ -90,71 +76,76 @@ def _readers(settings: Settings, *, audio: str, frames: int, keep: int, fps: flo
 def _index(
     source: Path,
     settings: Settings,
-    listed: Sequence[tuple[str, str, str, str]],
+    listed: Sequence[Clip],
     readers: Mapping[str, Reader],
     *,
     classes: Sequence[str],
+    findings: Sequence[Finding] = (),
+    notes: Sequence[str] = (),
     **more: Any,
 ) -> Index:
-    """Make an index of (id, split, label, group); a validation set is cut from training, by groups, where none is listed."""
+    """Make an index of clips; a validation set is cut from training, by groups, where none is listed."""
     clips = Clips(source)
     known = set(classes)
-    findings = [
-        Finding("label", name, "", f"{name}: `{label}` is none of the classes", True)
-        for name, _, label, _ in listed
-        if label not in known
+    kept = [clip for clip in listed if clip.label in known]
+    found = [
+        *findings,
+        *(
+            Finding("label", clip.id, "", f"{clip.id}: `{clip.label}` is none of the classes", True)
+            for clip in listed
+            if clip.label not in known
+        ),
+        *clips.ambiguous([clip.id for clip in kept]),
     ]
-    items = [Item(n, split, label, group, clips.sources(n)) for n, split, label, group in listed if label in known]
-    notes = list(more.pop("notes", ()))
+    items = [Item(*clip, clips.sources(clip.id)) for clip in kept]
+    notes = list(notes)
     if items and not any(item.split == "val" for item in items):
         items = draw_split(items, "val", HELD, settings.seed)
         by = f", by {more['group']}" if more.get("group") else ""
         notes.append(f"validation: {HELD:.0%} of the training list{by}, drawn with seed {settings.seed}")
     augment = {"visual": ["video"], "smallest": 0.5}
-    return Index(items, readers, tuple(classes), findings=findings, notes=tuple(notes), augment=augment, **more)
+    return Index(items, readers, tuple(classes), findings=found, notes=tuple(notes), augment=augment, **more)
 
 
 def kinetics_sounds(source: Path, settings: Settings, *, variant: str = "public") -> Index:
     """Return Kinetics-Sounds.
 
     Lists: ``my_train.txt``, ``my_test.txt`` (lines ``youtubeid_start_end,10,label``; ids as in the alphabetical list of classes) and ``KS_train_val.json``
-    for the validation set; or, without lists, the folders of Kinetics, ``{train,val,test}/<class>/<clip>.mp4``, of which the variant's classes are
-    taken. Two lists of 31 classes circulate; they differ in one class and therefore in 26 ids.
+    for the validation set, or for all three; or ``train.txt``, ``val.txt``, ``test.txt`` with lines ``name label`` (an id of the variant's list, or a class); or, without
+    lists, the folders of Kinetics, ``{train,val,test}/<class>/<clip>.mp4``, of which the variant's classes are taken. Where nothing is called test, what is called val is it.
+    Two lists of 31 classes circulate; they differ in one class and therefore in 26 ids, so that ``my_train.txt``, which has ids of the public one, is not read for ``arm``.
 
     Args:
         source: folder of the lists and the clips.
         settings: what the user chose.
         variant: ``public``, or ``arm`` for the class list of ARM's authors.
     """
-    classes = KINETICS_SOUNDS if variant == "public" else KINETICS_SOUNDS_ARM
-    listed: list[tuple[str, str, str, str]] = []
-    if variant == "public" and find_or_none(source, "my_train.txt"):
-        for name, part in (("my_train.txt", "train"), ("my_test.txt", "test")):
-            for clip, *_, label in rows(find(source, name)):
-                listed.append(
-                    (
-                        clip,
-                        part,
-                        classes[int(label)] if label.isdigit() and int(label) < len(classes) else label,
-                        _youtube(clip),
-                    )
-                )
-        file = find_or_none(source, "KS_train_val.json")
-        if file is not None:
-            for clip, entry in read_json(file, ["database"])["database"].items():
-                if entry["subset"].startswith("val"):
-                    label = str(entry["annotations"]["label"]).replace(" ", "_")
-                    listed.append((clip, "val", label, _youtube(clip)))
-        expected = {"test": 2597} | ({"train": 14799, "val": 1320} if file is not None else {"train+val": 14799})
-    else:
-        listed = list(_by_folder(source, classes))
-        expected = {}
+    public = variant == "public"
+    classes = KINETICS_SOUNDS if public else KINETICS_SOUNDS_ARM
+    clips, findings = _by_lists(source, classes, ("my_", "") if public else ("",))
+    file = find_or_none(source, "KS_train_val.json") if public else None
+    if file is not None:
+        entries, more = read_database(file)
+        findings += more
+        there = {clip.split for clip in clips}
+        clips += [Clip(c, part, _class(label, classes), _youtube(c)) for c, part, label in entries if part not in there]
+    if not (clips or findings):
+        clips = _by_folder(source, classes)
+    if not any(clip.split == "test" for clip in clips):  # Kinetics' own test labels are not public
+        clips = [clip._replace(split="test") if clip.split == "val" else clip for clip in clips]
+    expected = {"test": 2459}
+    if public:
+        held = any(clip.split == "val" for clip in clips)
+        expected = {"test": 2597} | ({"train": 14799, "val": 1320} if held else {"train+val": 14799})
+        summed = "train" if held else "train+val"
+        expected |= {f"{summed} stomping_grapes": 197, f"{summed} blowing_out_candles": 690}
     return _index(
         source,
         settings,
-        listed,
+        clips,
         _readers(settings, audio="fbank", frames=3, keep=10),
         classes=classes,
+        findings=findings,
         group="source video",
         expected=expected,
         notes=(f"class list: {variant} ({len(classes)} classes)",),
@@ -167,7 +158,25 @@ def _youtube(clip: str) -> str:
     return re.sub(r"(_\d+){1,2}$", "", clip)
 
 
-def _by_folder(source: Path, classes: Sequence[str]) -> list[tuple[str, str, str, str]]:
+def _class(label: str, classes: Sequence[str]) -> str:
+    """Return the class that a list means: by its place, or by its name with spaces or without."""
+    return classes[int(label)] if label.isdigit() and int(label) < len(classes) else label.replace(" ", "_")
+
+
+def _by_lists(source: Path, classes: Sequence[str], prefixes: Sequence[str]) -> tuple[list[Clip], list[Finding]]:
+    """Return the clips of ``train.txt``, ``val.txt`` and ``test.txt``, whose first cell is the clip and whose last the class."""
+    clips: list[Clip] = []
+    findings: list[Finding] = []
+    for part in ("train", "val", "test"):
+        file = find_or_none(source, *(f"{prefix}{part}.txt" for prefix in prefixes))
+        if file is not None:
+            found, bad = listed(file, 2, spaces=True)
+            findings += bad
+            clips += [Clip(row[0], part, _class(row[-1], classes), _youtube(row[0])) for row in found]
+    return clips, findings
+
+
+def _by_folder(source: Path, classes: Sequence[str]) -> list[Clip]:
     """Return the clips (videos, or folders of frames) of ``<split>/<class>/<clip>`` for the classes that are wanted."""
     parts = {"train": "train", "val": "val", "validate": "val", "test": "test"}
     found = []
@@ -175,15 +184,12 @@ def _by_folder(source: Path, classes: Sequence[str]) -> list[tuple[str, str, str
         label = path.parent.name.replace(" ", "_")
         part = parts.get(path.parent.parent.name)
         if part and label in classes and (path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir()):
-            found.append((path.stem if path.is_file() else path.name, part, label, _youtube(path.stem)))
+            name = path.stem if path.is_file() else path.name
+            found.append(Clip(name, part, label, _youtube(name)))
     if not found:
         raise NotFoundError(
-            f"`{source}` should hold my_train.txt and my_test.txt, or folders <split>/<class>/<clip>.mp4."
+            f"`{source}` should hold lists (my_train.txt and my_test.txt, or train.txt and val.txt with lines `name label`), or folders <split>/<class>/<clip>.mp4."
         )
-    if not any(
-        part == "test" for _, part, _, _ in found
-    ):  # Kinetics' own test labels are not public: its val is everybody's test
-        found = [(clip, "test" if part == "val" else part, label, group) for clip, part, label, group in found]
     return found
 
 
@@ -198,96 +204,115 @@ def crema_d(source: Path, settings: Settings, *, by_actor: bool = False) -> Inde
         settings: what the user chose.
         by_actor: draw train, validation and test by actor instead of taking the lists.
     """
-    listed: list[tuple[str, str, str, str]] = []
-    train = find_or_none(source, "my_train.csv", "train.csv")
-    notes: tuple[str, ...] = ()
+    clips: list[Clip] = []
+    findings: list[Finding] = []
     expected: dict[str, int] = {}
+    notes: tuple[str, ...] = ()
+    train = find_or_none(source, "my_train.csv", "train.csv")
     if train is not None:
         files = {"train": train, "val": find_or_none(source, "val.csv", "my_val.csv"), "test": find(source, "test.csv")}
         for part, file in files.items():
-            listed += (
-                [
-                    (row[0], part, row[1], row[0].partition("_")[0])
-                    for row in rows(file)
-                    if len(row) > 1 and row[1] in EMOTIONS
-                ]
-                if file
-                else []
-            )
-        expected = {"train": 5954, "val": 744, "test": 744} if files["val"] else {"train+val": 6698, "test": 744}
+            if file is not None:
+                found, bad = listed(file, 2, header=lambda row: _actor(row[0]) == "")
+                findings += bad
+                clips += [Clip(row[0], part, row[1], _actor(row[0])) for row in found]
+        for part in ("train", "test") if files["val"] else ("train+val", "test"):
+            names = (part, *(f"{part} {emotion}" for emotion in EMOTIONS))
+            expected |= dict(zip(names, CREMA_D_COUNTS[part], strict=True))
+        expected |= {"val": 744} if files["val"] else {}
     else:
-        names = sorted({*FileTable(source, VIDEO_SUFFIXES).found})
-        listed = [(n, "train", n.split("_")[2], n.split("_")[0]) for n in names if n.count("_") == 3]
+        stems = sorted(FileTable(files_below(source), VIDEO_SUFFIXES).found)
+        clips = [Clip(n, "train", n.split("_")[2], _actor(n)) for n in stems if n.count("_") == 3]
         by_actor = True
     if by_actor:
-        items = [Item(n, "train", label, actor, {}) for n, _, label, actor in listed]
+        items = [Item(*clip._replace(split="train"), {}) for clip in clips]
         items = draw_split(draw_split(items, "test", 0.15, settings.seed), "val", 0.15, settings.seed)
-        listed = [(i.id, i.split, i.label, i.group) for i in items]
-        notes, expected = (f"actors drawn 70/15/15 with seed {settings.seed}: nobody is in two splits",), {}
-    readers = _readers(settings, audio="stft-crema-d", frames=2, keep=3)
+        clips = [Clip(i.id, i.split, i.label, i.group) for i in items]
+        notes = (f"actors drawn 70/15/15 with seed {settings.seed}: nobody is in two splits",)
+        expected = {"train+val+test": 7442}
     return _index(
-        source, settings, listed, readers, classes=tuple(EMOTIONS), group="actor", expected=expected, notes=notes, origin="Cao et al. 2014"
-    )  # fmt: skip
+        source,
+        settings,
+        clips,
+        _readers(settings, audio="stft-crema-d", frames=2, keep=3),
+        classes=EMOTIONS,
+        findings=findings,
+        notes=notes,
+        group="actor",
+        expected=expected,
+        origin="Cao et al. 2014",
+    )
+
+
+def _actor(clip: str) -> str:
+    """Return who speaks in ``1088_IOM_NEU_XX``, or nothing where that is no clip's name."""
+    number, _, rest = clip.partition("_")
+    return number if number.isdigit() and rest else ""
 
 
 def vggsound(source: Path, settings: Settings) -> Index:
     """Return VGGSound: ``vggsound.csv`` (id, start, label, split) and clips ``<id>_<start, six digits>.mp4``."""
-    listed = [
-        (f"{row[0]}_{int(row[1]):06d}", row[3], row[2], row[0])
-        for row in rows(find(source, "vggsound.csv"))
-        if len(row) == 4 and row[1].isdigit()
-    ]
+    file = find(source, "vggsound.csv")
+    found, findings = listed(file, 4, header=lambda row: len(row) < 2 or not row[1].isdigit())
+    clips = []
+    for row in found:
+        if row[1].isdigit():
+            clips.append(Clip(f"{row[0]}_{int(row[1]):06d}", row[3], row[2], row[0]))
+        else:
+            findings.append(Finding("line", row[0], "", f"{file}: `{row[1]}` of `{row[0]}` is no second", True))
     return _index(
         source,
         settings,
-        listed,
+        clips,
         _readers(settings, audio="stft-vggsound", frames=3, keep=10),
-        classes=sorted({label for _, _, label, _ in listed}),
+        classes=sorted({clip.label for clip in clips}),
+        findings=findings,
         group="source video",
-        expected={"train+val": 183730, "test": 15446},
+        expected={"train+val": 183730, "test": 15446, "classes": 309},
         origin="Chen et al., ICASSP 2020",
     )
 
 
 def ave(source: Path, settings: Settings) -> Index:
     """Return AVE: ``trainSet.txt``, ``valSet.txt``, ``testSet.txt`` (``category&id&quality&start&end``) and clips ``<id>.mp4``."""
-    listed = [
-        (row[1], part, row[0], row[1])
-        for part in ("train", "val", "test")
-        for row in rows(find(source, f"{part}Set.txt"), delimiter="&")
-        if len(row) >= 2 and row[0] != "Category"
-    ]
+    clips: list[Clip] = []
+    findings: list[Finding] = []
+    for part in ("train", "val", "test"):
+        file = find(source, f"{part}Set.txt")
+        found, bad = listed(file, 2, delimiter="&", header=lambda row: row[0] == "Category")
+        clips += [Clip(row[1], part, row[0], row[1]) for row in found]
+        findings += bad
     return _index(
         source,
         settings,
-        listed,
+        clips,
         _readers(settings, audio="fbank", frames=4, keep=10),
-        classes=sorted({label for _, _, label, _ in listed}),
+        classes=sorted({clip.label for clip in clips}),
+        findings=findings,
         group="source video",
-        expected={"train": 3339, "val": 402, "test": 402},
+        expected={"train": 3339, "val": 402, "test": 402, "classes": 28},
         origin="Tian et al., ECCV 2018",
     )
 
 
 def balanced_av(source: Path, settings: Settings) -> Index:
-    """Return BalancedAV: a JSON database ``{"database": {clip: {"subset", "annotations": {"label"}}}}`` and the clips."""
-    files = [p for p in sorted(source.rglob("*.json")) if "database" in read_json(p)]
+    """Return BalancedAV: a JSON database ``{"database": {clip: {"subset", "annotations": {"label"}}}}`` and the clips.
+
+    Clips are videos; or, as the set is distributed, ``<clip>.hdf5`` with the encoded frames and ``<clip>.pkl`` with the features of the sound.
+    """
+    files = [path for path in sorted(source.rglob("*.json")) if "database" in read_json(path)]
     if not files:
         raise NotFoundError(f"`{source}` should hold the JSON file of Balanced Audiovisual with its `database`.")
-    listed = [
-        (clip, _part(entry["subset"]), str(entry["annotations"]["label"]), _youtube(clip))
-        for clip, entry in read_json(files[0])["database"].items()
-    ]
+    entries, findings = read_database(files[0])
+    clips = [Clip(clip, part, label, _youtube(clip)) for clip, part, label in entries]
     return _index(
         source,
         settings,
-        listed,
+        clips,
         _readers(settings, audio="fbank", frames=3, keep=10),
-        classes=sorted({label for _, _, label, _ in listed}),
+        classes=sorted({clip.label for clip in clips}),
+        findings=findings,
         group="source video",
+        expected={"classes": 30},
         origin="Xia et al., CVPR 2023",
     )
-
-
-def _part(subset: str) -> str:
-    return {"training": "train", "validation": "val", "testing": "test"}.get(subset, subset)

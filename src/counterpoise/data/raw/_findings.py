@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from typing import Final
@@ -21,6 +20,8 @@ KINDS: Final = {
     "undecodable": "it cannot be read as what it should be",
     "not finite": "NaN or infinite numbers",
     "label": "the label is missing or none of the classes",
+    "line": "a line of a list that cannot be read",
+    "ambiguous": "several files of that name; the first is taken",
     "duplicate": "the same file in two splits",
     "leakage": "a speaker, subject, group or source clip in two splits",
     "count": "another number of samples than published",
@@ -76,17 +77,20 @@ def to_csv(findings: Iterable[Finding]) -> str:
 
 
 def summary(findings: Iterable[Finding], shown: int = 3) -> list[str]:
-    """Return one line per kind: how many, what it means, the first few.
+    """Return one line per kind: how many samples (or, where it is about the set, findings), what it means, the first few.
 
     Example:
         >>> summary([Finding("silent", "a", "audio", "a.mp4", True), Finding("silent", "b", "audio", "b.mp4", True)])
         ['left out: 2 x silent (there is no audio track, or nothing but zeros in it): a.mp4; b.mp4']
     """
-    findings = list(findings)
+    kinds: dict[tuple[bool, str], list[Finding]] = {}
+    for finding in findings:
+        kinds.setdefault((not finding.left_out, finding.kind), []).append(finding)
     lines = []
-    for (left_out, kind), count in sorted(Counter((not f.left_out, f.kind) for f in findings).items()):
-        details = [f.detail for f in findings if (not f.left_out, f.kind) == (left_out, kind)]
-        more = "; ..." if count > shown else ""
-        word = "told" if left_out else "left out"
-        lines.append(f"{word}: {count} x {kind} ({KINDS[kind]}): {'; '.join(details[:shown])}{more}")
+    for (stays, kind), found in sorted(kinds.items()):
+        count = len({f.item for f in found if f.item}) + sum(not f.item for f in found)
+        details = list(dict.fromkeys(f.detail for f in found))
+        more = "; ..." if len(details) > shown else ""
+        word = "told" if stays else "left out"
+        lines.append(f"{word}: {count:,} x {kind} ({KINDS[kind]}): {'; '.join(details[:shown])}{more}")
     return lines

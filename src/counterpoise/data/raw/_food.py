@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from counterpoise.data.raw._files import IMAGE_SUFFIXES
 from counterpoise.data.raw._findings import Finding
-from counterpoise.data.raw._index import FileTable, Index, Item, Settings, draw_split
+from counterpoise.data.raw._index import FileTable, Index, Item, Settings, draw_split, files_below
 from counterpoise.data.raw._lists import find, rows
-from counterpoise.data.raw._readers import IMAGE_SUFFIXES, Image, Text
+from counterpoise.data.raw._readers import Image, Text
 
 __all__ = ["food101"]
 
@@ -26,21 +27,22 @@ def food101(source: Path, settings: Settings) -> Index:
     findings: list[Finding] = []
     for part in ("train", "test"):
         file = find(source, f"{part}_titles.csv")
-        images = FileTable(source / "images" / part if (source / "images" / part).is_dir() else source, IMAGE_SUFFIXES)
+        images = FileTable(
+            files_below(source / "images" / part if (source / "images" / part).is_dir() else source), IMAGE_SUFFIXES
+        )
+        first = len(items)
         folders = {path.parent.name for path in images.found.values()}
         for number, row in enumerate(rows(file), 1):
             parsed = _parse(row, folders)
             if parsed is None:
-                if number > 1:  # a header has neither an image nor a class
-                    findings.append(
-                        Finding(
-                            "label", f"{part}:{number}", "", f"{file}:{number}: no image or no class in {row}", True
-                        )
-                    )
+                if number > 1 or any(cell.lower().endswith(IMAGE_SUFFIXES) for cell in row):  # else a header
+                    detail = f"{file}: row {number}: no image or no class in `{','.join(row)[:120]}`"
+                    findings.append(Finding("line", f"{file.name}:{number}", "", detail, True))
                 continue
             image, title, label = parsed
             path = images.get(Path(image).stem, source / "images" / part / label / Path(image).name)
             items.append(Item(f"{part}/{Path(image).stem}", part, label, "", {"image": path, "text": title}))
+        findings += images.ambiguous([Path(item.id).name for item in items[first:]], "image")
     train = sum(item.split == "train" for item in items)
     if train:
         items = draw_split(items, "val", 5000 / train if train > 50000 else 0.1, settings.seed)
@@ -51,7 +53,7 @@ def food101(source: Path, settings: Settings) -> Index:
             "text": Text(settings.tokenizer or "words", settings.length or 40, least=2),
         },
         tuple(sorted({item.label for item in items})),
-        expected={"train+val": 62970, "test": 22714},
+        expected={"train+val": 62970, "test": 22714, "classes": 101},
         findings=findings,
         notes=(
             f"validation: drawn from the training rows, stratified, seed {settings.seed}; the class often stands in the title",

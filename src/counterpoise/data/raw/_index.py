@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from counterpoise.data._core import SPLITS
-from counterpoise.data._sampling import holdout_split
+from counterpoise.data._info import SPLITS
 from counterpoise.data.raw._findings import Finding
 from counterpoise.data.raw._readers import Reader
 from counterpoise.errors import DataError
 
-__all__ = ["FileTable", "Index", "Item", "Settings", "check_index", "draw_split"]
+__all__ = ["FileTable", "Index", "Item", "Settings", "check_index", "draw_split", "files_below"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Index:
         classes: names of the classes, or empty.
         task: multiclass, multilabel or regression.
         group: what groups are (``actor``), or empty.
-        expected: published numbers of samples by split (``train+val`` where validation is cut from training), or empty.
+        expected: published numbers: of samples by split (``train+val`` where validation is cut from training) or by split and class (``test SAD``), and of ``classes``.
         findings: what is wrong with the lists.
         notes: choices that were made.
         origin: where the data come from.
@@ -101,14 +100,20 @@ class Index:
     augment: Mapping[str, Any] = field(default_factory=dict)
 
 
-class FileTable:
-    """The files below a folder by stem and suffix, whatever the folders between are called."""
+def files_below(folder: Path) -> list[Path]:
+    """Return all files below a folder, in order."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
-    def __init__(self, folder: Path, suffixes: Sequence[str]) -> None:
+
+class FileTable:
+    """Files by stem, whatever the folders between are called: those with one of the suffixes, the first in order where several have one name."""
+
+    def __init__(self, files: Iterable[Path], suffixes: Sequence[str]) -> None:
         self.found: dict[str, Path] = {}
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in suffixes:
-                self.found.setdefault(path.stem, path)
+        self.others: dict[str, Path] = {}
+        for path in files:
+            if path.suffix.lower() in suffixes and self.found.setdefault(path.stem, path) != path:
+                self.others.setdefault(path.stem, path)
 
     def __len__(self) -> int:
         return len(self.found)
@@ -117,11 +122,21 @@ class FileTable:
         """Return the file, or the path where it was expected."""
         return self.found.get(stem, default)
 
+    def ambiguous(self, stems: Iterable[str], modality: str) -> list[Finding]:
+        """Return a finding for each of the names that several files have."""
+        return [
+            Finding("ambiguous", s, modality, f"{self.found[s]} is taken, not {self.others[s]}", False)
+            for s in stems
+            if s in self.others
+        ]
+
 
 def draw_split(
     items: Sequence[Item], part: str, share: float, seed: int, *, source: str = "train", by_group: bool = True
 ) -> list[Item]:
     """Return the items with a share of those in ``source`` moved to ``part``: by whole groups, or stratified by label."""
+    from counterpoise.data._sampling import holdout_split
+
     rows = [k for k, item in enumerate(items) if item.split == source]
     if not rows:
         return list(items)
@@ -144,9 +159,12 @@ def check_index(index: Index) -> list[Finding]:
     if strange:
         raise DataError(f"Splits should be train, val and test. Found `{min(strange)}`.")
     found = list(index.findings)
-    counts = Counter(item.split for item in index.items)
+    counts: Counter[str] = Counter({"classes": len(index.classes)})
+    for item in index.items:
+        counts.update((item.split, f"{item.split} {item.label}"))
     for part, number in index.expected.items():
-        listed = sum(counts[p] for p in part.split("+"))
+        summed, _, label = part.partition(" ")
+        listed = sum(counts[f"{p} {label}".strip()] for p in summed.split("+"))
         if listed != number:
             found.append(Finding("count", "", "", f"{part}: {listed:,} listed, {number:,} published", False))
     splits: dict[str, set[str]] = {}

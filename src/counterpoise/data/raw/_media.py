@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,13 +48,17 @@ def _open(path: Path) -> Iterator[Any]:
     try:
         container = av.open(str(path))
     except (av.error.FFmpegError, ValueError) as error:
+        with path.open("rb") as file:
+            promised = file.read(8)[4:] == b"ftyp"  # an mp4, whose index comes last
+        if promised:
+            raise UnreadableError("truncated", f"{path}: an mp4 without its index, which comes last") from error
         raise UnreadableError("undecodable", f"{path}: {_words(error)}") from error
     with container:
         yield container
 
 
 def _words(error: Exception) -> str:
-    return str(error).split(";")[0].split(": '")[0]
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error).split(";")[0].split(": '")[0])
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:
@@ -115,6 +120,7 @@ def read_frames(
         rate = float(stream.average_rate or 25)
         promised = _duration(container, stream)
         taken: list[list[np.ndarray]] = []
+        scaler = extra("av.video.reformatter", "av", "video").VideoReformatter()
         count, first, end = 0, None, 0.0
         for frame in _decoded(container, stream):
             time = frame.time if frame.time is not None else count / rate
@@ -122,7 +128,7 @@ def read_frames(
             wanted = not fps or time - first >= len(taken) / fps - 0.5 / rate
             before = following and taken and len(taken[-1]) == 1
             if wanted or before:
-                image = frame.reformat(width=size, height=size, format="rgb24").to_ndarray()
+                image = scaler.reformat(frame, width=size, height=size, format="rgb24").to_ndarray()
                 if before:
                     taken[-1].append(image)
                 if wanted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -10,10 +11,11 @@ import numpy as np
 
 from counterpoise.data._arrays import ALIASES
 from counterpoise.data._core import SPLITS
+from counterpoise.data.raw._files import IMAGE_SUFFIXES
 from counterpoise.data.raw._findings import Finding
 from counterpoise.data.raw._index import Index, Item, Settings, draw_split
 from counterpoise.data.raw._media import AUDIO_SUFFIXES, VIDEO_SUFFIXES
-from counterpoise.data.raw._readers import IMAGE_SUFFIXES, ArrayFile, Frames, Image, Numbers, Reader, Sound, Text
+from counterpoise.data.raw._readers import ArrayFile, Frames, Image, Numbers, Reader, Sound, Text
 from counterpoise.errors import DataError, NotFoundError, nearest
 
 if TYPE_CHECKING:
@@ -61,6 +63,9 @@ def own(source: Path, settings: Settings) -> Index:
         readers[m], cells[m] = _reader(m, table[names], source.parent, settings)
     labels, task, classes = _labels(table[label])
     ids = [str(v) for v in table["id"]] if "id" in table else [f"row{k + 1}" for k in range(len(table))]
+    if len(set(ids)) < len(ids):
+        again = next(name for name, n in Counter(ids).items() if n > 1)
+        raise DataError(f"`id` of `{source.name}` should name each row once. Found `{again}` {ids.count(again)} times.")
     groups = [("" if _empty(v) else str(v)) for v in table["group"]] if "group" in table else [""] * len(table)
     splits, notes = _splits(table, source.name)
     findings, items = [], []

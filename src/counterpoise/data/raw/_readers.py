@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from counterpoise.data._core import Modality
+from counterpoise.data._info import Modality
+from counterpoise.data._vocabulary import Vocabulary
+from counterpoise.data.raw._files import (
+    SEQUENCE_SUFFIXES,
+    Remark,
+    fitted,
+    frames_of,
+    open_image,
+    open_pickle,
+    open_sequence,
+    read_npy,
+    spread,
+)
 from counterpoise.data.raw._findings import UnreadableError
 from counterpoise.data.raw._flow import optical_flow, quantise
 from counterpoise.data.raw._media import read_audio, read_frames
 from counterpoise.data.raw._sound import sound_features, sound_recipe
-from counterpoise.errors import DataError, NotFoundError
+from counterpoise.errors import ConfigError, DataError, Interval, NotFoundError
 
-__all__ = ["IMAGE_SUFFIXES", "ArrayFile", "Flow", "Frames", "Image", "Numbers", "Padded", "Reader", "Sound", "Text"]
-
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-Remark: TypeAlias = Callable[[str, str], None]
-"""Called with a kind of finding and a detail for what does not cost the sample."""
+__all__ = [
+    "ArrayFile",
+    "Flow",
+    "Frames",
+    "Image",
+    "Numbers",
+    "Padded",
+    "Reader",
+    "Sound",
+    "Text",
+]
 
 
 class Reader(ABC):
@@ -49,53 +66,8 @@ class Reader(ABC):
         return {"reader": type(self).__name__, **{k: v for k, v in vars(self).items() if not k.startswith("_")}}
 
 
-def frames_of(folder: Path, remark: Remark) -> list[Path]:
-    """Return the images of a folder in the order of their numbers, which may start at 0 or 1."""
-    numbered = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        digits = re.findall(r"\d+", path.stem)
-        if path.suffix.lower() in IMAGE_SUFFIXES and digits:
-            numbered[int(digits[-1])] = path
-    if not numbered:
-        raise UnreadableError("missing", f"{folder}: no frames")
-    gaps = set(range(min(numbered), max(numbered) + 1)) - set(numbered)
-    if gaps or min(numbered) > 1:
-        remark("numbering", f"{folder}: frames {min(numbered)}..{max(numbered)} without {sorted(gaps)[:5] or 0}")
-    return [numbered[k] for k in sorted(numbered)]
-
-
-def open_image(path: Path, size: tuple[int, int], mode: str = "RGB") -> np.ndarray:
-    """Return ``(H, W, 3)`` or ``(H, W)`` uint8.
-
-    Raises:
-        UnreadableError: missing, truncated or undecodable.
-    """
-    from PIL import Image as Pillow
-    from PIL import UnidentifiedImageError
-
-    try:
-        with Pillow.open(path) as file:
-            return np.asarray(file.convert(mode).resize(size))
-    except FileNotFoundError as error:
-        raise UnreadableError("missing", str(path)) from error
-    except UnidentifiedImageError as error:
-        raise UnreadableError("undecodable", f"{path}: no image") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UnreadableError("truncated", f"{path}: {error}") from error
-
-
-def spread(count: int, wanted: int) -> np.ndarray:
-    """Return the middle of each of ``wanted`` equal segments of ``0..count-1``; with fewer frames some repeat.
-
-    Example:
-        >>> spread(9, 3), spread(2, 3)
-        (array([1, 4, 7]), array([0, 1, 1]))
-    """
-    return ((np.arange(wanted) + 0.5) * count / wanted).astype(int)
-
-
 class Frames(Reader):
-    """RGB frames ``(keep, 3, size, size)`` uint8 of a video, or of a folder of numbered images.
+    """RGB frames ``(keep, 3, size, size)`` uint8 of a video, of a folder of numbered images, or of an HDF5 file of encoded ones.
 
     Args:
         fps: instants per second that are looked at.
@@ -110,9 +82,9 @@ class Frames(Reader):
         self, fps: float = 1.0, keep: int = 10, frames: int = 3, size: int = 112, shortest: float = 0.5
     ) -> None:
         self.fps, self.keep, self.frames, self.size, self.shortest = fps, keep, frames, size, shortest
-        if keep < 1 or frames > keep or size < 8:
-            raise DataError(
-                f"Frames need keep >= frames >= 0 and size >= 8. Found keep={keep}, frames={frames}, size={size}."
+        if keep < 1 or not 0 <= frames <= keep or size < 8 or fps < 0:
+            raise ConfigError(
+                f"Frames need fps >= 0, keep >= frames >= 0, keep >= 1 and size >= 8. Found fps={fps:g}, keep={keep}, frames={frames}, size={size}."
             )
 
     def read(self, source: Path, remark: Remark) -> np.ndarray:
@@ -120,6 +92,8 @@ class Frames(Reader):
         if source.is_dir():
             paths = frames_of(source, remark)
             images = [open_image(paths[k], (self.size, self.size)) for k in spread(len(paths), self.keep)]
+        elif source.suffix.lower() in SEQUENCE_SUFFIXES:
+            images = open_sequence(source, self.size, self.keep)
         else:
             found = read_frames(source, fps=self.fps, size=self.size, shortest=self.shortest)
             images = [found[k][0] for k in spread(len(found), self.keep)]
@@ -172,7 +146,7 @@ class Flow(Frames):
 
 
 class Sound(Reader):
-    """Features of a sound file's or a video's sound, ``(1, H, W)`` float16, or of a ``.npy`` that holds them already.
+    """Features of a sound file's or a video's sound, ``(1, H, W)`` float16, or of a ``.npy`` or ``.pkl`` that holds them already.
 
     Args:
         recipe: name of a recipe (see `RECIPES`).
@@ -185,16 +159,27 @@ class Sound(Reader):
 
     def read(self, source: Path, remark: Remark) -> np.ndarray:
         """See `Reader.read`."""
-        if source.suffix == ".npy":
-            return _fitted(_npy(source), self.recipe.shape, source).astype(np.float16)
+        if source.suffix in (".npy", ".pkl"):
+            return self._stored(read_npy(source) if source.suffix == ".npy" else open_pickle(source), source)
         sound = read_audio(source, rate=self.recipe.rate, shortest=self.shortest)
         if not sound.any():
             remark("silent", f"{source}: nothing but zeros")
         return sound_features(sound, self.recipe)
 
+    def _stored(self, array: np.ndarray, source: Path) -> np.ndarray:
+        """Return features that were computed before: of as many seconds as are kept, or of one sample, which then is all there is."""
+        used, kept = self.recipe.shape, self.recipe.stored_shape
+        if array.squeeze().shape == tuple(n for n in used if n > 1) != tuple(n for n in kept if n > 1):
+            axis = next(k for k in range(3) if used[k] != kept[k])
+            before = (kept[axis] - used[axis]) // 2
+            width = [(before, kept[k] - used[k] - before) if k == axis else (0, 0) for k in range(3)]
+            return np.pad(array.reshape(used), width, mode="wrap").astype(np.float16)
+        return fitted(array, kept, source).astype(np.float16)
+
     def modality(self, name: str) -> Modality:
         """See `Reader.modality`."""
-        return Modality(name, "image", self.recipe.shape)
+        used, kept = self.recipe.shape, self.recipe.stored_shape
+        return Modality(name, "image", used, stored=kept if kept != used else ())
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -206,6 +191,7 @@ class Image(Reader):
     """A photograph ``(3, size, size)`` uint8."""
 
     def __init__(self, size: int = 112) -> None:
+        Interval(8, integer=True).check("Image", "size", size)
         self.size = size
 
     def read(self, source: Path, remark: Remark) -> np.ndarray:
@@ -228,13 +214,12 @@ class Text(Reader):
     """
 
     def __init__(self, tokenizer: str = "words", length: int = 40, least: int = 1) -> None:
+        Interval(1, integer=True).check("Text", "length", length)
         self.tokenizer, self.length, self.least = str(tokenizer), length, least
         self._words: Any = None
 
     def fit(self, sources: Iterable[str]) -> None:
         """Count the words."""
-        from counterpoise.data._fashion import Vocabulary
-
         if self.tokenizer == "words":
             self._words = Vocabulary(sources, self.least)
 
@@ -322,6 +307,7 @@ class Padded(Reader):
     """
 
     def __init__(self, size: int, length: int) -> None:
+        Interval(1, integer=True).check("Padded", "length", length)
         self.size, self.length = size, length
 
     def read(self, source: Any, remark: Remark) -> np.ndarray:
@@ -350,14 +336,14 @@ class ArrayFile(Reader):
         """Take the shape of the first readable file."""
         for source in sources:
             try:
-                self.shape = _npy(source).shape
+                self.shape = read_npy(source).shape
             except UnreadableError:
                 continue
             return
 
     def read(self, source: Path, remark: Remark) -> np.ndarray:
         """See `Reader.read`."""
-        array = _fitted(_npy(source), self.shape, source)
+        array = fitted(read_npy(source), self.shape, source)
         return array if array.dtype == np.uint8 and array.ndim > 2 else array.astype(np.float32)
 
     def modality(self, name: str) -> Modality:
@@ -368,21 +354,3 @@ class ArrayFile(Reader):
                 f"Modality `{name}` should have arrays (D,), (T, D), (C, H, W) or (T, C, H, W). Found {self.shape}."
             )
         return Modality(name, kind, self.shape)  # type: ignore[arg-type]
-
-
-def _npy(path: Path) -> np.ndarray:
-    try:
-        array: np.ndarray = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise UnreadableError("missing", str(path)) from error
-    except (OSError, ValueError, EOFError) as error:
-        raise UnreadableError("undecodable", f"{path}: {error}") from error
-    if not np.isfinite(array).all():
-        raise UnreadableError("not finite", f"{path}: {int((~np.isfinite(array)).sum())} of {array.size} numbers")
-    return array
-
-
-def _fitted(array: np.ndarray, shape: tuple[int, ...], path: Path) -> np.ndarray:
-    if array.size != int(np.prod(shape)):
-        raise UnreadableError("undecodable", f"{path}: shape {array.shape}, expected {shape}")
-    return array.reshape(shape)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from counterpoise.data.raw._index import Index, Item, Settings
+from counterpoise.data.raw._pickle import read_pickle
 from counterpoise.data.raw._readers import Padded
 from counterpoise.errors import DataError, NotFoundError, Options
 
@@ -30,46 +29,6 @@ ALIASES: Final = {
     "audio": ("audio", "covarep"),
     "text": ("text", "glove", "language"),
 }
-ADMITTED: Final = (
-    "numpy",
-    "numpy.core.multiarray",
-    "numpy._core.multiarray",
-    "numpy._core.numeric",
-    "numpy.core.numeric",
-    "collections",
-    "_codecs",
-)
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads arrays, lists and dicts, and refuses whatever else a pickle could run."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        safe = {"ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer", "OrderedDict", "defaultdict", "encode"}
-        if module in ADMITTED and (name in safe or name.endswith("DType")):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which could run code")
-
-
-def read_pickle(path: Path) -> Any:
-    """Return what a pickle of arrays holds; nothing in it is executed.
-
-    Raises:
-        DataError: if it is broken, or holds something else than arrays.
-    """
-    try:
-        return _Unpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        AttributeError,
-        ImportError,
-        IndexError,
-        ValueError,
-        TypeError,
-        KeyError,
-    ) as error:
-        raise DataError(f"`{path}` is no readable pickle of arrays ({error}). Download it again.") from error
 
 
 def sentiment(
@@ -131,7 +90,7 @@ def sentiment(
         () if emotions else classes.get(convention, ()),
         task=task,
         group="video" if any(item.group for item in items) else "",
-        expected=expected or {},
+        expected={} if neutral else expected or {},
         notes=(
             "four emotions, each present or not" if emotions else f"labels: {CONVENTIONS[convention]}",
             f"the last {length} steps",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +20,7 @@ class SoundRecipe:
     Attributes:
         kind: ``fbank`` (time x mel, as Kaldi's) or ``stft`` (frequency x time, logarithm of the modulus).
         rate: samples per second.
-        seconds: length of sound that is used: the middle of longer sounds.
+        seconds: length of sound that a sample has: the middle of longer sounds.
         fill: what is done with shorter ones: ``zeros`` behind, or ``tile``.
         window: samples per Hann window.
         hop: samples between windows.
@@ -29,6 +29,7 @@ class SoundRecipe:
         length: time steps that features are cut or zero-padded to; 0 keeps them.
         shift: subtracted from the features.
         scale: what they are divided by then.
+        stored: length of sound that is kept where it is more: training takes ``seconds`` of it at random, evaluation the middle; 0 keeps ``seconds``.
         source: where the numbers come from.
     """
 
@@ -43,13 +44,28 @@ class SoundRecipe:
     length: int = 0
     shift: float = 0.0
     scale: float = 1.0
+    stored: float = 0.0
     source: str = ""
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of the features of one sound."""
-        steps = 1 + round(self.seconds * self.rate) // self.hop
-        return (1, self.length, self.bands) if self.kind == "fbank" else (1, self.fft // 2 + 1, steps)
+        """Shape of the features of one sample."""
+        return self._shape(self.seconds)
+
+    @property
+    def stored_shape(self) -> tuple[int, int, int]:
+        """Shape of the features that are kept of one sound."""
+        return self._shape(self.kept)
+
+    @property
+    def kept(self) -> float:
+        """Seconds that are kept of one sound."""
+        return max(self.stored, self.seconds)
+
+    def _shape(self, seconds: float) -> tuple[int, int, int]:
+        if self.kind == "fbank":
+            return (1, round(self.length * seconds / self.seconds), self.bands)
+        return (1, self.fft // 2 + 1, 1 + round(seconds * self.rate) // self.hop)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all parameters."""
@@ -87,7 +103,8 @@ RECIPES: Final = {
         256,
         128,
         256,
-        source="OGM-GE for VGGSound: five seconds, 256-point windows every 128 samples",
+        stored=10.0,
+        source="OGM-GE for VGGSound: five of ten seconds (at random in training, the middle at test), 256-point windows every 128 samples",
     ),
     "fbank-small": SoundRecipe(
         "fbank",
@@ -118,10 +135,10 @@ def sound_recipe(name: str) -> SoundRecipe:
 
 
 def sound_features(sound: np.ndarray, recipe: SoundRecipe) -> np.ndarray:
-    """Return the features of one sound, ``recipe.shape`` float16.
+    """Return the features of one sound, ``recipe.stored_shape`` float16.
 
     ``fbank``: Kaldi's filter bank on the mean-free waveform (pre-emphasis 0.97, offset of each window removed, power spectrum, mel scale
-    ``1127 log(1 + f / 700)`` from 20 Hz, logarithm); ``stft``: ``log(|S| + 1e-7)``.
+    ``1127 log(1 + f / 700)`` from 20 Hz, logarithm); ``stft``: ``log(|S| + 1e-7)``, windows centred.
 
     Args:
         sound: ``(T,)`` at ``recipe.rate``, in [-1, 1].
@@ -131,53 +148,66 @@ def sound_features(sound: np.ndarray, recipe: SoundRecipe) -> np.ndarray:
         >>> sound_features(np.zeros(100, np.float32), RECIPES["stft-crema-d"]).shape
         (1, 257, 188)
     """
-    from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
+    sound = _cut(sound, recipe)
+    rows = _fbank(sound, recipe) if recipe.kind == "fbank" else _log_modulus(sound, recipe)
+    return ((rows - recipe.shift) / recipe.scale)[None].astype(np.float16)
 
-    wanted = round(recipe.seconds * recipe.rate)
-    if len(sound) < wanted and recipe.fill == "tile":
-        sound = np.tile(sound, -(-wanted // len(sound)))
-    start = max(len(sound) - wanted, 0) // 2
-    sound = sound[start : start + wanted]
-    if recipe.kind == "fbank":
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # 128 bands over 257 frequencies: the lowest ones are empty, as in the published features
-            filters = mel_filter_bank(
-                num_frequency_bins=recipe.fft // 2 + 1,
-                num_mel_filters=recipe.bands,
-                min_frequency=20,
-                max_frequency=recipe.rate / 2,
-                sampling_rate=recipe.rate,
-                norm=None,
-                mel_scale="kaldi",
-                triangularize_in_mel_space=True,
-            )
-        sound = np.pad(sound - sound.mean(), (0, max(recipe.window - len(sound), 0)))
-        features = spectrogram(
-            sound,
-            window_function(recipe.window, "hann", periodic=False),
-            frame_length=recipe.window,
-            hop_length=recipe.hop,
-            fft_length=recipe.fft,
-            power=2.0,
-            center=False,
-            preemphasis=0.97,
-            mel_filters=filters,
-            log_mel="log",
-            mel_floor=float(np.finfo(np.float32).eps),
-            remove_dc_offset=True,
-        ).T[: recipe.length]
-        features = np.pad(features, ((0, recipe.length - len(features)), (0, 0)))
-        return (((features - recipe.shift) / recipe.scale)[None]).astype(np.float16)
-    sound = np.pad(sound, (0, wanted - len(sound)))
-    modulus = spectrogram(
-        sound,
-        window_function(recipe.window, "hann"),
-        frame_length=recipe.window,
-        hop_length=recipe.hop,
-        fft_length=recipe.fft,
-        power=1.0,
-        pad_mode="constant",
+
+def _cut(sound: np.ndarray, recipe: SoundRecipe) -> np.ndarray:
+    """Return the part that is kept: the middle of longer sounds.
+
+    Sounds of less than one sample's seconds are filled as the recipe says (``fbank`` pads its features instead); those between one sample and what is kept go on at both
+    ends as if they were repeated, so that a random part is never silence and the middle stays the middle.
+    """
+    used, kept = round(recipe.seconds * recipe.rate), round(recipe.kept * recipe.rate)
+    if len(sound) < used and recipe.fill == "tile":
+        sound = np.tile(sound, -(-used // len(sound)))[:used]
+    elif len(sound) < used and (recipe.kind == "stft" or kept > used):
+        sound = np.pad(sound, (0, used - len(sound)))
+    if len(sound) < kept and kept > used:
+        before = (kept - len(sound)) // 2
+        return np.pad(sound, (before, kept - len(sound) - before), mode="wrap")
+    start = max(len(sound) - kept, 0) // 2
+    return sound[start : start + kept]
+
+
+def _windows(sound: np.ndarray, recipe: SoundRecipe) -> np.ndarray:
+    return np.lib.stride_tricks.sliding_window_view(sound.astype(np.float64), recipe.window)[:: recipe.hop]
+
+
+def _fbank(sound: np.ndarray, recipe: SoundRecipe) -> np.ndarray:
+    """Return ``(steps, bands)``; zeros before shift and scale where the sound has ended, as in the published features."""
+    steps = recipe.stored_shape[1]
+    sound = np.pad(sound - sound.mean(), (0, max(recipe.window - len(sound), 0)))
+    windows = _windows(sound, recipe)[:steps]
+    windows = windows - windows.mean(1, keepdims=True)
+    windows = np.concatenate([0.03 * windows[:, :1], windows[:, 1:] - 0.97 * windows[:, :-1]], 1)
+    power = np.abs(np.fft.rfft(windows * np.hanning(recipe.window), recipe.fft)) ** 2
+    rows = np.log(np.maximum(power @ mel_filters(recipe.fft, recipe.bands, recipe.rate), np.finfo(np.float32).eps))
+    return np.pad(rows, ((0, steps - len(rows)), (0, 0)))
+
+
+@lru_cache(maxsize=8)
+def mel_filters(fft: int, bands: int, rate: int) -> np.ndarray:
+    """Return ``(fft/2 + 1, bands)`` triangles of height one that are equally wide on Kaldi's mel scale, from 20 Hz to half the rate.
+
+    With many bands the lowest ones lie between two frequencies and are empty, as in the published features.
+    """
+
+    def mel(frequency: np.ndarray | float) -> np.ndarray:
+        return 1127 * np.log(1 + np.asarray(frequency) / 700)
+
+    edges = np.linspace(mel(20), mel(rate / 2), bands + 2)
+    places = mel(np.arange(fft // 2 + 1) * rate / fft)[:, None]
+    rising, falling = (
+        (places - edges[:-2]) / np.diff(edges)[:-1],
+        (edges[2:] - places) / np.diff(edges)[1:],
     )
-    return (np.log(modulus + 1e-7)[None]).astype(np.float16)
+    return np.minimum(rising, falling).clip(min=0)
+
+
+def _log_modulus(sound: np.ndarray, recipe: SoundRecipe) -> np.ndarray:
+    """Return ``(frequencies, steps)``: zeros before and behind the sound, so that step k is centred at sample ``k * hop``."""
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(recipe.window) / recipe.window)
+    windows = _windows(np.pad(sound, recipe.window // 2), recipe)
+    return np.log(np.abs(np.fft.rfft(windows * hann, recipe.fft)) + 1e-7).T

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from counterpoise.data.raw._findings import Finding, UnreadableError
-from counterpoise.data.raw._index import FileTable, Index, Item, Settings, draw_split
-from counterpoise.data.raw._lists import find, rows
+from counterpoise.data.raw._index import FileTable, Index, Item, Settings, draw_split, files_below
+from counterpoise.data.raw._lists import find, listed
 from counterpoise.data.raw._media import VIDEO_SUFFIXES, has_track
 from counterpoise.data.raw._readers import Flow, Frames, Reader, Sound
 
 __all__ = ["ucf101"]
 
-GROUP = re.compile(r"_g(\d+)_c\d+$")
+GROUP: Final = re.compile(r"_g(\d+)_c\d+$")
+OFFICIAL: Final = {"train+val": 9537, "test": 3783, "classes": 101}
+SOUNDING: Final = {"train+val+test": 6845, "classes": 51}
 
 
 def ucf101(source: Path, settings: Settings, *, sound: bool = False, fold: int = 1) -> Index:
@@ -30,17 +32,20 @@ def ucf101(source: Path, settings: Settings, *, sound: bool = False, fold: int =
         sound: RGB and sound, of the videos with an audio track only (UCF-51), instead of RGB and flow.
         fold: which of the three official splits.
     """
-    classes = [row[1] for row in rows(find(source, "classInd.txt"), delimiter=" ")]
-    videos = FileTable(source, VIDEO_SUFFIXES)
+    numbered, findings = listed(find(source, "classInd.txt"), 2, delimiter=" ")
+    classes = [row[1] for row in numbered]
+    videos = FileTable(files_below(source), VIDEO_SUFFIXES)
     folders: dict[str, dict[str, Path]] = {"rgb": {}, "u": {}, "v": {}}
     for path in sorted(p for p in source.rglob("v_*") if p.is_dir()):
         folders[path.parent.name if path.parent.name in "uv" else "rgb"].setdefault(path.name, path)
     items: list[Item] = []
-    findings: list[Finding] = []
     for part in ("train", "test"):
-        for row in rows(find(source, f"{part}list{fold:02d}.txt"), delimiter=" "):
+        found, bad = listed(find(source, f"{part}list{fold:02d}.txt"), 1, delimiter=" ")
+        findings += bad
+        for row in found:
             label, _, file = row[0].rpartition("/")
             name = Path(file).stem
+            label = label or GROUP.sub("", name).removeprefix("v_")
             video = videos.get(name, source / label / file)
             if sound and not _sounds(video):
                 continue
@@ -70,7 +75,7 @@ def ucf101(source: Path, settings: Settings, *, sound: bool = False, fold: int =
         readers,
         tuple(classes),
         group="group",
-        expected={"train+val": 9537, "test": 3783} if fold == 1 and not sound else {},
+        expected=SOUNDING if sound else OFFICIAL if fold == 1 else {},
         findings=findings,
         notes=tuple(notes),
         origin="Soomro et al. 2012",

@@ -1,9 +1,6 @@
 import csv
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -86,35 +83,128 @@ def test_other_parameters_read_everything_again(clips, tmp_path):
     assert open_data(out).info.modalities[1].stored == (4, 3, 24, 24)
 
 
-def test_killed_at_any_point_nothing_is_lost(tmp_path):
-    raw = tmp_path / "raw"
-    rows = []
-    for k in range(160):
-        trees.write_wav(raw / f"{k}.wav", k % 2, seconds=1, seed=k)
-        rows.append(f"{k}.wav,{k / 7},{k % 2}")
-    (raw / "m.csv").write_text("sound,age,label\n" + "\n".join(rows))
-    out = tmp_path / "out"
-    command = [
-        sys.executable,
-        "-c",
-        "from counterpoise.data import prepare; import sys; prepare('own', sys.argv[1], sys.argv[2], jobs=1)",
-    ]
-    process = subprocess.Popen([*command, str(raw / "m.csv"), str(out)], env={**os.environ, "OMP_NUM_THREADS": "1"})
-    partial = tmp_path / ".out.partial"
-    deadline = time.time() + 60
-    while not list(partial.glob("*.arrow")) and process.poll() is None and time.time() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    saved = len(list(partial.glob("*.arrow")))
-    assert saved >= 1
-    assert not out.exists(), "it was killed between the first shard and the end"
+def test_what_was_damaged_afterwards_is_read_again(clips, tmp_path):
+    out, progress = tmp_path / "out", []
+    prepare("ave", clips, out, settings=SMALL, jobs=1)
+    content = {p: p.read_bytes() for p in out.rglob("*.arrow")}
+    shard = next(out.rglob("val/*.arrow"))
+    broken = bytearray(content[shard])
+    broken[len(broken) // 2] ^= 255
+    shard.write_bytes(broken)
+    prepare("ave", clips, out, settings=SMALL, jobs=1, on_progress=lambda *count: progress.append(count))
+    assert progress == [(42, 42)], "six samples of one damaged file, in one shard"
+    assert {p: p.read_bytes() for p in out.rglob("*.arrow")} == content
+
+
+def test_a_shard_that_was_cut_off_is_read_again(clips, tmp_path):
+    prepare("ave", clips, tmp_path / "fresh", settings=SMALL, jobs=1)
+    work = tmp_path / ".out.partial"
+    work.mkdir()
+    (work / "half.arrow").write_bytes(next((tmp_path / "fresh").rglob("train/*.arrow")).read_bytes()[:5000])
+    prepare("ave", clips, tmp_path / "out", settings=SMALL, jobs=1)
+    assert open_data(tmp_path / "out").fingerprint() == open_data(tmp_path / "fresh").fingerprint()
+
+
+def test_what_was_told_of_a_sample_is_told_again_by_a_second_run(tmp_path):
+    manifest = trees.own(tmp_path / "raw")
+    frames = trees.frames(tmp_path / "raw" / "media" / "gap", 0, count=6)
+    (frames / "frame_00003.jpg").unlink()
+    text = manifest.read_text().replace("media/c0.mp4,media", "media/gap,media", 1)
+    manifest.write_text(text)
+    for _ in range(2):
+        prepare("own", manifest, tmp_path / "out", settings=SMALL, jobs=1)
+        assert [(f["item"], f["kind"]) for f in findings(tmp_path / "out")] == [("row1", "numbering")]
+
+
+def test_a_frame_that_changes_inside_its_folder_is_read_again(tmp_path):
+    source = trees.ucf101(tmp_path / "raw", extracted=True)
     progress = []
-    prepare("own", raw / "m.csv", out, jobs=1, on_progress=lambda *count: progress.append(count))
-    assert len(progress) == 5 - saved
-    prepare("own", raw / "m.csv", tmp_path / "fresh", jobs=1)
-    assert open_data(out).fingerprint() == open_data(tmp_path / "fresh").fingerprint()
-    assert not partial.exists()
+    prepare("ucf101", source, tmp_path / "out", settings=SMALL, jobs=1)
+    trees.write_image(source / "tvl1_flow" / "u" / "v_Archery_g01_c01" / "frame000002.jpg", 7, size=40)
+    prepare("ucf101", source, tmp_path / "out", settings=SMALL, jobs=1, on_progress=lambda *c: progress.append(c))
+    assert progress == [(40, 40)]
+
+
+def test_a_file_that_stands_in_two_splits_is_told_by_modality(tmp_path):
+    source = trees.food101(tmp_path / "raw")
+    image = source / "images" / "train" / "apple_pie" / "apple_pie_train0.jpg"
+    (source / "images" / "test" / "apple_pie" / "apple_pie_test0.jpg").write_bytes(image.read_bytes())
+    prepare("food101", source, tmp_path / "out", settings=SMALL, jobs=1)
+    told = [(f["modality"], f["detail"]) for f in findings(tmp_path / "out") if f["kind"] == "duplicate"]
+    assert [m for m, _ in told] == ["image"]
+    assert "test/apple_pie_test0 (test) is the same as of train/apple_pie_train0" in told[0][1]
+
+
+def test_few_files_are_open_however_many_there_are(tmp_path):
+    from counterpoise.data.raw._shards import OPEN, Sample, Shards, write_shard
+
+    shards = Shards()
+    for k in range(3 * OPEN):
+        write_shard(tmp_path / f"{k}.arrow", [Sample(str(k), ("",), (), {"a": np.full((2, 3), k, np.float32)})])
+        assert shards.add(tmp_path / f"{k}.arrow")
+    for k in (*range(3 * OPEN), 0):
+        np.testing.assert_array_equal(shards.cell(str(k), "a"), np.full(6, k))
+        maps = Path("/proc/self/maps").read_text() if Path("/proc/self/maps").exists() else ""
+        assert maps.count(str(tmp_path)) <= OPEN
+
+
+def test_processes_that_read_import_what_they_need():
+    code = """if True:
+        import sys
+        import counterpoise.data.raw._engine
+        from counterpoise.data.raw import RECIPES, sound_features
+        import numpy as np
+        sound_features(np.zeros(9, np.float32), RECIPES["fbank"])
+        print(*({"torch", "datasets", "transformers", "pandas", "sklearn"} & set(sys.modules)))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
+
+
+def test_a_process_that_dies_says_what_to_do(tmp_path, monkeypatch):
+    from counterpoise.data.raw import _engine
+
+    def die(*_: object, **__: object) -> None:
+        from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+        raise TerminatedWorkerError("killed")
+
+    monkeypatch.setattr(_engine, "_chunk", die)
+    with pytest.raises(DataError, match="--jobs 1"):
+        prepare("own", trees.own(tmp_path / "raw"), tmp_path / "out", settings=SMALL, jobs=1)
+
+
+def test_a_full_disk_is_an_error_of_writing_and_the_next_run_goes_on(clips, tmp_path, monkeypatch, capsys):
+    from counterpoise.data.raw import _engine, _shards
+
+    calls = []
+
+    def full(file: int) -> None:
+        calls.append(file)
+        if len(calls) > 1:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_shards.os, "fsync", full)
+    arguments = [
+        "prepare",
+        "ave",
+        "--source",
+        str(clips),
+        "--out",
+        str(tmp_path / "out"),
+        "--size",
+        "16",
+        "--jobs",
+        "1",
+    ]
+    assert main(arguments) == 2
+    assert "No space left on device. Make room; the next run goes on" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    monkeypatch.undo()
+    read = []
+    monkeypatch.setattr(_engine, "_read", lambda *a, read_=_engine._read: read.append(a[0].id) or read_(*a))
+    assert main(arguments) == 0
+    assert len(read) == 42 - _engine.CHUNK
 
 
 def test_every_planted_defect_is_found_and_the_exit_status_says_so(clips, tmp_path, capsys):
@@ -150,13 +240,14 @@ def test_every_planted_defect_is_found_and_the_exit_status_says_so(clips, tmp_pa
     assert {item for item, _ in found} == {"vid00", "vid01", "vid02", "vid03", "vid04", "vid06"}
     assert {
         ("vid00", "missing"),
+        ("vid01", "truncated"),
         ("vid02", "silent"),
         ("vid03", "undecodable"),
         ("vid04", "too short"),
         ("vid06", "truncated"),
     } <= found
     told = {f["kind"]: f["detail"] for f in findings(out) if f["left_out"] == "False"}
-    assert "vid35 (test) is the same as vid05 (train)" in told["duplicate"] or "vid07" in told["duplicate"]
+    assert told["duplicate"] == "video of vid35 (test) is the same as of vid05 (train)"
     assert "1 of 42 source videos are in train and test (vid07)" in told["leakage"]
     assert set(told) | {kind for _, kind in found} <= set(KINDS)
     screen = capsys.readouterr().out

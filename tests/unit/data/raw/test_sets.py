@@ -11,7 +11,7 @@ import trees
 from counterpoise.cli.main import main
 from counterpoise.data import DATASETS, open_data, prepare
 from counterpoise.data.raw import Settings
-from counterpoise.data.raw._audio_visual import KINETICS_SOUNDS, KINETICS_SOUNDS_ARM
+from counterpoise.data.raw._classes import KINETICS_SOUNDS, KINETICS_SOUNDS_ARM
 from counterpoise.data.raw._sentiment import CONVENTIONS
 from counterpoise.errors import DataError
 
