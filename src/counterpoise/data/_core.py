@@ -42,6 +42,8 @@ class Modality:
         shape: shape of one sample.
         vocabulary: number of token ids, for tokens.
         stored: shape on disk where it is another: more frames than a sample has when it is used (see `View`).
+        words: what the token ids stand for, where that is known: ``words[id]``.
+        rate: samples per second of a sequence or a waveform; 0 where it is not known.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Modality:
     shape: tuple[int, ...]
     vocabulary: int = 0
     stored: tuple[int, ...] = ()
+    words: tuple[str, ...] = field(default=(), repr=False)
+    rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class DataInfo:
     def from_dict(cls, fields: Mapping[str, Any]) -> DataInfo:
         """Read what ``dataclasses.asdict`` wrote."""
         modalities = tuple(
-            Modality(**{**m, "shape": tuple(m["shape"]), "stored": tuple(m.get("stored", ()))})
+            Modality(**{**m, **{k: tuple(m.get(k, ())) for k in ("shape", "stored", "words")}})
             for m in fields["modalities"]
         )
         tuples = {k: tuple(fields[k]) for k in ("class_names", "notes") if k in fields}
@@ -188,10 +192,14 @@ class MultimodalData:
     def fingerprint(self) -> str:
         """Return a hash of what the arrays hold, so that a run on other data has another key.
 
-        Up to 256 rows of every array go into it. Recipe and notes do not: they change nothing by themselves.
+        Up to 256 rows of every array go into it. Recipe, notes, words and rates do not: they change nothing by
+        themselves.
         """
         known = {k: v for k, v in asdict(self.info).items() if k not in ("recipe", "notes") and (k != "augment" or v)}
-        known["modalities"] = [{k: v for k, v in m.items() if k != "stored" or v} for m in known["modalities"]]
+        known["modalities"] = [
+            {k: v for k, v in m.items() if k not in ("words", "rate") and (k != "stored" or v)}
+            for m in known["modalities"]
+        ]
         digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
         for part in SPLITS:
             split = self.split(part)

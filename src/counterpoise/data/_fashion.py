@@ -45,6 +45,11 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.ids) + 2
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What each id stands for: ``words[id]``."""
+        return "", "?", *self.ids
+
     def encode(self, texts: Sequence[str], length: int) -> np.ndarray:
         """Return ``(N, length)`` int32, cut or padded; a text without words gets one unknown."""
         rows = np.zeros((len(texts), length), dtype=np.int32)
@@ -102,7 +107,7 @@ def fashion(source: Path, *, masked: bool = True) -> MultimodalData:
         name="fashion" if masked else "fashion-titles",
         modalities=(
             Modality("image", "image", pixels.shape[1:]),
-            Modality("title", "tokens", (LENGTH,), vocabulary=len(words)),
+            Modality("title", "tokens", (LENGTH,), vocabulary=len(words), words=words.words),
         ),
         task="multiclass",
         num_outputs=len(class_names),
