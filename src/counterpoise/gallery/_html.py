@@ -78,7 +78,7 @@ def _shown(card: Card) -> dict[str, Any]:
     return {
         "index": card.index,
         "truth": card.truth,
-        "views": [{"view": v, "svg": _svg(v)} for v in card.views],
+        "views": [{"view": v, "svg": _svg(v), "note": _note(v)} for v in card.views],
         "said": [_row(s) for s in card.said],
     }
 
@@ -99,6 +99,13 @@ def _nats(value: float) -> str:
         return ""
     text = f"{value:+.2f}"
     return ("0.00" if float(text) == 0 else text).replace("-", "−")
+
+
+def _note(view: View) -> str:
+    """Return what is to be known of a picture, the scale of its axis included."""
+    low, high = (f"{v:g}".replace("-", "−") for v in (view.low, view.high))
+    scale = {"trace": f"from {low} to {high}", "bars": f"axis ±{high}"}.get(view.kind, "")
+    return "; ".join(part for part in (view.note, scale) if part)
 
 
 def _svg(view: View) -> dict[str, Any] | None:
