@@ -137,10 +137,16 @@ def _robustness(comparison: Comparison, m: str, colours: Sequence[str]) -> Chart
         legend=True,
         xaxis={"tickvals": [p for p, _ in shown], "ticktext": [w for _, w in shown], "range": [-0.2, 3.8]},
     )
+    means = [factor * d.point.mean for label in methods for d in found[label]]
+    room = 0.08 * (max(means) - min(means)) or 0.05 * factor
+    ends = (min(means) - room, max(means) + room)  # two seeds' intervals may be wider than the axis
+    spec["yaxis"]["range"] = [max(ends[0], 0.0), min(ends[1], 101.0)] if score == "accuracy" else list(ends)
     alone = comparison.unimodal(others[0]) if len(others) == 1 else None
     if alone and (base := series.point(comparison, alone, score)).n:
         shade = f"@m{modality_slot(colours, others[0])}"
         level = factor * base.mean
+        low, high = spec["yaxis"]["range"]
+        spec["yaxis"]["range"] = [min(low, level - room), max(high, level + room)]
         spec["shapes"] = [
             {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": level, "y1": level}
             | {"line": {"color": shade, "width": 1.5, "dash": "dot"}, "layer": "below"}

@@ -85,6 +85,9 @@ def draw_robustness(comparison: Comparison, colours: Sequence[str]) -> Figure | 
         ax.set_xticks([p for p, _ in shown], [n for _, n in shown], fontsize=6)
         ax.set_title(f"{m} damaged")
         ax.set_xlabel("noise (s.d. of the input); missing; swapped", fontsize=7)
+    means = [factor * d.point.mean for found in rows.values() for points in found.values() for d in points]
+    room = 0.08 * (max(means) - min(means)) or 0.05 * factor
+    axes[0].set_ylim(min(means) - room, max(means) + room)  # two seeds' intervals may be wider than the axis
     for ax in axes[::columns]:
         ax.set_ylabel(axis_label(comparison.score, f"test {score_name(comparison)}"))
     axes[0].legend(fontsize=6)
