@@ -77,7 +77,7 @@ def class_chart(comparison: Comparison) -> Chart | None:
             }
             spec = layout(
                 96 + 26 * len(kept),
-                x="modality (colours and numbers: nats)",
+                x="modality (nats)",
                 yaxis={"autorange": "reversed", "showgrid": False, "type": "category"},
                 xaxis={"side": "top", "showgrid": False, "type": "category"},
             )
@@ -132,7 +132,7 @@ def _robustness(comparison: Comparison, m: str, colours: Sequence[str]) -> Chart
     shown = [(place, words) for kind, _, place, words in AT if kind in kinds]
     spec = layout(
         340,
-        x="noise on the input (standard deviations); missing; swapped",
+        x="noise (standard deviations); missing; swapped",
         y=f"{name}{percent}",
         legend=True,
         xaxis={"tickvals": [p for p, _ in shown], "ticktext": [w for _, w in shown], "range": [-0.2, 3.8]},

@@ -133,7 +133,8 @@ def _stacked(ms: Sequence[str], known: Mapping[tuple[str, str], Point], colours:
                 "hoverinfo": "text",
             }
         )
-    for kind, places in (("phi_mi", ends), ("phi_cmi", [e + s for e, s in zip(ends, synergy, strict=True)])):
+    alone = [mean("phi_mi", m) for m in ms]  # where it is, also below zero
+    for kind, places in (("phi_mi", alone), ("phi_cmi", [e + s for e, s in zip(ends, synergy, strict=True)])):
         points = [known[kind, m] for m in ms]
         traces.append(_ticks(places, ms, points, kind))
     return traces

@@ -123,7 +123,7 @@ def _stacked(ax: Axes, y: int, parts: Mapping[str, Point], colour: str) -> None:
     ax.barh(y, shared, 0.5, color=colour, alpha=0.35, lw=0)
     ax.barh(y, unique, 0.5, left=shared, color=colour, lw=0)
     ax.barh(y, synergy, 0.5, left=shared + unique, facecolor="white", edgecolor=colour, hatch="/////", lw=0)
-    for kind, place, shift in (("phi_mi", shared + unique, 0.13), ("phi_cmi", shared + unique + synergy, -0.13)):
+    for kind, place, shift in (("phi_mi", parts["phi_mi"].mean, 0.13), ("phi_cmi", shared + unique + synergy, -0.13)):
         lengths = whiskers([parts[kind]], 1)
         ax.errorbar(place, y + shift, xerr=lengths, fmt="none", ecolor=palette.INK, elinewidth=1, capsize=2)
 
