@@ -35,7 +35,7 @@ h1 { margin: 0; line-height: 1.2; } h2 { margin: 2.5rem 0 .5rem; font-size: 1.2r
 .muted { color: var(--muted); } .scroll { overflow-x: auto; } figure { margin: 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem 1.2rem .35rem 0; text-align: left; border-bottom: 1px solid var(--rule); white-space: nowrap; }
-.figure svg { max-width: 100%; height: auto; min-width: 30rem; }
+.figure svg { max-width: 100%; height: auto; min-width: 30rem; fill: currentColor; }
 @media print { body { background: #fff; } audio { display: none; } }
 {{ gallery_css }}
 </style>

@@ -32,9 +32,9 @@ def render(gallery: Gallery, colours: Mapping[str, int], *, level: int = 3) -> M
         level: of the groups' headings.
 
     Example:
-        >>> card = Card(7, "conflict", "<b>", (), (Said("", "cat", 0.9, False),))
+        >>> card = Card(7, "conflict", "<i>", (), (Said("", "cat", 0.9, False),))
         >>> text = render(Gallery(10, {"conflict": 1}, (card,)), {})
-        >>> "&lt;b&gt;" in text, "<b>" in text
+        >>> "&lt;i&gt;" in text, "<i>" in text
         (True, False)
     """
     from markupsafe import Markup
