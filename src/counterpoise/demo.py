@@ -31,12 +31,4 @@ def run_demo(
         on_start: called with the number of runs, before the first.
         on_done: called after each run.
     """
-    from counterpoise.report import write_figures, write_page
-
-    records, failures = compare(
-        [DEMO_DATA], DEMO_METHODS, seeds=seeds, out=out, jobs=jobs, on_start=on_start, on_done=on_done
-    )
-    if records:
-        write_figures(records, out / "figures")
-        write_page(records, out / "report.html")
-    return records, failures
+    return compare([DEMO_DATA], DEMO_METHODS, seeds=seeds, out=out, jobs=jobs, on_start=on_start, on_done=on_done)

@@ -237,7 +237,9 @@ def compare(
     on_start: Callable[[int], None] | None = None,
     on_done: Callable[[RunRecord | Failure], None] | None = None,
 ) -> tuple[list[RunRecord], list[Failure]]:
-    """Compare methods on data sets and write ``table.csv``, ``table.md`` and ``runs.jsonl`` into ``out``.
+    """Compare methods on data sets and write records, tables, figures and the page into ``out``.
+
+    These are ``runs.jsonl``, ``table.csv``, ``table.md``, ``table.tex``, ``figures/`` (PDF, SVG, PNG) and ``report.html``.
 
     Args:
         data: names or paths of data sets.
@@ -257,7 +259,7 @@ def compare(
         OutputError: if ``out`` cannot be written to.
     """
     from counterpoise.data import open_data
-    from counterpoise.report import ablation_table, write_tables
+    from counterpoise.report import ablation_table, write_figures, write_page, write_tables
     from counterpoise.runs import write_atomic
 
     write_atomic(out / ".writable", "")  # fail before the work, not after it
@@ -271,6 +273,8 @@ def compare(
     write_records(out / "runs.jsonl", records)
     if records:
         write_tables(records, out)
+        write_figures(records, out / "figures")
+        write_page(records, out / "report.html")
     if ablation is not None:
         write_atomic(out / "ablation.md", ablation_table(records, ablation, METHODS.resolve(ablation).parts))
     return records, failures

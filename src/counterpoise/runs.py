@@ -16,7 +16,10 @@ from counterpoise.errors import DataError, OutputError
 
 __all__ = ["RunRecord", "read_records", "write_atomic", "write_records"]
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+
+SAMPLES: Final = "samples.json"
+"""File beside ``record.json`` with the samples of a run."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,13 @@ class RunRecord:
             ``nll`` (nats), ``ece``,
             ``accuracy:<m>`` of each unimodal head, ``probe:<m>`` of a linear probe on each encoder, ``mi`` (joint),
             ``mi:<m>``, ``phi_cmi:<m>`` (nats),
-            ``entropy`` (H(Y), nats), ``phi_mi`` (joint), ``phi_mi:<m>``, ``step_ms``.
+            ``entropy`` (H(Y), nats), ``phi_mi`` (joint), ``phi_mi:<m>``, ``phi_shared:<m>`` and ``phi_synergy:<m>`` (what m
+            shares with the others, what only both together say: ``phi_mi`` is shared + unique, ``phi_cmi`` unique +
+            synergy), ``step_ms``.
         validation: the same kind of names on the validation set, at the selected epoch.
         curves: one number per epoch, by name.
-        valuation: the held-out valuation on the test set, as `Valuation.to_dict` gives it.
+        valuation: the held-out valuation on the test set, as `Valuation.to_dict` gives it, with ``parts`` beside it: by
+            modality the ``redundant``, ``unique`` and ``synergistic`` information of `counterpoise.valuation.decompose`.
         robustness: scores on the test set with one modality damaged: rows of ``modality``, ``corruption`` (noise, missing,
             swap), ``strength`` and the scores. Their means are the metrics ``accuracy@shift`` and ``accuracy@shift:<m>``.
         best_epoch: which epoch validation selected, from 0.
@@ -48,6 +54,9 @@ class RunRecord:
         command: what was typed.
         notes: what a reader should know (a modality that was skipped, say).
         label: the row that the run belongs to in a comparison: the method, and the rule if it is not the method's own.
+        class_names: the names of the classes, where they have any.
+        samples: some test samples with pictures and what was said of them, as `counterpoise.gallery.Gallery` reads it. They
+            are in a file of their own, ``samples.json`` beside ``record.json``, and not in `to_json`.
         schema: version of this layout.
 
     Example:
@@ -75,15 +84,19 @@ class RunRecord:
     command: str = ""
     notes: list[str] = field(default_factory=list)
     label: str = ""
+    class_names: tuple[str, ...] = ()
+    samples: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(self.modalities))
+        object.__setattr__(self, "class_names", tuple(self.class_names))
         object.__setattr__(self, "label", self.label or self.method)
 
     def to_json(self) -> str:
         """Return one line of JSON (non-finite numbers as null)."""
-        return json.dumps(_finite(dataclasses.asdict(self)), ensure_ascii=False)
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "samples"}
+        return json.dumps(_finite(fields), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, line: str) -> RunRecord:
@@ -187,5 +200,19 @@ def read_records(paths: Iterable[Path | str]) -> tuple[list[RunRecord], list[str
                 except (DataError, TypeError) as error:
                     skipped.append(f"{file}:{number}: {error}")
                 else:
-                    records[record.key] = record
+                    records[record.key] = _with_samples(record, file, skipped)
     return list(records.values()), skipped
+
+
+def _with_samples(record: RunRecord, file: Path, skipped: list[str]) -> RunRecord:
+    """Return the record with the samples that lie beside it, if there are any."""
+    folder = file.parent if file.name == "record.json" else file.parent / "runs" / record.key
+    path = folder / SAMPLES
+    if "/" in record.key or not path.is_file():
+        return record
+    try:
+        samples = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, json.JSONDecodeError) as error:
+        skipped.append(f"{path}: the samples of this run cannot be read ({error}); its numbers are shown")
+        return record
+    return dataclasses.replace(record, samples=samples) if isinstance(samples, dict) else record

@@ -172,7 +172,7 @@ def compare(options: Namespace, given: Mapping[str, Any]) -> int:
     if options.ablation and records:
         console.print(Markdown((options.out / "ablation.md").read_text(encoding="utf-8")))
     if records:
-        console.print(f"\nWritten: [bold]{options.out}[/] (table.csv, table.md, runs.jsonl, runs/)")
+        console.print(f"\nThe page: [bold]{options.out / 'report.html'}[/]   figures, tables and records beside it")
     return complain(failures)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +28,7 @@ def from_arrays(
     kinds: Mapping[str, Kind] | None = None,
     num_classes: int | None = None,
     class_names: Sequence[str] = (),
+    rates: Mapping[str, float] | None = None,
     seed: int = 0,
     source: str = "",
     notes: Sequence[str] = (),
@@ -49,6 +51,7 @@ def from_arrays(
         kinds: the kind of a modality, where the shape does not tell.
         num_classes: C, where the labels do not tell; labels outside 0..C-1 are then an error.
         class_names: C names.
+        rates: samples per second of sequences and waveforms, where a page should show seconds and play sound.
         seed: seed of the drawn split.
         source: where the data come from.
         notes: what a reader should know.
@@ -78,7 +81,7 @@ def from_arrays(
         parts = _given(np.asarray(split), name)
     info = DataInfo(
         name=name,
-        modalities=tuple(modality for modality, _ in shaped.values()),
+        modalities=tuple(replace(modality, rate=float((rates or {}).get(m, 0))) for m, (modality, _) in shaped.items()),
         task=task,
         num_outputs=num_outputs,
         class_names=found_names,

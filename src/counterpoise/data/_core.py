@@ -113,10 +113,14 @@ class MultimodalData:
     def fingerprint(self) -> str:
         """Return a hash of what the arrays hold, so that a run on other data has another key.
 
-        Up to 256 rows of every array go into it. Recipe and notes do not: they change nothing by themselves.
+        Up to 256 rows of every array go into it. Recipe, notes, words and rates do not: they change nothing by
+        themselves.
         """
         known = {k: v for k, v in asdict(self.info).items() if k not in ("recipe", "notes") and (k != "augment" or v)}
-        known["modalities"] = [{k: v for k, v in m.items() if k != "stored" or v} for m in known["modalities"]]
+        known["modalities"] = [
+            {k: v for k, v in m.items() if k not in ("words", "rate") and (k != "stored" or v)}
+            for m in known["modalities"]
+        ]
         digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
         for part in SPLITS:
             split = self.split(part)

@@ -70,7 +70,7 @@ def fashion(source: Path, *, masked: bool = True) -> MultimodalData:
         name="fashion" if masked else "fashion-titles",
         modalities=(
             Modality("image", "image", pixels.shape[1:]),
-            Modality("title", "tokens", (LENGTH,), vocabulary=len(words)),
+            Modality("title", "tokens", (LENGTH,), vocabulary=len(words), words=words.words),
         ),
         task="multiclass",
         num_outputs=len(class_names),

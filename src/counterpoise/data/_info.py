@@ -26,6 +26,8 @@ class Modality:
         shape: shape of one sample.
         vocabulary: number of token ids, for tokens.
         stored: shape on disk where it is another: more frames than a sample has when it is used (see `View`).
+        words: what the token ids stand for, where that is known: ``words[id]``.
+        rate: samples per second of a sequence or a waveform; 0 where it is not known.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Modality:
     shape: tuple[int, ...]
     vocabulary: int = 0
     stored: tuple[int, ...] = ()
+    words: tuple[str, ...] = field(default=(), repr=False)
+    rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class DataInfo:
     def from_dict(cls, fields: Mapping[str, Any]) -> DataInfo:
         """Read what ``dataclasses.asdict`` wrote."""
         modalities = tuple(
-            Modality(**{**m, "shape": tuple(m["shape"]), "stored": tuple(m.get("stored", ()))})
+            Modality(**{**m, **{k: tuple(m.get(k, ())) for k in ("shape", "stored", "words")}})
             for m in fields["modalities"]
         )
         tuples = {k: tuple(fields[k]) for k in ("class_names", "notes") if k in fields}

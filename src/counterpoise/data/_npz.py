@@ -21,8 +21,8 @@ def load_npz(path: Path | str) -> MultimodalData:
     """Read a data set of one's own from an ``.npz``.
 
     Each modality is an array ``(N, ...)`` under its name; beside them ``label`` and, if wanted, ``split`` ('train', 'val' or 'test'
-    of each sample), ``group`` (who must not be in two splits: the speaker, the patient), ``num_classes`` and
-    ``class_names``. What the arrays mean is told by `from_arrays`.
+    of each sample), ``group`` (who must not be in two splits: the speaker, the patient), ``num_classes``,
+    ``class_names``, and ``rate_<modality>``, one number: samples per second. What the arrays mean is told by `from_arrays`.
 
     Raises:
         NotFoundError: if there is no such file.
@@ -42,6 +42,8 @@ def load_npz(path: Path | str) -> MultimodalData:
         )
     num_classes = entries.get("num_classes")
     names = entries.get("class_names")
+    given = [m for m in entries if f"rate_{m}" in entries and entries[f"rate_{m}"].size == 1]
+    rates = {m: float(rate) for m in given if (rate := entries.pop(f"rate_{m}").reshape(())).dtype.kind in "iuf"}
     return from_arrays(
         {m: array for m, array in entries.items() if m not in RESERVED},
         entries["label"],
@@ -50,6 +52,7 @@ def load_npz(path: Path | str) -> MultimodalData:
         group=entries.get("group"),
         num_classes=None if num_classes is None else int(num_classes),
         class_names=() if names is None else [str(n) for n in names],
+        rates=rates,
         source=path.name,
     )
 

@@ -134,6 +134,7 @@ def _fashion() -> list[DataEntry]:
             options={"masked": masked},
             terms="MIT as published; photographs by Myntra",
             recipe=_fit(12),
+            version=2,
         )
         for name, masked, summary in (
             ("fashion", True, "13,978 products of 37 types, photograph and title without the words of its type"),

@@ -11,7 +11,8 @@ from counterpoise.errors import NotFoundError
 
 __all__ = ["smartwatch", "windows"]
 
-LENGTH: Final = 100  # 2 s at 50 Hz
+RATE: Final = 50
+LENGTH: Final = 100  # 2 s
 STEP: Final = 50
 SUBJECTS: Final = {"train": range(1, 7), "val": range(7, 8), "test": range(8, 11)}
 EXERCISES: Final = (
@@ -70,7 +71,7 @@ def smartwatch() -> MultimodalData:
     )
     info = DataInfo(
         name="smartwatch",
-        modalities=tuple(Modality(m, "sequence", (LENGTH, 3)) for m in whole.arrays),
+        modalities=tuple(Modality(m, "sequence", (LENGTH, 3), rate=RATE) for m in whole.arrays),
         task="multiclass",
         num_outputs=len(EXERCISES),
         class_names=EXERCISES,

@@ -35,6 +35,11 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.ids) + 2
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What each id stands for: ``words[id]``."""
+        return "", "?", *self.ids
+
     def encode(self, texts: Sequence[str], length: int) -> np.ndarray:
         """Return ``(N, length)`` int32, cut or padded; a text without words gets one unknown."""
         rows = np.zeros((len(texts), length), dtype=np.int32)

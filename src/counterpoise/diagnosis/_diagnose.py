@@ -10,12 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from counterpoise.data import Modality
 from counterpoise.diagnosis._adapt import Adapter, Features, adapt
 from counterpoise.diagnosis._arrays import class_shares, conclude
 from counterpoise.diagnosis._diagnosis import Damage, Diagnosis
+from counterpoise.diagnosis._gallery import described, make_gallery
 from counterpoise.diagnosis._information import Scored, difference, independent, linear_information
 from counterpoise.diagnosis._loader import Samples, collect
 from counterpoise.diagnosis._matrices import as_matrix
+from counterpoise.diagnosis._nested import take
 from counterpoise.diagnosis._probe import (
     CHANGES,
     Partial,
@@ -27,7 +30,7 @@ from counterpoise.diagnosis._probe import (
 from counterpoise.diagnosis._probe import (
     features as encode,
 )
-from counterpoise.diagnosis._samples import sample_lists
+from counterpoise.diagnosis._samples import SampleLists, sample_lists
 from counterpoise.diagnosis._verdicts import Evidence, Thresholds, overall
 from counterpoise.errors import DataError, Interval, ModelError
 from counterpoise.model import MultimodalClassifier
@@ -66,6 +69,7 @@ def diagnose(
     task: str | Task | None = None,
     label: str | None = None,
     class_names: Sequence[str] = (),
+    looks: Sequence[Modality] = (),
     group: ArrayLike | None = None,
     estimator: str = "variational",
     folds: int = 5,
@@ -102,6 +106,8 @@ def diagnose(
         task: multiclass (the default), multilabel or regression.
         label: the key of the target, where batches are mappings.
         class_names: C names.
+        looks: what the modalities look like (`counterpoise.data.Modality`: words of token ids, rate of a sensor), for the
+            samples on the page; else it is guessed from their shapes.
         group: ``(N,)``, in the loader's order: which samples belong together (one speaker, one patient). Whole groups stay
             in one fold, and intervals come from the spread between groups.
         estimator: a name of `counterpoise.valuation.VALUATIONS`.
@@ -167,6 +173,7 @@ def diagnose(
     findings = conclude(adapter.modalities, evidence, inside.valuation, scale, t)
     verdict, summary = overall(findings)
     alone, drop = _pointwise(inside)
+    lists = sample_lists(alone, drop, samples.index.numpy())
     return Diagnosis(
         adapter.modalities,
         verdict,
@@ -177,11 +184,41 @@ def diagnose(
         evidence,
         joint_realised=inside.realised.whole.estimate,
         classes=class_shares(inside.problem, {m: s.pointwise for m, s in inside.realised.alone.items()}, class_names),
-        samples=sample_lists(alone, drop, samples.index.numpy()),
+        samples=lists,
         clean=scores(inside.problem.task, inside.realised.logits.whole, inside.problem.target),
         damage=damage,
         thresholds=t,
         notes=(*inside.valuation.notes, *notes),
+        gallery=_gallery(lists, samples, inside, {m: (alone[m], drop[m]) for m in alone}, looks, class_names),
+    )
+
+
+def _gallery(
+    lists: SampleLists,
+    samples: Samples,
+    inside: _Inside,
+    contributions: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    looks: Sequence[Modality],
+    class_names: Sequence[str],
+) -> dict[str, Any]:
+    """Return some of the samples with pictures of their inputs."""
+    place = {int(i): row for row, i in enumerate(samples.index)}
+    modalities, moments = described(samples.inputs, looks)
+    return make_gallery(
+        lists,
+        task=inside.problem.task,
+        index=samples.index.numpy(),
+        target=inside.problem.target,
+        model=inside.realised.logits.whole,
+        alone=inside.realised.logits.alone,
+        contributions=contributions,
+        modalities=modalities,
+        inputs=lambda chosen: {
+            m: take(value, torch.tensor([place[i] for i in chosen])) for m, value in samples.inputs.items()
+        },
+        class_names=class_names or [str(c) for c in inside.problem.classes],
+        moments=moments,
+        source="A modality alone: the model's prediction with all other modalities averaged out.",
     )
 
 

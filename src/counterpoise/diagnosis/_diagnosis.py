@@ -61,6 +61,8 @@ class Diagnosis:
         damage: scores with a modality missing or noisy.
         thresholds: where the verdicts part.
         notes: what a reader should know.
+        gallery: some of the samples with pictures, for the page, as `counterpoise.gallery.Gallery` reads it; not in
+            `to_dict`.
     """
 
     modalities: tuple[str, ...]
@@ -77,6 +79,7 @@ class Diagnosis:
     damage: tuple[Damage, ...] = ()
     thresholds: Thresholds = field(default_factory=Thresholds)
     notes: tuple[str, ...] = ()
+    gallery: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON: unit, n, entropy, joint_mi, modalities, verdict and all the rest."""

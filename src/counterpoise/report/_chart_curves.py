@@ -89,6 +89,12 @@ def curve_charts(comparison: Comparison, colours: Sequence[str]) -> list[Chart]:
     c = series.curve(comparison, alone, "val_score") if alone else None
     if m and c and score:
         score.append((f"{m} alone", f"@m{palette.modality_slot(colours, m)}", "solid", c))
+    inside: list[Line] = []
+    if m:
+        for label in series.curve_rows(comparison, f"val_score:{m}"):
+            inside += line(label, series.curve(comparison, label, f"val_score:{m}"), rows or [label])
+        if c and inside:
+            inside.append((f"{m} alone", f"@m{palette.modality_slot(colours, m)}", "solid", c))
     name = "accuracy" if comparison.score == "accuracy" else "R²"
     percent = " (%)" if comparison.score == "accuracy" else ""
     charts = [
@@ -110,6 +116,14 @@ def curve_charts(comparison: Comparison, colours: Sequence[str]) -> list[Chart]:
             "Dominant modality against the methods" if m and c else f"Validation {name}",
             f"Validation {name} of every method" + (f", and of {m} trained alone." if m and c else "."),
             score,
+            y=f"validation {name}{percent}",
+            metric=comparison.score,
+        ),
+        _chart(
+            f"The dominant modality ({m}) inside every method",
+            f"Validation {name} of the own head of {m}, the dominant modality, inside every method"
+            + (", and of it trained alone." if c else "."),
+            inside,
             y=f"validation {name}{percent}",
             metric=comparison.score,
         ),

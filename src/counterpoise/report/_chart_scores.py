@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from counterpoise.report import _series as series
 from counterpoise.report._charts import (
     Chart,
+    Spec,
     colour,
     factor_of,
     interval_text,
@@ -19,10 +21,13 @@ from counterpoise.report._charts import (
     whiskers,
 )
 from counterpoise.report._comparison import REFERENCE, Comparison
+from counterpoise.report._format import number, p_text
 from counterpoise.report._layout import Grid
-from counterpoise.report._ranking import Ranking
+from counterpoise.report._ranking import Ranking, indistinct
+from counterpoise.report._series import Point
+from counterpoise.report.statistics import t_interval
 
-__all__ = ["cost_chart", "rank_chart", "score_chart"]
+__all__ = ["cost_chart", "difference_chart", "rank_chart", "score_chart"]
 
 
 def score_chart(comparison: Comparison, colours: Sequence[str]) -> Chart | None:
@@ -95,27 +100,144 @@ def cost_chart(comparison: Comparison, colours: Sequence[str]) -> Chart | None:
     )
 
 
-def rank_chart(result: Ranking) -> Chart:
-    """Mean ranks with half the critical difference on each side: disjoint intervals differ."""
-    order = sorted(range(len(result.labels)), key=lambda i: result.ranks[i])
-    names, ranks = [text(result.labels[i]) for i in order], [result.ranks[i] for i in order]
-    half = result.critical_difference / 2
+def difference_chart(comparison: Comparison, colours: Sequence[str]) -> Chart | None:
+    """Paired differences to joint training with their intervals, best on top; zero as a dashed line."""
+    score, factor = comparison.score, factor_of(comparison.score)
+    rows = []
+    for label in comparison.labels:
+        d = comparison.difference(label, score)
+        if label != comparison.reference(label) and d.n:
+            low, high = t_interval(d.diff, d.se, d.n) if math.isfinite(d.se) else (math.nan, math.nan)
+            rows.append((label, Point(d.diff, low, high, d.n, "seeds" if math.isfinite(low) else "none"), d.p_value))
+    if not rows:
+        return None
+    rows.sort(key=lambda row: -row[1].mean)
+    shades = [colour(label, comparison.labels, colours) for label, *_ in rows]
     trace = {
         "type": "scatter",
         "mode": "markers",
-        "x": ranks,
-        "y": names,
-        "marker": {"size": 10, "color": "@accent"},
-        "error_x": {"type": "constant", "value": half, "color": "@muted", "thickness": 1.5, "width": 4},
-        "hovertext": [f"{name}: mean rank {rank:.2f}" for name, rank in zip(names, ranks, strict=True)],
+        "x": [factor * p.mean for _, p, _ in rows],
+        "y": [text(series.short(label)) for label, *_ in rows],
+        "marker": {"color": shades, "size": 10},
+        "error_x": whiskers([p for _, p, _ in rows], factor, "@muted"),
+        "hovertext": [
+            f"{text(series.short(label))}: {number(p.mean, score, sign=True)} [{number(p.low, score, sign=True)}, "
+            f"{number(p.high, score, sign=True)}]" + (f", {p_text(v, bare=False)}" if math.isfinite(v) else "")
+            for label, p, v in rows
+        ],
         "hoverinfo": "text",
     }
-    spec = layout(72 + 30 * len(names), x="mean rank (1 is best)", yaxis={"autorange": "reversed"})
-    rows = [[result.labels[i], f"{result.ranks[i]:.2f}"] for i in order]
+    unit = "points" if score == "accuracy" else "R²"
+    spec = layout(72 + 30 * len(rows), x=f"test score less joint training's ({unit})", yaxis={"autorange": "reversed"})
+    spec["shapes"] = [upright(0.0, "@joint", "dash") | {"layer": "above"}]
+    cells: list[list[str]] = []
+    source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
+    for i, (label, p, v) in enumerate(rows):
+        source |= {
+            (i, 1): (comparison.data, label, score, "diff_to_joint"),
+            (i, 4): (comparison.data, label, score, "p_value"),
+        }
+        ends = [number(x, score, sign=True) for x in (p.mean, p.low, p.high)]
+        cells.append([label, *ends, p_text(v, bare=True), str(p.n)])
+    several = any(math.isfinite(p.low) for _, p, _ in rows)
+    tail = (
+        "whiskers are 95 % intervals of the mean difference (Student's t); one that does not touch the dashed line has p < 0.05"
+        if several
+        else "with one seed there is no interval"
+    )
     return Chart(
-        f"Mean rank over {result.datasets} data sets",
-        f"Two methods differ at 5 % (Nemenyi's test) if their intervals do not overlap, that is beyond a difference of "
-        f"{result.critical_difference:.2f}.",
+        "Differences to joint training, seed by seed",
+        f"Each run is compared with joint training of the same seed, so that what the seeds have in common drops out; {tail}.",
         [("", {"data": [trace], "layout": spec})],
-        Grid("ranks", "Mean ranks", ["method", "mean rank"], rows),
+        Grid(
+            "differences",
+            f"Paired differences to joint training ({unit})",
+            ["method", "difference", "95 % low", "95 % high", "p", "seeds"],
+            cells,
+            source=source,
+        ),
+    )
+
+
+def rank_chart(result: Ranking) -> Chart:
+    """Demšar's critical-difference diagram: mean ranks on a line, bars over methods that Nemenyi's test cannot tell apart."""
+    order = sorted(range(len(result.labels)), key=lambda i: result.ranks[i])
+    names, ranks = [result.labels[i] for i in order], [result.ranks[i] for i in order]
+    k, cd = len(ranks), result.critical_difference
+    groups = indistinct(ranks, cd) if math.isfinite(cd) else []
+    first = 1.0 + 0.6 * len(groups)  # the first method's row, below the bars
+    rows = [first + i for i in range(k)]
+    leaders: Spec = {
+        "type": "scatter",
+        "mode": "lines",
+        "hoverinfo": "skip",
+        "line": {"color": "@rule", "width": 1.5},
+        "x": [x for rank in ranks for x in (rank, rank, None)],
+        "y": [y for row in rows for y in (0, row, None)],
+    }
+    bars: Spec = {
+        "type": "scatter",
+        "mode": "lines",
+        "hoverinfo": "skip",
+        "line": {"color": "@accent", "width": 6},
+        "x": [x for a, b in groups for x in (ranks[a] - 0.03 * k, ranks[b] + 0.03 * k, None)],
+        "y": [y for i in range(len(groups)) for y in (0.6 + 0.6 * i, 0.6 + 0.6 * i, None)],
+    }
+    dots: Spec = {
+        "type": "scatter",
+        "mode": "markers+text",
+        "x": ranks,
+        "y": rows,
+        "text": [f"{rank:.2f}" for rank in ranks],
+        "textposition": "middle right",
+        "marker": {"size": 9, "color": "@ink"},
+        "hovertext": [f"{text(name)}: mean rank {rank:.2f}" for name, rank in zip(names, ranks, strict=True)],
+        "hoverinfo": "text",
+    }
+    ruler: Spec = {
+        "type": "scatter",
+        "mode": "lines+text",
+        "hoverinfo": "skip",
+        "x": [1, 1 + cd],
+        "y": [-0.75, -0.75],
+        "text": [f"critical difference {cd:.2f}", ""],
+        "textposition": "top right",
+        "line": {"color": "@ink", "width": 2},
+    }
+    last = first + k - 1
+    spec = layout(
+        int(92 + 26 * (last + 2)),
+        x="mean rank (1 is best)",
+        yaxis={
+            "range": [last + 0.6, -1.6],
+            "tickvals": rows,
+            "ticktext": [text(name) for name in names],
+            "showgrid": False,
+        },
+        xaxis={"side": "top", "range": [0.8, max(k, 1 + cd) + 0.5], "dtick": 1, "showgrid": False},
+    )
+    spec["shapes"] = [
+        {"type": "line", "xref": "x", "yref": "y", "x0": 1, "x1": k, "y0": 0, "y1": 0}
+        | {"line": {"color": "@ink", "width": 1.5}}
+    ]
+    spec["margin"] |= {"t": 52, "b": 12}
+    joined = {i: [names[j] for a, b in groups if a <= i <= b for j in range(a, b + 1) if j != i] for i in range(k)}
+    cells = [
+        [name, f"{rank:.2f}", ", ".join(dict.fromkeys(joined[i])) or "none"]
+        for i, (name, rank) in enumerate(zip(names, ranks, strict=True))
+    ]
+    return Chart(
+        f"Critical-difference diagram: mean ranks over {result.datasets} data sets",
+        "A bar joins methods that Nemenyi's test cannot tell apart at 5 %: their mean ranks are less than the critical "
+        f"difference of {cd:.2f} apart.",
+        [
+            (
+                "",
+                {
+                    "data": [leaders, *([bars] if groups else []), *([ruler] if math.isfinite(cd) else []), dots],
+                    "layout": spec,
+                },
+            )
+        ],
+        Grid("ranks", "Mean ranks", ["method", "mean rank", "cannot be told from"], cells),
     )

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from counterpoise.report import _palette as palette
 from counterpoise.report import _series as series
 from counterpoise.report._comparison import REFERENCE, Comparison
 from counterpoise.report._draw import axis_label, factor_of, new_figure, row_colour, score_name, whiskers
-from counterpoise.report._ranking import Ranking
+from counterpoise.report._ranking import Ranking, indistinct
+from counterpoise.report._series import Point
+from counterpoise.report.statistics import t_interval
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_accuracy", "draw_contributions", "draw_critical_difference", "draw_encoders", "indistinct"]
+__all__ = ["draw_accuracy", "draw_contributions", "draw_critical_difference", "draw_differences", "draw_encoders"]
+
+PARTS: Final = ("phi_mi", "phi_cmi", "phi_shared", "phi_synergy")
 
 
 def draw_accuracy(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
@@ -43,6 +48,33 @@ def draw_accuracy(comparison: Comparison, colours: Sequence[str]) -> Figure | No
     return figure
 
 
+def draw_differences(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
+    """One row per method: the paired difference to joint training with its 95 % interval over seeds."""
+    score, factor = comparison.score, factor_of(comparison.score)
+    found = [(label, comparison.difference(label, score)) for label in comparison.labels]
+    rows = [(label, d) for label, d in found if label != comparison.reference(label) and d.n > 1]
+    if not rows:
+        return None
+    rows.sort(key=lambda row: row[1].diff)
+    figure = new_figure(4.6, 0.9 + 0.24 * len(rows))
+    ax = figure.subplots()
+    for y, (label, d) in enumerate(rows):
+        low, high = t_interval(d.diff, d.se, d.n)
+        p = series.Point(d.diff, low, high, d.n, "seeds")
+        colour = row_colour(label, comparison.labels, colours)
+        ax.errorbar(
+            factor * d.diff, y, xerr=whiskers([p], factor), fmt="o", ms=5, color=colour, elinewidth=1.2, capsize=2
+        )
+    ax.axvline(0, color=palette.MUTED, lw=0.8, ls="--")
+    ax.set_yticks(range(len(rows)), [series.short(label) for label, _ in rows])
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.set_xlabel(
+        f"test {score_name(comparison)} less joint training's ({'points' if factor > 1 else 'R²'}); paired 95 % intervals"
+    )
+    ax.set_title(f"{comparison.data}: differences to joint training")
+    return figure
+
+
 def draw_contributions(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
     """Per modality: a pale bar for phi_MI alone, a dark one for phi_CMI; H(Y) and the joint contribution as lines."""
     rows = series.contributions(comparison)
@@ -52,8 +84,12 @@ def draw_contributions(comparison: Comparison, colours: Sequence[str]) -> Figure
     ms = [m for m in comparison.modalities if comparison.seeds(label, f"phi_cmi:{m}")]
     figure = new_figure(4.6, 1.1 + 0.42 * len(ms))
     ax = figure.subplots()
+    split = all(comparison.seeds(label, f"{k}:{m}") for k in ("phi_shared", "phi_synergy") for m in ms)
     for y, m in enumerate(reversed(ms)):
         colour = palette.MODALITIES[palette.modality_slot(colours, m)]
+        if split:
+            _stacked(ax, y, {k: series.point(comparison, label, f"{k}:{m}") for k in PARTS}, colour)
+            continue
         for metric, height, alpha, shift in ((f"phi_mi:{m}", 0.66, 0.35, 0.2), (f"phi_cmi:{m}", 0.3, 1.0, 0.0)):
             p = series.point(comparison, label, metric)
             if p.n:
@@ -71,9 +107,25 @@ def draw_contributions(comparison: Comparison, colours: Sequence[str]) -> Figure
     ax.axvline(0, color=palette.MUTED, lw=0.6)
     ax.set_yticks(range(len(ms)), list(reversed(ms)))
     ax.set_ylim(-0.6, len(ms) - 0.1)
-    ax.set_xlabel("held-out contribution (nats)\npale: alone (φ_MI); dark: added to the rest (φ_CMI)")
+    key = "pale: shared; solid: unique; hatched: synergy\npale + solid = φ_MI (alone), solid + hatched = φ_CMI (added)"
+    if not split:
+        key = "pale: alone (φ_MI); dark: added to the rest (φ_CMI)"
+    ax.set_xlabel(f"held-out contribution (nats)\n{key}")
     ax.set_title(f"{comparison.data}: contributions in {label}")
     return figure
+
+
+def _stacked(ax: Axes, y: int, parts: Mapping[str, Point], colour: str) -> None:
+    """Shared, unique and synergistic information as one bar; whiskers of phi_MI above its end, of phi_CMI below the bar's."""
+    shared = max(parts["phi_shared"].mean, 0.0)
+    unique = max(parts["phi_mi"].mean - shared, 0.0)
+    synergy = max(parts["phi_synergy"].mean, 0.0)
+    ax.barh(y, shared, 0.5, color=colour, alpha=0.35, lw=0)
+    ax.barh(y, unique, 0.5, left=shared, color=colour, lw=0)
+    ax.barh(y, synergy, 0.5, left=shared + unique, facecolor="white", edgecolor=colour, hatch="/////", lw=0)
+    for kind, place, shift in (("phi_mi", parts["phi_mi"].mean, 0.13), ("phi_cmi", shared + unique + synergy, -0.13)):
+        lengths = whiskers([parts[kind]], 1)
+        ax.errorbar(place, y + shift, xerr=lengths, fmt="none", ecolor=palette.INK, elinewidth=1, capsize=2)
 
 
 def draw_encoders(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
@@ -152,18 +204,3 @@ def draw_critical_difference(result: Ranking) -> Figure:
         fontsize=7,
     )
     return figure
-
-
-def indistinct(ranks: Sequence[float], critical: float) -> list[tuple[int, int]]:
-    """Return the maximal runs (first, last) of sorted mean ranks that span less than the critical difference.
-
-    Example:
-        >>> indistinct([1.0, 1.5, 2.6, 4.0], 1.2)
-        [(0, 1), (1, 2)]
-    """
-    groups: list[tuple[int, int]] = []
-    for first in range(len(ranks)):
-        last = max(i for i in range(first, len(ranks)) if ranks[i] - ranks[first] < critical)
-        if last > first and not (groups and groups[-1][1] >= last):
-            groups.append((first, last))
-    return groups

@@ -11,7 +11,7 @@ MISSING = "–"
 
 def is_share(metric: str) -> bool:
     """Is ``metric`` a share of 1 that people read as per cent."""
-    return metric.partition(":")[0] in {"accuracy", "macro_f1", "ece", "probe"}
+    return metric.partition(":")[0].removesuffix("@shift") in {"accuracy", "macro_f1", "ece", "probe"}
 
 
 def unit(metric: str, *, difference: bool = False) -> str:
@@ -24,7 +24,7 @@ def unit(metric: str, *, difference: bool = False) -> str:
     name = metric.partition(":")[0]
     if is_share(metric):
         return "points" if difference else "%"
-    if name in {"nll", "entropy", "phi_mi", "phi_cmi"}:
+    if name in {"nll", "entropy"} or name.startswith("phi_"):
         return "nats"
     return {"step_ms": "ms", "step_time_ratio": "×"}.get(name, "")
 

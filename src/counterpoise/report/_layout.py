@@ -122,13 +122,17 @@ def score_grid(comparison: Comparison) -> Grid:
 
 def contribution_grid(comparison: Comparison) -> Grid:
     """Methods as rows: held-out phi_MI of all and of each modality, phi_CMI of each."""
-    metrics = [m for m in comparison.metrics if m.partition(":")[0] in {"phi_mi", "phi_cmi"}]
-    metrics.sort(key=lambda m: (not m.startswith("phi_mi"), ":" in m))
-    names = {"phi_mi": "φ_MI", "phi_cmi": "φ_CMI"}
+    names = {"phi_mi": "φ_MI", "phi_cmi": "φ_CMI", "phi_shared": "shared", "phi_synergy": "synergy"}
+    metrics = [m for m in comparison.metrics if m.partition(":")[0] in names]
+    metrics.sort(key=lambda m: (list(names).index(m.partition(":")[0]), ":" in m))
+    if len(comparison.modalities) == 2:  # both share the same, and the same takes both
+        last = comparison.modalities[-1]
+        metrics = [m for m in metrics if m not in (f"phi_shared:{last}", f"phi_synergy:{last}")]
     header = ["method"]
     for metric in metrics:
         name, _, m = metric.partition(":")
-        header.append(f"{names[name]} {m or 'joint'}")
+        both = len(comparison.modalities) == 2 and name in ("phi_shared", "phi_synergy")
+        header.append(names[name] if both else f"{names[name]} {m or 'joint'}")
     rows: list[list[str]] = []
     source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
     for label in comparison.labels:
@@ -142,6 +146,8 @@ def contribution_grid(comparison: Comparison) -> Grid:
     note = "Nats, on test samples that no head was fitted on"
     note += f"; H(Y) = {number(entropy, 'entropy')} nats." if math.isfinite(entropy) else "."
     note += " φ_MI: alone. φ_CMI: added to the other modalities."
+    if any(m.startswith("phi_shared") for m in metrics):
+        note += " φ_MI is shared + unique, φ_CMI unique + synergy (Williams and Beer)."
     return Grid("contributions", f"{comparison.data}: contributions", header, rows, note, source=source)
 
 

@@ -13,7 +13,7 @@ from counterpoise.report._format import MISSING, p_text, plus_minus
 from counterpoise.report._layout import Grid, best_labels, seeds_note
 from counterpoise.report.statistics import friedman, mean_ranks, nemenyi_critical_difference
 
-__all__ = ["Ranking", "ranking", "summary_grid"]
+__all__ = ["Ranking", "indistinct", "ranking", "summary_grid"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,21 @@ def ranking(comparisons: Sequence[Comparison]) -> Ranking | None:
         test.p_value,
         len(comparisons),
     )
+
+
+def indistinct(ranks: Sequence[float], critical: float) -> list[tuple[int, int]]:
+    """Return the maximal runs (first, last) of sorted mean ranks that span less than the critical difference.
+
+    Example:
+        >>> indistinct([1.0, 1.5, 2.6, 4.0], 1.2)
+        [(0, 1), (1, 2)]
+    """
+    groups: list[tuple[int, int]] = []
+    for first in range(len(ranks)):
+        last = max(i for i in range(first, len(ranks)) if ranks[i] - ranks[first] < critical)
+        if last > first and not (groups and groups[-1][1] >= last):
+            groups.append((first, last))
+    return groups
 
 
 def summary_grid(comparisons: Sequence[Comparison]) -> Grid:

@@ -13,6 +13,8 @@ from counterpoise.runs import RunRecord
 __all__ = [
     "Curve",
     "Point",
+    "class_rows",
+    "class_values",
     "coefficient_names",
     "colour_order",
     "contributions",
@@ -88,9 +90,9 @@ def _valued(record: RunRecord, metric: str) -> dict[str, object]:
     if metric == "phi_mi":
         part = record.valuation.get("joint_mi")
     else:
-        modalities = record.valuation.get("modalities")
+        kind = {"phi_mi": "mi", "phi_cmi": "cmi", "phi_shared": "redundant", "phi_synergy": "synergistic"}.get(name)
+        modalities = record.valuation.get("modalities" if kind in ("mi", "cmi") else "parts")
         entry = modalities.get(m) if isinstance(modalities, dict) else None
-        kind = {"phi_mi": "mi", "phi_cmi": "cmi"}.get(name)
         part = entry.get(kind) if isinstance(entry, dict) and kind else None
     return part if isinstance(part, dict) else {}
 
@@ -102,6 +104,52 @@ def contributions(comparison: Comparison) -> list[str]:
         for label in comparison.labels
         if any(comparison.seeds(label, f"phi_cmi:{m}") for m in comparison.modalities)
     ]
+
+
+def class_rows(comparison: Comparison) -> list[str]:
+    """Return whose contributions by class are shown: joint training's, the best other row's and the last one's."""
+    known = [
+        label
+        for label in comparison.labels
+        if any(isinstance(r.valuation.get("per_class"), dict) for r in comparison.records[label])
+    ]
+    best = sorted(known, key=lambda label: -(s.mean if (s := comparison.summary(label, comparison.score)).n else 0))
+    wanted = [*(label for label in known if label == REFERENCE), *best[:1], *known[-1:]]
+    return list(dict.fromkeys(wanted))
+
+
+def class_values(
+    comparison: Comparison, label: str, kind: str
+) -> tuple[list[str], list[str], list[list[float]]] | None:
+    """Return classes, modalities and ``(C, M)`` contributions in nats, mean over seeds; None where none are known.
+
+    Args:
+        comparison: the data set's runs.
+        label: the row.
+        kind: ``mi`` alone, ``cmi`` beside the others.
+    """
+    columns: dict[str, list[float]] = {}
+    for m in comparison.modalities:
+        found = [_floats(r.valuation.get("per_class"), f"{kind}:{m}") for r in comparison.records[label]]
+        found = [values for values in found if values]
+        if not found or len({len(values) for values in found}) > 1:
+            continue
+        columns[m] = [summarise([v for v in at if math.isfinite(v)]).mean for at in zip(*found, strict=True)]
+    size = max((len(v) for v in columns.values()), default=0)
+    columns = {m: v for m, v in columns.items() if len(v) == size}
+    if not size:
+        return None
+    names = next((r.class_names for r in comparison.records[label] if len(r.class_names) == size), ())
+    labels = list(names) or [str(c) for c in range(size)]
+    kept = [c for c in range(size) if all(math.isfinite(v[c]) for v in columns.values())]
+    return [labels[c] for c in kept], list(columns), [[v[c] for v in columns.values()] for c in kept]
+
+
+def _floats(given: object, name: str) -> list[float]:
+    values = given.get(name) if isinstance(given, dict) else None
+    if not isinstance(values, list):
+        return []
+    return [float(v) if isinstance(v, (int, float)) else math.nan for v in values]
 
 
 def probe_rows(comparison: Comparison) -> list[str]:

@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from counterpoise.gallery import Gallery, render
 from counterpoise.report import _series as series
-from counterpoise.report._chart_contributions import contribution_charts, encoder_chart
+from counterpoise.report._chart_classes import class_chart, robustness_charts, shift_grid
+from counterpoise.report._chart_contributions import contribution_charts, encoder_chart, parts_chart
 from counterpoise.report._chart_curves import coefficient_charts, curve_charts
-from counterpoise.report._chart_scores import cost_chart, rank_chart, score_chart
+from counterpoise.report._chart_scores import cost_chart, difference_chart, rank_chart, score_chart
 from counterpoise.report._charts import Chart
 from counterpoise.report._comparison import REFERENCE, Comparison, flat_config
 from counterpoise.report._format import p_text, plus_minus
@@ -62,7 +64,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, its charts, tables that are always seen, and tables that open on demand.
+    """A heading, its charts, tables that are always seen, tables that open on demand, and galleries by run.
 
     A section with one chart bears the chart's title.
     """
@@ -72,6 +74,8 @@ class Section:
     tables: list[Table] = field(default_factory=list)
     folded: list[Table] = field(default_factory=list)
     wide: bool = False
+    reading: str = ""
+    galleries: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -161,15 +165,51 @@ def _section(
     return Section(found[0][0].title if single else title, found, shown, closed, wide)
 
 
-def panel(comparison: Comparison, colours: Sequence[str], rows: Mapping[tuple[str, str, str], Row]) -> Panel:
-    """Return one data set's panel."""
+def _gallery_section(shown: Sequence[tuple[str, Gallery]], colours: Sequence[str]) -> Section | None:
+    if not shown:
+        return None
+    slots = {m: modality_slot(colours, m) for m in colours}
+    reading = (
+        "Test samples as the models see them, with what is said of them. Alone: what the modality says about the true label; "
+        f"added: what it adds to the others; both in nats, below zero where it points away. {shown[0][1].source}"
+    )
+    galleries: list[tuple[str, str]] = [(name, render(gallery, slots)) for name, gallery in shown]
+    return Section("Samples worth looking at", reading=reading, galleries=galleries)
+
+
+def panel(
+    comparison: Comparison,
+    colours: Sequence[str],
+    rows: Mapping[tuple[str, str, str], Row],
+    shown: Sequence[tuple[str, Gallery]] = (),
+) -> Panel:
+    """Return one data set's panel; ``shown`` are the galleries of its runs, by name."""
     said = describe(comparison)
     contributions, scores = contribution_grid(comparison), score_grid(comparison)
     sections = [
-        _section("Contributions", [contribution_charts(comparison, colours)], rows, folded=[contributions]),
+        _section(
+            "Contributions",
+            [contribution_charts(comparison, colours), parts_chart(comparison, colours)],
+            rows,
+            folded=[contributions],
+        ),
         _section("Encoders", [encoder_chart(comparison, colours)], rows),
-        _section("Scores", [score_chart(comparison, colours)], rows, seen=[scores]),
+        _section(
+            "Test scores",
+            [score_chart(comparison, colours), difference_chart(comparison, colours)],
+            rows,
+            seen=[scores],
+        ),
         _section("Over the epochs", curve_charts(comparison, colours), rows, wide=True),
+        _section("Classes", [class_chart(comparison)], rows),
+        _section(
+            "Robustness: one modality noisy, missing or swapped",
+            robustness_charts(comparison, colours),
+            rows,
+            seen=[shift_grid(comparison)],
+            wide=True,
+        ),
+        _gallery_section(shown, colours),
         _section("What the methods chose", coefficient_charts(comparison, colours), rows, wide=True),
         _section("Cost", [cost_chart(comparison, colours)], rows),
     ]

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Final
 from counterpoise.report import _series as series
 from counterpoise.report._comparison import Comparison, compare
 from counterpoise.report._draw import STYLE
+from counterpoise.report._draw_classes import draw_classes, draw_robustness
 from counterpoise.report._draw_curves import draw_coefficients, draw_curves, draw_panel
 from counterpoise.report._draw_points import (
     draw_accuracy,
     draw_contributions,
     draw_critical_difference,
+    draw_differences,
     draw_encoders,
 )
 from counterpoise.report._ranking import ranking
@@ -31,10 +33,13 @@ FORMATS: Final = ("png", "svg", "pdf")
 
 _PER_DATA: Final[dict[str, Callable[[Comparison, Sequence[str]], Figure | None]]] = {
     "accuracy": draw_accuracy,
+    "differences": draw_differences,
     "contributions": draw_contributions,
     "encoders": draw_encoders,
     "curves": draw_curves,
     "coefficients": draw_coefficients,
+    "classes": draw_classes,
+    "robustness": draw_robustness,
     **{name: partial(draw_panel, name) for name in ("dominant", "gap", "joint-contribution", "loss")},
 }
 
@@ -42,7 +47,8 @@ _PER_DATA: Final[dict[str, Callable[[Comparison, Sequence[str]], Figure | None]]
 def draw_figures(records: Iterable[RunRecord]) -> dict[str, Figure]:
     """Return every figure that the records have numbers for, by name.
 
-    Per data set: ``accuracy-<data>``, ``contributions-<data>``, ``encoders-<data>``, ``curves-<data>``,
+    Per data set: ``accuracy-<data>``, ``differences-<data>`` (paired, to joint training), ``contributions-<data>``,
+    ``encoders-<data>``, ``classes-<data>`` (class x modality), ``robustness-<data>``, ``curves-<data>``,
     ``coefficients-<data>``, and ARM's own figures one by one: ``dominant-<data>`` (its Fig. 1), ``gap-<data>`` (3),
     ``joint-contribution-<data>`` (4) and ``loss-<data>`` (5); for three data sets or more ``critical-difference``.
     """

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from counterpoise.errors import DataError
+from counterpoise.gallery import css as gallery_css
 from counterpoise.report import _palette as palette
 from counterpoise.report._comparison import compare
+from counterpoise.report._gallery import pick
 from counterpoise.report._series import colour_order
 from counterpoise.report._view import Panel, overview, panel
 from counterpoise.report.tables import COLUMNS, Row, comparison_rows, csv_number, to_csv
@@ -51,7 +53,9 @@ def render_page(records: Iterable[RunRecord], *, skipped: Sequence[str] = ()) ->
     rows = comparison_rows(comparisons)
     by_key = {(row.data, row.method, row.metric): row for row in rows}
     everything = overview(comparisons, by_key)
-    panels = ([everything] if everything else []) + [panel(c, colours, by_key) for c in comparisons]
+    galleries = pick(comparisons)
+    panels = [everything] if everything else []
+    panels += [panel(c, colours, by_key, shown) for c, shown in zip(comparisons, galleries, strict=True)]
     environment = Environment(
         loader=PackageLoader("counterpoise.report", "templates"),
         autoescape=True,
@@ -74,7 +78,7 @@ def render_page(records: Iterable[RunRecord], *, skipped: Sequence[str] = ()) ->
         runs=len(records),
         # Only these two scripts may run: text from data cannot become a third.
         policy=" ".join(f"'sha256-{_sha256(script)}'" for script in scripts),
-        css=Markup(_colours() + sources["page.css"]),
+        css=Markup(_colours() + sources["page.css"] + gallery_css()),
         plotly=Markup(plotly),
         script=Markup(sources["page.js"]),
     )

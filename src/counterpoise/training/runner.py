@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import sys
 import time
@@ -23,13 +24,14 @@ from counterpoise.errors import CheckpointError, OutputError
 from counterpoise.methods import make_method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Outputs
-from counterpoise.runs import RunRecord, read_records, write_atomic
+from counterpoise.runs import SAMPLES, RunRecord, read_records, write_atomic
 from counterpoise.training.evaluation import collect, scores
 from counterpoise.training.fit import BEST, LAST, Fitted, assemble, fit, load_weights
 from counterpoise.training.loggers import check_logger, log_folder, log_history, open_logger
 from counterpoise.training.module import MethodModule
 from counterpoise.training.robustness import robustness, shift_metrics
-from counterpoise.valuation import estimate, linear_probe
+from counterpoise.training.samples import run_samples
+from counterpoise.valuation import decompose_samples, estimate, linear_probe
 
 __all__ = ["diagnose_run", "load_run", "open_cached", "run", "run_folder", "run_label", "teachers_of"]
 
@@ -86,7 +88,7 @@ def run(
     """Train, select on validation, test once, and write the record; a finished run is read, an interrupted one goes on.
 
     The folder holds ``record.json``, ``config.yaml``, ``best.ckpt`` (the selected weights) and ``predictions.npz`` (test log-likelihoods and
-    point predictions).
+    point predictions) and, for more than one modality, ``samples.json`` (some test samples with pictures).
 
     Args:
         config: the run.
@@ -122,6 +124,8 @@ def run(
         ) from error
     record = _evaluate(fitted, data, config, folder)
     record = replace(record, seconds=time.perf_counter() - started, command=command or " ".join(sys.argv))
+    if record.samples:
+        write_atomic(folder / SAMPLES, json.dumps(record.samples, separators=(",", ":")))
     write_atomic(folder / "record.json", record.to_json() + "\n")
     (folder / LAST).unlink(missing_ok=True)
     return record
@@ -211,6 +215,7 @@ def diagnose_run(folder: Path, *, estimator: str = "variational-linear") -> Diag
         train=[data.train.batch(part) for part in np.array_split(np.sort(rows), len(rows) // 512 + 1)],
         limit=limit,
         class_names=data.info.class_names,
+        looks=data.info.modalities,
         estimator=estimator,
     )
 
@@ -231,6 +236,7 @@ def _evaluate(fitted: Fitted, data: MultimodalData, config: RunConfig, folder: P
         metrics[f"{task.score_name}:fused"] = scores(task, test.logits, target)[task.score_name]
     metrics |= _probes(fitted.model, data, test, target, modalities)
     valuation: dict[str, Any] = {}
+    samples: dict[str, Any] = {}
     if not alone:
         value = estimate(
             test.features,
@@ -240,12 +246,17 @@ def _evaluate(fitted: Fitted, data: MultimodalData, config: RunConfig, folder: P
             estimator="variational-linear",
             seed=config.seed,
         )
-        valuation = value.to_dict()
+        parts = decompose_samples(value, target.numpy())
+        valuation = {**value.to_dict(), "parts": {m: part.to_dict() for m, part in parts.items()}}
+        samples = run_samples(data, test, logits, target, value)
         metrics["entropy"] = value.entropy
         metrics["phi_mi"] = value.joint_mi.value
         for m in modalities:
             metrics[f"phi_mi:{m}"] = value.mi[m].value
             metrics[f"phi_cmi:{m}"] = value.cmi[m].value
+        for m, part in parts.items():
+            metrics[f"phi_shared:{m}"] = part.redundant.value
+            metrics[f"phi_synergy:{m}"] = part.synergistic.value
     metrics |= fitted.method.test_metrics(fitted.model, data.test.batches(getattr(fitted.method, "batch_size", 512)))
     damage = robustness(fitted.model, fitted.rule, data.test, test, modalities)
     metrics |= shift_metrics(damage, task.score_name)
@@ -265,6 +276,8 @@ def _evaluate(fitted: Fitted, data: MultimodalData, config: RunConfig, folder: P
         validation={name: values[fitted.best_epoch] for name, values in fitted.history.items() if name[:4] == "val_"},
         curves=fitted.history,
         valuation=valuation,
+        class_names=data.info.class_names,
+        samples=samples,
         robustness=damage,
         best_epoch=fitted.best_epoch,
         environment=environment(),

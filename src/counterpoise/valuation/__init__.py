@@ -13,7 +13,7 @@ decomposition. Nothing is clamped: an estimate of zero is negative half of the t
 """
 
 from counterpoise.valuation import functional, model_based
-from counterpoise.valuation._decompose import PartialInformation, decompose
+from counterpoise.valuation._decompose import PartialInformation, decompose, decompose_samples
 from counterpoise.valuation._estimate import estimate
 from counterpoise.valuation._heads import linear_probe
 from counterpoise.valuation._streaming import Contributions
@@ -27,6 +27,7 @@ __all__ = [
     "PartialInformation",
     "Valuation",
     "decompose",
+    "decompose_samples",
     "estimate",
     "functional",
     "linear_probe",

@@ -254,8 +254,9 @@ class Text(Reader):
 
     def modality(self, name: str) -> Modality:
         """See `Reader.modality`."""
-        size = len(self._words) if self.tokenizer == "words" else len(self._tokenizer)
-        return Modality(name, "tokens", (self.length,), vocabulary=size)
+        if self.tokenizer == "words":
+            return Modality(name, "tokens", (self.length,), vocabulary=len(self._words), words=self._words.words)
+        return Modality(name, "tokens", (self.length,), vocabulary=len(self._tokenizer))
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@
   const chosen = {};
 
   // Colours are names of custom properties ("@m0"), so that one chart serves the light and the dark theme.
-  const COLOUR = /^(color|fillcolor|.*color)$/;
+  const COLOUR = /color(scale)?$/;
   function themed(value, key, style) {
     if (typeof value === "string") {
       return COLOUR.test(key) && value[0] === "@" ? style.getPropertyValue("--" + value.slice(1)).trim() : value;
@@ -19,7 +19,7 @@
 
   function draw(element) {
     const figure = themed(charts[element.id][chosen[element.id] || 0], "", getComputedStyle(root));
-    if (element.clientWidth < 480) figure.layout.xaxis.nticks = 5;
+    if (element.clientWidth < 480 && !figure.layout.xaxis.tickvals) figure.layout.xaxis.nticks = 5;
     // Print has no resize event after layout: give A4's width.
     if (root.dataset.theme) figure.layout.width = element.closest(".grid") ? 330 : 680;
     element.style.minHeight = figure.layout.height + "px";
@@ -63,6 +63,13 @@
       chosen[choice.dataset.for] = Number(choice.value);
       draw(document.getElementById(choice.dataset.for));
     });
+  });
+
+  document.querySelectorAll("select[data-gallery]").forEach((choice) => {
+    const galleries = [...document.querySelectorAll(`[data-of="${choice.dataset.gallery}"]`)];
+    const show = () => galleries.forEach((gallery, i) => { gallery.hidden = i !== Number(choice.value); });
+    choice.addEventListener("change", show);
+    show();
   });
 
   const filter = document.getElementById("filter");

@@ -1,0 +1,144 @@
+"""A gallery as HTML: everything that came from data is escaped, pictures and sounds are data URIs that were checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from counterpoise.gallery._cards import Card, Gallery, Said, View
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+__all__ = ["css", "render"]
+
+WIDTH, HEIGHT = 240.0, 72.0
+
+
+def css() -> str:
+    """Return the style sheet. It needs the custom properties ``--m0`` to ``--m7``, ``--ink``, ``--muted``, ``--rule`` and ``--surface``."""
+    return (Path(__file__).parent / "templates" / "gallery.css").read_text(encoding="utf-8")
+
+
+def render(gallery: Gallery, colours: Mapping[str, int], *, level: int = 3) -> Markup:
+    """Return the cards, group by group, as markup.
+
+    Args:
+        gallery: what to show.
+        colours: place of each modality's colour (``--m0`` is the first).
+        level: of the groups' headings.
+
+    Example:
+        >>> card = Card(7, "conflict", "<i>", (), (Said("", "cat", 0.9, False),))
+        >>> text = render(Gallery(10, {"conflict": 1}, (card,)), {})
+        >>> "&lt;i&gt;" in text, "<i>" in text
+        (True, False)
+    """
+    from markupsafe import Markup
+
+    text = _template().render(groups=_groups(gallery), colours=colours, level=level, gallery=gallery)
+    return Markup(text)  # the template escapes
+
+
+def _groups(gallery: Gallery) -> list[dict[str, Any]]:
+    """Return the groups in order of appearance, each with its heading in words."""
+    found: dict[str, list[Card]] = {}
+    for card in gallery.cards:
+        found.setdefault(card.group, []).append(card)
+    return [
+        {
+            "title": _title(group),
+            "explained": _explained(group),
+            "count": gallery.counts.get(group),
+            "cards": [_shown(c) for c in cards],
+        }
+        for group, cards in found.items()
+    ]
+
+
+def _title(group: str) -> str:
+    kind, _, m = group.partition(":")
+    words = {"hang_on": f"Hang on {m}", "need_several": "Need several modalities", "conflict": "Modalities in conflict"}
+    return words.get(kind, group)
+
+
+def _explained(group: str) -> str:
+    kind, _, m = group.partition(":")
+    return {
+        "hang_on": f"Without {m} the true label loses at least a third of its probability; without any other modality it does not.",
+        "need_several": "Without one modality the true label loses at least a third of its probability, and without another too.",
+        "conflict": "One modality alone makes the true label at least 1.5 times as probable, another as improbable.",
+    }.get(kind, "")
+
+
+def _shown(card: Card) -> dict[str, Any]:
+    return {
+        "index": card.index,
+        "truth": card.truth,
+        "views": [{"view": v, "svg": _svg(v), "note": _note(v)} for v in card.views],
+        "said": [_row(s) for s in card.said],
+    }
+
+
+def _row(s: Said) -> dict[str, Any]:
+    return {
+        "who": s.who,
+        "answer": s.answer,
+        "sure": f"{100 * s.sure:.0f} %" if math.isfinite(s.sure) else "",
+        "mark": {True: "right", False: "wrong", None: ""}[s.right],
+        "alone": _nats(s.alone),
+        "added": _nats(s.added),
+    }
+
+
+def _nats(value: float) -> str:
+    if not math.isfinite(value):
+        return ""
+    text = f"{value:+.2f}"
+    return ("0.00" if float(text) == 0 else text).replace("-", "−")
+
+
+def _note(view: View) -> str:
+    """Return what is to be known of a picture, the scale of its axis included."""
+    low, high = (f"{v:g}".replace("-", "−") for v in (view.low, view.high))
+    scale = {"trace": f"from {low} to {high}", "bars": f"axis ±{high}"}.get(view.kind, "")
+    return "; ".join(part for part in (view.note, scale) if part)
+
+
+def _svg(view: View) -> dict[str, Any] | None:
+    """Return what the template draws of a trace or bars: path or rectangles within 240 x 72."""
+    if view.kind == "trace":
+        paths = []
+        for line in view.lines:
+            step = WIDTH / max(len(line) - 1, 1)
+            points = (f"{i * step:.1f},{HEIGHT - 4 - v / 99 * (HEIGHT - 8):.1f}" for i, v in enumerate(line))
+            paths.append(" ".join(points))
+        return {"paths": paths}
+    if view.kind == "bars" and view.lines and view.lines[0]:
+        values = view.lines[0]
+        step, middle = WIDTH / len(values), HEIGHT / 2
+        bars = []
+        for i, v in enumerate(values):
+            reach = max(abs(v) / 99 * (middle - 2), 0.5)
+            bars.append(
+                (f"{i * step:.1f}", f"{middle - reach if v > 0 else middle:.1f}", f"{step * 0.8:.1f}", f"{reach:.1f}")
+            )
+        return {"bars": bars}
+    return None
+
+
+@lru_cache(maxsize=1)
+def _template() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("counterpoise.gallery", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template("gallery.html.j2")
