@@ -26,7 +26,7 @@ from counterpoise.inference import Rule, make_rule
 from counterpoise.runs import RunRecord, read_records, write_records
 from counterpoise.training import MultimodalDataModule, collect, scores
 from counterpoise.training.curves import contributions
-from counterpoise.training.robustness import robustness, shift_metrics
+from counterpoise.training.robustness import damage_row, damaged_outputs, shift_metrics
 from counterpoise.training.rules import fit_rule, refresh_rule
 from counterpoise.training.runner import open_cached
 from counterpoise.valuation import linear_probe
@@ -103,9 +103,10 @@ def score(
         shared[f"probe:{m}"] = linear_probe(known.features[m], labels, test.features[m], target, task)
     if not alone:
         shared |= contributions(test, target, task)
+    views = list(damaged_outputs(model, split, test, own)) if damage else []
     records = []
     for rule, piece in fitted.items():
-        damaged = robustness(model, piece, split, test, own) if damage else []
+        damaged = [damage_row(piece, outputs, target, m, kind, strength) for m, kind, strength, outputs in views]
         with torch.no_grad():
             metrics = shared | scores(task, piece(test), target) | shift_metrics(damaged, task.score_name)
         records.append(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import torch
+from torch import Tensor
 
 from counterpoise.data import Split
 from counterpoise.diagnosis._nested import leaves, take
@@ -15,7 +16,7 @@ from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Outputs
 from counterpoise.training.evaluation import scores
 
-__all__ = ["CHANGES", "robustness", "shift_metrics"]
+__all__ = ["CHANGES", "damage_row", "damaged_outputs", "robustness", "shift_metrics"]
 
 CHANGES: Final = {
     "noise 0.5": ("noise", 0.5),
@@ -28,13 +29,35 @@ BATCH: Final = 512
 
 
 @torch.no_grad()
-def robustness(
-    model: MultimodalClassifier, rule: Rule, split: Split, clean: Outputs, modalities: Sequence[str], *, seed: int = 0
-) -> list[dict[str, Any]]:
-    """Score a rule on a split in which one modality is damaged, for every modality and every damage.
+def damaged_outputs(
+    model: MultimodalClassifier, split: Split, clean: Outputs, modalities: Sequence[str], *, seed: int = 0
+) -> Iterator[tuple[str, str, float, Outputs]]:
+    """Yield modality, corruption, strength and the model's outputs on a split in which that modality is so damaged.
 
     Only the damaged modality is encoded again. Noise is in standard deviations of the input; token ids take none, and such rows
     are absent.
+
+    Args:
+        model: in evaluation mode, on the CPU.
+        split: the samples.
+        clean: the model's outputs on them.
+        modalities: which to damage.
+        seed: of the noise and of who is swapped with whom; the same damage for every run.
+    """
+    for m in modalities:
+        whole = {m: split.batch(torch.arange(len(split))).inputs[m]}
+        for change, (kind, strength) in CHANGES.items():
+            damaged = changed(whole, m, change, seed=seed)
+            if damaged is not None:
+                with torch.no_grad():
+                    yield m, kind, strength, model.decode({**clean.features, m: _encode(model, m, damaged[m])})
+
+
+@torch.no_grad()
+def robustness(
+    model: MultimodalClassifier, rule: Rule, split: Split, clean: Outputs, modalities: Sequence[str], *, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Score a rule on a split in which one modality is damaged, for every modality and every damage (`damaged_outputs`).
 
     Args:
         model: in evaluation mode, on the CPU.
@@ -42,24 +65,22 @@ def robustness(
         split: the samples.
         clean: the model's outputs on them.
         modalities: which to damage.
-        seed: of the noise and of who is swapped with whom; the same damage for every run.
+        seed: of the damage.
 
     Returns:
         Rows of modality, corruption (noise, missing, swap), strength and the scores of `counterpoise.training.scores`.
     """
     target = torch.from_numpy(split.target)
-    rows: list[dict[str, Any]] = []
-    for m in modalities:
-        whole = {m: split.batch(torch.arange(len(split))).inputs[m]}
-        for change, (kind, strength) in CHANGES.items():
-            damaged = changed(whole, m, change, seed=seed)
-            if damaged is None:
-                continue
-            features = _encode(model, m, damaged[m])
-            outputs = model.decode({**clean.features, m: features})
-            found = scores(model.task, rule(outputs), target)
-            rows.append({"modality": m, "corruption": kind, "strength": strength, **found})
-    return rows
+    return [
+        damage_row(rule, outputs, target, m, kind, strength)
+        for m, kind, strength, outputs in damaged_outputs(model, split, clean, modalities, seed=seed)
+    ]
+
+
+@torch.no_grad()
+def damage_row(rule: Rule, outputs: Outputs, target: Tensor, m: str, kind: str, strength: float) -> dict[str, Any]:
+    """Return one row of `robustness`."""
+    return {"modality": m, "corruption": kind, "strength": strength, **scores(rule.task, rule(outputs), target)}
 
 
 def _encode(model: MultimodalClassifier, m: str, value: Any) -> torch.Tensor:
