@@ -192,15 +192,19 @@ def read_records(paths: Iterable[Path | str]) -> tuple[list[RunRecord], list[str
         if not files:
             skipped.append(f"{path}: no record.json or runs.jsonl in it")
         for file in files:
+            broken: list[str] = []
             for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
                 if not line.strip():
                     continue
                 try:
                     record = RunRecord.from_json(line)
                 except (DataError, TypeError) as error:
-                    skipped.append(f"{file}:{number}: {error}")
+                    broken.append(f"{file}:{number}: {error}")
                 else:
                     records[record.key] = _with_samples(record, file, skipped)
+            if broken:
+                more = f" And {len(broken) - 1} more lines of it." if len(broken) > 1 else ""
+                skipped.append(broken[0] + more)
     return list(records.values()), skipped
 
 

@@ -86,3 +86,12 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
         write_atomic(tmp_path / "file", "after")
     assert (tmp_path / "file").read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_foreign_file_is_one_line_however_long_it_is(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no record\n" * 50)
+    records, skipped = read_records([tmp_path / "notes.txt"])
+    assert not records
+    assert len(skipped) == 1
+    assert "notes.txt:1:" in skipped[0]
+    assert skipped[0].endswith("And 49 more lines of it.")
