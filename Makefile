@@ -38,8 +38,11 @@ unit: $(STAMP)   ## the tests
 bench: $(STAMP)  ## cost of one training step per method, as ratios to joint
 	$(BIN)/python benchmarks/step/run.py
 
-comparison: $(STAMP)   ## ARM against its rivals (two hours; needs raw data)
-	$(BIN)/python benchmarks/arm/run.py --work comparison-runs && $(BIN)/python benchmarks/arm/run.py --work comparison-runs --tables
+comparison: $(STAMP)   ## every method on real data, tuned alike, under three rules (four hours; needs raw data)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/zoo/train.py --work comparison-runs
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/zoo/read.py --work comparison-runs
+	$(BIN)/python benchmarks/zoo/tables.py --work comparison-runs
+	$(BIN)/python benchmarks/arm/tables.py --work comparison-runs
 
 screenshots: $(STAMP)  ## the demo's output, and pictures of its page, a comparison's and a diagnosis's
 	$(BIN)/python benchmarks/demo/run.py build/pages/demo
