@@ -58,10 +58,47 @@ SWAPPED: Final = {a: b for pair in _PAIRS for a, b in (pair, pair[::-1])}
 """Functions and methods that are exchanged for another."""
 BUILTINS: Final = frozenset({"min", "max", "any", "all"})
 DROPPED: Final = frozenset(
-    "abs clamp clamp_ clamp_min clamp_max clone detach double eval exp float log relu sigmoid softmax sqrt square tanh to train".split()
+    {
+        "abs",
+        "clamp",
+        "clamp_",
+        "clamp_min",
+        "clamp_max",
+        "clone",
+        "detach",
+        "double",
+        "eval",
+        "exp",
+        "float",
+        "log",
+        "relu",
+        "sigmoid",
+        "softmax",
+        "sqrt",
+        "square",
+        "tanh",
+        "to",
+        "train",
+    }
 )
 """Methods whose call is dropped: ``x.detach()`` becomes ``x``."""
-UNWRAPPED: Final = frozenset("abs float int max min round scale_gradient sorted maximum minimum normalize relu softmax".split())
+UNWRAPPED: Final = frozenset(
+    {
+        "abs",
+        "float",
+        "int",
+        "max",
+        "min",
+        "round",
+        "scale_gradient",
+        "sorted",
+        "maximum",
+        "minimum",
+        "normalize",
+        "relu",
+        "softmax",
+    }
+)
 """Functions of which the first argument remains: ``sorted(x)`` becomes ``x``."""
 UNTOUCHED_KEYWORDS: Final = frozenset({"strict", "device"})
 """``strict=`` of `zip` guards against programming errors; no test has a second device."""
@@ -237,7 +274,10 @@ def _name_of_default(site: _Site) -> str:
     for parent, child in zip(reversed(site.parents), (site.node, *reversed(site.parents)), strict=False):
         if isinstance(parent, ast.arguments):
             positional = [*parent.posonlyargs, *parent.args][-len(parent.defaults) :] if parent.defaults else []
-            pairs = [*zip(positional, parent.defaults, strict=True), *zip(parent.kwonlyargs, parent.kw_defaults, strict=True)]
+            pairs = [
+                *zip(positional, parent.defaults, strict=True),
+                *zip(parent.kwonlyargs, parent.kw_defaults, strict=True),
+            ]
             return next((f"{name.arg}=" for name, default in pairs if default is child), "")
     return ""
 
@@ -245,7 +285,11 @@ def _name_of_default(site: _Site) -> str:
 def _lines(site: _Site) -> tuple[int, int]:
     statement = next(p for p in (site.node, *reversed(site.parents)) if isinstance(p, ast.stmt))
     body = getattr(statement, "body", None)
-    last = body[0].lineno - 1 if isinstance(body, list) and body and isinstance(statement, ast.stmt) else statement.end_lineno
+    last = (
+        body[0].lineno - 1
+        if isinstance(body, list) and body and isinstance(statement, ast.stmt)
+        else statement.end_lineno
+    )
     return statement.lineno, max(statement.lineno, last or 0)
 
 

@@ -3,7 +3,7 @@
 One process imports everything, runs the tests of a file once and notes which of its lines each reaches. Then every mutant
 gets a fork of it: the changed code is put in place of the loaded one, and the tests that reach the changed statement run,
 until one fails. A mutant that no test fails on is a survivor. Survivors must have a reason in ``reasons.toml``, or a
-test is missing. Writes ``survivors.md`` beside this file and keeps the outcomes in ``.mutation/``.
+test is missing. Writes ``survivors.md`` beside this file and keeps the outcomes in ``build/mutation/``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from counterpoise.methods import METHODS
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "counterpoise"
 HERE = Path(__file__).parent
-OUTCOMES = ROOT / ".mutation" / "outcomes.json"
+OUTCOMES = ROOT / "build" / "mutation" / "outcomes.json"
 SCOPE = ("valuation/functional", "methods")
 SHARED = ("_base.py", "_families.py", "_probes.py", "_teachers.py")
 TESTS = (
@@ -111,10 +111,12 @@ class Run:
         self.done = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note that a test failed."""
         if report.failed:
             self.failed = f"{report.nodeid}: {report.longreprtext}"
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Take the loop over tests over; stop at the first file whose tests fail unchanged."""
         for file in self.mutants:
             if not self.one_file(file, [item for item in session.items if belongs(item, file)]):
                 return True
@@ -143,7 +145,9 @@ class Run:
             verdict = outcome if outcome in ("timed out", "not reached") else "killed" if outcome else "survived"
             outcomes[mutant.key] = verdict
         note(file, self.share, outcomes)
-        print(f"{name_of(file)}: {dict(Counter(outcomes.values()))}, {time.monotonic() - started:.0f} s", file=sys.stderr)
+        print(
+            f"{name_of(file)}: {dict(Counter(outcomes.values()))}, {time.monotonic() - started:.0f} s", file=sys.stderr
+        )
         return True
 
     def baseline(self, file: Path, items: list[pytest.Item]) -> tuple[dict[str, set[int]], dict[str, float]]:
@@ -190,6 +194,7 @@ class Run:
         return outcome or ("" if status == 0 else "crashed")
 
     def first_failure(self, mutant: Mutant | None, items: Sequence[pytest.Item], seconds: dict[str, float]) -> str:
+        """Put a mutant in place and run tests; return the first that fails, or nothing."""
         try:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             if mutant:
@@ -218,7 +223,7 @@ def digest(file: Path) -> str:
 
 
 def note(file: Path, share: float, outcomes: dict[str, str]) -> None:
-    OUTCOMES.parent.mkdir(exist_ok=True)
+    OUTCOMES.parent.mkdir(parents=True, exist_ok=True)
     known = json.loads(OUTCOMES.read_text()) if OUTCOMES.exists() else {}
     known[name_of(file)] = {"source": digest(file), "share": share, "outcomes": outcomes}
     OUTCOMES.write_text(json.dumps(known, indent=1, ensure_ascii=False))
