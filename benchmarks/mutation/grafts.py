@@ -10,15 +10,20 @@ from typing import Any, TypeAlias
 
 from mutants import Mutant
 
-__all__ = ["Functions", "functions_of", "graft"]
+__all__ = ["Functions", "NotGraftedError", "functions_of", "graft"]
 
 Functions: TypeAlias = dict[tuple[str, int], list[FunctionType]]
 """Loaded functions by qualified name and first line."""
 
 
+class NotGraftedError(Exception):
+    """A mutant could not be put in place; the tests say nothing about it."""
+
+
 def functions_of(file: Path) -> Functions:
     """Return all functions that are loaded from a file, decorated ones included."""
     found: Functions = {}
+    gc.unfreeze()  # what is frozen is not listed
     for thing in gc.get_objects():
         if type(thing) is FunctionType and (code := thing.__code__).co_filename == str(file):
             found.setdefault((code.co_qualname, code.co_firstlineno), []).append(thing)
@@ -33,13 +38,15 @@ def graft(mutant: Mutant, functions: Functions) -> None:
         functions: what is loaded of its file.
 
     Raises:
-        LookupError: if nothing that is loaded differs from the mutant.
+        NotGraftedError: if nothing that is loaded differs from the mutant, or its code takes other variables from around it.
     """
     code = compile(mutant.source, str(mutant.file), "exec", dont_inherit=True)
     if mutant.in_body:
         pairs = [(f, new) for new in _inner(code) for f in functions.get((new.co_qualname, new.co_firstlineno), ())]
         different = [(function, new) for function, new in pairs if function.__code__ != new]
         for function, new in different:
+            if function.__code__.co_freevars != new.co_freevars:
+                raise NotGraftedError(mutant.key)
             function.__code__ = new
     else:
         modules = [m for m in list(sys.modules.values()) if getattr(m, "__file__", None) == str(mutant.file)]
@@ -55,7 +62,7 @@ def graft(mutant: Mutant, functions: Functions) -> None:
                     different.append(name)
                     _replace(module, name, value)
     if not different:
-        raise LookupError(f"{mutant.file}: nothing is loaded that {mutant.key} changes.")
+        raise NotGraftedError(mutant.key)
 
 
 def _replace(owner: Any, name: str, new: Any) -> None:

@@ -28,7 +28,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from grafts import Functions, functions_of, graft
+from grafts import Functions, NotGraftedError, functions_of, graft
 from mutants import Mutant, mutants_of
 
 from counterpoise.methods import METHODS
@@ -46,6 +46,7 @@ TESTS = (
 )
 ENOUGH = 8.0
 """Seconds of tests after which a mutant counts as a survivor; those that kill much run first, the battery last."""
+ALIVE = ("survived", "not reached", "not applied")
 BATTERY_OF_SHARED = ("joint", "ogm-ge", "mmpareto", "umt")
 """Rows of the catalogue whose battery runs on mutants of what all methods share: one per family."""
 
@@ -139,10 +140,18 @@ class Run:
             able = [i for i in items if (needed & lines[i.nodeid] if mutant.in_body else lines[i.nodeid])]
             able.sort(key=lambda i: (-kills[i.nodeid], "contract" in i.nodeid, seconds[i.nodeid]))
             spent = accumulate(seconds[i.nodeid] for i in able)
-            able = [item for item, total in zip(able, spent, strict=True) if total <= ENOUGH]
+            able = [
+                item for item, total in zip(able, spent, strict=True) if total <= max(ENOUGH, seconds[able[0].nodeid])
+            ]
             outcome = self.forked(mutant, able, seconds) if able else "not reached"
             kills[outcome] += 1
-            verdict = outcome if outcome in ("timed out", "not reached") else "killed" if outcome else "survived"
+            verdict = (
+                outcome
+                if outcome in ("timed out", "not reached", "not applied")
+                else "killed"
+                if outcome
+                else "survived"
+            )
             outcomes[mutant.key] = verdict
         note(file, self.share, outcomes)
         print(
@@ -207,6 +216,8 @@ class Run:
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
                 if self.failed:
                     return item.nodeid
+        except NotGraftedError:
+            return "not applied"
         except BaseException as error:  # whatever a mutant raises, it was noticed
             return f"raised {type(error).__name__}"
         return ""
@@ -246,7 +257,7 @@ def tables() -> int:
         total += counts
         stale = "" if found["source"] == digest(file) else ", of an older version"
         share = "all" if found["share"] >= 1 else f"{found['share']:.0%}"
-        alive = [key for key, verdict in found["outcomes"].items() if verdict in ("survived", "not reached")]
+        alive = [key for key, verdict in found["outcomes"].items() if verdict in ALIVE]
         given = reasons.get(name, {})
         without = [key for key in alive if key not in given]
         open_ += len(without)
@@ -264,7 +275,7 @@ def tables() -> int:
 
 
 def row(name: str, share: str, counts: Counter[str], explained: int) -> str:
-    alive = counts["survived"] + counts["not reached"]
+    alive = sum(counts[verdict] for verdict in ALIVE)
     cells = [sum(counts.values()), counts["killed"], counts["timed out"], alive, explained]
     return f"| {name} | {share} | " + " | ".join(map(str, cells)) + " |"
 
@@ -279,7 +290,7 @@ def write(rows: list[str], listed: list[str], missing: list[str], total: Counter
         "| file | mutants tried | number | killed | timed out | survived | explained |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
-    alive = total["survived"] + total["not reached"]
+    alive = sum(total[verdict] for verdict in ALIVE)
     last = row("**all of the above**", "", total, alive - open_)
     if missing:
         listed = ["", "Not run: " + ", ".join(f"`{name}`" for name in missing) + ".", *listed]

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-FILE = Path(__file__).parents[2] / "benchmarks" / "mutation" / "mutants.py"
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "mutation"
 SOURCE = '''"""A module of 2 lines - or 3."""
 LIMIT = 0.5
 
@@ -25,15 +25,18 @@ def clipped(x, *, low=1):
 '''
 
 
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("mutants", FILE)
+def load(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["mutants"] = module
+    module = sys.modules[file.stem] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    return load(FOLDER / "mutants.py")
 
 
 def test_every_kind_of_change_once(tool: ModuleType, tmp_path: Path) -> None:
@@ -69,3 +72,20 @@ def test_the_same_change_twice_has_two_names(tool: ModuleType, tmp_path: Path) -
         "f: `g(a + b)` → dropped (no. 2)",
         "f: `g(a + b)` → `g(a - b)` (no. 2)",
     ]
+
+
+def test_a_mutant_is_put_into_what_others_have_imported(tool: ModuleType, tmp_path: Path) -> None:
+    file = tmp_path / "example_of_a_module.py"
+    file.write_text("LIMIT = 4.0\n\n\ndef scaled(x, *, by=2):\n    return x * by - LIMIT\n")
+    grafts, scaled = load(FOLDER / "grafts.py"), load(file).scaled
+    functions = grafts.functions_of(file)
+    mutants = {mutant.key: mutant for mutant in tool.mutants_of(file)}
+    assert scaled(8.0) == 12
+    grafts.graft(mutants["scaled: `return x * by - LIMIT` → `return x * by + LIMIT`"], functions)
+    assert scaled(8.0) == 20
+    grafts.graft(mutants["scaled: `by=2` → `by=3`"], functions)
+    assert scaled(8.0) == 28
+    grafts.graft(mutants["<module>: `LIMIT = 4.0` → `LIMIT = 5.0`"], functions)
+    assert scaled(8.0) == 21, "the default is the file's own again"
+    with pytest.raises(grafts.NotGraftedError):
+        grafts.graft(mutants["scaled: `return x * by - LIMIT` → `return x * by + LIMIT`"], {})
