@@ -31,8 +31,6 @@ import pytest
 from grafts import Functions, NotGraftedError, functions_of, graft
 from mutants import Mutant, mutants_of
 
-from counterpoise.methods import METHODS
-
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "counterpoise"
 HERE = Path(__file__).parent
@@ -79,6 +77,8 @@ def in_scope() -> list[Path]:
 
 def belongs(item: pytest.Item, file: Path) -> bool:
     """Return whether a test is about a file: its example, a test that imports from it, or a row of the battery."""
+    from counterpoise.methods import METHODS  # not before pytest has marked its plugins
+
     if isinstance(item, pytest.DoctestItem):
         return item.path == file
     module = ".".join(file.relative_to(SOURCE.parent).with_suffix("").parts)
