@@ -24,7 +24,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 import pytest
@@ -86,7 +86,12 @@ def belongs(item: pytest.Item, file: Path) -> bool:
     if isinstance(name, str) and name in METHODS:
         made = {base.__module__ for base in METHODS[name].load().__mro__}
         return module in made and (file.name not in SHARED or name in BATTERY_OF_SHARED)
-    return any(module in (getattr(v, "__module__", ""), getattr(v, "__name__", "")) for v in vars(item.module).values())
+    packages = {module.rsplit(".", k)[0] for k in range(module.count(".") - 1)}  # itself, and those imported whole
+    for value in vars(item.module).values():
+        whole = isinstance(value, ModuleType) and value.__name__ in packages
+        if whole or getattr(value, "__module__", "") == module:
+            return True
+    return False
 
 
 def drawn(mutants: list[Mutant], share: float) -> list[Mutant]:
