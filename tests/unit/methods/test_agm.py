@@ -79,6 +79,8 @@ def test_coefficients_by_numpy_and_gradients_by_autograd(
     (record,) = method.steps(model, batch)
     found = [record.coefficients[f"kappa:{m}"].item() for m in model.modalities]
     assert found == pytest.approx(kappa.tolist(), rel=1e-9)
+    assert record.loss.item() == pytest.approx(sum(value.item() for value in record.parts.values()))
+    assert set(record.parts) == {"fused", *model.modalities}
     # d L / d theta = sum_m kappa_m (dz_m / d theta)^T dL/dz: by hand through the chain rule
     z = shares.sum(0).detach().requires_grad_()
     (outer,) = torch.autograd.grad(nn.functional.cross_entropy(z, batch.target), z)
@@ -107,7 +109,7 @@ def test_the_first_step_changes_nothing_and_the_cap_holds(make_model: Any, make_
     model, batches = make_model(2), make_batches(2)
     (record,) = tools.prepare(AGM(), model, batches).steps(model, batches[0])
     assert [v.item() for v in record.coefficients.values()] == [1, 1]
-    kappa = adaptive_coefficients(torch.tensor([9.0, 0.0]), torch.tensor([0.0, 9.0]), alpha=0.1, cap=10.0)
+    kappa = adaptive_coefficients(torch.tensor([9.0, 0.0]), torch.tensor([0.0, 9.0]), alpha=0.1)
     assert kappa.max().item() == pytest.approx(np.exp(1.0))
 
 
@@ -126,10 +128,16 @@ def test_the_zero_pass_leaves_batch_norm_alone_and_a_step_costs_two_passes_per_e
     method.setup(model, batches[0].target)
     list(method.steps(model, batches[0]))
     assert sorted(calls) == [1, 1, 1, 32, 32, 32]
-    assert model.encoder("a")[1].num_batches_tracked == 1
+    list(method.steps(model, batches[0]))
+    assert model.encoder("a")[1].num_batches_tracked == 2, "the encoder is in training mode again"
+    model.encoder("a").eval()
+    list(method.steps(model, batches[0]))
+    assert not model.encoder("a").training, "one that was in evaluation mode stays so"
 
 
-def test_more_than_ten_modalities_are_refused() -> None:
-    model = MultimodalClassifier({f"m{i}": nn.Linear(2, 2) for i in range(11)}, num_outputs=2)
+def test_ten_modalities_are_taken_and_eleven_refused() -> None:
+    encoders = {f"m{i}": nn.Linear(2, 2) for i in range(11)}
+    AGM().setup(MultimodalClassifier(dict(list(encoders.items())[:10]), num_outputs=2), torch.zeros(3))
+    model = MultimodalClassifier(encoders, num_outputs=2)
     with pytest.raises(ModelError, match="at most 10 modalities"):
         AGM().setup(model, torch.zeros(3, dtype=torch.long))

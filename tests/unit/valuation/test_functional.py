@@ -19,6 +19,7 @@ def test_entropy_by_hand() -> None:
     assert vf.entropy(torch.tensor([0.5, 0.25, 0.25, 0.0])).item() == pytest.approx(1.5 * log(2))
     assert vf.entropy(torch.tensor([1.0, 0.0])).item() == 0.0
     assert vf.entropy(torch.full((2, 8), 1 / 8), dim=1).tolist() == pytest.approx([log(8)] * 2)
+    assert vf.entropy(torch.full((3, 2, 8), 1 / 8)).flatten().tolist() == pytest.approx([log(8)] * 6), "the last axis"
 
 
 def test_label_entropy_is_that_of_the_frequencies() -> None:
@@ -26,6 +27,12 @@ def test_label_entropy_is_that_of_the_frequencies() -> None:
     assert vf.label_entropy(y).item() == pytest.approx(-(0.75 * log(0.75) + 0.25 * log(0.25)))
     assert vf.label_entropy(y, 5).item() == vf.label_entropy(y).item()
     assert vf.label_entropy(1 - y.clamp(0, 1)).item() == pytest.approx(vf.label_entropy(y).item())
+
+
+def test_miller_madow_counts_the_classes_that_occur() -> None:
+    y = torch.tensor([0, 0, 2, 0])  # class 1 does not occur, class 2 once
+    assert vf.miller_madow(y).item() == pytest.approx(vf.label_entropy(y).item() + 1 / 8)
+    assert vf.miller_madow(y, 5).item() == vf.miller_madow(y).item()
 
 
 @pytest.mark.parametrize("p", [0.3, 0.5])
@@ -46,6 +53,16 @@ def test_gaussian_entropy_of_a_covariance() -> None:
     covariance = torch.tensor([[2.0, 0.5], [0.5, 1.0]], dtype=torch.float64)
     expected = 0.5 * (2 * log(2 * np.pi * np.e) + log(1.75))
     assert vf.gaussian_entropy(covariance).item() == pytest.approx(expected)
+    several = covariance.expand(5, 4, 2, 2)
+    assert vf.gaussian_entropy(several).flatten().tolist() == pytest.approx([expected] * 20)
+
+
+def test_the_ends_of_the_range_of_labels() -> None:
+    assert vf.label_entropy(torch.tensor([0, 2]), 3).item() == pytest.approx(log(2))
+    with pytest.raises(DataError, match=r"0\.\.2\. Found 3\."):
+        vf.label_entropy(torch.tensor([0, 3]), 3)
+    with pytest.raises(DataError, match=r"lie in 0\. Found -1\."):
+        vf.label_entropy(torch.tensor([-1, 3]))
 
 
 @pytest.mark.parametrize("bad", [torch.tensor([], dtype=torch.long), torch.tensor([-1, 0]), torch.tensor([0, 3])])
@@ -143,3 +160,8 @@ def test_co_information_equals_the_definition_for_three() -> None:
 def test_co_information_needs_every_subset() -> None:
     with pytest.raises(DataError, match=r"all 3 non-empty subsets\. Found 2"):
         vf.co_information({("a",): 0.1, ("b",): 0.2})
+    with pytest.raises(DataError, match="non-empty subsets"):
+        vf.co_information({})
+    with pytest.raises(DataError, match="non-empty subsets"):  # as many as there should be, but one of them empty
+        vf.co_information({(): 0.0, ("a",): 0.1, ("b",): 0.2})
+    assert vf.co_information({("a",): 0.3}) == 0.3

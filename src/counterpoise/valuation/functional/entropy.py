@@ -96,4 +96,4 @@ def _counts(target: Tensor, num_classes: int | None) -> Tensor:
     if low < 0 or (num_classes is not None and high >= num_classes):
         bound = "" if num_classes is None else f"..{num_classes - 1}"
         raise DataError(f"Labels should lie in 0{bound}. Found {low if low < 0 else high}. Number the classes from 0.")
-    return torch.bincount(target.long(), minlength=num_classes or 0).double()
+    return torch.bincount(target.long()).double()

@@ -1,0 +1,133 @@
+"""The default and the domain of every numeric hyper-parameter, as the docs give them: a change of one is meant."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from counterpoise.errors import ConfigError
+from counterpoise.methods import METHODS, make_method
+
+TABLE = """
+uniform           strength        1.0    [0,inf)
+ogm-ge            strength        0.3    [0,inf)
+ogm-ge            start           0      int [0,inf)
+pmr               strength        1.0    [0,inf)
+pmr               momentum        0.2    [0,1]
+pmr               share           0.1    (0,1]
+pmr               entropy         0.1    [0,inf)
+pmr               entropy_epochs  5      int [0,inf)
+agm               strength        1.5    [0,inf)
+agm               cap             10.0   (0,inf)
+mla               ridge           0.1    (0,1]
+sample-valuation  strength        1.0    [0,inf)
+sample-valuation  warmup          5      int [0,inf)
+modality-valuation strength        1.0    [0,inf)
+modality-valuation warmup          5      int [0,inf)
+modality-valuation share           0.2    (0,1]
+greedy            epsilon         0.01   [0,inf)
+greedy            window          5      int [1,inf)
+greedy            start           2      int [0,inf)
+modality-dropout  strength        0.2    [0,1]
+corruption        strength        0.5    [0,1]
+mmpareto          strength        1.0    [0,inf)
+mmpareto          gamma           1.5    (0,inf)
+opm               strength        0.5    [0,1]
+opm               sensitivity     0.5    [0,inf)
+opm               probability     0.7    [0,1]
+opm               start           5      int [0,inf)
+mmcosine          scale           10.0   (0,inf)
+umt               strength        10.0   [0,inf)
+g2d               strength        1.0    [0,inf)
+g2d               share           0.5    [0,1]
+mbsd              strength        1.0    [0,inf)
+cml               strength        1.0    [0,inf)
+cml               penalty         0.1    [0,inf)
+lfm               strength        1.0    [0,inf)
+arl               strength        1.0    [0,inf)
+arl               gamma           4.0    [0,inf)
+arl               temperature     8.0    [0,inf)
+arl               start           5      int [0,inf)
+inforeg           strength        1.0    [0,inf)
+inforeg           beta            0.95   [0,inf)
+inforeg           window          10     int [1,inf)
+inforeg           threshold       0.05   [0,inf)
+amco              strength        0.5    [0,1]
+amco              ramp            0.3    (0,1]
+g-blending        strength        1.0    [0,1]
+g-blending        super_epoch     10     int [1,inf)
+g-blending        inner_epochs    2      int [1,inf)
+g-blending        inner_lr        0.001  (0,inf)
+reconboost        ratio           0.2    [0,1]
+reconboost        stage_epochs    4      int [1,inf)
+reconboost        rectify_epochs  4      int [0,inf)
+relearning        strength        3.0    [0,inf)
+relearning        times           3      int [0,inf)
+data-remixing     strength        1.0    [0,inf)
+data-remixing     warmup          10     int [0,inf)
+cggm              strength        1.0    [0,1]
+cggm              rho             1.3    (0,inf)
+cggm              direction       0.1    [0,inf)
+mses              strength        1.0    [0,1]
+mses              patience        3      int [1,inf)
+qmf               rank            0.1    [0,inf)
+qmf               temperature     10.0   (0,inf)
+dgl               strength        1.0    [0,1]
+aug               discount        0.5    [0,1]
+aug               tolerance       0.01   [0,inf)
+aug               blocks          11     int [1,inf)
+pmr-official      strength        1.0    [0,inf)
+pmr-official      momentum        0.2    [0,1]
+pmr-official      share           0.1    (0,1]
+agm-toolkit       strength        0.1    [0,inf)
+agm-toolkit       cap             7.0    (0,inf)
+mmpareto-toolkit  strength        1.0    [0,inf)
+mmpareto-toolkit  gamma           1.5    (0,inf)
+lfm-official      strength        1.0    [0,inf)
+arl-official      strength        1.0    [0,inf)
+arl-official      gamma           4.0    [0,inf)
+"""
+ROWS = [tuple(line.split(maxsplit=3)) for line in TABLE.strip().splitlines()]
+
+
+@pytest.mark.parametrize(("name", "parameter", "default", "domain"), ROWS, ids=[f"{r[0]}-{r[1]}" for r in ROWS])
+def test_default_and_domain(name: str, parameter: str, default: str, domain: str) -> None:
+    kind, _, limits = domain.rpartition(" ")
+    low, high = (float(x) for x in limits[1:-1].split(","))
+    step = 1 if kind == "int" else 1e-9
+
+    def accepts(value: float) -> bool:
+        try:
+            method = make_method(name, {parameter: int(value) if kind == "int" else value})
+        except ConfigError:
+            return False
+        assert getattr(method, parameter) == value, "it is stored under its own name"
+        return True
+
+    assert make_method(name).hyperparameters[parameter] == float(default)
+    assert accepts(float(default))
+    assert accepts(low) == (limits[0] == "[")
+    assert accepts(low + step)
+    assert not accepts(low - step)
+    if math.isfinite(high):
+        assert accepts(high) == (limits[-1] == "]")
+        assert accepts(high - step)
+        assert not accepts(high + step)
+    else:
+        assert accepts(1e6)
+        with pytest.raises(ConfigError):
+            make_method(name, {parameter: math.inf})
+    if kind == "int":
+        with pytest.raises(ConfigError):
+            make_method(name, {parameter: low + 1.5})
+
+
+def test_the_table_has_every_number() -> None:
+    """Of the methods that it names."""
+    named: dict[str, set[str]] = {}
+    for name, parameter, *_ in ROWS:
+        named.setdefault(name, set()).add(parameter)
+    for name, found in named.items():
+        limits = METHODS[name].load().constraints
+        assert found == {p for p, limit in limits.items() if "one of" not in str(limit)}, name
