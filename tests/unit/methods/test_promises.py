@@ -16,6 +16,7 @@ OTHERWISE = {
     "cggm": "its direction term compares the heads' gradients, and so trains the heads, too",
     "corruption": "its heads see the corrupted inputs",
     "mbsd": "its distillation is between the heads",
+    "mbsd-toolkit": "its distillation is between the heads",
     "modality-dropout": "its heads see no dropped modality",
     "unimodal": "it has one head",
 }
