@@ -67,8 +67,10 @@ def test_of(name: str, like: str) -> Split:
     return data.test
 
 
-def read(fields: dict[str, Any], rules: Sequence[str], work: Path, damage: bool = True) -> list[RunRecord]:
-    """Return one record per test set and rule, with scores under damage unless they are not wanted."""
+def read(
+    fields: dict[str, Any], rules: Sequence[str], work: Path, damage: bool = True, probes: bool = True
+) -> list[RunRecord]:
+    """Return one record per test set and rule, with scores under damage and linear probes unless they are not wanted."""
     torch.set_num_threads(1)
     config = config_of(fields)
     folder = work / config.data / config.key("study")
@@ -79,7 +81,9 @@ def read(fields: dict[str, Any], rules: Sequence[str], work: Path, damage: bool 
         fitted = {r: fitted_rule(r, networks, config, data) for r in missing}
         found: dict[str, list[RunRecord]] = {r: [] for r in missing}
         for name in (config.data, *TWINS.get(config.data, ())):
-            for rule, record in zip(missing, score(name, config, fitted, data, model, folder, damage), strict=True):
+            for rule, record in zip(
+                missing, score(name, config, fitted, data, model, folder, damage, probes), strict=True
+            ):
                 found[rule].append(record)
         for rule, records in found.items():
             write_records(folder / f"records-{rule}.jsonl", records)
@@ -87,7 +91,14 @@ def read(fields: dict[str, Any], rules: Sequence[str], work: Path, damage: bool 
 
 
 def score(
-    name: str, config: RunConfig, fitted: dict[str, Rule], data: MultimodalData, model: Any, folder: Path, damage: bool
+    name: str,
+    config: RunConfig,
+    fitted: dict[str, Rule],
+    data: MultimodalData,
+    model: Any,
+    folder: Path,
+    damage: bool,
+    probes: bool,
 ) -> list[RunRecord]:
     """Return a record per rule on one test set."""
     task, split = model.task, test_of(name, config.data)
@@ -100,7 +111,8 @@ def score(
     shared = {"step_ms": trained["step_ms"]}
     for m in own:
         shared[f"{task.score_name}:{m}"] = scores(task, test.unimodal_logits[m], target)[task.score_name]
-        shared[f"probe:{m}"] = linear_probe(known.features[m], labels, test.features[m], target, task)
+        if probes:
+            shared[f"probe:{m}"] = linear_probe(known.features[m], labels, test.features[m], target, task)
     if not alone:
         shared |= contributions(test, target, task)
     views = list(damaged_outputs(model, split, test, own)) if damage else []
@@ -151,6 +163,7 @@ def main() -> None:
     parser.add_argument("--methods", default="")
     parser.add_argument("--rules", default=",".join(RULES))
     parser.add_argument("--no-damage", action="store_true", help="clean test sets only")
+    parser.add_argument("--no-probes", action="store_true", help="no linear probes (slow with many classes)")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     for data in options.data.split(","):
@@ -158,7 +171,8 @@ def main() -> None:
         jobs = jobs_of(data, options.rules.split(","), options.work, methods)
         parallel = joblib.Parallel(n_jobs=options.jobs, batch_size=1)
         found = parallel(
-            joblib.delayed(read)(config, rules, options.work, not options.no_damage) for config, rules in jobs
+            joblib.delayed(read)(config, rules, options.work, not options.no_damage, not options.no_probes)
+            for config, rules in jobs
         )
         print(data, len(jobs), "trainings,", sum(map(len, found)), "records", flush=True)
 

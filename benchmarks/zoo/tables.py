@@ -82,12 +82,19 @@ def overview(by_rule: dict[str, list[RunRecord]]) -> str:
         "",
         f"Mean test accuracy (%) over {len(sets)} data sets ({', '.join(sets)}), five seeds; difference to joint training under the same rule, in points: mean over the data sets "
         "of the paired difference, and on how many of them it is above; mean rank among the methods (1 is best); macro-F1 (%) of the calibrated rule; what the linear probe of the encoder "
-        "that joint training leaves weakest gains (points); spread of the marginal contributions (nats).",
+        "that joint training leaves weakest gains (points, over the data sets where it was taken); spread of the marginal contributions (nats).",
         "",
         "| method | fused head | to joint | better on | rank | calibrated | to joint | better on | rank | macro-F1 | weakest encoder | gap of φ_CMI |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     weakest = {d: weakest_of([r for r in by_rule["fused"] if r.data == d and r.method == "joint"]) for d in sets}
+    probed = [
+        d
+        for d in sets
+        if all(
+            f"probe:{weakest[d]}" in r.metrics for r in by_rule["calibrated"] if r.data == d and r.method != "unimodal"
+        )
+    ]
     for method in sorted(values["calibrated"][sets[0]], key=lambda name: ranks["calibrated"][name]):
         cells = [method]
         for rule in RULES:
@@ -105,7 +112,7 @@ def overview(by_rule: dict[str, list[RunRecord]]) -> str:
         cells.append(f"{100 * mean_over(rows, 'macro_f1', sets):.1f}")
         gains = [
             probe(rows, d, weakest[d]) - probe([r for r in by_rule["fused"] if r.method == "joint"], d, weakest[d])
-            for d in sets
+            for d in probed
         ]
         cells.append("–" if method == "joint" else f"{100 * sum(gains) / len(gains):+.1f}")
         cells.append(f"{sum(gap_of(rows, d) for d in sets) / len(sets):.2f}")
