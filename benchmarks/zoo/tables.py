@@ -114,7 +114,7 @@ def overview(by_rule: dict[str, list[RunRecord]]) -> str:
             probe(rows, d, weakest[d]) - probe([r for r in by_rule["fused"] if r.method == "joint"], d, weakest[d])
             for d in probed
         ]
-        cells.append("–" if method == "joint" else f"{100 * sum(gains) / len(gains):+.1f}")
+        cells.append("–" if method == "joint" or not gains else f"{100 * sum(gains) / len(gains):+.1f}")
         cells.append(f"{sum(gap_of(rows, d) for d in sets) / len(sets):.2f}")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
