@@ -116,6 +116,7 @@ def test_mses_without_release_an_encoder_stays_stopped_from_the_first_epoch_on(
 
 
 def test_mses_of_no_strength_needs_no_held_out_samples(make_model: Any) -> None:
+    assert MSES.needs_held_out
     MSES(strength=0).on_epoch_start(make_model(2), Epoch(0, 5))
 
 

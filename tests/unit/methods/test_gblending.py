@@ -88,6 +88,7 @@ def test_an_overfitting_modality_loses_weight_and_the_model_is_untouched(
 
 def test_when_it_estimates(make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model, batches = make_model(2), make_batches(2)
+    assert GBlending.needs_held_out
     for online, expected in ((True, [0, 3, 6]), (False, [0])):
         method = tools.prepare(GBlending(super_epoch=3, online=online), model, batches)
         seen = []
@@ -153,3 +154,8 @@ def test_a_partial_strength_lies_between_joint_training_and_the_method(
 def test_an_overfit_of_nothing_counts_as_a_thousandth() -> None:
     found = blending_weights(torch.tensor([1.0, 1.0, 4.0]), torch.tensor([0.0, 1e-3, 2e-3]))
     assert found.tolist() == pytest.approx([1 / 3] * 3)
+
+
+def test_small_gains_with_much_overfit_are_compared_all_the_same() -> None:
+    found = blending_weights(torch.tensor([0.01, 0.03]), torch.tensor([1.0, 1.0]))
+    assert found.tolist() == pytest.approx([0.25, 0.75])
