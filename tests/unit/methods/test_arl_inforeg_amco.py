@@ -191,6 +191,22 @@ def test_inforeg_each_encoder_has_its_own_window(warm: Any, tools: Any) -> None:
     assert found == [[True, True], [True, True], [True, False], [False, True], [True, False]]
 
 
+def test_inforeg_counts_no_epoch_that_was_not(warm: Any, tools: Any) -> None:
+    """A trace that stays as it is never grows, however few epochs there are to compare."""
+    model, batches = warm(2, epochs=1)
+    method = tools.prepare(InfoReg(window=2), model, batches)
+    found = []
+    for number in range(5):
+        method.trace.fill_(1.0)
+        method.on_epoch_start(model, Epoch(number, 9))
+        found.append(method.open["a"])
+    assert found == [True, True, False, False, False]
+    assert method.epochs == 4
+    quiet = tools.prepare(InfoReg(0.0), model, batches)
+    quiet.on_epoch_start(model, Epoch(0, 9))
+    assert not quiet.anchors, "without strength there is nothing to remember"
+
+
 def test_inforeg_a_partial_strength_shrinks_the_anchor(warm: Any, tools: Any) -> None:
     model, batches = warm(2, epochs=3)
     found = []
