@@ -150,6 +150,19 @@ def test_the_weak_modality_is_reinforced_and_the_strong_one_keeps_its_weight(
     assert record.coefficients["lambda:b"] > 1
 
 
+def test_a_strength_multiplies_every_part(make_model: Make, make_batches: Make) -> None:
+    batches = make_batches(2, dtype=torch.float64)
+    model, method = set_up(make_model, batches, strength=0.5, tau=0.8, gamma=3.0, rate=0.4)
+    method.phi.copy_(torch.tensor([0.6, 0.1]))
+    (record,) = method.steps(model, batches[0])
+    expected = fusion_weights(method.phi, method.entropy, tau=0.4)
+    assert model.fusion.weights.tolist() == pytest.approx(expected.tolist())
+    expected = 0.5 * reinforcement(method.phi, method.entropy, gamma=3.0)
+    assert [record.coefficients[f"lambda:{m}"].item() for m in "ab"] == pytest.approx(expected.tolist())
+    assert method.resampler.rate == pytest.approx(0.2)
+    assert set_up(make_model, batches, strength=5.0, rate=0.4)[1].resampler.rate == 1.0, "a share is at most all"
+
+
 @pytest.mark.parametrize("part", ["fusion", "minmax", "resampling"])
 def test_every_part_can_be_switched_off(part: str, make_model: Make, make_batches: Make) -> None:
     batches = make_batches(2, dtype=torch.float64)
@@ -248,10 +261,19 @@ def test_what_is_lost_is_the_mean_and_the_rest_is_as_it_was() -> None:
     for k, z in enumerate(features.values()):
         assert z.grad is not None
         assert torch.equal(z.grad.abs().sum(1) == 0, lost[:, k])
-    alone = {m: z[:1] for m, z in features.items()}
-    assert all(torch.equal(x, alone[m]) for m, x in resampler(alone, torch.tensor([0.3, 0.3]), entropy=1.0).items()), (
-        "a lone sample loses nothing"
-    )
+
+
+def test_a_lone_sample_loses_nothing_and_a_rate_of_zero_draws_nothing() -> None:
+    alone = {m: torch.randn(1, 3, requires_grad=True) for m in "ab"}
+    shown = ContributionResampler(rate=1.0)(alone, torch.tensor([0.3, 0.3]), entropy=1.0)
+    torch.stack(list(shown.values())).sum().backward()
+    for m, z in alone.items():
+        assert torch.equal(shown[m], z)
+        assert z.grad is not None
+        assert (z.grad == 1).all(), "not even its gradient"
+    state = torch.get_rng_state()
+    ContributionResampler(rate=0.0)({"a": torch.ones(4, 3)}, torch.ones(1), entropy=1.0)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_no_prediction_depends_on_labels_or_batch_mates(make_model: Make, make_batches: Make) -> None:

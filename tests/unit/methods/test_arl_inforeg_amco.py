@@ -152,3 +152,82 @@ def test_amco_ramp_follows_the_training_and_is_never_all(warm: Any, tools: Any) 
     assert counts[0] == 0
     assert counts[1] == int(0.5 * np.sin(np.pi / 3) * 8)
     assert counts[2] == 4
+
+
+def test_arl_a_partial_strength_shrinks_what_is_added(warm: Any, tools: Any) -> None:
+    model, batches = warm(2, epochs=2)
+    whole, half = (tools.prepare(ARL(s, start=0, gamma=3.0), model, batches) for s in (1.0, 0.5))
+    assert half.head_gradient(model, batches[0]) == 1.5
+    features = model.encode(batches[0].inputs)
+    full, less = (method.scales(model, features, batches[0]) for method in (whole, half))
+    for m in "ab":
+        assert less[m].item() - 1 == pytest.approx(0.5 * (full[m].item() - 1))
+
+
+def test_arl_weights_without_entropy_or_logits_are_equal() -> None:
+    assert asymmetric_weights(torch.zeros(2), torch.zeros(2), 8.0).tolist() == [0.5, 0.5]
+
+
+def test_inforeg_no_one_leads_among_equals() -> None:
+    assert anchor_weights(torch.tensor([0.5, 0.5]), 1.0).tolist() == [0, 0]
+
+
+def test_inforeg_window_of_few_epochs_and_of_no_growth() -> None:
+    """Three epochs, of which the last two count: they grow by half of the last."""
+    few = torch.tensor([9.0, 1.0, 2.0])
+    assert window_open(few, 10, 0.49)
+    assert not window_open(few, 10, 0.5), "the growth must exceed the threshold"
+    assert not window_open(torch.ones(4), 2, 0.0)
+
+
+def test_inforeg_each_encoder_has_its_own_window(warm: Any, tools: Any) -> None:
+    model, batches = warm(2, epochs=1)
+    method = tools.prepare(InfoReg(window=1, threshold=0.1), model, batches)
+    found = []
+    for number, trace in enumerate([[0.0, 0.0], [1.0, 4.0], [2.0, 2.0], [2.0, 3.0], [4.0, 3.0]]):
+        method.trace.copy_(torch.tensor(trace))
+        method.on_epoch_start(model, Epoch(number, 9))
+        found.append([method.open["a"], method.open["b"]])
+    assert found == [[True, True], [True, True], [True, False], [False, True], [True, False]]
+
+
+def test_inforeg_counts_no_epoch_that_was_not(warm: Any, tools: Any) -> None:
+    """A trace that stays as it is never grows, however few epochs there are to compare."""
+    model, batches = warm(2, epochs=1)
+    method = tools.prepare(InfoReg(window=2), model, batches)
+    found = []
+    for number in range(5):
+        method.trace.fill_(1.0)
+        method.on_epoch_start(model, Epoch(number, 9))
+        found.append(method.open["a"])
+    assert found == [True, True, False, False, False]
+    assert method.epochs == 4
+    quiet = tools.prepare(InfoReg(0.0), model, batches)
+    quiet.on_epoch_start(model, Epoch(0, 9))
+    assert not quiet.anchors, "without strength there is nothing to remember"
+
+
+def test_inforeg_a_partial_strength_shrinks_the_anchor(warm: Any, tools: Any) -> None:
+    model, batches = warm(2, epochs=3)
+    found = []
+    for strength in (1.0, 0.5):
+        method = tools.prepare(InfoReg(strength), model, batches)
+        method.on_epoch_start(model, Epoch(0, 9))
+        (record,) = method.steps(model, batches[0])
+        found.append(record.coefficients["beta:a"].item())
+    assert found[0] > 0
+    assert found[1] == pytest.approx(0.5 * found[0])
+
+
+def test_amco_masks_nothing_before_the_first_epoch_or_among_equals(warm: Any, tools: Any) -> None:
+    model, batches = warm(2, epochs=3)
+    method, features = tools.prepare(AMCo(), model, batches), model.encode(batches[0].inputs)
+    masked, _ = method.modulate(model, features, batches[0])
+    assert all(torch.equal(masked[m], features[m]) for m in "ab")
+    method.on_epoch_start(model, Epoch(9, 10))
+    for m in "ab":
+        for p in model.head(m).parameters():
+            p.data.zero_()
+    masked, coefficients = method.modulate(model, features, batches[0])
+    assert [coefficients[f"mass:{m}"].item() for m in "ab"] == pytest.approx([0.5, 0.5])
+    assert all(torch.equal(masked[m], features[m]) for m in "ab")

@@ -92,3 +92,43 @@ def test_the_dominant_modality_gets_none_on_a_world_where_one_dominates(
     tools.run(method, model, batches, epochs=10)
     assert model.fusion.count[0] == 1
     assert model.fusion.count[1] > 1
+
+
+@pytest.mark.parametrize(("scores", "expected"), [([50.4, 50.0], [1, 1]), ([51.0, 50.0], [1, 2])])
+def test_a_short_run_decides_every_epoch_and_a_lead_must_exceed_the_tolerance(
+    scores: list[float], expected: list[int], make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(AUG(tolerance=0.01), model, batches)
+    method.score.copy_(torch.tensor(scores))
+    method.seen.fill_(100.0)
+    method.on_epoch_start(model, Epoch(1, 5))
+    assert model.fusion.count.tolist() == expected
+    assert method.score.tolist() == [0, 0], "the next epoch is counted from zero"
+    assert method.seen == 0
+
+
+def test_scores_are_the_mean_probabilities_of_the_true_class(make_model: Any, make_batches: Any, tools: Any) -> None:
+    """Of what each modality's blocks say together, over the samples since the epoch began."""
+    model, batches = make_model(("b", "a"), dtype=torch.float64), make_batches(2, dtype=torch.float64)
+    method = tools.prepare(AUG(), model, batches)
+    model.fusion.count.copy_(torch.tensor([2, 1]))
+    order, expected = [], np.zeros(2)
+    for batch in batches[:2]:
+        order += [next(iter(record.parts)) for record in method.steps(model, batch)]
+        y = batch.target.numpy()
+        for k, (m, count) in enumerate((("b", 2), ("a", 1))):
+            z = sum(numpy_blocks(model.fusion, m, tools.features(model, batch)[m], count))
+            expected[k] += tools.softmax(z)[np.arange(len(y)), y].sum()
+    assert order == ["total:a", "total:b"] * 2, "the turn does not depend on the order of the modalities"
+    assert method.score.tolist() == pytest.approx(expected.tolist())
+    assert method.seen == sum(map(len, batches[:2]))
+
+
+def test_blocks_start_uniform_within_the_inverse_root_of_their_inputs() -> None:
+    fusion = BoostedFusion({"a": 4, "b": 9}, num_outputs=50, blocks=20)
+    for p, bound in ((fusion.weights["weight_a"], 1 / 2), (fusion.weights["weight_b"], 1 / 3), (fusion.head, 1 / 3)):
+        assert p.abs().max().item() == pytest.approx(bound, rel=0.05)
+        assert p.abs().max() <= bound
+        assert abs(p.mean().item()) < 0.1 * bound
+    assert fusion.weights["weight_a"].shape == (20, 9, 4)

@@ -12,6 +12,7 @@ from torch import nn
 from counterpoise.inference import predict
 from counterpoise.methods import CGGM, MSES, QMF, Epoch
 from counterpoise.methods._cggm import gain_coefficients, head_gradient_of
+from counterpoise.methods._early_stop import patience_update
 from counterpoise.methods._qmf import rank_loss
 
 
@@ -60,8 +61,12 @@ def test_cggm_one_step_by_numpy(modalities: int, warm: Any, tools: Any) -> None:
 
 def test_cggm_the_first_step_has_no_gains(make_model: Any, make_batches: Any, tools: Any) -> None:
     model, batches = make_model(2), make_batches(2)
-    (record,) = tools.prepare(CGGM(), model, batches).steps(model, batches[0])
+    method = tools.prepare(CGGM(), model, batches)
+    (record,) = method.steps(model, batches[0])
     assert [record.coefficients[f"kappa:{m}"].item() for m in "ab"] == [1, 1]
+    method.accuracy.zero_()
+    (record,) = method.steps(model, batches[0])
+    assert [record.coefficients[f"kappa:{m}"].item() for m in "ab"] != [1, 1], "the second step has"
 
 
 def test_mses_stops_where_the_held_out_loss_stops_falling(
@@ -86,6 +91,33 @@ def test_mses_stops_where_the_held_out_loss_stops_falling(
             found[release].append(kappa)
     assert found[True] == [[1, 1], [1, 1], [1, 0], [1, 0], [1, 1]]
     assert found[False] == [[1, 1], [1, 1], [1, 0], [1, 0], [1, 0]]
+
+
+def test_mses_an_equal_loss_is_no_better_one() -> None:
+    best, waited = patience_update(torch.tensor([0.5, 0.4]), torch.tensor([0.5, 0.5]), torch.tensor([1, 1]))
+    assert best.tolist() == pytest.approx([0.5, 0.4])
+    assert waited.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(("release", "last"), [(True, 1.0), (False, 0.75)])
+def test_mses_without_release_an_encoder_stays_stopped_from_the_first_epoch_on(
+    release: bool, last: float, make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loss is better right after it stopped; s = 1/4 of its gradient is taken away."""
+    model, batches = make_model(2), make_batches(2)
+    losses = iter([[9.0, 1.0, 1.0], [9.0, 0.9, 1.1], [9.0, 0.8, 1.2], [9.0, 0.7, 0.5]])
+    monkeypatch.setattr("counterpoise.methods._early_stop.head_losses", lambda *_: torch.tensor(next(losses)))
+    method = tools.prepare(MSES(strength=0.25, patience=2, release=release), model, batches)
+    found = []
+    for number in range(4):
+        method.on_epoch_start(model, Epoch(number, 5, held_out=lambda: batches))
+        found.append(method.scales(model, {"a": None, "b": None}, batches[0])["b"].item())
+    assert found == [1, 1, 0.75, last]
+
+
+def test_mses_of_no_strength_needs_no_held_out_samples(make_model: Any) -> None:
+    assert MSES.needs_held_out
+    MSES(strength=0).on_epoch_start(make_model(2), Epoch(0, 5))
 
 
 @pytest.mark.parametrize("modalities", [2, 3])

@@ -23,6 +23,12 @@ def test_rates_are_as_stated_and_one_modality_always_stays(modalities: int, rate
     assert dropped.double().mean().item() == pytest.approx(expected, abs=4 * (0.25 / n / modalities) ** 0.5)
 
 
+def test_a_draw_equal_to_the_rate_drops_nothing() -> None:
+    """So that a rate of 0 never does, whatever is drawn."""
+    assert drop_modalities(torch.tensor([[0.5, 0.9], [0.5, 0.4]]), 0.5).tolist() == [[False, False], [False, True]]
+    assert not drop_modalities(torch.zeros(3, 2), 0.0).any()
+
+
 class Spy(torch.nn.Module):
     def __init__(self, inner: torch.nn.Module) -> None:
         super().__init__()

@@ -88,6 +88,7 @@ def test_an_overfitting_modality_loses_weight_and_the_model_is_untouched(
 
 def test_when_it_estimates(make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model, batches = make_model(2), make_batches(2)
+    assert GBlending.needs_held_out
     for online, expected in ((True, [0, 3, 6]), (False, [0])):
         method = tools.prepare(GBlending(super_epoch=3, online=online), model, batches)
         seen = []
@@ -97,3 +98,64 @@ def test_when_it_estimates(make_model: Any, make_batches: Any, tools: Any, monke
         assert sorted(set(seen)) == expected
     with pytest.raises(DataError, match="held-out samples"):
         method.on_epoch_start(model, Epoch(0, 8, train=lambda: batches))
+
+
+def test_the_estimate_is_made_of_the_losses_before_and_after(
+    make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows: training and held-out losses; columns: the heads."""
+    model, batches = make_model(2), make_batches(2)
+    before = torch.tensor([[1.0, 1.1, 1.2], [1.5, 1.7, 1.9]], dtype=torch.float64)
+    after = [
+        torch.tensor([[0.8, 9.0, 9.0], [1.2, 9.0, 9.0]], dtype=torch.float64),
+        torch.tensor([[9.0, 0.7, 9.0], [9.0, 1.6, 9.0]], dtype=torch.float64),
+        torch.tensor([[9.0, 9.0, 0.3], [9.0, 9.0, 1.2]], dtype=torch.float64),
+    ]
+    method = tools.prepare(GBlending(), model, batches)
+    assert method.weights.tolist() == pytest.approx([1 / 3] * 3), "equal weights to begin with"
+    measured = iter([before, *after])
+    monkeypatch.setattr(method, "_measure", lambda model, epoch: next(measured))
+    monkeypatch.setattr(method, "_trained", lambda model, epoch, k: model)
+    method.on_epoch_start(model, Epoch(0, 8))
+    gain = np.array([1.5 - 1.2, 1.7 - 1.6, 1.9 - 1.2])
+    overfit = np.array([0.4 - 0.5, 0.9 - 0.6, 0.9 - 0.7])
+    raw = gain / overfit**2
+    assert method.weights.tolist() == pytest.approx((raw / raw.sum()).tolist(), rel=1e-5)
+
+
+def test_each_snapshot_trains_its_own_head_as_long_as_asked(
+    make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batches = make_model(2), make_batches(2)
+    seen = []
+
+    def spy(model: Any, epochs: Any, head: str | None, *, lr: float, seed: int) -> Any:
+        seen.append((head, len(list(epochs)), lr, seed))
+        return model
+
+    monkeypatch.setattr("counterpoise.methods._gblending.trained_alone", spy)
+    method = tools.prepare(GBlending(inner_epochs=3, inner_lr=0.02, super_epoch=4), model, batches)
+    method.on_epoch_start(model, Epoch(4, 8, train=lambda: batches, held_out=lambda: batches))
+    assert seen == [(None, 3, 0.02, 4), ("a", 3, 0.02, 4), ("b", 3, 0.02, 4)]
+
+
+def test_a_partial_strength_lies_between_joint_training_and_the_method(
+    make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(GBlending(strength=0.25), model, batches)
+    method.weights.copy_(torch.tensor([0.2, 0.5, 0.3]))
+    assert float(method.fused_weight()) == pytest.approx(1 - 0.25 * 0.8)
+    scales = method.head_gradient(model, batches[0])
+    assert [float(scales[m]) for m in "ab"] == pytest.approx([0.25 * 0.5, 0.25 * 0.3])
+    GBlending(strength=0).on_epoch_start(model, Epoch(0, 8))  # nothing to estimate, so no samples needed
+
+
+def test_an_overfit_of_nothing_counts_as_a_thousandth() -> None:
+    found = blending_weights(torch.tensor([1.0, 1.0, 4.0]), torch.tensor([0.0, 1e-3, 2e-3]))
+    assert found.tolist() == pytest.approx([1 / 3] * 3)
+
+
+def test_small_gains_with_much_overfit_are_compared_all_the_same() -> None:
+    found = blending_weights(torch.tensor([0.01, 0.03]), torch.tensor([1.0, 1.0]))
+    assert found.tolist() == pytest.approx([0.25, 0.75])

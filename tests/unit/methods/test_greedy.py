@@ -114,3 +114,31 @@ def test_the_new_fusion_draws_no_global_random_numbers_and_is_symmetric() -> Non
     fusion = TransferFusion({"a": 3, "b": 3}, num_outputs=2)
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(fusion.gates["gate_a"], fusion.gates["gate_b"])
+
+
+@pytest.mark.parametrize(("epsilon", "begins"), [(5.9, True), (6.1, False)])
+def test_curation_begins_where_the_largest_ratio_exceeds_the_mean_by_half_of_epsilon(
+    epsilon: float, begins: bool, make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    """Ratios of 10^3 and 10^-3: they differ by 6."""
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(Greedy(start=0, epsilon=epsilon), model, batches)
+    method.speeds.copy_(torch.tensor([[1e12, 1e6], [1e9, 1e9]]))
+    (record,) = method.steps(model, batches[0])
+    assert [record.coefficients[f"bdr:{m}"].item() for m in "ab"] == pytest.approx([3, -3], abs=1e-4)
+    assert model.fusion.curated.tolist() == [begins, False]
+    assert method.remaining == (5 if begins else 0)
+
+
+def test_the_new_fusion_is_half_as_wide_as_all_features_and_its_gates_rest_at_a_half() -> None:
+    fusion = TransferFusion({"a": 36, "b": 64}, num_outputs=40)
+    assert fusion.bias.shape == (50,)
+    assert (fusion.bias == 0).all()
+    assert (fusion.mean_a == 0.5).all()
+    assert (fusion.mean_b == 0.5).all()
+    blocks = ((fusion.squeeze["squeeze_a"], 100), (fusion.gates["gate_b"], 50), (fusion.heads["head_b"], 64))
+    for p, fan_in in blocks:
+        assert p.abs().max().item() == pytest.approx(fan_in**-0.5, rel=0.05)
+        assert p.abs().max() <= fan_in**-0.5
+        assert abs(p.mean().item()) < 0.1 * fan_in**-0.5
+    assert TransferFusion({"a": 1}, num_outputs=2).bias.shape == (1,)

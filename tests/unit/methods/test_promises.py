@@ -52,6 +52,16 @@ def test_the_heads_learn_their_own_task(name: str, make_model: Any, make_batches
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
+def test_records_keep_no_graph(name: str, make_model: Any, make_batches: Any, tools: Any) -> None:
+    """Whoever collects the records of an epoch would keep every step's activations otherwise."""
+    model, batches = make_model(2), make_batches(2)
+    for record in ready(name, model, batches, tools).steps(model, batches[0]):
+        assert not record.loss.requires_grad
+        kept = {k for k, v in {**record.parts, **record.coefficients}.items() if v.requires_grad}
+        assert not kept
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
 def test_training_and_evaluation_mode_are_left_as_they_were(
     name: str, make_model: Any, make_batches: Any, tools: Any
 ) -> None:

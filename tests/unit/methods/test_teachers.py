@@ -48,10 +48,15 @@ def test_g2d_by_numpy(make_model: Any, make_batches: Any, tools: Any) -> None:
     method, model, teacher, batches = taught(G2D(strength=0.5), make_model, make_batches, tools)
     p = {m: tools.softmax(z) for m, z in tools.heads(teacher, batches[0]).items()}
     q = tools.softmax(sum(tools.slices(model, batches[0]).values()))
+    own, theirs, y = tools.features(model, batches[0]), tools.features(teacher, batches[0]), batches[0].target.numpy()
     (record,) = method.steps(model, batches[0])
     for m in "ab":
         kl = (p[m] * (np.log(p[m]) - np.log(q))).sum(1).mean()
         assert record.parts[f"distil:{m}"].item() == pytest.approx(0.5 * kl)
+        assert record.parts[f"feature:{m}"].item() == pytest.approx(0.5 * ((own[m] - theirs[m]) ** 2).mean())
+        assert record.coefficients[f"teacher:{m}"].item() == pytest.approx(p[m][np.arange(len(y)), y].mean())
+    assert record.loss.item() == pytest.approx(sum(part.item() for part in record.parts.values()))
+    assert not any(name.startswith("kappa") for name in record.coefficients), "before any epoch all encoders train"
 
 
 def test_g2d_trains_the_weakly_taught_encoder_first(make_model: Any, make_batches: Any, tools: Any) -> None:

@@ -125,6 +125,23 @@ def test_chain_rule_holds_sample_by_sample() -> None:
     torch.testing.assert_close(vf.phi_cmi(whole, without), vf.phi_mi(whole, log_p) - vf.phi_mi(without, log_p))
 
 
+def test_means_are_over_the_samples_of_every_classifier() -> None:
+    several = torch.tensor([[-1.0, -2.0, -3.0], [-4.0, -5.0, -9.0]])
+    one = torch.tensor([-1.0, -1.0, -1.0])
+    assert vf.phi_mi(several, one).tolist() == [-1, -5]
+    assert vf.phi_cmi(one, several).tolist() == [1, 5]
+
+
+def test_label_free_contribution_is_computed_in_float64() -> None:
+    """Of two predictions that differ by 1e-4: float32 would lose their divergence in its rounding."""
+    logits, without = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0001, 0.0]])
+    p, change = torch.tensor(1.0).double().sigmoid(), without[0, 0].double() - 1
+    expected = (p * (1 - p) * change.square() / 2).item()  # the leading term
+    found = vf.label_free_contribution(logits, without, MultiClass(2))
+    assert found.dtype == torch.float64
+    assert found.item() == pytest.approx(expected, rel=1e-3)
+
+
 def test_nothing_is_clamped_and_float32_is_promoted() -> None:
     bad, good = torch.tensor([-3.0, -4.0]), torch.tensor([-0.5, -0.7])
     assert vf.phi_mi(bad, good).item() < 0
