@@ -141,6 +141,8 @@ def test_weights_where_the_gradients_are_short_equal_or_at_right_angles() -> Non
     assert min_norm(short, across).item() == pytest.approx(0.9)
     _, alpha = pareto_gradient(short, across, gamma=1.5)
     assert alpha.item() == pytest.approx(0.9), "an inner product of zero is no agreement"
+    assert min_norm([torch.tensor([2.0])], [torch.tensor([1.0])]) == 0
+    assert min_norm([torch.tensor([1.0])], [torch.tensor([2.0])]) == 1
     assert min_norm(short, short) == 0.5
     assert min_norm([torch.zeros(2)], [torch.zeros(2)]) == 0.5
 
