@@ -33,6 +33,8 @@ def test_two_conflicting_gradients_by_hand() -> None:
     assert alpha.item() == pytest.approx(0.4)
     direction = 0.8 * joint + 1.2 * own  # (0.4, 1.2), length sqrt(1.6); the sum (1, 1) has length sqrt(2)
     torch.testing.assert_close(d, 1.5 * (2 / 1.6) ** 0.5 * direction)
+    (short,), _ = pareto_gradient([0.1 * joint], [0.1 * own], gamma=1.5)
+    torch.testing.assert_close(short, 0.1 * d)
     assert d @ joint > 0
     assert d @ own > 0
 
