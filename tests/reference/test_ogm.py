@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from counterpoise.methods import OGMGE, Joint
-from counterpoise.methods._ogm import discrepancy_ratio, modulation
+from counterpoise.methods._ogm import _noisy, discrepancy_ratio, modulation
 
 Make = Callable[..., Any]
 
@@ -113,3 +113,20 @@ def test_epochs_outside_the_window_are_joint_training(make_model: Make, make_bat
         (record,) = method.steps(model, batches[0])
         found.append(bool(record.coefficients))
     assert found == [False, False, True, False]
+
+
+def test_noise_is_as_large_as_the_population_deviation_and_of_no_steps_after(
+    make_model: Make, make_batches: Make
+) -> None:
+    """Exactly std(g) / kappa times what is drawn; the next method's gradients have none of it."""
+    gradient, kappa = torch.tensor([[1.0, 4.0]]), torch.tensor(0.25)
+    torch.manual_seed(0)
+    drawn = torch.randn_like(gradient)
+    torch.manual_seed(0)
+    torch.testing.assert_close(_noisy(kappa)(gradient), gradient + drawn * 1.5 / 0.25)
+    one, two, batch = make_model(2), make_model(2), make_batches(2)[0]
+    list(OGMGE().steps(one, batch))
+    one.zero_grad()
+    list(Joint().steps(one, batch))
+    list(Joint().steps(two, batch))
+    assert all(torch.equal(p.grad, q.grad) for p, q in zip(one.parameters(), two.parameters(), strict=True))

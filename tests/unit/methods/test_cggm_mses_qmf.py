@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from counterpoise.errors import ModelError
 from counterpoise.inference import predict
 from counterpoise.methods import CGGM, MSES, QMF, Epoch
 from counterpoise.methods._cggm import gain_coefficients, head_gradient_of
 from counterpoise.methods._early_stop import patience_update
-from counterpoise.methods._qmf import rank_loss
+from counterpoise.methods._qmf import EnergyFusion, rank_loss
 
 
 def test_cggm_coefficients_by_hand_and_without_poles() -> None:
@@ -155,3 +156,64 @@ def test_qmf_easier_samples_should_be_surer() -> None:
     easy_unsure = rank_loss(torch.tensor([[0.0, 3.0]]), torch.tensor([[0.1, 0.9]]))
     assert easy_sure == 0
     assert easy_unsure > 3
+
+
+def test_qmf_gradients_flow_through_the_rank_loss_but_not_through_the_weights(warm: Any, tools: Any) -> None:
+    """On a second visit, with losses below 1 nat, and with difficulties that are constants."""
+    model, batches = warm(2, epochs=5)
+    method = tools.prepare(QMF(rank=0.3), model, batches)
+    batch = batches[0]
+    losses = []
+    for _ in range(2):
+        z = model.fusion.branch_logits(model.encode(batch.inputs))
+        losses.append(-z.log_softmax(-1)[:, range(32), batch.target].detach())
+        model.zero_grad()
+        (record,) = method.steps(model, batch)
+        found = {m: tools.grads(model, m) for m in "ab"}
+        with torch.no_grad():
+            for p in model.encoder("a").parameters():
+                p.mul_(0.9)
+    with torch.no_grad():
+        for p in model.encoder("a").parameters():
+            p.div_(0.9)
+    model.zero_grad()
+    z = model.fusion.branch_logits(model.encode(batch.inputs))
+    c = z.logsumexp(-1) / 10
+    mean = torch.stack(losses).mean(0)
+    target = batch.target
+    loss = model.task.loss((c.detach().unsqueeze(-1) * z).sum(0), target) + sum(model.task.loss(v, target) for v in z)
+    (loss + 0.3 * rank_loss(c, mean / mean.max())).backward()
+    for m in "ab":
+        torch.testing.assert_close(found[m], tools.grads(model, m))
+    assert [record.coefficients[f"confidence:{m}"].item() for m in "ab"] == pytest.approx(c.mean(1).tolist())
+
+
+def test_qmf_without_any_loss_nothing_is_difficult(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    batches[0].target.zero_()
+    with torch.no_grad():
+        for m in "ab":
+            model.head(m).bias[0] = 1e4
+    method = tools.prepare(QMF(), model, batches)
+    (record,) = method.steps(model, batches[0])
+    assert record.parts["rank"] == 0
+    method.total[:, batches[0].index] = (
+        0.25 * torch.arange(32) / 31
+    )  # the largest mean loss is 1/8, of this visit and that
+    (record,) = method.steps(model, batches[0])
+    c = model.fusion.confidence(model.fusion.branch_logits(model.encode(batches[0].inputs)))
+    expected = 0.1 * rank_loss(c, (torch.arange(32) / 31).expand(2, -1))
+    assert record.parts["rank"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_qmf_the_branches_are_copies_of_the_heads(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    tools.prepare(QMF(), model, batches)
+    before = [p.clone() for p in model.fusion.parameters()]
+    with torch.no_grad():
+        for p in model.head("a").parameters():
+            p.add_(1)
+    assert all(torch.equal(p, q) for p, q in zip(before, model.fusion.parameters(), strict=True))
+    assert EnergyFusion({"a": nn.Linear(2, 3)}).temperature == QMF().temperature
+    with pytest.raises(ModelError, match="multiclass"):
+        QMF().setup(make_model(2, task="regression"), torch.zeros(4, 3))

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from counterpoise.errors import ModelError
+from counterpoise.inference import predict
 from counterpoise.methods import MLA, Epoch
-from counterpoise.methods._mla import EntropyWeightedHead, entropy_weights, update_projection
+from counterpoise.methods._mla import EntropyWeightedHead, _projected, entropy_weights, update_projection
 from counterpoise.model import MultimodalClassifier
 
 
@@ -39,6 +40,11 @@ def test_one_batch_by_numpy(modalities: int, make_model: Any, make_batches: Any,
         raw = (tools.softmax(z) - onehot).T @ h / len(y)
         np.testing.assert_allclose(model.fusion.head.weight.grad.numpy(), raw @ p.T, rtol=1e-8, atol=1e-12)
         assert record.parts[f"shared:{m}"].item() == pytest.approx(tools.nll(z, y).mean())
+        shared = nn.functional.cross_entropy(model.fusion.head(model.encoder(m)(batch.inputs[m])), batch.target)
+        by_autograd = torch.autograd.grad(shared, list(model.encoder(m).parameters()))
+        torch.testing.assert_close(tools.grads(model, m), list(by_autograd))  # nothing of the unimodal head's
+        own = (tools.softmax(tools.heads(model, batch)[m]) - onehot).T @ h / len(y)
+        np.testing.assert_allclose(model.head(m).weight.grad.numpy(), own, rtol=1e-8, atol=1e-12)
         for other in model.modalities:
             assert bool(tools.grads(model, other)) == (other == m)
         seen.append(m)
@@ -108,6 +114,77 @@ def test_the_shared_head_starts_as_the_mean_of_the_unimodal_heads_without_random
     torch.testing.assert_close(
         model.fusion.head.weight, torch.stack([model.head(m).weight for m in model.modalities]).mean(0)
     )
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_the_prediction_by_numpy(modalities: int, make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(modalities, dtype=torch.float64), make_batches(modalities, dtype=torch.float64)
+    tools.prepare(MLA(), model, batches)
+    weight, bias = (q.detach().numpy() for q in model.fusion.parameters())
+    z = np.stack([h @ weight.T + bias for h in tools.features(model, batches[0]).values()])
+    p = tools.softmax(z)
+    w = np.exp((p * np.log(p)).sum(-1))
+    expected = ((w / w.sum(0))[..., None] * z).sum(0)
+    np.testing.assert_allclose(predict(model, batches[0].inputs).numpy(), expected)
+
+
+def test_the_ridge_stays_where_it_is_at_the_end_of_an_epoch(
+    make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop may take more batches than expected, or start without an epoch."""
+    model, batches = make_model(2), make_batches(2, batches=1)
+    method = tools.prepare(MLA(), model, batches)
+    ridges: list[float] = []
+    monkeypatch.setattr(
+        "counterpoise.methods._mla.update_projection",
+        lambda projection, mean, ridge: ridges.append(ridge) or projection,
+    )
+    for _ in range(3):
+        list(method.steps(model, batches[0]))
+    assert ridges[::2] == pytest.approx([0.1, 0.01, 0.01])
+
+
+def test_the_projection_is_not_of_lower_precision_under_autocast(
+    make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(MLA(), model, batches)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mean = model.encoder("a")(batches[0].inputs["a"]).mean(0).detach().float()
+        next(iter(method.steps(model, batches[0])))
+    torch.testing.assert_close(method.projection, update_projection(torch.eye(8), mean, 0.1))
+    gradient = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    expected = gradient @ method.projection.T
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = _projected(method.projection)(gradient)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_model_may_be_more_precise_than_the_method(make_model: Any, make_batches: Any) -> None:
+    model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
+    method = MLA()
+    method.setup(model, torch.zeros(128, dtype=torch.long))
+    list(method.steps(model, batches[0]))
+    assert method.projection.dtype == torch.float32
+    assert model.fusion.head.weight.grad.dtype == torch.float64
+
+
+def test_a_projection_of_nothing_is_finite() -> None:
+    """Features of mean zero leave it as it was but for its length; in one dimension nothing remains."""
+    eye = torch.eye(4)
+    torch.testing.assert_close(update_projection(eye, torch.zeros(4), ridge=0.0), eye / 2)
+    assert update_projection(torch.eye(1), torch.ones(1), ridge=0.0) == 0
+
+
+def test_modalities_take_turns_in_the_order_of_the_alphabet(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(("b", "a")), make_batches(("b", "a"))
+    records = tools.prepare(MLA(), model, batches).steps(model, batches[0])
+    assert [next(iter(r.parts)) for r in records] == ["shared:a", "shared:b"]
+
+
+def test_a_task_without_classes_is_refused(make_model: Any) -> None:
+    with pytest.raises(ModelError, match="multiclass"):
+        MLA().setup(make_model(2, task="regression"), torch.zeros(4, 3))
 
 
 def test_unequal_feature_dimensions_are_refused() -> None:

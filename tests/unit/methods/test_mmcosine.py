@@ -10,7 +10,8 @@ import torch
 
 from counterpoise.errors import ModelError
 from counterpoise.inference import predict
-from counterpoise.methods import MMCosine
+from counterpoise.methods import Joint, MMCosine
+from counterpoise.methods._mmcosine import CosineHead
 
 
 @pytest.mark.parametrize("fusion", ["concat", "sum", "shared-head"])
@@ -48,9 +49,53 @@ def test_the_length_of_features_and_weights_does_not_matter(make_model: Any, mak
     before = model.fusion(features)
     with torch.no_grad():
         model.fusion.weights["weight_a"].mul_(7)
-    torch.testing.assert_close(model.fusion({"a": 5 * features["a"], "b": features["b"]}), before)
+    for length in (5, 1e-3):
+        torch.testing.assert_close(model.fusion({"a": length * features["a"], "b": features["b"]}), before)
+    with torch.no_grad():
+        model.fusion.weights["weight_b"].mul_(1e-3)
+    torch.testing.assert_close(model.fusion(features), before)
 
 
 def test_a_head_that_is_not_linear_is_refused(make_model: Any) -> None:
     with pytest.raises(ModelError, match="Found `Gated`"):
         MMCosine().setup(make_model(2, fusion="gated"), torch.zeros(3, dtype=torch.long))
+
+
+def test_features_or_weights_of_length_zero_say_nothing(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    tools.prepare(MMCosine(), model, batches)
+    zero = {m: torch.zeros(4, 8) for m in "ab"}
+    assert (model.fusion(zero) == 0).all()
+    with torch.no_grad():
+        model.fusion.weights["weight_a"].zero_()
+    assert (model.fusion({"a": torch.ones(4, 8), "b": zero["b"]}) == 0).all()
+
+
+def test_modalities_that_shared_a_head_no_longer_do(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2, fusion="shared-head"), make_batches(2)
+    tools.prepare(MMCosine(), model, batches)
+    before = model.fusion.weights["weight_b"].clone()
+    with torch.no_grad():
+        model.fusion.weights["weight_a"].add_(1)
+    assert torch.equal(model.fusion.weights["weight_b"], before)
+
+
+def test_encoders_learn_from_the_fused_head_alone(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    tools.prepare(MMCosine(), model, batches)
+    list(MMCosine().steps(model, batches[0]))
+    found = tools.grads(model, "a")
+    model.zero_grad()
+    list(Joint().steps(model, batches[0]))
+    torch.testing.assert_close(found, tools.grads(model, "a"))
+
+
+def test_the_head_alone_has_the_methods_scale_and_knows_its_sizes() -> None:
+    head = CosineHead({"a": torch.ones(3, 2), "b": torch.ones(3, 5)})
+    assert head.scale == MMCosine().scale
+    assert dict(head.feature_dims) == {"a": 2, "b": 5}
+
+
+def test_a_task_without_classes_is_refused(make_model: Any) -> None:
+    with pytest.raises(ModelError, match="multiclass"):
+        MMCosine().setup(make_model(2, task="regression"), torch.zeros(4, 3))

@@ -33,6 +33,8 @@ def test_two_conflicting_gradients_by_hand() -> None:
     assert alpha.item() == pytest.approx(0.4)
     direction = 0.8 * joint + 1.2 * own  # (0.4, 1.2), length sqrt(1.6); the sum (1, 1) has length sqrt(2)
     torch.testing.assert_close(d, 1.5 * (2 / 1.6) ** 0.5 * direction)
+    (short,), _ = pareto_gradient([0.1 * joint], [0.1 * own], gamma=1.5)
+    torch.testing.assert_close(short, 0.1 * d)
     assert d @ joint > 0
     assert d @ own > 0
 
@@ -134,3 +136,31 @@ def test_the_limit_of_no_unimodal_weight_is_joint_training(make_model: Any, make
     list(MMPareto(strength=0).steps(one, batch))
     list(Joint().steps(two, batch))
     assert all(torch.equal(g, h) for g, h in zip(tools.grads(one, "a"), tools.grads(two, "a"), strict=True))
+
+
+def test_weights_where_the_gradients_are_short_equal_or_at_right_angles() -> None:
+    short, across = [torch.tensor([0.1, 0.0])], [torch.tensor([0.0, 0.3])]
+    assert min_norm(short, across).item() == pytest.approx(0.9)
+    _, alpha = pareto_gradient(short, across, gamma=1.5)
+    assert alpha.item() == pytest.approx(0.9), "an inner product of zero is no agreement"
+    assert min_norm([torch.tensor([2.0])], [torch.tensor([1.0])]) == 0
+    assert min_norm([torch.tensor([1.0])], [torch.tensor([2.0])]) == 1
+    assert min_norm(short, short) == 0.5
+    assert min_norm([torch.zeros(2)], [torch.zeros(2)]) == 0.5
+
+
+def test_opposite_gradients_cancel() -> None:
+    """3 and -1: a quarter of one and three quarters of the other are 0, which no factor makes as long as their sum."""
+    (d,), alpha = pareto_gradient([torch.tensor([3.0])], [torch.tensor([-1.0])], gamma=1.5)
+    assert alpha == 0.25
+    assert d == 0
+
+
+def test_each_tensor_is_stretched_by_itself_and_none_is_shortened() -> None:
+    joint, own = [torch.tensor([2.0, 0.0]), torch.tensor([1.0])], [torch.tensor([-1.0, 1.0]), torch.tensor([-0.9])]
+    found, alpha = pareto_gradient(joint, own, gamma=2.0)
+    assert alpha.item() == pytest.approx(5.71 / 13.61)
+    first, second = (2 * alpha * a + 2 * (1 - alpha) * b for a, b in zip(joint, own, strict=True))
+    torch.testing.assert_close(found[0], 2 * first * 2**0.5 / first.norm())
+    assert second.norm() > 0.2 > (joint[1] + own[1]).norm()
+    torch.testing.assert_close(found[1], 2 * second)

@@ -156,3 +156,37 @@ def test_rates_that_are_none_are_refused(rates: Any, make_model: Any) -> None:
 def test_rates_of_another_modality_are_refused(make_model: Any) -> None:
     with pytest.raises(ConfigError, match="Unknown key `c`"):
         MSLR(rates={"a": 1.0, "c": 1.0}).setup(make_model(2), torch.zeros(4, dtype=torch.long))
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_the_search_trains_each_modality_and_reads_its_own_held_out_loss(
+    modalities: int, make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With losses told: the best rates are .02, .002 and .001; the fused head's would be another."""
+    best = [0.5, 0.02, 0.002, 0.001][: modalities + 1]
+    tried: list[tuple[str, float]] = []
+
+    def trained(model: Any, batches: Any, m: str, *, lr: float, seed: int) -> Any:
+        assert len(list(batches)) == 3
+        tried.append((m, lr))
+        return model
+
+    monkeypatch.setattr("counterpoise.methods._mslr.trained_alone", trained)
+    monkeypatch.setattr(
+        "counterpoise.methods._mslr.head_losses",
+        lambda model, batches: torch.tensor([math.log10(tried[-1][1] / b) ** 2 for b in best]).double(),
+    )
+    model, batches = make_model(modalities), make_batches(modalities)
+    method = tools.prepare(MSLR(inner_epochs=3, inner_lr=2e-3), model, batches)
+    method.on_epoch_start(model, Epoch(0, 5, train=lambda: batches, held_out=lambda: batches))
+    assert [m for m, _ in tried] == [m for m in model.modalities for _ in range(9)]
+    assert [rate for _, rate in tried[:9]] == pytest.approx([2e-3 * 10 ** (k / 2) for k in range(-4, 5)])
+    mean = math.prod(best[1:]) ** (1 / modalities)
+    assert list(method.factors.values()) == pytest.approx([b / mean for b in best[1:]], rel=1e-4)
+
+
+def test_without_strength_nothing_is_searched(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(MSLR(0.0), model, batches)
+    method.on_epoch_start(model, Epoch(0, 5))  # reads no samples
+    assert method.factors == {}

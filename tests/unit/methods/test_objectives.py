@@ -56,6 +56,22 @@ def test_mbsd_no_gradient_flows_through_the_weight_or_the_stronger_side() -> Non
 
 
 @pytest.mark.parametrize("modalities", [2, 3])
+def test_mbsd_strength_scales_all_that_enters_the_encoders(modalities: int, warm: Any, tools: Any) -> None:
+    model, batches = warm(modalities, epochs=3)
+    batch = batches[0]
+    list(MBSD(strength=0.6).steps(model, batch))
+    found = {m: tools.grads(model, m) for m in model.modalities}
+    model.zero_grad()
+    outputs = model(batch.inputs)
+    z = list(outputs.unimodal_logits.values())
+    pairs = [pair_distillation(a, b, batch.target) for a, b in combinations(z, 2)]
+    added = sum(model.task.loss(v, batch.target) for v in z) + torch.stack(pairs).mean()
+    (model.task.loss(outputs.logits, batch.target) + 0.6 * added).backward()
+    for m in model.modalities:
+        torch.testing.assert_close(found[m], tools.grads(model, m))
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
 def test_cml_by_numpy(modalities: int, warm: Any, tools: Any) -> None:
     model, batches = warm(modalities, epochs=3)
     batch, y = batches[0], batches[0].target.numpy()

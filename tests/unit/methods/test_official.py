@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -114,3 +115,31 @@ def test_dgl_halfway_is_the_mean_of_both_gradients(warm: Any, tools: Any) -> Non
         found.append(tools.grads(model, "b"))
     for half, own, joint in zip(*found, strict=True):
         torch.testing.assert_close(half, (own + joint) / 2)
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_lfm_released_divergence_by_numpy(modalities: int, tools: Any) -> None:
+    z = np.random.default_rng(0).standard_normal((modalities, 5, 4))
+    p = tools.softmax(z)
+    mean = p.mean(0)
+    expected = np.mean([(mean * np.log(mean / q)).sum(1).mean() for q in p])
+    assert LFMOfficial().divergence(torch.from_numpy(z)).item() == pytest.approx(expected)
+
+
+def test_agm_of_the_toolkit_by_hand(make_model: Any, make_batches: Any, tools: Any) -> None:
+    """exp(alpha min(cap, r(usual) - r(now))) with r = exp(M / (M - 1) (s_m - mean)), the sign of which is the method's reversed."""
+    model, batches = make_model(3), make_batches(3)
+    scores, usual = np.array([0.2, 1.5, 0.4]), np.array([0.9, 1.1, 4.0])
+    change = np.exp(1.5 * (usual - usual.mean())) - np.exp(1.5 * (scores - scores.mean()))
+    assert 7 < change.max() < 100
+    for cap in (7.0, 2.0, 100.0):
+        method = tools.prepare(AGMToolkit(strength=0.2, cap=cap), model, batches)
+        method.usual.copy_(torch.from_numpy(usual))
+        found = method.coefficients(torch.from_numpy(scores).float())
+        assert found.tolist() == pytest.approx(np.exp(0.2 * np.minimum(change, cap)).tolist(), rel=1e-5)
+
+
+def test_mmpareto_of_the_toolkit_says_that_both_weigh_the_same(warm: Any) -> None:
+    model, batches = warm(2, epochs=3)
+    (record,) = MMParetoToolkit().steps(model, batches[0])
+    assert [record.coefficients[f"alpha:{m}"].item() for m in "ab"] == [0.5, 0.5]

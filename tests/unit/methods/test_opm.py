@@ -73,3 +73,22 @@ def test_the_warm_up_and_the_share_of_batches(warm: Any, tools: Any) -> None:
         (record,) = method.steps(model, batches[0])
         hits.append(record.coefficients["q:a"].item() > 0)
     assert np.mean(hits) == pytest.approx(0.7, abs=0.1)
+
+
+def test_no_probability_exceeds_one() -> None:
+    assert drop_probability(torch.tensor([3.0, 1.0]), 1.0, 0.5).tolist() == [1, 0]
+
+
+def test_what_is_kept_is_a_constant_of_the_features_type(warm: Any, tools: Any) -> None:
+    """No gradient flows through the probabilities, and float64 scores leave float32 features what they are."""
+    model, batches = warm(2)
+    method = tools.prepare(OPM(start=0, probability=1.0), model, batches)
+    features = {m: torch.from_numpy(h).requires_grad_() for m, h in tools.features(model, batches[0]).items()}
+    masked, _ = method.modulate(model, features, batches[0])
+    sum(h.sum() for h in masked.values()).backward()
+    for m in "ab":
+        torch.testing.assert_close(features[m].grad * features[m], masked[m])
+    slices = model.fusion.slice_logits({m: h.detach() for m, h in features.items()})
+    model.fusion.slice_logits = lambda features: slices
+    masked, _ = method.modulate(model, {m: h.detach().float() for m, h in features.items()}, batches[0])
+    assert masked["a"].dtype == torch.float32

@@ -163,3 +163,55 @@ def test_the_entropy_term_is_for_the_first_epochs_only(make_model: Any, make_bat
             found[weight].append("entropy" in record.parts)
     assert found[0.1] == [True, True, False, False]
     assert not any(found[0.0])
+
+
+def test_the_boost_of_scores_below_one_and_of_none() -> None:
+    assert prototype_boost(torch.tensor([0.5, 0.4])).tolist() == pytest.approx([0, 0.25])
+    assert prototype_boost(torch.zeros(2)).tolist() == [0, 0], "a batch of classes without prototypes"
+
+
+@pytest.mark.parametrize("rows", [32, 1, 0])
+def test_classes_without_a_prototype_take_no_part(rows: int, make_model: Any, make_batches: Any, tools: Any) -> None:
+    """Distances are those to the seen classes 0 and 1; samples of class 2 have no loss and no score. By NumPy."""
+    model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
+    method = with_prototypes(tools.prepare(PMR(entropy=0.3), model, batches), model)
+    method.seen[2] = False
+    target = batches[0].target.clone()
+    if rows < 32:
+        target.fill_(2)[:rows] = 1
+    batch = Batch(batches[0].inputs, target, batches[0].index)
+    y, score, nll, entropy = target.numpy(), {}, {}, {}
+    known = y < 2
+    for m, h in tools.features(model, batch).items():
+        sigma = np.array([[-np.linalg.norm(row - c) for c in method.prototypes(m).numpy()[:2]] for row in h])
+        p = tools.softmax(sigma)
+        true = p[known, y[known]]
+        score[m], nll[m] = true.sum(), -np.log(true).sum() / max(known.sum(), 1)
+        entropy[m] = -(p * np.log(p)).sum(1).mean()
+    (record,) = method.steps(model, batch)
+    for m in "ab":
+        beta = min(max(score.values()) / score[m] - 1, 1) if rows else 0
+        assert record.coefficients[f"beta:{m}"].item() == pytest.approx(beta, abs=1e-12)
+        assert record.parts[f"prototype:{m}"].item() == pytest.approx(beta * nll[m], rel=1e-6, abs=1e-12)
+    strongest = [entropy[m] for m in "ab" if score[m] == max(score.values())]
+    assert record.parts["entropy"].item() == pytest.approx(-0.3 * np.mean(strongest), rel=1e-6)
+
+
+def test_a_class_with_a_single_sample_has_it_as_prototype(make_model: Any, make_batches: Any, tools: Any) -> None:
+    """Also where the model is more precise than the method."""
+    model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
+    batch = Batch({m: x[:3] for m, x in batches[0].inputs.items()}, torch.arange(3), torch.arange(3))
+    method = PMR(share=1.0)
+    method.setup(model, torch.arange(3))
+    method.on_epoch_start(model, Epoch(0, 2, train=lambda: [batch]))
+    assert method.seen.all()
+    features = torch.from_numpy(tools.features(model, batch)["b"])
+    torch.testing.assert_close(method.prototypes("b"), features.float())
+
+
+def test_without_strength_or_an_epoch(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    tools.prepare(PMR(strength=0), model, batches).on_epoch_start(model, Epoch(0, 1))  # reads no samples
+    for epochs in (0, 1):
+        (record,) = tools.prepare(PMR(entropy_epochs=epochs), model, batches).steps(model, batches[0])
+        assert ("entropy" in record.parts) is (epochs == 1)

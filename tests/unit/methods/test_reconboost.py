@@ -10,6 +10,7 @@ import torch
 
 from counterpoise.errors import ModelError
 from counterpoise.methods import Epoch, Joint, ReconBoost
+from counterpoise.methods._reconboost import reconcilement_loss
 
 
 @pytest.mark.parametrize("modalities", [2, 3, 4])
@@ -26,6 +27,13 @@ def test_a_turn_by_numpy(modalities: int, warm: Any, tools: Any) -> None:
     for m in model.modalities:
         moved = any((g != 0).any() for g in tools.grads(model, m))
         assert moved is (m == "b")
+    features = model.encode(batches[0].inputs)
+    z = model.fusion.slice_logits(features)
+    rest = sum(v for m, v in z.items() if m != "b").detach()
+    own = reconcilement_loss(z["b"], rest, batches[0].target, 0.25)
+    by_autograd = torch.autograd.grad(own, list(model.encoder("b").parameters()))
+    torch.testing.assert_close(tools.grads(model, "b"), list(by_autograd))  # nothing of the unimodal head's
+    assert record.loss.item() == pytest.approx(sum(part.item() for part in record.parts.values()))
     weight = model.fusion.head.weight.grad.split(8, dim=1)
     assert [bool((g != 0).any()) for g in weight] == [m == "b" for m in model.modalities]
 
@@ -52,3 +60,15 @@ def test_the_rectification_is_joint_training(make_model: Any, make_batches: Any,
 def test_a_fusion_without_slices_is_refused(make_model: Any) -> None:
     with pytest.raises(ModelError, match="additive fusion"):
         ReconBoost().setup(make_model(2, fusion="gated"), torch.zeros(3, dtype=torch.long))
+
+
+def test_the_first_turn_is_that_of_the_first_in_the_alphabet(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(("b", "a")), make_batches(("b", "a"))
+    method = tools.prepare(ReconBoost(), model, batches)
+    list(method.steps(model, batches[0]))
+    assert {m: any((g != 0).any() for g in tools.grads(model, m)) for m in "ab"} == {"a": True, "b": False}
+
+
+def test_a_task_without_classes_is_refused(make_model: Any) -> None:
+    with pytest.raises(ModelError, match="multiclass"):
+        ReconBoost().setup(make_model(2, task="regression"), torch.zeros(4, 3))

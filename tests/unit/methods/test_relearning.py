@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from counterpoise.errors import ConfigError
-from counterpoise.methods import Epoch, Relearning
+from counterpoise.errors import ConfigError, ModelError
+from counterpoise.methods import Epoch, Joint, Relearning
 from counterpoise.methods._relearning import purity
 
 
@@ -21,6 +21,7 @@ def test_purity_of_clusters_by_hand() -> None:
     scaled = x * np.array([1.0, 1e-6])
     assert purity(scaled, np.repeat([0, 1, 2], 4), 3) == 1, "dimensions are put on one scale"
     assert purity(np.zeros((6, 2)), np.array([0, 0, 0, 1, 1, 2]), 3) == 0.5, "dead features"
+    assert purity(np.eye(2), np.array([0, 1]), 3) == 1, "fewer samples than clusters"
 
 
 def test_encoders_go_back_towards_their_start_by_the_formula(
@@ -65,7 +66,13 @@ def test_an_overfitting_encoder_is_reset_more(make_model: Any, make_batches: Any
 
 def test_when_it_re_learns(make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model, batches = make_model(2), make_batches(2)
-    for every, total, expected in ((3, 20, [3, 6, 9]), (None, 90, [20, 40, 60]), (None, 9, [2, 4, 6])):
+    for every, total, expected in (
+        (3, 20, [3, 6, 9]),
+        (None, 90, [20, 40, 60]),
+        (None, 9, [2, 4, 6]),
+        (None, 4, [1, 2, 3]),
+        (None, 2, [1]),
+    ):
         method = tools.prepare(Relearning(every=every), model, batches)
         seen: list[int] = []
 
@@ -89,3 +96,45 @@ def test_a_frozen_encoder_stays(make_model: Any, make_batches: Any, tools: Any) 
     before = [p.clone() for p in model.encoder("a").parameters()]
     method.on_epoch_start(model, Epoch(1, 9, train=lambda: batches[:2], held_out=lambda: batches[2:]))
     assert all(torch.equal(p, q) for p, q in zip(before, model.encoder("a").parameters(), strict=True))
+
+
+def test_a_frozen_layer_below_another_does_not_shift_what_the_other_goes_back_to(
+    make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a method of lower precision, too."""
+    model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
+    method = tools.prepare(Relearning(strength=3.0, every=1), model, batches).float()
+    assert not any(b.requires_grad for b in method.buffers())
+    first, last = model.encoder("a")[0], model.encoder("a")[2]
+    first.requires_grad_(False)
+    initial = [p.detach().clone() for p in last.parameters()]
+    kept = first.weight.clone()
+    with torch.no_grad():
+        for p in last.parameters():
+            p.add_(1.0)
+    found = {"train": {"a": 0.9, "b": 0.6}, "held_out": {"a": 0.5, "b": 0.6}}
+    monkeypatch.setattr(method, "_purities", lambda model, epoch, which: found[which])
+    method.on_epoch_start(model, Epoch(1, 9))
+    assert torch.equal(first.weight, kept)
+    for p, q in zip(last.parameters(), initial, strict=True):
+        torch.testing.assert_close(p, q + 1 - np.tanh(3 * 0.4), rtol=1e-6, atol=1e-6)
+
+
+def test_in_between_it_is_joint_training(make_model: Any, make_batches: Any, tools: Any) -> None:
+    one, two, batches = make_model(2), make_model(2), make_batches(2)
+    list(tools.prepare(Relearning(), one, batches).steps(one, batches[0]))
+    list(Joint().steps(two, batches[0]))
+    assert all(torch.equal(g, h) for g, h in zip(tools.grads(one, "b"), tools.grads(two, "b"), strict=True))
+
+
+def test_features_of_half_precision_have_a_purity(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2, dtype=torch.bfloat16), make_batches(2, dtype=torch.bfloat16)
+    method = tools.prepare(Relearning(), model, batches)
+    with torch.no_grad():
+        found = method._purities(model, Epoch(1, 9, train=lambda: batches), "train")
+    assert all(1 / 3 <= p <= 1 for p in found.values())
+
+
+def test_a_task_without_classes_is_refused(make_model: Any) -> None:
+    with pytest.raises(ModelError, match="multiclass"):
+        Relearning().setup(make_model(2, task="regression"), torch.zeros(4, 3))

@@ -36,6 +36,8 @@ def test_inforeg_released_saturates_at_beta_e(warm: Any, tools: Any) -> None:
     assert record.coefficients["beta:b"] == 0
     factors = method.pull(model, torch.tensor([3.0, 9.0]), 32)
     assert factors.tolist() == pytest.approx([0, 0.1 * math.e], rel=1e-3)
+    unsure = method.pull(model, torch.tensor([0.5, 0.3]), 1)
+    assert unsure.tolist() == pytest.approx([0.95 * math.exp(math.tanh(0.2)), 0], rel=1e-5)
     ours = tools.prepare(InfoReg(), model, batches)
     (record,) = ours.steps(model, batches[0])
     assert record.coefficients["beta:a"] < 0.95 * math.exp(math.tanh(1))
@@ -180,3 +182,11 @@ def test_g_blending_of_the_toolkit_weighs_by_numbers_of_batches(
 def test_underscores_do_as_well(name: str) -> None:
     assert METHODS.resolve(name) is METHODS.resolve(name.replace("_", "-"))
     assert issubclass(METHODS.resolve(name), torch.nn.Module)
+
+
+def test_mbsd_of_the_toolkit_is_finite_where_a_probability_is_zero(make_model: Any, make_batches: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    with torch.no_grad():
+        model.head("a").weight.mul_(1e4)
+    (record,) = MBSDToolkit().steps(model, batches[0])
+    assert torch.isfinite(record.loss)

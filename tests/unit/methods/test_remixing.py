@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from counterpoise.errors import ModelError
 from counterpoise.methods import DataRemixing, Epoch
 from counterpoise.methods._remixing import group_order, least_sure
 
@@ -76,3 +77,22 @@ def test_the_warm_up_keeps_the_order_and_shows_everything(make_model: Any, make_
     assert [v.item() for v in record.coefficients.values()] == [1, 1]
     order = torch.randperm(128)
     assert torch.equal(method.resample(order, torch.Generator()), order)
+
+
+def test_when_the_order_is_kept_and_when_not(make_model: Any, make_batches: Any, tools: Any) -> None:
+    """Batches of one need no order; those of two do, also if some samples show all modalities."""
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(DataRemixing(warmup=0), model, batches)
+    method.assigned.copy_(torch.arange(128) % 2 - 1)  # all, and the first only
+    order = torch.arange(128)
+
+    def resampled() -> torch.Tensor:
+        return method.resample(order, torch.Generator().manual_seed(0))
+
+    assert torch.equal(resampled(), order), "the size of batches is not known yet"
+    for size, kept in ((1, True), (2, False), (8, False)):
+        method.batch_size.fill_(size)
+        assert torch.equal(resampled(), order) is kept
+    assert all(len(group.unique()) == 1 for group in method.assigned[resampled()].split(8))
+    with pytest.raises(ModelError, match="multiclass"):
+        method.setup(make_model(2, task="regression"), torch.zeros(4, 3))

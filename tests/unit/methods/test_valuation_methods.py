@@ -89,6 +89,10 @@ def test_the_sample_level_reinforces_the_weak_modality_more(warm: Any, tools: An
     method.on_epoch_start(model, Epoch(0, 5, train=lambda: batches))
     (record,) = method.steps(model, batches[0])
     assert record.coefficients["copies:b"] > record.coefficients["copies:a"]
+    mean = method.extra[batches[0].index].mean(0)
+    assert [record.coefficients[f"copies:{m}"].item() for m in "ab"] == pytest.approx(mean.tolist())
+    method.on_epoch_start(model, Epoch(1, 5, train=lambda: batches[:2]))
+    assert (method.extra[torch.cat([b.index for b in batches[2:]])] == 0).all(), "what is not seen has no copies"
 
 
 def test_every_batch_is_valued_by_its_own_predictions(warm: Any, tools: Any) -> None:
@@ -116,8 +120,26 @@ def test_the_warm_up_is_joint_training(warm: Any, tools: Any) -> None:
 
 def test_copies_by_the_papers_table() -> None:
     assert copies(torch.tensor([-0.5, 0.0, 0.5, 1.0, 1.5])).tolist() == [3, 2, 1, 0, 0]
+    assert copies(torch.tensor([-1.0, 2.0])).tolist() == [3, 0], "as more than two modalities may have it"
 
 
 def test_a_task_without_classes_is_refused(make_model: Any) -> None:
     with pytest.raises(ModelError, match="multiclass"):
         SampleValuation().setup(make_model(2, task="regression"), torch.zeros(4, 3))
+
+
+def test_the_modality_level_draws_at_least_one_sample_and_shares_among_equals() -> None:
+    values = torch.arange(24.0).square().reshape(8, 3).double()
+    (drawn,) = torch.randperm(8, generator=torch.Generator().manual_seed(3))[:1].tolist()
+    state = torch.get_rng_state()
+    found = ModalityValuation(share=0.001).weigh(values, torch.Generator().manual_seed(3))
+    assert torch.equal(state, torch.get_rng_state())
+    row = values[drawn]
+    assert found.tolist() == [pytest.approx([2 / 3 * (row.max() - row.min()).item(), 0, 0])] * 8
+    three = torch.randperm(8, generator=torch.Generator().manual_seed(3))[:3]
+    mean = values[three].mean(0)
+    found = ModalityValuation(share=0.35).weigh(values, torch.Generator().manual_seed(3))
+    assert found[0, 0].item() == pytest.approx(2 / 3 * (mean[2] - mean[0]).item())
+    equal = torch.tensor([[0.0, 0.0, 0.9]]).expand(5, -1)
+    found = ModalityValuation(share=1.0).weigh(equal, torch.Generator())
+    assert found[0].tolist() == pytest.approx([0.3, 0.3, 0])
