@@ -99,7 +99,7 @@ def picture(driver: Any, page: Path, width: int, scheme: str) -> bytes:
     )
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    driver.get(page.as_uri())
+    driver.get(page.resolve().as_uri())
     driver.execute_async_script("const done = arguments[0]; requestAnimationFrame(() => setTimeout(done, 500))")
     height = driver.execute_script("return document.documentElement.scrollHeight")
     area = {"x": 0, "y": 0, "width": width, "height": min(height, HEIGHT[width]), "scale": 1}
