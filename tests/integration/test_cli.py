@@ -258,6 +258,12 @@ def test_broken_and_foreign_folders_are_named_and_skipped(tmp_path: Path, capsys
     assert said[-1].endswith("(1 run)")
     assert "broken [i]" in page.read_text()
     (broken / "record.json").write_text("{\n" * 30)
+    assert main(["report", str(good), str(broken), "--out", str(page)]) == 0
+    assert "And 29 more lines of it." in capsys.readouterr().out
+    for i in range(30):
+        (broken / f"run {i}").mkdir()
+        (broken / f"run {i}" / "record.json").write_text("{")
+    (broken / "record.json").unlink()
     assert "nothing to report" in fails(capsys, "report", str(broken), "--out", str(tmp_path / "none.html"))
     assert not (tmp_path / "none.html").exists()
     assert main(["report", str(good), str(broken), "--out", str(page)]) == 0
