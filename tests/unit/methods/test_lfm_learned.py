@@ -143,6 +143,12 @@ def test_resuming_equals_going_on(fusion: str, make_model: Any, make_batches: An
 
 def test_no_samples_are_read_without_strength_or_before_the_second_epoch(make_model: Any, make_batches: Any) -> None:
     model, batches = make_model(2), make_batches(2)
-    for method, number in ((LFM(0.0, schedule="learned"), 3), (LFM(schedule="learned"), 0)):
+    for method, number, reads in (
+        (LFM(0.0, schedule="learned"), 3, False),
+        (LFM(schedule="learned"), 0, False),
+        (LFM(schedule="learned"), 3, True),
+    ):
+        asked = []
         method.setup(model, torch.cat([b.target for b in batches]))
-        method.on_epoch_start(model, Epoch(number, 9))  # offers no pass
+        method.on_epoch_start(model, Epoch(number, 9, train=lambda asked=asked: asked.append(1) or batches))  # type: ignore[misc]
+        assert bool(asked) == reads

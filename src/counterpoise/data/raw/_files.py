@@ -89,10 +89,7 @@ def open_sequence(path: Path, size: int, keep: int) -> list[np.ndarray]:
         UnreadableError: missing, truncated or undecodable.
     """
     h5py = extra("h5py", "h5py", "hdf5")
-    if not path.is_file():
-        raise UnreadableError("missing", str(path))
-    if not path.stat().st_size:
-        raise UnreadableError("truncated", f"{path}: empty file")
+    _require(path)
     try:
         with h5py.File(path) as file:
             name = "video" if "video" in file else next(iter(file)) if len(file) == 1 else ""
@@ -118,16 +115,21 @@ def spread(count: int, wanted: int) -> np.ndarray:
     return ((np.arange(wanted) + 0.5) * count / wanted).astype(int)
 
 
+def _require(path: Path) -> None:
+    """Raise `UnreadableError` for a file that is missing or empty."""
+    if not path.is_file():
+        raise UnreadableError("missing", str(path))
+    if not path.stat().st_size:
+        raise UnreadableError("truncated", f"{path}: empty file")
+
+
 def open_npy(path: Path) -> np.ndarray:
     """Return an array on disk, mapped: its header is read, and whether all of it is there.
 
     Raises:
         UnreadableError: missing, truncated or undecodable.
     """
-    if not path.is_file():
-        raise UnreadableError("missing", str(path))
-    if not path.stat().st_size:
-        raise UnreadableError("truncated", f"{path}: empty file")
+    _require(path)
     try:
         array: np.ndarray = np.load(path, allow_pickle=False, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
@@ -142,10 +144,7 @@ def open_pickle(path: Path) -> np.ndarray:
     Raises:
         UnreadableError: missing, truncated or undecodable.
     """
-    if not path.is_file():
-        raise UnreadableError("missing", str(path))
-    if not path.stat().st_size:
-        raise UnreadableError("truncated", f"{path}: empty file")
+    _require(path)
     try:
         array = np.asarray(read_pickle(path), np.float32)
     except (DataError, ValueError, TypeError) as error:
