@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
 
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig, RunConfig
 from counterpoise.data import DataInfo, Modality, MultimodalData, Split
@@ -82,19 +82,10 @@ def test_lightning_equals_the_hand_written_loop(data: MultimodalData, name: str)
     assert by_hand == by_lightning
 
 
-class StopAfter(Callback):
-    """Kill a run before an epoch, as an interruption would."""
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def on_train_epoch_start(self, trainer: object, pl_module: object) -> None:
-        if trainer.current_epoch == self.epoch:  # type: ignore[attr-defined]
-            raise InterruptedError
-
-
 @pytest.mark.parametrize("name", sorted({*RE_ORDERS, *READS, "mslr[strategy=dynamic]", "lfm[schedule=learned]"}))
-def test_what_reads_or_re_orders_the_samples_resumes_exactly(data: MultimodalData, name: str, tmp_path: Path) -> None:
+def test_what_reads_or_re_orders_the_samples_resumes_exactly(
+    data: MultimodalData, name: str, tmp_path: Path, stop_before: Any
+) -> None:
     from dataclasses import replace
 
     from counterpoise.experiment import parse_method
@@ -104,6 +95,6 @@ def test_what_reads_or_re_orders_the_samples_resumes_exactly(data: MultimodalDat
     settings = replace(settings, method_args={**settings.method_args, **arguments})
     whole = fit(data, settings, curves=False)
     with pytest.raises(InterruptedError):
-        fit(data, settings, curves=False, folder=tmp_path, callbacks=[StopAfter(2)])
+        fit(data, settings, curves=False, folder=tmp_path, callbacks=[stop_before(2)])
     resumed = fit(data, settings, curves=False, folder=tmp_path)
     assert resumed.history["train_loss"] == whole.history["train_loss"]

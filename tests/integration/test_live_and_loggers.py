@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers.logger import DummyLogger
 from rich.console import Console
 
@@ -52,17 +51,6 @@ def said(console: Console) -> list[str]:
     return console.file.getvalue().splitlines()
 
 
-class StopAfter(Callback):
-    """Kill a run after an epoch, as an interruption would."""
-
-    def __init__(self, epoch: int, error: type[BaseException] = InterruptedError) -> None:
-        self.epoch, self.error = epoch, error
-
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        if trainer.current_epoch == self.epoch:
-            raise self.error
-
-
 # -- the line ------------------------------------------------------------------------------------------------------------
 
 
@@ -99,11 +87,11 @@ def test_no_terminal_gets_plain_text_and_a_terminal_a_bar_that_goes_away(data: M
         assert line in text
 
 
-def test_the_bar_goes_away_when_training_fails(data: MultimodalData) -> None:
+def test_the_bar_goes_away_when_training_fails(data: MultimodalData, stop_before: Any) -> None:
     console = screen(terminal=True)
     lines = EpochLines(console)
     with pytest.raises(InterruptedError):
-        fit(data, config(data), callbacks=[lines, StopAfter(1)])
+        fit(data, config(data), callbacks=[lines, stop_before(1)])
     assert lines._bar is None
     assert "\x1b[?25h" in "\n".join(said(console))
 
@@ -193,7 +181,7 @@ READERS = {"tensorboard": read_events, "csv": read_csv}
 
 @pytest.mark.parametrize("name", READERS)
 def test_the_log_holds_the_curves_also_of_interrupted_and_of_finished_runs(
-    name: str, data: MultimodalData, tmp_path: Path
+    name: str, data: MultimodalData, tmp_path: Path, stop_before: Any
 ) -> None:
     if name == "tensorboard":
         pytest.importorskip("tensorboard")
@@ -212,7 +200,7 @@ def test_the_log_holds_the_curves_also_of_interrupted_and_of_finished_runs(
     for label, before in (("logged from the start", name), ("not logged before", "none")):
         folder = tmp_path / label
         with pytest.raises(InterruptedError):
-            fit(data, settings, folder=folder, callbacks=[StopAfter(2)], logger=before)
+            fit(data, settings, folder=folder, callbacks=[stop_before(2)], logger=before)
         check(folder, fit(data, settings, folder=folder, logger=name).history)
 
     record = run(settings, tmp_path / "out", data=data)
@@ -291,10 +279,10 @@ def test_mistakes_are_named_before_any_work(
     assert not any(tmp_path.iterdir())
 
 
-def test_ctrl_c_reaches_the_caller(data: MultimodalData) -> None:
+def test_ctrl_c_reaches_the_caller(data: MultimodalData, stop_before: Any) -> None:
     import signal
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        fit(data, config(data), callbacks=[StopAfter(1, KeyboardInterrupt)])
+        fit(data, config(data), callbacks=[stop_before(1, KeyboardInterrupt)])
     assert signal.getsignal(signal.SIGINT) is before

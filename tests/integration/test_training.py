@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,22 +80,13 @@ def test_a_hand_written_loop_gives_bit_equal_losses(data: MultimodalData, method
     assert by_hand == by_lightning
 
 
-class StopAfter(Callback):
-    """Kill a run after an epoch, as an interruption would."""
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def on_train_epoch_start(self, trainer: object, pl_module: object) -> None:
-        if trainer.current_epoch == self.epoch:  # type: ignore[attr-defined]
-            raise InterruptedError
-
-
 @pytest.mark.parametrize("method", ["joint", "ogm-ge", "arm"])
-def test_a_resumed_run_equals_an_uninterrupted_one(data: MultimodalData, method: str, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    data: MultimodalData, method: str, tmp_path: Path, stop_before: Any
+) -> None:
     whole = fit(data, config(method), folder=tmp_path / "whole")
     with pytest.raises(InterruptedError):
-        fit(data, config(method), folder=tmp_path / "cut", callbacks=[StopAfter(3)])
+        fit(data, config(method), folder=tmp_path / "cut", callbacks=[stop_before(3)])
     assert (tmp_path / "cut" / "last.ckpt").is_file()
     resumed = fit(data, config(method), folder=tmp_path / "cut")
     assert resumed.history == whole.history
