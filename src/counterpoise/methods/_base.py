@@ -72,7 +72,7 @@ class Method(nn.Module, ABC):
     """Boolean hyper-parameters that switch named parts on and off: what ``compare --ablation`` goes through."""
     default_rule: ClassVar[str] = "fused"
     """The rule of inference that the method is meant for (see `counterpoise.inference`)."""
-    needs_held_out: ClassVar[bool] = False
+    needs_held_out: bool = False
     """Whether `on_epoch_start` needs `Epoch.held_out`: samples that never train."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Methods whose trained models this one needs (``("unimodal-ensemble",)`` for unimodal teachers); see `use_teachers`."""

@@ -87,7 +87,8 @@ class MSLR(Method):
     Inferred (its abstract could be read, its formulas could not): what "smooth" and "dynamic" compute, and the geometric mean. Differs from
     the paper: encoders start where the loop's do (there from fine-tuned unimodal models); the fused head keeps the loop's rate; any
     fusion (there a sum of unimodal predictions). Without ``rates`` a search finds them before the first epoch: each modality's encoder
-    and head are trained alone by AdamW with nine learning rates, and the least held-out loss wins (`best_rate`).
+    and head are trained alone by AdamW with nine learning rates, and the least held-out loss wins (`best_rate`). Nothing is held out where ``rates``
+    are given and the strategy is not "dynamic".
 
     Args:
         strength: s, in [0, inf); 0 is joint training, 1 the method.
@@ -141,6 +142,7 @@ class MSLR(Method):
             inner_epochs=inner_epochs,
             inner_lr=inner_lr,
         )
+        self.needs_held_out = rates is None or strategy == "dynamic"
         self.factors: dict[str, float] = {}
         self._shown = torch.ones(0)
 

@@ -224,6 +224,43 @@ def test_10_at_the_best_joint_information_every_gain_of_one_is_a_loss_of_the_res
                     assert other <= top + 1e-12
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_11_a_rule_that_gains_from_a_modality_loses_once_that_looks_as_ever_and_says_nothing(seed: int) -> None:
+    """Any p(a, b, y); then b is drawn anew given a: the same inputs, the same p(a, y), and any rule at all."""
+    rng = np.random.default_rng(seed)
+    before = rng.dirichlet(np.full(3 * 4 * 3, 0.5)).reshape(3, 4, 3)
+    inputs, given_a = before.sum(2), before.sum(1)
+    after = inputs[:, :, None] * (given_a / given_a.sum(1, keepdims=True))[:, None]
+    np.testing.assert_allclose(after.sum(2), inputs)
+    np.testing.assert_allclose(after.sum(1), given_a)
+    assert coarsened(after, [0, 1, 2], [0, 1, 2, 3])[2] == pytest.approx(0, abs=1e-12)
+
+    def accuracy(joint: np.ndarray, rule: np.ndarray) -> float:
+        return float(np.take_along_axis(joint, rule[:, :, None], 2).sum())
+
+    alone = np.repeat(given_a.argmax(1)[:, None], 4, axis=1)
+    best = before.argmax(2)
+    gain = accuracy(before, best) - accuracy(before, alone)
+    assert gain > 0
+    for rule in (best, *rng.integers(3, size=(10, 3, 4))):
+        loss = accuracy(after, alone) - accuracy(after, rule)
+        preference = np.sort(given_a, 1)[:, -1] - np.sort(given_a, 1)[:, -2]
+        least = (inputs * (rule != alone) * (preference / given_a.sum(1))[:, None]).sum()
+        assert loss >= least - 1e-12
+        assert least > 0
+    assert accuracy(after, alone) == pytest.approx(accuracy(before, alone))
+
+
+def test_12_a_gate_trusts_what_it_cannot_tell_from_the_usual() -> None:
+    """Every gate on eight symbols, and random laws of usual and damaged inputs."""
+    rng = np.random.default_rng(0)
+    for usual, damaged in rng.dirichlet(np.ones(8), size=(50, 2)):
+        distance = np.abs(usual - damaged).sum() / 2
+        gates = np.array(list(itertools.product([0, 1], repeat=8)))
+        slack = gates @ damaged - (gates @ usual - distance)
+        assert slack.min() == pytest.approx(0, abs=1e-12)  # a bound, and one gate reaches it
+
+
 def test_inputs_that_never_occur_get_the_distribution_of_the_labels() -> None:
     world = Redundant(flip=0.1)  # a and b always show the same
     impossible = {"a": np.array([[1.0, 0.0]]), "b": np.array([[0.0, 1.0]])}

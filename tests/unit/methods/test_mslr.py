@@ -190,3 +190,17 @@ def test_without_strength_nothing_is_searched(make_model: Any, make_batches: Any
     method = tools.prepare(MSLR(0.0), model, batches)
     method.on_epoch_start(model, Epoch(0, 5))  # reads no samples
     assert method.factors == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "needed"),
+    [
+        ({}, True),
+        ({"rates": {"a": 1.0, "b": 2.0}}, False),
+        ({"rates": {"a": 1.0, "b": 2.0}, "strategy": "smooth"}, False),
+        ({"rates": {"a": 1.0, "b": 2.0}, "strategy": "dynamic"}, True),
+    ],
+    ids=["search", "keep", "smooth", "dynamic"],
+)
+def test_samples_are_held_out_only_where_something_reads_them(settings: Any, needed: bool) -> None:
+    assert MSLR(**settings).needs_held_out is needed
