@@ -11,16 +11,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from scipy import stats
+
 HERE: Final = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "zoo"))
 
-from tables import label_of, load, plain  # noqa: E402
+from tables import label_of, load, plain, summary_of  # noqa: E402
 
 from counterpoise.report import write_tables  # noqa: E402
 from counterpoise.report.statistics import Paired, paired_difference, summarise  # noqa: E402
@@ -95,12 +96,14 @@ def probes(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
 def aims(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
     """Return what ARM should hold, data set by data set."""
     body = []
+    below = [0, 0]
     for d in sets:
         best = f"unimodal:{dominant(rows, d)[0]}"
         to_joint, to_best = (difference(rows, d, "arm", x, "accuracy") for x in ("joint", best))
         same = [difference(rows, d, "arm", f"{x} (dynamic)", "accuracy") for x in ("uniform", "mmpareto")]
         damaged = difference(rows, d, "arm", "joint", "accuracy@shift")
         marks = ["below" if g.diff < -g.se else "" for g in (to_joint, to_best)]
+        below = [count + bool(mark) for count, mark in zip(below, marks, strict=True)]
         body.append(
             [
                 d + ("" if d in SELECTION else " \\*"),
@@ -114,8 +117,13 @@ def aims(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
         "ARM (its own rule) less the row of the column: points of test accuracy, paired by seed, mean ± standard error over five seeds. **below**: by more than one standard error. "
         "\\*: formulations were not chosen on this data set."
     )
+    chance = float(stats.t.cdf(-1, df=4))
+    last = (
+        f"A row that is no different from another in truth is below it by more than one standard error in {100 * chance:.0f} % of such comparisons (t, 4 degrees of freedom), so on "
+        f"{chance * len(sets):.1f} of {len(sets)} sets; ARM is below joint training on {below[0]}, below the best single modality on {below[1]}."
+    )
     header = ["data", "joint", "best single modality", "uniform (dynamic)", "mmpareto (dynamic)", "joint, one damaged"]
-    return "\n".join(["# What ARM should hold", "", text, "", *markdown(header, body)]) + "\n"
+    return "\n".join(["# What ARM should hold", "", text, "", *markdown(header, body), "", last]) + "\n"
 
 
 def main() -> None:
@@ -135,9 +143,7 @@ def main() -> None:
     rows = sorted((r for r in rows if r.data in sets), key=lambda r: sets.index(r.data))
     write_records(HERE / "runs.jsonl", rows)
     write_tables([dataclasses.replace(r) for r in rows], HERE)
-    summary = re.search(r"## All data sets\n\n(.*?)(?=\n## |\Z)", (HERE / "table.md").read_text(), re.DOTALL)
-    if summary:
-        (HERE / "summary.md").write_text(f"# All data sets\n\n{summary[1].rstrip()}\n")
+    (HERE / "summary.md").write_text(f"# All data sets\n\n{summary_of((HERE / 'table.md').read_text())}\n")
     for name, text in (("shift", shift(rows, sets)), ("probes", probes(rows, sets)), ("aims", aims(rows, sets))):
         (HERE / f"{name}.md").write_text(text)
     print(len(sets), "data sets,", len(rows), "records")

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import dataclasses
 import json
 import re
@@ -24,6 +25,8 @@ from counterpoise.runs import RunRecord, read_records, write_records
 
 HERE: Final = Path(__file__).parent
 RULES: Final = ("fused", "calibrated")
+STEPS: Final = "ResNet-18, image 3x32x32 + spectrogram 1x64x64"
+"""The setting of ``benchmarks/step`` whose ratios are shown."""
 
 
 def load(work: Path, seeds: int = 5) -> tuple[list[RunRecord], dict[str, Any]]:
@@ -50,6 +53,12 @@ def _records(folder: Path, config: dict[str, Any], rule: str) -> list[RunRecord]
 
     file = folder / config_of(config).key("study") / f"records-{rule}.jsonl"
     return read_records([file])[0] if file.is_file() else []
+
+
+def summary_of(text: str) -> str:
+    """Return the table over all data sets of a page of tables; the whole page where there is one data set."""
+    found = re.search(r"## All data sets\n\n(.*?)(?=\n## |\Z)", text, re.DOTALL)
+    return found[1].rstrip() if found else text
 
 
 def label_of(record: RunRecord) -> str:
@@ -82,11 +91,13 @@ def overview(by_rule: dict[str, list[RunRecord]]) -> str:
         "",
         f"Mean test accuracy (%) over {len(sets)} data sets ({', '.join(sets)}), five seeds; difference to joint training under the same rule, in points: mean over the data sets "
         "of the paired difference, and on how many of them it is above; mean rank among the methods (1 is best); macro-F1 (%) of the calibrated rule; what the linear probe of the encoder "
-        "that joint training leaves weakest gains (points, over the data sets where it was taken); spread of the marginal contributions (nats).",
+        "that joint training leaves weakest gains (points, over the data sets where it was taken); spread of the marginal contributions (nats); time of a step and peak memory as ratios "
+        f"to joint training ({STEPS}; [all steps](../step/step.md)).",
         "",
-        "| method | fused head | to joint | better on | rank | calibrated | to joint | better on | rank | macro-F1 | weakest encoder | gap of φ_CMI |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| method | fused head | to joint | better on | rank | calibrated | to joint | better on | rank | macro-F1 | weakest encoder | gap of φ_CMI | time | memory |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
+    costs = step_costs()
     weakest = {d: weakest_of([r for r in by_rule["fused"] if r.data == d and r.method == "joint"]) for d in sets}
     probed = [
         d
@@ -116,8 +127,16 @@ def overview(by_rule: dict[str, list[RunRecord]]) -> str:
         ]
         cells.append("–" if method == "joint" or not gains else f"{100 * sum(gains) / len(gains):+.1f}")
         cells.append(f"{sum(gap_of(rows, d) for d in sets) / len(sets):.2f}")
+        cells += costs.get(method, ("–", "–"))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def step_costs() -> dict[str, tuple[str, str]]:
+    """Return time and memory of a step by method, from what ``benchmarks/step`` measured."""
+    with (HERE.parent / "step" / "step.csv").open(newline="") as file:
+        rows = [r for r in csv.DictReader(file) if r["setting"] == STEPS]
+    return {r["method"]: (f"{float(r['time']):.2f}", f"{float(r['memory']):.2f}") for r in rows}
 
 
 def scores_of(rows: Sequence[RunRecord]) -> dict[str, dict[str, dict[int, float]]]:
@@ -163,10 +182,8 @@ def main() -> None:
     by_rule = {rule: under(records, rule) for rule in RULES}
     for rule, rows in by_rule.items():
         (HERE / f"{rule}.csv").write_text(to_csv(rows))
-        text = to_markdown(rows)
-        summary = re.search(r"## All data sets\n\n(.*?)(?=\n## |\Z)", text, re.DOTALL)
         title = "With the fused head" if rule == "fused" else "Under the calibrated rule"
-        (HERE / f"{rule}.md").write_text(f"# {title}\n\n{summary[1].rstrip() if summary else text}\n")
+        (HERE / f"{rule}.md").write_text(f"# {title}\n\n{summary_of(to_markdown(rows))}\n")
         figure = draw_figures([r for r in rows if r.method != "unimodal"]).get("critical-difference")
         if figure is not None:
             figure.savefig(HERE / f"critical-difference-{rule}.png", dpi=150)

@@ -21,6 +21,7 @@ def run_demo(
     jobs: int | None = None,
     on_start: Callable[[int], None] | None = None,
     on_done: Callable[[RunRecord | Failure], None] | None = None,
+    on_figure: Callable[[int, int], None] | None = None,
 ) -> tuple[list[RunRecord], list[Failure]]:
     """Train every demo method on the smart-watch data and write records, tables, figures and the page into ``out``.
 
@@ -30,5 +31,15 @@ def run_demo(
         jobs: processes; None takes one per core.
         on_start: called with the number of runs, before the first.
         on_done: called after each run.
+        on_figure: called after each figure, with how many are written and how many there are.
     """
-    return compare([DEMO_DATA], DEMO_METHODS, seeds=seeds, out=out, jobs=jobs, on_start=on_start, on_done=on_done)
+    return compare(
+        [DEMO_DATA],
+        DEMO_METHODS,
+        seeds=seeds,
+        out=out,
+        jobs=jobs,
+        on_start=on_start,
+        on_done=on_done,
+        on_figure=on_figure,
+    )

@@ -236,6 +236,7 @@ def compare(
     backend: str = "loky",
     on_start: Callable[[int], None] | None = None,
     on_done: Callable[[RunRecord | Failure], None] | None = None,
+    on_figure: Callable[[int, int], None] | None = None,
 ) -> tuple[list[RunRecord], list[Failure]]:
     """Compare methods on data sets and write records, tables, figures and the page into ``out``.
 
@@ -253,6 +254,7 @@ def compare(
         backend: joblib's backend.
         on_start: called with the number of runs, before the first.
         on_done: called after each run.
+        on_figure: called after each figure, with how many are written and how many there are.
 
     Raises:
         NotFoundError: for an unknown data set, method or rule.
@@ -273,7 +275,7 @@ def compare(
     write_records(out / "runs.jsonl", records)
     if records:
         write_tables(records, out)
-        write_figures(records, out / "figures")
+        write_figures(records, out / "figures", on_figure=on_figure)
         write_page(records, out / "report.html")
     if ablation is not None:
         write_atomic(out / "ablation.md", ablation_table(records, ablation, METHODS.resolve(ablation).parts))

@@ -37,7 +37,12 @@ def demo(options: Namespace, given: Mapping[str, Any]) -> int:
     )
     with RunProgress() as progress:
         records, failures = run_demo(
-            seeds=options.seeds, out=options.out, jobs=options.jobs, on_start=progress.start, on_done=progress.done
+            seeds=options.seeds,
+            out=options.out,
+            jobs=options.jobs,
+            on_start=progress.start,
+            on_done=progress.done,
+            on_figure=progress.figure,
         )
     show(records)
     if records:
@@ -167,6 +172,7 @@ def compare(options: Namespace, given: Mapping[str, Any]) -> int:
             backend=options.backend,
             on_start=progress.start,
             on_done=progress.done,
+            on_figure=progress.figure,
         )
     show(records)
     if options.ablation and records:

@@ -7,7 +7,15 @@ from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from counterpoise.experiment import Failure
 from counterpoise.runs import RunRecord
@@ -31,6 +39,7 @@ class RunProgress:
             TextColumn("{task.fields[last]}"),
             console=console,
         )
+        self._figures: TaskID | None = None
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -44,6 +53,12 @@ class RunProgress:
     def start(self, total: int) -> None:
         """Say how many runs there are."""
         self._task = self._bar.add_task("training", total=total, last="")
+
+    def figure(self, count: int, total: int) -> None:
+        """Count a figure that was written."""
+        if self._figures is None:
+            self._figures = self._bar.add_task("figures", total=total, last="")
+        self._bar.update(self._figures, completed=count)
 
     def done(self, result: RunRecord | Failure) -> None:
         """Count a run."""

@@ -72,7 +72,12 @@ def draw_figures(records: Iterable[RunRecord]) -> dict[str, Figure]:
 
 
 def write_figures(
-    records: Iterable[RunRecord], folder: Path | str, *, formats: Sequence[str] = FORMATS, dpi: int = 300
+    records: Iterable[RunRecord],
+    folder: Path | str,
+    *,
+    formats: Sequence[str] = FORMATS,
+    dpi: int = 300,
+    on_figure: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Write every figure of `draw_figures` into ``folder``, once per format, and return the paths.
 
@@ -81,6 +86,7 @@ def write_figures(
         folder: where to; made if it is not there.
         formats: any of matplotlib's (``png``, ``svg``, ``pdf``).
         dpi: resolution of PNG.
+        on_figure: called after each figure, with how many are written and how many there are.
 
     Raises:
         OutputError: if the folder cannot be written to.
@@ -89,7 +95,8 @@ def write_figures(
 
     written = []
     with mpl.rc_context(STYLE):
-        for name, figure in draw_figures(records).items():
+        figures = draw_figures(records)
+        for count, (name, figure) in enumerate(figures.items(), 1):
             for suffix in formats:
                 buffer = io.BytesIO()
                 # No date in the file: the same runs give the same bytes.
@@ -98,6 +105,8 @@ def write_figures(
                 path = Path(folder) / f"{name}.{suffix}"
                 write_atomic(path, buffer.getvalue())
                 written.append(path)
+            if on_figure is not None:
+                on_figure(count, len(figures))
     return written
 
 
