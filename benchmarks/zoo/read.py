@@ -3,7 +3,7 @@
     python benchmarks/zoo/read.py --work FOLDER [--data wikipedia] [--rules fused,calibrated,dynamic] [--jobs 2]
 
 A rule is fitted on what a training held out, with the network as it stood when half of the epochs were over, and used with the network of the last epoch. Writes a
-``records-<rule>.jsonl`` per training; what is there is not read again. The variants of AV-MNIST with babble have the training of their quiet twins and other test
+``records-<rule>.jsonl`` and a ``correct-<rule>.npz`` (which test samples are predicted rightly) per training; what is there is not read again. The variants of AV-MNIST with babble have the training of their quiet twins and other test
 recordings.
 """
 
@@ -75,16 +75,25 @@ def read(
     config = config_of(fields)
     folder = work / config.data / config.key("study")
     missing = [r for r in rules if not (folder / f"records-{r}.jsonl").is_file()]
-    if missing:
+    uncounted = [r for r in rules if not (folder / f"correct-{r}.npz").is_file()]
+    if missing or uncounted:
         networks = torch.load(folder / "networks.pt", weights_only=False)
         data, model = open_cached(config.data), networks["end"].eval()
-        fitted = {r: fitted_rule(r, networks, config, data) for r in missing}
+        fitted = {r: fitted_rule(r, networks, config, data) for r in dict.fromkeys([*missing, *uncounted])}
         found: dict[str, list[RunRecord]] = {r: [] for r in missing}
+        right: dict[str, dict[str, np.ndarray]] = {r: {} for r in uncounted}
         for name in (config.data, *TWINS.get(config.data, ())):
-            for rule, record in zip(
-                missing, score(name, config, fitted, data, model, folder, damage, probes), strict=True
-            ):
-                found[rule].append(record)
+            wanted = {r: fitted[r] for r in missing}
+            if wanted:
+                records = score(name, config, wanted, data, model, folder, damage, probes)
+                for rule, record in zip(missing, records, strict=True):
+                    found[rule].append(record)
+            test, target = collect(model, test_of(name, config.data).batches(512))
+            with torch.no_grad():
+                for rule in uncounted:
+                    right[rule][name] = model.task.correct(fitted[rule](test), target).numpy().astype(bool)
+        for rule, arrays in right.items():
+            np.savez_compressed(folder / f"correct-{rule}.npz", **arrays)
         for rule, records in found.items():
             write_records(folder / f"records-{rule}.jsonl", records)
     return read_records([folder / f"records-{r}.jsonl" for r in rules])[0]
