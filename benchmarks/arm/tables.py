@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from scipy import stats
 
 HERE: Final = Path(__file__).parent
@@ -24,7 +26,7 @@ sys.path.insert(0, str(HERE.parent / "zoo"))
 from tables import label_of, load, plain, summary_of  # noqa: E402
 
 from counterpoise.report import write_tables  # noqa: E402
-from counterpoise.report.statistics import Paired, paired_difference, summarise  # noqa: E402
+from counterpoise.report.statistics import Paired, crossed_error, paired_difference, summarise  # noqa: E402
 from counterpoise.runs import RunRecord, write_records  # noqa: E402
 
 ROWS: Final = ("joint", "uniform", "mmpareto", "modality-dropout", "corruption", "arm")
@@ -44,6 +46,28 @@ def value(rows: Sequence[RunRecord], data: str, label: str, metric: str) -> dict
 
 def difference(rows: Sequence[RunRecord], data: str, ours: str, theirs: str, metric: str) -> Paired:
     return paired_difference(value(rows, data, ours, metric), value(rows, data, theirs, metric))
+
+
+def over_samples(work: Path, data: str, theirs: str) -> float:
+    """Return the standard error over seeds and test samples of ARM less a row, in points."""
+    from read import config_of, home_of
+
+    def right(method: str, rule: str, alone: str | None) -> dict[int, np.ndarray]:
+        found = {}
+        folder = work / home_of(data)
+        for entry in json.loads((folder / "chosen.json").read_text()):
+            if entry["method"] != method or entry["args"].get("modality") != alone:
+                continue
+            for config in entry["fused" if rule == "fused" else "calibrated"]:
+                file = folder / config_of(config).key("study") / f"correct-{rule}.npz"
+                found[config["seed"]] = np.load(file)[data]
+        return found
+
+    ours = right("arm", "dynamic", None)
+    alone = theirs.partition(":")[2] or None
+    other = right(theirs.partition(":")[0], "unimodal" if alone else "fused", alone)
+    seeds = sorted(ours.keys() & other.keys())
+    return 100 * crossed_error(np.stack([ours[s] - other[s].astype(float) for s in seeds]))
 
 
 def plus_minus(d: Paired) -> str:
@@ -93,13 +117,14 @@ def probes(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
     return "\n".join(["# Encoders", "", text, "", *markdown(["data", "dominant", "the others"], body)]) + "\n"
 
 
-def aims(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
+def aims(rows: Sequence[RunRecord], sets: Sequence[str], work: Path) -> str:
     """Return what ARM should hold, data set by data set."""
     body = []
     below = [0, 0]
     for d in sets:
         best = f"unimodal:{dominant(rows, d)[0]}"
         to_joint, to_best = (difference(rows, d, "arm", x, "accuracy") for x in ("joint", best))
+        wider = [over_samples(work, d, x) for x in ("joint", best)]
         same = [difference(rows, d, "arm", f"{x} (dynamic)", "accuracy") for x in ("uniform", "mmpareto")]
         damaged = difference(rows, d, "arm", "joint", "accuracy@shift")
         marks = ["below" if g.diff < -g.se else "" for g in (to_joint, to_best)]
@@ -107,14 +132,14 @@ def aims(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
         body.append(
             [
                 d + ("" if d in SELECTION else " \\*"),
-                plus_minus(to_joint) + (f" **{marks[0]}**" if marks[0] else ""),
-                f"{plus_minus(to_best)} ({best[9:]})" + (f" **{marks[1]}**" if marks[1] else ""),
+                f"{plus_minus(to_joint)} (± {wider[0]:.1f})" + (f" **{marks[0]}**" if marks[0] else ""),
+                f"{best[9:]} {plus_minus(to_best)} (± {wider[1]:.1f})" + (f" **{marks[1]}**" if marks[1] else ""),
                 *(plus_minus(g) for g in same),
                 plus_minus(damaged),
             ]
         )
     text = (
-        "ARM (its own rule) less the row of the column: points of test accuracy, paired by seed, mean ± standard error over five seeds. **below**: by more than one standard error. "
+        "ARM (its own rule) less the row of the column: points of test accuracy, paired by seed, mean ± standard error over five seeds (in brackets: over seeds and test samples). **below**: by more than one standard error over seeds. "
         "\\*: formulations were not chosen on this data set."
     )
     chance = float(stats.t.cdf(-1, df=4))
@@ -144,7 +169,11 @@ def main() -> None:
     write_records(HERE / "runs.jsonl", rows)
     write_tables([dataclasses.replace(r) for r in rows], HERE)
     (HERE / "summary.md").write_text(f"# All data sets\n\n{summary_of((HERE / 'table.md').read_text())}\n")
-    for name, text in (("shift", shift(rows, sets)), ("probes", probes(rows, sets)), ("aims", aims(rows, sets))):
+    for name, text in (
+        ("shift", shift(rows, sets)),
+        ("probes", probes(rows, sets)),
+        ("aims", aims(rows, sets, options.work)),
+    ):
         (HERE / f"{name}.md").write_text(text)
     print(len(sets), "data sets,", len(rows), "records")
 

@@ -41,6 +41,11 @@ PROBE: Final = 2000
 RULES: Final = ("fused", "calibrated", "dynamic")
 
 
+def home_of(data: str) -> str:
+    """Return the data set whose trainings a test set is read from."""
+    return next((home for home, twins in TWINS.items() if data in twins), data)
+
+
 def config_of(fields: dict[str, Any]) -> RunConfig:
     sections = {"model": ModelConfig, "optim": OptimConfig, "fit": FitConfig}
     return RunConfig(**{**fields, **{name: make(**fields[name]) for name, make in sections.items()}})

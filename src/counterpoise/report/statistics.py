@@ -20,6 +20,7 @@ __all__ = [
     "Friedman",
     "Paired",
     "Summary",
+    "crossed_error",
     "friedman",
     "holm",
     "mean_ranks",
@@ -130,6 +131,41 @@ def paired_difference(values: Mapping[int, float], reference: Mapping[int, float
         return Paired(mean, 0.0, NAN, n)
     p_value = 2 * float(special.stdtr(n - 1, -abs(mean / se))) if n >= 2 else NAN
     return Paired(mean, se, p_value, n)
+
+
+def crossed_error(differences: np.ndarray) -> float:
+    r"""Return the standard error of a mean over runs *and* test samples, both drawn at random.
+
+    The standard error over seeds (`paired_difference`) says how sure a difference is *on this test set*. Another test set of the same
+    kind would give another one. With :math:`d_{si}` of run s on sample i, row means :math:`d_{s\cdot}`, column means
+    :math:`d_{\cdot i}` and mean :math:`d`, the variance of the mean is estimated without bias under
+    :math:`d_{si} = \mu + a_s + b_i + e_{si}` by
+
+    .. math:: \frac{\sum_s (d_{s\cdot} - d)^2}{S(S-1)} + \frac{\sum_i (d_{\cdot i} - d)^2}{n(n-1)}
+        - \frac{\sum_{si} (d_{si} - d_{s\cdot} - d_{\cdot i} + d)^2}{S n (S-1)(n-1)}.
+
+    Samples count as independent: where they come in groups (speakers, subjects) it is too small.
+
+    Args:
+        differences: ``(S, n)``, of S runs paired by seed on the same n test samples; differences of correctness, say.
+
+    Raises:
+        DataError: for fewer than two runs or samples, or values that are not finite.
+
+    Example:
+        >>> always = np.array([[1.0, 0.0, 0.0, 1.0]] * 3)      # all runs alike: only the samples vary
+        >>> round(crossed_error(always), 4), round(float(always[0].std(ddof=1)) / 2, 4)
+        (0.2887, 0.2887)
+    """
+    d = _complete(differences)
+    runs, samples = d.shape
+    if runs < 2 or samples < 2:
+        raise DataError(f"A standard error over runs and samples needs two of each. Found {runs} and {samples}.")
+    mean, of_run, of_sample = d.mean(), d.mean(1, keepdims=True), d.mean(0, keepdims=True)
+    over_runs = ((of_run - mean) ** 2).sum() / (runs * (runs - 1))
+    over_samples = ((of_sample - mean) ** 2).sum() / (samples * (samples - 1))
+    rest = ((d - of_run - of_sample + mean) ** 2).sum() / (runs * samples * (runs - 1) * (samples - 1))
+    return math.sqrt(max(over_runs + over_samples - rest, 0.0))
 
 
 def _complete(table: np.ndarray) -> np.ndarray:

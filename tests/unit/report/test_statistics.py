@@ -10,6 +10,7 @@ from scipy import stats
 
 from counterpoise.errors import DataError
 from counterpoise.report.statistics import (
+    crossed_error,
     friedman,
     holm,
     mean_ranks,
@@ -138,3 +139,20 @@ def test_holm_lies_between_raw_and_bonferroni() -> None:
     assert (adjusted >= p).all()
     assert (adjusted <= np.minimum(1, 12 * p) + 1e-12).all()
     assert (np.diff(adjusted[np.argsort(p)]) >= 0).all()
+
+
+def test_the_error_over_runs_and_samples_is_that_of_the_model_it_assumes() -> None:
+    """Many draws of runs, samples and their own noise: the mean of the squared error is the variance of the mean."""
+    rng = np.random.default_rng(0)
+    draws = [
+        rng.normal(0, 0.3, (4, 1)) + rng.normal(0, 1.0, (1, 30)) + rng.normal(0, 0.7, (4, 30)) for _ in range(4000)
+    ]
+    expected = 0.3**2 / 4 + 1.0**2 / 30 + 0.7**2 / 120
+    found = np.array([crossed_error(d) ** 2 for d in draws])
+    assert found.mean() == pytest.approx(expected, abs=4 * found.std() / 4000**0.5)
+    assert np.var([d.mean() for d in draws]) == pytest.approx(expected, rel=0.1)
+
+
+def test_one_run_says_nothing_about_runs() -> None:
+    with pytest.raises(DataError, match="two of each"):
+        crossed_error(np.zeros((1, 5)))
