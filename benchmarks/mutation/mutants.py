@@ -2,8 +2,8 @@
 
 Changed are: arithmetic, comparisons, boolean operators, conditions, numbers, switches, statements that only have an effect,
 calls that limit, detach or aggregate, keyword arguments, early exits, blocks without gradients. Left alone are: strings (and
-so docstrings, messages and names), annotations, decorators, ``raise`` statements, ``strict=`` and ``device=``, and the rows
-of the catalogue.
+so docstrings, messages and names), annotations, decorators, ``raise`` statements, ``strict=`` and ``device=``, the rows
+of the catalogue, and the sign of -1 (the last axis of a matrix is its axis 1; -1 does become -2 and -0).
 """
 
 from __future__ import annotations
@@ -206,6 +206,8 @@ def _changes(site: _Site) -> Iterator[ast.expr | ast.stmt | str]:
                 yield ast.Compare(node.left, [other()], node.comparators)
         case ast.BoolOp(op=op):
             yield ast.BoolOp(ast.Or() if isinstance(op, ast.And) else ast.And(), node.values)
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=1)):
+            pass
         case ast.UnaryOp(op=ast.USub() | ast.Not() | ast.Invert()):
             yield node.operand
         case ast.Constant(value=bool(value)):
