@@ -167,7 +167,7 @@ class AUG(Method):
             features = model.encoder(m)(batch.inputs[m])
             old, added = fusion.split(m, features)
             total = model.task.loss(old + added, batch.target)
-            grown = (fusion.count[k] > 1).to(total.dtype)
+            grown = fusion.count[k] > 1
             boosted = boosting_loss(old, added, batch.target, self.discount)
             more = grown * (model.task.loss(old, batch.target) + boosted)
             unimodal = model.task.loss(model.head(m)(features.detach()), batch.target)

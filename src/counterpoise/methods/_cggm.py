@@ -42,7 +42,7 @@ def head_gradient_of(logits: Tensor, features: Tensor, target: Tensor) -> Tensor
         tensor([[-1.],
                 [ 1.]])
     """
-    residual = logits.softmax(-1) - F.one_hot(target, logits.shape[-1]).to(logits.dtype)
+    residual = logits.softmax(-1) - F.one_hot(target, logits.shape[-1])
     return residual.T @ features / len(target)
 
 

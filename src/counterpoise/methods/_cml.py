@@ -31,7 +31,7 @@ def confidence_penalty(logits: Tensor, target: Tensor) -> Tensor:
         (tensor(True), tensor(0.))
     """
     confidence = logits.softmax(-1).amax(-1)
-    right = (logits[:-1].argmax(-1) == target).to(confidence.dtype)
+    right = logits[:-1].argmax(-1) == target
     return (right * (confidence[1:] - confidence[:-1]).relu()).mean(-1).sum()
 
 

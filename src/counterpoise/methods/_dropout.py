@@ -21,7 +21,7 @@ __all__ = ["Corruption", "ModalityDropout", "drop_modalities"]
 def drop_modalities(uniform: Tensor, rate: float) -> Tensor:
     """Return which modalities are dropped, ``(B, M)`` bool: each with probability ``rate``, never all of a sample.
 
-    Where all would be dropped, the one with the largest draw stays.
+    The one with the largest draw always stays, which makes a difference only where all would be dropped.
 
     Args:
         uniform: ``(B, M)`` uniform draws.
@@ -32,8 +32,7 @@ def drop_modalities(uniform: Tensor, rate: float) -> Tensor:
         tensor([[ True, False],
                 [ True, False]])
     """
-    dropped = uniform < rate
-    return dropped & ~(dropped.all(-1, keepdim=True) & (uniform == uniform.amax(-1, keepdim=True)))
+    return (uniform < rate) & (uniform < uniform.amax(-1, keepdim=True))
 
 
 class ModalityDropout(Method):

@@ -30,7 +30,7 @@ def pair_distillation(first: Tensor, second: Tensor, target: Tensor) -> Tensor:
     """
     log_p = torch.stack([first, second]).log_softmax(-1)
     true = log_p.gather(-1, target.expand(2, -1).unsqueeze(-1)).squeeze(-1).exp().detach()
-    right = ((first.argmax(-1) == target) | (second.argmax(-1) == target)).to(true.dtype)
+    right = (first.argmax(-1) == target) | (second.argmax(-1) == target)
     omega = (true[0] - true[1]).abs() * right
     stronger = (true[0] >= true[1]).unsqueeze(-1)
     strong = torch.where(stronger, log_p[0], log_p[1]).detach()

@@ -113,6 +113,17 @@ def test_the_first_step_changes_nothing_and_the_cap_holds(make_model: Any, make_
     assert kappa.max().item() == pytest.approx(np.exp(1.0))
 
 
+def test_in_half_precision_the_first_step_changes_nothing_either(
+    make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    """Its scores are their own mean, and both are compared in the precision of the mean."""
+    model, batches = make_model(3), make_batches(3)
+    method = tools.prepare(AGM(strength=4.0), model, batches)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (record,) = method.steps(model, batches[0])
+    assert [v.item() for v in record.coefficients.values()] == [1, 1, 1]
+
+
 def test_the_zero_pass_leaves_batch_norm_alone_and_a_step_costs_two_passes_per_encoder(make_batches: Any) -> None:
     calls: list[int] = []
 

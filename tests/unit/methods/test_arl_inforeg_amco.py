@@ -12,6 +12,8 @@ from counterpoise.methods import ARL, AMCo, Epoch, InfoReg, Uniform
 from counterpoise.methods._amco import mask_share, modality_mass
 from counterpoise.methods._arl import asymmetric_weights
 from counterpoise.methods._inforeg import anchor_weights, window_open
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch
 
 
 def test_arl_weights_of_two_modalities_by_hand() -> None:
@@ -21,6 +23,21 @@ def test_arl_weights_of_two_modalities_by_hand() -> None:
     a, b = (1 / share) / (1 / share).sum(), z / z.sum()
     raw = np.exp(8 * np.array([b[1] * a[0], b[0] * a[1]]))
     found = asymmetric_weights(torch.from_numpy(h), torch.from_numpy(z), 8.0)
+    assert found.tolist() == pytest.approx((raw / raw.sum()).tolist())
+
+
+@pytest.mark.parametrize(
+    ("h", "z"), [((0.2, 0.9, 0.4), (3.0, 1.0, 2.0)), ((0.05, 0.1, 0.03), (0.2, 0.3, 0.1)), ((2e-3, 1e-3), (3e-4, 5e-4))]
+)
+def test_arl_weights_by_numpy_whatever_the_scale_of_entropies_and_logits(
+    h: tuple[float, ...], z: tuple[float, ...]
+) -> None:
+    """a_m times the mean of the others' b, both of them shares; three modalities have the floor 0.2."""
+    count = len(h)
+    share = np.maximum(np.array(h) / sum(h), 0.6 / count)
+    a, b = (1 / share) / (1 / share).sum(), np.array(z) / sum(z)
+    raw = np.exp(4 * a * np.array([np.delete(b, m).mean() for m in range(count)]))
+    found = asymmetric_weights(torch.tensor(h, dtype=torch.float64), torch.tensor(z, dtype=torch.float64), 4.0)
     assert found.tolist() == pytest.approx((raw / raw.sum()).tolist())
 
 
@@ -152,6 +169,37 @@ def test_amco_ramp_follows_the_training_and_is_never_all(warm: Any, tools: Any) 
     assert counts[0] == 0
     assert counts[1] == int(0.5 * np.sin(np.pi / 3) * 8)
     assert counts[2] == 4
+
+
+def test_amco_before_the_mask_grows_is_uniform_training(warm: Any, tools: Any) -> None:
+    """All the heads' gradient enters the encoders, whatever the largest share of the mask."""
+    model, batches = warm(2, epochs=3)
+    method = tools.prepare(AMCo(strength=0.25), model, batches)
+    method.on_epoch_start(model, Epoch(0, 10))
+    list(method.steps(model, batches[0]))
+    found = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    list(Uniform().steps(model, batches[0]))
+    for g, p in zip(found, model.parameters(), strict=True):
+        torch.testing.assert_close(g, p.grad)
+
+
+def test_amco_a_share_that_is_above_the_equal_one_by_rounding_alone_is_not_masked() -> None:
+    """Five equal modalities in float32, whose shares of the softmax may come out as a little more than 1/5."""
+    names = "abcde"
+    model = MultimodalClassifier({m: torch.nn.Linear(6, 8) for m in names}, num_outputs=3)
+    for m in names:
+        for p in model.head(m).parameters():
+            p.data.zero_()
+    target = torch.arange(32) % 3
+    batch = Batch({m: torch.ones(32, 6) for m in names}, target, torch.arange(32))
+    method = AMCo(strength=1.0)
+    method.setup(model, target)
+    method.on_epoch_start(model, Epoch(9, 10))
+    features = model.encode(batch.inputs)
+    masked, coefficients = method.modulate(model, features, batch)
+    assert [v.item() for v in coefficients.values()] == pytest.approx([0.2] * 5)
+    assert all(torch.equal(masked[m], features[m]) for m in names)
 
 
 def test_arl_a_partial_strength_shrinks_what_is_added(warm: Any, tools: Any) -> None:

@@ -24,6 +24,9 @@ def test_one_batch_by_numpy(modalities: int, make_model: Any, make_batches: Any,
     method = tools.prepare(AUG(), model, batches)
     counts = [1, 3, 2][:modalities]
     model.fusion.count.copy_(torch.tensor(counts))
+    with torch.no_grad():
+        for p in model.fusion.biases.values():  # they start at 0
+            p.uniform_(-1, 1)
     y, features = batches[0].target.numpy(), tools.features(model, batches[0])
     for m, count, record in zip(model.modalities, counts, method.steps(model, batches[0]), strict=True):
         z = numpy_blocks(model.fusion, m, features[m], count)
@@ -36,6 +39,7 @@ def test_one_batch_by_numpy(modalities: int, make_model: Any, make_batches: Any,
                 tools.nll(old, y).mean() + tools.nll(added, y).mean() - 0.5 * (known * tools.nll(added, y)).mean()
             )
         assert record.parts[f"boosting:{m}"].item() == pytest.approx(expected)
+        assert record.loss.item() == pytest.approx(tools.nll(old + added, y).mean() + expected)
         for other in model.modalities:
             assert bool(tools.grads(model, other)) == (other == m)
         model.zero_grad()
@@ -55,6 +59,44 @@ def test_the_weak_modality_gets_the_block_ten_times_at_most(make_model: Any, mak
         counts.append(model.fusion.count.tolist())
     assert [b for _, b in counts[:8]] == [1, 1, 2, 2, 3, 3, 4, 4]
     assert counts[-1] == [1, 4]
+
+
+def test_a_run_is_divided_into_tenths_that_are_rounded_down(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(AUG(blocks=99), model, batches)
+    due = []
+    for number in range(36):
+        before = model.fusion.count[1].item()
+        method.score.copy_(torch.tensor([0.9, 0.5]))
+        method.seen.fill_(1.0)  # one sample is enough
+        method.on_epoch_start(model, Epoch(number, 36))
+        if model.fusion.count[1] > before:
+            due.append(number)
+    assert due == list(range(3, 36, 3))
+
+
+def test_without_a_tolerance_equal_modalities_get_no_block_either(
+    make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(AUG(tolerance=0.0), model, batches)
+    for score, expected in (([50.0, 50.0], [1, 1]), ([50.0, 49.0], [1, 2])):
+        method.score.copy_(torch.tensor(score))
+        method.seen.fill_(100.0)
+        method.on_epoch_start(model, Epoch(1, 5))
+        assert model.fusion.count.tolist() == expected
+
+
+def test_what_is_kept_of_a_step_holds_no_graph_and_does_not_change_later(
+    make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    """Scores that kept their graph would hold every activation of an epoch."""
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(AUG(), model, batches)
+    records = list(method.steps(model, batches[0]))
+    assert not method.score.requires_grad
+    model.fusion.count.add_(1)
+    assert [v.item() for record in records for v in record.coefficients.values()] == [1, 1, 1, 1]
 
 
 def test_equal_modalities_get_no_block(make_model: Any, make_batches: Any, tools: Any) -> None:

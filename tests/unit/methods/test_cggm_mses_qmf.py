@@ -11,10 +11,11 @@ from torch import nn
 
 from counterpoise.errors import ModelError
 from counterpoise.inference import predict
-from counterpoise.methods import CGGM, MSES, QMF, Epoch
+from counterpoise.methods import CGGM, MSES, QMF, Epoch, Uniform
 from counterpoise.methods._cggm import gain_coefficients, head_gradient_of
 from counterpoise.methods._early_stop import patience_update
 from counterpoise.methods._qmf import EnergyFusion, rank_loss
+from counterpoise.records import Batch
 
 
 def test_cggm_coefficients_by_hand_and_without_poles() -> None:
@@ -70,6 +71,22 @@ def test_cggm_the_first_step_has_no_gains(make_model: Any, make_batches: Any, to
     assert [record.coefficients[f"kappa:{m}"].item() for m in "ab"] != [1, 1], "the second step has"
 
 
+def test_cggm_an_accuracy_that_stays_is_no_gain_in_double_precision_either(make_model: Any, make_batches: Any) -> None:
+    """The last accuracy is kept in float32; 7 of 10 differs from it by 1e-8, and coefficients know no scale."""
+    model = make_model(2, dtype=torch.float64)
+    (batch,) = make_batches(2, batches=1, size=10, dtype=torch.float64)
+    with torch.no_grad():
+        for m in "ab":
+            right = model.head(m)(model.encoder(m)(batch.inputs[m])).argmax(-1)
+    batch = Batch(batch.inputs, torch.cat([right[:7], (right[7:] + 1) % 3]), batch.index)  # b is right 7 times
+    method = CGGM()
+    method.setup(model, batch.target)
+    for _ in range(2):
+        (record,) = method.steps(model, batch)
+        assert method.accuracy[1].item() == pytest.approx(0.7)
+        assert [record.coefficients[f"kappa:{m}"].item() for m in "ab"] == [1, 1]
+
+
 def test_mses_stops_where_the_held_out_loss_stops_falling(
     make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +115,40 @@ def test_mses_an_equal_loss_is_no_better_one() -> None:
     best, waited = patience_update(torch.tensor([0.5, 0.4]), torch.tensor([0.5, 0.5]), torch.tensor([1, 1]))
     assert best.tolist() == pytest.approx([0.5, 0.4])
     assert waited.tolist() == [2, 0]
+
+
+def test_mses_a_loss_that_stays_is_no_better_one_in_whatever_precision_it_comes(
+    make_model: Any, make_batches: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses are float64; the best one, kept in float32, is 0.1 rounded up."""
+    told = torch.tensor([9.0, 0.1, 0.1], dtype=torch.float64)
+    monkeypatch.setattr("counterpoise.methods._early_stop.head_losses", lambda *_: told)
+    model, batches = make_model(2), make_batches(2)
+    method = MSES(patience=2)
+    method.setup(model, batches[0].target)
+    found = []
+    for number in range(4):
+        method.on_epoch_start(model, Epoch(number, 5, held_out=lambda: batches))
+        found.append(method.waited.tolist())
+    assert found == [[0, 0], [1, 1], [2, 2], [3, 3]]
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.3])
+def test_mses_before_anything_stops_is_uniform_training(
+    strength: float, make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    """Also where one epoch without a better loss would be enough."""
+    one, two = (make_model(2, dtype=torch.float64) for _ in range(2))
+    batches = make_batches(2, dtype=torch.float64)
+    method = tools.prepare(MSES(strength, patience=1), one, batches)
+    (record,) = method.steps(one, batches[0])
+    list(Uniform(strength).steps(two, batches[0]))
+    assert [record.coefficients[f"kappa:{m}"].item() for m in "ab"] == [1, 1]
+    for p, q in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad)
+    method.waited.fill_(1)
+    kappa = method.scales(one, {"a": None, "b": None}, batches[0])
+    assert [k.item() for k in kappa.values()] == [1 - strength] * 2, "in the model's precision"
 
 
 @pytest.mark.parametrize(("release", "last"), [(True, 1.0), (False, 0.75)])

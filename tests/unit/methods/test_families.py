@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from counterpoise.methods import Uniform
-from counterpoise.methods._families import GradientCombination, Shaped, by_modality, discounted_loss
+from counterpoise.errors import ModelError
+from counterpoise.fusion import FUSIONS, Fusion
+from counterpoise.methods import Joint, Uniform
+from counterpoise.methods._base import GradientModulation, require_modality
+from counterpoise.methods._families import (
+    GradientCombination,
+    Shaped,
+    alone_logits,
+    by_modality,
+    discounted_loss,
+    gradients,
+    is_additive,
+    joint_step,
+    require_multiclass,
+    subset_logits,
+    true_scores,
+)
+from counterpoise.model import MultimodalClassifier
 
 
 class Plain(GradientCombination):
@@ -37,6 +54,46 @@ class Loud(Shaped):
     def terms(self, model: Any, outputs: Any, batch: Any) -> Any:
         price = self.strength * torch.stack([h.square().mean() for h in outputs.features.values()]).sum()
         return {"price": price}, {"seen": price.detach()}
+
+
+class Own(GradientCombination):
+    """The encoders follow their own heads' gradients, three times, and not the joint loss."""
+
+    def __init__(self, strength: float) -> None:
+        super().__init__(strength=strength)
+
+    def combine(self, joint: list[Tensor], own: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        return [3 * g for g in own], torch.zeros(())
+
+
+class Slow(GradientModulation):
+    """Modality `a` gets a quarter of its gradient, and no other factor is named."""
+
+    def __init__(self, strength: float) -> None:
+        super().__init__(strength=strength)
+
+    def coefficients(self, model: Any, features: Any, batch: Any) -> dict[str, Tensor]:
+        assert not torch.is_grad_enabled()
+        return {"a": torch.tensor(0.25)}
+
+
+class Supervised(Shaped):
+    """What its heads learn enters the encoders, times the strength."""
+
+    head_scale = 1.0
+
+    def __init__(self, strength: float) -> None:
+        super().__init__(strength=strength)
+
+
+class Mean(Fusion):
+    """The mean of the features, which are logits already: additive, and without parameters."""
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack(list(self.slice_logits(features).values())).sum(0)
+
+    def slice_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {m: h / len(features) for m, h in features.items()}
 
 
 @pytest.mark.parametrize("strength", [0.25, 2.0])
@@ -100,3 +157,123 @@ def test_named_coefficients_keep_no_graph(make_model: Any) -> None:
         "k:a": (1, False),
         "k:b": (2, False),
     }
+
+
+def test_encoders_that_share_a_layer_train_it_on_the_plain_sum(make_batches: Any, tools: Any) -> None:
+    """Only what an encoder has for itself gets the combined gradient."""
+    torch.manual_seed(0)
+    trunk = nn.Linear(6, 5)
+    encoders = {m: nn.Sequential(trunk, nn.Tanh(), nn.Linear(5, 4)) for m in "ab"}
+    model, batch = MultimodalClassifier(encoders, num_outputs=3).double(), make_batches(2, dtype=torch.float64)[0]
+    list(Own(0.7).steps(model, batch))
+    found = {m: [p.grad.clone() for p in model.encoder_parameters(m)] for m in "ab"}
+    shared = [p.grad.clone() for p in trunk.parameters()]
+    model.zero_grad()
+    outputs = model(batch.inputs)
+    unimodal = {m: nn.functional.cross_entropy(z, batch.target) for m, z in outputs.unimodal_logits.items()}
+    total = nn.functional.cross_entropy(outputs.logits, batch.target) + 0.7 * (unimodal["a"] + unimodal["b"])
+    for g, e in zip(shared, torch.autograd.grad(total, list(trunk.parameters()), retain_graph=True), strict=True):
+        torch.testing.assert_close(g, e)
+    for m in "ab":
+        own = torch.autograd.grad(0.7 * unimodal[m], model.encoder_parameters(m), retain_graph=True)
+        for g, e in zip(found[m], own, strict=True):
+            torch.testing.assert_close(g, 3 * e)
+
+
+def test_the_gradient_by_what_a_loss_does_not_depend_on_is_zero() -> None:
+    used, other = nn.Parameter(torch.tensor([1.0, 2.0])), nn.Parameter(torch.ones(2, 3))
+    found = gradients(used.square().sum(), [used, other])
+    assert [g.tolist() for g in found] == [[2, 4], [[0, 0, 0], [0, 0, 0]]]
+
+
+@pytest.mark.parametrize("strength", [0.25, 2.0])
+def test_heads_that_are_part_of_a_method_enter_the_encoders_times_its_strength(
+    strength: float, make_model: Any, make_batches: Any
+) -> None:
+    one, two = (make_model(2, dtype=torch.float64) for _ in range(2))
+    batch = make_batches(2, dtype=torch.float64)[0]
+    list(Supervised(strength).steps(one, batch))
+    list(Uniform(strength).steps(two, batch))
+    for p, q in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad)
+
+
+@pytest.mark.parametrize(("strength", "factor"), [(0.0, 1.0), (1.0, 0.25)])
+def test_gradient_modulation_is_joint_training_with_a_factor_per_encoder(
+    strength: float, factor: float, make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    one, two = (make_model(2, dtype=torch.float64) for _ in range(2))
+    batch = make_batches(2, dtype=torch.float64)[0]
+    (record,) = Slow(strength).steps(one, batch)
+    (expected,) = Joint().steps(two, batch)
+    for m, wanted in (("a", factor), ("b", 1.0)):
+        assert len(tools.grads(two, m)) == 4
+        for g, e in zip(tools.grads(one, m), tools.grads(two, m), strict=True):
+            torch.testing.assert_close(g, wanted * e)
+    for p, q in zip(one.fusion.parameters(), two.fusion.parameters(), strict=True):
+        assert torch.equal(p.grad, q.grad)
+    assert record.loss.item() == pytest.approx(expected.loss.item())
+    assert {k: v.item() for k, v in record.coefficients.items()} == ({"kappa:a": 0.25} if strength else {})
+
+
+def test_a_step_of_joint_training_is_joints_and_goes_through_the_loops_own_backward(
+    make_model: Any, make_batches: Any
+) -> None:
+    one, two = (make_model(2, dtype=torch.float64) for _ in range(2))
+    batch = make_batches(2, dtype=torch.float64)[0]
+    (record,) = joint_step(one, batch, lambda loss: (loss / 4).backward())
+    (expected,) = Joint().steps(two, batch)
+    assert record.loss == expected.loss
+    for p, q in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad / 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", sorted(FUSIONS))
+def test_which_fusions_are_sums_over_modalities(name: str, dtype: torch.dtype, make_model: Any) -> None:
+    model = make_model(3, fusion=name, dtype=dtype)
+    assert is_additive(model.fusion) is (name in ("concat", "sum", "shared-head"))
+    assert is_additive(Mean({"a": 3, "b": 3}, 3)), "a fusion needs no parameters for that"
+
+
+def test_what_a_modality_says_alone_is_its_slice_or_its_own_head(
+    make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    model, batch = make_model(3, dtype=torch.float64), make_batches(3, dtype=torch.float64)[0]
+    features = model.encode(batch.inputs)
+    for sliced, expected in ((True, tools.slices(model, batch)), (False, tools.heads(model, batch))):
+        found = alone_logits(model, features, sliced=sliced).detach().numpy()
+        np.testing.assert_allclose(found, np.stack(list(expected.values())))
+
+
+def test_true_scores_are_sums_of_the_true_class_probability_over_the_batch(make_model: Any, tools: Any) -> None:
+    z = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.tensor([0, 2, 1, 1, 0])
+    expected = tools.softmax(z.numpy())[:, np.arange(5), y.numpy()].sum(1)
+    assert true_scores(make_model(2), z, y).tolist() == pytest.approx(expected.tolist())
+
+
+def test_a_subset_sees_zeros_or_what_is_given_for_the_modalities_outside_it(make_model: Any, make_batches: Any) -> None:
+    model, batch = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)[0]
+    features = model.encode(batch.inputs)
+    a, b = features["a"], features["b"]
+    for absent in (None, {m: torch.full((1, 8), 0.5, dtype=torch.float64) for m in "ab"}):
+        gone = torch.full_like(a, 0.5 if absent else 0.0)
+        expected = [model.fusion({"a": x, "b": y}) for x, y in ((gone, gone), (a, gone), (gone, b), (a, b))]
+        torch.testing.assert_close(subset_logits(model, features, absent), torch.stack(expected))
+
+
+def test_what_a_method_requires_of_a_model(make_model: Any) -> None:
+    model = make_model(2)
+    require_modality(model, "b")
+    with pytest.raises(ModelError, match=r"no modality `c`\. It has a, b"):
+        require_modality(model, "c")
+    require_multiclass(Joint(), model, "it counts classes")
+    with pytest.raises(
+        ModelError, match=r"`Joint` needs a multiclass task: it counts classes\. Found a multilabel task"
+    ):
+        require_multiclass(Joint(), make_model(2, task="multilabel"), "it counts classes")
+
+
+def test_a_method_that_does_not_say_so_needs_no_held_out_samples() -> None:
+    assert not Slow(1.0).needs_held_out

@@ -104,6 +104,13 @@ def test_cml_penalty_is_a_mean_and_counts_right_predictions_only() -> None:
     assert released(z) > 5 * one
 
 
+def test_cml_penalty_looks_at_each_subset_with_its_own_prediction() -> None:
+    """Of a chain of three only the middle subset is right, so only what the smallest is surer than the middle one counts."""
+    z = torch.tensor([[[1.0, 0.0]], [[0.0, 2.0]], [[0.0, 5.0]]], dtype=torch.float64)
+    expected = 1 / (1 + np.exp(-5)) - 1 / (1 + np.exp(-2))
+    assert confidence_penalty(z, torch.tensor([1])).item() == pytest.approx(expected)
+
+
 def test_cml_every_order_is_drawn(make_model: Any, make_batches: Any) -> None:
     model, batch = make_model(2), make_batches(2)[0]
     seen = set()

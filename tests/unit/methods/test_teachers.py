@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from counterpoise.errors import ModelError
+from counterpoise.errors import ConfigError, ModelError
 from counterpoise.methods import G2D, UMT, Epoch, UnimodalEnsemble
 from counterpoise.methods._teachers import prioritised
 from counterpoise.model import MultimodalClassifier
@@ -80,6 +80,23 @@ def test_g2d_lets_one_more_in_at_every_stage(make_model: Any, make_batches: Any,
         training.append(int(sum(kappa)) if kappa else 4)
     assert training == [1, 1, 2, 2, 3, 3, 4, 4, 4, 4]
     assert prioritised(torch.tensor([1.0, 1.0, 2.0]), 1).tolist() == [1, 1, 0], "equals are treated alike"
+
+
+@pytest.mark.parametrize(("share", "suppressed"), [(0.0, 0), (0.3, 3), (1.0, 10)])
+def test_g2d_prioritises_in_its_share_of_the_epochs_from_none_to_all(
+    share: float, suppressed: int, make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    method, model, _, batches = taught(G2D(share=share), make_model, make_batches, tools)
+    assert method.scales(model, model.encode(batches[0].inputs), batches[0]) == {}, "no epoch has begun"
+    found = []
+    for number in range(10):
+        method.on_epoch_start(model, Epoch(number, 10))
+        (record,) = method.steps(model, batches[0])
+        found.append(record.coefficients.get("kappa:a", torch.ones(())).item())
+    assert found == [0] * suppressed + [1] * (10 - suppressed)
+    for outside in (-0.1, 1.1):
+        with pytest.raises(ConfigError, match="Parameter `share` of `G2D` should be"):
+            G2D(share=outside)
 
 
 @pytest.mark.parametrize("method", [UMT(), G2D()], ids=["umt", "g2d"])
