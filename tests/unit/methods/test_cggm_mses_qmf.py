@@ -15,6 +15,7 @@ from counterpoise.methods import CGGM, MSES, QMF, Epoch
 from counterpoise.methods._cggm import gain_coefficients, head_gradient_of
 from counterpoise.methods._early_stop import patience_update
 from counterpoise.methods._qmf import EnergyFusion, rank_loss
+from counterpoise.records import Batch
 
 
 def test_cggm_coefficients_by_hand_and_without_poles() -> None:
@@ -149,6 +150,21 @@ def test_qmf_history_is_the_mean_over_visits(make_model: Any, make_batches: Any,
     index = batches[1].index
     assert (method.count[index] == 3).all()
     assert method.count.sum() == 3 * len(index)
+
+
+def test_qmf_difficulty_is_the_mean_loss_also_of_samples_that_were_seen_more_often(
+    make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    """The model does not change in between, so neither do the means."""
+    model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
+    batch = batches[0]
+    half = Batch({m: x[:16] for m, x in batch.inputs.items()}, batch.target[:16], batch.index[:16])
+    (expected,) = tools.prepare(QMF(), model, batches).steps(model, batch)
+    method = tools.prepare(QMF(), model, batches)
+    for _ in range(2):
+        list(method.steps(model, half))
+    (record,) = method.steps(model, batch)
+    assert record.parts["rank"].item() == pytest.approx(expected.parts["rank"].item())
 
 
 def test_qmf_easier_samples_should_be_surer() -> None:
