@@ -60,7 +60,7 @@ class TransferFusion(Fusion):
             mean: Tensor = getattr(self, f"mean_{m}")
             found[m] = (features[m] * torch.where(curated, mean.to(gate.dtype), gate)) @ self.heads[f"head_{m}"].T
             if track:
-                mean.add_((gate.detach().mean(0).to(mean.dtype) - mean) / self.count)
+                mean.add_((gate.detach().mean(0) - mean) / self.count)
         return found
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
@@ -86,7 +86,7 @@ class Greedy(Method):
     speed of a set of parameters is the sum over steps of :math:`\lVert\nabla\rVert^2 / \lVert\theta\rVert^2`; :math:`BDR_m = \log_{10}` of the speed of the module's
     parameters for m over that of encoder m. From epoch ``start`` on, if the largest BDR exceeds the mean by more than
     :math:`\epsilon / 2` (for M = 2: the two differ by more than :math:`\epsilon`), that modality is curated for Q steps: its gate is replaced by its running mean.
-    Speeds rest meanwhile.
+    Speeds rest meanwhile, so that at least one step of all branches lies between two curations.
 
     Differs from the paper: there the modules sit between the convolutional stages of two equal encoders; here, for encoders
     of any kind, there is one on the features (`TransferFusion`, which setup puts in the place of the fusion). Differs from the authors'
@@ -152,7 +152,7 @@ class Greedy(Method):
 
     @torch.no_grad()
     def _observe(self, model: MultimodalClassifier, fusion: TransferFusion) -> Tensor:
-        """Add this step's speeds (unless a curation runs), then start or go on with a curation; return the BDR."""
+        """Add this step's speeds and maybe start a curation, or go on with the one that runs; return the BDR."""
         main = [_speed(model.encoder_parameters(m)) for m in model.modalities]
         bypass = [_speed(fusion.bypass_parameters(m)) for m in model.modalities]
         found = torch.stack([torch.stack(bypass), torch.stack(main)]).to(self.speeds)
@@ -161,7 +161,7 @@ class Greedy(Method):
         bdr = (self.speeds[0].clamp_min(1e-30) / self.speeds[1].clamp_min(1e-30)).log10()
         self.remaining.sub_(1).clamp_(min=0)
         if self.active:
-            begin = (self.remaining == 0) & (bdr.max() - bdr.mean() > self.epsilon / 2)
+            begin = ~running & (bdr.max() - bdr.mean() > self.epsilon / 2)
             chosen = torch.arange(len(bdr), device=bdr.device) == bdr.argmax()
             fusion.curated.copy_(torch.where(begin, chosen, fusion.curated & (self.remaining > 0)))
             self.remaining.copy_(torch.where(begin, self.remaining.new_tensor(self.window), self.remaining))
@@ -174,5 +174,5 @@ def _speed(parameters: list[nn.Parameter]) -> Tensor:
     if not pairs:
         return torch.zeros((), device=parameters[0].device if parameters else None)
     grads = torch.stack(torch._foreach_norm([g for g, _ in pairs])).square().sum()
-    weights = torch.stack(torch._foreach_norm([p.detach() for _, p in pairs])).square().sum()
+    weights = torch.stack(torch._foreach_norm([p for _, p in pairs])).square().sum()
     return grads / weights.clamp_min(1e-30)

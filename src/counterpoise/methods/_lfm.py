@@ -33,7 +33,7 @@ def classification_weight(progress: float) -> float:
         (0.2046, 0.5394)
     """
     epoch = EPOCHS * progress
-    return min(max(sum(c * epoch**k for k, c in enumerate(POLYNOMIAL)), 0.0), 1.0)
+    return min(sum(c * epoch**k for k, c in enumerate(POLYNOMIAL)), 1.0)
 
 
 def jensen_shannon(logits: Tensor) -> Tensor:

@@ -159,8 +159,8 @@ class InfoRegOfficial(InfoReg):
 
     def pull(self, model: MultimodalClassifier, scores: Tensor, count: int) -> Tensor:
         """Return the factors, from sums."""
-        first = torch.tensor([m == min(model.modalities) for m in model.modalities], device=scores.device)
-        own = torch.where(first, self.beta, 0.1).to(scores.dtype)
+        first = min(model.modalities)
+        own = scores.new_tensor([self.beta if m == first else 0.1 for m in model.modalities])
         return own * anchor_weights(scores, 1.0)
 
 
@@ -176,8 +176,8 @@ class FrozenBoost(BoostedFusion):
     def __init__(self, feature_dims: Mapping[str, int], num_outputs: int, blocks: int) -> None:
         super().__init__(feature_dims, num_outputs, blocks)
         for m in feature_dims:
-            weight, bias = self.weights[f"weight_{m}"].detach(), self.biases[f"bias_{m}"].detach()
-            self.register_buffer(f"added_{m}", weight[1:].clone())
+            weight, bias = self.weights[f"weight_{m}"], self.biases[f"bias_{m}"]
+            self.register_buffer(f"added_{m}", weight[1:].detach().clone())
             self.weights[f"weight_{m}"] = nn.Parameter(weight[:1].clone())
             self.biases[f"bias_{m}"] = nn.Parameter(bias[:1].clone())
 

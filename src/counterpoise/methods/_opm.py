@@ -29,8 +29,8 @@ def drop_probability(scores: Tensor, base: float, sensitivity: float) -> Tensor:
 
 
 def _probability(ratio: Tensor, base: float, sensitivity: float) -> Tensor:
-    q = base * (1 + sensitivity * torch.tanh((ratio - 1).clamp_min(0)))
-    return torch.where(ratio > 1, q.clamp(0, 1), torch.zeros_like(q))
+    q = base * (1 + sensitivity * torch.tanh(ratio - 1))
+    return torch.where(ratio > 1, q.clamp(max=1), torch.zeros_like(q))
 
 
 class OPM(Shaped):

@@ -46,7 +46,7 @@ def purity(features: np.ndarray, target: np.ndarray, clusters: int) -> float:
             "ignore"
         )  # fewer distinct points than clusters: early in training that is a finding, not an error
         found = KMeans(min(clusters, len(scaled)), n_init=3, random_state=0).fit_predict(scaled)
-    counts = np.zeros((clusters, int(target.max()) + 1))
+    counts = np.zeros((clusters, target.max() + 1))
     np.add.at(counts, (found, target), 1)
     return float(counts.max(1).sum() / len(target))
 
@@ -108,7 +108,7 @@ class Relearning(Objective):
             return
         found = {which: self._purities(model, epoch, which) for which in ("train", "held_out")}
         for m in model.modalities:
-            w = float(np.tanh(self.strength * abs(found["train"][m] - found["held_out"][m])))
+            w = np.tanh(self.strength * abs(found["train"][m] - found["held_out"][m]))
             start, initial = 0, getattr(self, f"initial_{m}")
             for p in model.encoder_parameters(m):
                 if p.requires_grad:

@@ -202,6 +202,21 @@ def test_qmf_history_is_the_mean_over_visits(make_model: Any, make_batches: Any,
     assert method.count.sum() == 3 * len(index)
 
 
+def test_qmf_difficulty_is_the_mean_loss_also_of_samples_that_were_seen_more_often(
+    make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    """The model does not change in between, so neither do the means."""
+    model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
+    batch = batches[0]
+    half = Batch({m: x[:16] for m, x in batch.inputs.items()}, batch.target[:16], batch.index[:16])
+    (expected,) = tools.prepare(QMF(), model, batches).steps(model, batch)
+    method = tools.prepare(QMF(), model, batches)
+    for _ in range(2):
+        list(method.steps(model, half))
+    (record,) = method.steps(model, batch)
+    assert record.parts["rank"].item() == pytest.approx(expected.parts["rank"].item())
+
+
 def test_qmf_easier_samples_should_be_surer() -> None:
     easy_sure = rank_loss(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.1, 0.9]]))
     easy_unsure = rank_loss(torch.tensor([[0.0, 3.0]]), torch.tensor([[0.1, 0.9]]))

@@ -87,6 +87,9 @@ agm-toolkit       strength        0.1    [0,inf)
 agm-toolkit       cap             7.0    (0,inf)
 mmpareto-toolkit  strength        1.0    [0,inf)
 mmpareto-toolkit  gamma           1.5    (0,inf)
+inforeg-official  strength        1.0    [0,inf)
+inforeg-official  window          10     int [1,inf)
+inforeg-official  threshold       0.05   [0,inf)
 lfm-official      strength        1.0    [0,inf)
 arl-official      strength        1.0    [0,inf)
 arl-official      gamma           4.0    [0,inf)
@@ -133,6 +136,20 @@ def test_default_and_domain(name: str, parameter: str, default: str, domain: str
     if kind == "int":
         with pytest.raises(ConfigError):
             make_method(name, {parameter: low + 1.5})
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "default"),
+    [
+        ("ogm-ge", "noise", True),
+        ("ogm-ge", "end", None),
+        ("g-blending", "online", True),
+        ("lfm", "schedule", "heuristic"),
+        ("relearning", "every", None),
+    ],
+)
+def test_default_that_is_no_number(name: str, parameter: str, default: object) -> None:
+    assert make_method(name).hyperparameters[parameter] is default
 
 
 def test_the_table_has_every_number() -> None:

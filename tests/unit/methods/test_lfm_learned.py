@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from counterpoise.methods import LFM, Epoch
+from counterpoise.methods._lfm import meta_gradient
 from counterpoise.records import Batch
 
 
@@ -56,8 +57,6 @@ def test_the_meta_gradient_is_the_derivative_of_one_unrolled_step(
 
 
 def test_the_first_tensor_only_as_released_is_another_number(make_model: Any, make_batches: Any, tools: Any) -> None:
-    from counterpoise.methods._lfm import meta_gradient
-
     model, (batch,) = make_model(2, dtype=torch.float64), make_batches(2, batches=1, size=16, dtype=torch.float64)
     method = tools.prepare(LFM(schedule="learned"), model, [batch])
     inner, outer = rows(batch, slice(0, None, 2)), rows(batch, slice(1, None, 2))
@@ -78,7 +77,8 @@ def test_the_weight_starts_high_moves_by_the_rule_and_stays_within_its_limits(
     make_model: Any, make_batches: Any, tools: Any
 ) -> None:
     model, batches = make_model(2), make_batches(2)
-    method = tools.prepare(LFM(schedule="learned", rate=0.03), model, batches)
+    method = LFM(schedule="learned", rate=0.03)
+    method.setup(model, torch.cat([b.target for b in batches]))  # the weight is float64 beside a float32 model
     epochs, weights = 20, []
     for number in range(epochs):
         old = method.alignment.item()
@@ -86,8 +86,8 @@ def test_the_weight_starts_high_moves_by_the_rule_and_stays_within_its_limits(
         method.on_epoch_start(model, Epoch(number, epochs, train=lambda: batches))
         eta = 0.03 * 10 * 0.5 ** (number // 2)  # a tenth of the authors' epochs; halved every tenth of the run
         expected = min(max(old - eta * cosine.item(), 0.05), 0.95) if number else 0.95
-        assert method.alignment.item() == pytest.approx(expected, abs=1e-6)
-        assert method.a0 == pytest.approx(1 - expected, abs=1e-6)
+        assert method.alignment.item() == pytest.approx(expected, abs=1e-12)
+        assert method.a0 == pytest.approx(1 - expected, abs=1e-12)
         weights.append(method.a0)
         for batch in batches:
             for _ in method.steps(model, batch):
@@ -152,3 +152,37 @@ def test_no_samples_are_read_without_strength_or_before_the_second_epoch(make_mo
         method.setup(model, torch.cat([b.target for b in batches]))
         method.on_epoch_start(model, Epoch(number, 9, train=lambda asked=asked: asked.append(1) or batches))  # type: ignore[misc]
         assert bool(asked) == reads
+
+
+def test_the_weights_before_the_first_epoch_are_those_of_its_start() -> None:
+    """1 + s (2 a_0 - 1), with a_0 of .2046 or of .05."""
+    assert LFM().fused_weight() == pytest.approx(2 * 0.2046)
+    assert LFM(0.5).fused_weight() == pytest.approx(1 + 0.5 * (2 * 0.2046 - 1))
+    assert LFM(schedule="learned").fused_weight() == pytest.approx(2 * 0.05)
+
+
+@pytest.mark.parametrize(("cosine", "limit"), [(1.0, 0.05), (-1.0, 0.95)])
+def test_the_learned_weight_stops_at_its_limits(
+    cosine: float, limit: float, make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(LFM(schedule="learned", rate=10.0), model, batches)
+    monkeypatch.setattr(method, "hypergradient", lambda model, epoch: (torch.tensor(9.0), torch.tensor(cosine)))
+    method.on_epoch_start(model, Epoch(1, 10))
+    assert method.alignment.item() == pytest.approx(limit)
+
+
+def test_a_partial_strength_shrinks_the_alignment(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    found = []
+    for strength in (1.0, 0.25):
+        (record,) = tools.prepare(LFM(strength), model, batches).steps(model, batches[0])
+        found.append(record.parts["alignment"].item())
+    assert found[0] > 0
+    assert found[1] == pytest.approx(0.25 * found[0])
+
+
+def test_where_nothing_is_left_to_learn_the_cosine_is_zero() -> None:
+    w = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
+    found = meta_gradient([w], lambda: (w[0] ** 2, w[1] ** 2), lambda: 0 * w[0], alignment=0.9, lookahead=0.1)
+    assert [x.item() for x in found] == [0, 0]

@@ -12,7 +12,7 @@ from counterpoise.methods import OPM, Epoch
 from counterpoise.methods._opm import drop_probability
 
 
-@pytest.mark.parametrize("scores", [[3.0, 1.0], [2.0, 2.0], [5.0, 1.0, 3.0], [4.0, 4.0, 1.0, 1.0]])
+@pytest.mark.parametrize("scores", [[3.0, 1.0], [3.0, 2.0], [2.0, 2.0], [5.0, 1.0, 3.0], [4.0, 4.0, 1.0, 1.0]])
 def test_probabilities_by_hand(scores: list[float]) -> None:
     expected = []
     for k, s in enumerate(scores):

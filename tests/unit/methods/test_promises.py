@@ -62,6 +62,16 @@ def test_records_keep_no_graph(name: str, make_model: Any, make_batches: Any, to
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
+def test_records_hold_numbers_that_can_be_averaged(name: str, make_model: Any, make_batches: Any, tools: Any) -> None:
+    """Of the same type whatever they tell: one number each, in floating point."""
+    model, batches = make_model(2), make_batches(2)
+    for record in ready(name, model, batches, tools).steps(model, batches[0]):
+        for key, value in {"loss": record.loss, **record.parts, **record.coefficients}.items():
+            assert value.shape == (), key
+            assert value.is_floating_point(), key
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
 def test_training_and_evaluation_mode_are_left_as_they_were(
     name: str, make_model: Any, make_batches: Any, tools: Any
 ) -> None:

@@ -12,14 +12,15 @@ import torch
 from counterpoise.errors import ConfigError, ModelError
 from counterpoise.methods import Epoch, Joint, Relearning
 from counterpoise.methods._relearning import purity
+from counterpoise.model import MultimodalClassifier
 
 
 def test_purity_of_clusters_by_hand() -> None:
     x = np.repeat([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]], 4, axis=0) + np.linspace(0, 0.1, 12)[:, None]
     assert purity(x, np.repeat([0, 1, 2], 4), 3) == 1
     assert purity(x, np.array([0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 0, 1]), 3) == pytest.approx((3 + 4 + 2) / 12)
-    scaled = x * np.array([1.0, 1e-6])
-    assert purity(scaled, np.repeat([0, 1, 2], 4), 3) == 1, "dimensions are put on one scale"
+    wide, narrow = np.linspace(0, 1000, 12), 100 + np.arange(12) % 2
+    assert purity(np.stack([wide, narrow], 1), np.arange(12) % 2, 2) == 1, "dimensions are put on one scale"
     assert purity(np.zeros((6, 2)), np.array([0, 0, 0, 1, 1, 2]), 3) == 0.5, "dead features"
     assert purity(np.eye(2), np.array([0, 1]), 3) == 1, "fewer samples than clusters"
 
@@ -27,18 +28,18 @@ def test_purity_of_clusters_by_hand() -> None:
 def test_encoders_go_back_towards_their_start_by_the_formula(
     make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
+    model, batches = make_model(3, dtype=torch.float64), make_batches(3, dtype=torch.float64)
     method = tools.prepare(Relearning(strength=3.0, every=4), model, batches)
     initial = copy.deepcopy(model.state_dict())
     with torch.no_grad():
         for p in model.parameters():
             p.add_(1.0)
-    found = {"train": {"a": 0.9, "b": 0.6}, "held_out": {"a": 0.5, "b": 0.6}}
+    found = {"train": {"a": 0.9, "b": 0.6, "c": 0.4}, "held_out": {"a": 0.5, "b": 0.6, "c": 0.5}}
     monkeypatch.setattr(method, "_purities", lambda model, epoch, which: found[which])
     method.on_epoch_start(model, Epoch(4, 20, train=lambda: batches, held_out=lambda: batches))
-    w = np.tanh(3 * 0.4)
+    shares = {"a": np.tanh(3 * 0.4), "b": 0.0, "c": np.tanh(3 * 0.1)}
     for name, value in model.state_dict().items():
-        share = w if "encoder_a." in name else 0.0
+        share = next((w for m, w in shares.items() if f"encoder_{m}." in name), 0.0)
         torch.testing.assert_close(value, initial[name] + (1 - share), msg=name)
 
 
@@ -66,9 +67,11 @@ def test_an_overfitting_encoder_is_reset_more(make_model: Any, make_batches: Any
 
 def test_when_it_re_learns(make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model, batches = make_model(2), make_batches(2)
+    assert Relearning.needs_held_out
     for every, total, expected in (
         (3, 20, [3, 6, 9]),
         (None, 90, [20, 40, 60]),
+        (None, 900, [200, 400, 600]),
         (None, 9, [2, 4, 6]),
         (None, 4, [1, 2, 3]),
         (None, 2, [1]),
@@ -138,3 +141,17 @@ def test_features_of_half_precision_have_a_purity(make_model: Any, make_batches:
 def test_a_task_without_classes_is_refused(make_model: Any) -> None:
     with pytest.raises(ModelError, match="multiclass"):
         Relearning().setup(make_model(2, task="regression"), torch.zeros(4, 3))
+
+
+def test_an_encoder_without_parameters_has_nothing_to_forget(make_batches: Any, tools: Any) -> None:
+    torch.manual_seed(0)
+    encoders = {"a": torch.nn.Linear(6, 5), "b": torch.nn.Identity()}
+    model, batches = MultimodalClassifier(encoders, num_outputs=3, feature_dims={"a": 5, "b": 6}), make_batches(2)
+    method = tools.prepare(Relearning(every=1), model, batches)
+    initial, features = [p.detach().clone() for p in model.encoder("a").parameters()], model.encode(batches[0].inputs)
+    with torch.no_grad():
+        for p in model.encoder("a").parameters():
+            p.add_(1.0)
+    method.on_epoch_start(model, Epoch(1, 9, train=lambda: batches[:1], held_out=lambda: batches[1:]))
+    assert all((p < q + 1).all() for p, q in zip(model.encoder("a").parameters(), initial, strict=True))
+    assert torch.equal(model.encode(batches[0].inputs)["b"], features["b"])

@@ -96,3 +96,21 @@ def test_when_the_order_is_kept_and_when_not(make_model: Any, make_batches: Any,
     assert all(len(group.unique()) == 1 for group in method.assigned[resampled()].split(8))
     with pytest.raises(ModelError, match="multiclass"):
         method.setup(make_model(2, task="regression"), torch.zeros(4, 3))
+
+
+def test_the_size_of_batches_is_exact_in_half_precision(make_model: Any, make_batches: Any, tools: Any) -> None:
+    """bfloat16 has no number between 256 and 258."""
+    model = make_model(2, dtype=torch.bfloat16)
+    batches = make_batches(2, batches=1, size=257, dtype=torch.bfloat16)
+    method = tools.prepare(DataRemixing(), model, batches)
+    list(method.steps(model, batches[0]))
+    assert method.batch_size.item() == 257
+
+
+def test_a_strength_without_a_point_does_as_well(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches, found = make_model(2), make_batches(2), []
+    for strength in (2, 2.0):
+        list(tools.prepare(DataRemixing(strength), model, batches).steps(model, batches[0]))
+        found.append(tools.grads(model, "a"))
+        model.zero_grad()
+    assert all(torch.equal(g, h) for g, h in zip(*found, strict=True))
