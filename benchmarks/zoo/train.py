@@ -5,7 +5,7 @@
 Every training holds out a tenth of its training set until half of its epochs are over (by whole groups where they are known), and is kept as it stood then and
 in the end, so that any rule of inference can be read from it afterwards (``read.py``). Nothing here looks at a test set.
 
-The budget, for every method alike: three trainings with seed 0, at 1 and 3 times the recipe's learning rate and then, at the best of them, with a third of the method's default
+The budget, for every method alike: four trainings with seed 0, at 1, 3 and 9 times the recipe's learning rate and then, at the best of them, with a third of the method's default
 strength; where a method has no strength, one more learning rate beside the best. Twice the best is taken: by the fused head's validation score and by the calibrated rule's. Then five
 seeds at each choice. The learning rate falls to zero along a cosine and the last weights count; no epoch is selected.
 """
@@ -43,7 +43,7 @@ EPOCHS: Final = {
     "av-mnist-speakers-weak-image": 3,
     "fashion": 3,
 }
-RATES: Final = (1.0, 3.0)
+RATES: Final = (1.0, 3.0, 9.0)
 SEEDS: Final = 5
 ALONE: Final = {"unimodal": "unimodal", "unimodal-ensemble": "ensemble"}
 """Methods without a fused head, and their rules."""
@@ -105,12 +105,12 @@ def variant(config: RunConfig, rate: float, strength: float | None = None, seed:
     return replace(config, optim=replace(config.optim, lr=config.optim.lr * rate), method_args=arguments, seed=seed)
 
 
-def grid_two(config: RunConfig, rate: float) -> RunConfig:
-    """Return the third trial at the better rate of the first two."""
+def last_trial(config: RunConfig, rate: float) -> RunConfig:
+    """Return the fourth trial, at the best rate of the first three."""
     default = getattr(make_method(config.method, dict(config.method_args)), "strength", None)
     if default:
         return variant(config, rate, default / 3)
-    return variant(config, {1.0: 1.7, 3.0: 9.0}[rate])
+    return variant(config, {1.0: 1.7, 3.0: 1.7, 9.0: 5.2}[rate])
 
 
 def rows(data: str, methods: Sequence[str]) -> list[RunConfig]:
@@ -140,7 +140,7 @@ def study(data: str, methods: Sequence[str], work: Path, jobs: int, seeds: int) 
     second = []
     for config, row in zip(base, scored, strict=True):
         best = max(row, key=lambda pair: pair[1]["val:calibrated"])[0]
-        second.append(grid_two(config, round(best.optim.lr / config.optim.lr, 6)))
+        second.append(last_trial(config, round(best.optim.lr / config.optim.lr, 6)))
     for row, config, score in zip(scored, second, do(second, work, jobs), strict=True):
         row.append((config, score))
     chosen: list[dict[str, Any]] = []
