@@ -123,6 +123,8 @@ class MSLR(Method):
     relative: Tensor
     history: Tensor
     known: Tensor
+    _shown: Tensor
+    """The factors as a tensor, for the record."""
 
     def __init__(
         self,
@@ -144,7 +146,6 @@ class MSLR(Method):
         )
         self.needs_held_out = rates is None or strategy == "dynamic"
         self.factors: dict[str, float] = {}
-        self._shown = torch.ones(0)
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
         """Make room for the rates and the losses that "dynamic" looks back on."""

@@ -185,6 +185,35 @@ def test_the_search_trains_each_modality_and_reads_its_own_held_out_loss(
     assert list(method.factors.values()) == pytest.approx([b / mean for b in best[1:]], rel=1e-4)
 
 
+def test_a_factor_of_zero_keeps_an_encoder_where_it_is_and_two_doubles_its_step(
+    make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    one, two = (make_model(2, dtype=torch.float64) for _ in range(2))
+    batches = make_batches(2, dtype=torch.float64)
+    start = {m: [p.detach().clone() for p in one.encoder(m).parameters()] for m in "ab"}
+    method = tools.prepare(MSLR(rates=RATES), one, batches)
+    method.on_epoch_start(one, Epoch(0, 5))
+    method.factors = {"a": 0.0, "b": 2.0}
+    for model, stepping in ((one, method), (two, Joint())):
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+        for _ in stepping.steps(model, batches[0]):
+            optimizer.step()
+    for m, factor in method.factors.items():
+        for p, q, old in zip(one.encoder(m).parameters(), two.encoder(m).parameters(), start[m], strict=True):
+            torch.testing.assert_close(p - old, factor * (q - old))
+    assert torch.equal(one.encoder("a")[0].weight, start["a"][0])
+
+
+def test_without_a_search_in_its_first_epoch_a_training_keeps_the_loops_rate(
+    make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    """As one that goes on from a model which another method has trained."""
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(MSLR(), model, batches)
+    method.on_epoch_start(model, Epoch(3, 5, train=lambda: batches, held_out=lambda: batches))
+    assert method.factors == {"a": 1, "b": 1}
+
+
 def test_without_strength_nothing_is_searched(make_model: Any, make_batches: Any, tools: Any) -> None:
     model, batches = make_model(2), make_batches(2)
     method = tools.prepare(MSLR(0.0), model, batches)
@@ -204,3 +233,4 @@ def test_without_strength_nothing_is_searched(make_model: Any, make_batches: Any
 )
 def test_samples_are_held_out_only_where_something_reads_them(settings: Any, needed: bool) -> None:
     assert MSLR(**settings).needs_held_out is needed
+    assert MSLR.needs_held_out, "its defaults search"
