@@ -96,6 +96,7 @@ def test_the_share_is_spread_over_the_training_set_and_moves_on(make_model: Any,
     original = model.encode
 
     def spy(inputs: Any) -> Any:
+        assert len(inputs["a"]), "an encoder need not take a batch of none"
         rows = [int((torch.cat([b.inputs["a"] for b in batches]) == row).all(1).nonzero()) for row in inputs["a"]]
         used.extend(rows)
         return original(inputs)
@@ -106,6 +107,10 @@ def test_the_share_is_spread_over_the_training_set_and_moves_on(make_model: Any,
     used.clear()
     method.on_epoch_start(model, Epoch(1, 2, train=lambda: batches))
     assert used == list(range(4, 33, 5))
+    for share, every in ((0.3, 3), (0.05, 20)):
+        used.clear()
+        tools.prepare(PMR(share=share), model, batches).on_epoch_start(model, Epoch(0, 2, train=lambda: batches))
+        assert used == list(range(0, 33, every))
 
 
 def test_a_class_outside_the_subset_has_no_nan_prototype(make_model: Any, make_batches: Any, tools: Any) -> None:
@@ -136,8 +141,10 @@ def test_a_feature_on_its_prototype_has_a_finite_gradient() -> None:
 def test_before_the_first_prototypes_it_is_joint_training(make_model: Any, make_batches: Any, tools: Any) -> None:
     batches = make_batches(2)
     one, two = make_model(2), make_model(2)
-    list(tools.prepare(PMR(), one, batches).steps(one, batches[0]))
-    list(Joint().steps(two, batches[0]))
+    (record,) = tools.prepare(PMR(), one, batches).steps(one, batches[0])
+    (joint,) = Joint().steps(two, batches[0])
+    torch.testing.assert_close(record.loss, joint.loss)
+    assert [record.coefficients[f"beta:{m}"] for m in "ab"] == [0, 0]
     for g, h in zip(tools.grads(one, "a"), tools.grads(two, "a"), strict=True):
         torch.testing.assert_close(g, h)
 
@@ -215,3 +222,38 @@ def test_without_strength_or_an_epoch(make_model: Any, make_batches: Any, tools:
     for epochs in (0, 1):
         (record,) = tools.prepare(PMR(entropy_epochs=epochs), model, batches).steps(model, batches[0])
         assert ("entropy" in record.parts) is (epochs == 1)
+
+
+def test_the_boost_is_a_constant_of_the_gradient(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
+    method = with_prototypes(tools.prepare(PMR(strength=0.7, entropy=0.0), model, batches), model)
+    batch = batches[0]
+    (record,) = method.steps(model, batch)
+    found = {m: tools.grads(model, m) for m in "ab"}
+    beta = {m: record.coefficients[f"beta:{m}"].item() for m in "ab"}
+    assert 0 < max(beta.values()) < 1
+    model.zero_grad()
+    features = model.encode(batch.inputs)
+    loss = model.task.loss(model.fusion(features), batch.target)
+    for m, h in features.items():
+        sigma = -torch.linalg.vector_norm(h.unsqueeze(1) - method.prototypes(m), dim=-1)
+        loss = loss + 0.7 * beta[m] * torch.nn.functional.cross_entropy(sigma, batch.target)
+    loss.backward()
+    for m in "ab":
+        torch.testing.assert_close(found[m], tools.grads(model, m))
+
+
+def test_prototypes_of_half_precision(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2, dtype=torch.bfloat16), make_batches(2, dtype=torch.bfloat16)
+    method = tools.prepare(PMR(share=1.0), model, batches)
+    for number in (0, 1):
+        method.on_epoch_start(model, Epoch(number, 2, train=lambda: batches))
+    features = torch.cat([model.encode(b.inputs)["a"].detach() for b in batches]).float()
+    target = torch.cat([b.target for b in batches])
+    expected = torch.stack([features[target == c].mean(0) for c in range(3)])
+    torch.testing.assert_close(method.prototypes("a").float(), expected, rtol=0.05, atol=0.05)
+
+
+def test_logits_have_the_type_of_the_features() -> None:
+    precise = torch.zeros(1, 2, dtype=torch.float64)
+    assert prototype_logits(torch.ones(1, 2), precise, torch.tensor([True])).dtype == torch.float32
