@@ -305,3 +305,50 @@ def test_other_tasks(task: str, outputs: int, make_model: Make, make_batches: Ma
     last = run(method, model, batches, steps=60).loss.item()
     assert last < first
     assert method.phi[0] > method.phi[1]
+    before = method.phi.clone()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        list(method.steps(model, batches[0]))
+    assert method.phi.dtype == torch.float32
+    assert (method.phi != before).all()
+
+
+def test_contributions_are_a_moving_average_from_nothing_and_records_keep_what_they_said(
+    make_model: Make, make_batches: Make
+) -> None:
+    batches = make_batches(2, dtype=torch.float64)
+    model, method = set_up(make_model, batches, decay=0.9, resampling=False)
+    assert method.phi.tolist() == [0, 0]
+    with torch.no_grad():
+        method.probes.weight.normal_(generator=torch.Generator().manual_seed(5))
+    features = {m: z.detach() for m, z in model.encode(batches[0].inputs).items()}
+    nll = -model.task.log_likelihood(method.probes(features), batches[0].target).detach()
+    expected = 0.1 * (nll[1:] - nll[0]).mean(-1)
+    (first,) = method.steps(model, batches[0])
+    said = {name: float(value) for name, value in first.coefficients.items()}
+    assert [said["phi:a"], said["phi:b"]] == pytest.approx(expected.tolist(), rel=1e-5)
+    assert [said["w:a"], said["w:b"]] == pytest.approx(
+        fusion_weights(method.phi, method.entropy, method.tau).tolist(), rel=1e-6
+    )
+    assert float(first.parts["probes"]) == pytest.approx(float(nll.mean(-1).sum()), rel=1e-6)
+    for batch in batches[1:]:
+        list(method.steps(model, batch))
+    assert {name: float(value) for name, value in first.coefficients.items()} == said
+
+
+def test_probes_learn_from_the_sum_of_their_cross_entropies(make_model: Make, make_batches: Make) -> None:
+    (batch,) = make_batches(2, batches=1, dtype=torch.float64)
+    model, method = set_up(make_model, [batch], resampling=False)
+    list(method.steps(model, batch))
+    found = [p.grad.clone() for p in method.probes.parameters()]
+    features = {m: z.detach() for m, z in model.encode(batch.inputs).items()}
+    nll = -model.task.log_likelihood(method.probes(features), batch.target)
+    loss = sum(head.sum() / len(batch) for head in nll)
+    for mine, expected in zip(found, torch.autograd.grad(loss, list(method.probes.parameters())), strict=True):
+        torch.testing.assert_close(mine, expected)
+
+
+def test_the_loss_weighs_by_twice_the_gap_unless_told_and_lets_no_gradient_through_its_weights() -> None:
+    phi = torch.tensor([1.0, 0.5], requires_grad=True)
+    weights = BalancedMinMaxLoss().weights(phi, entropy=2.0)
+    assert weights.tolist() == [1.0, 1.5]
+    assert not weights.requires_grad

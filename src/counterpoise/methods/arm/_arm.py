@@ -117,7 +117,7 @@ class ARM(Method):
         """See `Method.steps`."""
         features = model.encode(batch.inputs)
         nll = -model.task.log_likelihood(self.probes(features), batch.target)  # (M + 1, B), nats
-        weights = self._value(model, nll.detach())
+        weights = self._value(model, nll)
         shown = self.resampler(features, self.phi, entropy=self.entropy)
         outputs = decode(model, features, shown, head_gradient=weights)
         fused = model.task.loss(outputs.logits, batch.target)
@@ -137,7 +137,7 @@ class ARM(Method):
     @torch.no_grad()
     def _value(self, model: MultimodalClassifier, nll: Tensor) -> dict[str, Tensor | float]:
         """Update the contributions and what depends on them; return each modality's weight in the loss."""
-        self.phi.lerp_((nll[1:] - nll[0]).mean(-1).to(self.phi.dtype), 1 - self.decay)
+        self.phi.lerp_((nll[1:] - nll[0]).mean(-1), 1 - self.decay)
         if self.fusion and self.strength and isinstance(model.fusion, AsymmetricFusion):
             model.fusion.update(self.phi, entropy=self.entropy, tau=self.tau * self.strength)
         if not self.strength:

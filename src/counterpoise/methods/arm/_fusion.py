@@ -65,7 +65,7 @@ class AsymmetricFusion(Fusion):
         self.weights.copy_(fusion_weights(phi, entropy, tau, eps))
 
     def _weighted(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {m: features[m] * w.to(features[m].dtype) for m, w in zip(self.feature_dims, self.weights, strict=True)}
+        return {m: features[m] * w for m, w in zip(self.feature_dims, self.weights, strict=True)}
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Return the inner fusion's logits for the scaled features."""
