@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from counterpoise.errors import ConfigError
 from counterpoise.fusion import Concat
 from counterpoise.inference import predict
 from counterpoise.methods import (
@@ -235,6 +236,21 @@ def test_the_resampler_takes_away_in_proportion_to_the_contribution() -> None:
     assert lost.sum(1).max() == 1, "a sample loses one modality at most"
     expected = 0.4 * torch.tensor([0.52, 0.22, 0.02]) / 0.76
     torch.testing.assert_close(lost.double().mean(0).float(), expected, atol=0.01, rtol=0)
+
+
+def test_the_floor_of_a_contribution_is_a_share_of_the_entropy() -> None:
+    torch.manual_seed(0)
+    lost = ContributionResampler(rate=1.0).draw(40_000, torch.tensor([0.5, 0.0]), entropy=3.0)
+    torch.testing.assert_close(lost.double().mean(0), torch.tensor([0.56, 0.06]).double() / 0.62, atol=0.01, rtol=0)
+
+
+def test_the_resamplers_rate_is_a_share() -> None:
+    assert ContributionResampler().rate == 0.3
+    for rate in (-0.1, 1.1):
+        with pytest.raises(ConfigError, match="should be in"):
+            ContributionResampler(rate)
+    shown = ContributionResampler(1.0)({"a": torch.tensor([[0.0], [1.0]])}, torch.ones(1), entropy=1.0)
+    assert shown["a"].tolist() == [[0.5], [0.5]], "two samples are enough"
 
 
 def test_the_resampler_takes_contributions_of_each_sample_too() -> None:

@@ -93,6 +93,12 @@ def test_the_loss_is_that_of_the_weighted_fusion_and_the_projection_never_learns
     before = fusion.neck_weight.clone()
     (record,) = list(method.steps(model, batch))
     assert record.loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert not record.loss.requires_grad
+    for m in ("video", "audio"):  # the heads watch: each learns from its own cross-entropy
+        head, own = model.head(m), z[m].detach()
+        loss = torch.nn.functional.cross_entropy(head(own), batch.target)
+        for p, g in zip(head.parameters(), torch.autograd.grad(loss, list(head.parameters())), strict=True):
+            torch.testing.assert_close(p.grad, g)
     for p, g in zip(model.encoder("audio").parameters(), reference, strict=True):
         torch.testing.assert_close(p.grad, g)
     assert "neck_weight" not in dict(fusion.named_parameters())
@@ -122,6 +128,7 @@ def test_predictions_read_labels_and_depend_on_batch_mates(model: MultimodalClas
     assert not torch.allclose(logits(batch.target, everything), logits((batch.target + 1) % C, everything))
     assert not torch.allclose(logits(batch.target, everything)[fewer], logits(batch.target, fewer))
     plain = model(batch.inputs).logits
+    torch.testing.assert_close(plain, fusion.classifier(fusion.mix(torch.cat([z["video"], z["audio"]], 1))))
     half = model({m: x[fewer] for m, x in batch.inputs.items()}).logits
     torch.testing.assert_close(plain[fewer], half)  # without labels: weights 1
 
@@ -146,3 +153,28 @@ def test_other_sizes_and_three_modalities_are_refused(batch: Batch) -> None:
     for model in (three, uneven):
         with pytest.raises(ModelError, match="two modalities with features of the same size"):
             ARMOfficial(labels_at_test=True).setup(copy.deepcopy(model), batch.target)
+
+
+def test_what_the_release_reports_is_the_accuracy_over_all_samples_with_their_labels_read_batch_by_batch(
+    model: MultimodalClassifier, batch: Batch
+) -> None:
+    method = official(model, batch)
+    for p in model.parameters():
+        p.data.mul_(2)
+    fusion: Any = model.fusion
+    parts = [
+        Batch({m: x[rows] for m, x in batch.inputs.items()}, batch.target[rows], batch.index[rows])
+        for rows in (slice(0, 20), slice(20, B))
+    ]
+    right = []
+    for part in parts:
+        z = model.encode(part.inputs)
+        weighted = fusion.weighted(z, method.weights(model, z, part.target))
+        right += (weighted.argmax(1) == part.target).tolist()
+    assert 0 < sum(right) < B
+    assert method.test_metrics(model, parts) == {"accuracy:reading-labels": sum(right) / B}
+
+
+def test_batches_of_128_unless_told() -> None:
+    assert ARMOfficial(labels_at_test=True).batch_size == 128
+    assert ARMOfficial(labels_at_test=True, batch_size=7).hyperparameters == {"labels_at_test": True, "batch_size": 7}

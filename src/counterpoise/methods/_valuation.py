@@ -89,7 +89,7 @@ class _Valuation(Method):
             return
         features = model.encode(batch.inputs)
         outputs = decode(model, features, features)
-        weights = self.extra[batch.index].to(outputs.logits.dtype)  # (B, M)
+        weights = self.extra[batch.index]  # (B, M)
         only = subset_logits(model, features)[1 : len(features) + 1]  # one modality each
         nll = -model.task.log_likelihood(only, batch.target)  # (M, B)
         total = len(batch) + weights.sum()
@@ -177,5 +177,5 @@ class ModalityValuation(_Valuation):
         drawn = torch.randperm(len(values), generator=generator)[: max(1, round(self.share * len(values)))]
         mean = values[drawn.to(values.device)].mean(0)
         p = self.strength * 2 / 3 * (mean.max() - mean.min())
-        weakest = (mean == mean.min()).to(values.dtype)
+        weakest = mean == mean.min()
         return (p * weakest / weakest.sum()).expand(len(values), -1)

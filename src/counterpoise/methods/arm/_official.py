@@ -106,6 +106,8 @@ class ARMOfficial(Method):
             `labels_at_test=True` (`--methods "arm-official[labels_at_test=true]"`). The method is `arm`.
     """
 
+    batch_size: int
+
     def __init__(self, *, labels_at_test: bool = False, batch_size: int = 128) -> None:
         super().__init__(labels_at_test=labels_at_test, batch_size=batch_size)
         if labels_at_test is not True:
@@ -114,7 +116,6 @@ class ARMOfficial(Method):
                 "numbers are no measure of anything. To see them beside the honest one, say `labels_at_test=True` "
                 '(`--methods "arm-official[labels_at_test=true]"`). The method is `arm`.'
             )
-        self.batch_size = batch_size
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
         """Put the released network behind the encoders."""
@@ -135,7 +136,7 @@ class ARMOfficial(Method):
         fused = fusion.projection(features)
         parts = {"fused": fused, "first": first, "second": second}
         sure = {k: float(fusion.classifier(z).softmax(-1).gather(1, target[:, None]).mean()) for k, z in parts.items()}
-        f, a, b = (z.detach().double().cpu().numpy() for z in (fused, first, second))
+        f, a, b = (z.double().cpu().numpy() for z in (fused, first, second))
         nmi = official_nmi(a, f), official_nmi(b, f)
         return released_weights(sure, nmi, (official_ncmi(a, f, b), official_ncmi(b, f, a)))
 
