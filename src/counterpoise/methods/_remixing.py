@@ -121,7 +121,7 @@ class DataRemixing(Shaped):
 
     def head_gradient(self, model: MultimodalClassifier, batch: Batch) -> Mapping[str, Scale]:
         """Return the weight for the samples that show the modality, ``(B, 1)``, and 0 for the others."""
-        shown = self._shown(model, batch).to(torch.get_default_dtype()) * self.strength
+        shown = self._shown(model, batch) * self.strength
         return {m: s.unsqueeze(1) for m, s in zip(model.modalities, shown.T, strict=True)}
 
     def modulate(
