@@ -88,6 +88,16 @@ def test_the_optimum_is_no_worse_than_any_table_with_the_same_pairs() -> None:
     assert tried > 100
 
 
+@pytest.mark.parametrize("iterations", [1, 3, 20])
+def test_the_gap_bounds_how_far_the_optimum_is_also_where_the_steps_ran_out(iterations: int) -> None:
+    table = np.random.default_rng(3).dirichlet(np.ones(27)).reshape(3, 3, 3)
+    best, early = broja(table, tolerance=1e-9), broja(table, iterations=iterations)
+    excess = early.unique_a - best.unique_a
+    assert best.gap <= 1e-9
+    assert 1e-6 < excess <= early.gap < 1
+    assert imin(table).gap == 0, "a closed form has none"
+
+
 @pytest.mark.parametrize("name", ["and", "random"])
 def test_against_dit(name: str) -> None:
     with warnings.catch_warnings():
@@ -144,6 +154,8 @@ def test_bad_input() -> None:
         broja(np.ones((2, 2)))
     with pytest.raises(DataError, match="negative or non-finite"):
         imin(-np.ones((2, 2, 2)))
+    with pytest.raises(DataError, match="negative or non-finite"):
+        broja(np.array([[[0.5, -0.1], [0.3, 0.1]], [[0.1, 0.0], [0.1, 0.0]]]))
     y = np.arange(40) % 2
     with pytest.raises(ConfigError, match="`definition`"):
         decompose({"a": y, "b": y}, y, definition="best")
