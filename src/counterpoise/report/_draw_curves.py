@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["draw_coefficients", "draw_curves", "draw_panel"]
+
+WIDEST: Final = 40
+"""Characters of a title that a single panel has room for."""
 
 
 def draw_line(ax: Axes, c: Curve, colour: str, text: str, *, style: str = "solid", factor: float = 1.0) -> None:
@@ -87,7 +91,7 @@ def _dominant(sheet: _Sheet, ax: Axes) -> None:
         sheet.alone(ax, m, factor)
         whole = series.curve(c, REFERENCE, "val_score")
         if whole is not None:
-            draw_line(ax, whole, palette.MUTED, "joint, all modalities", factor=factor)
+            draw_line(ax, whole, palette.MUTED, "joint, all modalities", style="dot", factor=factor)
     _finish(ax, f"The dominant modality ({m}) inside each method", axis_label(c.score, f"validation {score_name(c)}"))
 
 
@@ -104,6 +108,7 @@ def _loss(sheet: _Sheet, ax: Axes) -> None:
 def _finish(ax: Axes, title: str, unit: str) -> None:
     ax.set_title(title)
     ax.set_xlabel("epoch")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_ylabel(unit)
     if ax.lines:
         ax.legend()
@@ -138,6 +143,7 @@ def draw_panel(name: str, comparison: Comparison, colours: Sequence[str]) -> Fig
     figure = new_figure(3.5, 2.6)
     ax = figure.subplots()
     _PANELS[name](sheet, ax)
+    ax.set_title(textwrap.fill(ax.get_title(loc="left"), WIDEST), loc="left")
     return figure if ax.lines else None
 
 

@@ -136,3 +136,12 @@ def test_the_figures_of_the_paper_stand_alone_and_show_what_was_recorded(make_ru
     assert [list(line.get_ydata()) for line in joint.lines] == [pytest.approx([0.1, 0.3])] * 2
     losses = [tuple(line.get_ydata()) for line in figures["loss-smartwatch"].axes[0].lines]
     assert sorted(losses) == sorted([(2.0, 1.0), (2.0, 0.8), (2.0, 0.9), (2.0, 1.0)])
+
+
+def test_the_title_of_a_single_panel_fits_above_it(demo_records: list[RunRecord]) -> None:
+    for name, figure in draw_figures(demo_records).items():
+        if name.startswith(("dominant", "gap", "joint-contribution", "loss")):
+            figure.draw_without_rendering()
+            title = figure.axes[0]._left_title.get_window_extent()  # type: ignore[attr-defined]
+            assert title.width > 0
+            assert title.x1 <= figure.bbox.x1, name
