@@ -181,7 +181,8 @@ def draw_critical_difference(result: Ranking) -> Figure:
     ax.plot([1, k], [0, 0], color=palette.INK, lw=1)
     for tick in range(1, k + 1):
         ax.plot([tick, tick], [0, 0.12], color=palette.INK, lw=1)
-        ax.text(tick, 0.18, str(tick), ha="center", va="bottom")
+        if k <= 15 or tick == 1 or tick % 5 == 0:
+            ax.text(tick, 0.18, str(tick), ha="center", va="bottom")
     ax.plot([1, 1 + min(cd, k - 1)], [0.75, 0.75], color=palette.INK, lw=1.5)
     ax.text(1 + min(cd, k - 1) / 2, 0.8, f"critical difference {cd:.2f}", ha="center", va="bottom", fontsize=7)
     for level, (first, last) in enumerate(groups):

@@ -145,3 +145,19 @@ def test_the_title_of_a_single_panel_fits_above_it(demo_records: list[RunRecord]
             title = figure.axes[0]._left_title.get_window_extent()  # type: ignore[attr-defined]
             assert title.width > 0
             assert title.x1 <= figure.bbox.x1, name
+
+
+@pytest.mark.parametrize("methods", [5, 15, 34])
+def test_ranks_on_the_line_do_not_overlap(methods: int, make_run) -> None:
+    runs = [
+        make_run(f"m{i}", s, {"accuracy": 0.5 + ((7 * i + d) % methods) / 100}, data=data)
+        for i in range(methods)
+        for s in (0, 1)
+        for d, data in enumerate(("one", "two", "three"))
+    ]
+    figure = draw_figures(runs)["critical-difference"]
+    figure.draw_without_rendering()
+    numbers = [t for t in figure.axes[0].texts if t.get_text().isdigit()]
+    ends = sorted((t.get_window_extent().x0, t.get_window_extent().x1) for t in numbers)
+    assert {"1", "5"} <= {t.get_text() for t in numbers}
+    assert all(right < left for (_, right), (left, _) in zip(ends, ends[1:], strict=False))
