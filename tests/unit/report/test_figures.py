@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib.image as image
@@ -160,4 +161,4 @@ def test_ranks_on_the_line_do_not_overlap(methods: int, make_run) -> None:
     numbers = [t for t in figure.axes[0].texts if t.get_text().isdigit()]
     ends = sorted((t.get_window_extent().x0, t.get_window_extent().x1) for t in numbers)
     assert {"1", "5"} <= {t.get_text() for t in numbers}
-    assert all(right < left for (_, right), (left, _) in zip(ends, ends[1:], strict=False))
+    assert all(right < left for (_, right), (left, _) in pairwise(ends))
