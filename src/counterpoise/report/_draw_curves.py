@@ -108,7 +108,7 @@ def _loss(sheet: _Sheet, ax: Axes) -> None:
 def _finish(ax: Axes, title: str, unit: str) -> None:
     ax.set_title(title)
     ax.set_xlabel("epoch")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params(axis="x", integer=True)
     ax.set_ylabel(unit)
     if ax.lines:
         ax.legend()
