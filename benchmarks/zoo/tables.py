@@ -92,7 +92,7 @@ def overview(by_rule: dict[str, list[RunRecord]]) -> str:
         f"Mean test accuracy (%) over {len(sets)} data sets ({', '.join(sets)}), five seeds; difference to joint training under the same rule, in points: mean over the data sets "
         "of the paired difference, and on how many of them it is above; mean rank among the methods (1 is best); macro-F1 (%) of the calibrated rule; what the linear probe of the encoder "
         "that joint training leaves weakest gains (points, over the data sets where it was taken); spread of the marginal contributions (nats); time of a step and peak memory as ratios "
-        f"to joint training ({STEPS}; [all steps](../step/step.md)).",
+        f"to joint training ({STEPS}; `make bench`).",
         "",
         "| method | fused head | to joint | better on | rank | calibrated | to joint | better on | rank | macro-F1 | weakest encoder | gap of φ_CMI | time | memory |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
