@@ -27,7 +27,7 @@ def main() -> None:
         started = time.perf_counter()
         result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
         seconds = time.perf_counter() - started
-        lines = [line.rstrip() for line in result.stdout.splitlines() if not line.startswith("training")]
+        lines = [line.rstrip() for line in result.stdout.splitlines() if not line.startswith(("training", "figures"))]
         text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
         cores = len(os.sched_getaffinity(0))
         (HERE / "output.txt").write_text(f"$ counterpoise demo\n{text}\n\n({seconds:.0f} seconds on {cores} cores)\n")
