@@ -142,9 +142,10 @@ def aims(rows: Sequence[RunRecord], sets: Sequence[str], work: Path) -> str:
         "ARM (its own rule) less the row of the column: points of test accuracy, paired by seed, mean ± standard error over five seeds (in brackets: over seeds and test samples). **below**: by more than one standard error over seeds. "
         "\\*: formulations were not chosen on this data set."
     )
-    chance = float(stats.t.cdf(-1, df=4))
+    degrees = to_joint.n - 1
+    chance = float(stats.t.cdf(-1, df=degrees))
     last = (
-        f"A row that is no different from another in truth is below it by more than one standard error in {100 * chance:.0f} % of such comparisons (t, 4 degrees of freedom), so on "
+        f"A row that is no different from another in truth is below it by more than one standard error in {100 * chance:.0f} % of such comparisons (t, {degrees} degrees of freedom), so on "
         f"{chance * len(sets):.1f} of {len(sets)} sets; ARM is below joint training on {below[0]}, below the best single modality on {below[1]}."
     )
     header = ["data", "joint", "best single modality", "uniform (dynamic)", "mmpareto (dynamic)", "joint, one damaged"]
