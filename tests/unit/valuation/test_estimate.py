@@ -89,6 +89,7 @@ def test_classes_of_gaussians_by_quadrature() -> None:
     truth = LOG2 - np.trapezoid(density * np.logaddexp(0, -2 * grid), grid)
     for name, value in {"mi": truth, "mi:a": truth, "cmi:a": truth, "mi:b": 0.0, "cmi:b": 0.0}.items():
         _check(found, name, value)
+    assert found.joint_mi.value == pytest.approx(truth, abs=0.03)
 
 
 def test_interaction_of_continuous_features_is_seen() -> None:
