@@ -21,7 +21,7 @@ from counterpoise.methods import (
     ContributionResampler,
     Uniform,
 )
-from counterpoise.methods.arm import fusion_weights, reinforcement
+from counterpoise.methods.arm import fusion_weights, reinforcement, synergy_share
 
 Make = Callable[..., Any]
 
@@ -91,17 +91,23 @@ def test_one_step_by_numpy(modalities: int, make_model: Make, make_batches: Make
     assert record.loss.item() == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("strength", [1.0, 0.4, 2.5])
 @pytest.mark.parametrize("rate", [0.0, 0.6])
-def test_encoder_gradient_is_fused_plus_lambda_times_unimodal(
-    rate: float, make_model: Make, make_batches: Make
+@pytest.mark.parametrize(("additive", "fused"), [(0.1, 0.3), (0.4, 0.3), (0.0, -0.1)])
+def test_encoder_gradient_is_a_share_of_the_fused_one_plus_lambda_times_the_unimodal(
+    additive: float, fused: float, rate: float, strength: float, make_model: Make, make_batches: Make
 ) -> None:
     """With re-sampling, the fused head reads the batch's mean where a sample has lost a modality, and no gradient flows there."""
     batches = make_batches(2, dtype=torch.float64)
-    model, method = set_up(make_model, batches, rate=rate)
+    model, method = set_up(make_model, batches, rate=rate, strength=strength)
     with torch.no_grad():
         method.phi.copy_(torch.tensor([0.6, 0.1]))
+        method.loss.known.copy_(torch.tensor([additive, fused]))
+    rho = {0.1: 1 - 0.1 / 0.3, 0.4: 0.0, 0.0: 1.0}[additive]
+    share = 1 - min(strength, 1) * (1 - rho)
     torch.manual_seed(3)
     (record,) = method.steps(model, batches[0])
+    assert record.coefficients["rho"].item() == pytest.approx(rho, rel=1e-6)
     lost = torch.zeros(len(batches[0]), 2, dtype=torch.bool)
     if rate:
         torch.manual_seed(3)
@@ -117,7 +123,10 @@ def test_encoder_gradient_is_fused_plus_lambda_times_unimodal(
         weighted = {k: z * w for (k, z), w in zip(shown.items(), model.fusion.weights, strict=True)}
         loss = nn.functional.cross_entropy(twin.fusion(weighted), batches[0].target)
         own = nn.functional.cross_entropy(twin.head(m)(features[m]), batches[0].target)
-        (loss + record.coefficients[f"lambda:{m}"] * own).backward()
+        head = torch.autograd.grad(loss, list(twin.fusion.parameters()), retain_graph=True)
+        for p, gradient in zip(model.fusion.parameters(), head, strict=True):
+            torch.testing.assert_close(p.grad, gradient, msg="the fused head gets all of it")
+        (share * loss + record.coefficients[f"lambda:{m}"] * own).backward()
         for p, q in zip(model.encoder(m).parameters(), twin.encoder(m).parameters(), strict=True):
             torch.testing.assert_close(p.grad, q.grad)
 
@@ -173,6 +182,7 @@ def test_every_part_can_be_switched_off(part: str, make_model: Make, make_batche
     shown = method.resampler(features, method.phi, entropy=method.entropy)
     assert torch.equal(model.fusion.weights, torch.ones(2, dtype=torch.float64)) == (part == "fusion")
     assert (record.coefficients["lambda:b"] == 1).item() == (part == "minmax")
+    assert (record.coefficients["rho"] == 1).item() == (part == "minmax")
     assert all(torch.equal(shown[m], features[m]) for m in "ab") == (part == "resampling")
 
 
@@ -213,6 +223,32 @@ def test_reinforcement_is_at_least_one_and_one_for_the_strongest() -> None:
         torch.tensor(1.0), {"a": torch.tensor(2.0), "b": torch.tensor(3.0)}, torch.tensor([0.5, 0.1]), entropy=1.0
     )
     assert value.item() == 6.0, "gamma = 0 is the sum of cross-entropies"
+
+
+def test_synergy_is_what_no_sum_over_modalities_can_say() -> None:
+    additive, fused = (
+        torch.tensor([0.0, 0.3, 0.5, 0.6, 0.0, -0.2, 0.01]),
+        torch.tensor([0.5, 0.5, 0.5, 0.5, 0.0, 0.2, -0.3]),
+    )
+    assert synergy_share(additive, fused, entropy=2.0).tolist() == pytest.approx([1, 0.4, 0, 0, 1, 1, 0.9])
+    assert synergy_share(torch.tensor(0.1), torch.tensor(0.15), entropy=2.0, eps=0.1).item() == pytest.approx(0.5)
+
+
+def test_the_share_comes_from_moving_averages_that_start_at_nothing(make_model: Make, make_batches: Make) -> None:
+    batches = make_batches(2, dtype=torch.float64)
+    model, method = set_up(make_model, batches, decay=0.8, resampling=False)
+    assert method.loss.share(method.entropy) == 1
+    features = {m: z.detach() for m, z in model.encode(batches[0].inputs).items()}
+    counts = torch.cat([b.target for b in batches]).bincount().double()
+    prior = -(counts / counts.sum() * (counts / counts.sum()).log()).sum()
+    additive = nn.functional.cross_entropy(method.probes(features)[0], batches[0].target)
+    (record,) = method.steps(model, batches[0])
+    expected = 0.2 * torch.stack([prior - additive, prior - record.parts["fused"]])
+    torch.testing.assert_close(method.loss.known, expected.detach(), atol=1e-6, rtol=1e-5)
+    assert record.coefficients["rho"] == 1, "of the steps before"
+    (second,) = method.steps(model, batches[1])
+    wanted = synergy_share(expected[0], expected[1], method.entropy)
+    torch.testing.assert_close(second.coefficients["rho"], wanted.detach(), atol=1e-6, rtol=1e-5)
 
 
 def test_asymmetric_fusion_scales_inputs_of_any_fusion_and_is_saved() -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from counterpoise.data.worlds import XOR, Dominant, Gaussian, Redundant, Unique
 from counterpoise.data.worlds._discrete import DiscreteWorld
+from counterpoise.methods.arm import synergy_share
 from counterpoise.valuation import estimate
 
 WORLDS = [
@@ -259,6 +261,55 @@ def test_12_a_gate_trusts_what_it_cannot_tell_from_the_usual() -> None:
         gates = np.array(list(itertools.product([0, 1], repeat=8)))
         slack = gates @ damaged - (gates @ usual - distance)
         assert slack.min() == pytest.approx(0, abs=1e-12)  # a bound, and one gate reaches it
+
+
+def best_additive(world: DiscreteWorld) -> float:
+    """Return what the best logits that are a sum of one table per modality know, H - CE in nats (a convex problem)."""
+    symbols, target, p = world._events
+    tables = [torch.zeros(int(column.max()) + 1, int(target.max()) + 1, dtype=torch.float64) for column in symbols.T]
+    for t in tables:
+        t.requires_grad_()
+    rows, y, weight = (torch.from_numpy(np.asarray(x)) for x in (symbols.T, target, p))
+    optimizer = torch.optim.LBFGS(tables, max_iter=500, line_search_fn="strong_wolfe", tolerance_change=1e-14)
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        logits = sum(t[r] for t, r in zip(tables, rows, strict=True))
+        value = (weight * torch.nn.functional.cross_entropy(logits, y, reduction="none")).sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return world.entropy() - float(loss().detach())
+
+
+@pytest.mark.parametrize("world", WORLDS, ids=IDS)
+def test_13_synergy_is_the_part_that_no_sum_over_modalities_says(world: DiscreteWorld) -> None:
+    additive = torch.tensor(best_additive(world), dtype=torch.float64)
+    share = synergy_share(additive, torch.tensor(world.mi(), dtype=torch.float64), world.entropy(), eps=0.0)
+    if isinstance(world, XOR):
+        assert share.item() == pytest.approx(1, abs=1e-6)
+        for m in world.modalities:
+            assert world.mi([m]) == pytest.approx(0, abs=1e-12), "so its own loss has nothing to teach"
+    else:
+        assert share.item() == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_13_independent_given_the_class_each_encoder_needs_its_own_loss_only(seed: int) -> None:
+    """Any p(y) and p(x_m|y): encoders that merge symbols of the same p(y|x_m) lose nothing of I(X; Y)."""
+    rng = np.random.default_rng(seed)
+    prior, a, b = rng.dirichlet(np.ones(3)), rng.dirichlet(np.ones(3), size=3), rng.dirichlet(np.ones(4), size=3)
+    a, b = np.repeat(a, 2, axis=1) / 2, np.repeat(b, 2, axis=1) / 2  # two symbols each with the same posterior
+    joint = np.einsum("y,ya,yb->aby", prior, a, b)
+    alone_a, alone_b = (posterior(joint.sum(k)) for k in (1, 0))
+    product = alone_a[:, None] * alone_b[None] / prior
+    np.testing.assert_allclose(
+        product / product.sum(-1, keepdims=True), posterior(joint.reshape(-1, 3)).reshape(joint.shape)
+    )
+    whole = coarsened(joint, list(range(6)), list(range(8)))[0]
+    merged = coarsened(joint, [k // 2 for k in range(6)], [k // 2 for k in range(8)])[0]
+    assert merged == pytest.approx(whole)
 
 
 def test_inputs_that_never_occur_get_the_distribution_of_the_labels() -> None:

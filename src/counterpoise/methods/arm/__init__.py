@@ -2,7 +2,7 @@
 
 from counterpoise.methods.arm._arm import ARM
 from counterpoise.methods.arm._fusion import AsymmetricFusion, fusion_weights
-from counterpoise.methods.arm._minmax import BalancedMinMaxLoss, reinforcement
+from counterpoise.methods.arm._minmax import BalancedMinMaxLoss, reinforcement, synergy_share
 from counterpoise.methods.arm._official import ARMOfficial, ReleasedFusion, released_weights
 from counterpoise.methods.arm._resampler import ContributionResampler
 
@@ -16,4 +16,5 @@ __all__ = [
     "fusion_weights",
     "reinforcement",
     "released_weights",
+    "synergy_share",
 ]

@@ -15,15 +15,15 @@ from counterpoise.methods._probes import ContributionProbes
 from counterpoise.methods.arm._fusion import AsymmetricFusion
 from counterpoise.methods.arm._minmax import BalancedMinMaxLoss
 from counterpoise.methods.arm._resampler import ContributionResampler
-from counterpoise.model import MultimodalClassifier
+from counterpoise.model import MultimodalClassifier, scale_gradient
 from counterpoise.records import Batch, StepRecord
 
 __all__ = ["ARM"]
 
 
 class ARM(Method):
-    r"""Asymmetric reinforcing: weak modalities get more room in the fusion, more weight in the loss, and their
-    samples again.
+    r"""Asymmetric reinforcing: each encoder learns what its own modality can say, weak modalities get more weight in the loss and more room in the
+    fusion, and the fused head learns to do without what it hangs on.
 
     Gao, Cao, Zhu, Wang, Hu, "Asymmetric Reinforcing against Multi-modal Representation Bias", AAAI 2025 (arXiv
     2501.01240). Each step on a batch:
@@ -32,7 +32,8 @@ class ARM(Method):
     CE(q_\mathrm{all})`, an estimate of the conditional mutual
        information :math:`I(Z_m; Y | Z_{-m})` in nats; :math:`\phi_m \leftarrow .95 \phi_m + .05 \hat\phi_m`;
     2. `AsymmetricFusion`: features enter the fused head with weights that fall with :math:`\phi_m`;
-    3. `BalancedMinMaxLoss`: :math:`CE(h) + \sum_m \lambda_m CE(u_m)`;
+    3. `BalancedMinMaxLoss`: :math:`CE(h) + \sum_m \lambda_m CE(u_m)`; of the gradient of CE(h) the encoders get the share :math:`\rho` that is synergy,
+       what the fused head knows and :math:`q_\mathrm{all}`, a sum over modalities, does not;
     4. `ContributionResampler`: a share of the samples is shown to the fused head without one modality, drawn by
        :math:`\phi_m`.
 
@@ -44,12 +45,12 @@ class ARM(Method):
     Args:
         strength: multiplies every part; 0 is joint training bit for bit.
         fusion: switch the dynamic fusion on.
-        minmax: switch the contribution-dependent weights of the loss on (off: all 1).
+        minmax: switch the contribution-dependent weights of the loss and the share of the fused gradient on (off: all 1).
         resampling: switch the re-sampling on.
         tau: exponent of the fusion weights.
         gamma: how strongly the gap counts in the loss.
         rate: share of the samples whose modalities are drawn anew.
-        decay: of the moving average of the contributions.
+        decay: of the moving averages.
 
     Example:
         >>> ARM(resampling=False)
@@ -105,7 +106,8 @@ class ARM(Method):
         """Wrap the fusion, build the probes and the memory of contributions."""
         self.entropy = model.task.information_scale(target)
         self.probes = ContributionProbes(model)
-        self.loss = BalancedMinMaxLoss(self.gamma if self.minmax else 0.0)
+        self.prior = model.task.entropy(target).item()
+        self.loss = BalancedMinMaxLoss(self.gamma if self.minmax else 0.0, self.decay)
         self.resampler = ContributionResampler(min(self.rate * self.strength, 1.0) if self.resampling else 0.0)
         self.register_buffer("phi", torch.zeros(len(model.modalities)))
         if not isinstance(model.fusion, AsymmetricFusion):
@@ -118,9 +120,12 @@ class ARM(Method):
         features = model.encode(batch.inputs)
         nll = -model.task.log_likelihood(self.probes(features), batch.target)  # (M + 1, B), nats
         weights = self._value(model, nll)
-        shown = self.resampler(features, self.phi, entropy=self.entropy)
+        rho = self._synergy()
+        read = {m: scale_gradient(z, 1 - min(self.strength, 1.0) * (1 - rho)) for m, z in features.items()}
+        shown = self.resampler(read, self.phi, entropy=self.entropy)
         outputs = decode(model, features, shown, head_gradient=weights)
         fused = model.task.loss(outputs.logits, batch.target)
+        self.loss.observe(self.prior - nll[0].detach().mean(), self.prior - fused.detach())
         unimodal = unimodal_losses(model, outputs, batch.target)
         probes = nll.mean(-1).sum()
         backward(fused + torch.stack(list(unimodal.values())).sum() + probes)
@@ -131,8 +136,13 @@ class ARM(Method):
             parts | {"probes": probes.detach()},
             {f"phi:{m}": p for m, p in zip(model.modalities, self.phi.clone(), strict=True)}
             | {f"lambda:{m}": torch.as_tensor(w) for m, w in weights.items()}
-            | {f"w:{m}": w for m, w in self._fusion_weights(model).items()},
+            | {f"w:{m}": w for m, w in self._fusion_weights(model).items()}
+            | {"rho": rho},
         )
+
+    def _synergy(self) -> Tensor:
+        """Return the share of the fused gradient that the encoders get, from the steps so far."""
+        return self.loss.share(self.entropy) if self.minmax else torch.ones_like(self.loss.known[0])
 
     @torch.no_grad()
     def _value(self, model: MultimodalClassifier, nll: Tensor) -> dict[str, Tensor | float]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-__all__ = ["BalancedMinMaxLoss", "reinforcement"]
+__all__ = ["BalancedMinMaxLoss", "reinforcement", "synergy_share"]
 
 
 def reinforcement(phi: Tensor, entropy: float, gamma: float) -> Tensor:
@@ -28,6 +28,28 @@ def reinforcement(phi: Tensor, entropy: float, gamma: float) -> Tensor:
     return 1 + gamma * (phi.max() - phi) / entropy
 
 
+def synergy_share(additive: Tensor, fused: Tensor, entropy: float, eps: float = 0.05) -> Tensor:
+    r"""Return which share of what the fused head knows no sum over modalities is known to say.
+
+    .. math:: \rho = \left(1 - \frac{I_\mathrm{add}^+}{\max(I_h, \epsilon H(Y))}\right)^+
+
+    1 for parity, where every modality is mute alone, and as long as nothing has been learned; 0 where a head whose logits are a sum of one term
+    per modality knows as much as the fused one.
+
+    Args:
+        additive: what such a head knows, :math:`I_\mathrm{add} = H(Y) - CE(q_\mathrm{all})`, nats.
+        fused: what the fused head knows, :math:`I_h = H(Y) - CE(h)`, nats.
+        entropy: H(Y) in nats.
+        eps: the share of H(Y) below which nothing counts as known.
+
+    Example:
+        >>> nothing, parity, copies = (0.0, 0.0), (0.0, 0.5), (0.5, 0.5)
+        >>> [synergy_share(*torch.tensor(known), entropy=0.7).item() for known in (nothing, parity, copies)]
+        [1.0, 1.0, 0.0]
+    """
+    return (1 - additive.clamp_min(0) / fused.clamp_min(eps * entropy)).clamp_min(0)
+
+
 class BalancedMinMaxLoss(nn.Module):
     r"""Maximise the joint contribution while the differences between marginal ones are driven down.
 
@@ -38,8 +60,13 @@ class BalancedMinMaxLoss(nn.Module):
     through :math:`\lambda`. The paper's own formula could not be obtained: this one follows its stated aim (minimise
     the diversity of the marginal contributions while maximising the joint one).
 
+    The gradient of CE(h) tells an encoder what the *other* modalities leave unexplained, and so lets a dominant one starve the rest. Encoders need it
+    only for what modalities say together and not one by one: the share :math:`\rho` of it (`share`, the `synergy_share` of moving averages that start at nothing known). The
+    fused head itself gets all of it.
+
     Args:
-        gamma: how strongly the gap counts; 0 gives uniform multitask training.
+        gamma: how strongly the gap counts; 0 weighs every modality by 1.
+        decay: of the moving averages.
 
     Example:
         >>> loss = BalancedMinMaxLoss(gamma=2.0)
@@ -47,9 +74,22 @@ class BalancedMinMaxLoss(nn.Module):
         tensor(3.5000)
     """
 
-    def __init__(self, gamma: float = 2.0) -> None:
+    known: Tensor
+
+    def __init__(self, gamma: float = 2.0, decay: float = 0.95) -> None:
         super().__init__()
         self.gamma = gamma
+        self.decay = decay
+        self.register_buffer("known", torch.zeros(2))
+
+    @torch.no_grad()
+    def observe(self, additive: Tensor, fused: Tensor) -> None:
+        r"""Take in what both heads know of a batch, :math:`H(Y) - CE` in nats, see `synergy_share`."""
+        self.known.lerp_(torch.stack([additive, fused]).to(self.known.dtype), 1 - self.decay)
+
+    def share(self, entropy: float) -> Tensor:
+        r"""Return :math:`\rho`, the share of the fused gradient that enters the encoders: a scalar in [0, 1]."""
+        return synergy_share(self.known[0], self.known[1], entropy)
 
     def weights(self, phi: Tensor, entropy: float) -> Tensor:
         r"""Return :math:`\lambda`, ``(M,)``, without gradient."""
