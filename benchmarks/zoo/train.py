@@ -43,6 +43,8 @@ EPOCHS: Final = {
     "av-mnist-speakers-weak-image": 3,
     "fashion": 3,
 }
+SELECTION: Final = ("wikipedia", "scene15", "smartwatch", "av-mnist-speakers")
+"""Data sets whose training and validation sets ARM's formulations were chosen on; the others confirm."""
 RATES: Final = (1.0, 3.0, 9.0)
 SEEDS: Final = 5
 ALONE: Final = {"unimodal": "unimodal", "unimodal-ensemble": "ensemble"}

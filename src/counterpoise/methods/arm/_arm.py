@@ -106,7 +106,8 @@ class ARM(Method):
         """Wrap the fusion, build the probes and the memory of contributions."""
         self.entropy = model.task.information_scale(target)
         self.probes = ContributionProbes(model)
-        self.prior = model.task.entropy(target).item()
+        nothing = model.task.marginal_logits(target).expand(len(target), -1)
+        self.prior = model.task.loss(nothing, target).item()  # of a head that knows nothing; H(Y) for classes
         self.loss = BalancedMinMaxLoss(self.gamma if self.minmax else 0.0, self.decay)
         self.resampler = ContributionResampler(min(self.rate * self.strength, 1.0) if self.resampling else 0.0)
         self.register_buffer("phi", torch.zeros(len(model.modalities)))
