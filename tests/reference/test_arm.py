@@ -226,29 +226,37 @@ def test_reinforcement_is_at_least_one_and_one_for_the_strongest() -> None:
 
 
 def test_synergy_is_what_no_sum_over_modalities_can_say() -> None:
-    additive, fused = (
-        torch.tensor([0.0, 0.3, 0.5, 0.6, 0.0, -0.2, 0.01]),
-        torch.tensor([0.5, 0.5, 0.5, 0.5, 0.0, 0.2, -0.3]),
-    )
-    assert synergy_share(additive, fused, entropy=2.0).tolist() == pytest.approx([1, 0.4, 0, 0, 1, 1, 0.9])
+    known = [(0.0, 0.5), (0.3, 0.5), (0.5, 0.5), (0.6, 0.5), (0.0, 0.0), (-0.2, 0.2), (0.01, -0.3)]
+    additive, fused = torch.tensor(known).T
+    assert synergy_share(additive, fused, entropy=2.0).tolist() == pytest.approx([1, 0.4, 0, 0, 1, 1, 0.75])
     assert synergy_share(torch.tensor(0.1), torch.tensor(0.15), entropy=2.0, eps=0.1).item() == pytest.approx(0.5)
 
 
-def test_the_share_comes_from_moving_averages_that_start_at_nothing(make_model: Make, make_batches: Make) -> None:
+@pytest.mark.parametrize("probe", [0.0, 3.0])
+def test_the_share_comes_from_short_averages_of_the_better_sum_over_modalities(
+    probe: float, make_model: Make, make_batches: Make
+) -> None:
+    """A probe that knows nothing is outdone by the product of the unimodal heads, which is a sum over modalities, too."""
     batches = make_batches(2, dtype=torch.float64)
-    model, method = set_up(make_model, batches, decay=0.8, resampling=False)
-    assert method.loss.share(method.entropy) == 1
+    model, method = set_up(make_model, batches, resampling=False)
+    assert method.loss.share(method.entropy) == 1, "nothing is known yet"
+    y = batches[0].target
+    with torch.no_grad():
+        method.probes.weight.zero_()
+        method.probes.bias[0] = torch.tensor([0.0, probe, 0.0])
     features = {m: z.detach() for m, z in model.encode(batches[0].inputs).items()}
     counts = torch.cat([b.target for b in batches]).bincount().double()
     prior = -(counts / counts.sum() * (counts / counts.sum()).log()).sum()
-    additive = nn.functional.cross_entropy(method.probes(features)[0], batches[0].target)
+    product = torch.stack([model.head(m)(z) for m, z in features.items()]).log_softmax(-1).sum(0)
+    levels = [nn.functional.cross_entropy(x, y).item() for x in (method.probes(features)[0], product)]
+    assert (levels[0] < levels[1]) == (probe == 0)
     (record,) = method.steps(model, batches[0])
-    expected = 0.2 * torch.stack([prior - additive, prior - record.parts["fused"]])
-    torch.testing.assert_close(method.loss.known, expected.detach(), atol=1e-6, rtol=1e-5)
+    expected = 0.3 * torch.stack([prior - min(levels), prior - record.parts["fused"]])
+    torch.testing.assert_close(method.loss.known, expected, atol=1e-6, rtol=1e-5)
     assert record.coefficients["rho"] == 1, "of the steps before"
     (second,) = method.steps(model, batches[1])
     wanted = synergy_share(expected[0], expected[1], method.entropy)
-    torch.testing.assert_close(second.coefficients["rho"], wanted.detach(), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(second.coefficients["rho"], wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_asymmetric_fusion_scales_inputs_of_any_fusion_and_is_saved() -> None:

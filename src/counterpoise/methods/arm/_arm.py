@@ -16,7 +16,7 @@ from counterpoise.methods.arm._fusion import AsymmetricFusion
 from counterpoise.methods.arm._minmax import BalancedMinMaxLoss
 from counterpoise.methods.arm._resampler import ContributionResampler
 from counterpoise.model import MultimodalClassifier, scale_gradient
-from counterpoise.records import Batch, StepRecord
+from counterpoise.records import Batch, Outputs, StepRecord
 
 __all__ = ["ARM"]
 
@@ -33,7 +33,7 @@ class ARM(Method):
        information :math:`I(Z_m; Y | Z_{-m})` in nats; :math:`\phi_m \leftarrow .95 \phi_m + .05 \hat\phi_m`;
     2. `AsymmetricFusion`: features enter the fused head with weights that fall with :math:`\phi_m`;
     3. `BalancedMinMaxLoss`: :math:`CE(h) + \sum_m \lambda_m CE(u_m)`; of the gradient of CE(h) the encoders get the share :math:`\rho` that is synergy,
-       what the fused head knows and :math:`q_\mathrm{all}`, a sum over modalities, does not;
+       what the fused head knows and no sum over modalities does (of :math:`q_\mathrm{all}` and the product of the :math:`u_m` the better);
     4. `ContributionResampler`: a share of the samples is shown to the fused head without one modality, drawn by
        :math:`\phi_m`.
 
@@ -50,7 +50,7 @@ class ARM(Method):
         tau: exponent of the fusion weights.
         gamma: how strongly the gap counts in the loss.
         rate: share of the samples whose modalities are drawn anew.
-        decay: of the moving averages.
+        decay: of the moving average of the contributions.
 
     Example:
         >>> ARM(resampling=False)
@@ -108,7 +108,7 @@ class ARM(Method):
         self.probes = ContributionProbes(model)
         nothing = model.task.marginal_logits(target).expand(len(target), -1)
         self.prior = model.task.loss(nothing, target).item()  # of a head that knows nothing; H(Y) for classes
-        self.loss = BalancedMinMaxLoss(self.gamma if self.minmax else 0.0, self.decay)
+        self.loss = BalancedMinMaxLoss(self.gamma if self.minmax else 0.0)
         self.resampler = ContributionResampler(min(self.rate * self.strength, 1.0) if self.resampling else 0.0)
         self.register_buffer("phi", torch.zeros(len(model.modalities)))
         if not isinstance(model.fusion, AsymmetricFusion):
@@ -126,7 +126,7 @@ class ARM(Method):
         shown = self.resampler(read, self.phi, entropy=self.entropy)
         outputs = decode(model, features, shown, head_gradient=weights)
         fused = model.task.loss(outputs.logits, batch.target)
-        self.loss.observe(self.prior - nll[0].detach().mean(), self.prior - fused.detach())
+        self._observe(model, outputs, nll[0].mean(), fused, batch.target)
         unimodal = unimodal_losses(model, outputs, batch.target)
         probes = nll.mean(-1).sum()
         backward(fused + torch.stack(list(unimodal.values())).sum() + probes)
@@ -140,6 +140,16 @@ class ARM(Method):
             | {f"w:{m}": w for m, w in self._fusion_weights(model).items()}
             | {"rho": rho},
         )
+
+    @torch.no_grad()
+    def _observe(
+        self, model: MultimodalClassifier, outputs: Outputs, probe: Tensor, fused: Tensor, target: Tensor
+    ) -> None:
+        """Tell the loss what the better of two sums over modalities knows, the probe or the unimodal heads' product, and what the fused head."""
+        heads = torch.stack(list(outputs.unimodal_logits.values()))
+        product = heads.mean(0) if model.task.name == "regression" else heads.sum(0)
+        additive = torch.minimum(probe, model.task.loss(product, target))
+        self.loss.observe(self.prior - additive, self.prior - fused)
 
     def _synergy(self) -> Tensor:
         """Return the share of the fused gradient that the encoders get, from the steps so far."""

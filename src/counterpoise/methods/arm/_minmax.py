@@ -28,16 +28,16 @@ def reinforcement(phi: Tensor, entropy: float, gamma: float) -> Tensor:
     return 1 + gamma * (phi.max() - phi) / entropy
 
 
-def synergy_share(additive: Tensor, fused: Tensor, entropy: float, eps: float = 0.05) -> Tensor:
+def synergy_share(additive: Tensor, fused: Tensor, entropy: float, eps: float = 0.02) -> Tensor:
     r"""Return which share of what the fused head knows no sum over modalities is known to say.
 
     .. math:: \rho = \left(1 - \frac{I_\mathrm{add}^+}{\max(I_h, \epsilon H(Y))}\right)^+
 
-    1 for parity, where every modality is mute alone, and as long as nothing has been learned; 0 where a head whose logits are a sum of one term
-    per modality knows as much as the fused one.
+    1 for parity, where every modality is mute alone, and as long as nothing is known; 0 where logits that are a sum of one term per modality know as much as
+    the fused head.
 
     Args:
-        additive: what such a head knows, :math:`I_\mathrm{add} = H(Y) - CE(q_\mathrm{all})`, nats.
+        additive: what such logits know, :math:`I_\mathrm{add} = H(Y) - CE`, nats.
         fused: what the fused head knows, :math:`I_h = H(Y) - CE(h)`, nats.
         entropy: H(Y) in nats.
         eps: the share of H(Y) below which nothing counts as known.
@@ -66,7 +66,7 @@ class BalancedMinMaxLoss(nn.Module):
 
     Args:
         gamma: how strongly the gap counts; 0 weighs every modality by 1.
-        decay: of the moving averages.
+        decay: of the moving averages behind `share`: a few steps, so that the fused gradient is not let in for longer than nothing is known.
 
     Example:
         >>> loss = BalancedMinMaxLoss(gamma=2.0)
@@ -76,7 +76,7 @@ class BalancedMinMaxLoss(nn.Module):
 
     known: Tensor
 
-    def __init__(self, gamma: float = 2.0, decay: float = 0.95) -> None:
+    def __init__(self, gamma: float = 2.0, decay: float = 0.7) -> None:
         super().__init__()
         self.gamma = gamma
         self.decay = decay
@@ -84,7 +84,7 @@ class BalancedMinMaxLoss(nn.Module):
 
     @torch.no_grad()
     def observe(self, additive: Tensor, fused: Tensor) -> None:
-        r"""Take in what both heads know of a batch, :math:`H(Y) - CE` in nats, see `synergy_share`."""
+        r"""Take in what a sum over modalities and what the fused head knows of a batch, :math:`H(Y) - CE` in nats, see `synergy_share`."""
         self.known.lerp_(torch.stack([additive, fused]).to(self.known.dtype), 1 - self.decay)
 
     def share(self, entropy: float) -> Tensor:
