@@ -170,7 +170,7 @@ def parity(size: int, seed: int) -> list[Batch]:
     return [Batch({m: x[rows] for m, x in inputs.items()}, target[rows], rows) for rows in index.split(32)]
 
 
-@pytest.mark.parametrize(("fusion", "seed"), [("film", 0), ("film", 1), ("gated", 0), ("gated", 2)])
+@pytest.mark.parametrize(("fusion", "seed"), [("film", 0), ("film", 1), ("gated", 0), ("gated", 1)])
 def test_arm_lets_the_fused_gradient_in_where_only_all_modalities_together_know(
     fusion: str, seed: int, make_model: Make
 ) -> None:
@@ -196,4 +196,4 @@ def test_arm_keeps_the_fused_gradient_out_where_a_sum_over_modalities_says_it_al
 ) -> None:
     batches, model = make_batches(2, batches=8), make_model(2)
     history = train(prepared("arm", model, batches), model, batches, batches, epochs=20)
-    assert max(h["rho"] for h in history[1:]) < 0.1
+    assert max(h["rho"] for h in history) < 0.1

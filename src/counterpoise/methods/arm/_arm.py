@@ -50,7 +50,7 @@ class ARM(Method):
         tau: exponent of the fusion weights.
         gamma: how strongly the gap counts in the loss.
         rate: share of the samples whose modalities are drawn anew.
-        decay: of the moving average of the contributions.
+        decay: of the moving averages.
 
     Example:
         >>> ARM(resampling=False)
@@ -108,7 +108,7 @@ class ARM(Method):
         self.probes = ContributionProbes(model)
         nothing = model.task.marginal_logits(target).expand(len(target), -1)
         self.prior = model.task.loss(nothing, target).item()  # of a head that knows nothing; H(Y) for classes
-        self.loss = BalancedMinMaxLoss(self.gamma if self.minmax else 0.0)
+        self.loss = BalancedMinMaxLoss(self.gamma if self.minmax else 0.0, self.decay)
         self.resampler = ContributionResampler(min(self.rate * self.strength, 1.0) if self.resampling else 0.0)
         self.register_buffer("phi", torch.zeros(len(model.modalities)))
         if not isinstance(model.fusion, AsymmetricFusion):
@@ -149,11 +149,11 @@ class ARM(Method):
         heads = torch.stack(list(outputs.unimodal_logits.values()))
         product = heads.mean(0) if model.task.name == "regression" else heads.sum(0)
         additive = torch.minimum(probe, model.task.loss(product, target))
-        self.loss.observe(self.prior - additive, self.prior - fused)
+        self.loss.observe(self.prior - additive, self.prior - fused, self.entropy)
 
     def _synergy(self) -> Tensor:
         """Return the share of the fused gradient that the encoders get, from the steps so far."""
-        return self.loss.share(self.entropy) if self.minmax else torch.ones_like(self.loss.known[0])
+        return self.loss.share() if self.minmax else torch.ones_like(self.loss.known[0])
 
     @torch.no_grad()
     def _value(self, model: MultimodalClassifier, nll: Tensor) -> dict[str, Tensor | float]:

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 __all__ = ["BalancedMinMaxLoss", "reinforcement", "synergy_share"]
 
+BELIEF = 0.3
+"""What a sum over modalities is believed to know before anything is measured, as a share of H(Y)."""
+
 
 def reinforcement(phi: Tensor, entropy: float, gamma: float) -> Tensor:
     r"""Return :math:`\lambda_m = 1 + \gamma (\max_k \phi_k - \phi_m) / H(Y)`: at least 1, more for a modality that
@@ -28,12 +31,12 @@ def reinforcement(phi: Tensor, entropy: float, gamma: float) -> Tensor:
     return 1 + gamma * (phi.max() - phi) / entropy
 
 
-def synergy_share(additive: Tensor, fused: Tensor, entropy: float, eps: float = 0.02) -> Tensor:
+def synergy_share(additive: Tensor, fused: Tensor, entropy: float, eps: float = 0.1) -> Tensor:
     r"""Return which share of what the fused head knows no sum over modalities is known to say.
 
     .. math:: \rho = \left(1 - \frac{I_\mathrm{add}^+}{\max(I_h, \epsilon H(Y))}\right)^+
 
-    1 for parity, where every modality is mute alone, and as long as nothing is known; 0 where logits that are a sum of one term per modality know as much as
+    1 for parity, where every modality is mute alone, and where nothing is known; 0 where logits that are a sum of one term per modality know as much as
     the fused head.
 
     Args:
@@ -66,7 +69,7 @@ class BalancedMinMaxLoss(nn.Module):
 
     Args:
         gamma: how strongly the gap counts; 0 weighs every modality by 1.
-        decay: of the moving averages behind `share`: a few steps, so that the fused gradient is not let in for longer than nothing is known.
+        decay: of the moving averages behind `share`.
 
     Example:
         >>> loss = BalancedMinMaxLoss(gamma=2.0)
@@ -76,20 +79,20 @@ class BalancedMinMaxLoss(nn.Module):
 
     known: Tensor
 
-    def __init__(self, gamma: float = 2.0, decay: float = 0.7) -> None:
+    def __init__(self, gamma: float = 2.0, decay: float = 0.95) -> None:
         super().__init__()
         self.gamma = gamma
         self.decay = decay
-        self.register_buffer("known", torch.zeros(2))
+        self.register_buffer("known", torch.tensor([BELIEF, 0.0]))
 
     @torch.no_grad()
-    def observe(self, additive: Tensor, fused: Tensor) -> None:
+    def observe(self, additive: Tensor, fused: Tensor, entropy: float) -> None:
         r"""Take in what a sum over modalities and what the fused head knows of a batch, :math:`H(Y) - CE` in nats, see `synergy_share`."""
-        self.known.lerp_(torch.stack([additive, fused]).to(self.known.dtype), 1 - self.decay)
+        self.known.lerp_(torch.stack([additive, fused]).to(self.known.dtype) / entropy, 1 - self.decay)
 
-    def share(self, entropy: float) -> Tensor:
+    def share(self) -> Tensor:
         r"""Return :math:`\rho`, the share of the fused gradient that enters the encoders: a scalar in [0, 1]."""
-        return synergy_share(self.known[0], self.known[1], entropy)
+        return synergy_share(self.known[0], self.known[1], entropy=1.0)
 
     def weights(self, phi: Tensor, entropy: float) -> Tensor:
         r"""Return :math:`\lambda`, ``(M,)``, without gradient."""
