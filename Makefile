@@ -43,6 +43,7 @@ comparison: $(STAMP)   ## every method on real data, tuned alike, under three ru
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/zoo/read.py --work comparison-runs
 	$(BIN)/python benchmarks/zoo/tables.py --work comparison-runs
 	$(BIN)/python benchmarks/arm/tables.py --work comparison-runs
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/arm/formulations.py --work comparison-runs/formulations
 	$(BIN)/counterpoise compare --data wikipedia,world-dominant --methods joint --ablation arm --seeds 5 --fit.epochs 15 --out comparison-runs/ablation
 	cp comparison-runs/ablation/ablation.md benchmarks/arm/
 	$(BIN)/counterpoise compare --data wikipedia,smartwatch --methods joint,ogm-ge,uniform,arm --seeds 5 --model.init_seed 0 --out comparison-runs/curves
