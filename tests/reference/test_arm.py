@@ -426,3 +426,22 @@ def test_the_loss_weighs_by_twice_the_gap_unless_told_and_lets_no_gradient_throu
     weights = BalancedMinMaxLoss().weights(phi, entropy=2.0)
     assert weights.tolist() == [1.0, 1.5]
     assert not weights.requires_grad
+
+
+def test_for_regression_the_sum_over_modalities_is_the_mean_of_the_heads(make_model: Make, make_batches: Make) -> None:
+    from counterpoise.records import Batch
+
+    model = make_model(2, task="regression", outputs=2, dtype=torch.float64)
+    (plain,) = make_batches(2, batches=1, dtype=torch.float64)
+    batch = Batch(plain.inputs, nn.functional.one_hot(plain.target, 3)[:, :2].double() - 5, plain.index)
+    method = ARM()
+    method.setup(model, batch.target)
+    method.double()
+    features = {m: z.detach() for m, z in model.encode(batch.inputs).items()}
+    mean = torch.stack([model.head(m)(z) for m, z in features.items()]).mean(0)
+    with torch.no_grad():
+        method.probes.bias.fill_(9.0)  # a probe that knows less than nothing
+    constant = model.task.loss(batch.target.mean(0).expand_as(batch.target), batch.target)
+    list(method.steps(model, batch))
+    expected = 0.95 * 0.3 + 0.05 * (constant - model.task.loss(mean, batch.target)) / 2
+    torch.testing.assert_close(method.loss.known[0], expected.detach(), atol=1e-6, rtol=1e-6)

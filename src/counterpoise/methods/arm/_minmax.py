@@ -88,7 +88,7 @@ class BalancedMinMaxLoss(nn.Module):
     @torch.no_grad()
     def observe(self, additive: Tensor, fused: Tensor, entropy: float) -> None:
         r"""Take in what a sum over modalities and what the fused head knows of a batch, :math:`H(Y) - CE` in nats, see `synergy_share`."""
-        self.known.lerp_(torch.stack([additive, fused]).to(self.known.dtype) / entropy, 1 - self.decay)
+        self.known.lerp_(torch.stack([additive, fused]) / entropy, 1 - self.decay)
 
     def share(self) -> Tensor:
         r"""Return :math:`\rho`, the share of the fused gradient that enters the encoders: a scalar in [0, 1]."""
