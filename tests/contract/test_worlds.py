@@ -35,9 +35,8 @@ def train(
 ) -> list[dict[str, float]]:
     """Train; return the means of the coefficients by epoch."""
     parameters = [*model.parameters(), *method.parameters()]
-    optimizer: torch.optim.Optimizer = torch.optim.SGD(parameters, lr=0.02, momentum=0.9)
-    if adam:
-        optimizer = torch.optim.Adam(parameters, lr=1e-2)
+    sgd, faster = torch.optim.SGD(parameters, lr=0.02, momentum=0.9), torch.optim.Adam(parameters, lr=1e-2)
+    optimizer = faster if adam else sgd
     history = []
     for number in range(epochs):
         torch.manual_seed(number)

@@ -126,7 +126,8 @@ class ARM(Method):
         shown = self.resampler(read, self.phi, entropy=self.entropy)
         outputs = decode(model, features, shown, head_gradient=weights)
         fused = model.task.loss(outputs.logits, batch.target)
-        self._observe(model, outputs, nll[0].mean(), fused, batch.target)
+        if self.minmax:
+            self._observe(model, outputs, nll[0].mean(), fused, batch.target)
         unimodal = unimodal_losses(model, outputs, batch.target)
         probes = nll.mean(-1).sum()
         backward(fused + torch.stack(list(unimodal.values())).sum() + probes)

@@ -64,8 +64,10 @@ class BalancedMinMaxLoss(nn.Module):
     the diversity of the marginal contributions while maximising the joint one).
 
     The gradient of CE(h) tells an encoder what the *other* modalities leave unexplained, and so lets a dominant one starve the rest. Encoders need it
-    only for what modalities say together and not one by one: the share :math:`\rho` of it (`share`, the `synergy_share` of moving averages that start at nothing known). The
-    fused head itself gets all of it.
+    only for what modalities say together and not one by one: the share :math:`\rho` of it, the `synergy_share` of moving averages. The fused head itself gets all of it. A
+    loop multiplies the gradient at the features that the fused head reads by `share` (`counterpoise.model.scale_gradient`) and then tells `observe` how the batch went. The averages start
+    from the belief that a sum over modalities knows `BELIEF` of H(Y): own losses come first, for what the first steps teach an encoder stays; if they teach nothing
+    for twenty to fifty steps, the fused one is let in.
 
     Args:
         gamma: how strongly the gap counts; 0 weighs every modality by 1.
