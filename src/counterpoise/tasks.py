@@ -54,6 +54,14 @@ class Task(ABC):
         """Return the scalar to minimise: the mean negative log-likelihood over the batch, in nats."""
         return -self.log_likelihood(logits, target).mean()
 
+    def smoothed_loss(self, logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
+        """Return `loss` on targets of which the share ``smoothing`` is spread evenly over all classes (label smoothing, Szegedy et al., CVPR 2016).
+
+        A label of several becomes ``smoothing / 2`` or ``1 - smoothing / 2``; real targets stay as they are.
+        """
+        del smoothing
+        return self.loss(logits, target)
+
     @abstractmethod
     def marginal_logits(self, target: Tensor) -> Tensor:
         """Return ``(C,)``: the constant logits with the highest likelihood on ``target`` (class prior, mean)."""
@@ -109,6 +117,10 @@ class MultiClass(Task):
         """Cross-entropy through torch's fused kernel."""
         return F.cross_entropy(logits, target)
 
+    def smoothed_loss(self, logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
+        """See `Task.smoothed_loss`."""
+        return F.cross_entropy(logits, target, label_smoothing=smoothing)
+
     def marginal_logits(self, target: Tensor) -> Tensor:
         """Return log class frequencies; absent classes get -inf replaced by a very small probability."""
         counts = torch.bincount(target.long(), minlength=self.num_outputs).double()
@@ -157,6 +169,10 @@ class MultiLabel(Task):
         """See `Task.log_likelihood`."""
         target = target.to(logits.dtype).expand(logits.shape)
         return -F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(-1)
+
+    def smoothed_loss(self, logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
+        """See `Task.smoothed_loss`."""
+        return self.loss(logits, (1 - smoothing) * target.to(logits.dtype) + smoothing / 2)
 
     def marginal_logits(self, target: Tensor) -> Tensor:
         """Return the log-odds of each label's frequency."""

@@ -76,8 +76,13 @@ def test_one_step_by_numpy(modalities: int, make_model: Make, make_batches: Make
 
     head = model.fusion.inner.head.weight.detach().numpy(), model.fusion.inner.head.bias.detach().numpy()
     fused = ce(np.concatenate([wi * h for wi, h in zip(w, features.values(), strict=True)], 1) @ head[0].T + head[1])
+
+    def smoothed(z: np.ndarray) -> np.ndarray:
+        surprise = np.log(np.exp(z).sum(1, keepdims=True)) - z
+        return 0.9 * surprise[np.arange(len(y)), y] + 0.1 * surprise.mean(1)
+
     unimodal = {
-        m: ce(h @ model.head(m).weight.detach().numpy().T + model.head(m).bias.detach().numpy()).mean()
+        m: smoothed(h @ model.head(m).weight.detach().numpy().T + model.head(m).bias.detach().numpy()).mean()
         for m, h in features.items()
     }
     (record,) = method.steps(model, batch)
@@ -122,7 +127,10 @@ def test_encoder_gradient_is_a_share_of_the_fused_one_plus_lambda_times_the_unim
             shown[name] = torch.stack(rows)
         weighted = {k: z * w for (k, z), w in zip(shown.items(), model.fusion.weights, strict=True)}
         loss = nn.functional.cross_entropy(twin.fusion(weighted), batches[0].target)
-        own = nn.functional.cross_entropy(twin.head(m)(features[m]), batches[0].target)
+        log_p = twin.head(m)(features[m]).log_softmax(-1)
+        epsilon = 0.1 * min(strength, 1)
+        code = (1 - epsilon) * nn.functional.one_hot(batches[0].target, 3) + epsilon / 3
+        own = -(code * log_p).sum(-1).mean()
         head = torch.autograd.grad(loss, list(twin.fusion.parameters()), retain_graph=True)
         for p, gradient in zip(model.fusion.parameters(), head, strict=True):
             torch.testing.assert_close(p.grad, gradient, msg="the fused head gets all of it")
@@ -171,6 +179,16 @@ def test_a_strength_multiplies_every_part(make_model: Make, make_batches: Make) 
     assert [record.coefficients[f"lambda:{m}"].item() for m in "ab"] == pytest.approx(expected.tolist())
     assert method.resampler.rate == pytest.approx(0.2)
     assert set_up(make_model, batches, strength=5.0, rate=0.4)[1].resampler.rate == 1.0, "a share is at most all"
+
+
+def test_smoothing_belongs_to_the_loss_and_is_a_share() -> None:
+    shares = {0.0: 0.0, 0.5: 0.1, 1.0: 0.2, 3.0: 0.2}
+    for strength, expected in shares.items():
+        assert ARM(strength, smoothing=0.2)._smoothing() == expected
+    assert ARM()._smoothing() == 0.1
+    assert ARM(minmax=False, smoothing=0.2)._smoothing() == 0.0
+    with pytest.raises(ConfigError, match="smoothing"):
+        ARM(smoothing=1.0)
 
 
 @pytest.mark.parametrize("part", ["fusion", "minmax", "resampling"])

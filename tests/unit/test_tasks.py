@@ -82,3 +82,19 @@ def test_unknown_task_names_the_nearest() -> None:
         MultiClass(1)
     with pytest.raises(ConfigError, match="scale"):
         Regression(1, scale=0)
+
+
+def test_smoothed_loss_closed_forms() -> None:
+    """Smoothing spreads a share of every label: over C classes, over on and off; real targets stay."""
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.0]], dtype=torch.float64)
+    log_p = logits.log_softmax(-1)
+    for epsilon in (0.0, 0.1, 0.6):
+        own = -(log_p[0, 0] + log_p[1, 2]) / 2
+        found = MultiClass(3).smoothed_loss(logits, torch.tensor([0, 2]), epsilon)
+        assert found.item() == pytest.approx(((1 - epsilon) * own - epsilon * log_p.mean()).item())
+        labels = torch.tensor([[1, 0, 0], [0, 1, 1]])
+        p = (1 - epsilon) * labels.double() + epsilon / 2
+        expected = -(p * logits.sigmoid().log() + (1 - p) * (-logits).sigmoid().log()).sum(-1).mean()
+        assert MultiLabel(3).smoothed_loss(logits, labels, epsilon).item() == pytest.approx(expected.item())
+        task, real = Regression(3), torch.ones(2, 3, dtype=torch.float64)
+        assert task.smoothed_loss(logits, real, epsilon) == task.loss(logits, real)

@@ -33,7 +33,8 @@ class ARM(Method):
        information :math:`I(Z_m; Y | Z_{-m})` in nats; :math:`\phi_m \leftarrow .95 \phi_m + .05 \hat\phi_m`;
     2. `AsymmetricFusion`: features enter the fused head with weights that fall with :math:`\phi_m`;
     3. `BalancedMinMaxLoss`: :math:`CE(h) + \sum_m \lambda_m CE(u_m)`; of the gradient of CE(h) the encoders get the share :math:`\rho` that is synergy,
-       what the fused head knows and no sum over modalities does (of :math:`q_\mathrm{all}` and the product of the :math:`u_m` the better);
+       what the fused head knows and no sum over modalities does (of :math:`q_\mathrm{all}` and the product of the :math:`u_m` the better). The labels of the
+       :math:`u_m` are smoothed, so that how sure an expert is says how much to trust it on a sample;
     4. `ContributionResampler`: a share of the samples is shown to the fused head without one modality, drawn by
        :math:`\phi_m`.
 
@@ -45,16 +46,17 @@ class ARM(Method):
     Args:
         strength: multiplies every part; 0 is joint training bit for bit.
         fusion: switch the dynamic fusion on.
-        minmax: switch the contribution-dependent weights of the loss and the share of the fused gradient on (off: all 1).
+        minmax: switch the contribution-dependent weights of the loss, the share of the fused gradient and the smoothing on (off: all 1, and none).
         resampling: switch the re-sampling on.
         tau: exponent of the fusion weights.
         gamma: how strongly the gap counts in the loss.
         rate: share of the samples whose modalities are drawn anew.
         decay: of the moving averages.
+        smoothing: share of the unimodal heads' labels that is spread over all classes (real targets stay as they are).
 
     Example:
         >>> ARM(resampling=False)
-        ARM(strength=1.0, fusion=True, minmax=True, resampling=False, tau=0.5, gamma=2.0, rate=0.3, decay=0.95)
+        ARM(strength=1.0, fusion=True, minmax=True, resampling=False, tau=0.5, gamma=2.0, rate=0.3, decay=0.95, smoothing=0.1)
     """
 
     constraints: ClassVar = {
@@ -66,6 +68,7 @@ class ARM(Method):
         "gamma": Interval(0),
         "rate": Interval(0, 1, "[]"),
         "decay": Interval(0, 1),
+        "smoothing": Interval(0, 1),
     }
     default_rule = "dynamic"
     parts = ("fusion", "minmax", "resampling")
@@ -77,6 +80,7 @@ class ARM(Method):
     gamma: float
     rate: float
     decay: float
+    smoothing: float
     phi: Tensor
 
     def __init__(
@@ -90,6 +94,7 @@ class ARM(Method):
         gamma: float = 2.0,
         rate: float = 0.3,
         decay: float = 0.95,
+        smoothing: float = 0.1,
     ) -> None:
         super().__init__(
             strength=strength,
@@ -100,6 +105,7 @@ class ARM(Method):
             gamma=gamma,
             rate=rate,
             decay=decay,
+            smoothing=smoothing,
         )
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
@@ -128,7 +134,7 @@ class ARM(Method):
         fused = model.task.loss(outputs.logits, batch.target)
         if self.minmax:
             self._observe(model, outputs, nll[0].mean(), fused, batch.target)
-        unimodal = unimodal_losses(model, outputs, batch.target)
+        unimodal = unimodal_losses(model, outputs, batch.target, self._smoothing())
         probes = nll.mean(-1).sum()
         backward(fused + torch.stack(list(unimodal.values())).sum() + probes)
         parts = {"fused": fused.detach(), **{m: u.detach() for m, u in unimodal.items()}}
@@ -151,6 +157,10 @@ class ARM(Method):
         product = heads.mean(0) if model.task.name == "regression" else heads.sum(0)
         additive = torch.minimum(probe, model.task.loss(product, target))
         self.loss.observe(self.prior - additive, self.prior - fused, self.entropy)
+
+    def _smoothing(self) -> float:
+        """Return the share of a label that is spread over all classes."""
+        return self.smoothing * min(self.strength, 1.0) if self.minmax else 0.0
 
     def _synergy(self) -> Tensor:
         """Return the share of the fused gradient that the encoders get, from the steps so far."""
