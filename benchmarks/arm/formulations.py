@@ -33,7 +33,7 @@ from counterpoise.training import collect, fit  # noqa: E402
 from counterpoise.training.robustness import damaged_outputs  # noqa: E402
 from counterpoise.training.runner import open_cached  # noqa: E402
 
-METHODS: Final = "uniform;mmpareto;dgl;arm;arm[minmax=false];arm[fusion=false];arm[resampling=false]"
+METHODS: Final = "uniform;mmpareto;dgl;arm;arm[minmax=false];arm[fusion=false];arm[resampling=false];arm[smoothing=0.0]"
 RATES: Final = (3.0, 9.0)
 GROUPS: Final = {"smartwatch": 2, "av-mnist-speakers": 1}
 """How many subjects or speakers stand for the test set."""

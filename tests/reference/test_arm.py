@@ -15,6 +15,7 @@ from counterpoise.fusion import Concat
 from counterpoise.inference import predict
 from counterpoise.methods import (
     ARM,
+    DGL,
     AsymmetricFusion,
     BalancedMinMaxLoss,
     ContributionProbes,
@@ -217,6 +218,28 @@ def test_without_its_parts_arm_is_uniform_multitask_bit_for_bit(make_model: Make
                 optimizer.zero_grad()
         results.append([p for m in "ab" for p in model.encoder(m).parameters()])
     assert all(torch.equal(p, q) for p, q in zip(*results, strict=True))
+
+
+def test_where_a_sum_over_modalities_says_it_all_the_bare_loss_is_dgl_bit_for_bit(
+    make_model: Make, make_batches: Make
+) -> None:
+    """So under one rule of inference, what ARM gains over DGL there is its fusion, its re-sampling and its smoothing."""
+    batches = make_batches(2)
+    results = []
+    for method in (DGL(), ARM(fusion=False, resampling=False, gamma=0.0, smoothing=0.0)):
+        model = make_model(2)
+        method.setup(model, torch.cat([b.target for b in batches]))
+        optimizer = torch.optim.Adam([*model.parameters(), *method.parameters()], lr=1e-2)
+        for batch in batches * 3:
+            for record in method.steps(model, batch):
+                optimizer.step()
+                optimizer.zero_grad()
+                assert record.coefficients.get("rho", 0) == 0
+        results.append(model)
+    inputs = batches[0].inputs
+    first, second = (m(inputs) for m in results)
+    assert torch.equal(first.logits, second.logits)
+    assert all(torch.equal(first.unimodal_logits[m], second.unimodal_logits[m]) for m in "ab")
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.3, 1.0])
