@@ -188,8 +188,9 @@ def test_smoothing_belongs_to_the_loss_and_is_a_share() -> None:
         assert ARM(strength, smoothing=0.2)._smoothing() == expected
     assert ARM()._smoothing() == 0.1
     assert ARM(minmax=False, smoothing=0.2)._smoothing() == 0.0
-    with pytest.raises(ConfigError, match="smoothing"):
-        ARM(smoothing=1.0)
+    for beyond in (-0.1, 1.0):
+        with pytest.raises(ConfigError, match="smoothing"):
+            ARM(smoothing=beyond)
 
 
 @pytest.mark.parametrize("part", ["fusion", "minmax", "resampling"])

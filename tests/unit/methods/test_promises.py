@@ -13,6 +13,7 @@ from counterpoise.methods import METHODS, Epoch, Method, make_method
 from counterpoise.model import MultimodalClassifier
 
 OTHERWISE = {
+    "arm": "its heads learn from smoothed labels (tests/reference/test_arm.py)",
     "cggm": "its direction term compares the heads' gradients, and so trains the heads, too",
     "corruption": "its heads see the corrupted inputs",
     "mbsd": "its distillation is between the heads",
