@@ -110,7 +110,6 @@ def test_encoder_gradient_is_a_share_of_the_fused_one_plus_lambda_times_the_unim
         method.phi.copy_(torch.tensor([0.6, 0.1]))
         method.loss.known.copy_(torch.tensor([additive, fused]) / method.entropy)
     rho = {0.1: 1 - 0.1 / 0.3, 0.4: 0.0, 0.0: 1.0}[additive]
-    share = 1 - min(strength, 1) * (1 - rho)
     torch.manual_seed(3)
     (record,) = method.steps(model, batches[0])
     assert record.coefficients["rho"].item() == pytest.approx(rho, rel=1e-6)
@@ -129,13 +128,12 @@ def test_encoder_gradient_is_a_share_of_the_fused_one_plus_lambda_times_the_unim
         weighted = {k: z * w for (k, z), w in zip(shown.items(), model.fusion.weights, strict=True)}
         loss = nn.functional.cross_entropy(twin.fusion(weighted), batches[0].target)
         log_p = twin.head(m)(features[m]).log_softmax(-1)
-        epsilon = 0.1 * min(strength, 1)
-        code = (1 - epsilon) * nn.functional.one_hot(batches[0].target, 3) + epsilon / 3
+        code = 0.9 * nn.functional.one_hot(batches[0].target, 3) + 0.1 / 3
         own = -(code * log_p).sum(-1).mean()
         head = torch.autograd.grad(loss, list(twin.fusion.parameters()), retain_graph=True)
         for p, gradient in zip(model.fusion.parameters(), head, strict=True):
             torch.testing.assert_close(p.grad, gradient, msg="the fused head gets all of it")
-        (share * loss + record.coefficients[f"lambda:{m}"] * own).backward()
+        (rho * loss + record.coefficients[f"lambda:{m}"] * own).backward()
         for p, q in zip(model.encoder(m).parameters(), twin.encoder(m).parameters(), strict=True):
             torch.testing.assert_close(p.grad, q.grad)
 
@@ -169,23 +167,21 @@ def test_the_weak_modality_is_reinforced_and_the_strong_one_keeps_its_weight(
     assert record.coefficients["lambda:b"] > 1
 
 
-def test_a_strength_multiplies_every_part(make_model: Make, make_batches: Make) -> None:
+def test_a_strength_multiplies_the_asymmetry_of_every_part(make_model: Make, make_batches: Make) -> None:
     batches = make_batches(2, dtype=torch.float64)
     model, method = set_up(make_model, batches, strength=0.5, tau=0.8, gamma=3.0, rate=0.4)
     method.phi.copy_(torch.tensor([0.6, 0.1]))
     (record,) = method.steps(model, batches[0])
     expected = fusion_weights(method.phi, method.entropy, tau=0.4)
     assert model.fusion.weights.tolist() == pytest.approx(expected.tolist())
-    expected = 0.5 * reinforcement(method.phi, method.entropy, gamma=3.0)
+    expected = reinforcement(method.phi, method.entropy, gamma=1.5)
     assert [record.coefficients[f"lambda:{m}"].item() for m in "ab"] == pytest.approx(expected.tolist())
     assert method.resampler.rate == pytest.approx(0.2)
     assert set_up(make_model, batches, strength=5.0, rate=0.4)[1].resampler.rate == 1.0, "a share is at most all"
 
 
 def test_smoothing_belongs_to_the_loss_and_is_a_share() -> None:
-    shares = {0.0: 0.0, 0.5: 0.1, 1.0: 0.2, 3.0: 0.2}
-    for strength, expected in shares.items():
-        assert ARM(strength, smoothing=0.2)._smoothing() == expected
+    assert [ARM(strength, smoothing=0.2)._smoothing() for strength in (0.0, 0.5, 3.0)] == [0.0, 0.2, 0.2]
     assert ARM()._smoothing() == 0.1
     assert ARM(minmax=False, smoothing=0.2)._smoothing() == 0.0
     for beyond in (-0.1, 1.0):

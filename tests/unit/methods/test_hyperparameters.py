@@ -98,6 +98,7 @@ arm               tau             0.5    [0,inf)
 arm               gamma           2.0    [0,inf)
 arm               rate            0.3    [0,1]
 arm               decay           0.95   [0,1)
+arm               smoothing       0.1    [0,1)
 mslr              strength        1.0    [0,inf)
 mslr              window          5      int [1,inf)
 mslr              inner_epochs    2      int [1,inf)

@@ -44,7 +44,7 @@ class ARM(Method):
     also at test time: here no label reaches a prediction, and the conditional mutual information is one.
 
     Args:
-        strength: multiplies every part; 0 is joint training bit for bit.
+        strength: of the asymmetry; multiplies ``tau``, ``gamma`` and ``rate``. 0 switches ARM off: joint training bit for bit.
         fusion: switch the dynamic fusion on.
         minmax: switch the contribution-dependent weights of the loss, the share of the fused gradient and the smoothing on (off: all 1, and none).
         resampling: switch the re-sampling on.
@@ -114,7 +114,7 @@ class ARM(Method):
         self.probes = ContributionProbes(model)
         nothing = model.task.marginal_logits(target).expand(len(target), -1)
         self.prior = model.task.loss(nothing, target).item()  # of a head that knows nothing; H(Y) for classes
-        self.loss = BalancedMinMaxLoss(self.gamma if self.minmax else 0.0, self.decay)
+        self.loss = BalancedMinMaxLoss(self.gamma * self.strength if self.minmax else 0.0, self.decay)
         self.resampler = ContributionResampler(min(self.rate * self.strength, 1.0) if self.resampling else 0.0)
         self.register_buffer("phi", torch.zeros(len(model.modalities)))
         if not isinstance(model.fusion, AsymmetricFusion):
@@ -128,7 +128,7 @@ class ARM(Method):
         nll = -model.task.log_likelihood(self.probes(features), batch.target)  # (M + 1, B), nats
         weights = self._value(model, nll)
         rho = self._synergy()
-        read = {m: scale_gradient(z, 1 - min(self.strength, 1.0) * (1 - rho)) for m, z in features.items()}
+        read = {m: scale_gradient(z, rho) for m, z in features.items()} if self.strength else features
         shown = self.resampler(read, self.phi, entropy=self.entropy)
         outputs = decode(model, features, shown, head_gradient=weights)
         fused = model.task.loss(outputs.logits, batch.target)
@@ -160,7 +160,7 @@ class ARM(Method):
 
     def _smoothing(self) -> float:
         """Return the share of a label that is spread over all classes."""
-        return self.smoothing * min(self.strength, 1.0) if self.minmax else 0.0
+        return self.smoothing if self.minmax and self.strength else 0.0
 
     def _synergy(self) -> Tensor:
         """Return the share of the fused gradient that the encoders get, from the steps so far."""
@@ -174,8 +174,7 @@ class ARM(Method):
             model.fusion.update(self.phi, entropy=self.entropy, tau=self.tau * self.strength)
         if not self.strength:
             return dict.fromkeys(model.modalities, 0.0)
-        weights = self.strength * self.loss.weights(self.phi, self.entropy)
-        return dict(zip(model.modalities, weights, strict=True))
+        return dict(zip(model.modalities, self.loss.weights(self.phi, self.entropy), strict=True))
 
     @staticmethod
     def _fusion_weights(model: MultimodalClassifier) -> dict[str, Tensor]:
