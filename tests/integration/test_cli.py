@@ -210,6 +210,18 @@ def test_names_that_are_not_there(npz: Callable[..., str], tmp_path: Path, capsy
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").rglob("*.json"))
 
 
+@pytest.mark.parametrize(
+    "said", [["arm", "--method_args.gamma", "1.5", "--method_args.fusion", "false"], ["arm[gamma=1.5, fusion=false]"]]
+)
+def test_hyperparameters_of_the_method_are_numbers_and_switches(
+    said: list[str], npz: Callable[..., str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert main(["train", "--data", npz(), "--method", *said, "--fit.epochs", "2", "--out", str(out)]) == 0
+    (file,) = out.rglob("record.json")
+    assert json.loads(file.read_text())["config"]["method_args"] == {"gamma": 1.5, "fusion": False}
+
+
 def test_an_unknown_key_in_a_config_file(
     npz: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -224,7 +236,9 @@ def test_a_value_out_of_range(npz: Callable[..., str], tmp_path: Path, capsys: p
     assert "Parameter `lr` of `optim` should be in (0, inf). Found `lr = -1.0`" in fails(
         capsys, *base, "--optim.lr", "-1"
     )
-    assert "Parameter `gamma` of `ARM`" in fails(capsys, *base, "--method_args.gamma", "-1")
+    assert "Parameter `gamma` of `ARM` should be in [0, inf). Found `gamma = -1`" in fails(
+        capsys, *base, "--method_args.gamma", "-1"
+    )
     assert "`seeds`" in fails(
         capsys, "compare", "--data", npz(), "--methods", "arm", "--seeds", "0", "--out", str(tmp_path)
     )

@@ -129,19 +129,20 @@ def prepare(options: Namespace, given: Mapping[str, Any]) -> int:
 def train(options: Namespace, given: Mapping[str, Any]) -> int:
     """Train one run."""
     from counterpoise.data import open_data
-    from counterpoise.experiment import make_config
+    from counterpoise.experiment import make_config, parse_method
     from counterpoise.training.loggers import check_logger, log_folder
     from counterpoise.training.runner import run, run_folder
 
     check_logger(options.logger)
     data = open_data(options.data)
+    method, arguments = parse_method(options.method)
     config = make_config(
         data.info,
         {
             **given,
             "data": options.data,
-            "method": options.method,
-            "method_args": dict(options.method_args),
+            "method": method,
+            "method_args": arguments | {k: _typed(v) for k, v in options.method_args.items()},
             "rule": options.rule,
             "seed": options.seed,
         },
@@ -153,6 +154,13 @@ def train(options: Namespace, given: Mapping[str, Any]) -> int:
     if options.logger != "none":
         console.print(f"Its log: [bold]{log_folder(folder, options.logger)}[/]")
     return 0
+
+
+def _typed(value: Any) -> Any:
+    """Return a hyper-parameter as YAML reads it: the command line hands over text."""
+    import yaml
+
+    return yaml.safe_load(value) if isinstance(value, str) else value
 
 
 def compare(options: Namespace, given: Mapping[str, Any]) -> int:
