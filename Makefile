@@ -41,6 +41,8 @@ bench: $(STAMP)  ## cost of one training step per method, as ratios to joint
 comparison: $(STAMP)   ## every method on real data, tuned alike, under three rules (four hours; needs raw data)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/zoo/train.py --work comparison-runs
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/zoo/read.py --work comparison-runs
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/zoo/train.py --work comparison-runs/control --methods "arm[fusion=false, resampling=false, gamma=0.0]"
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/zoo/read.py --work comparison-runs/control --no-probes
 	$(BIN)/python benchmarks/zoo/tables.py --work comparison-runs
 	$(BIN)/python benchmarks/arm/tables.py --work comparison-runs
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/arm/formulations.py --work comparison-runs/formulations

@@ -3,7 +3,7 @@
     python benchmarks/zoo/train.py --work FOLDER && python benchmarks/zoo/read.py --work FOLDER && python benchmarks/arm/tables.py --work FOLDER
 
 Writes ``summary.md`` (test scores and mean ranks), ``shift.md`` (one modality damaged), ``probes.md`` (each encoder), ``headroom.md`` (each encoder against one trained alone), ``aims.md`` (what ARM should hold, data set by
-data set), ``table.csv``, ``table.md``, ``table.tex`` and ``runs.jsonl`` beside this file. A row named after the method alone has the method's own rule: the fused head, for ARM the dynamic one.
+data set), ``rates.md`` (each modality alone at three learning rates), ``lead.md`` (what of the lead over DGL is whose, if FOLDER has a study of `BARE` in ``control``), ``table.csv``, ``table.md``, ``table.tex`` and ``runs.jsonl`` beside this file. A row named after the method alone has the method's own rule: the fused head, for ARM the dynamic one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HERE: Final = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "zoo"))
 
 from tables import label_of, load, plain, summary_of  # noqa: E402
-from train import SELECTION  # noqa: E402
+from train import RATES, SELECTION, base_config, variant  # noqa: E402
 
 from counterpoise.report import write_tables  # noqa: E402
 from counterpoise.report.statistics import Paired, crossed_error, paired_difference, summarise  # noqa: E402
@@ -33,12 +33,17 @@ from counterpoise.runs import RunRecord, write_records  # noqa: E402
 ROWS: Final = ("joint", "uniform", "mmpareto", "dgl", "qmf", "modality-dropout", "corruption", "arm")
 STRONG: Final = ("uniform", "mmpareto", "dgl", "qmf")
 """Rivals that ARM is held against set by set, under its own rule."""
+BARE: Final = "arm[fusion=false, resampling=false, gamma=0.0]"
+"""ARM's loss alone: with plain labels it is DGL, bit for bit, where a sum over modalities says it all (a test)."""
 
 
 def row(record: RunRecord) -> str:
     """Return the label that ``compare`` would give."""
-    own = "dynamic" if record.method == "arm" else "fused"
-    return label_of(record) if record.rule in (own, "unimodal", "ensemble") else f"{record.method} ({record.rule})"
+    return label_of(record) if record.rule in ("unimodal", "ensemble") else row_name(record.method, record.rule)
+
+
+def row_name(method: str, rule: str) -> str:
+    return method if rule == ("dynamic" if method == "arm" else "fused") else f"{method} ({rule})"
 
 
 def value(rows: Sequence[RunRecord], data: str, label: str, metric: str) -> dict[int, float]:
@@ -140,6 +145,43 @@ def headroom(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
     return "\n".join(["# What is left to reinforce", "", text, "", *markdown(header, body)]) + "\n"
 
 
+def rates(rows: Sequence[RunRecord], sets: Sequence[str], work: Path) -> str:
+    """Return the validation score of each modality alone at the learning rates that everyone is tried with, and what ARM's encoders got."""
+    body = []
+    for d in sets:
+        chosen = next(e for e in json.loads((work / d / "chosen.json").read_text()) if e["method"] == "arm")
+        for m in sorted(dominant(rows, d)):
+            config = base_config(d, "unimodal", {"modality": m})
+            files = [work / d / variant(config, rate).key("study") / "scores.json" for rate in RATES]
+            scores = [100 * json.loads(f.read_text())["val:calibrated"] for f in files]
+            ours = chosen["calibrated"][0]["optim"]["lr"] / config.optim.lr
+            body.append([d, m, *(f"{s:.1f}" for s in scores), f"{ours:g}"])
+    text = (
+        "Validation score (%) of a network trained on one modality alone, with 1, 3 and 9 times the recipe's learning rate (one seed), and the factor that validation chose for ARM, "
+        "whose encoders all get the same."
+    )
+    header = ["data", "modality", *(f"× {rate:g}" for rate in RATES), "ARM's"]
+    return "\n".join(["# One learning rate for all encoders", "", text, "", *markdown(header, body)]) + "\n"
+
+
+def lead(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
+    """Return what the smoothing gains over DGL, and what fusion weights, re-sampling and loss weights gain on top of that."""
+    rules = ("fused", "calibrated", "dynamic")
+    names = {"dgl": [row_name("dgl", r) for r in rules], "arm": [row_name("arm", r) for r in rules]}
+    pairs = [(f"bare ({r})", x) for r, x in zip(rules, names["dgl"], strict=True)]
+    pairs += [(x, f"bare ({r})") for r, x in zip(rules, names["arm"], strict=True)]
+    gaps = {k: [[difference(rows, d, a, b, k) for a, b in pairs] for d in sets] for k in ("accuracy", "accuracy@shift")}
+    body = [[d, *(plus_minus(g) for g in line)] for d, line in zip(sets, gaps["accuracy"], strict=True)]
+    for title, key in (("mean", "accuracy"), ("mean, one damaged", "accuracy@shift")):
+        body.append([title, *(f"{np.mean([g.diff for g in column]):+.1f}" for column in zip(*gaps[key], strict=True))])
+    text = (
+        f"Points of test accuracy, paired by seed, mean ± standard error. Bare: `{BARE}`, tuned and read as the others are. With plain labels it is DGL, bit for bit, where "
+        "a sum over modalities says it all; so the first three columns are the smoothing's, the last three fusion weights', loss weights' and re-sampling's."
+    )
+    header = ["data", *(f"bare less DGL, {r}" for r in rules), *(f"ARM less bare, {r}" for r in rules)]
+    return "\n".join(["# Whose the lead over DGL is", "", text, "", *markdown(header, body)]) + "\n"
+
+
 def aims(rows: Sequence[RunRecord], sets: Sequence[str], work: Path) -> str:
     """Return what ARM should hold, data set by data set."""
     body = []
@@ -189,6 +231,8 @@ def main() -> None:
         for d in dict.fromkeys(r.data for r in rows)
         if wanted <= {r.label for r in rows if r.data == d} and "arm" in wanted
     ]
+    control, _ = load(options.work / "control", options.seeds)
+    bare = [plain(r, f"bare ({r.rule})") for r in control]
     rows = sorted((r for r in rows if r.data in sets), key=lambda r: sets.index(r.data))
     write_records(HERE / "runs.jsonl", rows)
     write_tables([dataclasses.replace(r) for r in rows], HERE)
@@ -198,6 +242,8 @@ def main() -> None:
         ("probes", probes(rows, sets)),
         ("headroom", headroom(rows, [d for d in sets if not d.endswith("-babble")])),
         ("aims", aims(rows, sets, options.work)),
+        ("rates", rates(rows, [d for d in sets if not d.endswith("-babble")], options.work)),
+        *([("lead", lead(rows + bare, sets))] if bare else []),
     ):
         (HERE / f"{name}.md").write_text(text)
     print(len(sets), "data sets,", len(rows), "records")

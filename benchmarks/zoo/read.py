@@ -22,6 +22,7 @@ from train import ALONE, EPOCHS
 
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig, RunConfig
 from counterpoise.data import MultimodalData, Split
+from counterpoise.experiment import parse_method
 from counterpoise.inference import Rule, make_rule
 from counterpoise.runs import RunRecord, read_records, write_records
 from counterpoise.training import MultimodalDataModule, collect, scores
@@ -158,30 +159,33 @@ def jobs_of(
 ) -> list[tuple[dict[str, Any], list[str]]]:
     """Return the chosen trainings of a data set and the rules to be read from each."""
     file = work / data / "chosen.json"
+    wanted = [parse_method(m) for m in methods]
     found: list[tuple[dict[str, Any], list[str]]] = []
     for entry in json.loads(file.read_text()) if file.is_file() else []:
-        if methods and entry["method"] not in methods:
+        if wanted and not any(entry["method"] == name and args in ({}, entry["args"]) for name, args in wanted):
             continue
         if entry["method"] in ALONE:
             found += [(c, [ALONE[entry["method"]]]) for c in entry["calibrated"]]
         else:
             found += [(c, ["fused"]) for c in entry.get("fused", []) if "fused" in rules]
             found += [(c, [r for r in rules if r != "fused"]) for c in entry.get("calibrated", [])]
-    return [(config, wanted) for config, wanted in found if wanted]
+    return [(config, asked) for config, asked in found if asked]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--data", default=",".join(EPOCHS))
-    parser.add_argument("--methods", default="")
+    parser.add_argument(
+        "--methods", default="", help="as for train.py, with or without hyper-parameters; all by default"
+    )
     parser.add_argument("--rules", default=",".join(RULES))
     parser.add_argument("--no-damage", action="store_true", help="clean test sets only")
     parser.add_argument("--no-probes", action="store_true", help="no linear probes (slow with many classes)")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     for data in options.data.split(","):
-        methods = [m for m in options.methods.split(",") if m]
+        methods = [m for m in options.methods.split(";") if m]
         jobs = jobs_of(data, options.rules.split(","), options.work, methods)
         parallel = joblib.Parallel(n_jobs=options.jobs, batch_size=1)
         found = parallel(

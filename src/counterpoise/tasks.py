@@ -50,17 +50,17 @@ class Task(ABC):
     def log_likelihood(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return ``(..., B)``: log p(y_i | logits_i) in nats, for logits ``(..., B, C)`` and one target per sample."""
 
-    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the scalar to minimise: the mean negative log-likelihood over the batch, in nats."""
-        return -self.log_likelihood(logits, target).mean()
+    def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Return the scalar to minimise: the mean negative log-likelihood over the batch, in nats.
 
-    def smoothed_loss(self, logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
-        """Return `loss` on targets of which the share ``smoothing`` is spread evenly over all classes (label smoothing, Szegedy et al., CVPR 2016).
-
-        A label of several becomes ``smoothing / 2`` or ``1 - smoothing / 2``; real targets stay as they are.
+        Args:
+            logits: ``(B, C)``.
+            target: one target per sample.
+            smoothing: share of every label that is spread evenly over all classes (label smoothing, Szegedy et al., CVPR 2016). A label of
+                several becomes ``smoothing / 2`` or ``1 - smoothing / 2``; real targets stay as they are.
         """
         del smoothing
-        return self.loss(logits, target)
+        return -self.log_likelihood(logits, target).mean()
 
     @abstractmethod
     def marginal_logits(self, target: Tensor) -> Tensor:
@@ -113,12 +113,8 @@ class MultiClass(Task):
         index = target.expand(logits.shape[:-1]).unsqueeze(-1)
         return logits.gather(-1, index).squeeze(-1) - logits.logsumexp(-1)
 
-    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
         """Cross-entropy through torch's fused kernel."""
-        return F.cross_entropy(logits, target)
-
-    def smoothed_loss(self, logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
-        """See `Task.smoothed_loss`."""
         return F.cross_entropy(logits, target, label_smoothing=smoothing)
 
     def marginal_logits(self, target: Tensor) -> Tensor:
@@ -170,9 +166,9 @@ class MultiLabel(Task):
         target = target.to(logits.dtype).expand(logits.shape)
         return -F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(-1)
 
-    def smoothed_loss(self, logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
-        """See `Task.smoothed_loss`."""
-        return self.loss(logits, (1 - smoothing) * target.to(logits.dtype) + smoothing / 2)
+    def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+        """See `Task.loss`."""
+        return super().loss(logits, (1 - smoothing) * target.to(logits.dtype) + smoothing / 2)
 
     def marginal_logits(self, target: Tensor) -> Tensor:
         """Return the log-odds of each label's frequency."""

@@ -35,8 +35,9 @@ def train(
 ) -> list[dict[str, float]]:
     """Train; return the means of the coefficients by epoch."""
     parameters = [*model.parameters(), *method.parameters()]
-    sgd, faster = torch.optim.SGD(parameters, lr=0.02, momentum=0.9), torch.optim.Adam(parameters, lr=1e-2)
-    optimizer = faster if adam else sgd
+    optimizer: torch.optim.Optimizer = (
+        torch.optim.Adam(parameters, lr=1e-2) if adam else torch.optim.SGD(parameters, lr=0.02, momentum=0.9)
+    )
     history = []
     for number in range(epochs):
         torch.manual_seed(number)

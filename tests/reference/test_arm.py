@@ -20,6 +20,7 @@ from counterpoise.methods import (
     BalancedMinMaxLoss,
     ContributionProbes,
     ContributionResampler,
+    Method,
     Uniform,
 )
 from counterpoise.methods.arm import fusion_weights, reinforcement, synergy_share
@@ -34,7 +35,7 @@ def set_up(make_model: Make, batches: Any, modalities: int = 2, **arguments: Any
     return model, method.double()
 
 
-def run(method: ARM, model: Any, batches: Any, steps: int = 40, lr: float = 1e-2) -> Any:
+def run(method: Method, model: Any, batches: Any, steps: int = 40, lr: float = 1e-2) -> Any:
     optimizer = torch.optim.Adam([*model.parameters(), *method.parameters()], lr=lr)
     records = []
     for i in range(steps):
@@ -180,10 +181,24 @@ def test_a_strength_multiplies_the_asymmetry_of_every_part(make_model: Make, mak
     assert set_up(make_model, batches, strength=5.0, rate=0.4)[1].resampler.rate == 1.0, "a share is at most all"
 
 
-def test_smoothing_belongs_to_the_loss_and_is_a_share() -> None:
-    assert [ARM(strength, smoothing=0.2)._smoothing() for strength in (0.0, 0.5, 3.0)] == [0.0, 0.2, 0.2]
-    assert ARM()._smoothing() == 0.1
-    assert ARM(minmax=False, smoothing=0.2)._smoothing() == 0.0
+@pytest.mark.parametrize(("strength", "minmax"), [(0.0, True), (0.5, True), (3.0, True), (1.0, False)])
+def test_labels_are_smoothed_and_gradients_apart_at_any_strength_but_zero(
+    strength: float, minmax: bool, make_model: Make, make_batches: Make
+) -> None:
+    batches = make_batches(2, dtype=torch.float64)
+    model, method = set_up(make_model, batches, strength=strength, minmax=minmax, smoothing=0.2, resampling=False)
+    (record,) = method.steps(model, batches[0])
+    apart = minmax and strength > 0
+    assert record.coefficients["rho"] == (0 if apart else 1)
+    outputs = model(batches[0].inputs)
+    for m in "ab":
+        expected = nn.functional.cross_entropy(
+            outputs.unimodal_logits[m], batches[0].target, label_smoothing=0.2 if apart else 0.0
+        )
+        torch.testing.assert_close(record.parts[m], expected.detach())
+
+
+def test_smoothing_is_a_share() -> None:
     for beyond in (-0.1, 1.0):
         with pytest.raises(ConfigError, match="smoothing"):
             ARM(smoothing=beyond)
@@ -202,41 +217,25 @@ def test_every_part_can_be_switched_off(part: str, make_model: Make, make_batche
     assert all(torch.equal(shown[m], features[m]) for m in "ab") == (part == "resampling")
 
 
-def test_without_its_parts_arm_is_uniform_multitask_bit_for_bit(make_model: Make, make_batches: Make) -> None:
-    batches = make_batches(2)
-    results = []
-    for method in (Uniform(), ARM(fusion=False, minmax=False, resampling=False)):
-        model = make_model(2)
-        method.setup(model, torch.cat([b.target for b in batches]))
-        optimizer = torch.optim.Adam([*model.parameters(), *method.parameters()], lr=1e-2)
-        for batch in batches * 3:
-            for _ in method.steps(model, batch):
-                optimizer.step()
-                optimizer.zero_grad()
-        results.append([p for m in "ab" for p in model.encoder(m).parameters()])
-    assert all(torch.equal(p, q) for p, q in zip(*results, strict=True))
-
-
-def test_where_a_sum_over_modalities_says_it_all_the_bare_loss_is_dgl_bit_for_bit(
-    make_model: Make, make_batches: Make
+@pytest.mark.parametrize(
+    ("other", "bare"),
+    [(Uniform, {"minmax": False}), (DGL, {"gamma": 0.0, "smoothing": 0.0})],
+    ids=["without its loss: uniform", "where a sum over modalities says it all: DGL"],
+)
+def test_without_its_parts_arm_is_a_simpler_method_bit_for_bit(
+    other: type[Method], bare: dict[str, Any], make_model: Make, make_batches: Make
 ) -> None:
-    """So under one rule of inference, what ARM gains over DGL there is its fusion, its re-sampling and its smoothing."""
+    """So under one rule of inference, what ARM gains over DGL there is its fusion, its weights, its re-sampling and its smoothing."""
     batches = make_batches(2)
-    results = []
-    for method in (DGL(), ARM(fusion=False, resampling=False, gamma=0.0, smoothing=0.0)):
+    found = []
+    for method in (other(), ARM(fusion=False, resampling=False, **bare)):
         model = make_model(2)
         method.setup(model, torch.cat([b.target for b in batches]))
-        optimizer = torch.optim.Adam([*model.parameters(), *method.parameters()], lr=1e-2)
-        for batch in batches * 3:
-            for record in method.steps(model, batch):
-                optimizer.step()
-                optimizer.zero_grad()
-                assert record.coefficients.get("rho", 0) == 0
-        results.append(model)
-    inputs = batches[0].inputs
-    first, second = (m(inputs) for m in results)
-    assert torch.equal(first.logits, second.logits)
-    assert all(torch.equal(first.unimodal_logits[m], second.unimodal_logits[m]) for m in "ab")
+        record = run(method, model, batches, steps=3 * len(batches))
+        assert record.coefficients.get("rho", 0) == (other is Uniform and isinstance(method, ARM))
+        found.append(model(batches[0].inputs))
+    assert torch.equal(found[0].logits, found[1].logits)
+    assert all(torch.equal(found[0].unimodal_logits[m], found[1].unimodal_logits[m]) for m in "ab")
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.3, 1.0])

@@ -90,11 +90,11 @@ def test_smoothed_loss_closed_forms() -> None:
     log_p = logits.log_softmax(-1)
     for epsilon in (0.0, 0.1, 0.6):
         own = -(log_p[0, 0] + log_p[1, 2]) / 2
-        found = MultiClass(3).smoothed_loss(logits, torch.tensor([0, 2]), epsilon)
+        found = MultiClass(3).loss(logits, torch.tensor([0, 2]), epsilon)
         assert found.item() == pytest.approx(((1 - epsilon) * own - epsilon * log_p.mean()).item())
         labels = torch.tensor([[1, 0, 0], [0, 1, 1]])
         p = (1 - epsilon) * labels.double() + epsilon / 2
         expected = -(p * logits.sigmoid().log() + (1 - p) * (-logits).sigmoid().log()).sum(-1).mean()
-        assert MultiLabel(3).smoothed_loss(logits, labels, epsilon).item() == pytest.approx(expected.item())
+        assert MultiLabel(3).loss(logits, labels, epsilon).item() == pytest.approx(expected.item())
         task, real = Regression(3), torch.ones(2, 3, dtype=torch.float64)
-        assert task.smoothed_loss(logits, real, epsilon) == task.loss(logits, real)
+        assert task.loss(logits, real, epsilon) == task.loss(logits, real)

@@ -142,7 +142,7 @@ def train(options: Namespace, given: Mapping[str, Any]) -> int:
             **given,
             "data": options.data,
             "method": method,
-            "method_args": arguments | {k: _typed(v) for k, v in options.method_args.items()},
+            "method_args": arguments | dict(options.method_args),
             "rule": options.rule,
             "seed": options.seed,
         },
@@ -154,13 +154,6 @@ def train(options: Namespace, given: Mapping[str, Any]) -> int:
     if options.logger != "none":
         console.print(f"Its log: [bold]{log_folder(folder, options.logger)}[/]")
     return 0
-
-
-def _typed(value: Any) -> Any:
-    """Return a hyper-parameter as YAML reads it: the command line hands over text."""
-    import yaml
-
-    return yaml.safe_load(value) if isinstance(value, str) else value
 
 
 def compare(options: Namespace, given: Mapping[str, Any]) -> int:

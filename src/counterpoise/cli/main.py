@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -105,8 +105,15 @@ def build_parser() -> dict[str, Parser]:
 
     train = verbs["train"]
     train.add_argument("--data", type=str, required=True, help="name, folder of prepared data, or .npz")
-    train.add_argument("--method", type=str, required=True, help="name, or import path of your own")
-    train.add_argument("--method_args", type=dict, default={}, help="hyper-parameters: --method_args.gamma 1.5")
+    train.add_argument(
+        "--method",
+        type=str,
+        required=True,
+        help="name, with hyper-parameters in brackets (arm[gamma=1.5]), or import path of your own",
+    )
+    train.add_argument(
+        "--method_args", type=dict[str, Any], default={}, help="hyper-parameters: --method_args.gamma 1.5"
+    )
     train.add_argument("--rule", type=str, default="default", help="rule of inference")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--out", type=Path, default=Path("counterpoise-runs"), help="folder for run folders")

@@ -134,7 +134,7 @@ def unimodal_losses(
     model: MultimodalClassifier, outputs: Outputs, target: Tensor, smoothing: float = 0.0
 ) -> dict[str, Tensor]:
     """Return each unimodal head's mean negative log-likelihood in nats, ``{m: scalar}``, on labels of which the share ``smoothing`` is spread over all classes."""
-    return {m: model.task.smoothed_loss(logits, target, smoothing) for m, logits in outputs.unimodal_logits.items()}
+    return {m: model.task.loss(logits, target, smoothing) for m, logits in outputs.unimodal_logits.items()}
 
 
 class Objective(Method):

@@ -128,13 +128,13 @@ class ARM(Method):
         nll = -model.task.log_likelihood(self.probes(features), batch.target)  # (M + 1, B), nats
         weights = self._value(model, nll)
         rho = self._synergy()
-        read = {m: scale_gradient(z, rho) for m, z in features.items()} if self.strength else features
+        read = {m: scale_gradient(z, rho) for m, z in features.items()}
         shown = self.resampler(read, self.phi, entropy=self.entropy)
         outputs = decode(model, features, shown, head_gradient=weights)
         fused = model.task.loss(outputs.logits, batch.target)
-        if self.minmax:
+        if self.separates:
             self._observe(model, outputs, nll[0].mean(), fused, batch.target)
-        unimodal = unimodal_losses(model, outputs, batch.target, self._smoothing())
+        unimodal = unimodal_losses(model, outputs, batch.target, self.smoothing if self.separates else 0.0)
         probes = nll.mean(-1).sum()
         backward(fused + torch.stack(list(unimodal.values())).sum() + probes)
         parts = {"fused": fused.detach(), **{m: u.detach() for m, u in unimodal.items()}}
@@ -158,13 +158,14 @@ class ARM(Method):
         additive = torch.minimum(probe, model.task.loss(product, target))
         self.loss.observe(self.prior - additive, self.prior - fused, self.entropy)
 
-    def _smoothing(self) -> float:
-        """Return the share of a label that is spread over all classes."""
-        return self.smoothing if self.minmax and self.strength else 0.0
+    @property
+    def separates(self) -> bool:
+        """Whether encoders learn from their own, smoothed losses and get only a share of the fused gradient."""
+        return self.minmax and self.strength > 0
 
     def _synergy(self) -> Tensor:
         """Return the share of the fused gradient that the encoders get, from the steps so far."""
-        return self.loss.share() if self.minmax else torch.ones_like(self.loss.known[0])
+        return self.loss.share() if self.separates else torch.ones_like(self.loss.known[0])
 
     @torch.no_grad()
     def _value(self, model: MultimodalClassifier, nll: Tensor) -> dict[str, Tensor | float]:
