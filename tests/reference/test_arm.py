@@ -23,7 +23,9 @@ from counterpoise.methods import (
     Method,
     Uniform,
 )
+from counterpoise.methods._base import unimodal_losses
 from counterpoise.methods.arm import fusion_weights, reinforcement, synergy_share
+from counterpoise.records import Batch
 
 Make = Callable[..., Any]
 
@@ -181,21 +183,36 @@ def test_a_strength_multiplies_the_asymmetry_of_every_part(make_model: Make, mak
     assert set_up(make_model, batches, strength=5.0, rate=0.4)[1].resampler.rate == 1.0, "a share is at most all"
 
 
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
 @pytest.mark.parametrize(("strength", "minmax"), [(0.0, True), (0.5, True), (3.0, True), (1.0, False)])
 def test_labels_are_smoothed_and_gradients_apart_at_any_strength_but_zero(
-    strength: float, minmax: bool, make_model: Make, make_batches: Make
+    strength: float, minmax: bool, task: str, make_model: Make, make_batches: Make
 ) -> None:
-    batches = make_batches(2, dtype=torch.float64)
-    model, method = set_up(make_model, batches, strength=strength, minmax=minmax, smoothing=0.2, resampling=False)
-    (record,) = method.steps(model, batches[0])
+    (plain,) = make_batches(2, batches=1, dtype=torch.float64)
+    code = nn.functional.one_hot(plain.target, 3)
+    target = plain.target if task == "multiclass" else code
+    model = make_model(2, task=task, outputs=3, dtype=torch.float64)
+    method = ARM(strength, minmax=minmax, smoothing=0.2, resampling=False)
+    method.setup(model, target)
+    (record,) = method.double().steps(model, Batch(plain.inputs, target, plain.index))
     apart = minmax and strength > 0
     assert record.coefficients["rho"] == (0 if apart else 1)
-    outputs = model(batches[0].inputs)
-    for m in "ab":
-        expected = nn.functional.cross_entropy(
-            outputs.unimodal_logits[m], batches[0].target, label_smoothing=0.2 if apart else 0.0
-        )
+    share = 0.2 if apart else 0.0
+    for m, z in model(plain.inputs).unimodal_logits.items():
+        if task == "multiclass":
+            expected = -(((1 - share) * code + share / 3) * z.log_softmax(-1)).sum(-1).mean()
+        else:
+            on = (1 - share) * code + share / 2
+            expected = -(on * z.sigmoid().log() + (1 - on) * (-z).sigmoid().log()).sum(-1).mean()
         torch.testing.assert_close(record.parts[m], expected.detach())
+
+
+def test_no_label_is_smoothed_unless_asked_for(make_model: Make, make_batches: Make) -> None:
+    model, batch = make_model(2, task="multilabel", outputs=3), make_batches(2)[0]
+    target = nn.functional.one_hot(batch.target, 3)
+    outputs = model(batch.inputs)
+    for m, loss in unimodal_losses(model, outputs, target).items():
+        torch.testing.assert_close(loss, model.task.loss(outputs.unimodal_logits[m], target))
 
 
 def test_smoothing_is_a_share() -> None:
@@ -401,8 +418,6 @@ def test_no_prediction_depends_on_labels_or_batch_mates(make_model: Make, make_b
 
 @pytest.mark.parametrize(("task", "outputs"), [("multilabel", 3), ("regression", 2)])
 def test_other_tasks(task: str, outputs: int, make_model: Make, make_batches: Make) -> None:
-    from counterpoise.records import Batch
-
     model = make_model(2, task=task, outputs=outputs)
     batches = []
     for batch in make_batches(2):
@@ -466,8 +481,6 @@ def test_the_loss_weighs_by_twice_the_gap_unless_told_and_lets_no_gradient_throu
 
 
 def test_for_regression_the_sum_over_modalities_is_the_mean_of_the_heads(make_model: Make, make_batches: Make) -> None:
-    from counterpoise.records import Batch
-
     model = make_model(2, task="regression", outputs=2, dtype=torch.float64)
     (plain,) = make_batches(2, batches=1, dtype=torch.float64)
     batch = Batch(plain.inputs, nn.functional.one_hot(plain.target, 3)[:, :2].double() - 5, plain.index)
