@@ -38,7 +38,7 @@ def block(kind: str, argument: str) -> str:
         return "\n".join(lines) + "\n"
     if kind == "recipes":
         lines = ["| sound recipe | becomes | source |", "|---|---|---|"]
-        from counterpoise.data.raw import RECIPES
+        from counterpoise.data.preparation import RECIPES
 
         lines += [f"| `{k}` | {' x '.join(map(str, r.shape[1:]))} | {r.source} |" for k, r in RECIPES.items()]
         return "\n".join(lines) + "\n"

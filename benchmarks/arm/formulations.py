@@ -27,11 +27,11 @@ from read import RULES, fitted_rule  # noqa: E402
 from train import SELECTION, Keep, base_config, variant  # noqa: E402
 
 from counterpoise.data import MultimodalData, Split  # noqa: E402
-from counterpoise.experiment import parse_method  # noqa: E402
-from counterpoise.report.statistics import Paired, paired_difference  # noqa: E402
+from counterpoise.evaluation.robustness import damaged_outputs  # noqa: E402
+from counterpoise.experiment.compare import parse_method  # noqa: E402
+from counterpoise.experiment.runner import open_cached  # noqa: E402
+from counterpoise.report.analysis.statistics import Paired, paired_difference  # noqa: E402
 from counterpoise.training import collect, fit  # noqa: E402
-from counterpoise.training.robustness import damaged_outputs  # noqa: E402
-from counterpoise.training.runner import open_cached  # noqa: E402
 
 METHODS: Final = "uniform;mmpareto;dgl;arm;arm[minmax=false];arm[fusion=false];arm[resampling=false];arm[smoothing=0.0]"
 RATES: Final = (3.0, 9.0)

@@ -27,7 +27,7 @@ from tables import label_of, load, plain, summary_of  # noqa: E402
 from train import RATES, SELECTION, base_config, variant  # noqa: E402
 
 from counterpoise.report import write_tables  # noqa: E402
-from counterpoise.report.statistics import Paired, crossed_error, paired_difference, summarise  # noqa: E402
+from counterpoise.report.analysis.statistics import Paired, crossed_error, paired_difference, summarise  # noqa: E402
 from counterpoise.runs import RunRecord, write_records  # noqa: E402
 
 ROWS: Final = ("joint", "uniform", "mmpareto", "dgl", "qmf", "modality-dropout", "corruption", "arm")

@@ -30,7 +30,7 @@ SECONDS, FPS, HEIGHT, WIDTH = 5, 25, 240, 320
 PREPARE = """
 import json, os, resource, sys, time
 from counterpoise.data import prepare
-from counterpoise.data.raw import Settings
+from counterpoise.data.preparation import Settings
 from joblib.externals.loky import get_reusable_executor
 
 def cpu():

@@ -57,11 +57,11 @@ def step(threads: int) -> dict[str, float]:
     import numpy as np
     import torch
 
+    from counterpoise.methods.replicas.arm_histograms import histogram_official
     from counterpoise.model import build_model
     from counterpoise.tasks import MultiClass
     from counterpoise.valuation import Contributions
     from counterpoise.valuation._inputs import prepare
-    from counterpoise.valuation.estimators._official import histogram_official
 
     torch.set_num_threads(threads)
     spec = {"image": ("image", (3, 64, 64), 0), "audio": ("image", (1, 128, 128), 0)}

@@ -22,14 +22,14 @@ from train import ALONE, EPOCHS
 
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig, RunConfig
 from counterpoise.data import MultimodalData, Split
-from counterpoise.experiment import parse_method
+from counterpoise.evaluation.robustness import damage_row, damaged_outputs, shift_metrics
+from counterpoise.experiment.compare import parse_method
+from counterpoise.experiment.runner import open_cached
 from counterpoise.inference import Rule, make_rule
 from counterpoise.runs import RunRecord, read_records, write_records
 from counterpoise.training import MultimodalDataModule, collect, scores
 from counterpoise.training.curves import contributions
-from counterpoise.training.robustness import damage_row, damaged_outputs, shift_metrics
 from counterpoise.training.rules import fit_rule, refresh_rule
-from counterpoise.training.runner import open_cached
 from counterpoise.valuation import linear_probe
 
 TWINS: Final = {

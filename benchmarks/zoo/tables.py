@@ -20,7 +20,7 @@ from typing import Any, Final
 from train import ALONE, EPOCHS
 
 from counterpoise.report import draw_figures, to_csv, to_markdown
-from counterpoise.report.statistics import mean_ranks, paired_difference, summarise
+from counterpoise.report.analysis.statistics import mean_ranks, paired_difference, summarise
 from counterpoise.runs import RunRecord, read_records, write_records
 
 HERE: Final = Path(__file__).parent

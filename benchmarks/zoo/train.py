@@ -27,10 +27,10 @@ import torch
 
 from counterpoise.config import RunConfig
 from counterpoise.data import open_data
-from counterpoise.experiment import make_config, parse_method
+from counterpoise.experiment.compare import make_config, parse_method
+from counterpoise.experiment.runner import open_cached, teachers_of
 from counterpoise.methods import METHODS, make_method
 from counterpoise.training import fit
-from counterpoise.training.runner import open_cached, teachers_of
 
 EPOCHS: Final = {
     "wikipedia": 15,

@@ -17,13 +17,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from counterpoise._version import __version__
+
 if TYPE_CHECKING:
     from counterpoise.diagnosis import Diagnosis, diagnose, diagnose_arrays
     from counterpoise.inference import predict
     from counterpoise.model import MultimodalClassifier
     from counterpoise.valuation import Valuation, estimate
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Diagnosis",

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-from counterpoise.errors import ConfigError, NotFoundError, unknown
+from counterpoise._validation import unknown
+from counterpoise.errors import ConfigError, NotFoundError
 
 __all__ = ["Catalogue", "Entry", "parse_spec"]
 

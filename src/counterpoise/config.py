@@ -10,7 +10,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from counterpoise.errors import ConfigError, Interval, Options
+from counterpoise._validation import Interval, Options
+from counterpoise.errors import ConfigError
 
 __all__ = ["FitConfig", "ModelConfig", "OptimConfig", "RunConfig"]
 

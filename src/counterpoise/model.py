@@ -9,9 +9,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from counterpoise._validation import check_keys
 from counterpoise.catalogue import parse_spec
 from counterpoise.encoders import DEFAULT_ENCODER, ENCODERS
-from counterpoise.errors import DataError, ModelError, check_keys
+from counterpoise.errors import DataError, ModelError
 from counterpoise.fusion import FUSIONS, Fusion, feature_dims_of
 from counterpoise.records import Inputs, Nested, Outputs, batch_size
 from counterpoise.tasks import Task, make_task

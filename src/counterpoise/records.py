@@ -4,33 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from counterpoise._tree import Nested, leaves, to_device
 from counterpoise.errors import DataError
 
-__all__ = ["Batch", "Inputs", "Nested", "Outputs", "StepRecord", "batch_size", "to_device"]
-
-Nested: TypeAlias = "Tensor | Mapping[str, Any]"
-"""What one modality's encoder eats: a tensor, or a mapping of tensors (token ids and mask, say)."""
+__all__ = ["Batch", "Inputs", "Nested", "Outputs", "StepRecord", "batch_size"]
 
 Inputs: TypeAlias = Mapping[str, Nested]
 """One entry per modality."""
-
-
-def _leaves(value: Nested) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    return [leaf for part in value.values() for leaf in _leaves(part)]
-
-
-def to_device(value: Any, device: torch.device | str, *, non_blocking: bool = False) -> Any:
-    """Move a tensor, or a nested mapping of tensors, to ``device``."""
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=non_blocking)
-    return {key: to_device(part, device, non_blocking=non_blocking) for key, part in value.items()}
 
 
 def batch_size(inputs: Inputs) -> int:
@@ -43,7 +28,7 @@ def batch_size(inputs: Inputs) -> int:
         >>> batch_size({"image": torch.zeros(4, 3), "text": {"ids": torch.zeros(4, 7)}})
         4
     """
-    sizes = {m: sorted({leaf.shape[0] for leaf in _leaves(value)}) for m, value in inputs.items()}
+    sizes = {m: sorted({leaf.shape[0] for leaf in leaves(value).values()}) for m, value in inputs.items()}
     distinct = {size for found in sizes.values() for size in found}
     if len(distinct) != 1:
         found = ", ".join(f"`{m}`: {'/'.join(map(str, s))}" for m, s in sizes.items()) or "no modality"

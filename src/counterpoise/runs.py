@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from counterpoise.errors import DataError, OutputError
+from counterpoise._files import json_safe, write_atomic
+from counterpoise.errors import DataError
 
-__all__ = ["RunRecord", "read_records", "write_atomic", "write_records"]
+__all__ = ["RunRecord", "read_records", "write_records"]
 
 SCHEMA: Final = 2
 
@@ -96,7 +94,7 @@ class RunRecord:
     def to_json(self) -> str:
         """Return one line of JSON (non-finite numbers as null)."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "samples"}
-        return json.dumps(_finite(fields), ensure_ascii=False)
+        return json.dumps(json_safe(fields), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, line: str) -> RunRecord:
@@ -122,40 +120,6 @@ class RunRecord:
         if fields.get("seconds") is None:
             fields["seconds"] = float("nan")
         return cls(**fields)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else None
-    if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    return value
-
-
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        OutputError: if the folder cannot be made or written to, or the disk is full.
-    """
-    temporary: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink(missing_ok=True)
-        raise OutputError(
-            f"Could not write `{path}`: {error.strerror or error}. Nothing was left half-written; "
-            "choose another --out, or make room."
-        ) from error
 
 
 def write_records(path: Path, records: Iterable[RunRecord]) -> None:

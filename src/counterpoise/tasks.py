@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor
 
-from counterpoise.errors import ConfigError, DataError, unknown
+from counterpoise._validation import unknown
+from counterpoise.errors import ConfigError, DataError
 
 __all__ = ["MultiClass", "MultiLabel", "Regression", "Task", "make_task"]
 

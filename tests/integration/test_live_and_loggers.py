@@ -19,11 +19,11 @@ from counterpoise.config import FitConfig, ModelConfig, RunConfig
 from counterpoise.data import MultimodalData
 from counterpoise.data.worlds import Dominant, Gaussian
 from counterpoise.errors import ConfigError, NotFoundError
+from counterpoise.experiment.runner import run, run_folder
 from counterpoise.training import EpochLines, fit
-from counterpoise.training import loggers as module
-from counterpoise.training.live import make_columns
-from counterpoise.training.loggers import tag
-from counterpoise.training.runner import run, run_folder
+from counterpoise.training.callbacks import loggers as module
+from counterpoise.training.callbacks.loggers import tag
+from counterpoise.training.callbacks.progress import make_columns
 
 EPOCHS = 3
 

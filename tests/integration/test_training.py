@@ -15,12 +15,12 @@ from counterpoise.config import FitConfig, ModelConfig, OptimConfig, RunConfig
 from counterpoise.data import BatchLoader, DataInfo, Modality, MultimodalData, Split
 from counterpoise.data.worlds import Dominant, Gaussian, ManyLabels, Redundant, World
 from counterpoise.errors import CheckpointError, ConfigError
+from counterpoise.experiment.runner import load_run, run
 from counterpoise.methods import METHODS, Epoch, make_method
 from counterpoise.model import build_model
 from counterpoise.training import collect, fit, make_optimizer, seed_epoch
 from counterpoise.training.fit import load_weights
 from counterpoise.training.module import MethodModule
-from counterpoise.training.runner import load_run, run
 
 EPOCHS = 4
 

@@ -23,8 +23,8 @@ from counterpoise.methods import (
     Method,
     Uniform,
 )
-from counterpoise.methods._base import unimodal_losses
 from counterpoise.methods.arm import fusion_weights, reinforcement, synergy_share
+from counterpoise.methods.base import unimodal_losses
 from counterpoise.records import Batch
 
 Make = Callable[..., Any]

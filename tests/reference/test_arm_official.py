@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from counterpoise.errors import ConfigError, ModelError
-from counterpoise.experiment import expand
+from counterpoise.experiment.compare import expand
 from counterpoise.methods import METHODS, ARMOfficial, make_method
 from counterpoise.methods.arm import released_weights
 from counterpoise.model import MultimodalClassifier
@@ -57,7 +57,7 @@ def numpy_nmi(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def test_the_weights_are_those_of_the_description(model: MultimodalClassifier, batch: Batch) -> None:
-    from counterpoise.valuation.estimators._official import official_ncmi
+    from counterpoise.methods.replicas.arm_histograms import official_ncmi
 
     method = official(model, batch)
     z = model.encode(batch.inputs)

@@ -7,7 +7,7 @@ import pytest
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig, RunConfig
 from counterpoise.data import DataInfo, Modality
 from counterpoise.errors import ConfigError, NotFoundError
-from counterpoise.experiment import expand, make_config
+from counterpoise.experiment.compare import expand, make_config
 
 INFO = DataInfo(
     "toy",

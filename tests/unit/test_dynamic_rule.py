@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from counterpoise.data import corrupt_one
+from counterpoise.corruptions import corrupt_one
 from counterpoise.errors import ModelError
 from counterpoise.inference import Calibrated, Dynamic, Ensemble, Fused, FusedUnimodal, make_rule, predict
 from counterpoise.inference._density import Density

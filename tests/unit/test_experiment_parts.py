@@ -8,7 +8,7 @@ import pytest
 from counterpoise.cli._commands import words
 from counterpoise.data import DataInfo, Modality
 from counterpoise.errors import ConfigError, NotFoundError
-from counterpoise.experiment import combinations_of, expand, parse_method
+from counterpoise.experiment.compare import combinations_of, expand, parse_method
 
 INFO = DataInfo("toy", (Modality("a", "vector", (2,)), Modality("b", "vector", (2,))), "multiclass", 2)
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from counterpoise._files import write_atomic
 from counterpoise.errors import DataError, OutputError
-from counterpoise.runs import RunRecord, read_records, write_atomic, write_records
+from counterpoise.runs import RunRecord, read_records, write_records
 
 
 def record(key: str = "k", **changes: object) -> RunRecord:

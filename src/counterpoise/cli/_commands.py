@@ -13,10 +13,11 @@ from jsonargparse import Namespace
 from rich.markdown import Markdown
 from rich.markup import escape
 
+from counterpoise._validation import unknown
 from counterpoise.catalogue import Catalogue
 from counterpoise.cli._screen import RunProgress, console
-from counterpoise.errors import ConfigError, OutputError, unknown
-from counterpoise.experiment import Failure
+from counterpoise.errors import ConfigError, OutputError
+from counterpoise.experiment.compare import Failure
 from counterpoise.runs import RunRecord
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ __all__ = ["compare", "demo", "diagnose", "list", "prepare", "report", "train"]
 
 def demo(options: Namespace, given: Mapping[str, Any]) -> int:
     """Run the demo."""
-    from counterpoise.demo import run_demo
+    from counterpoise.experiment.demo import run_demo
 
     console.print(
         "Smart-watch recordings of seven shoulder exercises: does a model use both the accelerometer and the gyroscope?"
@@ -74,8 +75,8 @@ def list(options: Namespace, given: Mapping[str, Any]) -> int:
 
 def _check(options: Namespace) -> int:
     """Say what is wrong with a folder of data; 1 if anything is missing."""
-    from counterpoise.data.raw import check_folder, to_csv
-    from counterpoise.runs import write_atomic
+    from counterpoise._files import write_atomic
+    from counterpoise.data.preparation import check_folder, to_csv
 
     lines, findings, well = check_folder(options.check, options.name)
     for line in lines:
@@ -88,7 +89,7 @@ def _check(options: Namespace) -> int:
 
 def all_catalogues() -> dict[str, Catalogue[Any]]:
     """Return every catalogue by the name that ``list`` knows it by."""
-    from counterpoise.data.catalogue import DATASETS
+    from counterpoise.data.datasets.catalogue import DATASETS
     from counterpoise.encoders.catalogue import ENCODERS
     from counterpoise.fusion.catalogue import FUSIONS
     from counterpoise.inference.catalogue import RULES
@@ -109,8 +110,8 @@ def prepare(options: Namespace, given: Mapping[str, Any]) -> int:
     """Prepare a data set."""
     from dataclasses import fields
 
-    from counterpoise.data.catalogue import prepare as prepare_data
-    from counterpoise.data.raw import Settings
+    from counterpoise.data.datasets.catalogue import prepare as prepare_data
+    from counterpoise.data.preparation import Settings
 
     chosen = {f.name: getattr(options, f.name) for f in fields(Settings)}
     settings = Settings(**{**chosen, "modality": tuple(options.modality)})
@@ -129,9 +130,9 @@ def prepare(options: Namespace, given: Mapping[str, Any]) -> int:
 def train(options: Namespace, given: Mapping[str, Any]) -> int:
     """Train one run."""
     from counterpoise.data import open_data
-    from counterpoise.experiment import make_config, parse_method
-    from counterpoise.training.loggers import check_logger, log_folder
-    from counterpoise.training.runner import run, run_folder
+    from counterpoise.experiment.compare import make_config, parse_method
+    from counterpoise.experiment.runner import run, run_folder
+    from counterpoise.training.callbacks.loggers import check_logger, log_folder
 
     check_logger(options.logger)
     data = open_data(options.data)
@@ -158,7 +159,7 @@ def train(options: Namespace, given: Mapping[str, Any]) -> int:
 
 def compare(options: Namespace, given: Mapping[str, Any]) -> int:
     """Compare methods."""
-    from counterpoise.experiment import compare as compare_methods
+    from counterpoise.experiment.compare import compare as compare_methods
 
     with RunProgress() as progress:
         records, failures = compare_methods(
@@ -219,7 +220,7 @@ def _diagnosis(options: Namespace) -> Diagnosis:
         return diagnose_csv(
             options.csv, label=options.label, modalities=columns, estimator=options.estimator or "variational"
         )
-    from counterpoise.training.runner import diagnose_run
+    from counterpoise.experiment.runner import diagnose_run
 
     return diagnose_run(Path(options.run), estimator=options.estimator or "variational-linear")
 

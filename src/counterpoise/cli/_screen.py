@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from counterpoise.experiment import Failure
+from counterpoise.experiment.compare import Failure
 from counterpoise.runs import RunRecord
 
 __all__ = ["RunProgress", "console"]

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
-from counterpoise import __version__
+from counterpoise._version import __version__
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig
 from counterpoise.errors import CounterpoiseError
 

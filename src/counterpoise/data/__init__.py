@@ -8,12 +8,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from counterpoise.data.catalogue import DATASETS, open_data, prepare
+from counterpoise.data.datasets.catalogue import DATASETS, open_data, prepare
 
 if TYPE_CHECKING:
     from counterpoise.data._arrays import from_arrays
     from counterpoise.data._core import DataInfo, Modality, MultimodalData, Split
-    from counterpoise.data._corruptions import corrupt, corrupt_one, replace_rows, zeros_like
     from counterpoise.data._npz import load_npz
     from counterpoise.data._prepared import load_prepared, save_prepared
     from counterpoise.data._sampling import BatchLoader, Plan, epoch_generator, epoch_order, holdout_split
@@ -26,8 +25,6 @@ __all__ = [
     "MultimodalData",
     "Plan",
     "Split",
-    "corrupt",
-    "corrupt_one",
     "epoch_generator",
     "epoch_order",
     "from_arrays",
@@ -36,14 +33,11 @@ __all__ = [
     "load_prepared",
     "open_data",
     "prepare",
-    "replace_rows",
     "save_prepared",
-    "zeros_like",
 ]
 
 _HOME = {
     "_arrays": ("from_arrays",),
-    "_corruptions": ("corrupt", "corrupt_one", "replace_rows", "zeros_like"),
     "_core": ("DataInfo", "Modality", "MultimodalData", "Split"),
     "_npz": ("load_npz",),
     "_prepared": ("load_prepared", "save_prepared"),

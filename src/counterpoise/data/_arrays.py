@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from counterpoise._validation import nearest
 from counterpoise.data._core import SPLITS, DataInfo, Kind, Modality, MultimodalData, Split
 from counterpoise.data._sampling import holdout_split
-from counterpoise.errors import DataError, nearest
+from counterpoise.errors import DataError
 
 __all__ = ["from_arrays"]
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
-from typing import Any, Final
 
-import numpy as np
-
+from counterpoise._files import RESERVED, read_npz
+from counterpoise._validation import nearest
 from counterpoise.data._arrays import from_arrays
 from counterpoise.data._core import MultimodalData
-from counterpoise.errors import DataError, NotFoundError, nearest
+from counterpoise.errors import DataError
 
 __all__ = ["load_npz"]
-
-RESERVED: Final = ("label", "split", "group", "num_classes", "class_names")
 
 
 def load_npz(path: Path | str) -> MultimodalData:
@@ -29,11 +25,7 @@ def load_npz(path: Path | str) -> MultimodalData:
         DataError: if it is no ``.npz``, has no ``label``, or holds what `from_arrays` refuses.
     """
     path = Path(path)
-    if not path.is_file():
-        raise NotFoundError(
-            f"There is no file `{path}`. Give the path of an .npz with one array (N, ...) per modality."
-        )
-    entries = _read(path)
+    entries = read_npz(path)
     if "label" not in entries:
         hint = nearest("label", entries) or nearest("labels", entries)
         raise DataError(
@@ -55,28 +47,3 @@ def load_npz(path: Path | str) -> MultimodalData:
         rates=rates,
         source=path.name,
     )
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as handle:  # numpy leaves a broken file open
-            file = np.load(handle, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DataError(
-                    f"`{path.name}` holds a single array. Save one array per modality: np.savez(path, a=..., b=..., label=...)."
-                )
-            return {name: _entry(path, file, name) for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"`{path.name}` is no readable .npz: {error}. Write it with np.savez.") from error
-
-
-def _entry(path: Path, file: Any, name: str) -> np.ndarray:
-    try:
-        return file[name]
-    except ValueError as error:
-        raise DataError(
-            f"Array `{name}` of `{path.name}` holds Python objects (dtype object), which can run code when they are read. "
-            "Save numbers or strings: np.stack ragged rows to one length, or use np.asarray(names, dtype=str)."
-        ) from error

@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import gzip
-import zipfile
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from counterpoise.errors import DataError
 
-__all__ = ["read_idx", "read_npz"]
+__all__ = ["read_idx"]
 
 IDX_UINT8 = 8
-
-
-def read_npz(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the arrays of an ``.npz``.
-
-    Raises:
-        DataError: if it cannot be read, or lacks one of ``needed``.
-    """
-    try:
-        with path.open("rb") as handle:
-            file = np.load(handle, allow_pickle=False)
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"`{path}` is broken ({error}). Download it again.") from error
-    missing = [name for name in needed if name not in arrays]
-    if missing:
-        raise DataError(f"`{path}` should hold {', '.join(needed)}. Missing: {', '.join(missing)}.")
-    return arrays
 
 
 def read_idx(path: Path) -> np.ndarray:

@@ -57,7 +57,7 @@ def _av_mnist() -> list[DataEntry]:
                 rows.append(
                     DataEntry(
                         "-".join(["av-mnist", *(flag for flag, on in flags.items() if on)]),
-                        "counterpoise.data._av_mnist:av_mnist",
+                        "counterpoise.data.datasets._av_mnist:av_mnist",
                         "; ".join(
                             ["written and spoken digits, paired by digit", *(words[f] for f in flags if flags[f])]
                         ),
@@ -107,7 +107,7 @@ def _multiview() -> list[DataEntry]:
     return [
         DataEntry(
             name,
-            "counterpoise.data._multiview:multiview",
+            "counterpoise.data.datasets._multiview:multiview",
             summary,
             {"handwritten": "UCI Multiple Features", "leaves100": "UCI 100 plant species leaves"}.get(
                 name, {"scene15": "Lazebnik et al. 2006", "wikipedia": "Rasiwasia et al. 2010"}.get(name, "")
@@ -126,7 +126,7 @@ def _fashion() -> list[DataEntry]:
     return [
         DataEntry(
             name,
-            "counterpoise.data._fashion:fashion",
+            "counterpoise.data.datasets._fashion:fashion",
             summary,
             "Aggarwal, Fashion Product Images (Small)",
             modalities="image 3x40x30, title token ids",
@@ -153,7 +153,7 @@ def _worlds() -> list[DataEntry]:
     return [
         DataEntry(
             name,
-            "counterpoise.data._synthetic:synthetic",
+            "counterpoise.data.datasets._synthetic:synthetic",
             summary,
             modalities="a, b: vectors",
             options={"world": world},
@@ -163,7 +163,7 @@ def _worlds() -> list[DataEntry]:
     ]
 
 
-_RAW = "counterpoise.data.raw"
+_RAW = "counterpoise.data.preparation"
 
 
 def _raw() -> list[DataEntry]:
@@ -321,7 +321,7 @@ DATASETS = Catalogue(
     [
         DataEntry(
             "smartwatch",
-            "counterpoise.data._smartwatch:smartwatch",
+            "counterpoise.data.datasets._smartwatch:smartwatch",
             "4,677 windows of seven shoulder exercises, split by subject; inside the package seglearn",
             "Burns et al. 2018 (arXiv 1802.01489)",
             modalities="accelerometer, gyroscope: 100x3",
@@ -331,7 +331,7 @@ DATASETS = Catalogue(
         *_av_mnist(),
         DataEntry(
             "utd-mhad",
-            "counterpoise.data._utd_mhad:utd_mhad",
+            "counterpoise.data.datasets._utd_mhad:utd_mhad",
             "861 recordings of 27 actions by 8 subjects, split by subject",
             "Chen et al., ICIP 2015",
             modalities="inertial 128x6, skeleton 64x60, depth video 16x48x48",

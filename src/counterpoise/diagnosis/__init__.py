@@ -8,8 +8,8 @@ from counterpoise.diagnosis._adapt import Adapter, adapt
 from counterpoise.diagnosis._arrays import diagnose_arrays, diagnose_csv, diagnose_file
 from counterpoise.diagnosis._diagnose import diagnose
 from counterpoise.diagnosis._diagnosis import Damage, Diagnosis
-from counterpoise.diagnosis._samples import ClassShare, SampleLists
 from counterpoise.diagnosis._verdicts import Evidence, Finding, Thresholds
+from counterpoise.evaluation._sample_lists import ClassShare, SampleLists
 
 __all__ = [
     "Adapter",

@@ -11,9 +11,11 @@ from typing import Any, Final, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from counterpoise.errors import ModelError, NotFoundError, Options, nearest
+from counterpoise._tree import to_device
+from counterpoise._validation import Options, nearest
+from counterpoise.errors import ModelError, NotFoundError
 from counterpoise.model import MultimodalClassifier
-from counterpoise.records import Inputs, to_device
+from counterpoise.records import Inputs
 
 __all__ = ["Adapter", "Features", "adapt"]
 

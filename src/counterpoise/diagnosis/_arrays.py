@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from counterpoise._files import RESERVED, read_npz
+from counterpoise._validation import nearest
 from counterpoise.diagnosis._diagnosis import Diagnosis
 from counterpoise.diagnosis._information import difference, independent, linear_information
-from counterpoise.diagnosis._samples import SampleLists, by_class, sample_lists
 from counterpoise.diagnosis._verdicts import Evidence, Finding, Thresholds, decide, overall, roles, shapley
-from counterpoise.errors import DataError, NotFoundError, nearest
+from counterpoise.errors import DataError, NotFoundError
+from counterpoise.evaluation._sample_lists import SampleLists, by_class, sample_lists
 from counterpoise.tasks import Task
 from counterpoise.valuation import Estimate, Valuation, estimate
 from counterpoise.valuation._inputs import Problem, prepare
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 __all__ = ["diagnose_arrays", "diagnose_csv", "diagnose_file"]
-
-RESERVED: Final = ("label", "split", "group", "num_classes", "class_names")
 
 
 def diagnose_arrays(
@@ -171,7 +170,7 @@ def diagnose_file(
         NotFoundError: if there is no such file.
         DataError: if it is no ``.npz``, has no ``label``, or holds what `diagnose_arrays` refuses.
     """
-    entries = _read_npz(Path(path))
+    entries = read_npz(path)
     if "label" not in entries:
         hint = nearest("label", entries)
         raise DataError(
@@ -189,25 +188,6 @@ def diagnose_file(
         class_names=() if names is None else [str(name) for name in names],
         thresholds=thresholds,
     )
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise NotFoundError(f"There is no file `{path}`. Give an .npz with one array (N, D) per modality, and `label`.")
-    try:
-        with path.open("rb") as stream:  # np.load leaves a path open if the archive is damaged
-            file = np.load(stream, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DataError(
-                    f"`{path.name}` holds a single array. Save one per modality: np.savez(path, a=..., b=..., label=...)."
-                )
-            return {name: file[name] for name in file.files}
-    except DataError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"`{path.name}` is no readable .npz of numbers and text: {error}. Write it with np.savez, without objects."
-        ) from error
 
 
 def diagnose_csv(

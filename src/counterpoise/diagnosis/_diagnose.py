@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from counterpoise._tree import take
+from counterpoise._validation import Interval
 from counterpoise.data import Modality
 from counterpoise.diagnosis._adapt import Adapter, Features, adapt
 from counterpoise.diagnosis._arrays import class_shares, conclude
 from counterpoise.diagnosis._diagnosis import Damage, Diagnosis
-from counterpoise.diagnosis._gallery import described, make_gallery
 from counterpoise.diagnosis._information import Scored, difference, independent, linear_information
 from counterpoise.diagnosis._loader import Samples, collect
 from counterpoise.diagnosis._matrices import as_matrix
-from counterpoise.diagnosis._nested import take
 from counterpoise.diagnosis._probe import (
     CHANGES,
     Partial,
@@ -30,9 +30,10 @@ from counterpoise.diagnosis._probe import (
 from counterpoise.diagnosis._probe import (
     features as encode,
 )
-from counterpoise.diagnosis._samples import SampleLists, sample_lists
 from counterpoise.diagnosis._verdicts import Evidence, Thresholds, overall
-from counterpoise.errors import DataError, Interval, ModelError
+from counterpoise.errors import DataError, ModelError
+from counterpoise.evaluation._gallery import described, make_gallery
+from counterpoise.evaluation._sample_lists import SampleLists, sample_lists
 from counterpoise.model import MultimodalClassifier
 from counterpoise.tasks import Task, make_task
 from counterpoise.valuation import Estimate, Valuation, estimate

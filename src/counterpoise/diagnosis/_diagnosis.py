@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from counterpoise.diagnosis._samples import ClassShare, SampleLists
+from counterpoise._files import json_safe, write_atomic
 from counterpoise.diagnosis._verdicts import Evidence, Finding, Thresholds, Verdict
-from counterpoise.errors import OutputError
+from counterpoise.evaluation._sample_lists import ClassShare, SampleLists
 from counterpoise.valuation import Estimate, Valuation
 
 if TYPE_CHECKING:
@@ -84,7 +81,7 @@ class Diagnosis:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON: unit, n, entropy, joint_mi, modalities, verdict and all the rest."""
         value = self.valuation
-        return _finite(
+        return json_safe(
             {
                 "unit": value.unit,
                 "n": value.n,
@@ -143,7 +140,7 @@ class Diagnosis:
         Raises:
             OutputError: if that cannot be written.
         """
-        return write_text(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False))
+        return write_atomic(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False))
 
     def save_html(self, path: Path | str) -> Path:
         """Write one page that needs nothing else, and return the path.
@@ -153,7 +150,7 @@ class Diagnosis:
         """
         from counterpoise.diagnosis._page import render
 
-        return write_text(path, render(self))
+        return write_atomic(path, render(self))
 
     def plot(self, path: Path | str) -> Path:
         """Draw contributions, and scores with a modality missing or noisy; the ending tells the format.
@@ -176,28 +173,5 @@ class Diagnosis:
         return as_rich(self)
 
 
-def write_text(path: Path | str, text: str) -> Path:
-    """Write a file whole or not at all."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(target)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise OutputError(f"Could not write `{target}`: {error.strerror or error}. Choose another place.") from error
-    return target
-
-
 def _plain(e: Estimate | None) -> dict[str, Any] | None:
     return None if e is None else e.to_dict()
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {k: _finite(v) for k, v in value.items()}
-    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value

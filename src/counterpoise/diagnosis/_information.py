@@ -10,9 +10,9 @@ from scipy import stats
 from torch import Tensor
 
 from counterpoise.valuation import Estimate
-from counterpoise.valuation._heads import LinearHeads, standardise
 from counterpoise.valuation._inputs import Problem
-from counterpoise.valuation._predictive import marginal, predictive
+from counterpoise.valuation.heads._linear import LinearHeads, standardise
+from counterpoise.valuation.heads._predictions import marginal, predictive
 
 __all__ = ["Scored", "difference", "independent", "linear_information"]
 

@@ -9,8 +9,9 @@ from typing import Any, Final, TypeAlias
 import torch
 from torch import Tensor
 
+from counterpoise._tree import take
 from counterpoise.diagnosis._adapt import Adapter
-from counterpoise.diagnosis._nested import join, take, to_tensors
+from counterpoise.diagnosis._nested import join, to_tensors
 from counterpoise.errors import DataError
 from counterpoise.records import Batch, Inputs, Nested, batch_size
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from counterpoise.diagnosis._nested import leaves
+from counterpoise._tree import leaves
 from counterpoise.records import Nested
 
 __all__ = ["MAX_COLUMNS", "as_matrix"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 from counterpoise.errors import DataError
 from counterpoise.records import Nested
 
-__all__ = ["join", "leaves", "map_leaves", "size_of", "take", "to_tensors"]
+__all__ = ["join", "to_tensors"]
 
 
 def to_tensors(value: Any) -> Nested:
@@ -36,38 +36,6 @@ def to_tensors(value: Any) -> Nested:
             f"{array.dtype}. Turn text into token ids before the loader hands it out."
         )
     return torch.from_numpy(array)
-
-
-def leaves(value: Nested, name: str = "") -> dict[str, Tensor]:
-    """Return every tensor by its path.
-
-    Example:
-        >>> list(leaves({"text": {"ids": torch.zeros(1), "mask": torch.zeros(1)}}))
-        ['text.ids', 'text.mask']
-    """
-    if isinstance(value, Tensor):
-        return {name: value}
-    found: dict[str, Tensor] = {}
-    for key, part in value.items():
-        found |= leaves(part, f"{name}.{key}".lstrip("."))
-    return found
-
-
-def map_leaves(value: Nested, change: Callable[[str, Tensor], Tensor], name: str = "") -> Nested:
-    """Return the same nesting with every tensor changed; ``change`` is told the last key above it."""
-    if isinstance(value, Tensor):
-        return change(name, value)
-    return {key: map_leaves(part, change, key) for key, part in value.items()}
-
-
-def size_of(value: Nested) -> int:
-    """Return the number of samples."""
-    return len(next(iter(leaves(value).values())))
-
-
-def take(value: Nested, index: Tensor | slice) -> Nested:
-    """Return some of the samples."""
-    return map_leaves(value, lambda _, x: x[index])
 
 
 def join(parts: Sequence[Nested]) -> Nested:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from counterpoise._tree import leaves, map_named, take
 from counterpoise.diagnosis._adapt import Adapter
-from counterpoise.diagnosis._nested import leaves, map_leaves, take
 from counterpoise.errors import ModelError
 from counterpoise.records import Inputs, Nested
 from counterpoise.tasks import Task
@@ -126,7 +126,7 @@ def changed(inputs: Inputs, m: str, change: str, *, seed: int = 0) -> dict[str, 
         noise = torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x.dtype)
         return x + float(change.split()[1]) * spread * noise
 
-    return {**inputs, m: map_leaves(inputs[m], edit)}
+    return {**inputs, m: map_named(edit, inputs[m])}
 
 
 def scores(task: Task, logits: Tensor, target: Tensor) -> dict[str, float]:
@@ -175,4 +175,4 @@ def _batches(inputs: Inputs, size: int) -> Iterator[dict[str, Nested]]:
 
 
 def _repeat(value: Nested, row: int, n: int) -> Nested:
-    return map_leaves(value, lambda _, x: x[row : row + 1].expand(n, *x.shape[1:]))
+    return map_named(lambda _, x: x[row : row + 1].expand(n, *x.shape[1:]), value)

@@ -15,15 +15,13 @@ Pure functions of estimates. The rules, in the order in which they are tried, wi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final, Literal, TypeAlias
 
-import numpy as np
-
-from counterpoise.errors import Interval
+from counterpoise import coalitions
+from counterpoise._validation import Interval
 from counterpoise.valuation import Estimate
 
 __all__ = ["BALANCED", "ORDER", "Evidence", "Finding", "Thresholds", "Verdict", "decide", "overall"]
@@ -280,9 +278,4 @@ def shapley(
     if any("+".join(s) not in subsets for s in every):
         return {m: 0.5 * (mi[m].value + cmi[m].value) for m in modalities}
     value = {frozenset(s): subsets["+".join(s)].value for s in every} | {frozenset(): 0.0}
-    found = {}
-    for m in modalities:
-        without = [s for s in value if m not in s]
-        weights = [1 / (len(modalities) * math.comb(len(modalities) - 1, len(s))) for s in without]
-        found[m] = float(np.dot(weights, [value[s | {m}] - value[s] for s in without]))
-    return found
+    return {m: float(share) for m, share in coalitions.shapley(value, modalities).items()}

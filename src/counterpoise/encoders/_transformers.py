@@ -211,7 +211,7 @@ class ViT(nn.Module):
 class BERT(nn.Module):
     """BERT for token ids ``(B, L)``, 0 = padding (masked): the first token's last state.
 
-    Where a tokenizer pads with another id than 0, the data hold the two exchanged (see `counterpoise.data.raw.Text`); with
+    Where a tokenizer pads with another id than 0, the data hold the two exchanged (see `counterpoise.data.preparation.Text`); with
     ``pretrained`` they are changed back here.
 
     Args:

@@ -4,7 +4,6 @@ from counterpoise.methods._agm import AGM
 from counterpoise.methods._amco import AMCo
 from counterpoise.methods._arl import ARL
 from counterpoise.methods._aug import AUG
-from counterpoise.methods._base import Epoch, GradientModulation, Method, Objective
 from counterpoise.methods._cggm import CGGM
 from counterpoise.methods._cml import CML
 from counterpoise.methods._dgl import DGL
@@ -20,15 +19,6 @@ from counterpoise.methods._mla import MLA
 from counterpoise.methods._mmcosine import MMCosine
 from counterpoise.methods._mmpareto import MMPareto
 from counterpoise.methods._mslr import MSLR
-from counterpoise.methods._official import (
-    ARLOfficial,
-    AUGOfficial,
-    InfoRegOfficial,
-    LFMOfficial,
-    MLAOfficial,
-    MMCosineOfficial,
-    PMROfficial,
-)
 from counterpoise.methods._ogm import OGMGE
 from counterpoise.methods._opm import OPM
 from counterpoise.methods._pmr import PMR
@@ -38,12 +28,22 @@ from counterpoise.methods._reconboost import ReconBoost
 from counterpoise.methods._relearning import Relearning
 from counterpoise.methods._remixing import DataRemixing
 from counterpoise.methods._teachers import G2D, UMT
-from counterpoise.methods._toolkit import AGMToolkit, GBlendingToolkit, MBSDToolkit, MMParetoToolkit, OPMToolkit
 from counterpoise.methods._uniform import Uniform
 from counterpoise.methods._unimodal import Unimodal, UnimodalEnsemble
 from counterpoise.methods._valuation import ModalityValuation, SampleValuation
 from counterpoise.methods.arm import ARM, ARMOfficial, AsymmetricFusion, BalancedMinMaxLoss, ContributionResampler
+from counterpoise.methods.base import Epoch, GradientModulation, Method, Objective
 from counterpoise.methods.catalogue import METHODS, make_method
+from counterpoise.methods.replicas.official import (
+    ARLOfficial,
+    AUGOfficial,
+    InfoRegOfficial,
+    LFMOfficial,
+    MLAOfficial,
+    MMCosineOfficial,
+    PMROfficial,
+)
+from counterpoise.methods.replicas.toolkit import AGMToolkit, GBlendingToolkit, MBSDToolkit, MMParetoToolkit, OPMToolkit
 
 __all__ = [
     "AGM",

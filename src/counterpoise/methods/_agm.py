@@ -8,12 +8,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from counterpoise.errors import Interval, ModelError
-from counterpoise.methods._base import STRENGTH, Backward, Method, _backward, _detached, unimodal_losses
-from counterpoise.methods._families import Named, by_modality, decode, joint_step, shapley_weights, subset_logits
+from counterpoise._tree import take, zeros_like
+from counterpoise._validation import Interval
+from counterpoise.coalitions import shapley_weights
+from counterpoise.errors import ModelError
 from counterpoise.methods._passes import evaluating
+from counterpoise.methods.base import STRENGTH, Backward, Method, _backward, _detached, unimodal_losses
+from counterpoise.methods.objective import Named, by_modality, decode, joint_step, subset_logits
 from counterpoise.model import MultimodalClassifier, scale_gradient
-from counterpoise.records import Batch, Nested, StepRecord
+from counterpoise.records import Batch, StepRecord
 
 __all__ = ["AGM", "adaptive_coefficients", "strength_ratio"]
 
@@ -126,11 +129,5 @@ class AGM(Method):
         found = {}
         for m in model.modalities:
             with evaluating(model.encoder(m)):
-                found[m] = model.encoder(m)(_zeros(batch.inputs[m]))
+                found[m] = model.encoder(m)(zeros_like(take(batch.inputs[m], slice(1))))
         return found
-
-
-def _zeros(value: Nested) -> Nested:
-    if isinstance(value, Tensor):
-        return torch.zeros_like(value[:1])
-    return {key: _zeros(part) for key, part in value.items()}

@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from counterpoise.errors import Interval
-from counterpoise.methods._base import Epoch
-from counterpoise.methods._families import Named, Shaped, alone_logits, by_modality, require_multiclass
+from counterpoise._validation import Interval
+from counterpoise.methods.base import Epoch
+from counterpoise.methods.objective import Named, Shaped, alone_logits, by_modality, require_multiclass
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from counterpoise.errors import Interval
-from counterpoise.methods._base import STRENGTH, Epoch
-from counterpoise.methods._families import Named, Shaped, alone_logits, is_additive, require_multiclass
+from counterpoise._validation import Interval
+from counterpoise.methods.base import STRENGTH, Epoch
+from counterpoise.methods.objective import Named, Shaped, alone_logits, is_additive, require_multiclass
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor
 
-from counterpoise.errors import Interval
-from counterpoise.methods._families import Named, Shaped, alone_logits, require_multiclass
+from counterpoise._validation import Interval
+from counterpoise.methods.objective import Named, Shaped, alone_logits, require_multiclass
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from counterpoise.errors import Interval
-from counterpoise.methods._families import Named, Shaped
+from counterpoise._validation import Interval
+from counterpoise.methods.objective import Named, Shaped
 from counterpoise.model import MultimodalClassifier, scale_gradient
 from counterpoise.records import Batch
 

@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from counterpoise.data import corrupt_one, replace_rows, zeros_like
-from counterpoise.errors import Interval
-from counterpoise.methods._base import Backward, Method, _backward
-from counterpoise.methods._families import joint_step
+from counterpoise._tree import where, zeros_like
+from counterpoise._validation import Interval
+from counterpoise.corruptions import corrupt_one
+from counterpoise.methods.base import Backward, Method, _backward
+from counterpoise.methods.objective import joint_step
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
@@ -65,8 +66,7 @@ class ModalityDropout(Method):
             dropped = drop_modalities(uniform, self.strength)
             rows = dict(zip(model.modalities, dropped.T, strict=True))
             inputs = {
-                m: replace_rows(rows[m], value, zeros_like(value)) if m in rows else value
-                for m, value in batch.inputs.items()
+                m: where(rows[m], zeros_like(value), value) if m in rows else value for m, value in batch.inputs.items()
             }
             batch = Batch(inputs, batch.target, batch.index)
         yield from joint_step(model, batch, backward)

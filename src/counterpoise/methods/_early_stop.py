@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from counterpoise.errors import Interval
-from counterpoise.methods._base import Epoch
-from counterpoise.methods._families import Named, Shaped
-from counterpoise.methods._passes import head_losses, passes
+from counterpoise._validation import Interval
+from counterpoise.methods._passes import head_losses, iterate_batches
+from counterpoise.methods.base import Epoch
+from counterpoise.methods.objective import Named, Shaped
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
@@ -71,7 +71,7 @@ class MSES(Shaped):
         """Look at the held-out losses."""
         if not self.strength:
             return
-        loss = head_losses(model, passes(self, epoch, "held_out"))[1:].to(self.best)
+        loss = head_losses(model, iterate_batches(self, epoch, "held_out"))[1:].to(self.best)
         best, waited = patience_update(loss, self.best, self.waited)
         stopped = self.waited >= self.patience
         if not self.release:

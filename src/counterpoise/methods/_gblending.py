@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from counterpoise.errors import Interval, Options
-from counterpoise.methods._base import STRENGTH, Epoch
-from counterpoise.methods._families import Shaped
-from counterpoise.methods._passes import head_losses, passes, trained_alone
+from counterpoise._validation import Interval, Options
+from counterpoise.methods._passes import head_losses, iterate_batches, trained_alone
+from counterpoise.methods.base import STRENGTH, Epoch
+from counterpoise.methods.objective import Shaped
 from counterpoise.model import MultimodalClassifier, Scale
 from counterpoise.records import Batch
 
@@ -108,12 +108,14 @@ class GBlending(Shaped):
 
     def _measure(self, model: MultimodalClassifier, epoch: Epoch) -> Tensor:
         """Return training and held-out losses, ``(2, M + 1)``."""
-        return torch.stack([head_losses(model, passes(self, epoch, which)) for which in ("train", "held_out")]).cpu()
+        return torch.stack(
+            [head_losses(model, iterate_batches(self, epoch, which)) for which in ("train", "held_out")]
+        ).cpu()
 
     def _trained(self, model: MultimodalClassifier, epoch: Epoch, k: int) -> MultimodalClassifier:
         """Return a copy of the model after training head ``k`` (0: the fused one) alone."""
         head = model.modalities[k - 1] if k else None
-        batches = (passes(self, epoch) for _ in range(self.inner_epochs))
+        batches = (iterate_batches(self, epoch) for _ in range(self.inner_epochs))
         return trained_alone(model, batches, head, lr=self.inner_lr, seed=epoch.number)
 
     def fused_weight(self) -> Tensor:

@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from counterpoise.errors import Interval
+from counterpoise._validation import Interval
 from counterpoise.fusion import Fusion
-from counterpoise.methods._base import Backward, Epoch, Method, _backward, _detached, unimodal_losses
-from counterpoise.methods._families import by_modality, decode
+from counterpoise.methods.base import Backward, Epoch, Method, _backward, _detached, unimodal_losses
+from counterpoise.methods.objective import by_modality, decode
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 

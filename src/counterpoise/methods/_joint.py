@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from counterpoise.methods._base import Objective
+from counterpoise.methods.base import Objective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from counterpoise.errors import Interval, Options
-from counterpoise.methods._base import STRENGTH, Epoch
-from counterpoise.methods._families import Named, Shaped, alone_logits, gradients, is_additive, require_multiclass
-from counterpoise.methods._passes import batch_rows, evaluating, join, passes
+from counterpoise._validation import Interval, Options
+from counterpoise.methods._passes import batch_rows, concat_batches, evaluating, iterate_batches
+from counterpoise.methods.base import STRENGTH, Epoch
+from counterpoise.methods.objective import Named, Shaped, alone_logits, gradients, is_additive, require_multiclass
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
 
@@ -194,10 +194,13 @@ class LFM(Shaped):
         """Return the fixed training samples, spread over the set; which ones is part of the state."""
         if self._picked is None:
             if bool((self.chosen < 0).any()):
-                index = torch.cat([b.index for b in passes(self, epoch)])
+                index = torch.cat([b.index for b in iterate_batches(self, epoch)])
                 self.chosen.copy_(index[torch.linspace(0, len(index) - 1, self.samples).round().long()])
-            parts = [batch_rows(b, torch.isin(b.index, self.chosen.cpu()).nonzero()[:, 0]) for b in passes(self, epoch)]
-            self._picked = join([part for part in parts if len(part)])
+            parts = [
+                batch_rows(b, torch.isin(b.index, self.chosen.cpu()).nonzero()[:, 0])
+                for b in iterate_batches(self, epoch)
+            ]
+            self._picked = concat_batches([part for part in parts if len(part)])
         return self._picked
 
     def fused_weight(self) -> float:

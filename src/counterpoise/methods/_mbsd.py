@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from counterpoise.methods._base import STRENGTH
-from counterpoise.methods._families import Named, Shaped, alone_logits, require_multiclass
+from counterpoise.methods.base import STRENGTH
+from counterpoise.methods.objective import Named, Shaped, alone_logits, require_multiclass
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
 

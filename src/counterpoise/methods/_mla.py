@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from counterpoise.errors import Interval
+from counterpoise._validation import Interval
 from counterpoise.fusion import Fusion, SharedHead
-from counterpoise.methods._base import Backward, Epoch, Method, _backward, _detached
-from counterpoise.methods._families import require_multiclass
+from counterpoise.methods.base import Backward, Epoch, Method, _backward, _detached
+from counterpoise.methods.objective import require_multiclass
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 

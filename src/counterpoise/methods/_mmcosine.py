@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor, nn
 
-from counterpoise.errors import Interval, ModelError
+from counterpoise._validation import Interval
+from counterpoise.errors import ModelError
 from counterpoise.fusion import Concat, Fusion, SharedHead, Sum
-from counterpoise.methods._base import Objective
-from counterpoise.methods._families import require_multiclass
+from counterpoise.methods.base import Objective
+from counterpoise.methods.objective import require_multiclass
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 

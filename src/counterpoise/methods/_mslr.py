@@ -9,10 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from counterpoise.errors import ConfigError, Interval, Options, check_keys
-from counterpoise.methods._base import STRENGTH, Backward, Epoch, Method, _backward
-from counterpoise.methods._families import by_modality, joint_step
-from counterpoise.methods._passes import head_losses, passes, trained_alone
+from counterpoise._validation import Interval, Options, check_keys
+from counterpoise.errors import ConfigError
+from counterpoise.methods._passes import head_losses, iterate_batches, trained_alone
+from counterpoise.methods.base import STRENGTH, Backward, Epoch, Method, _backward
+from counterpoise.methods.objective import by_modality, joint_step
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
@@ -173,7 +174,7 @@ class MSLR(Method):
             self.relative.copy_(relative_rates(best))
         kappa = self.relative.sqrt() if self.strategy == "smooth" else self.relative
         if self.strategy == "dynamic":
-            loss = head_losses(model, passes(self, epoch, "held_out"))[1:].to(self.history)
+            loss = head_losses(model, iterate_batches(self, epoch, "held_out"))[1:].to(self.history)
             kappa = kappa * progress_factor(loss, self.history[: int(self.known)])
             self.history.copy_(torch.cat([loss.unsqueeze(0), self.history[:-1]]))
             self.known.add_(1).clamp_(max=self.window)
@@ -185,9 +186,9 @@ class MSLR(Method):
         place = 1 + model.modalities.index(m)
 
         def loss(rate: float) -> float:
-            batches = (passes(self, epoch) for _ in range(self.inner_epochs))
+            batches = (iterate_batches(self, epoch) for _ in range(self.inner_epochs))
             clone = trained_alone(model, batches, m, lr=rate, seed=epoch.number)
-            return head_losses(clone, passes(self, epoch, "held_out"))[place].item()
+            return head_losses(clone, iterate_batches(self, epoch, "held_out"))[place].item()
 
         return best_rate(loss, self.inner_lr)
 

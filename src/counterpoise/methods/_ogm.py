@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from counterpoise.errors import Interval, Options
-from counterpoise.methods._base import STRENGTH, Backward, Epoch, GradientModulation
-from counterpoise.methods._families import alone_logits, is_additive, true_scores
+from counterpoise._validation import Interval, Options
+from counterpoise.methods.base import STRENGTH, Backward, Epoch, GradientModulation
+from counterpoise.methods.objective import alone_logits, is_additive, true_scores
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 

@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from counterpoise.errors import Interval
-from counterpoise.methods._base import Epoch
-from counterpoise.methods._families import Named, Shaped, alone_logits, by_modality, is_additive, true_scores
+from counterpoise._validation import Interval
 from counterpoise.methods._ogm import discrepancy_ratio
+from counterpoise.methods.base import Epoch
+from counterpoise.methods.objective import Named, Shaped, alone_logits, by_modality, is_additive, true_scores
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 

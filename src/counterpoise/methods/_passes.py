@@ -5,22 +5,22 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from counterpoise._tree import concat, take
 from counterpoise.errors import DataError
-from counterpoise.methods._base import Epoch, Method
+from counterpoise.methods.base import Epoch, Method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
-__all__ = ["batch_rows", "evaluating", "head_losses", "join", "passes", "trained_alone"]
+__all__ = ["batch_rows", "concat_batches", "evaluating", "head_losses", "iterate_batches", "trained_alone"]
 
 INNER_BATCH = 64
 
 
-def passes(method: Method, epoch: Epoch, which: str = "train") -> Iterable[Batch]:
+def iterate_batches(method: Method, epoch: Epoch, which: str = "train") -> Iterable[Batch]:
     """Return the pass over the training (or held-out) samples that a method asked for.
 
     Raises:
@@ -42,25 +42,15 @@ def batch_rows(batch: Batch, rows: Tensor) -> Batch:
         batch: the batch.
         rows: positions within it.
     """
-
-    def pick(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value[rows.to(value.device)]
-        return {key: pick(part) for key, part in value.items()}
-
-    return Batch({m: pick(value) for m, value in batch.inputs.items()}, pick(batch.target), pick(batch.index))
+    inputs = {m: take(value, rows) for m, value in batch.inputs.items()}
+    rows = rows.to(batch.target.device)
+    return Batch(inputs, batch.target[rows], batch.index[rows])
 
 
-def join(batches: Sequence[Batch]) -> Batch:
+def concat_batches(batches: Sequence[Batch]) -> Batch:
     """Return several batches as one."""
-
-    def together(values: Sequence[Any]) -> Any:
-        if isinstance(values[0], Tensor):
-            return torch.cat(list(values))
-        return {key: together([value[key] for value in values]) for key in values[0]}
-
-    inputs = {m: together([b.inputs[m] for b in batches]) for m in batches[0].inputs}
-    return Batch(inputs, together([b.target for b in batches]), together([b.index for b in batches]))
+    inputs = {m: concat([b.inputs[m] for b in batches]) for m in batches[0].inputs}
+    return Batch(inputs, torch.cat([b.target for b in batches]), torch.cat([b.index for b in batches]))
 
 
 @contextmanager

@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from counterpoise.errors import Interval
-from counterpoise.methods._base import STRENGTH, Epoch
-from counterpoise.methods._families import Named, Shaped, by_modality, require_multiclass
-from counterpoise.methods._passes import batch_rows, evaluating, passes
+from counterpoise._validation import Interval
+from counterpoise.methods._passes import batch_rows, evaluating, iterate_batches
+from counterpoise.methods.base import STRENGTH, Epoch
+from counterpoise.methods.objective import Named, Shaped, by_modality, require_multiclass
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
 
@@ -122,7 +122,7 @@ class PMR(Shaped):
         counts = torch.zeros(len(self.seen), device=device, dtype=next(iter(sums.values())).dtype)
         position = epoch.number
         with evaluating(model):
-            for whole in passes(self, epoch):
+            for whole in iterate_batches(self, epoch):
                 rows = torch.arange(position, position + len(whole)).remainder(stride).eq(0).nonzero().flatten()
                 position += len(whole)
                 if not len(rows):

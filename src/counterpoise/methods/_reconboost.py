@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from counterpoise.errors import Interval, ModelError
-from counterpoise.methods._base import Backward, Epoch, Method, _backward, _detached
-from counterpoise.methods._families import discounted_loss, is_additive, joint_step, require_multiclass
+from counterpoise._validation import Interval
+from counterpoise.errors import ModelError
+from counterpoise.methods.base import Backward, Epoch, Method, _backward, _detached
+from counterpoise.methods.objective import discounted_loss, is_additive, joint_step, require_multiclass
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
-from counterpoise.errors import ConfigError, Interval
-from counterpoise.methods._base import STRENGTH, Epoch, Objective
-from counterpoise.methods._families import require_multiclass
-from counterpoise.methods._passes import evaluating, passes
+from counterpoise._validation import Interval
+from counterpoise.errors import ConfigError
+from counterpoise.methods._passes import evaluating, iterate_batches
+from counterpoise.methods.base import STRENGTH, Epoch, Objective
+from counterpoise.methods.objective import require_multiclass
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
@@ -120,7 +121,7 @@ class Relearning(Objective):
         features: dict[str, list[Tensor]] = {m: [] for m in model.modalities}
         targets = []
         with evaluating(model):
-            for batch in passes(self, epoch, which):
+            for batch in iterate_batches(self, epoch, which):
                 for m, h in model.encode(batch.to(device).inputs).items():
                     features[m].append(h.float().cpu())
                 targets.append(batch.target.cpu())

@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from counterpoise.errors import Interval
-from counterpoise.methods._base import STRENGTH, Epoch
-from counterpoise.methods._families import Named, Shaped, by_modality, require_multiclass
-from counterpoise.methods._passes import evaluating, passes
+from counterpoise._validation import Interval
+from counterpoise.methods._passes import evaluating, iterate_batches
+from counterpoise.methods.base import STRENGTH, Epoch
+from counterpoise.methods.objective import Named, Shaped, by_modality, require_multiclass
 from counterpoise.model import MultimodalClassifier, Scale
 from counterpoise.records import Batch
 
@@ -102,7 +102,7 @@ class DataRemixing(Shaped):
         if not self.strength or epoch.number < self.warmup:
             return
         with evaluating(model):
-            for whole in passes(self, epoch):
+            for whole in iterate_batches(self, epoch):
                 batch = whole.to(self.assigned.device)
                 self.assigned[batch.index] = least_sure(model(batch.inputs).experts()[1:])
 

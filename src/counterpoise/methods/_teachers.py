@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from counterpoise.errors import Interval, ModelError
-from counterpoise.methods._base import STRENGTH, Epoch
-from counterpoise.methods._families import Named, Shaped, by_modality, true_scores
+from counterpoise._validation import Interval
+from counterpoise.errors import ModelError
+from counterpoise.methods.base import STRENGTH, Epoch
+from counterpoise.methods.objective import Named, Shaped, by_modality, true_scores
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from counterpoise.methods._base import STRENGTH, Objective
+from counterpoise.methods.base import STRENGTH, Objective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from counterpoise.methods._base import Backward, Method, _backward, require_modality, unimodal_losses
+from counterpoise.methods.base import Backward, Method, _backward, require_modality, unimodal_losses
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 

@@ -9,18 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from counterpoise.errors import Interval
-from counterpoise.methods._base import STRENGTH, Backward, Epoch, Method, _backward, _detached, unimodal_losses
-from counterpoise.methods._families import (
-    by_modality,
-    decode,
-    joint_step,
-    require_multiclass,
-    shapley_weights,
-    subset_logits,
-    subsets,
-)
-from counterpoise.methods._passes import evaluating, passes
+from counterpoise._validation import Interval
+from counterpoise.coalitions import shapley_weights, subsets
+from counterpoise.methods._passes import evaluating, iterate_batches
+from counterpoise.methods.base import STRENGTH, Backward, Epoch, Method, _backward, _detached, unimodal_losses
+from counterpoise.methods.objective import by_modality, decode, joint_step, require_multiclass, subset_logits
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
@@ -73,7 +66,7 @@ class _Valuation(Method):
             return
         values, index = [], []
         with evaluating(model):
-            for whole in passes(self, epoch):
+            for whole in iterate_batches(self, epoch):
                 batch = whole.to(self.extra.device)
                 values.append(sample_values(model, model.encode(batch.inputs), batch.target))
                 index.append(batch.index)

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from counterpoise._validation import check_keys
 from counterpoise.catalogue import Catalogue, Entry
-from counterpoise.errors import check_keys
 
 if TYPE_CHECKING:
-    from counterpoise.methods._base import Method
+    from counterpoise.methods.base import Method
 
 __all__ = ["METHODS", "MethodEntry", "make_method"]
 

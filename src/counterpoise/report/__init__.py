@@ -1,9 +1,8 @@
 """From RunRecords to statistics, tables, words, figures and one self-contained page. Torch-free."""
 
-from counterpoise.report._ablation import ablation_table
-from counterpoise.report.figures import draw_figures, write_figures
-from counterpoise.report.page import render_page, write_page, write_report
-from counterpoise.report.statistics import (
+from counterpoise.report.analysis.ablation import ablation_table
+from counterpoise.report.analysis.conclusions import explain
+from counterpoise.report.analysis.statistics import (
     Friedman,
     Paired,
     Summary,
@@ -16,6 +15,8 @@ from counterpoise.report.statistics import (
     summarise,
     t_interval,
 )
+from counterpoise.report.figures.write import draw_figures, write_figures
+from counterpoise.report.page.write import render_page, write_page, write_report
 from counterpoise.report.tables import (
     COLUMNS,
     comparison_table,
@@ -25,7 +26,6 @@ from counterpoise.report.tables import (
     to_markdown,
     write_tables,
 )
-from counterpoise.report.words import explain
 
 __all__ = [
     "COLUMNS",

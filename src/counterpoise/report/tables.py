@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from counterpoise.report._comparison import Comparison, compare
-from counterpoise.report._layout import (
+from counterpoise._files import write_atomic
+from counterpoise.report.analysis.comparison import Comparison, compare
+from counterpoise.report.analysis.ranking import summary_grid
+from counterpoise.report.figures._layout import (
     Grid,
     contribution_grid,
     encoder_grid,
@@ -18,8 +20,7 @@ from counterpoise.report._layout import (
     seeds_note,
     terminal_grids,
 )
-from counterpoise.report._ranking import summary_grid
-from counterpoise.runs import RunRecord, write_atomic
+from counterpoise.runs import RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,9 +23,9 @@ from counterpoise.errors import CheckpointError, ConfigError
 from counterpoise.inference import Rule, make_rule
 from counterpoise.methods import METHODS, Method, make_method
 from counterpoise.model import MultimodalClassifier, build_model
+from counterpoise.training.callbacks.loggers import EpochLogger, log_folder, open_logger
+from counterpoise.training.callbacks.progress import EpochLines
 from counterpoise.training.datamodule import MultimodalDataModule
-from counterpoise.training.live import EpochLines
-from counterpoise.training.loggers import EpochLogger, log_folder, open_logger
 from counterpoise.training.module import MethodModule
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.config import OptimConfig, RunConfig
+from counterpoise.evaluation.metrics import concatenate, scores, to_cpu
 from counterpoise.inference import Rule
 from counterpoise.methods import Epoch, Method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs, StepRecord
 from counterpoise.training.curves import contributions
 from counterpoise.training.datamodule import MultimodalDataModule
-from counterpoise.training.evaluation import concatenate, scores, to_cpu
 from counterpoise.training.rules import fit_rule, refresh_rule
 
 __all__ = ["MethodModule", "make_optimizer", "seed_epoch"]

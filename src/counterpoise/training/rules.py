@@ -7,12 +7,12 @@ from typing import Final
 
 import torch
 
-from counterpoise.data import corrupt_one
+from counterpoise.corruptions import corrupt_one
+from counterpoise.evaluation.metrics import collect
 from counterpoise.inference import Rule
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 from counterpoise.training.datamodule import MultimodalDataModule
-from counterpoise.training.evaluation import collect
 
 __all__ = ["fit_rule", "refresh_rule"]
 

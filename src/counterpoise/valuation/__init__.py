@@ -15,10 +15,10 @@ decomposition. Nothing is clamped: an estimate of zero is negative half of the t
 from counterpoise.valuation import functional, model_based
 from counterpoise.valuation._decompose import PartialInformation, decompose, decompose_samples
 from counterpoise.valuation._estimate import estimate
-from counterpoise.valuation._heads import linear_probe
 from counterpoise.valuation._streaming import Contributions
 from counterpoise.valuation._valuation import Estimate, Valuation
 from counterpoise.valuation.catalogue import VALUATIONS
+from counterpoise.valuation.heads._linear import linear_probe
 
 __all__ = [
     "VALUATIONS",

@@ -9,13 +9,14 @@ import numpy as np
 from scipy import stats
 from torch import Tensor
 
-from counterpoise.errors import DataError, Interval, Options
+from counterpoise._validation import Interval, Options
+from counterpoise.errors import DataError
 from counterpoise.valuation._inputs import Features, Problem, prepare
-from counterpoise.valuation._predictive import marginal
-from counterpoise.valuation._table import cells
 from counterpoise.valuation._valuation import Estimate, Valuation
-from counterpoise.valuation._variational import fit_heads
+from counterpoise.valuation.estimators._variational import fit_heads
 from counterpoise.valuation.functional.pid import broja
+from counterpoise.valuation.heads._predictions import marginal
+from counterpoise.valuation.heads._table import cells
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

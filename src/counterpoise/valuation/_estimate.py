@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from counterpoise.errors import Interval
+from counterpoise._validation import Interval
 from counterpoise.tasks import Task
 from counterpoise.valuation._inputs import Features, prepare
 from counterpoise.valuation._valuation import Valuation

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from counterpoise._files import json_safe
 from counterpoise.errors import DataError
 
 if TYPE_CHECKING:
@@ -171,7 +172,8 @@ class Valuation:
         }
         if samples:
             fields["per_sample"] = {k: v.tolist() for k, v in self.per_sample.items()}
-        return {k: _finite(v) for k, v in fields.items()}
+        safe: dict[str, Any] = json_safe(fields)
+        return safe
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Valuation:
@@ -224,11 +226,3 @@ class Valuation:
         if self.co_information is not None:
             lines.append(f"co-information {self.co_information}")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    return [_finite(v) for v in value] if isinstance(value, list) else value

@@ -13,13 +13,13 @@ VALUATIONS = Catalogue(
     [
         Entry(
             "variational",
-            "counterpoise.valuation._variational:variational",
+            "counterpoise.valuation.estimators._variational:variational",
             "classifier heads, cross-fitted, out of sample (the default)",
             "Barber and Agakov, NeurIPS 2003",
         ),
         Entry(
             "variational-linear",
-            "counterpoise.valuation._linear:variational_linear",
+            "counterpoise.valuation.estimators._variational_linear:variational_linear",
             "linear heads only, for a model's own features: quick",
             "Barber and Agakov, NeurIPS 2003",
         ),

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from counterpoise.data import DATASETS, MultimodalData
-from counterpoise.data._av_mnist import Recordings, av_mnist, pair, read_recordings, remove_energy
-from counterpoise.data._fashion import fashion
-from counterpoise.data._multiview import multiview
 from counterpoise.data._raw import read_idx
-from counterpoise.data._utd_mhad import utd_mhad
 from counterpoise.data._vocabulary import Vocabulary
+from counterpoise.data.datasets._av_mnist import Recordings, av_mnist, pair, read_recordings, remove_energy
+from counterpoise.data.datasets._fashion import fashion
+from counterpoise.data.datasets._multiview import multiview
+from counterpoise.data.datasets._utd_mhad import utd_mhad
 from counterpoise.errors import DataError
 
 SPEAKERS = ("ann", "bob", "cid", "dan")
@@ -102,7 +102,7 @@ def test_av_mnist_pairs_by_digit_and_shares_no_recording(digits: Path, monkeypat
         spoken.append(chosen)
         return chosen
 
-    monkeypatch.setattr("counterpoise.data._av_mnist.pair", spy)
+    monkeypatch.setattr("counterpoise.data.datasets._av_mnist.pair", spy)
     for speakers in (False, True):
         spoken.clear()
         av_mnist(digits, speakers=speakers, sizes=(200, 50, 60))

@@ -13,7 +13,7 @@ import pytest
 
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig
 from counterpoise.data import DATASETS, MultimodalData, Split, open_data, prepare, save_prepared
-from counterpoise.data import catalogue as module
+from counterpoise.data.datasets import catalogue as module
 from counterpoise.errors import DataError, NotFoundError, OutputError
 
 
@@ -44,7 +44,7 @@ def scenes(tmp_path: Path) -> Path:
 
 
 def test_reading_the_catalogue_needs_no_torch() -> None:
-    code = "import sys; from counterpoise.data.catalogue import DATASETS; print(len(DATASETS), 'torch' in sys.modules)"
+    code = "import sys; from counterpoise.data.datasets.catalogue import DATASETS; print(len(DATASETS), 'torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert out == [str(len(DATASETS)), "False"]
 

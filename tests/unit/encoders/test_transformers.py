@@ -7,7 +7,7 @@ import yaml
 
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig
 from counterpoise.data import DATASETS
-from counterpoise.data.raw import Settings
+from counterpoise.data.preparation import Settings
 from counterpoise.encoders import BERT, ResNet18, SequenceTransformer, ViT
 from counterpoise.errors import ConfigError, NotFoundError
 from counterpoise.model import build_model

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from counterpoise.coalitions import shapley_weights, subsets
 from counterpoise.errors import ModelError
 from counterpoise.methods import AGM
 from counterpoise.methods._agm import adaptive_coefficients, strength_ratio
-from counterpoise.methods._families import shapley_weights, subsets
 from counterpoise.model import MultimodalClassifier
 
 

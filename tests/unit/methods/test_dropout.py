@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from counterpoise.data import corrupt
+from counterpoise.corruptions import corrupt
 from counterpoise.methods import Corruption, ModalityDropout
 from counterpoise.methods._dropout import drop_modalities
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from counterpoise.errors import ModelError
 from counterpoise.fusion import FUSIONS, Fusion
 from counterpoise.methods import Joint, Uniform
-from counterpoise.methods._base import GradientModulation, require_modality
-from counterpoise.methods._families import (
+from counterpoise.methods.base import GradientModulation, require_modality
+from counterpoise.methods.objective import (
     GradientCombination,
     Shaped,
     alone_logits,

@@ -10,7 +10,7 @@ import torch
 
 from counterpoise.errors import DataError
 from counterpoise.methods import Epoch, Joint
-from counterpoise.methods._passes import batch_rows, head_losses, join, passes, trained_alone
+from counterpoise.methods._passes import batch_rows, concat_batches, head_losses, iterate_batches, trained_alone
 from counterpoise.records import Batch
 
 
@@ -22,7 +22,7 @@ def _nested(count: int) -> Batch:
 @pytest.mark.parametrize("parts", [[5], [2, 3], [1, 1, 3]])
 def test_joined_rows_are_the_batch_again(parts: list[int]) -> None:
     whole = _nested(5)
-    again = join([batch_rows(whole, rows) for rows in torch.arange(5).split(parts)])
+    again = concat_batches([batch_rows(whole, rows) for rows in torch.arange(5).split(parts)])
     assert torch.equal(again.inputs["a"], whole.inputs["a"])
     for key in ("ids", "mask"):
         assert torch.equal(again.inputs["b"][key], whole.inputs["b"][key])
@@ -32,11 +32,14 @@ def test_joined_rows_are_the_batch_again(parts: list[int]) -> None:
 
 def test_a_pass_that_the_loop_does_not_offer_is_refused() -> None:
     epoch = Epoch(0, 1, train=lambda: ["train"], held_out=lambda: ["held out"])  # type: ignore[list-item, return-value]
-    assert [list(passes(Joint(), epoch)), list(passes(Joint(), epoch, "held_out"))] == [["train"], ["held out"]]
+    assert [list(iterate_batches(Joint(), epoch)), list(iterate_batches(Joint(), epoch, "held_out"))] == [
+        ["train"],
+        ["held out"],
+    ]
     with pytest.raises(DataError, match="reads the train samples"):
-        passes(Joint(), Epoch(0, 1, held_out=epoch.held_out))
+        iterate_batches(Joint(), Epoch(0, 1, held_out=epoch.held_out))
     with pytest.raises(DataError, match="reads the held-out samples"):
-        passes(Joint(), Epoch(0, 1, train=epoch.train), "held_out")
+        iterate_batches(Joint(), Epoch(0, 1, train=epoch.train), "held_out")
 
 
 def test_losses_are_summed_in_float64(make_model: Any, make_batches: Any) -> None:

@@ -26,7 +26,7 @@ from counterpoise.methods import (
     MMCosineOfficial,
     OPMToolkit,
 )
-from counterpoise.methods._toolkit import aliased_ratio
+from counterpoise.methods.replicas.toolkit import aliased_ratio
 
 
 def test_inforeg_released_saturates_at_beta_e(warm: Any, tools: Any) -> None:

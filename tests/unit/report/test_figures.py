@@ -9,8 +9,8 @@ import pytest
 
 from counterpoise.errors import OutputError
 from counterpoise.report import draw_figures, write_figures
-from counterpoise.report._draw_points import indistinct
-from counterpoise.report._palette import FLAGSHIP, METHODS, MODALITIES
+from counterpoise.report.figures._draw_points import indistinct
+from counterpoise.report.figures._palette import FLAGSHIP, METHODS, MODALITIES
 from counterpoise.runs import RunRecord
 
 KINDS = {

@@ -19,10 +19,10 @@ import pytest
 from counterpoise.errors import DataError
 from counterpoise.gallery import Gallery, picture
 from counterpoise.report import draw_figures, render_page, to_csv
-from counterpoise.report._chart_scores import rank_chart
-from counterpoise.report._comparison import compare
-from counterpoise.report._damage import damages
-from counterpoise.report._ranking import Ranking
+from counterpoise.report.analysis.comparison import compare
+from counterpoise.report.analysis.ranking import Ranking
+from counterpoise.report.analysis.robustness import damages
+from counterpoise.report.figures._chart_scores import rank_chart
 from counterpoise.runs import RunRecord, read_records, write_records
 
 EVIL = "<script>alert(1)</script>"

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from counterpoise.errors import DataError
-from counterpoise.report.statistics import (
+from counterpoise.report.analysis.statistics import (
     crossed_error,
     friedman,
     holm,

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from counterpoise.errors import OutputError
 from counterpoise.report import comparison_table, rich_table, to_csv, to_latex, to_markdown, write_tables
-from counterpoise.report._comparison import compare
+from counterpoise.report.analysis.comparison import compare
 from counterpoise.runs import RunRecord
 
 COLUMNS = ["data", "method", "metric", "mean", "se", "seeds", "diff_to_joint", "diff_se", "p_value"]

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from counterpoise.report._comparison import compare
-from counterpoise.report.words import describe, explain
+from counterpoise.report.analysis.comparison import compare
+from counterpoise.report.analysis.conclusions import describe, explain
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from sklearn.feature_selection import mutual_info_classif, mutual_info_regressio
 from sklearn.metrics import mutual_info_score
 
 from counterpoise.errors import DataError
+from counterpoise.methods.replicas.arm_histograms import official_ncmi, official_nmi
 from counterpoise.valuation import VALUATIONS, Valuation, estimate
 from counterpoise.valuation.estimators._gaussian import gaussian_information
 from counterpoise.valuation.estimators._ksg import kraskov, ross
 from counterpoise.valuation.estimators._neural import infonce_pointwise, smile_pointwise
-from counterpoise.valuation.estimators._official import official_ncmi, official_nmi
 from counterpoise.valuation.estimators._plugin import plugin_information, quantile_bins
 
 LOG2 = float(np.log(2))

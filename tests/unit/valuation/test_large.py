@@ -7,9 +7,10 @@ import pytest
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from counterpoise.valuation import _large, estimate
+from counterpoise.valuation import estimate
 from counterpoise.valuation._inputs import prepare
-from counterpoise.valuation._large import large_scores, shrink_singular_values
+from counterpoise.valuation.heads import _large
+from counterpoise.valuation.heads._large import large_scores, shrink_singular_values
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,9 @@ from typing import ClassVar, TypeAlias
 
 import numpy as np
 
+from counterpoise._validation import Interval, unknown
 from counterpoise.data._core import SPLITS, DataInfo, Modality, MultimodalData, Split
-from counterpoise.errors import ConfigError, Interval, unknown
+from counterpoise.errors import ConfigError
 
 __all__ = ["Arrays", "World", "letters"]
 

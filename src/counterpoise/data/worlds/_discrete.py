@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from counterpoise._validation import Interval
 from counterpoise.data.worlds._base import Arrays, World, letters
-from counterpoise.errors import Interval
 
 __all__ = ["XOR", "DiscreteWorld", "Redundant", "Table", "Unique", "channel", "one_hot"]
 

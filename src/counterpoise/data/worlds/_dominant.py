@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from counterpoise._validation import Interval
 from counterpoise.data.worlds._discrete import PROBABILITY, DiscreteWorld, Table, one_hot
-from counterpoise.errors import Interval
 
 __all__ = ["Dominant"]
 

@@ -8,13 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from counterpoise.errors import Interval, Options
-from counterpoise.methods._base import STRENGTH, Backward, Method, _backward, unimodal_losses
-from counterpoise.methods._families import decode
+from counterpoise._validation import Interval, Options
 from counterpoise.methods._probes import ContributionProbes
 from counterpoise.methods.arm._fusion import AsymmetricFusion
 from counterpoise.methods.arm._minmax import BalancedMinMaxLoss
 from counterpoise.methods.arm._resampler import ContributionResampler
+from counterpoise.methods.base import STRENGTH, Backward, Method, _backward, unimodal_losses
+from counterpoise.methods.objective import decode
 from counterpoise.model import MultimodalClassifier, scale_gradient
 from counterpoise.records import Batch, Outputs, StepRecord
 

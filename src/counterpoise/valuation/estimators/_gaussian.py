@@ -10,9 +10,9 @@ from torch import Tensor
 from counterpoise.errors import DataError
 from counterpoise.valuation._assemble import Information, Subset
 from counterpoise.valuation._inputs import Problem
-from counterpoise.valuation._predictive import marginal, predictive
 from counterpoise.valuation._valuation import Valuation
 from counterpoise.valuation.estimators._common import value_subsets
+from counterpoise.valuation.heads._predictions import marginal, predictive
 
 __all__ = ["gaussian", "gaussian_information"]
 

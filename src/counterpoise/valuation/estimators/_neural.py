@@ -16,10 +16,10 @@ import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor
 
 from counterpoise.valuation._assemble import Information, Subset
-from counterpoise.valuation._heads import standardise
 from counterpoise.valuation._inputs import Problem
 from counterpoise.valuation._valuation import Valuation
 from counterpoise.valuation.estimators._common import value_subsets
+from counterpoise.valuation.heads._linear import standardise
 
 __all__ = ["infonce", "infonce_pointwise", "smile", "smile_pointwise"]
 

@@ -9,9 +9,9 @@ import numpy as np
 from counterpoise.errors import DataError
 from counterpoise.valuation._assemble import Information, Subset
 from counterpoise.valuation._inputs import Problem
-from counterpoise.valuation._table import cells
 from counterpoise.valuation._valuation import Valuation
 from counterpoise.valuation.estimators._common import label_symbols, symbol_entropy, value_subsets
+from counterpoise.valuation.heads._table import cells
 
 __all__ = ["histogram", "plugin", "plugin_information", "plugin_uncorrected", "quantile_bins"]
 

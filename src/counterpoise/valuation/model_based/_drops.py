@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
-from counterpoise.errors import DataError, Interval
+from counterpoise._validation import Interval
+from counterpoise.errors import DataError
 from counterpoise.records import Inputs
 from counterpoise.tasks import Task
 from counterpoise.valuation._valuation import Estimate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -10,7 +11,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from counterpoise.errors import DataError, Options
+from counterpoise._tree import map_leaves, take
+from counterpoise._validation import Options
+from counterpoise.errors import DataError
 from counterpoise.records import Inputs, Nested, batch_size
 from counterpoise.tasks import Task
 from counterpoise.valuation._valuation import Estimate
@@ -22,12 +25,6 @@ Predict: TypeAlias = Callable[[Inputs], Tensor]
 
 BASELINES: Final = Options(("zero", "mean", "permutation"))
 MEASURES: Final = Options(("accuracy", "log_likelihood"))
-
-
-def _map(value: Nested, function: Callable[[Tensor], Tensor]) -> Nested:
-    if isinstance(value, Tensor):
-        return function(value)
-    return {key: _map(part, function) for key, part in value.items()}
 
 
 def _baselines(inputs: Inputs, baseline: str, seed: int) -> dict[str, Nested]:
@@ -45,7 +42,7 @@ def _baselines(inputs: Inputs, baseline: str, seed: int) -> dict[str, Nested]:
     found = {}
     for m, value in inputs.items():
         order = torch.randperm(n, generator=generator)
-        found[m] = _map(value, lambda x, order=order: stand_in(x, order))  # type: ignore[misc]
+        found[m] = map_leaves(partial(stand_in, order=order), value)
     return found
 
 
@@ -55,7 +52,7 @@ def _evaluate(predict: Predict, inputs: Inputs, target: Tensor, task: Task, size
     right, likelihood = [], []
     for start in range(0, len(target), size):
         rows = slice(start, start + size)
-        logits = predict({m: _map(value, lambda x: x[rows]) for m, value in inputs.items()}).detach()  # noqa: B023
+        logits = predict({m: take(value, rows) for m, value in inputs.items()}).detach()
         if logits.ndim != 2 or len(logits) != len(target[rows]):
             raise DataError(
                 f"The model should return logits ({len(target[rows])}, C) for {len(target[rows])} samples. Found "

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import factorial
 from typing import Final
 
 import numpy as np
 from torch import Tensor
 
-from counterpoise.errors import Interval
+from counterpoise import coalitions
+from counterpoise._validation import Interval
 from counterpoise.records import Inputs
 from counterpoise.tasks import Task
 from counterpoise.valuation._valuation import Estimate
@@ -104,23 +104,13 @@ def shapley(
 
     if len(names) <= EXACT:
         v = score([s for k in range(len(names) + 1) for s in combinations(names, k)])
-        per_sample = {m: _exact(v, m, names) for m in names}
+        per_sample = coalitions.shapley(v, names)
         extra, drawn = dict.fromkeys(names, 0.0), 0
     else:
         per_sample, extra, v, drawn = _sampled(score, names, permutations, seed)
     total = float((v[frozenset(names)] - v[frozenset()]).mean())
     values = {m: summary(per_sample[m], extra[m]) for m in names}
     return Shapley(values, per_sample, total, measure, baseline, drawn)
-
-
-def _exact(v: Mapping[frozenset[str], np.ndarray], m: str, names: Sequence[str]) -> np.ndarray:
-    count = len(names)
-    value = np.zeros_like(v[frozenset()])
-    for subset, score in v.items():
-        if m not in subset:
-            weight = factorial(len(subset)) * factorial(count - len(subset) - 1) / factorial(count)
-            value = value + weight * (v[subset | {m}] - score)
-    return value
 
 
 def _sampled(

@@ -1,0 +1,123 @@
+"""Files and JSON: atomic writes, JSON without NaN, and `.npz` archives without Python objects."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from counterpoise.errors import DataError, NotFoundError, OutputError
+
+__all__ = ["RESERVED", "json_safe", "read_npz", "write_atomic"]
+
+RESERVED: Final = ("label", "split", "group", "num_classes", "class_names")
+"""Entries of an `.npz` data set that are not modalities. Entries called ``rate_<modality>`` are reserved as well."""
+
+
+def write_atomic(path: Path | str, content: str | bytes) -> Path:
+    """Write a file atomically.
+
+    The content goes to a temporary file in the same folder, which then replaces ``path``. Several processes may write
+    the same path at the same time; the last one wins.
+
+    Args:
+        path: The file.
+        content: Text (written as UTF-8) or bytes.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: If the folder cannot be created or written to, or the disk is full.
+    """
+    path = Path(path)
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink(missing_ok=True)
+        raise OutputError(
+            f"Could not write `{path}`: {error.strerror or error}. No partial file was left. "
+            "Free some disk space, or choose another output path."
+        ) from error
+    return path
+
+
+def json_safe(value: Any) -> Any:
+    """Return nested data in which non-finite floats are None and keys are strings, as JSON requires.
+
+    Example:
+        >>> json_safe({"a": [1.0, float("nan")], 2: float("inf")})
+        {'a': [1.0, None], '2': None}
+    """
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): json_safe(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_safe(part) for part in value]
+    return value
+
+
+def read_npz(path: Path | str, needed: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Read all arrays of an ``.npz`` archive. Nothing is unpickled.
+
+    Args:
+        path: The archive.
+        needed: Names that must be in it.
+
+    Returns:
+        The arrays by name, in the order of the archive.
+
+    Raises:
+        NotFoundError: If there is no such file.
+        DataError: If the file is not a readable ``.npz`` archive, holds Python objects, or lacks a needed array.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise NotFoundError(
+            f"There is no file `{path}`. Give the path of an .npz with one array (N, ...) per modality."
+        )
+    try:
+        with path.open("rb") as handle:  # numpy does not close a broken file
+            file = np.load(handle, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise DataError(
+                    f"`{path.name}` should be an .npz archive. Found a single array. Save one array per modality: "
+                    "np.savez(path, a=..., b=..., label=...)."
+                )
+            arrays = {name: _read_entry(path, file, name) for name in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"`{path.name}` is not a readable .npz archive: {error}. Write it with np.savez.") from error
+    missing = [name for name in needed if name not in arrays]
+    if missing:
+        raise DataError(f"`{path}` should hold {', '.join(needed)}. Missing: {', '.join(missing)}.")
+    return arrays
+
+
+def _read_entry(path: Path, file: Any, name: str) -> np.ndarray:
+    try:
+        array: np.ndarray = file[name]
+    except ValueError as error:
+        raise DataError(
+            f"Array `{name}` of `{path.name}` holds Python objects (dtype object), which can run code when they are "
+            "read. Save numbers or strings: np.stack ragged rows to one length, or use np.asarray(names, dtype=str)."
+        ) from error
+    return array

@@ -1,0 +1,1 @@
+"""One module per known data set, and the catalogue of data sets."""

@@ -1,0 +1,201 @@
+"""The data sets by name, how they are opened, and how they are prepared from raw files. Importing it needs no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from counterpoise.data._rows import DATASETS, DataEntry
+from counterpoise.errors import NotFoundError, OutputError
+
+if TYPE_CHECKING:
+    from counterpoise.data._core import MultimodalData
+    from counterpoise.data.preparation import Settings
+
+__all__ = ["DATASETS", "DEFAULT_RAW", "DataEntry", "PrepareSummary", "cache_folder", "open_data", "prepare"]
+
+DEFAULT_RAW: Final = Path("../shared/data")
+"""The raw data folder beside the checkout; the environment variable COUNTERPOISE_DATA names another."""
+
+
+@dataclass(frozen=True)
+class PrepareSummary:
+    """What came of preparing a data set.
+
+    Attributes:
+        name: the data set.
+        out: where it is.
+        samples: number of samples by split.
+        classes: number of classes, labels or targets.
+        modalities: shape of one sample by modality.
+        notes: choices that were made, and what was missing or broken.
+        left_out: number of samples that could not be read.
+    """
+
+    name: str
+    out: Path
+    samples: Mapping[str, int]
+    classes: int
+    modalities: Mapping[str, tuple[int, ...]]
+    notes: tuple[str, ...] = ()
+    left_out: int = 0
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count:,} {part}" for part, count in self.samples.items())
+        shapes = ", ".join(f"{m} {'x'.join(map(str, shape))}" for m, shape in self.modalities.items())
+        lines = [f"{self.name}: {counts}; {self.classes} outputs; {shapes}", *(f"  {note}" for note in self.notes)]
+        return "\n".join(
+            [*lines, f"Written to {self.out}. Use it: counterpoise train --data {self.out} --method joint"]
+        )
+
+
+def raw_folder(source: Path | str | None = None) -> Path:
+    """Return where raw data are looked for: ``source``, else COUNTERPOISE_DATA, else `DEFAULT_RAW`."""
+    return Path(source or os.environ.get("COUNTERPOISE_DATA") or DEFAULT_RAW)
+
+
+def cache_folder(entry: DataEntry) -> Path:
+    """Return where a data set is kept once it is prepared: below COUNTERPOISE_CACHE, or ``~/.cache/counterpoise``."""
+    root = os.environ.get("COUNTERPOISE_CACHE")
+    return (Path(root) if root else Path.home() / ".cache" / "counterpoise") / f"{entry.name}-v{entry.version}"
+
+
+def open_data(name: Path | str) -> MultimodalData:
+    """Open a data set: a name of the catalogue, a folder of prepared data, or an ``.npz`` of your own.
+
+    A set of the catalogue that needs raw files is prepared into the cache the first time.
+
+    Raises:
+        NotFoundError: for an unknown name (with the nearest), a path that is not there, or missing raw files (which,
+            and where they were looked for).
+        DataError: if the data would give wrong numbers.
+
+    Example:
+        >>> open_data("world-xor").info.names
+        ('a', 'b')
+    """
+    from counterpoise.data._npz import load_npz
+    from counterpoise.data._prepared import META, load_prepared
+
+    path = Path(name)
+    if path.suffix == ".npz":
+        return load_npz(path)
+    if (path / META).is_file():
+        return load_prepared(path)
+    if str(name) not in DATASETS and (path.exists() or len(path.parts) > 1):
+        found = "holds no prepared data" if path.exists() else "is not there"
+        raise NotFoundError(
+            f"`{name}` {found}. Give an .npz, a folder written by `counterpoise prepare`, or one of: {', '.join(DATASETS)}."
+        )
+    entry = DATASETS[str(name)]
+    if entry.raw:
+        raise NotFoundError(
+            f"`{name}` is prepared once from the files that you have downloaded, and opened from where it was written: "
+            f"counterpoise prepare {name} --source RAW --out DIR, then --data DIR. RAW should hold: {entry.layout}."
+        )
+    if not entry.files:
+        return _named(entry, entry.load()(**entry.options))
+    cached = cache_folder(entry)
+    if not (cached / META).is_file():
+        try:
+            prepare(entry.name, raw_folder(), cached)
+        except OutputError:
+            if not (cached / META).is_file():  # else another run was quicker
+                raise
+    return _named(entry, load_prepared(cached))
+
+
+def prepare(
+    name: str,
+    source: Path | str | None,
+    out: Path | str,
+    *,
+    settings: Settings | None = None,
+    jobs: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> PrepareSummary:
+    """Build a data set from its raw files and write it as a Hugging Face ``DatasetDict``.
+
+    Args:
+        name: a name of the catalogue.
+        source: folder of the raw data; COUNTERPOISE_DATA or `DEFAULT_RAW` if None.
+        out: folder to write; must be empty, not there, or an earlier version of the same.
+        settings: choices, for sets of videos, images, texts and features.
+        jobs: processes, for such sets; None takes one per core.
+        on_progress: called with the samples that are done and all samples, for such sets.
+
+    Raises:
+        NotFoundError: for an unknown name, or missing raw files.
+        OutputError: if ``out`` holds something else or cannot be written.
+    """
+    from counterpoise.data._core import SPLITS
+    from counterpoise.data._prepared import META, save_prepared
+
+    entry, out = DATASETS[name], Path(out)
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / META).is_file()):
+        raise OutputError(f"`{out}` exists and holds something else. Choose an empty --out.")
+    if entry.raw:
+        return _prepare_raw(entry, Path(source or "."), out, settings, jobs, on_progress)
+    if entry.files:
+        folder = raw_folder(source)
+        _require(entry, folder)
+        built = entry.load()(folder, **entry.options)
+    else:
+        built = entry.load()(**entry.options)
+    data = _named(entry, built)
+    save_prepared(data, out)
+    return PrepareSummary(
+        name=name,
+        out=out,
+        samples={part: len(data.split(part)) for part in SPLITS},
+        classes=data.info.num_outputs,
+        modalities={m.name: m.shape for m in data.info.modalities},
+        notes=data.info.notes,
+    )
+
+
+def _prepare_raw(
+    entry: DataEntry,
+    source: Path,
+    out: Path,
+    settings: Settings | None,
+    jobs: int | None,
+    on_progress: Callable[[int, int], None] | None,
+) -> PrepareSummary:
+    from counterpoise.data.preparation import FINDINGS, Settings, prepare_index
+
+    if not source.exists():
+        raise NotFoundError(
+            f"There is no `{source}`. Give the folder of the download as --source; it should hold: {entry.layout}."
+        )
+    index = entry.load()(source, settings or Settings(), **entry.options)
+    name = source.stem if entry.name == "own" else entry.name
+    report = prepare_index(index, out, name=name, recipe=entry.recipe, jobs=jobs, on_progress=on_progress)
+    told = [f"the whole list of findings: {out / FINDINGS}"] if report.findings else []
+    return PrepareSummary(
+        name=name,
+        out=out,
+        samples=report.samples,
+        classes=report.info.num_outputs,
+        modalities={m.name: m.shape for m in report.info.modalities},
+        notes=(*report.info.notes, *told),
+        left_out=report.left_out,
+    )
+
+
+def _named(entry: DataEntry, data: MultimodalData) -> MultimodalData:
+    """Give the data the catalogue's name and recipe, also where they were prepared by an earlier version."""
+    return dataclasses.replace(data, info=dataclasses.replace(data.info, name=entry.name, recipe=entry.recipe))
+
+
+def _require(entry: DataEntry, folder: Path) -> None:
+    missing = [file for file in entry.files if not (folder / file).is_file()]
+    if missing:
+        raise NotFoundError(
+            f"The raw files of `{entry.name}` are not in `{folder}`: missing {', '.join(missing)}. Download them ({entry.reference}) "
+            f"into a folder, then set COUNTERPOISE_DATA to it or run: counterpoise prepare {entry.name} --source FOLDER --out DIR"
+        )

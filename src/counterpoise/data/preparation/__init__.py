@@ -1,0 +1,57 @@
+"""From what people download to prepared data: videos, sounds, images, texts and feature files, and what is wrong with them."""
+
+from counterpoise.data.preparation._doctor import check_folder
+from counterpoise.data.preparation._engine import Report, prepare_index
+from counterpoise.data.preparation._findings import KINDS, Finding, UnreadableError, summary, to_csv
+from counterpoise.data.preparation._flow import optical_flow, quantise
+from counterpoise.data.preparation._index import Index, Item, Settings, check_index
+from counterpoise.data.preparation._media import read_audio, read_frames
+from counterpoise.data.preparation._readers import (
+    ArrayFile,
+    Flow,
+    Frames,
+    Image,
+    Numbers,
+    Padded,
+    Reader,
+    Sound,
+    Text,
+    swap_padding,
+)
+from counterpoise.data.preparation._result import FINDINGS, MANIFEST, check_prepared
+from counterpoise.data.preparation._sound import RECIPES, SoundRecipe, sound_features
+
+__all__ = [
+    "FINDINGS",
+    "KINDS",
+    "MANIFEST",
+    "RECIPES",
+    "ArrayFile",
+    "Finding",
+    "Flow",
+    "Frames",
+    "Image",
+    "Index",
+    "Item",
+    "Numbers",
+    "Padded",
+    "Reader",
+    "Report",
+    "Settings",
+    "Sound",
+    "SoundRecipe",
+    "Text",
+    "UnreadableError",
+    "check_folder",
+    "check_index",
+    "check_prepared",
+    "optical_flow",
+    "prepare_index",
+    "quantise",
+    "read_audio",
+    "read_frames",
+    "sound_features",
+    "summary",
+    "swap_padding",
+    "to_csv",
+]

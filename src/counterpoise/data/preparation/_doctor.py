@@ -1,0 +1,127 @@
+"""A look at a folder of raw files without decoding them: counts, leakage, what is missing, empty, silent or cannot be opened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from counterpoise.data.preparation._files import frames_of, open_npy
+from counterpoise.data.preparation._findings import Finding, UnreadableError, summary
+from counterpoise.data.preparation._index import Index, Item, Settings, check_index
+from counterpoise.data.preparation._media import AUDIO_SUFFIXES, VIDEO_SUFFIXES, has_track
+from counterpoise.data.preparation._readers import Reader, Sound
+from counterpoise.data.preparation._result import MANIFEST, check_prepared
+from counterpoise.errors import DataError, NotFoundError
+
+if TYPE_CHECKING:
+    from counterpoise.data._rows import DataEntry
+
+__all__ = ["check_folder"]
+
+
+def check_folder(
+    folder: Path, name: str | None = None, settings: Settings | None = None
+) -> tuple[list[str], list[Finding], bool]:
+    """Say what a folder holds, prepared or raw, and what is wrong with it.
+
+    Prepared data are compared with their manifest and checksums. Of raw files the lists are read and every file's header is opened, every folder of frames counted; only ``prepare`` decodes them to the end.
+
+    Args:
+        folder: the folder, or a manifest of one's own.
+        name: which raw data set it is; every one that recognises the folder is tried if None.
+        settings: as for ``prepare``.
+
+    Returns:
+        Lines for the screen, the findings (of raw files), and whether nothing is missing.
+
+    Raises:
+        NotFoundError: if it is not there, or no data set recognises it.
+    """
+    if not folder.exists():
+        raise NotFoundError(f"There is no `{folder}`.")
+    if (folder / MANIFEST).is_file():
+        lines, well = check_prepared(folder)
+        return lines, [], well
+    said: list[str] = []
+    broken: list[str] = []
+    findings: list[Finding] = []
+    for row in _candidates(folder, name):
+        try:
+            index: Index = row.load()(folder, settings or Settings(), **row.options)
+            found = check_index(index)
+        except NotFoundError:
+            if name:
+                raise
+            continue
+        except DataError as error:
+            if name:
+                raise
+            broken.append(f"{row.name}: {error}")
+            continue
+        found += [f for item in index.items for f in _look(item, index.readers)]
+        counts = Counter(item.split for item in index.items)
+        listed = ", ".join(f"{n:,} {part}" for part, n in counts.items())
+        said += [
+            f"{row.name}: {listed} listed; {len(index.classes)} classes",
+            *(f"  {note}" for note in index.notes),
+            *(f"  {line}" for line in summary(found)),
+        ]
+        findings += found
+    if broken and not said:
+        raise DataError(f"`{folder}` may hold {broken[0]}")
+    if not said:
+        raise NotFoundError(
+            f"`{folder}` holds neither prepared data nor the lists of a raw data set that is known. Name it (--name) to be told what is missing; see: counterpoise list datasets."
+        )
+    return said, findings, not any(f.left_out for f in findings)
+
+
+def _candidates(folder: Path, name: str | None) -> list[DataEntry]:
+    """Return the data sets that a folder may be: the one that was named, or all; of files of features those that have files of that name."""
+    from counterpoise.data._rows import DATASETS
+
+    if name is None:
+        rows = [row for row in DATASETS.values() if row.raw]
+        return [row for row in rows if folder.is_dir() or folder.name in row.options.get("files", (folder.name,))]
+    if not DATASETS[name].raw:
+        raise DataError(f"`{name}` is not prepared from a folder of raw files of yours.")
+    return [DATASETS[name]]
+
+
+def _look(item: Item, readers: Mapping[str, Reader]) -> Sequence[Finding]:
+    """Return what listings and headers of a sample's files say."""
+    found = []
+    for m, reader in readers.items():
+        source = item.sources.get(m)
+
+        def remark(kind: str, detail: str, m: str = m) -> None:
+            found.append(Finding(kind, item.id, m, detail, False))
+
+        for path in source if isinstance(source, tuple) else (source,):
+            try:
+                if path is None or (isinstance(path, str) and not path.strip()):
+                    raise UnreadableError("missing", f"{item.id}: no {m}")
+                if isinstance(path, Path):
+                    _look_at(path, "audio" if isinstance(reader, Sound) else "video", remark)
+            except UnreadableError as error:
+                found.append(Finding(error.kind, item.id, m, error.detail, True))
+    return found
+
+
+def _look_at(path: Path, track: str, remark: Callable[[str, str], None]) -> None:
+    """Raise `UnreadableError` for what a listing or a header shows to be unreadable."""
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        frames_of(path, remark)
+    elif not path.is_file():
+        raise UnreadableError("missing", str(path))
+    elif not path.stat().st_size:
+        raise UnreadableError("truncated", f"{path}: empty file")
+    elif suffix == ".npy":
+        open_npy(path)
+    elif suffix in (VIDEO_SUFFIXES if track == "video" else (*VIDEO_SUFFIXES, *AUDIO_SUFFIXES)) and not has_track(
+        path, track
+    ):
+        raise UnreadableError("silent" if track == "audio" else "undecodable", f"{path}: no {track} track")

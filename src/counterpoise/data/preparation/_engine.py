@@ -1,0 +1,353 @@
+"""From raw files to prepared data: in parallel, in shards that survive being killed, nothing left out without being told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from counterpoise._files import write_atomic
+from counterpoise.data._info import SPLITS, DataInfo
+from counterpoise.data.preparation._findings import Finding, UnreadableError, summary, to_csv
+from counterpoise.data.preparation._index import Index, Item, check_index
+from counterpoise.data.preparation._readers import Reader
+from counterpoise.data.preparation._result import (
+    FINDINGS,
+    MANIFEST,
+    checksum,
+    read_manifest,
+    undamaged,
+    write_split,
+)
+from counterpoise.data.preparation._shards import Sample, Shards, write_shard
+from counterpoise.errors import DataError, OutputError
+
+__all__ = ["Report", "prepare_index"]
+
+FORMAT: Final = 2
+CHUNK: Final = 32
+"""Samples per shard of work: what is lost at most per process when the power goes."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of preparing raw files.
+
+    Attributes:
+        samples: number of samples by split.
+        findings: everything that was wrong.
+        read: how many samples were read now; the others lay there from before.
+        info: what is known about the prepared data.
+    """
+
+    samples: Mapping[str, int]
+    findings: Sequence[Finding]
+    read: int
+    info: DataInfo
+
+    @property
+    def left_out(self) -> int:
+        """Number of samples that are missing from the prepared data."""
+        return _left_out(self.findings)
+
+    def lines(self) -> list[str]:
+        """Return the report for the screen."""
+        return summary(self.findings)
+
+
+def prepare_index(
+    index: Index,
+    out: Path,
+    *,
+    name: str,
+    recipe: Mapping[str, Any],
+    jobs: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Read every item and write the prepared data, a manifest and the findings.
+
+    Work is done in shards of 32 samples in ``.NAME.partial`` beside ``out``; a second run, also after a kill, reads only what is missing there and
+    what has changed, or was damaged, since ``out`` was written. The result does not depend on the number of processes.
+
+    Args:
+        index: what lies in the raw folder.
+        out: folder to write.
+        name: name of the data set.
+        recipe: settings of `RunConfig` that suit it.
+        jobs: processes; None takes one per core.
+        on_progress: called with the samples that are done and all samples.
+
+    Raises:
+        DataError: if a split has no readable sample.
+        OutputError: if ``out`` cannot be written to.
+    """
+    findings = check_index(index)
+    readers = dict(index.readers)
+    for m, reader in readers.items():
+        reader.fit(item.sources[m] for item in index.items if item.split == "train" and item.sources.get(m) is not None)
+    key = _key(readers)
+    unique = list({item.id: item for item in index.items}.values())
+    stamps = {item.id: _stamp(item, key) for item in unique}
+    work = out.parent / f".{out.name}.partial"
+    with _writing(out):
+        work.mkdir(parents=True, exist_ok=True)
+        shards, unreadable = _from_before(work, out)
+        todo = [item for item in unique if stamps[item.id] not in shards and stamps[item.id] not in unreadable]
+        done = len(unique) - len(todo)
+        for count, path, new in _in_parallel(todo, stamps, readers, work, jobs):
+            unreadable |= new
+            if path is not None:
+                shards.add(path)
+            done += count
+            if on_progress is not None:
+                on_progress(done, len(unique))
+        for item in unique:
+            findings += [*unreadable.get(stamps[item.id], []), *shards.told.get(stamps[item.id], [])]
+        readable = [item for item in index.items if stamps[item.id] in shards]
+        findings += _same_content(readable, tuple(readers), stamps, shards)
+        kept = {part: [item for item in readable if item.split == part] for part in SPLITS}
+        for part, items in kept.items():
+            if not items:
+                write_atomic(work / FINDINGS, to_csv(findings))
+                raise DataError(
+                    f"No sample of the split `{part}` of `{name}` could be read. {' '.join(summary(findings)) or 'None is listed.'} "
+                    f"The whole list: {work / FINDINGS}."
+                )
+        info = _info(index, readers, name, recipe, findings)
+        _write(work, out, info, index, kept, stamps, shards, unreadable, findings)
+    return Report({part: len(items) for part, items in kept.items()}, findings, len(todo), info)
+
+
+def _left_out(findings: Iterable[Finding]) -> int:
+    return len({f.item for f in findings if f.left_out})
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Turn what the system says about writing into what to do about it."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"Could not write `{out}`: {error.strerror or error}. Make room, or choose another --out; the next run goes on from here."
+        ) from error
+
+
+def _info(
+    index: Index, readers: Mapping[str, Reader], name: str, recipe: Mapping[str, Any], findings: Sequence[Finding]
+) -> DataInfo:
+    return DataInfo(
+        name=name,
+        modalities=tuple(reader.modality(m) for m, reader in readers.items()),
+        task=index.task,
+        num_outputs=len(index.classes) if index.classes else int(np.size(index.items[0].label)),
+        class_names=index.classes,
+        group=index.group,
+        source=index.origin,
+        notes=(*index.notes, *summary(findings)),
+        recipe=recipe,
+        augment=index.augment,
+    )
+
+
+def _write(
+    work: Path,
+    out: Path,
+    info: DataInfo,
+    index: Index,
+    kept: Mapping[str, Sequence[Item]],
+    stamps: Mapping[str, str],
+    shards: Shards,
+    unreadable: Mapping[str, Sequence[Finding]],
+    findings: Sequence[Finding],
+) -> None:
+    """Write the result, its manifest and the findings beside ``out``, and put all of it in place at once."""
+    from counterpoise.data._prepared import write_info
+
+    final = work / "final"
+    final.mkdir()
+    for part, items in kept.items():
+        (final / part).mkdir()
+        write_split(final / part, info, index, items, stamps, shards)
+    (final / "dataset_dict.json").write_text(json.dumps({"splits": list(kept)}))
+    write_info(info, final)
+    here = set(stamps.values())
+    manifest = {
+        "format": FORMAT,
+        "name": info.name,
+        "parameters": {m: reader.parameters for m, reader in index.readers.items()},
+        "samples": {part: len(items) for part, items in kept.items()},
+        "listed": dict(Counter(item.split for item in index.items)),
+        "published": dict(index.expected),
+        "left_out": _left_out(findings),
+        "findings": dict(Counter(f.kind for f in findings)),
+        "files": {path.relative_to(final).as_posix(): checksum(path) for path in sorted(final.rglob("*.arrow"))},
+        "unreadable": {s: [asdict(f) for f in unreadable[s]] for s in sorted(here & set(unreadable))},
+    }
+    write_atomic(final / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    write_atomic(final / FINDINGS, to_csv(findings))
+    if out.exists():
+        out.replace(work / "old")  # killed here, the next run puts it back
+    final.replace(out)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _from_before(work: Path, out: Path) -> tuple[Shards, dict[str, list[Finding]]]:
+    """Return the samples that are there already, and by stamp what was found wrong with those that cannot be read."""
+    if (work / "old").exists():
+        if not out.exists():
+            (work / "old").replace(out)
+        shutil.rmtree(work / "old", ignore_errors=True)
+    shutil.rmtree(work / "final", ignore_errors=True)
+    shards, records = Shards(), []
+    if (out / MANIFEST).is_file():
+        manifest = read_manifest(out)
+        if manifest["format"] == FORMAT:
+            for path in undamaged(out, manifest):
+                shards.add(path)
+            records.append(manifest["unreadable"])
+    for path in sorted(work.glob("*.arrow")):
+        if not shards.add(path):
+            path.unlink()
+    records += [json.loads(path.read_text()) for path in sorted(work.glob("*.json"))]
+    return shards, {s: [Finding(**f) for f in found] for record in records for s, found in record.items()}
+
+
+def _key(readers: Mapping[str, Reader]) -> str:
+    content = json.dumps({m: r.parameters for m, r in readers.items()}, sort_keys=True, default=str)
+    return hashlib.blake2b(f"{FORMAT}{content}".encode(), digest_size=8).hexdigest()
+
+
+def _stamp(item: Item, key: str) -> str:
+    """Return a hash of what a sample is made of: its sources as they are now (path, size, time), and the parameters."""
+    digest = hashlib.blake2b(f"{key}{item.id}".encode(), digest_size=12)
+    for m, source in item.sources.items():
+        for part in source if isinstance(source, tuple) else (source,):
+            digest.update(m.encode())
+            digest.update(_state(part))
+    return digest.hexdigest()
+
+
+def _state(source: Any) -> bytes:
+    """Return what changes when a source does: of files path, size and time; of a folder those of the files in it."""
+    if isinstance(source, Path):
+        try:
+            stat = source.stat()
+            inside = sorted(source.iterdir()) if source.is_dir() else []
+            return f"{source}{stat.st_size}{stat.st_mtime_ns}".encode() + b"".join(map(_state, inside))
+        except OSError:
+            return b"missing"
+    return source.encode() if isinstance(source, str) else np.asarray(source).tobytes()
+
+
+def _read(item: Item, stamp: str, readers: Mapping[str, Reader]) -> tuple[Sample | None, list[Finding]]:
+    """Return a sample, or None and what cost it; what was found besides is part of either."""
+    arrays: dict[str, np.ndarray] = {}
+    found: list[Finding] = []
+    content = []
+    for m, reader in readers.items():
+        source = item.sources.get(m)
+
+        def remark(kind: str, detail: str, m: str = m) -> None:
+            found.append(Finding(kind, item.id, m, detail, False))
+
+        try:
+            if source is None:
+                raise UnreadableError("missing", f"{item.id}: no {m}")
+            arrays[m] = reader.read(source, remark)
+            content.append(_content(source, arrays[m]))
+        except UnreadableError as error:
+            found.append(Finding(error.kind, item.id, m, error.detail, True))
+    whole = len(arrays) == len(readers)
+    return (Sample(stamp, content, found, arrays) if whole else None), found
+
+
+def _content(source: Any, array: np.ndarray) -> str:
+    """Return a hash that tells one file from another (of folders, what was read), or nothing for texts and numbers, which may agree by chance."""
+    if isinstance(source, Path) and source.is_file():
+        return checksum(source)
+    if isinstance(source, (Path, tuple)):
+        return hashlib.blake2b(array.tobytes(), digest_size=16).hexdigest()
+    return ""
+
+
+def _chunk(
+    items: Sequence[Item], stamps: Sequence[str], readers: Mapping[str, Reader], work: str
+) -> tuple[int, str | None, dict[str, list[dict[str, Any]]]]:
+    """Read some items and write them as one shard, whole or not at all; return how many, the shard, and what cannot be read."""
+    if multiprocessing.parent_process() is not None:
+        _one_thread()
+    samples: list[Sample] = []
+    unreadable: dict[str, list[dict[str, Any]]] = {}
+    for item, stamp in zip(items, stamps, strict=True):
+        sample, found = _read(item, stamp, readers)
+        if sample is None:
+            unreadable[stamp] = [asdict(f) for f in found]
+        else:
+            samples.append(sample)
+    folder = Path(work)
+    path = None
+    if unreadable:
+        write_atomic(folder / f"{stamps[0]}.json", json.dumps(unreadable))
+    if samples:
+        path = folder / f"{stamps[0]}.arrow"
+        write_shard(path, samples)
+    return len(items), str(path) if path else None, unreadable
+
+
+def _one_thread() -> None:
+    """Keep OpenCV, where it is loaded, from starting a thread per core in every process."""
+    import sys
+
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(1)
+
+
+def _in_parallel(
+    items: Sequence[Item], stamps: Mapping[str, str], readers: Mapping[str, Reader], work: Path, jobs: int | None
+) -> Iterator[tuple[int, Path | None, dict[str, list[Finding]]]]:
+    import joblib
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    jobs = jobs or joblib.cpu_count()
+    chunks = [items[k : k + CHUNK] for k in range(0, len(items), CHUNK)]
+    calls = ((chunk, [stamps[item.id] for item in chunk], readers, str(work)) for chunk in chunks)
+    if jobs == 1 or len(chunks) < 2:
+        results: Iterable[Any] = (_chunk(*call) for call in calls)
+    else:
+        parallel = joblib.Parallel(n_jobs=min(jobs, len(chunks)), return_as="generator_unordered")
+        results = parallel(joblib.delayed(_chunk)(*call) for call in calls)
+    try:
+        for count, path, unreadable in results:
+            found = {stamp: [Finding(**f) for f in told] for stamp, told in unreadable.items()}
+            yield count, Path(path) if path else None, found
+    except TerminatedWorkerError as error:
+        raise DataError(
+            "A process that was reading files died: memory ran out, or a file crashes the decoder. What was read is kept; run again with --jobs 1."
+        ) from error
+
+
+def _same_content(
+    items: Sequence[Item], modalities: Sequence[str], stamps: Mapping[str, str], shards: Shards
+) -> list[Finding]:
+    """Return a finding for every file that stands under another name in another split."""
+    first: dict[tuple[str, str], Item] = {}
+    found = []
+    for item in items:
+        for m, content in zip(modalities, shards.content[stamps[item.id]], strict=True):
+            other = first.setdefault((m, content), item) if content else item
+            if other.id != item.id and other.split != item.split:
+                detail = f"{m} of {item.id} ({item.split}) is the same as of {other.id} ({other.split})"
+                found.append(Finding("duplicate", item.id, m, detail, False))
+    return found

@@ -1,0 +1,77 @@
+"""UPMC Food-101: a photograph and the title of the web page it was found on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from counterpoise.data.preparation._files import IMAGE_SUFFIXES
+from counterpoise.data.preparation._findings import Finding
+from counterpoise.data.preparation._index import FileTable, Index, Item, Settings, draw_split, files_below
+from counterpoise.data.preparation._lists import find, rows
+from counterpoise.data.preparation._readers import Image, Text
+
+__all__ = ["food101"]
+
+
+def food101(source: Path, settings: Settings) -> Index:
+    """Return UPMC Food-101.
+
+    ``texts/train_titles.csv`` and ``texts/test_titles.csv`` with the image's name, the title and the class in each row (in whichever order; titles hold commas, with
+    and without quotes), ``images/{train,test}/<class>/<name>.jpg``. Validation is 5,000 of the training rows (a tenth if there are fewer than 50,000).
+
+    Args:
+        source: folder of ``texts`` and ``images``.
+        settings: what the user chose.
+    """
+    items: list[Item] = []
+    findings: list[Finding] = []
+    for part in ("train", "test"):
+        file = find(source, f"{part}_titles.csv")
+        images = FileTable(
+            files_below(source / "images" / part if (source / "images" / part).is_dir() else source), IMAGE_SUFFIXES
+        )
+        first = len(items)
+        folders = {path.parent.name for path in images.found.values()}
+        for number, row in enumerate(rows(file), 1):
+            parsed = _parse(row, folders)
+            if parsed is None:
+                if number > 1 or any(cell.lower().endswith(IMAGE_SUFFIXES) for cell in row):  # else a header
+                    detail = f"{file}: row {number}: no image or no class in `{','.join(row)[:120]}`"
+                    findings.append(Finding("line", f"{file.name}:{number}", "", detail, True))
+                continue
+            image, title, label = parsed
+            path = images.get(Path(image).stem, source / "images" / part / label / Path(image).name)
+            items.append(Item(f"{part}/{Path(image).stem}", part, label, "", {"image": path, "text": title}))
+        findings += images.ambiguous([Path(item.id).name for item in items[first:]], "image")
+    train = sum(item.split == "train" for item in items)
+    if train:
+        items = draw_split(items, "val", 5000 / train if train > 50000 else 0.1, settings.seed)
+    return Index(
+        items,
+        {
+            "image": Image(settings.size or 224),
+            "text": Text(settings.tokenizer or "words", settings.length or 40, least=2),
+        },
+        tuple(sorted({item.label for item in items})),
+        expected={"train+val": 62970, "test": 22714, "classes": 101},
+        findings=findings,
+        notes=(
+            f"validation: drawn from the training rows, stratified, seed {settings.seed}; the class often stands in the title",
+        ),
+        origin="Wang et al., ICME Workshops 2015",
+        augment={"visual": ["image"], "smallest": 0.5},
+    )
+
+
+def _parse(row: list[str], folders: set[str]) -> tuple[str, str, str] | None:
+    """Return image, title and class of a row: the image ends like one, the class is a folder's name, the rest is the title, commas and all."""
+    image = next((k for k, cell in enumerate(row) if cell.lower().endswith(IMAGE_SUFFIXES)), None)
+    if image is None:
+        return None
+    name = Path(row[image])
+    rest = [k for k in range(len(row)) if k != image]
+    label = next((k for k in reversed(rest) if row[k] in folders), None)
+    if label is None:
+        folder = name.parent.name or name.stem.rpartition("_")[0]
+        return (row[image], ", ".join(row[k] for k in rest), folder) if folder in folders else None
+    return row[image], ", ".join(row[k] for k in rest if k != label), row[label]

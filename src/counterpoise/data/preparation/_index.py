@@ -1,0 +1,185 @@
+"""What a raw folder holds, before anything is decoded: items, splits, groups, and what is wrong with that."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from counterpoise.data._info import SPLITS
+from counterpoise.data.preparation._findings import Finding
+from counterpoise.data.preparation._readers import Reader
+from counterpoise.errors import DataError
+
+__all__ = ["FileTable", "Index", "Item", "Settings", "check_index", "draw_split", "files_below"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may choose of the preparation; None takes the data set's own.
+
+    Attributes:
+        fps: instants per second of a video that are looked at.
+        keep: frames stored per clip.
+        frames: frames per sample when it is used.
+        size: height and width of images and frames.
+        audio: name of a sound recipe.
+        flow: ``dis`` or ``tvl1``.
+        tokenizer: ``words``, a folder, or a name on the Hugging Face hub.
+        length: token ids per text, or steps of a feature sequence.
+        label: column of the label, for data of one's own; or the convention of a sentiment corpus.
+        modality: ``NAME=COLUMN,COLUMN`` for data of one's own.
+        seed: of splits that are drawn.
+    """
+
+    fps: float | None = None
+    keep: int | None = None
+    frames: int | None = None
+    size: int | None = None
+    audio: str | None = None
+    flow: str | None = None
+    tokenizer: str | None = None
+    length: int | None = None
+    label: str | None = None
+    modality: tuple[str, ...] = ()
+    seed: int = 0
+
+    def clip(self, **own: Any) -> dict[str, Any]:
+        """Return the parameters of `Frames`: the data set's ``own``, then what was given; never more frames than are kept, nor fewer kept than used."""
+        names = ("fps", "keep", "frames", "size")
+        found = {**own, **{k: getattr(self, k) for k in names if getattr(self, k) is not None}}
+        if self.frames is None:
+            found["frames"] = min(found["frames"], found["keep"])
+        elif self.keep is None:
+            found["keep"] = max(found["frames"], found["keep"])
+        return found
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sample: its id, split, label, group, and where each modality is (a path, a pair of paths, a text, numbers)."""
+
+    id: str
+    split: str
+    label: Any
+    group: str
+    sources: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Index:
+    """A raw data set as it lies on disk.
+
+    Attributes:
+        items: the samples, in the published order.
+        readers: one per modality, in order.
+        classes: names of the classes, or empty.
+        task: multiclass, multilabel or regression.
+        group: what groups are (``actor``), or empty.
+        expected: published numbers: of samples by split (``train+val`` where validation is cut from training) or by split and class (``test SAD``), and of ``classes``.
+        findings: what is wrong with the lists.
+        notes: choices that were made.
+        origin: where the data come from.
+        augment: how training varies the inputs (see `DataInfo.augment`).
+    """
+
+    items: Sequence[Item]
+    readers: Mapping[str, Reader]
+    classes: tuple[str, ...] = ()
+    task: str = "multiclass"
+    group: str = ""
+    expected: Mapping[str, int] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
+    notes: tuple[str, ...] = ()
+    origin: str = ""
+    augment: Mapping[str, Any] = field(default_factory=dict)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return all files below a folder, in order."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+class FileTable:
+    """Files by stem, whatever the folders between are called: those with one of the suffixes, the first in order where several have one name."""
+
+    def __init__(self, files: Iterable[Path], suffixes: Sequence[str]) -> None:
+        self.found: dict[str, Path] = {}
+        self.others: dict[str, Path] = {}
+        for path in files:
+            if path.suffix.lower() in suffixes and self.found.setdefault(path.stem, path) != path:
+                self.others.setdefault(path.stem, path)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def get(self, stem: str, default: Path) -> Path:
+        """Return the file, or the path where it was expected."""
+        return self.found.get(stem, default)
+
+    def ambiguous(self, stems: Iterable[str], modality: str) -> list[Finding]:
+        """Return a finding for each of the names that several files have."""
+        return [
+            Finding("ambiguous", s, modality, f"{self.found[s]} is taken, not {self.others[s]}", False)
+            for s in stems
+            if s in self.others
+        ]
+
+
+def draw_split(
+    items: Sequence[Item], part: str, share: float, seed: int, *, source: str = "train", by_group: bool = True
+) -> list[Item]:
+    """Return the items with a share of those in ``source`` moved to ``part``: by whole groups, or stratified by label."""
+    from counterpoise.data._sampling import holdout_split
+
+    rows = [k for k, item in enumerate(items) if item.split == source]
+    if not rows:
+        return list(items)
+    labels = np.unique([str(items[k].label) for k in rows], return_inverse=True)[1]
+    groups = np.array([items[k].group for k in rows])
+    _, held = holdout_split(labels, groups if by_group and groups.any() else None, share, seed)
+    moved = {rows[k] for k in held}
+    return [replace(item, split=part) if k in moved else item for k, item in enumerate(items)]
+
+
+def check_index(index: Index) -> list[Finding]:
+    """Return what can be said of the lists alone: counts, samples in two splits, groups in two splits.
+
+    Raises:
+        DataError: if there are no items, or a split that nobody knows.
+    """
+    if not index.items:
+        raise DataError("No samples were found. Is --source the folder that holds the lists and the files?")
+    strange = {item.split for item in index.items} - set(SPLITS)
+    if strange:
+        raise DataError(f"Splits should be train, val and test. Found `{min(strange)}`.")
+    found = list(index.findings)
+    counts: Counter[str] = Counter({"classes": len(index.classes)})
+    for item in index.items:
+        counts.update((item.split, f"{item.split} {item.label}"))
+    for part, number in index.expected.items():
+        summed, _, label = part.partition(" ")
+        listed = sum(counts[f"{p} {label}".strip()] for p in summed.split("+"))
+        if listed != number:
+            found.append(Finding("count", "", "", f"{part}: {listed:,} listed, {number:,} published", False))
+    splits: dict[str, set[str]] = {}
+    groups: dict[str, set[str]] = {}
+    for item in index.items:
+        splits.setdefault(item.id, set()).add(item.split)
+        if item.group:
+            groups.setdefault(item.group, set()).add(item.split)
+    for name, parts in splits.items():
+        if len(parts) > 1:
+            found.append(Finding("duplicate", name, "", f"{name} is in {' and '.join(sorted(parts))}", False))
+    for a, b in combinations(SPLITS, 2):
+        shared = [name for name, parts in groups.items() if {a, b} <= parts]
+        if shared:
+            some = ", ".join(shared[:3]) + (", ..." if len(shared) > 3 else "")
+            detail = f"{len(shared)} of {len(groups)} {index.group or 'group'}s are in {a} and {b} ({some})"
+            found.append(Finding("leakage", "", "", detail, False))
+    return found

@@ -1,0 +1,120 @@
+"""Reading the lists that data sets are published with."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from counterpoise.data.preparation._findings import Finding
+from counterpoise.errors import DataError, NotFoundError
+
+__all__ = ["find", "find_or_none", "listed", "read_database", "read_json", "rows"]
+
+
+def find(source: Path, *names: str) -> Path:
+    """Return the first file below ``source`` that has one of the names, the earlier name first.
+
+    Raises:
+        NotFoundError: if there is none.
+    """
+    path = find_or_none(source, *names)
+    if path is None:
+        raise NotFoundError(
+            f"`{source}` should hold {' or '.join(names)}. Give the folder of the download as --source."
+        )
+    return path
+
+
+def find_or_none(source: Path, *names: str) -> Path | None:
+    """Return what `find` does, or None."""
+    for name in names:
+        found = sorted(source.rglob(name)) if source.is_dir() else []
+        if found:
+            return found[0]
+    return None
+
+
+def rows(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
+    """Yield the non-empty rows of a table; a byte-order mark (CREMA-D's stat.csv has one) is no part of the first cell.
+
+    Raises:
+        DataError: if it is no text.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            for row in csv.reader(file, delimiter=delimiter):
+                if any(cell.strip() for cell in row):
+                    yield [cell.strip() for cell in row]
+    except UnicodeDecodeError as error:
+        raise DataError(f"`{path}` is no text in UTF-8 ({error}). Save it as UTF-8.") from error
+
+
+def listed(
+    path: Path,
+    cells: int,
+    *,
+    delimiter: str = ",",
+    spaces: bool = False,
+    header: Callable[[list[str]], bool] = lambda row: False,
+) -> tuple[list[list[str]], list[Finding]]:
+    """Return the rows that have at least so many cells, and a finding for each that has fewer.
+
+    Args:
+        path: the list.
+        cells: how many a row must have.
+        delimiter: between cells.
+        spaces: where a line has no delimiter, the first white space is one.
+        header: tells whether the first row names columns.
+    """
+    found: list[list[str]] = []
+    findings = []
+    for number, row in enumerate(rows(path, delimiter), 1):
+        if spaces and len(row) == 1:
+            row = row[0].split(maxsplit=1)
+        if number == 1 and header(row):
+            continue
+        if len(row) < cells or not all(row[:cells]):
+            detail = f"{path}: row {number}: expected {cells} cells, found `{delimiter.join(row)}`"
+            findings.append(Finding("line", f"{path.name}:{number}", "", detail, True))
+        else:
+            found.append(row)
+    return found, findings
+
+
+def read_database(path: Path) -> tuple[list[tuple[str, str, str]], list[Finding]]:
+    """Return (clip, split, label) of ``{"database": {clip: {"subset", "annotations": {"label"}}}}``, and a finding for each entry without them."""
+    parts = {
+        "training": "train",
+        "train": "train",
+        "validation": "val",
+        "val": "val",
+        "testing": "test",
+        "test": "test",
+    }
+    found, findings = [], []
+    for clip, entry in read_json(path, ["database"])["database"].items():
+        try:
+            found.append((clip, parts[entry["subset"]], str(entry["annotations"]["label"])))
+        except (KeyError, TypeError) as error:
+            detail = f"{path}: `{clip}`: expected subset (training, validation, testing) and annotations.label, found {json.dumps(entry)[:80]} ({error})"
+            findings.append(Finding("line", clip, "", detail, True))
+    return found, findings
+
+
+def read_json(path: Path, needed: Sequence[str] = ()) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        DataError: if it is broken or lacks a key.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise DataError(f"`{path}` is no JSON ({error}). Download it again.") from error
+    missing = [key for key in needed if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise DataError(f"`{path}` should have the keys {', '.join(needed)}. Missing: {', '.join(missing)}.")
+    return content

@@ -1,0 +1,127 @@
+"""The result of preparing raw files: Hugging Face ``datasets`` on disk, a manifest of what was read, and checks of both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from counterpoise.data._info import DataInfo
+from counterpoise.data.preparation._index import Index, Item
+from counterpoise.data.preparation._shards import Shards, write_arrow
+from counterpoise.errors import DataError
+
+__all__ = ["FINDINGS", "MANIFEST", "check_prepared", "checksum", "read_manifest", "undamaged", "write_split"]
+
+MANIFEST: Final = "manifest.json"
+FINDINGS: Final = "findings.csv"
+BATCH: Final = 64
+FILE: Final = 1 << 27
+"""Bytes of a file of the result, about."""
+
+
+def write_split(
+    folder: Path, info: DataInfo, index: Index, items: Sequence[Item], stamps: Mapping[str, str], shards: Shards
+) -> None:
+    """Write one split as a Hugging Face ``Dataset``, in the order of the items, in files of about 128 MiB, a few rows at a time."""
+    import datasets
+
+    from counterpoise.data._prepared import quiet_datasets
+
+    number = {name: k for k, name in enumerate(index.classes)}
+    bytes_per_row = sum(shards.cell(stamps[items[0].id], m.name).nbytes for m in info.modalities)
+    rows = max(FILE // max(bytes_per_row, 1) // BATCH, 1) * BATCH
+    pieces = [items[k : k + rows] for k in range(0, len(items), rows)]
+    names = [f"data-{k:05d}-of-{len(pieces):05d}.arrow" for k in range(len(pieces))]
+    first = next(_batches(info, items[:1], stamps, shards, number))
+    sketch = folder.with_suffix(".arrow")
+    write_arrow(sketch, [first])
+    with quiet_datasets():  # datasets describes one row; the files of all of them take its place
+        datasets.Dataset.from_file(str(sketch)).save_to_disk(str(folder))
+    sketch.unlink()
+    for name, piece in zip(names, pieces, strict=True):
+        write_arrow(folder / name, _batches(info, piece, stamps, shards, number))
+    state = folder / "state.json"
+    described = json.loads(state.read_text())
+    for file in described["_data_files"]:
+        if file["filename"] not in names:
+            (folder / file["filename"]).unlink()
+    listed = hashlib.blake2b(json.dumps([stamps[item.id] for item in items]).encode(), digest_size=8).hexdigest()
+    described |= {"_data_files": [{"filename": name} for name in names], "_fingerprint": listed}
+    state.write_text(json.dumps(described, indent=1))
+
+
+def _batches(
+    info: DataInfo, items: Sequence[Item], stamps: Mapping[str, str], shards: Shards, number: Mapping[str, int]
+) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(items), BATCH):
+        some = items[start : start + BATCH]
+        columns: dict[str, Any] = {}
+        for modality in info.modalities:
+            columns[modality.name] = np.stack([shards.cell(stamps[item.id], modality.name) for item in some])
+        if info.task == "multiclass":
+            columns["label"] = np.array([number[str(item.label)] for item in some], np.int64)
+        else:
+            kind = np.float32 if info.task == "regression" else np.int64
+            columns["label"] = np.array([np.atleast_1d(item.label) for item in some], kind)
+        if info.group:
+            columns["group"] = [item.group for item in some]
+        columns["item"] = [item.id for item in some]
+        yield columns | dict(shards.columns([stamps[item.id] for item in some]))
+
+
+def checksum(path: Path) -> str:
+    """Return a hash of a file's content."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of prepared data.
+
+    Raises:
+        DataError: if it is damaged.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        Counter(manifest["findings"]), dict(manifest["files"]), dict(manifest["samples"]), dict(manifest["listed"])
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise DataError(
+            f"`{folder / MANIFEST}` is damaged ({type(error).__name__}: {error}). Prepare the data again."
+        ) from error
+    return manifest
+
+
+def undamaged(folder: Path, manifest: Mapping[str, Any]) -> list[Path]:
+    """Return the files of the manifest whose content still is what was written."""
+    paths = ((folder / name, known) for name, known in manifest["files"].items())
+    return [path for path, known in paths if path.is_file() and checksum(path) == known]
+
+
+def check_prepared(folder: Path) -> tuple[list[str], bool]:
+    """Return what there is to say of prepared data, and whether all is well: counts against the lists and the published ones, checksums, findings.
+
+    Raises:
+        DataError: if the manifest is damaged.
+    """
+    manifest = read_manifest(folder)
+    lines = [f"{manifest['name']}: prepared data of format {manifest['format']}"]
+    for part, count in manifest["samples"].items():
+        lines.append(f"{part}: {count:,} samples of {manifest['listed'].get(part, 0):,} listed")
+    if manifest["published"]:
+        lines.append("published: " + ", ".join(f"{n:,} {part}" for part, n in manifest["published"].items()))
+    whole = set(undamaged(folder, manifest))
+    damaged = [name for name in manifest["files"] if folder / name not in whole]
+    lines += [f"damaged: {name}" for name in damaged]
+    lines += [f"{count} x {kind}" for kind, count in manifest["findings"].items()]
+    left_out = manifest["left_out"]
+    lines.append(f"left out: {left_out} samples" + (f" (see {folder / FINDINGS})" if left_out else ""))
+    return lines, not damaged and not left_out

@@ -1,0 +1,150 @@
+"""Samples on disk while a data set is prepared: written whole or not at all, read through a few mapped files at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from counterpoise.data.preparation._findings import Finding
+from counterpoise.errors import OutputError
+
+__all__ = ["Sample", "Shards", "write_arrow", "write_shard"]
+
+OPEN: Final = 4
+"""Files that are mapped at once: what reading takes of memory, however many samples there are."""
+COLUMNS: Final = ("stamp", "content", "told")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample that was read.
+
+    Attributes:
+        stamp: hash of its sources as they were (see the engine).
+        content: one hash per modality of what its file holds; empty for modalities that are no files.
+        told: what was found that did not cost the sample.
+        arrays: one per modality.
+    """
+
+    stamp: str
+    content: Sequence[str]
+    told: Sequence[Finding]
+    arrays: Mapping[str, np.ndarray]
+
+    @property
+    def columns(self) -> tuple[str, str, str]:
+        """The entries of `COLUMNS`."""
+        return self.stamp, json.dumps(list(self.content)), json.dumps([asdict(f) for f in self.told])
+
+
+def write_shard(path: Path, samples: Sequence[Sample]) -> None:
+    """Write samples as one file.
+
+    Raises:
+        OutputError: if that cannot be done.
+    """
+    rows = zip(*(sample.columns for sample in samples), strict=True)
+    columns: dict[str, Any] = {name: list(row) for name, row in zip(COLUMNS, rows, strict=True)}
+    columns |= {m: np.stack([sample.arrays[m] for sample in samples]) for m in samples[0].arrays}
+    write_arrow(path, [columns])
+
+
+def write_arrow(path: Path, batches: Iterable[Mapping[str, Any]]) -> None:
+    """Write batches of columns as one Arrow stream: arrays ``(n, ...)`` as fixed-size lists, the rest as it is.
+
+    The file has its name only once it is whole and on the disk.
+
+    Raises:
+        OutputError: if that cannot be done.
+    """
+    import pyarrow as pa
+
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            writer = None
+            for columns in batches:
+                table = pa.table({k: _column(v) for k, v in columns.items()})
+                writer = writer or pa.ipc.new_stream(file, table.schema)
+                writer.write_table(table)
+            if writer is not None:
+                writer.close()
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"Could not write `{path}`: {error.strerror or error}. Make room; the next run goes on from here."
+        ) from error
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _column(values: Any) -> Any:
+    import pyarrow as pa
+
+    if isinstance(values, np.ndarray) and values.ndim > 1:
+        flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+        return pa.FixedSizeListArray.from_arrays(flat, values[0].size)
+    return pa.array(values)
+
+
+class Shards:
+    """What lies in shards, by stamp."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, tuple[Path, int]] = {}
+        self.content: dict[str, tuple[str, ...]] = {}
+        self.told: dict[str, list[Finding]] = {}
+        self._open: OrderedDict[Path, Any] = OrderedDict()
+
+    def __contains__(self, stamp: str) -> bool:
+        return stamp in self._places
+
+    def add(self, path: Path) -> bool:
+        """Take up what a file holds; return False if it is no whole file of samples."""
+        import pyarrow as pa
+
+        try:
+            table = _table(path)
+            stamps, contents, told = (table.column(name).to_pylist() for name in COLUMNS)
+        except (pa.ArrowInvalid, KeyError, OSError):
+            return False
+        for row, stamp in enumerate(stamps):
+            self._places[stamp] = path, row
+            self.content[stamp] = tuple(json.loads(contents[row]))
+            self.told[stamp] = [Finding(**f) for f in json.loads(told[row])]
+        return True
+
+    def cell(self, stamp: str, column: str) -> np.ndarray:
+        """Return one sample's array of one modality, flat: a view of a mapped file, to be copied soon."""
+        path, row = self._places[stamp]
+        if path not in self._open:
+            self._open[path] = _table(path)
+        self._open.move_to_end(path)
+        if len(self._open) > OPEN:
+            self._open.popitem(last=False)
+        values: np.ndarray = self._open[path].column(column)[row].values.to_numpy(zero_copy_only=False)
+        return values
+
+    def columns(self, stamps: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+        """Yield what is kept of samples beside their arrays, column by column."""
+        rows = [Sample(s, self.content[s], self.told[s], {}).columns for s in stamps]
+        for k, name in enumerate(COLUMNS):
+            yield name, [row[k] for row in rows]
+
+
+def _table(path: Path) -> Any:
+    import pyarrow as pa
+
+    return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()

@@ -1,0 +1,1 @@
+"""Evaluation of a trained model: scores, robustness, and the samples that a report shows."""

@@ -1,0 +1,188 @@
+"""Which samples a page shows, and what it says of them: a few of each kind, with pictures, within a budget."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from counterpoise.data import Modality
+from counterpoise.data._core import Kind
+from counterpoise.evaluation._sample_lists import SampleLists
+from counterpoise.gallery import picture
+from counterpoise.tasks import Task
+
+__all__ = ["BUDGET", "answers", "choose", "described", "make_gallery"]
+
+BUDGET: Final = 60_000
+"""Bytes of a gallery, as JSON."""
+PER_GROUP: Final = 3
+HANG_ON: Final = 6
+"""Samples that hang on one modality, over all modalities."""
+
+KINDS: Final[dict[int, Kind]] = {2: "vector", 3: "sequence", 4: "image", 5: "video"}
+"""By the number of axes, the samples' among them."""
+
+Answer = dict[str, Any]
+
+
+def choose(lists: SampleLists, truth: Sequence[str], position: Mapping[int, int]) -> list[tuple[int, str]]:
+    """Return (position in the loader, group) of the samples to show: the clearest of each group, of different classes first.
+
+    The first of every group come first, so that a budget cuts all groups alike.
+
+    Args:
+        lists: what `sample_lists` found.
+        truth: of every sample that was looked at, its label in words.
+        position: where a position in the loader is among them.
+    """
+    each = max(HANG_ON // max(len(lists.hang_on), 1), 1)
+    groups = {f"hang_on:{m}": (rows, each) for m, rows in lists.hang_on.items()}
+    groups |= {"need_several": (lists.need_several, PER_GROUP), "conflict": (lists.conflict, PER_GROUP)}
+    taken: set[int] = set()
+    chosen: dict[str, list[int]] = {}
+    for group, (rows, most) in groups.items():
+        free = [int(i) for i in rows if int(i) not in taken]
+        seen: set[str] = set()
+        first = []
+        for i in free:
+            if (label := truth[position[i]]) not in seen:
+                seen.add(label)
+                first.append(i)
+        own = [*first, *(i for i in free if i not in set(first))] if len(first) < most else first
+        chosen[group] = own[:most]
+        taken |= set(chosen[group])
+    longest = max(map(len, chosen.values()), default=0)
+    return [(rows[k], group) for k in range(longest) for group, rows in chosen.items() if k < len(rows)]
+
+
+def answers(task: Task, logits: Tensor, target: Tensor, names: Sequence[str]) -> tuple[list[Answer], list[str]]:
+    """Return what logits ``(n, C)`` say of each sample, and the truth, in words.
+
+    Example:
+        >>> from counterpoise.tasks import MultiClass
+        >>> answers(MultiClass(2), torch.tensor([[0.0, 2.0]]), torch.tensor([0]), ["cat", "dog"])
+        ([{'answer': 'dog', 'sure': 0.881, 'right': False}], ['cat'])
+    """
+    known = [str(name) for name in names] or [str(c) for c in range(task.num_outputs)]
+    if task.name == "multiclass":
+        p, k = logits.double().softmax(-1).max(-1)
+        rows = zip(p.tolist(), k.tolist(), target.tolist(), strict=True)
+        return [{"answer": known[k], "sure": round(p, 3), "right": k == y} for p, k, y in rows], [
+            known[y] for y in target.tolist()
+        ]
+    if task.name == "multilabel":
+        found, truth = ([_labels(row, known) for row in x.tolist()] for x in (logits > 0, target > 0.5))
+        return [{"answer": a, "right": a == y} for a, y in zip(found, truth, strict=True)], truth
+    said, true = ([_numbers(row) for row in x.reshape(len(x), -1).tolist()] for x in (logits, target))
+    return [{"answer": a} for a in said], true
+
+
+def _labels(row: Sequence[bool], names: Sequence[str]) -> str:
+    return ", ".join(name for name, on in zip(names, row, strict=True) if on) or "none"
+
+
+def _numbers(row: Sequence[float]) -> str:
+    return ", ".join(f"{v:.3g}" for v in row[:4]) + (", …" if len(row) > 4 else "")
+
+
+def make_gallery(
+    lists: SampleLists,
+    *,
+    task: Task,
+    index: np.ndarray,
+    target: Tensor,
+    model: Tensor,
+    alone: Mapping[str, Tensor],
+    contributions: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    modalities: Sequence[Modality],
+    inputs: Callable[[list[int]], Mapping[str, Any]],
+    class_names: Sequence[str] = (),
+    moments: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    source: str = "",
+    budget: int = BUDGET,
+) -> dict[str, Any]:
+    """Return the gallery of some samples as JSON (see `counterpoise.gallery.Gallery`).
+
+    Args:
+        lists: which samples are of which kind, as positions in the loader.
+        task: the task.
+        index: ``(N,)`` positions in the loader of the samples that were looked at.
+        target: ``(N,)`` or ``(N, C)``.
+        model: ``(N, C)`` logits of the model.
+        alone: ``{m: (N, C)}`` logits of each modality alone.
+        contributions: ``{m: (alone, added)}``, ``(N,)`` nats each.
+        modalities: what they look like.
+        inputs: gives the inputs of some positions in the loader, one array ``(n, ...)`` per modality.
+        class_names: C names.
+        moments: mean and standard deviation ``(D,)`` of vectors, by modality; their bars are then relative to these.
+        source: in words, what the answers of single modalities are.
+        budget: bytes; samples beyond are left out.
+    """
+    position = {int(i): row for row, i in enumerate(index)}
+    counts = {f"hang_on:{m}": len(rows) for m, rows in lists.hang_on.items()}
+    counts |= {"need_several": len(lists.need_several), "conflict": len(lists.conflict)}
+    gallery: dict[str, Any] = {"n": len(index), "counts": counts, "cards": [], "source": source}
+    _, truth = answers(task, model, target, class_names)
+    chosen = choose(lists, truth, position)
+    if not chosen:
+        return gallery
+    rows = [position[i] for i, _ in chosen]
+    at = torch.tensor(rows)
+    said = {m: answers(task, x[at], target[at], class_names)[0] for m, x in (("", model), *alone.items())}
+    arrays = inputs([i for i, _ in chosen])
+    shown: dict[str, list[Any]] = {}
+    for modality in modalities:
+        values = arrays[modality.name]
+        if isinstance(values, Tensor | np.ndarray):
+            mean, std = (moments or {}).get(modality.name, (None, None))
+            shown[modality.name] = [picture(modality, value, mean=mean, std=std) for value in np.asarray(values)]
+    left = budget - len(json.dumps(gallery))
+    cards = []
+    for k, (i, group) in enumerate(chosen):
+        card = {
+            "index": i,
+            "group": group,
+            "truth": truth[rows[k]],
+            "views": {m: views[k] for m, views in shown.items()},
+            "model": said[""][k],
+            "said": {
+                m: {**said[m][k], **{n: round(float(v[rows[k]]), 3) for n, v in _named(contributions[m])}}
+                for m in alone
+            },
+        }
+        left -= len(json.dumps(card)) + 2
+        if left < 0:
+            break
+        cards.append(card)
+    order = {group: n for n, group in enumerate(counts)}
+    gallery["cards"] = sorted(cards, key=lambda card: order[card["group"]])
+    return gallery
+
+
+def _named(parts: tuple[np.ndarray, np.ndarray]) -> list[tuple[str, np.ndarray]]:
+    return [("alone", parts[0]), ("added", parts[1])]
+
+
+def described(inputs: Mapping[str, Any], known: Sequence[Modality] = ()) -> tuple[list[Modality], dict[str, Any]]:
+    """Return what the inputs of a loader look like, by what is known or by their shapes, and the moments of vectors.
+
+    Example:
+        >>> modalities, _ = described({"photo": torch.zeros(4, 3, 8, 8), "title": torch.zeros(4, 7, dtype=torch.long)})
+        >>> [m.kind for m in modalities]
+        ['image', 'tokens']
+    """
+    names = {m.name: m for m in known}
+    found = []
+    for m, value in inputs.items():
+        if isinstance(value, Tensor) and value.ndim <= max(KINDS):
+            tokens = not value.is_floating_point() and value.ndim == 2 and value.dtype != torch.uint8
+            kind = "tokens" if tokens else KINDS[max(value.ndim, 2)]
+            found.append(names.get(m) or Modality(m, kind, tuple(value.shape[1:])))
+    vectors = [m.name for m in found if m.kind == "vector"]
+    moments = {m: (x.mean(0).numpy(), x.std(0, correction=0).numpy()) for m in vectors for x in [inputs[m].double()]}
+    return found, moments

@@ -1,0 +1,59 @@
+"""The test samples that a run leaves for its page: those that hang on one modality, need several, or are in conflict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from counterpoise.data import MultimodalData
+from counterpoise.evaluation._gallery import make_gallery
+from counterpoise.evaluation._sample_lists import sample_lists
+from counterpoise.records import Outputs
+from counterpoise.valuation import Valuation
+
+__all__ = ["run_samples"]
+
+MOMENTS = 2000
+"""Samples that mean and standard deviation of vectors are taken over, at most."""
+
+
+def run_samples(
+    data: MultimodalData, test: Outputs, logits: Tensor, target: Tensor, value: Valuation
+) -> dict[str, Any]:
+    """Return a few test samples with pictures of their inputs, what the model says of them and what each modality.
+
+    Args:
+        data: the data set.
+        test: the model's outputs on the test set.
+        logits: ``(N, C)`` what the rule made of them.
+        target: ``(N,)`` or ``(N, C)``.
+        value: the held-out valuation of the features, with its samples.
+    """
+    points = value.per_sample
+    if "mi" not in points:
+        return {}
+    names = data.info.names
+    alone, added = ({m: points[f"{kind}:{m}"] for m in names} for kind in ("mi", "cmi"))
+    rows = np.arange(len(data.test))[:MOMENTS]
+    moments = {}
+    for m in data.info.modalities:
+        if m.kind == "vector":
+            some = np.asarray(data.test.arrays[m.name][rows], dtype=np.float64)
+            moments[m.name] = (some.mean(0), some.std(0))
+    return make_gallery(
+        sample_lists(alone, added, np.arange(len(target))),
+        task=data.info.make_task(),
+        index=np.arange(len(target)),
+        target=target,
+        model=logits,
+        alone=test.unimodal_logits,
+        contributions={m: (alone[m], added[m]) for m in names},
+        modalities=data.info.modalities,
+        inputs=lambda chosen: data.test.batch(torch.tensor(chosen)).inputs,
+        class_names=data.info.class_names,
+        moments=moments,
+        source="A modality alone: its own head in this model. Contributions: held-out heads on the features.",
+    )

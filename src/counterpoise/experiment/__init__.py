@@ -1,0 +1,1 @@
+"""Experiments: which runs to do, running them once each, and comparisons of methods."""

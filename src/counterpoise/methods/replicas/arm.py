@@ -1,0 +1,169 @@
+"""What ARM's authors released, for comparison. It reads labels at test, and is no method to use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from counterpoise.errors import ConfigError, ModelError
+from counterpoise.fusion import Fusion
+from counterpoise.methods.base import Backward, Method, _backward, _detached, unimodal_losses
+from counterpoise.methods.replicas.arm_histograms import official_ncmi, official_nmi
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch, StepRecord
+
+__all__ = ["ARMOfficial", "ReleasedFusion", "released_weights"]
+
+
+def released_weights(
+    confidence: Mapping[str, float], nmi: tuple[float, float], ncmi: tuple[float, float]
+) -> tuple[float, float]:
+    r"""Return the released weights of the two branches.
+
+    .. math:: II_m = NMI_m - NCMI_m, \quad P_2 = q_f NMI_2 + q_1 II_2, \quad P_1 = q_f NMI_1 + q_2 II_1, \quad
+        w_1 = P_2 / P_1, \; w_2 = P_1 / P_2
+
+    Args:
+        confidence: batch means of the softmax probability of the **true** class: of the fused projection (``fused``) and of the two
+            branches (``first``, ``second``).
+        nmi: of the two branches with the fused projection.
+        ncmi: of the two branches with the fused projection, given the other branch.
+
+    Example:
+        >>> w = released_weights({"fused": 0.6, "first": 0.5, "second": 0.4}, (0.0, 0.0), (1.0, 1.0))
+        >>> [round(x, 2) for x in w]                # NMI about 0 and NCMI about 1: w_1 = q_1 / q_2, the stronger is reinforced
+        [1.25, 0.8]
+    """
+    q, q1, q2 = confidence["fused"], confidence["first"], confidence["second"]
+    first = q * nmi[0] + q2 * (nmi[0] - ncmi[0])
+    second = q * nmi[1] + q1 * (nmi[1] - ncmi[1])
+    return second / first, first / second
+
+
+class ReleasedFusion(Fusion):
+    """The released network after its encoders: a projection that is never trained, one shared classifier, and the weighted fusion.
+
+    ``forward`` applies no weights, which is all that can be done without labels; `weighted` does.
+    """
+
+    def __init__(self, feature_dims: Mapping[str, int], num_outputs: int) -> None:
+        super().__init__(feature_dims, num_outputs)
+        dims = list(feature_dims.values())
+        if len(dims) != 2 or dims[0] != dims[1]:
+            raise ModelError(
+                "ARM's release is written for two modalities with features of the same size. Found "
+                f"{', '.join(f'{m}: {d}' for m, d in feature_dims.items())}. Use `arm`, which takes any."
+            )
+        neck = nn.Linear(2 * dims[0], dims[0])
+        self.register_buffer("neck_weight", neck.weight.detach().clone())  # gets no gradient in the release, ever
+        self.register_buffer("neck_bias", neck.bias.detach().clone())
+        self.mix = nn.Linear(2 * dims[0], dims[0])
+        self.classifier = nn.Linear(dims[0], num_outputs)
+
+    def projection(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Return the untrained projection f of both modalities, ``(B, D)``."""
+        both = torch.cat(list(features.values()), -1)
+        return nn.functional.linear(both, self.neck_weight, self.neck_bias)  # type: ignore[arg-type]
+
+    def weighted(self, features: Mapping[str, Tensor], weights: tuple[float, float]) -> Tensor:
+        """Return logits ``(B, C)`` of the features scaled by ``weights``."""
+        both = torch.cat([w * z for w, z in zip(weights, features.values(), strict=True)], -1)
+        logits: Tensor = self.classifier(self.mix(both))
+        return logits
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Return logits ``(B, C)`` without weights."""
+        return self.weighted(features, (1.0, 1.0))
+
+
+class ARMOfficial(Method):
+    r"""ARM as its authors released it: weights from the labels of the batch, in training **and at test**.
+
+    Gao et al., AAAI 2025 (code). Per batch: :math:`q` are the shared classifier's mean probabilities of the true class on the two branches and on
+    an untrained projection of both; NMI and NCMI are histograms of flattened features (`counterpoise.valuation.estimators.official_nmi`); `released_weights` scale the
+    branches; the loss is the cross-entropy of the scaled fusion. As NCMI is about 1 for any data, the weights are :math:`q_1/q_2` and its inverse: the
+    branch that is *more* confident in the true class is reinforced.
+
+    A run's ``accuracy`` is without labels (weights 1). What the release reports is beside it as ``accuracy:reading-labels``: a number that no
+    prediction on unlabelled data can reach, and that depends on which samples share a batch.
+
+    Args:
+        labels_at_test: must be True: says that you know.
+        batch_size: of the test batches whose labels are read (the release: 128).
+
+    Raises:
+        ConfigError: unless ``labels_at_test`` is True.
+        ModelError: for other than two modalities with features of one size.
+
+    Example:
+        >>> ARMOfficial()
+        Traceback (most recent call last):
+        ...
+        counterpoise.errors.ConfigError: Method `arm-official` reads the labels of the test set to make its predictions, as the
+            authors' release does. Its numbers are no measure of anything. To see them beside the honest one, say
+            `labels_at_test=True` (`--methods "arm-official[labels_at_test=true]"`). The method is `arm`.
+    """
+
+    batch_size: int
+
+    def __init__(self, *, labels_at_test: bool = False, batch_size: int = 128) -> None:
+        super().__init__(labels_at_test=labels_at_test, batch_size=batch_size)
+        if labels_at_test is not True:
+            raise ConfigError(
+                "Method `arm-official` reads the labels of the test set to make its predictions, as the authors' release does. Its "
+                "numbers are no measure of anything. To see them beside the honest one, say `labels_at_test=True` "
+                '(`--methods "arm-official[labels_at_test=true]"`). The method is `arm`.'
+            )
+
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+        """Put the released network behind the encoders."""
+        del target
+        if model.task.name != "multiclass":
+            raise ModelError(f"ARM's release is for classes. Found the task {model.task.name}. Use `arm`.")
+        if not isinstance(model.fusion, ReleasedFusion):
+            model.fusion = ReleasedFusion(model.feature_dims, model.task.num_outputs)
+
+    @torch.no_grad()
+    def weights(
+        self, model: MultimodalClassifier, features: Mapping[str, Tensor], target: Tensor
+    ) -> tuple[float, float]:
+        """Return the released weights of a batch, from its labels."""
+        fusion = model.fusion
+        assert isinstance(fusion, ReleasedFusion)
+        first, second = features.values()
+        fused = fusion.projection(features)
+        parts = {"fused": fused, "first": first, "second": second}
+        sure = {k: float(fusion.classifier(z).softmax(-1).gather(1, target[:, None]).mean()) for k, z in parts.items()}
+        f, a, b = (z.double().cpu().numpy() for z in (fused, first, second))
+        nmi = official_nmi(a, f), official_nmi(b, f)
+        return released_weights(sure, nmi, (official_ncmi(a, f, b), official_ncmi(b, f, a)))
+
+    def steps(
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+    ) -> Iterator[StepRecord]:
+        """See `Method.steps`."""
+        features = model.encode(batch.inputs)
+        weights = self.weights(model, features, batch.target)
+        assert isinstance(model.fusion, ReleasedFusion)
+        fused = model.task.loss(model.fusion.weighted(features, weights), batch.target)
+        unimodal = unimodal_losses(model, model.decode(features, head_gradient=0.0), batch.target)
+        loss = (
+            fused + torch.stack(list(unimodal.values())).sum()
+        )  # the heads watch: none of their gradient reaches an encoder
+        backward(loss)
+        named = {f"w:{m}": fused.new_tensor(w) for m, w in zip(model.modalities, weights, strict=True)}
+        yield StepRecord(fused.detach(), _detached({"fused": fused, **unimodal}), named)
+
+    @torch.no_grad()
+    def test_metrics(self, model: MultimodalClassifier, batches: Iterable[Batch]) -> dict[str, float]:
+        """Return the accuracy that the release reports, by reading the labels of ``batches``."""
+        right = total = 0
+        assert isinstance(model.fusion, ReleasedFusion)
+        for batch in batches:
+            features = model.encode(batch.inputs)
+            logits = model.fusion.weighted(features, self.weights(model, features, batch.target))
+            right += int((logits.argmax(-1) == batch.target).sum())
+            total += len(batch)
+        return {"accuracy:reading-labels": right / total}

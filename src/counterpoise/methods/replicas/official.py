@@ -1,0 +1,236 @@
+"""What authors' releases compute where it is not what their papers say, for comparison. Each is another row, never the method itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from counterpoise._validation import Interval
+from counterpoise.methods._arl import ARL
+from counterpoise.methods._aug import AUG, BoostedFusion
+from counterpoise.methods._inforeg import InfoReg, anchor_weights
+from counterpoise.methods._lfm import LFM
+from counterpoise.methods._mla import MLA
+from counterpoise.methods._mmcosine import CosineHead, MMCosine
+from counterpoise.methods._pmr import PMR
+from counterpoise.methods.base import STRENGTH
+from counterpoise.methods.objective import Named
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch
+
+__all__ = [
+    "ARLOfficial",
+    "AUGOfficial",
+    "InfoRegOfficial",
+    "LFMOfficial",
+    "MLAOfficial",
+    "MMCosineOfficial",
+    "PMROfficial",
+]
+
+
+class PMROfficial(PMR):
+    r"""`PMR` as the authors' code has it: :math:`\beta_m` is 1 for all modalities but the strongest, and there is no entropy term.
+
+    Args:
+        strength: :math:`\alpha`, in [0, inf).
+        momentum: share of the old prototypes that stays.
+        share: share of the training set that prototypes are computed on.
+
+    Example:
+        >>> PMROfficial()
+        PMROfficial(strength=1.0, momentum=0.2, share=0.1)
+    """
+
+    constraints: ClassVar = {
+        "strength": STRENGTH,
+        "momentum": Interval(0, 1, "[]"),
+        "share": Interval(0, 1, "(]"),
+    }
+
+    def __init__(self, strength: float = 1.0, *, momentum: float = 0.2, share: float = 0.1) -> None:
+        super().__init__(strength, momentum=momentum, share=share, entropy=0.0, entropy_epochs=0)
+        self.hyperparameters = {"strength": strength, "momentum": momentum, "share": share}
+
+    def boost(self, scores: Tensor) -> Tensor:
+        """Return the hard switch."""
+        return (scores < scores.max()).to(scores.dtype)
+
+
+class MLAOfficial(MLA):
+    """`MLA` as the authors' code has it in training: the head's gradient is never projected.
+
+    Its entropies over the batch are not reproduced, for here no prediction depends on other samples.
+
+    Example:
+        >>> MLAOfficial()
+        MLAOfficial()
+    """
+
+    constraints: ClassVar = {}
+
+    def __init__(self) -> None:
+        super().__init__(project=False)
+        self.hyperparameters = {}
+
+
+class LFMOfficial(LFM):
+    r"""`LFM` as the authors' code has it: the divergence is :math:`\frac1M \sum_m KL(\bar p \Vert p_m)`, which has no upper bound; heuristic schedule.
+
+    Args:
+        strength: from joint training (0) to the method (1).
+
+    Example:
+        >>> LFMOfficial()
+        LFMOfficial(strength=1.0)
+    """
+
+    constraints: ClassVar = {"strength": STRENGTH}
+
+    def __init__(self, strength: float = 1.0) -> None:
+        super().__init__(strength)
+        self.hyperparameters = {"strength": strength}
+
+    def divergence(self, logits: Tensor) -> Tensor:
+        """Return the reverse divergence."""
+        log_p = logits.log_softmax(-1)
+        log_mean = log_p.logsumexp(0) - math.log(len(logits))
+        return (log_mean.exp() * (log_mean - log_p)).sum(-1).mean()
+
+
+class ARLOfficial(ARL):
+    r"""`ARL` as the authors' code has it: the weights are never assigned, every encoder's gradient is multiplied by :math:`1 + 1/M`.
+
+    Args:
+        strength: multiplies everything that is added to joint training, in [0, inf).
+        gamma: :math:`\gamma`.
+
+    Example:
+        >>> ARLOfficial()
+        ARLOfficial(strength=1.0, gamma=4.0)
+    """
+
+    constraints: ClassVar = {"strength": STRENGTH, "gamma": Interval(0)}
+
+    def __init__(self, strength: float = 1.0, *, gamma: float = 4.0) -> None:
+        super().__init__(strength, gamma=gamma, start=0)
+        self.hyperparameters = {"strength": strength, "gamma": gamma}
+
+    def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> Named:
+        """Return the constant factor."""
+        one = torch.ones((), device=batch.target.device)
+        return {m: one + self.strength / len(features) for m in features}
+
+
+class InfoRegOfficial(InfoReg):
+    r"""`InfoReg` as the authors' code has it: tanh of sums over the batch, one window for all, two values of :math:`\beta`.
+
+    The first modality in the order of the alphabet (audio, before video and visual) is theirs: its trace opens and closes everyone's window, and its
+    :math:`\beta` is .95, that of the others .1. With scores summed over a batch tanh is 1 as soon as one leads, so the factor is :math:`\beta e` (2.58 and .27). The
+    unimodal heads stay their own (there slices).
+
+    Args:
+        strength: multiplies everything that is added to joint training, in [0, inf).
+        window: epochs per mean of the trace.
+        threshold: relative growth that counts as fast.
+
+    Example:
+        >>> InfoRegOfficial()
+        InfoRegOfficial(strength=1.0, window=10, threshold=0.05)
+    """
+
+    constraints: ClassVar = {
+        "strength": STRENGTH,
+        "window": Interval(1, integer=True),
+        "threshold": Interval(0),
+    }
+
+    def __init__(self, strength: float = 1.0, *, window: int = 10, threshold: float = 0.05) -> None:
+        super().__init__(strength, window=window, threshold=threshold)
+        self.hyperparameters = {"strength": strength, "window": window, "threshold": threshold}
+
+    def watched(self, model: MultimodalClassifier, k: int) -> int:
+        """Return the first modality's place."""
+        return model.modalities.index(min(model.modalities))
+
+    def pull(self, model: MultimodalClassifier, scores: Tensor, count: int) -> Tensor:
+        """Return the factors, from sums."""
+        first = min(model.modalities)
+        own = scores.new_tensor([self.beta if m == first else 0.1 for m in model.modalities])
+        return own * anchor_weights(scores, 1.0)
+
+
+class FrozenBoost(BoostedFusion):
+    """`BoostedFusion` whose added blocks stay as they were drawn; only the first block and the shared head train.
+
+    Example:
+        >>> fusion = FrozenBoost({"a": 2, "b": 3}, num_outputs=4, blocks=3)
+        >>> [tuple(w.shape) for w in fusion.weights.values()], fusion.added_a.shape
+        ([(1, 3, 2), (1, 3, 3)], torch.Size([2, 3, 2]))
+    """
+
+    def __init__(self, feature_dims: Mapping[str, int], num_outputs: int, blocks: int) -> None:
+        super().__init__(feature_dims, num_outputs, blocks)
+        for m in feature_dims:
+            weight, bias = self.weights[f"weight_{m}"], self.biases[f"bias_{m}"]
+            self.register_buffer(f"added_{m}", weight[1:].detach().clone())
+            self.weights[f"weight_{m}"] = nn.Parameter(weight[:1].clone())
+            self.biases[f"bias_{m}"] = nn.Parameter(bias[:1].clone())
+
+    def block_weights(self, m: str) -> tuple[Tensor, Tensor]:
+        """See `BoostedFusion.block_weights`."""
+        weight, bias = super().block_weights(m)
+        added: Tensor = getattr(self, f"added_{m}")
+        return torch.cat([weight, added]), torch.cat([bias, bias.new_zeros(len(added), bias.shape[1])])
+
+
+class AUGOfficial(AUG):
+    r"""`AUG` as the authors' code has it: the optimizer never learns of the added blocks, so they stay at their random start.
+
+    Modalities are merged with equal weights here, too (there .4 and .6).
+
+    Args:
+        discount: :math:`\delta` of `boosting_loss`.
+        tolerance: how far the largest ratio of scores must exceed 1.
+        blocks: most blocks per modality.
+
+    Example:
+        >>> AUGOfficial()
+        AUGOfficial(discount=0.5, tolerance=0.01, blocks=11)
+    """
+
+    fusion_type = FrozenBoost
+
+
+class PlainAtTest(CosineHead):
+    """`CosineHead` in training; otherwise the plain sum of products.
+
+    Example:
+        >>> head = PlainAtTest({"a": torch.eye(2), "b": torch.eye(2)}).eval()
+        >>> head({"a": torch.tensor([[9.0, 0.0]]), "b": torch.tensor([[0.0, 2.0]])})
+        tensor([[9., 2.]], grad_fn=<SumBackward1>)
+    """
+
+    def slice_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `CosineHead.slice_logits`."""
+        if self.training:
+            return super().slice_logits(features)
+        return {m: features[m] @ self.weights[f"weight_{m}"].T for m in self.feature_dims}
+
+
+class MMCosineOfficial(MMCosine):
+    r"""`MMCosine` as the authors' code has it: what predicts is the head without its normalisation.
+
+    Args:
+        scale: s, in (0, inf).
+
+    Example:
+        >>> MMCosineOfficial()
+        MMCosineOfficial(scale=10.0)
+    """
+
+    head_type = PlainAtTest

@@ -1,0 +1,166 @@
+"""What BalanceBenchmark computes where it is not what the papers say, for comparison. Each is another row, never the method itself."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from counterpoise._validation import Interval
+from counterpoise.methods._agm import AGM
+from counterpoise.methods._gblending import GBlending
+from counterpoise.methods._mbsd import MBSD
+from counterpoise.methods._opm import OPM, _probability
+from counterpoise.methods._passes import INNER_BATCH, iterate_batches
+from counterpoise.methods.base import STRENGTH, Epoch
+from counterpoise.methods.objective import GradientCombination, Named, alone_logits
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch, Outputs
+
+__all__ = ["AGMToolkit", "GBlendingToolkit", "MBSDToolkit", "MMParetoToolkit", "OPMToolkit", "aliased_ratio"]
+
+
+class AGMToolkit(AGM):
+    r"""`AGM` as BalanceBenchmark has it: the sign in the exponent of the ratio is reversed, so the stronger modality is sped up.
+
+    Args:
+        strength: :math:`\alpha`, in [0, inf); the toolkit uses 0.1.
+        cap: largest difference of ratios.
+
+    Example:
+        >>> AGMToolkit()
+        AGMToolkit(strength=0.1, cap=7.0)
+    """
+
+    def __init__(self, strength: float = 0.1, *, cap: float = 7.0) -> None:
+        super().__init__(strength, cap=cap)
+
+    def coefficients(self, scores: Tensor) -> Tensor:
+        """Return the factors, from the reversed ratio."""
+        count = len(scores)
+
+        def ratio(s: Tensor) -> Tensor:
+            return (count / (count - 1) * (s - s.mean())).exp()
+
+        return (self.strength * (ratio(self.usual) - ratio(scores)).clamp_max(self.cap)).exp()
+
+
+class MMParetoToolkit(GradientCombination):
+    r"""MMPareto as BalanceBenchmark has it: both gradients are their sum, so the result is :math:`2 \gamma (g_J + g_m)`.
+
+    That is `Uniform` with a factor of 3 on the encoders' gradients.
+
+    Args:
+        strength: weight of the unimodal losses, in [0, inf).
+        gamma: :math:`\gamma`.
+
+    Example:
+        >>> MMParetoToolkit()
+        MMParetoToolkit(strength=1.0, gamma=1.5)
+    """
+
+    constraints: ClassVar = {"strength": STRENGTH, "gamma": Interval(0, ends="()")}
+    gamma: float
+
+    def __init__(self, strength: float = 1.0, *, gamma: float = 1.5) -> None:
+        super().__init__(strength=strength, gamma=gamma)
+
+    def combine(self, joint: list[Tensor], own: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """See `GradientCombination.combine`."""
+        combined = [2 * self.gamma * (a + b) for a, b in zip(joint, own, strict=True)]
+        return combined, torch.full((), 0.5, device=combined[0].device)
+
+
+def aliased_ratio(scores: Tensor) -> Tensor:
+    """Return each score over the sum of the others, where the ones before have become ratios already.
+
+    Example:
+        >>> aliased_ratio(torch.tensor([3.0, 2.0]))        # s1 / s2 and then s2 / (s1 / s2)
+        tensor([1.5000, 1.3333])
+    """
+    found = list(scores.unbind())
+    for k, score in enumerate(found):
+        found[k] = score / torch.stack([s for j, s in enumerate(found) if j != k]).sum()
+    return torch.stack(found)
+
+
+class OPMToolkit(OPM):
+    r"""`OPM` as BalanceBenchmark has it: ratios are divided in place, so the second is :math:`s_2^2 / s_1`; M > 2 against the sum of the others.
+
+    Scores are sums over the batch, so the second modality is dropped in nearly every batch, strong or weak. Samples that lose all
+    modalities stay in the loss here (there they are left out).
+
+    Args:
+        strength: :math:`q_0`, in [0, 1].
+        sensitivity: :math:`\lambda`.
+        probability: share of the batches that are modulated.
+        start: first epoch of modulation, from 0.
+
+    Example:
+        >>> OPMToolkit(start=0)
+        OPMToolkit(strength=0.5, sensitivity=0.5, probability=0.7, start=0)
+    """
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Return the probabilities, from the aliased ratios."""
+        return _probability(aliased_ratio(scores), self.strength, self.sensitivity)
+
+
+class MBSDToolkit(MBSD):
+    r"""`MBSD` as BalanceBenchmark has it: :math:`\sum_c p_s (\log p_s - p_w)` instead of a divergence, and gradient through everything.
+
+    The squared distance is one of logits for two modalities, of probabilities for more. Inferred: the stronger distribution is the target.
+
+    Args:
+        strength: multiplies everything that is added to joint training, in [0, inf).
+
+    Example:
+        >>> MBSDToolkit()
+        MBSDToolkit(strength=1.0)
+    """
+
+    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[Named, Named]:
+        """See `Shaped.terms`."""
+        logits = alone_logits(model, outputs.features, sliced=False)
+        compared = logits if len(logits) == 2 else logits.softmax(-1)
+        found = []
+        for j, k in combinations(range(len(logits)), 2):
+            p = logits[[j, k]].softmax(-1)
+            true = p.gather(-1, batch.target.expand(2, -1).unsqueeze(-1)).squeeze(-1)
+            right = (p.argmax(-1) == batch.target).any(0)
+            stronger = (true[0] >= true[1]).unsqueeze(-1)
+            strong, weak = torch.where(stronger, p[0], p[1]), torch.where(stronger, p[1], p[0])
+            misread = (strong * (strong.clamp_min(1e-12).log() - weak)).sum(-1)
+            omega = (true[0] - true[1]).abs() * right
+            found.append((omega * (misread + (compared[j] - compared[k]).square().mean(-1))).mean())
+        return {"distillation": self.strength * torch.stack(found).mean()}, {}
+
+
+class GBlendingToolkit(GBlending):
+    r"""`GBlending` as BalanceBenchmark has it: losses are sums over batches, so that overfitting is mostly the number of batches; gains are absolute.
+
+    The held-out samples are training samples here, too (there the test set).
+
+    Args:
+        strength: from joint training (0) to the method (1), in [0, 1].
+        super_epoch: epochs between two estimates.
+        online: whether to estimate again; else only at the start.
+        inner_epochs: epochs that each snapshot is trained.
+        inner_lr: learning rate of the snapshots.
+
+    Example:
+        >>> GBlendingToolkit(online=False)
+        GBlendingToolkit(strength=1.0, super_epoch=10, online=False, inner_epochs=2, inner_lr=0.001)
+    """
+
+    def blend(self, gain: Tensor, overfit: Tensor) -> Tensor:
+        """Return the weights, where a loss counts as a gain."""
+        return super().blend(gain.abs(), overfit)
+
+    def _measure(self, model: MultimodalClassifier, epoch: Epoch) -> Tensor:
+        """Return training and held-out losses, summed over batches of 64, ``(2, M + 1)``."""
+        sizes = [sum(len(b) for b in iterate_batches(self, epoch, which)) for which in ("train", "held_out")]
+        batches = torch.tensor([-(-size // INNER_BATCH) for size in sizes])
+        return super()._measure(model, epoch) * batches.unsqueeze(1)

@@ -1,0 +1,1 @@
+"""Statistics, rankings and conclusions from run records."""

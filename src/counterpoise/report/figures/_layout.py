@@ -1,0 +1,222 @@
+"""What the readable tables hold, cell by cell, before Markdown, LaTeX or HTML decides how it looks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from counterpoise.report._format import MISSING, is_share, number, p_text, plus_minus, unit
+from counterpoise.report.analysis.comparison import LOWER_IS_BETTER, Comparison
+from counterpoise.report.analysis.statistics import holm
+
+__all__ = [
+    "Grid",
+    "best_labels",
+    "contribution_grid",
+    "encoder_grid",
+    "score_grid",
+    "seeds_note",
+    "terminal_grids",
+]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of text.
+
+    Attributes:
+        name: short name, for labels.
+        title: what it shows.
+        header: the columns.
+        rows: the cells.
+        note: how to read it.
+        best: (row, column) of the best values.
+        source: (row, column) -> (data set, method, metric, column of ``table.csv``) of the number in that cell.
+    """
+
+    name: str
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+    note: str = ""
+    best: set[tuple[int, int]] = field(default_factory=set)
+    source: dict[tuple[int, int], tuple[str, str, str, str]] = field(default_factory=dict)
+
+
+def seeds_note(comparisons: Sequence[Comparison]) -> str:
+    """Say what ± and p mean for these runs."""
+    counts = {s.n for c in comparisons for label in c.labels if (s := c.summary(label, c.score)).n}
+    if not counts:
+        return "No run has a score."
+    if max(counts) == 1:
+        return "One seed: there is no error estimate."
+    span = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+    return (
+        f"Mean ± standard error over {span} seeds; differences to joint training are paired by seed, p from the "
+        "two-sided paired t-test, not corrected for the number of rows."
+    )
+
+
+def best_labels(comparison: Comparison, metric: str) -> set[str]:
+    """Return the rows with the best mean (several if tied)."""
+    means = {label: comparison.summary(label, metric).mean for label in comparison.labels}
+    means = {label: mean for label, mean in means.items() if math.isfinite(mean)}
+    if not means:
+        return set()
+    top = (min if metric in LOWER_IS_BETTER else max)(means.values())
+    return {label for label, mean in means.items() if math.isclose(mean, top, rel_tol=1e-12)}
+
+
+def _head(name: str, metric: str) -> str:
+    return f"{name} ({unit(metric)})" if unit(metric) else name
+
+
+def score_grid(comparison: Comparison) -> Grid:
+    """Methods as rows: the score, its difference to joint with p (also Holm's), the other scores, the cost."""
+    score = comparison.score
+    names = {"accuracy": "accuracy", "r2": "R²", "macro_f1": "macro F1", "rmse": "RMSE", "nll": "NLL", "ece": "ECE"}
+    others = [m for m in ("accuracy", "r2", "macro_f1", "rmse", "nll", "ece") if m != score and comparison.has(m)]
+    header = [
+        "method",
+        _head(names[score], score),
+        f"to joint{' (points)' if is_share(score) else ''}",
+        "p",
+        "p (Holm)",
+    ]
+    header += [_head(names[m], m) for m in others] + ["step (× joint)", "seeds"]
+    differences = {label: comparison.difference(label, score) for label in comparison.labels}
+    rivals = [label for label in comparison.labels if label != comparison.reference(label)]
+    adjusted = dict(zip(rivals, holm([differences[label].p_value for label in rivals]), strict=True))
+    rows: list[list[str]] = []
+    best: set[tuple[int, int]] = set()
+    source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
+    tops = {metric: best_labels(comparison, metric) for metric in [score, *others]}
+    for i, label in enumerate(comparison.labels):
+        s, d = comparison.summary(label, score), differences[label]
+        cells = [label, plus_minus(s.mean, s.se, score)]
+        if label in adjusted:
+            cells += [plus_minus(d.diff, d.se, score, sign=True)]
+            cells += [p_text(d.p_value, bare=True), p_text(adjusted[label], bare=True)]
+        else:
+            cells += [MISSING] * 3
+        for metric in others:
+            value = comparison.summary(label, metric)
+            cells.append(plus_minus(value.mean, value.se, metric))
+        cells += [number(comparison.summary(label, "step_time_ratio").mean, "step_time_ratio"), str(s.n)]
+        place = {metric: 1 if metric == score else 5 + others.index(metric) for metric in tops}
+        best |= {(i, place[metric]) for metric in tops if label in tops[metric]}
+        source |= {(i, j): (comparison.data, label, metric, "mean") for metric, j in place.items()}
+        source[i, 5 + len(others)] = (comparison.data, label, "step_time_ratio", "mean")
+        if label in adjusted:
+            source |= {
+                (i, 2): (comparison.data, label, score, "diff_to_joint"),
+                (i, 3): (comparison.data, label, score, "p_value"),
+            }
+        rows.append(cells)
+    note = seeds_note([comparison]) + " Best mean in bold."
+    if any(math.isfinite(p) for p in adjusted.values()):
+        note += " p (Holm) is corrected for the rows of this table."
+    return Grid("methods", f"{comparison.data}: test scores", header, rows, note, best, source)
+
+
+def contribution_grid(comparison: Comparison) -> Grid:
+    """Methods as rows: held-out phi_MI of all and of each modality, phi_CMI of each."""
+    names = {"phi_mi": "φ_MI", "phi_cmi": "φ_CMI", "phi_shared": "shared", "phi_synergy": "synergy"}
+    metrics = [m for m in comparison.metrics if m.partition(":")[0] in names]
+    metrics.sort(key=lambda m: (list(names).index(m.partition(":")[0]), ":" in m))
+    if len(comparison.modalities) == 2:  # both share the same, and the same takes both
+        last = comparison.modalities[-1]
+        metrics = [m for m in metrics if m not in (f"phi_shared:{last}", f"phi_synergy:{last}")]
+    header = ["method"]
+    for metric in metrics:
+        name, _, m = metric.partition(":")
+        both = len(comparison.modalities) == 2 and name in ("phi_shared", "phi_synergy")
+        header.append(names[name] if both else f"{names[name]} {m or 'joint'}")
+    rows: list[list[str]] = []
+    source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
+    for label in comparison.labels:
+        summaries = [comparison.summary(label, metric) for metric in metrics]
+        if any(s.n for s in summaries):
+            source |= {(len(rows), j): (comparison.data, label, m, "mean") for j, m in enumerate(metrics, 1)}
+            rows.append([label, *(plus_minus(s.mean, s.se, m) for s, m in zip(summaries, metrics, strict=True))])
+    entropy = next(
+        (s.mean for label in comparison.labels if (s := comparison.summary(label, "entropy")).n), float("nan")
+    )
+    note = "Nats, on test samples that no head was fitted on"
+    note += f"; H(Y) = {number(entropy, 'entropy')} nats." if math.isfinite(entropy) else "."
+    note += " φ_MI: alone. φ_CMI: added to the other modalities."
+    if any(m.startswith("phi_shared") for m in metrics):
+        note += " φ_MI is shared + unique, φ_CMI unique + synergy (Williams and Beer)."
+    return Grid("contributions", f"{comparison.data}: contributions", header, rows, note, source=source)
+
+
+def terminal_grids(comparison: Comparison) -> list[Grid]:
+    """The same numbers in three narrow tables: scores, contributions, probes; methods as rows."""
+    score = comparison.score
+    best = best_labels(comparison, score)
+    rows: list[list[str]] = []
+    for label in comparison.labels:
+        s, d = comparison.summary(label, score), comparison.difference(label, score)
+        total, ratio = comparison.summary(label, "phi_mi"), comparison.summary(label, "step_time_ratio")
+        against = label != comparison.reference(label)
+        rows.append(
+            [
+                label,
+                plus_minus(s.mean, s.se, score, digits=1 + 2 * (score == "r2")),
+                plus_minus(d.diff, d.se, score, sign=True, digits=1 + 2 * (score == "r2")) if against else MISSING,
+                p_text(d.p_value, bare=True) if against else MISSING,
+                plus_minus(total.mean, total.se, "phi_mi", digits=2),
+                number(ratio.mean, "step_time_ratio"),
+            ]
+        )
+    header = ["method", f"test\n{'accuracy %' if score == 'accuracy' else 'R²'}", "to joint", "p", "φ_MI joint\nnats"]
+    bold = {(i, j) for i, label in enumerate(comparison.labels) if label in best for j in (0, 1)}
+    title = f"{comparison.data}: test scores"
+    grids = [Grid("scores", title, [*header, "step\n× joint"], rows, "", bold)]
+    for name, title, kinds, digits in (
+        ("contributions", "held-out contributions (nats)", ("phi_mi", "phi_cmi"), 2),
+        (
+            "probes",
+            f"linear probe of each encoder ({'%' if score == 'accuracy' else 'R²'})",
+            ("probe",),
+            1 + 2 * (score == "r2"),
+        ),
+    ):
+        words = {"phi_mi": "φ_MI\n", "phi_cmi": "φ_CMI\n", "probe": ""}
+        metrics = [f"{kind}:{m}" for kind in kinds for m in comparison.modalities if comparison.has(f"{kind}:{m}")]
+        rows = []
+        for label in comparison.labels:
+            summaries = [comparison.summary(label, metric) for metric in metrics]
+            if any(s.n for s in summaries):
+                cells = zip(summaries, metrics, strict=True)
+                rows.append(
+                    [label, *(plus_minus(s.mean, s.se, comparison.shown(metric), digits=digits) for s, metric in cells)]
+                )
+        heads = [words[metric.partition(":")[0]] + metric.partition(":")[2] for metric in metrics]
+        grids.append(Grid(name, f"{comparison.data}: {title}", ["method", *heads], rows))
+    return grids
+
+
+def encoder_grid(comparison: Comparison) -> Grid:
+    """Modalities as rows: the linear probe of the encoder trained alone, and inside every multimodal model."""
+    inside = [
+        label
+        for label in comparison.labels
+        if not label.startswith("unimodal")
+        and any(comparison.seeds(label, f"probe:{m}") for m in comparison.modalities)
+    ]
+    rows: list[list[str]] = []
+    source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
+    for m in comparison.modalities:
+        alone = comparison.unimodal(m)
+        if alone is None or not comparison.seeds(alone, f"probe:{m}") or not inside:
+            continue
+        summaries = [comparison.summary(label, f"probe:{m}") for label in (alone, *inside)]
+        labels = enumerate((alone, *inside), 1)
+        source |= {(len(rows), j): (comparison.data, label, f"probe:{m}", "mean") for j, label in labels}
+        rows.append([m, *(plus_minus(s.mean, s.se, comparison.shown("probe")) for s in summaries)])
+    what = "accuracy (%)" if comparison.score == "accuracy" else "R²"
+    note = f"Test {what} of a linear probe on each encoder's features."
+    title = f"{comparison.data}: encoders alone and inside"
+    return Grid("encoders", title, ["modality", "alone", *inside], rows, note, source=source)

@@ -1,0 +1,329 @@
+"""What the page says, panel by panel, before the template decides how it looks."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from counterpoise.gallery import Gallery, render
+from counterpoise.report._format import p_text, plus_minus
+from counterpoise.report.analysis import series
+from counterpoise.report.analysis.comparison import REFERENCE, Comparison, flat_config
+from counterpoise.report.analysis.conclusions import ONE_SEED, Verdict, describe
+from counterpoise.report.analysis.ranking import ranking, summary_grid
+from counterpoise.report.figures._chart_classes import class_chart, robustness_charts, shift_grid
+from counterpoise.report.figures._chart_contributions import contribution_charts, encoder_chart, parts_chart
+from counterpoise.report.figures._chart_curves import coefficient_charts, curve_charts
+from counterpoise.report.figures._chart_scores import cost_chart, difference_chart, rank_chart, score_chart
+from counterpoise.report.figures._charts import Chart
+from counterpoise.report.figures._layout import Grid, contribution_grid, score_grid
+from counterpoise.report.figures._palette import modality_slot
+from counterpoise.report.tables import Row, csv_number
+from counterpoise.runs import RunRecord
+
+__all__ = [
+    "Cell",
+    "Panel",
+    "Provenance",
+    "Section",
+    "Sentence",
+    "Table",
+    "Tile",
+    "cells",
+    "overview",
+    "panel",
+    "sentence",
+]
+
+Sentence = list[tuple[str, bool]]
+"""Pieces of text; True marks a number with its unit."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table; ``value`` is the number as in ``table.csv`` where it is one of that table's."""
+
+    text: str
+    value: str = ""
+    key: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with cells that know their numbers."""
+
+    caption: str
+    header: list[str]
+    rows: list[list[Cell]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, its charts, tables that are always seen, tables that open on demand, and galleries by run.
+
+    A section with one chart bears the chart's title.
+    """
+
+    title: str
+    charts: list[tuple[Chart, Table]] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    folded: list[Table] = field(default_factory=list)
+    wide: bool = False
+    reading: str = ""
+    galleries: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number that matters, with what it is."""
+
+    label: str
+    value: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How the numbers were made."""
+
+    runs: Table
+    shared: list[tuple[str, str]]
+    environment: list[tuple[str, str]]
+    commands: list[str]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One data set (or all of them together).
+
+    Attributes:
+        name: the data set.
+        legend: modalities with the place of their colour.
+        verdict: sentences, the first the most important.
+        tiles: the numbers that matter.
+        sections: charts and tables.
+        provenance: how the numbers were made; None for the overview.
+    """
+
+    name: str
+    legend: list[tuple[str, int]]
+    verdict: list[Sentence]
+    tiles: list[Tile]
+    sections: list[Section]
+    provenance: Provenance | None = None
+
+
+_NUMBER = re.compile(r"([+−]?\d+(?:\.\d+)?(?: ± \d+(?:\.\d+)?)? (?:%|points|nats|×))")
+
+
+def sentence(text: str) -> Sentence:
+    """Split a sentence so that its numbers can be set apart.
+
+    Example:
+        >>> sentence("It gains 3.3 ± 0.1 points over joint.")
+        [('It gains ', False), ('3.3 ± 0.1 points', True), (' over joint.', False)]
+    """
+    return [(part, i % 2 == 1) for i, part in enumerate(_NUMBER.split(text)) if part]
+
+
+def cells(grid: Grid, rows: Mapping[tuple[str, str, str], Row]) -> Table:
+    """Turn a grid into a table whose numbers carry the values of ``table.csv``."""
+
+    def cell(i: int, j: int, text: str) -> Cell:
+        data, label, metric, column = grid.source.get((i, j), ("", "", "", ""))
+        row = rows.get((data, label, metric))
+        if row is None:
+            return Cell(text, best=(i, j) in grid.best)
+        return Cell(
+            text, csv_number(getattr(row, column)), json.dumps([data, label, metric, column]), (i, j) in grid.best
+        )
+
+    body = [[cell(i, j, text) for j, text in enumerate(row)] for i, row in enumerate(grid.rows)]
+    return Table(grid.title, grid.header, body, grid.note)
+
+
+def _section(
+    title: str,
+    charts: Iterable[Chart | None],
+    rows: Mapping[tuple[str, str, str], Row],
+    *,
+    seen: Sequence[Grid] = (),
+    folded: Sequence[Grid] = (),
+    wide: bool = False,
+) -> Section | None:
+    found = [(chart, cells(chart.table, rows)) for chart in charts if chart is not None]
+    shown, closed = ([cells(grid, rows) for grid in grids if grid.rows] for grids in (seen, folded))
+    if not found and not shown and not closed:
+        return None
+    single = len(found) == 1 and not wide
+    return Section(found[0][0].title if single else title, found, shown, closed, wide)
+
+
+def _gallery_section(shown: Sequence[tuple[str, Gallery]], colours: Sequence[str]) -> Section | None:
+    if not shown:
+        return None
+    slots = {m: modality_slot(colours, m) for m in colours}
+    reading = (
+        "Test samples as the models see them, with what is said of them. Alone: what the modality says about the true label; "
+        f"added: what it adds to the others; both in nats, below zero where it points away. {shown[0][1].source}"
+    )
+    galleries: list[tuple[str, str]] = [(name, render(gallery, slots)) for name, gallery in shown]
+    return Section("Samples worth looking at", reading=reading, galleries=galleries)
+
+
+def panel(
+    comparison: Comparison,
+    colours: Sequence[str],
+    rows: Mapping[tuple[str, str, str], Row],
+    shown: Sequence[tuple[str, Gallery]] = (),
+) -> Panel:
+    """Return one data set's panel; ``shown`` are the galleries of its runs, by name."""
+    said = describe(comparison)
+    contributions, scores = contribution_grid(comparison), score_grid(comparison)
+    sections = [
+        _section(
+            "Contributions",
+            [contribution_charts(comparison, colours), parts_chart(comparison, colours)],
+            rows,
+            folded=[contributions],
+        ),
+        _section("Encoders", [encoder_chart(comparison, colours)], rows),
+        _section(
+            "Test scores",
+            [score_chart(comparison, colours), difference_chart(comparison, colours)],
+            rows,
+            seen=[scores],
+        ),
+        _section("Over the epochs", curve_charts(comparison, colours), rows, wide=True),
+        _section("Classes", [class_chart(comparison)], rows),
+        _section(
+            "Robustness: one modality noisy, missing or swapped",
+            robustness_charts(comparison, colours),
+            rows,
+            seen=[shift_grid(comparison)],
+            wide=True,
+        ),
+        _gallery_section(shown, colours),
+        _section("What the methods chose", coefficient_charts(comparison, colours), rows, wide=True),
+        _section("Cost", [cost_chart(comparison, colours)], rows),
+    ]
+    verdict = _paragraphs(said)
+    return Panel(
+        comparison.data,
+        [(m, modality_slot(colours, m)) for m in comparison.modalities],
+        [sentence(text) for text in verdict if text],
+        _tiles(comparison),
+        [section for section in sections if section],
+        _provenance(comparison),
+    )
+
+
+def _paragraphs(said: Verdict) -> list[str]:
+    """Return the verdict as short paragraphs; that there is one seed is said in the first."""
+    tail = f"; {ONE_SEED}."
+    lone = said.joint.endswith(tail)
+    joint, methods, contributions = (
+        text.removesuffix(tail) + "." if lone and text.endswith(tail) else text
+        for text in (said.joint, said.methods, said.contributions)
+    )
+    lead, _, rest = joint.removesuffix(".").partition("; ")
+    return [lead + (tail if lone else "."), f"{rest[:1].upper()}{rest[1:]}." if rest else "", methods, contributions]
+
+
+def _tiles(comparison: Comparison) -> list[Tile]:
+    score, percent = comparison.score, " %" if comparison.score == "accuracy" else ""
+    name = "test accuracy" if score == "accuracy" else "test R²"
+    tiles = []
+
+    def tile(title: str, label: str) -> Tile:
+        s = comparison.summary(label, score)
+        d = comparison.difference(label, score)
+        detail = series.short(label) if title.lower() != label else name
+        if label != comparison.reference(label) and d.n:
+            against = plus_minus(d.diff, d.se, score, sign=True)
+            detail += f", {against} to joint" + (f", {p_text(d.p_value)}" if math.isfinite(d.p_value) else "")
+        return Tile(title, plus_minus(s.mean, s.se, score) + percent, detail)
+
+    known = [label for label in comparison.labels if comparison.seeds(label, score)]
+    if REFERENCE in known:
+        tiles.append(tile("Joint", REFERENCE))
+
+    def best(labels: list[str]) -> str:
+        return max(labels, key=lambda label: comparison.summary(label, score).mean)
+
+    if alone := [label for label in known if label.startswith("unimodal:")]:
+        tiles.append(tile("Best single modality", best(alone)))
+    if others := [label for label in known if not label.startswith(("unimodal:", REFERENCE))]:
+        tiles.append(tile("Best other method", best(others)))
+    total, entropy = comparison.summary(REFERENCE, "phi_mi"), comparison.summary(REFERENCE, "entropy")
+    if total.n and entropy.n and entropy.mean > 0 and score == "accuracy":
+        tiles.append(
+            Tile(
+                "In the features",
+                f"{100 * total.mean / entropy.mean:.0f} %",
+                f"of the label; joint: φ_MI {total.mean:.2f} of H(Y) {entropy.mean:.2f} nats",
+            )
+        )
+    return tiles
+
+
+def _provenance(comparison: Comparison) -> Provenance:
+    records: list[RunRecord] = [r for label in comparison.labels for r in comparison.records[label]]
+    flats = [{k: v for k, v in flat_config(r.config).items() if k != "seed"} for r in records]
+    keys = list(dict.fromkeys(k for flat in flats for k in flat))
+    shared = [(k, flats[0].get(k, "")) for k in keys if len({flat.get(k) for flat in flats}) == 1]
+    fixed = {k for k, _ in shared} | {"method", "rule", "data"}
+    body = []
+    for record, flat in zip(records, flats, strict=True):
+        own = ", ".join(f"{k}={v}" for k, v in flat.items() if k not in fixed and v not in ("{}", "null"))
+        best = str(record.best_epoch + 1) if record.best_epoch >= 0 else "–"
+        seconds = f"{record.seconds:.1f}" if math.isfinite(record.seconds) and record.seconds else "–"
+        line = [record.label, str(record.seed), record.rule, best, seconds, own or "–", record.key]
+        body.append([Cell(text) for text in line])
+    found: dict[str, list[str]] = {}
+    for record in records:
+        for name, value in record.environment.items():
+            if value not in found.setdefault(name, []):
+                found[name].append(value)
+    notes = [
+        *comparison.notes,
+        *dict.fromkeys(f"{r.label}, seed {r.seed}: {note}" for r in records for note in r.notes),
+    ]
+    header = ["method", "seed", "rule", "selected epoch", "seconds", "own settings", "key"]
+    return Provenance(
+        Table(f"The {len(records)} runs", header, body),
+        shared,
+        [(name, ", ".join(values)) for name, values in found.items()],
+        list(dict.fromkeys(r.command for r in records if r.command)),
+        notes,
+    )
+
+
+def overview(comparisons: Sequence[Comparison], rows: Mapping[tuple[str, str, str], Row]) -> Panel | None:
+    """Return the panel over all data sets, or None where there is one."""
+    if len(comparisons) < 2:
+        return None
+    result = ranking(comparisons)
+    verdict = []
+    if result is not None:
+        best = min(range(len(result.labels)), key=lambda i: result.ranks[i])
+        text = (
+            f"Over {result.datasets} data sets {result.labels[best]} has the best mean rank, {result.ranks[best]:.2f} "
+            f"among {len(result.labels)} methods that were run on all of them"
+        )
+        if math.isfinite(result.p_value):
+            word = "differ" if result.p_value < 0.05 else "cannot be told apart"
+            text += f"; by Friedman's test the methods {word} ({p_text(result.p_value)})"
+        text += f", and two of them differ if their mean ranks are more than {result.critical_difference:.2f} apart."
+        verdict.append(sentence(text))
+    verdict += [sentence(f"{c.data}: {describe(c).methods}") for c in comparisons]
+    sections = [
+        _section("All data sets", [rank_chart(result)] if result else [], rows, seen=[summary_grid(comparisons)]),
+    ]
+    return Panel("All data sets", [], verdict, [], [section for section in sections if section])

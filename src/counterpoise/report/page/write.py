@@ -1,0 +1,168 @@
+"""One self-contained HTML page: no network, light and dark, phone and print, tables behind every chart."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from counterpoise._files import write_atomic
+from counterpoise.errors import DataError
+from counterpoise.gallery import css as gallery_css
+from counterpoise.report.analysis.comparison import compare
+from counterpoise.report.analysis.series import colour_order
+from counterpoise.report.figures import _palette as palette
+from counterpoise.report.page._gallery import pick
+from counterpoise.report.page._view import Panel, overview, panel
+from counterpoise.report.tables import COLUMNS, Row, comparison_rows, csv_number, to_csv
+from counterpoise.runs import RunRecord, read_records
+
+__all__ = ["render_page", "write_page", "write_report"]
+
+
+def write_page(records: Iterable[RunRecord], out: Path | str, *, skipped: Sequence[str] = ()) -> Path:
+    """Write the page and return its path.
+
+    Args:
+        records: the runs.
+        out: the ``.html`` file.
+        skipped: what was read but is no run, one line each; the page says so.
+
+    Raises:
+        DataError: if there is no record.
+        OutputError: if the file cannot be written.
+    """
+    write_atomic(Path(out), render_page(records, skipped=skipped))
+    return Path(out)
+
+
+def render_page(records: Iterable[RunRecord], *, skipped: Sequence[str] = ()) -> str:
+    """Return the page as text; see `write_page`."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    records = list(records)
+    if not records:
+        raise DataError("A report needs at least one finished run. Found none; look at what was skipped.")
+    comparisons = compare(records)
+    colours = colour_order(comparisons)
+    rows = comparison_rows(comparisons)
+    by_key = {(row.data, row.method, row.metric): row for row in rows}
+    everything = overview(comparisons, by_key)
+    galleries = pick(comparisons)
+    panels = [everything] if everything else []
+    panels += [panel(c, colours, by_key, shown) for c, shown in zip(comparisons, galleries, strict=True)]
+    environment = Environment(
+        loader=PackageLoader("counterpoise.report.page", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    sources = {name: _template(name) for name in ("page.css", "page.js")}
+    plotly = _plotly()
+    scripts = [plotly, sources["page.js"]]
+    return environment.get_template("page.html.j2").render(
+        title=comparisons[0].data if len(comparisons) == 1 else f"{len(comparisons)} data sets",
+        modalities=colours,
+        panels=panels,
+        charts=Markup(_embed(_charts(panels))),
+        columns=COLUMNS,
+        numbers=[_plain(row) for row in rows],
+        csv=base64.b64encode(to_csv(records).encode()).decode(),
+        skipped=list(skipped),
+        runs=len(records),
+        # Only these two scripts may run: text from data cannot become a third.
+        policy=" ".join(f"'sha256-{_sha256(script)}'" for script in scripts),
+        css=Markup(_colours() + sources["page.css"] + gallery_css()),
+        plotly=Markup(plotly),
+        script=Markup(sources["page.js"]),
+    )
+
+
+def _charts(panels: Sequence[Panel]) -> dict[str, list[dict[str, Any]]]:
+    """Return every chart's variants by the id that the template gives it."""
+    return {
+        f"c{p}-{s}-{c}": [spec for _, spec in chart.options]
+        for p, one in enumerate(panels)
+        for s, section in enumerate(one.sections)
+        for c, (chart, _) in enumerate(section.charts)
+    }
+
+
+def _plain(row: Row) -> list[str]:
+    return [
+        v if isinstance(v := getattr(row, c), str) else str(v) if isinstance(v, int) else csv_number(v) for c in COLUMNS
+    ]
+
+
+def _rounded(value: Any) -> Any:
+    """Drop what no pixel shows (six significant digits stay) and what JSON does not know."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    return [_rounded(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _embed(value: Any) -> str:
+    r"""Return JSON that is safe within a script element: no ``</script>``, no ``<!--``, no U+2028.
+
+    Example:
+        >>> _embed(["</script>"])
+        '["\\u003c/script\\u003e"]'
+    """
+    text = json.dumps(_rounded(value), ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _colours() -> str:
+    tokens = {f"m{i}": c for i, c in enumerate(palette.MODALITIES)} | {
+        f"k{i}": c for i, c in enumerate(palette.METHODS)
+    }
+    return (
+        ":root{"
+        + "".join(f"--{name}:{value};" for name, value in tokens.items())
+        + f"--flagship:{palette.FLAGSHIP}}}\n"
+    )
+
+
+def _sha256(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _template(name: str) -> str:
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    # An HTML parser turns CR LF into LF, and the hash of the policy is over what it sees.
+    return str(get_plotlyjs()).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def write_report(runs: Iterable[RunRecord | Path | str], out: Path | str) -> list[str]:
+    """Write the page from records, or from files and folders that hold them.
+
+    Args:
+        runs: RunRecords, ``runs.jsonl`` files, run folders or folders of runs, mixed as you like.
+        out: the ``.html`` file.
+
+    Returns:
+        One line for everything that was read but is no run; the page says the same.
+
+    Raises:
+        DataError: if a path does not exist, or there is no record.
+        OutputError: if the file cannot be written.
+    """
+    given = list(runs)
+    read, skipped = read_records(item for item in given if not isinstance(item, RunRecord))
+    write_page([*(item for item in given if isinstance(item, RunRecord)), *read], out, skipped=skipped)
+    return skipped

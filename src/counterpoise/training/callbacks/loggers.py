@@ -1,0 +1,168 @@
+"""The curves of a run as scalars of TensorBoard, Weights & Biases or a CSV, one step per epoch, through Lightning's loggers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from lightning.pytorch.callbacks import Callback
+
+from counterpoise._validation import unknown
+from counterpoise.config import RunConfig
+from counterpoise.errors import ConfigError
+
+if TYPE_CHECKING:
+    import lightning
+    from lightning.pytorch.loggers import Logger
+
+__all__ = ["LOGGERS", "EpochLogger", "LoggerName", "check_logger", "log_folder", "log_history", "open_logger", "tag"]
+
+LoggerName: TypeAlias = Literal["none", "tensorboard", "wandb", "csv"]
+
+LOGGERS: Final[tuple[LoggerName, ...]] = ("none", "tensorboard", "wandb", "csv")
+"""What `open_logger` knows by name; the packages of the second and the third are extras of the same name."""
+
+PROJECT: Final = "counterpoise"
+"""The project on Weights & Biases, unless ``WANDB_PROJECT`` names another."""
+
+
+def tag(curve: str) -> str:
+    """Return the scalar's name of a curve: ``/`` for ``:``, so that dashboards group the modalities of one quantity.
+
+    Example:
+        >>> tag("phi_mi:image"), tag("train_loss")
+        ('phi_mi/image', 'train_loss')
+    """
+    return curve.replace(":", "/")
+
+
+def check_logger(name: str) -> None:
+    """Raise before any work is done if a logger cannot be had.
+
+    Raises:
+        NotFoundError: if the name is not one of `LOGGERS`.
+        ConfigError: if its package is not installed.
+    """
+    if name not in LOGGERS:
+        raise unknown("logger", name, LOGGERS)
+    if name in ("tensorboard", "wandb") and find_spec(name) is None:
+        raise ConfigError(
+            f"Logger `{name}` needs the package {name}, which is not installed. Run: pip install 'counterpoise[{name}]', "
+            "or take `csv`, which needs none."
+        )
+
+
+def log_folder(folder: Path, name: str) -> Path:
+    """Return where a logger writes: a folder of its name in the run's."""
+    return folder / name
+
+
+@contextlib.contextmanager
+def open_logger(name: str, folder: Path | None, config: RunConfig) -> Iterator[list[Logger]]:
+    """Open a logger by name for the time of a run.
+
+    A run on Weights & Biases has the name of the run's folder as its id, so an interrupted one goes on there too.
+
+    Args:
+        name: one of `LOGGERS`; ``none`` gives none.
+        folder: the run's folder.
+        config: what is written down as the run's hyper-parameters.
+
+    Raises:
+        NotFoundError: if the name is not one of `LOGGERS`.
+        ConfigError: if its package is not installed, or there is no folder to write to.
+    """
+    check_logger(name)
+    if name == "none":
+        yield []
+        return
+    if folder is None:
+        raise ConfigError(
+            f'A logger writes into the folder of the run. Found `logger="{name}"` without `folder`; give one.'
+        )
+    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+
+    logger: Logger
+    if name == "tensorboard":
+        logger = TensorBoardLogger(folder, name, version="", default_hp_metric=False)
+    elif name == "csv":
+        logger = CSVLogger(folder, name, version="")
+    else:
+        log_folder(folder, name).mkdir(
+            parents=True, exist_ok=True
+        )  # otherwise wandb takes the system's temporary folder
+        logger = WandbLogger(
+            name=f"{config.method} on {Path(config.data).stem}, seed {config.seed}",
+            save_dir=folder,
+            id=folder.name,
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            group=Path(config.data).stem,
+        )
+    logger.log_hyperparams(config.to_dict())
+    try:
+        yield [logger]
+    finally:
+        logger.save()
+        if name == "wandb":
+            import wandb
+
+            wandb.finish()
+
+
+def log_epoch(loggers: Iterable[Logger], values: Mapping[str, float], epoch: int) -> None:
+    """Write one epoch; it is on disk afterwards."""
+    scalars = {tag(name): value for name, value in values.items()}
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Experiment logs directory"
+        )  # ours: it is written anew, from the start
+        for logger in loggers:
+            logger.log_metrics(scalars, step=epoch)
+            logger.save()
+
+
+def log_history(loggers: Sequence[Logger], history: Mapping[str, Sequence[float]]) -> None:
+    """Write epochs that have been: those of a finished run, or those before an interruption.
+
+    Args:
+        loggers: where to.
+        history: one number per epoch, by curve; not-a-number where a curve has none.
+    """
+    for epoch in range(max(map(len, history.values()), default=0)):
+        log_epoch(loggers, epoch_values(history, epoch), epoch)
+
+
+def epoch_values(history: Mapping[str, Sequence[float]], epoch: int) -> dict[str, float]:
+    """Return what the curves say of an epoch.
+
+    Example:
+        >>> epoch_values({"train_loss": [0.7, 0.5], "phi_mi:a": [float("nan"), 0.2], "phi_mi:b": [0.1]}, 1)
+        {'train_loss': 0.5, 'phi_mi:a': 0.2}
+    """
+    found = {name: curve[epoch] for name, curve in history.items() if len(curve) > epoch}
+    return {name: value for name, value in found.items() if value == value}
+
+
+class EpochLogger(Callback):
+    """Writes every epoch's curves to the trainer's loggers: the loss and its parts, coefficients, validation scores, contributions.
+
+    Args:
+        fresh: the log does not hold the epochs before an interruption, so they are written first.
+    """
+
+    def __init__(self, *, fresh: bool) -> None:
+        self.fresh = fresh
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Write the epochs before an interruption."""
+        if self.fresh:
+            log_history(trainer.loggers, pl_module.history)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Write the epoch."""
+        log_epoch(trainer.loggers, epoch_values(pl_module.history, trainer.current_epoch), trainer.current_epoch)

@@ -1,0 +1,1 @@
+"""Classifier heads that estimate the conditional likelihood of the labels given features."""

@@ -1,0 +1,133 @@
+"""What the default estimator tries: heads of growing capacity, of which held-out likelihood chooses one.
+
+All are linear in fixed features of the input (or a table of cells), so that fitting is convex and quick and the
+overfitting of the chosen one can be corrected for; see `counterpoise.valuation.estimators._variational`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from counterpoise.valuation._assemble import Subset
+from counterpoise.valuation._inputs import Problem
+from counterpoise.valuation.heads._linear import L2_GRID, LinearHeads, standardise
+from counterpoise.valuation.heads._table import STRENGTHS, TableHeads, cells, discrete_columns
+
+__all__ = ["Candidate", "Heads", "candidates"]
+
+MAX_CELLS: Final = 256
+MAX_FEATURES: Final = 800
+MAX_QUADRATIC: Final = 38
+MAX_RANDOM: Final = 24
+RANDOM_FEATURES: Final = 200
+
+
+class Heads(Protocol):
+    """What a candidate is fitted with: `LinearHeads` or `TableHeads`."""
+
+    def fit(self, train: Tensor, strength: Tensor, /, *, tolerance: float = ...) -> Tensor:
+        """Return one set of weights per training set ``(P, N)`` and penalty ``(P,)``."""
+
+    def logits(self, weights: Tensor) -> Tensor:
+        """Return ``(N, P, C)``."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One kind of head for one subset of the modalities, and the penalties to try."""
+
+    name: str
+    heads: Heads
+    grid: tuple[float, ...]
+
+
+def candidates(problem: Problem, subset: Subset) -> Iterator[Candidate]:
+    """Yield the heads worth trying, simplest first.
+
+    - ``linear``, with an indicator for every value of the columns that take few values;
+    - ``table``: where all columns take few values, frequencies per combination;
+    - ``cells``: linear, with an indicator for every combination of the columns that take few values, and where there
+      is room these times the other columns;
+    - ``quadratic``: linear, with all products of two columns;
+    - ``kernel``: linear, with random Fourier features of many widths.
+
+    The last two are for at most 38 and 24 columns. Features of more than 512 columns get the linear heads only.
+    """
+    raw = [problem.features[m] for m in subset]
+    n, dim = problem.n, sum(x.shape[1] for x in raw)
+    if dim * n > 2e7 or dim > 512:
+        yield _linear("linear", problem, [_standard(x, np.float32) for x in raw])
+        return
+    matrix = np.concatenate(raw, 1).astype(np.float64)
+    matrix = matrix[:, (matrix != matrix[:1]).any(0)]
+    if not matrix.shape[1]:
+        yield _linear("linear", problem, [torch.zeros(n, 1, dtype=torch.float64)])
+        return
+    few = discrete_columns(matrix)
+    cell = cells(matrix[:, few], min(MAX_CELLS, n // 5)) if few.any() else None
+    x = _distinct(_standard(_indicators(matrix, few), np.float64))
+    finite = few.all() and cell is not None and problem.task.name != "regression"
+    if not finite or cell is None or x.shape[1] < cell.max():
+        yield _linear("linear", problem, [x])
+    if finite and cell is not None:
+        yield Candidate("table", TableHeads(cell, problem.target, problem.task), STRENGTHS)
+        if 50 * cell.max() < n:
+            return
+    extra = x
+    if cell is not None and not finite and cell.max() > 1:
+        indicators = np.eye(cell.max() + 1)[cell]
+        rest = _standard(matrix[:, ~few], np.float64)
+        blocks = [_standard(indicators, np.float64), rest]
+        yield _linear("cells", problem, blocks)
+        if 0 < rest.shape[1] * indicators.shape[1] <= MAX_FEATURES:
+            products = (rest[:, :, None] * torch.from_numpy(indicators)[:, None]).flatten(1)
+            yield _linear("cells x rest", problem, [*blocks, standardise(products)])
+        extra = torch.cat(blocks, 1)
+    if x.shape[1] <= MAX_QUADRATIC:
+        i, j = np.triu_indices(x.shape[1])
+        products = x[:, i] * x[:, j]
+        yield _linear("quadratic", problem, [extra, standardise(products[:, products.std(0) > 1e-9])])
+    if x.shape[1] <= MAX_RANDOM and not few.all():
+        yield _linear("kernel", problem, [extra, standardise(_random_features(x, problem.seed))])
+
+
+def _indicators(matrix: np.ndarray, few: np.ndarray) -> np.ndarray:
+    """Return the columns, those with few but more than two values as one indicator per value but the first."""
+    columns = []
+    for k, column in enumerate(matrix.T):
+        levels = np.unique(column) if few[k] else column[:2]
+        columns.append((column[:, None] == levels[1:]).astype(float) if len(levels) > 2 else column[:, None])
+    return np.concatenate(columns, 1)
+
+
+def _distinct(x: Tensor) -> Tensor:
+    """Return standardised columns without those that an earlier one equals up to its sign (one of two indicators)."""
+    same = ((x.T @ x).abs() / len(x) > 1 - 1e-9).triu(1).any(0)
+    return x[:, ~same]
+
+
+def _linear(name: str, problem: Problem, blocks: list[Tensor]) -> Candidate:
+    size = problem.n * sum(block.shape[1] for block in blocks)
+    if size > 5 * 10**4:
+        blocks = [block.float() for block in blocks]
+    grid = L2_GRID if name == "linear" else L2_GRID[1:]
+    return Candidate(name, LinearHeads(blocks, problem.target, problem.task), grid)
+
+
+def _standard(x: np.ndarray, dtype: type) -> Tensor:
+    return standardise(torch.from_numpy(np.ascontiguousarray(x, dtype=dtype)))
+
+
+def _random_features(x: Tensor, seed: int) -> Tensor:
+    """Return random Fourier features of Gaussian kernels whose widths spread over a factor of sixteen."""
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.randn(x.shape[1], RANDOM_FEATURES, generator=generator, dtype=x.dtype)
+    scale = 2 ** (4 * torch.rand(RANDOM_FEATURES, generator=generator, dtype=x.dtype) - 2)
+    phase = 2 * torch.pi * torch.rand(RANDOM_FEATURES, generator=generator, dtype=x.dtype)
+    return torch.cos(x @ (directions * scale / x.shape[1] ** 0.5) + phase)
