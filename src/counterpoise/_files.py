@@ -105,7 +105,8 @@ def read_npz(path: Path | str, needed: Sequence[str] = ()) -> dict[str, np.ndarr
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"`{path.name}` is not a readable .npz archive: {error}. Write it with np.savez.") from error
+        reason = error if zipfile.is_zipfile(path) else "it is not a zip archive"
+        raise DataError(f"`{path.name}` is not a readable .npz archive: {reason}. Write it with np.savez.") from error
     missing = [name for name in needed if name not in arrays]
     if missing:
         raise DataError(f"`{path}` should hold {', '.join(needed)}. Missing: {', '.join(missing)}.")

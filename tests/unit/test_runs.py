@@ -72,7 +72,7 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match="choose another --out"):
+    with pytest.raises(OutputError, match="choose another output path"):
         write_atomic(tmp_path / "file" / "below", "x")
 
 

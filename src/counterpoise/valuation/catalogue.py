@@ -49,7 +49,7 @@ VALUATIONS = Catalogue(
         ),
         Entry(
             "histogram_official",
-            f"{_HERE}._official:histogram_official",
+            "counterpoise.methods.replicas.arm_histograms:histogram_official",
             "WRONG: NMI and NCMI as in ARM's published code, for comparison",
             "Gao et al., AAAI 2025",
         ),

@@ -176,13 +176,13 @@ def test_bad_files_are_refused(arrays: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="a single array"):
         diagnose_file(tmp_path / "one.npy")
     (tmp_path / "text.npz").write_text("not a zip")
-    with pytest.raises(DataError, match=r"no readable .npz"):
+    with pytest.raises(DataError, match=r"not a readable .npz"):
         diagnose_file(tmp_path / "text.npz")
     np.savez(tmp_path / "objects.npz", a=np.array([{}, {}], dtype=object), label=y)
-    with pytest.raises(DataError, match=r"no readable .npz"):
+    with pytest.raises(DataError, match=r"not a readable .npz"):
         diagnose_file(tmp_path / "objects.npz")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "f.npz").read_bytes()[:-200])
-    with pytest.raises(DataError, match=r"no readable .npz"):
+    with pytest.raises(DataError, match=r"not a readable .npz"):
         diagnose_file(tmp_path / "cut.npz")
 
 
