@@ -61,7 +61,7 @@ def step(threads: int) -> dict[str, float]:
     from counterpoise.model import build_model
     from counterpoise.tasks import MultiClass
     from counterpoise.valuation import Contributions
-    from counterpoise.valuation._inputs import prepare
+    from counterpoise.valuation.inputs import prepare
 
     torch.set_num_threads(threads)
     spec = {"image": ("image", (3, 64, 64), 0), "audio": ("image", (1, 128, 128), 0)}

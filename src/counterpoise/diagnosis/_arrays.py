@@ -19,7 +19,7 @@ from counterpoise.errors import DataError, NotFoundError
 from counterpoise.evaluation._sample_lists import SampleLists, by_class, sample_lists
 from counterpoise.tasks import Task
 from counterpoise.valuation import Estimate, Valuation, estimate
-from counterpoise.valuation._inputs import Problem, prepare
+from counterpoise.valuation.inputs import EstimatorInput, prepare
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -139,7 +139,7 @@ def conclude(
     return found
 
 
-def class_shares(problem: Problem, alone: Mapping[str, np.ndarray], names: Sequence[str]) -> Any:
+def class_shares(problem: EstimatorInput, alone: Mapping[str, np.ndarray], names: Sequence[str]) -> Any:
     """Return what the modalities say by class (multi-class only)."""
     if problem.task.name != "multiclass" or len(alone) < len(problem.modalities):
         return ()

@@ -37,7 +37,7 @@ from counterpoise.evaluation._sample_lists import SampleLists, sample_lists
 from counterpoise.model import MultimodalClassifier
 from counterpoise.tasks import Task, make_task
 from counterpoise.valuation import Estimate, Valuation, estimate
-from counterpoise.valuation._inputs import Problem, prepare
+from counterpoise.valuation.inputs import EstimatorInput, prepare
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -227,7 +227,7 @@ def _gallery(
 class _Realised:
     """What predictions say on some samples, with all modalities, each alone, and all but each."""
 
-    problem: Problem
+    problem: EstimatorInput
     logits: Partial
     whole: Scored
     alone: dict[str, Scored]
@@ -246,7 +246,7 @@ class _Inside:
     notes: tuple[str, ...]
 
     @property
-    def problem(self) -> Problem:
+    def problem(self) -> EstimatorInput:
         return self.realised.problem
 
 
@@ -396,7 +396,7 @@ def _pointwise(inside: _Inside) -> tuple[dict[str, np.ndarray], dict[str, np.nda
     return alone, {m: r.whole.pointwise - s.pointwise for m, s in r.without.items()}
 
 
-def _damage(adapter: Adapter, samples: Samples, problem: Problem, s: _Settings) -> tuple[Damage, ...]:
+def _damage(adapter: Adapter, samples: Samples, problem: EstimatorInput, s: _Settings) -> tuple[Damage, ...]:
     rows = []
     for m in adapter.modalities:
         for change in CHANGES:

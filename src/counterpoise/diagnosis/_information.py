@@ -10,9 +10,9 @@ from scipy import stats
 from torch import Tensor
 
 from counterpoise.valuation import Estimate
-from counterpoise.valuation._inputs import Problem
-from counterpoise.valuation.heads._linear import LinearHeads, standardise
-from counterpoise.valuation.heads._predictions import marginal, predictive
+from counterpoise.valuation.heads.linear import LinearHeads, standardise
+from counterpoise.valuation.heads.predictions import marginal, predictive
+from counterpoise.valuation.inputs import EstimatorInput
 
 __all__ = ["Scored", "difference", "independent", "linear_information"]
 
@@ -35,7 +35,7 @@ class Scored:
     inside: float
 
 
-def linear_information(problem: Problem, x: Tensor, *, confidence: float = 0.95) -> Scored:
+def linear_information(problem: EstimatorInput, x: Tensor, *, confidence: float = 0.95) -> Scored:
     """Return what linear heads find in ``x``: a lower bound of I(X; Y) in expectation.
 
     Args:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from counterpoise.records import Outputs
 from counterpoise.tasks import Task
-from counterpoise.valuation.heads._linear import LinearHeads, standardise
+from counterpoise.valuation.heads.linear import LinearHeads, standardise
 
 __all__ = ["contributions"]
 

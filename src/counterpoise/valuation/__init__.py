@@ -18,7 +18,7 @@ from counterpoise.valuation._estimate import estimate
 from counterpoise.valuation._streaming import Contributions
 from counterpoise.valuation._valuation import Estimate, Valuation
 from counterpoise.valuation.catalogue import VALUATIONS
-from counterpoise.valuation.heads._linear import linear_probe
+from counterpoise.valuation.heads.linear import linear_probe
 
 __all__ = [
     "VALUATIONS",

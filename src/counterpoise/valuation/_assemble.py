@@ -10,10 +10,10 @@ from typing import TypeAlias
 import numpy as np
 from scipy import stats
 
-from counterpoise.valuation._inputs import Problem
 from counterpoise.valuation._valuation import Estimate, Valuation
+from counterpoise.valuation.inputs import EstimatorInput
 
-__all__ = ["Information", "Subset", "assemble", "needed_subsets"]
+__all__ = ["Subset", "SubsetEstimate", "assemble", "needed_subsets"]
 
 Subset: TypeAlias = tuple[str, ...]
 MAX_LATTICE = 4
@@ -21,7 +21,7 @@ MAX_LATTICE = 4
 
 
 @dataclass(frozen=True)
-class Information:
+class SubsetEstimate:
     """What an estimator says of I(Z_S; Y).
 
     Attributes:
@@ -54,8 +54,8 @@ def needed_subsets(modalities: Subset) -> list[Subset]:
 
 
 def assemble(
-    problem: Problem,
-    information: Mapping[Subset, Information],
+    problem: EstimatorInput,
+    information: Mapping[Subset, SubsetEstimate],
     *,
     estimator: str,
     entropy: float,
@@ -84,7 +84,7 @@ def assemble(
     without = {m: information[tuple(k for k in everything if k != m)] for m in everything}
     whole = information[everything]
 
-    def contrast(*terms: tuple[int, Information], kind: str = "estimate") -> Estimate:
+    def contrast(*terms: tuple[int, SubsetEstimate], kind: str = "estimate") -> Estimate:
         return _estimate(terms, problem.group, confidence, kind)
 
     co = None
@@ -118,7 +118,7 @@ def assemble(
 
 
 def _estimate(
-    terms: tuple[tuple[int, Information], ...], group: np.ndarray | None, confidence: float, kind: str
+    terms: tuple[tuple[int, SubsetEstimate], ...], group: np.ndarray | None, confidence: float, kind: str
 ) -> Estimate:
     pointwise = np.sum([sign * term.pointwise for sign, term in terms], axis=0)
     value = float(pointwise.mean() + sum(sign * term.correction for sign, term in terms))
@@ -139,7 +139,7 @@ def _estimate(
     return Estimate(value, se, value - reach, value + reach, kind)
 
 
-def _by_class(problem: Problem, pointwise: np.ndarray) -> np.ndarray:
+def _by_class(problem: EstimatorInput, pointwise: np.ndarray) -> np.ndarray:
     if problem.task.name != "multiclass":
         return np.empty(0)
     classes = problem.task.num_outputs

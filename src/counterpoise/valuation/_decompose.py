@@ -11,12 +11,12 @@ from torch import Tensor
 
 from counterpoise._validation import Interval, Options
 from counterpoise.errors import DataError
-from counterpoise.valuation._inputs import Features, Problem, prepare
 from counterpoise.valuation._valuation import Estimate, Valuation
-from counterpoise.valuation.estimators._variational import fit_heads
+from counterpoise.valuation.estimators.variational import fit_heads
 from counterpoise.valuation.functional.pid import broja
-from counterpoise.valuation.heads._predictions import marginal
-from counterpoise.valuation.heads._table import cells
+from counterpoise.valuation.heads.predictions import marginal
+from counterpoise.valuation.heads.table import cells
+from counterpoise.valuation.inputs import EstimatorInput, Features, prepare
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -161,7 +161,7 @@ def decompose_samples(
     return found
 
 
-def _imin(problem: Problem, m: str, confidence: float) -> PartialInformation:
+def _imin(problem: EstimatorInput, m: str, confidence: float) -> PartialInformation:
     prior = marginal(problem)
     rest = tuple(k for k in problem.modalities if k != m)
     own, others, whole = (
@@ -198,7 +198,7 @@ def _moved(e: Estimate, value: float) -> Estimate:
     return replace(e, value=value, low=e.low + value - e.value, high=e.high + value - e.value)
 
 
-def _broja(problem: Problem, m: str, confidence: float) -> PartialInformation:
+def _broja(problem: EstimatorInput, m: str, confidence: float) -> PartialInformation:
     rest = tuple(k for k in problem.modalities if k != m)
     a, b = cells(problem.matrix((m,)), MAX_SYMBOLS), cells(problem.matrix(rest), MAX_SYMBOLS**2)
     source = "features"

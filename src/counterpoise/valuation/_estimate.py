@@ -8,9 +8,9 @@ from torch import Tensor
 
 from counterpoise._validation import Interval
 from counterpoise.tasks import Task
-from counterpoise.valuation._inputs import Features, prepare
 from counterpoise.valuation._valuation import Valuation
 from counterpoise.valuation.catalogue import VALUATIONS
+from counterpoise.valuation.inputs import Features, prepare
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

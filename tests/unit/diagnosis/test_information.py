@@ -10,7 +10,7 @@ import torch
 
 from counterpoise.diagnosis._information import difference, independent, linear_information
 from counterpoise.valuation import Estimate
-from counterpoise.valuation._inputs import prepare
+from counterpoise.valuation.inputs import prepare
 
 
 def _problem(y: np.ndarray, **options: object):  # type: ignore[no-untyped-def]

@@ -10,7 +10,7 @@ import torch
 
 from counterpoise.errors import ConfigError, DataError, NotFoundError
 from counterpoise.valuation import Valuation, estimate
-from counterpoise.valuation._inputs import prepare
+from counterpoise.valuation.inputs import prepare
 
 Arrays = dict[str, np.ndarray]
 LOG2 = float(np.log(2))

@@ -11,10 +11,10 @@ from sklearn.metrics import mutual_info_score
 from counterpoise.errors import DataError
 from counterpoise.methods.replicas.arm_histograms import official_ncmi, official_nmi
 from counterpoise.valuation import VALUATIONS, Valuation, estimate
-from counterpoise.valuation.estimators._gaussian import gaussian_information
-from counterpoise.valuation.estimators._ksg import kraskov, ross
-from counterpoise.valuation.estimators._neural import infonce_pointwise, smile_pointwise
-from counterpoise.valuation.estimators._plugin import plugin_information, quantile_bins
+from counterpoise.valuation.estimators.gaussian import gaussian_information
+from counterpoise.valuation.estimators.ksg import kraskov, ross
+from counterpoise.valuation.estimators.neural import infonce_pointwise, smile_pointwise
+from counterpoise.valuation.estimators.plugin import plugin_information, quantile_bins
 
 LOG2 = float(np.log(2))
 REAL = ("variational", "ksg", "gaussian", "histogram", "infonce", "smile")

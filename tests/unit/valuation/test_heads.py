@@ -11,9 +11,9 @@ from torch import Tensor
 from counterpoise.errors import DataError
 from counterpoise.tasks import make_task
 from counterpoise.valuation import linear_probe
-from counterpoise.valuation.heads._linear import LinearHeads, standardise
-from counterpoise.valuation.heads._optimisation import minimise
-from counterpoise.valuation.heads._table import TableHeads, cells, discrete_columns
+from counterpoise.valuation.heads.linear import LinearHeads, standardise
+from counterpoise.valuation.heads.optimisation import minimise
+from counterpoise.valuation.heads.table import TableHeads, cells, discrete_columns
 
 
 def _classes(n: int = 240, d: int = 6, c: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -8,9 +8,9 @@ import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from counterpoise.valuation import estimate
-from counterpoise.valuation._inputs import prepare
-from counterpoise.valuation.heads import _large
-from counterpoise.valuation.heads._large import large_scores, shrink_singular_values
+from counterpoise.valuation.heads import large as _large
+from counterpoise.valuation.heads.large import large_scores, shrink_singular_values
+from counterpoise.valuation.inputs import prepare
 
 
 @pytest.fixture(autouse=True)

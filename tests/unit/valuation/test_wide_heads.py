@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from counterpoise.diagnosis._matrices import MOST_PIXELS, as_matrix
 from counterpoise.tasks import make_task
-from counterpoise.valuation.heads._linear import LinearHeads, standardise
+from counterpoise.valuation.heads.linear import LinearHeads, standardise
 
 
 @pytest.mark.parametrize("penalty", [1.0, 30.0])

@@ -14,8 +14,8 @@ import math
 
 import numpy as np
 
-from counterpoise.valuation._inputs import Problem
 from counterpoise.valuation._valuation import Estimate, Valuation
+from counterpoise.valuation.inputs import EstimatorInput
 
 __all__ = ["histogram_official", "official_ncmi", "official_nmi"]
 
@@ -58,7 +58,7 @@ def _entropy(p: np.ndarray) -> float:
     return float(-(p * np.log(p)).sum())
 
 
-def histogram_official(problem: Problem, *, confidence: float = 0.95) -> Valuation:
+def histogram_official(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
     """Return what ARM's published code computes: NMI in place of ``mi``, NCMI in place of ``cmi``. Wrong; see above.
 
     There is no joint number, no standard error and no unit, and the label is not looked at. Features are cut to the

@@ -8,17 +8,17 @@ import numpy as np
 import torch
 
 from counterpoise.errors import DataError
-from counterpoise.valuation._assemble import Information, Subset, assemble, needed_subsets
-from counterpoise.valuation._inputs import Problem
+from counterpoise.valuation._assemble import Subset, SubsetEstimate, assemble, needed_subsets
 from counterpoise.valuation._valuation import Valuation
 from counterpoise.valuation.functional.entropy import label_entropy
+from counterpoise.valuation.inputs import EstimatorInput
 
 __all__ = ["label_symbols", "symbol_entropy", "value_subsets"]
 
 
 def value_subsets(
-    problem: Problem,
-    measure: Callable[[Subset], Information],
+    problem: EstimatorInput,
+    measure: Callable[[Subset], SubsetEstimate],
     *,
     estimator: str,
     confidence: float,
@@ -44,7 +44,7 @@ def value_subsets(
     )
 
 
-def label_symbols(problem: Problem, estimator: str) -> np.ndarray:
+def label_symbols(problem: EstimatorInput, estimator: str) -> np.ndarray:
     """Return ``(N,)`` label numbers; a combination of labels counts as one symbol.
 
     Raises:

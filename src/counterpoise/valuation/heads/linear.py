@@ -12,7 +12,7 @@ from torch import Tensor
 
 from counterpoise.errors import DataError
 from counterpoise.tasks import Task, make_task
-from counterpoise.valuation.heads._optimisation import minimise
+from counterpoise.valuation.heads.optimisation import minimise
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

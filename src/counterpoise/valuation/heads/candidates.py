@@ -1,7 +1,7 @@
 """What the default estimator tries: heads of growing capacity, of which held-out likelihood chooses one.
 
 All are linear in fixed features of the input (or a table of cells), so that fitting is convex and quick and the
-overfitting of the chosen one can be corrected for; see `counterpoise.valuation.estimators._variational`.
+overfitting of the chosen one can be corrected for; see `counterpoise.valuation.estimators.variational`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from counterpoise.valuation._assemble import Subset
-from counterpoise.valuation._inputs import Problem
-from counterpoise.valuation.heads._linear import L2_GRID, LinearHeads, standardise
-from counterpoise.valuation.heads._table import STRENGTHS, TableHeads, cells, discrete_columns
+from counterpoise.valuation.heads.linear import L2_GRID, LinearHeads, standardise
+from counterpoise.valuation.heads.table import STRENGTHS, TableHeads, cells, discrete_columns
+from counterpoise.valuation.inputs import EstimatorInput
 
 __all__ = ["Candidate", "Heads", "candidates"]
 
@@ -47,7 +47,7 @@ class Candidate:
     grid: tuple[float, ...]
 
 
-def candidates(problem: Problem, subset: Subset) -> Iterator[Candidate]:
+def candidates(problem: EstimatorInput, subset: Subset) -> Iterator[Candidate]:
     """Yield the heads worth trying, simplest first.
 
     - ``linear``, with an indicator for every value of the columns that take few values;
@@ -112,7 +112,7 @@ def _distinct(x: Tensor) -> Tensor:
     return x[:, ~same]
 
 
-def _linear(name: str, problem: Problem, blocks: list[Tensor]) -> Candidate:
+def _linear(name: str, problem: EstimatorInput, blocks: list[Tensor]) -> Candidate:
     size = problem.n * sum(block.shape[1] for block in blocks)
     if size > 5 * 10**4:
         blocks = [block.float() for block in blocks]

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from counterpoise.valuation._assemble import Information, assemble, needed_subsets
-from counterpoise.valuation._inputs import Problem
+from counterpoise.valuation._assemble import SubsetEstimate, assemble, needed_subsets
 from counterpoise.valuation._valuation import Valuation
-from counterpoise.valuation.heads._linear import LinearHeads, standardise
-from counterpoise.valuation.heads._predictions import Predictive, marginal, predictive
+from counterpoise.valuation.heads.linear import LinearHeads, standardise
+from counterpoise.valuation.heads.predictions import OutOfFoldPredictions, marginal, predictive
+from counterpoise.valuation.inputs import EstimatorInput
 
 __all__ = ["variational_linear"]
 
@@ -29,7 +29,7 @@ TOLERANCE: Final = 1e-4
 """Nats per sample that the fit of a head may still lack."""
 
 
-def variational_linear(problem: Problem, *, confidence: float = 0.95) -> Valuation:
+def variational_linear(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
     """Value the modalities with cross-fitted linear heads."""
     prior = marginal(problem)
     blocks = {m: standardise(torch.from_numpy(x).float()) for m, x in problem.features.items()}
@@ -53,7 +53,7 @@ def variational_linear(problem: Problem, *, confidence: float = 0.95) -> Valuati
     )
 
 
-def _penalty(problem: Problem, blocks: dict[str, Tensor], fold: Tensor) -> float:
+def _penalty(problem: EstimatorInput, blocks: dict[str, Tensor], fold: Tensor) -> float:
     """Choose the penalty of heads on all modalities: fitted without folds 0 and 1, read on fold 1."""
     inner, held = (fold > 1, fold == 1) if problem.folds > 2 else (fold == 0, fold == 1)
     heads = LinearHeads(list(blocks.values()), problem.target, problem.task)
@@ -67,12 +67,14 @@ def _penalty(problem: Problem, blocks: dict[str, Tensor], fold: Tensor) -> float
     return GRID[int(losses.argmin())]
 
 
-def _fit(problem: Problem, blocks: list[Tensor], train: Tensor, penalty: float, prior: Predictive) -> Predictive:
+def _fit(
+    problem: EstimatorInput, blocks: list[Tensor], train: Tensor, penalty: float, prior: OutOfFoldPredictions
+) -> OutOfFoldPredictions:
     heads = LinearHeads(blocks, problem.target, problem.task)
     weights = heads.fit(train, torch.full((len(train),), penalty), tolerance=TOLERANCE)
     return predictive(problem, heads.logits(weights), prior)
 
 
-def _information(p: Predictive, prior: Predictive) -> Information:
+def _information(p: OutOfFoldPredictions, prior: OutOfFoldPredictions) -> SubsetEstimate:
     per_label = None if p.per_label is None or prior.per_label is None else (p.per_label - prior.per_label).numpy()
-    return Information(np.asarray(p.log_likelihood - prior.log_likelihood), per_label=per_label)
+    return SubsetEstimate(np.asarray(p.log_likelihood - prior.log_likelihood), per_label=per_label)

@@ -20,7 +20,7 @@ import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor
 
 from counterpoise.valuation._assemble import Subset
-from counterpoise.valuation._inputs import Problem
+from counterpoise.valuation.inputs import EstimatorInput
 
 __all__ = ["is_large", "large_scores", "shrink_singular_values"]
 
@@ -32,7 +32,7 @@ _CALIBRATION: Final = 20000
 _RIDGE: Final = 1e-3
 
 
-def is_large(problem: Problem) -> bool:
+def is_large(problem: EstimatorInput) -> bool:
     """Return whether the problem should go this way."""
     dim = sum(x.shape[1] for x in problem.features.values())
     return problem.n * dim * problem.task.num_outputs > LARGE
@@ -63,7 +63,7 @@ def shrink_singular_values(values: Tensor, rows: int, columns: int) -> Tensor:
 class _Reader:
     """Rows of all modalities side by side, standardised with the moments of all samples, in float32 chunks."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: EstimatorInput) -> None:
         self.arrays = [torch.from_numpy(x) for x in problem.features.values()]
         self.columns: dict[str, slice] = {}
         start = 0
@@ -98,7 +98,7 @@ def _spread(x: Tensor) -> Tensor:
 class _Moments:
     """Sums over the samples of each fold: counts, targets, x, x y' and x x'."""
 
-    def __init__(self, problem: Problem, reader: _Reader, folds: Sequence[Tensor]) -> None:
+    def __init__(self, problem: EstimatorInput, reader: _Reader, folds: Sequence[Tensor]) -> None:
         k, d, c = problem.folds, reader.dim, problem.task.num_outputs
         self.size = torch.tensor([len(rows) for rows in folds], dtype=torch.float64)
         self.second = torch.zeros(k, d, d)
@@ -129,7 +129,7 @@ class _Moments:
         )
 
 
-def _codes(problem: Problem, rows: Tensor) -> Tensor:
+def _codes(problem: EstimatorInput, rows: Tensor) -> Tensor:
     if problem.task.name == "multiclass":
         return F.one_hot(problem.target[rows], problem.task.num_outputs).double()
     return problem.target[rows]
@@ -161,7 +161,7 @@ def _least_squares(size: float, sums: Tensor, first: Tensor, cross: Tensor, seco
     return weights, mean - centre @ weights
 
 
-def large_scores(problem: Problem, subsets: Sequence[Subset]) -> dict[Subset, Tensor]:
+def large_scores(problem: EstimatorInput, subsets: Sequence[Subset]) -> dict[Subset, Tensor]:
     """Return the calibrated out-of-fold outputs ``(N, C)`` of every subset: logits, log-odds or means.
 
     Args:
@@ -187,7 +187,7 @@ def large_scores(problem: Problem, subsets: Sequence[Subset]) -> dict[Subset, Te
     return scores
 
 
-def _calibrate(problem: Problem, scores: Tensor, folds: Sequence[Tensor]) -> None:
+def _calibrate(problem: EstimatorInput, scores: Tensor, folds: Sequence[Tensor]) -> None:
     """Rescale the scores of each fold in place with what fits the left-out scores of the others."""
     generator = torch.Generator().manual_seed(problem.seed)
     fitted = []
@@ -199,7 +199,7 @@ def _calibrate(problem: Problem, scores: Tensor, folds: Sequence[Tensor]) -> Non
         scores[rows] = (scores[rows] * slope + shift).float()
 
 
-def _fit_curve(problem: Problem, scores: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+def _fit_curve(problem: EstimatorInput, scores: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return slope and shift: one slope (multi-class), or a logistic curve per label, by damped Newton steps."""
     target = problem.target[rows]
     if problem.task.name == "multiclass":

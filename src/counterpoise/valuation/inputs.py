@@ -17,13 +17,13 @@ from counterpoise.tasks import Task, make_task
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["Features", "Problem", "assign_folds", "prepare"]
+__all__ = ["EstimatorInput", "Features", "assign_folds", "prepare"]
 
 Features: TypeAlias = "Mapping[str, ArrayLike | Tensor]"
 
 
 @dataclass(frozen=True)
-class Problem:
+class EstimatorInput:
     """Checked input of an estimator.
 
     Attributes:
@@ -77,7 +77,7 @@ def prepare(
     folds: int = 5,
     group: ArrayLike | None = None,
     seed: int = 0,
-) -> Problem:
+) -> EstimatorInput:
     """Check and convert the input of an estimator.
 
     Features of more than two axes are flattened; text and other non-numbers become indicator columns, one per value.
@@ -118,7 +118,7 @@ def prepare(
         rare = int((np.bincount(y.numpy(), minlength=likelihood.num_outputs) < folds).sum())
         if rare:
             notes.append(f"{rare} of {likelihood.num_outputs} classes have fewer samples than folds")
-    return Problem(arrays, y, likelihood, groups, folds, fold, seed, classes, tuple(notes))
+    return EstimatorInput(arrays, y, likelihood, groups, folds, fold, seed, classes, tuple(notes))
 
 
 def _matrix(m: str, value: ArrayLike | Tensor) -> np.ndarray:

@@ -10,14 +10,14 @@ import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor
 
 from counterpoise.tasks import LOG_2PI_E
-from counterpoise.valuation._inputs import Problem
+from counterpoise.valuation.inputs import EstimatorInput
 
-__all__ = ["Predictive", "left_out", "marginal", "predictive"]
+__all__ = ["OutOfFoldPredictions", "left_out", "marginal", "predictive"]
 
 
 @dataclass(frozen=True)
-class Predictive:
-    """Predictive distributions q(y | z_i), each from heads that never saw sample i.
+class OutOfFoldPredictions:
+    """OutOfFoldPredictions distributions q(y | z_i), each from heads that never saw sample i.
 
     Attributes:
         log_likelihood: ``(N,)``, log q(y_i | z_i).
@@ -33,12 +33,12 @@ class Predictive:
     covariance: Tensor | None = None
     per_label: Tensor | None = None
 
-    def kl(self, other: Predictive) -> np.ndarray:
+    def kl(self, other: OutOfFoldPredictions) -> np.ndarray:
         """Return ``(N,)``: KL(q(. | z_i) || other(. | z_i)) in nats."""
         rows = torch.arange(len(self.parameters)).split(max(1, 2**21 // self.parameters.shape[1]))
         return torch.cat([self._kl(other, part) for part in rows]).numpy()
 
-    def _kl(self, other: Predictive, rows: Tensor) -> Tensor:
+    def _kl(self, other: OutOfFoldPredictions, rows: Tensor) -> Tensor:
         p, q = self.parameters[rows].double(), other.parameters[rows].double()
         if self.covariance is not None and other.covariance is not None:
             theirs = other.covariance[rows]
@@ -53,7 +53,7 @@ class Predictive:
         return (p.sigmoid() * on + (1 - p.sigmoid()) * off).sum(-1)
 
 
-def marginal(problem: Problem) -> Predictive:
+def marginal(problem: EstimatorInput) -> OutOfFoldPredictions:
     """Return the distribution of the labels in the other folds (smoothed by half a sample per class)."""
     n, c = problem.n, problem.task.num_outputs
     fold = torch.from_numpy(problem.fold)
@@ -70,7 +70,7 @@ def marginal(problem: Problem) -> Predictive:
     return _discrete(problem, logits[None].expand(n, -1, -1))
 
 
-def predictive(problem: Problem, logits: Tensor, prior: Predictive) -> Predictive:
+def predictive(problem: EstimatorInput, logits: Tensor, prior: OutOfFoldPredictions) -> OutOfFoldPredictions:
     """Return the predictive distributions of heads, one per fold.
 
     Categorical and Bernoulli heads are mixed with the labels' frequencies, of which one part in the number of
@@ -86,7 +86,7 @@ def predictive(problem: Problem, logits: Tensor, prior: Predictive) -> Predictiv
     return _discrete(problem, _mixed(problem, logits, prior.parameters[:, None]))
 
 
-def left_out(problem: Problem, logits: Tensor, prior: Predictive) -> Predictive:
+def left_out(problem: EstimatorInput, logits: Tensor, prior: OutOfFoldPredictions) -> OutOfFoldPredictions:
     """Return the predictive distributions of heads of which only the left-out outputs ``(N, C)`` are known.
 
     Nothing is known of the samples that they were fitted on: ``in_sample`` is not a number.
@@ -96,12 +96,12 @@ def left_out(problem: Problem, logits: Tensor, prior: Predictive) -> Predictive:
     parameters = _mixed(problem, logits, prior.parameters)
     if problem.task.name == "multiclass":
         chosen = parameters.gather(1, problem.target[:, None])[:, 0].double()
-        return Predictive(chosen, float("nan"), parameters)
+        return OutOfFoldPredictions(chosen, float("nan"), parameters)
     labels = -F.binary_cross_entropy_with_logits(parameters, problem.target, reduction="none")
-    return Predictive(labels.sum(-1), float("nan"), parameters, per_label=labels)
+    return OutOfFoldPredictions(labels.sum(-1), float("nan"), parameters, per_label=labels)
 
 
-def _mixed(problem: Problem, logits: Tensor, base: Tensor) -> Tensor:
+def _mixed(problem: EstimatorInput, logits: Tensor, base: Tensor) -> Tensor:
     share = 0.1 / (problem.n * (1 - 1 / problem.folds))
     base = base.to(logits.dtype)
     if problem.task.name == "multiclass":
@@ -110,11 +110,11 @@ def _mixed(problem: Problem, logits: Tensor, base: Tensor) -> Tensor:
     return torch.logit(p)
 
 
-def _own(problem: Problem, values: Tensor) -> Tensor:
+def _own(problem: EstimatorInput, values: Tensor) -> Tensor:
     return values[torch.arange(problem.n), torch.from_numpy(problem.fold)]
 
 
-def _discrete(problem: Problem, parameters: Tensor) -> Predictive:
+def _discrete(problem: EstimatorInput, parameters: Tensor) -> OutOfFoldPredictions:
     own = _own(problem, parameters)
     if problem.task.name == "multiclass":
         index = problem.target[:, None, None].expand(-1, problem.folds, 1)
@@ -124,16 +124,16 @@ def _discrete(problem: Problem, parameters: Tensor) -> Predictive:
         wanted = problem.target[:, None].expand(-1, problem.folds, -1)
         labels = -F.binary_cross_entropy_with_logits(parameters.double(), wanted, reduction="none")
         every, per_label = labels.sum(-1), _own(problem, labels)
-    return Predictive(_own(problem, every), _inside(problem, every), own, per_label=per_label)
+    return OutOfFoldPredictions(_own(problem, every), _inside(problem, every), own, per_label=per_label)
 
 
-def _inside(problem: Problem, every: Tensor) -> float:
+def _inside(problem: EstimatorInput, every: Tensor) -> float:
     """Return the mean over folds of the mean over the samples that the fold's head was fitted on."""
     seen = torch.from_numpy(problem.fold)[:, None] != torch.arange(problem.folds)
     return float(((every * seen).sum(0) / seen.sum(0)).mean())
 
 
-def _gaussian(problem: Problem, means: Tensor, freedom: int) -> Predictive:
+def _gaussian(problem: EstimatorInput, means: Tensor, freedom: int) -> OutOfFoldPredictions:
     """Return Gaussian predictive distributions whose covariance is that of the training residuals."""
     means = means.double()
     fold = torch.from_numpy(problem.fold)
@@ -148,12 +148,12 @@ def _gaussian(problem: Problem, means: Tensor, freedom: int) -> Predictive:
         every.append(-0.5 * (distance + constant))
         covariances.append(covariance)
     stacked = torch.stack(every, 1)
-    return Predictive(
+    return OutOfFoldPredictions(
         _own(problem, stacked), _inside(problem, stacked), _own(problem, means), torch.stack(covariances)[fold]
     )
 
 
-def _gaussian_left_out(problem: Problem, means: Tensor) -> Predictive:
+def _gaussian_left_out(problem: EstimatorInput, means: Tensor) -> OutOfFoldPredictions:
     """Return Gaussian predictive distributions whose covariance is that of the residuals left out in other folds."""
     fold = torch.from_numpy(problem.fold)
     residuals = problem.target - means
@@ -167,4 +167,4 @@ def _gaussian_left_out(problem: Problem, means: Tensor) -> Predictive:
         constant = problem.task.num_outputs * (LOG_2PI_E - 1) + torch.logdet(covariance)
         log_likelihood[fold == k] = -0.5 * (distance + constant)
         covariances.append(covariance)
-    return Predictive(log_likelihood, float("nan"), means, torch.stack(covariances)[fold])
+    return OutOfFoldPredictions(log_likelihood, float("nan"), means, torch.stack(covariances)[fold])

@@ -8,16 +8,16 @@ from scipy.special import digamma
 from torch import Tensor
 
 from counterpoise.errors import DataError
-from counterpoise.valuation._assemble import Information, Subset
-from counterpoise.valuation._inputs import Problem
+from counterpoise.valuation._assemble import Subset, SubsetEstimate
 from counterpoise.valuation._valuation import Valuation
 from counterpoise.valuation.estimators._common import value_subsets
-from counterpoise.valuation.heads._predictions import marginal, predictive
+from counterpoise.valuation.heads.predictions import marginal, predictive
+from counterpoise.valuation.inputs import EstimatorInput
 
 __all__ = ["gaussian", "gaussian_information"]
 
 
-def gaussian_information(x: np.ndarray, y: np.ndarray) -> Information:
+def gaussian_information(x: np.ndarray, y: np.ndarray) -> SubsetEstimate:
     r"""Return :math:`\frac12 \log (|\Sigma_x| |\Sigma_y| / |\Sigma_{xy}|)` of jointly Gaussian reals, in nats.
 
     The bias of log-determinants of sample covariances is known exactly, by digamma functions, and taken off.
@@ -40,7 +40,7 @@ def gaussian_information(x: np.ndarray, y: np.ndarray) -> Information:
     n, d, c = len(z), x.shape[1], y.shape[1]
     expected = np.cumsum(digamma((n - np.arange(1, d + c + 1)) / 2))
     bias = 0.5 * (expected[d - 1] + expected[c - 1] - expected[-1])
-    return Information(pointwise, correction=-float(bias), capacity=abs(float(bias)))
+    return SubsetEstimate(pointwise, correction=-float(bias), capacity=abs(float(bias)))
 
 
 def _log_density(z: np.ndarray) -> np.ndarray:
@@ -78,7 +78,7 @@ def _class_log_density(x: Tensor, rows: Tensor) -> Tensor:
     return -0.5 * white.square().sum(0) - diagonal.log().sum()
 
 
-def gaussian(problem: Problem, *, confidence: float = 0.95) -> Valuation:
+def gaussian(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
     r"""Gaussian closed forms.
 
     Real targets: log-determinants, unbiased if features and targets are jointly Gaussian. Classes: one Gaussian per
@@ -101,7 +101,7 @@ def gaussian(problem: Problem, *, confidence: float = 0.95) -> Valuation:
     fold = torch.from_numpy(problem.fold)
     classes = range(problem.task.num_outputs)
 
-    def measure(subset: Subset) -> Information:
+    def measure(subset: Subset) -> SubsetEstimate:
         x = torch.from_numpy(problem.matrix(subset))
         logits = [
             torch.stack([_class_log_density(x, (fold != k) & (problem.target == c)) for c in classes], 1)
@@ -110,7 +110,7 @@ def gaussian(problem: Problem, *, confidence: float = 0.95) -> Valuation:
         frequencies = torch.stack([prior.parameters[fold == k][0] for k in range(problem.folds)])
         p = predictive(problem, torch.stack(logits, 1) + frequencies, prior)
         optimism = p.in_sample - prior.in_sample - float((p.log_likelihood - prior.log_likelihood).mean())
-        return Information(
+        return SubsetEstimate(
             (p.log_likelihood - prior.log_likelihood).numpy(), correction=0.5 * optimism, capacity=0.5 * optimism
         )
 

@@ -13,10 +13,10 @@ from scipy.spatial import cKDTree
 from scipy.special import digamma
 
 from counterpoise.errors import DataError
-from counterpoise.valuation._assemble import Information, Subset
-from counterpoise.valuation._inputs import Problem
+from counterpoise.valuation._assemble import Subset, SubsetEstimate
 from counterpoise.valuation._valuation import Valuation
 from counterpoise.valuation.estimators._common import label_symbols, symbol_entropy, value_subsets
+from counterpoise.valuation.inputs import EstimatorInput
 
 __all__ = ["kraskov", "ksg", "ross"]
 
@@ -102,14 +102,14 @@ def _standard(x: np.ndarray) -> np.ndarray:
     return (x - x.mean(0)) / np.where(spread > 0, spread, 1)
 
 
-def ksg(problem: Problem, *, confidence: float = 0.95) -> Valuation:
+def ksg(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
     """Nearest-neighbour estimates with k = 3. Nearly unbiased for a few columns, far too low for many."""
     real = problem.task.name == "regression"
     y = _standard(problem.labels) if real else label_symbols(problem, "ksg")
 
-    def measure(subset: Subset) -> Information:
+    def measure(subset: Subset) -> SubsetEstimate:
         x = _standard(problem.matrix(subset))
-        return Information(kraskov(x, y) if real else ross(x, y))
+        return SubsetEstimate(kraskov(x, y) if real else ross(x, y))
 
     dim = problem.matrix(problem.modalities).shape[1]
     return value_subsets(

@@ -7,11 +7,11 @@ from typing import Final
 import numpy as np
 
 from counterpoise.errors import DataError
-from counterpoise.valuation._assemble import Information, Subset
-from counterpoise.valuation._inputs import Problem
+from counterpoise.valuation._assemble import Subset, SubsetEstimate
 from counterpoise.valuation._valuation import Valuation
 from counterpoise.valuation.estimators._common import label_symbols, symbol_entropy, value_subsets
-from counterpoise.valuation.heads._table import cells
+from counterpoise.valuation.heads.table import cells
+from counterpoise.valuation.inputs import EstimatorInput
 
 __all__ = ["histogram", "plugin", "plugin_information", "plugin_uncorrected", "quantile_bins"]
 
@@ -20,7 +20,7 @@ PER_CELL: Final = 5
 MAX_BINS: Final = 16
 
 
-def plugin_information(x: np.ndarray, y: np.ndarray, *, corrected: bool = True) -> Information:
+def plugin_information(x: np.ndarray, y: np.ndarray, *, corrected: bool = True) -> SubsetEstimate:
     r"""Return the plug-in information of two symbols, :math:`\sum \hat p(x, y) \log \hat p(x, y) / \hat p(x) \hat p(y)`.
 
     Its leading bias is :math:`(K_{xy} - K_x - K_y + 1) / 2N` upwards, with the numbers K of values that occur; the
@@ -42,10 +42,10 @@ def plugin_information(x: np.ndarray, y: np.ndarray, *, corrected: bool = True) 
     n_x, n_y = np.bincount(x), np.bincount(y)
     pointwise = np.log(counts[row.reshape(-1)] * float(n) / (n_x[x].astype(float) * n_y[y]))
     bias = (len(counts) - (n_x > 0).sum() - (n_y > 0).sum() + 1) / (2 * n)
-    return Information(pointwise, correction=-float(bias) if corrected else 0.0, capacity=abs(float(bias)))
+    return SubsetEstimate(pointwise, correction=-float(bias) if corrected else 0.0, capacity=abs(float(bias)))
 
 
-def plugin(problem: Problem, *, confidence: float = 0.95) -> Valuation:
+def plugin(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
     """Frequencies of finite alphabets, with the correction of Miller and Madow.
 
     Raises:
@@ -54,7 +54,7 @@ def plugin(problem: Problem, *, confidence: float = 0.95) -> Valuation:
     return _plugin(problem, confidence, "plugin", corrected=True)
 
 
-def plugin_uncorrected(problem: Problem, *, confidence: float = 0.95) -> Valuation:
+def plugin_uncorrected(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
     """Frequencies of finite alphabets as they are: too large by (K_xy - K_x - K_y + 1) / 2N.
 
     Raises:
@@ -63,10 +63,10 @@ def plugin_uncorrected(problem: Problem, *, confidence: float = 0.95) -> Valuati
     return _plugin(problem, confidence, "plugin_uncorrected", corrected=False)
 
 
-def _plugin(problem: Problem, confidence: float, name: str, *, corrected: bool) -> Valuation:
+def _plugin(problem: EstimatorInput, confidence: float, name: str, *, corrected: bool) -> Valuation:
     y = label_symbols(problem, name)
 
-    def measure(subset: Subset) -> Information:
+    def measure(subset: Subset) -> SubsetEstimate:
         x = cells(problem.matrix(subset), problem.n // 2)
         if x is None:
             raise DataError(
@@ -91,7 +91,7 @@ def quantile_bins(column: np.ndarray, bins: int) -> np.ndarray:
     return np.searchsorted(edges, column, side="right")
 
 
-def histogram(problem: Problem, *, confidence: float = 0.95) -> Valuation:
+def histogram(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
     r"""Equally filled bins per column, frequencies over their combinations, corrected after Miller and Madow.
 
     The number of bins per column is what leaves five samples per cell and label on average, 16 at most. By the
@@ -110,7 +110,7 @@ def histogram(problem: Problem, *, confidence: float = 0.95) -> Valuation:
         y = label_symbols(problem, "histogram")
     room = problem.n / (PER_CELL * (int(y.max()) + 1))
 
-    def measure(subset: Subset) -> Information:
+    def measure(subset: Subset) -> SubsetEstimate:
         x = problem.matrix(subset)
         bins = int(min(room ** (1 / x.shape[1]), MAX_BINS))
         binned = np.stack([quantile_bins(column, max(bins, 2)) for column in x.T], 1)

@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from counterpoise.valuation._assemble import Information, Subset, assemble, needed_subsets
-from counterpoise.valuation._inputs import Problem, assign_folds
+from counterpoise.valuation._assemble import Subset, SubsetEstimate, assemble, needed_subsets
 from counterpoise.valuation._valuation import Valuation
-from counterpoise.valuation.heads._candidates import Candidate, candidates
-from counterpoise.valuation.heads._large import is_large, large_scores
-from counterpoise.valuation.heads._predictions import Predictive, left_out, marginal, predictive
+from counterpoise.valuation.heads.candidates import Candidate, candidates
+from counterpoise.valuation.heads.large import is_large, large_scores
+from counterpoise.valuation.heads.predictions import OutOfFoldPredictions, left_out, marginal, predictive
+from counterpoise.valuation.inputs import EstimatorInput, assign_folds
 
 __all__ = ["fit_heads", "variational"]
 
@@ -37,7 +37,7 @@ MARGIN: Final = 2.0
 """A more flexible kind of head must gain so many nats in all, lest chance choose it where there is nothing."""
 
 
-def variational(problem: Problem, *, confidence: float = 0.95) -> Valuation:
+def variational(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
     """Value the modalities with heads fitted on the other folds."""
     prior = marginal(problem)
     subsets = needed_subsets(problem.modalities)
@@ -63,7 +63,7 @@ def variational(problem: Problem, *, confidence: float = 0.95) -> Valuation:
     )
 
 
-def fit_heads(problem: Problem, subset: Subset, prior: Predictive) -> Predictive:
+def fit_heads(problem: EstimatorInput, subset: Subset, prior: OutOfFoldPredictions) -> OutOfFoldPredictions:
     """Return what the chosen heads of one subset say of the samples that they were not fitted on.
 
     Args:
@@ -87,22 +87,22 @@ class _Fitted:
         name: which kind.
     """
 
-    predictive: Predictive
+    predictive: OutOfFoldPredictions
     capacity: float
     to_come: float
     name: str
 
 
-def _information(fitted: _Fitted, prior: Predictive) -> Information:
+def _information(fitted: _Fitted, prior: OutOfFoldPredictions) -> SubsetEstimate:
     p = fitted.predictive
     per_label = None if p.per_label is None or prior.per_label is None else (p.per_label - prior.per_label).numpy()
     pointwise = (p.log_likelihood - prior.log_likelihood).numpy()
     if np.isnan(p.in_sample):
-        return Information(pointwise, per_label=per_label)
+        return SubsetEstimate(pointwise, per_label=per_label)
     # Training likelihoods less left-out ones, of the heads and of the label frequencies.
     optimism = (p.in_sample - float(p.log_likelihood.mean())) - (prior.in_sample - float(prior.log_likelihood.mean()))
     correction = 0.5 * optimism
-    return Information(
+    return SubsetEstimate(
         pointwise,
         correction=correction,
         capacity=fitted.capacity,
@@ -111,7 +111,7 @@ def _information(fitted: _Fitted, prior: Predictive) -> Information:
     )
 
 
-def _fit(problem: Problem, subset: Subset, prior: Predictive) -> _Fitted:
+def _fit(problem: EstimatorInput, subset: Subset, prior: OutOfFoldPredictions) -> _Fitted:
     fold = torch.from_numpy(problem.fold)
     outside = torch.stack([fold != k for k in range(problem.folds)])
     best: tuple[float, Candidate, float] | None = None
@@ -133,14 +133,16 @@ def _fit(problem: Problem, subset: Subset, prior: Predictive) -> _Fitted:
     return _Fitted(full, capacity, lost * share / (1 - share), candidate.name)
 
 
-def _heads(problem: Problem, candidate: Candidate, penalty: float, train: Tensor, prior: Predictive) -> Predictive:
+def _heads(
+    problem: EstimatorInput, candidate: Candidate, penalty: float, train: Tensor, prior: OutOfFoldPredictions
+) -> OutOfFoldPredictions:
     """Return what heads fitted on the rows of ``train`` ``(K, N)`` say of the fold of each row."""
     penalties = torch.full((problem.folds,), penalty, dtype=torch.float64)
     weights = candidate.heads.fit(train, penalties, tolerance=0.01 / problem.n)
     return predictive(problem, candidate.heads.logits(weights), prior)
 
 
-def _losses(problem: Problem, candidate: Candidate, fold: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
+def _losses(problem: EstimatorInput, candidate: Candidate, fold: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
     """Return the loss of every penalty on samples held out and on those fitted.
 
     Over several folds where that is cheap, else on fold 1 without fold 0.
@@ -161,7 +163,7 @@ def _losses(problem: Problem, candidate: Candidate, fold: Tensor, outside: Tenso
     return held, inside
 
 
-def _loss(problem: Problem, logits: Tensor, rows: Tensor) -> Tensor:
+def _loss(problem: EstimatorInput, logits: Tensor, rows: Tensor) -> Tensor:
     """Return ``(P,)`` in nats for logits ``(n, P, C)`` of the samples ``rows``."""
     values, target = logits.transpose(0, 1).double(), problem.target[rows]
     if problem.task.name != "regression":

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor
 
-from counterpoise.valuation._assemble import Information, Subset
-from counterpoise.valuation._inputs import Problem
+from counterpoise.valuation._assemble import Subset, SubsetEstimate
 from counterpoise.valuation._valuation import Valuation
 from counterpoise.valuation.estimators._common import value_subsets
-from counterpoise.valuation.heads._linear import standardise
+from counterpoise.valuation.heads.linear import standardise
+from counterpoise.valuation.inputs import EstimatorInput
 
 __all__ = ["infonce", "infonce_pointwise", "smile", "smile_pointwise"]
 
@@ -98,7 +98,7 @@ class _Critics:
         return g @ h.transpose(1, 2)
 
 
-def _train(problem: Problem, x: Tensor, y: Tensor, loss: Callable[[Tensor], Tensor]) -> _Critics:
+def _train(problem: EstimatorInput, x: Tensor, y: Tensor, loss: Callable[[Tensor], Tensor]) -> _Critics:
     """Return critics, each trained without its fold and stopped where a tenth of its training samples say."""
     fold = torch.from_numpy(problem.fold)
     generator = torch.Generator().manual_seed(problem.seed)
@@ -134,7 +134,7 @@ def _train(problem: Problem, x: Tensor, y: Tensor, loss: Callable[[Tensor], Tens
 
 
 def _neural(
-    problem: Problem,
+    problem: EstimatorInput,
     loss: Callable[[Tensor], Tensor],
     pointwise: Callable[[Tensor], Tensor],
     *,
@@ -148,7 +148,7 @@ def _neural(
     else:
         y = standardise(problem.target).float()
 
-    def measure(subset: Subset) -> Information:
+    def measure(subset: Subset) -> SubsetEstimate:
         x = standardise(torch.from_numpy(problem.matrix(subset))).float()
         critics = _train(problem, x, y, loss)
         found = np.empty(problem.n)
@@ -161,12 +161,12 @@ def _neural(
                     shape = (problem.folds, -1, -1)
                     scores = critics(x[part].expand(*shape), y[part].expand(*shape))[k]
                 found[part.numpy()] = pointwise(scores.double()).numpy()
-        return Information(found)
+        return SubsetEstimate(found)
 
     return value_subsets(problem, measure, estimator=name, confidence=confidence, bound=bound, notes=notes)
 
 
-def infonce(problem: Problem, *, confidence: float = 0.95) -> Valuation:
+def infonce(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
     """The contrastive bound with up to 512 negatives: a lower bound that saturates at the log of their number."""
     size = min(NEGATIVES, problem.n // problem.folds)
     note = f"cannot exceed log {size} = {np.log(size):.2f} nats"
@@ -175,6 +175,6 @@ def infonce(problem: Problem, *, confidence: float = 0.95) -> Valuation:
     )
 
 
-def smile(problem: Problem, *, confidence: float = 0.95) -> Valuation:
+def smile(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
     """The smoothed Donsker-Varadhan estimate, log-ratios clipped at 5: less variance, and no bound."""
     return _neural(problem, _js_loss, smile_pointwise, name="smile", bound="estimate", confidence=confidence, notes=())
