@@ -98,7 +98,10 @@ def guess_task(labels: Any) -> TaskGuess:
     if len(values) <= FEW_VALUES or (gapless and len(y) >= SAMPLES_PER_CLASS * len(values)):
         note = f"labels are {stored} with {len(values)} distinct values: treated as classes"
         return TaskGuess("multiclass", (note,) if y.dtype.kind == "f" else ())
-    note = f"labels are {stored} with {len(values)} distinct values: treated as regression; pass task='multiclass' if they are classes"
+    note = (
+        f"labels are {stored}, {len(values)} distinct values: treated as regression; pass task='multiclass' if they "
+        "are classes"
+    )
     return TaskGuess("regression", (note,))
 
 
