@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeAlias
 
 import torch
@@ -17,7 +18,7 @@ from counterpoise.fusion import FUSIONS, Fusion, feature_dims_of
 from counterpoise.records import Inputs, Nested, Outputs, batch_size
 from counterpoise.tasks import Task, make_task
 
-__all__ = ["MultimodalClassifier", "build_model", "scale_gradient"]
+__all__ = ["MultimodalClassifier", "build_model", "evaluation_mode", "scale_gradient"]
 
 Scale: TypeAlias = "float | Tensor"
 
@@ -48,6 +49,29 @@ def scale_gradient(x: Tensor, scale: Scale) -> Tensor:
     if scale == 0:
         return x.detach()
     return x if scale == 1 else _ScaleGradient.apply(x, torch.tensor(scale, device=x.device))
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Put a module in evaluation mode, and restore the mode of every submodule afterwards.
+
+    A layer that was frozen in evaluation mode before (a batch norm of a pretrained encoder, say) stays frozen.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2).eval())
+        >>> with evaluation_mode(model):
+        ...     model.training
+        False
+        >>> model.training, model[1].training
+        (True, False)
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 class MultimodalClassifier(nn.Module):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from counterpoise.model import MultimodalClassifier
+from counterpoise.model import MultimodalClassifier, evaluation_mode
 from counterpoise.records import Batch, Outputs
 from counterpoise.tasks import Task
 
@@ -41,15 +41,11 @@ def collect(model: MultimodalClassifier, batches: Iterable[Batch]) -> tuple[Outp
         The outputs of all samples, and their targets, on the CPU.
     """
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     parts, targets = [], []
-    try:
+    with evaluation_mode(model):
         for batch in batches:
             parts.append(to_cpu(model(batch.to(device).inputs)))
             targets.append(batch.target)
-    finally:
-        model.train(was_training)
     return concatenate(parts), torch.cat(targets)
 
 

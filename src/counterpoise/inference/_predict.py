@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from counterpoise.inference._rules import Fused, Rule
-from counterpoise.model import MultimodalClassifier
+from counterpoise.model import MultimodalClassifier, evaluation_mode
 from counterpoise.records import Inputs
 
 __all__ = ["Prediction", "predict"]
@@ -60,12 +60,8 @@ def predict(
         >>> predict(model, inputs, return_contributions=True).contributions["a"].shape
         torch.Size([5])
     """
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         outputs = model(inputs)
-    finally:
-        model.train(was_training)
     chosen = rule or Fused(model.modalities, model.task)
     logits = chosen(outputs)
     return Prediction(logits, chosen.contributions(outputs)) if return_contributions else logits

@@ -12,10 +12,9 @@ from counterpoise._tree import take, zeros_like
 from counterpoise._validation import Interval
 from counterpoise.coalitions import shapley_weights
 from counterpoise.errors import ModelError
-from counterpoise.methods._passes import evaluating
 from counterpoise.methods.base import STRENGTH, Backward, Method, _backward, _detached, unimodal_losses
 from counterpoise.methods.objective import Named, by_modality, decode, joint_step, subset_logits
-from counterpoise.model import MultimodalClassifier, scale_gradient
+from counterpoise.model import MultimodalClassifier, evaluation_mode, scale_gradient
 from counterpoise.records import Batch, StepRecord
 
 __all__ = ["AGM", "adaptive_coefficients", "strength_ratio"]
@@ -128,6 +127,6 @@ class AGM(Method):
         """Return each encoder's features of a single all-zero input, in evaluation mode, with gradients."""
         found = {}
         for m in model.modalities:
-            with evaluating(model.encoder(m)):
+            with evaluation_mode(model.encoder(m)):
                 found[m] = model.encoder(m)(zeros_like(take(batch.inputs[m], slice(1))))
         return found

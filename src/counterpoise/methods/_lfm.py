@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise._validation import Interval, Options
-from counterpoise.methods._passes import batch_rows, concat_batches, evaluating, iterate_batches
+from counterpoise.methods._passes import batch_rows, concat_batches, iterate_batches
 from counterpoise.methods.base import STRENGTH, Epoch
 from counterpoise.methods.objective import Named, Shaped, alone_logits, gradients, is_additive, require_multiclass
-from counterpoise.model import MultimodalClassifier
+from counterpoise.model import MultimodalClassifier, evaluation_mode
 from counterpoise.records import Batch, Outputs
 
 __all__ = ["LFM", "classification_weight", "jensen_shannon", "meta_gradient"]
@@ -187,7 +187,7 @@ class LFM(Shaped):
             return model.task.loss(model(judge.inputs).logits, judge.target)
 
         parameters = [p for p in model.parameters() if p.requires_grad]
-        with evaluating(model):
+        with evaluation_mode(model):
             return meta_gradient(parameters, inner, outer, self.alignment.item(), self.lookahead, self.strength)
 
     def _meta_batch(self, epoch: Epoch) -> Batch:

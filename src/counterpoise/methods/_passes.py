@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from counterpoise._tree import concat, take
 from counterpoise.errors import DataError
 from counterpoise.methods.base import Epoch, Method
-from counterpoise.model import MultimodalClassifier
+from counterpoise.model import MultimodalClassifier, evaluation_mode
 from counterpoise.records import Batch
 
-__all__ = ["batch_rows", "concat_batches", "evaluating", "head_losses", "iterate_batches", "trained_alone"]
+__all__ = ["batch_rows", "concat_batches", "head_losses", "iterate_batches", "trained_alone"]
 
 INNER_BATCH = 64
 
@@ -53,32 +52,12 @@ def concat_batches(batches: Sequence[Batch]) -> Batch:
     return Batch(inputs, torch.cat([b.target for b in batches]), torch.cat([b.index for b in batches]))
 
 
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module in evaluation mode for a while.
-
-    Example:
-        >>> dropout = nn.Dropout()
-        >>> with evaluating(dropout):
-        ...     dropout.training
-        False
-        >>> dropout.training
-        True
-    """
-    was_training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(was_training)
-
-
 @torch.no_grad()
 def head_losses(model: MultimodalClassifier, batches: Iterable[Batch]) -> Tensor:
     """Return the mean loss per sample of the fused head and of every modality's, ``(M + 1,)`` float64, in evaluation mode."""
     device = next(model.parameters()).device
     total, count = torch.zeros(len(model.modalities) + 1, dtype=torch.float64, device=device), 0
-    with evaluating(model):
+    with evaluation_mode(model):
         for whole in batches:
             batch = whole.to(device)
             nll = -model.task.log_likelihood(model(batch.inputs).experts(), batch.target)
@@ -102,7 +81,7 @@ def trained_alone(
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        clone = copy.deepcopy(model).train()
+        clone = copy.deepcopy(model)  # in the modes of its layers: what is frozen stays frozen
         optimizer = torch.optim.AdamW([p for p in clone.parameters() if p.requires_grad], lr=lr)
         for once in batches:
             for whole in once:

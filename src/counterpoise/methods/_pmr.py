@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from counterpoise._validation import Interval
-from counterpoise.methods._passes import batch_rows, evaluating, iterate_batches
+from counterpoise.methods._passes import batch_rows, iterate_batches
 from counterpoise.methods.base import STRENGTH, Epoch
 from counterpoise.methods.objective import Named, Shaped, by_modality, require_multiclass
-from counterpoise.model import MultimodalClassifier
+from counterpoise.model import MultimodalClassifier, evaluation_mode
 from counterpoise.records import Batch, Outputs
 
 __all__ = ["PMR", "prototype_boost", "prototype_logits"]
@@ -121,7 +121,7 @@ class PMR(Shaped):
         device, sums = self.seen.device, {m: torch.zeros_like(self.prototypes(m)) for m in model.modalities}
         counts = torch.zeros(len(self.seen), device=device, dtype=next(iter(sums.values())).dtype)
         position = epoch.number
-        with evaluating(model):
+        with evaluation_mode(model):
             for whole in iterate_batches(self, epoch):
                 rows = torch.arange(position, position + len(whole)).remainder(stride).eq(0).nonzero().flatten()
                 position += len(whole)

@@ -12,10 +12,10 @@ from torch.nn.utils import parameters_to_vector
 
 from counterpoise._validation import Interval
 from counterpoise.errors import ConfigError
-from counterpoise.methods._passes import evaluating, iterate_batches
+from counterpoise.methods._passes import iterate_batches
 from counterpoise.methods.base import STRENGTH, Epoch, Objective
 from counterpoise.methods.objective import require_multiclass
-from counterpoise.model import MultimodalClassifier
+from counterpoise.model import MultimodalClassifier, evaluation_mode
 from counterpoise.records import Batch
 
 __all__ = ["Relearning", "purity"]
@@ -120,7 +120,7 @@ class Relearning(Objective):
         device = next(model.parameters()).device
         features: dict[str, list[Tensor]] = {m: [] for m in model.modalities}
         targets = []
-        with evaluating(model):
+        with evaluation_mode(model):
             for batch in iterate_batches(self, epoch, which):
                 for m, h in model.encode(batch.to(device).inputs).items():
                     features[m].append(h.float().cpu())

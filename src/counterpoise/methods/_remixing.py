@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from counterpoise._validation import Interval
-from counterpoise.methods._passes import evaluating, iterate_batches
+from counterpoise.methods._passes import iterate_batches
 from counterpoise.methods.base import STRENGTH, Epoch
 from counterpoise.methods.objective import Named, Shaped, by_modality, require_multiclass
-from counterpoise.model import MultimodalClassifier, Scale
+from counterpoise.model import MultimodalClassifier, Scale, evaluation_mode
 from counterpoise.records import Batch
 
 __all__ = ["DataRemixing", "group_order", "least_sure"]
@@ -101,7 +101,7 @@ class DataRemixing(Shaped):
         """Assign every training sample, in evaluation mode."""
         if not self.strength or epoch.number < self.warmup:
             return
-        with evaluating(model):
+        with evaluation_mode(model):
             for whole in iterate_batches(self, epoch):
                 batch = whole.to(self.assigned.device)
                 self.assigned[batch.index] = least_sure(model(batch.inputs).experts()[1:])

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from counterpoise._validation import Interval
 from counterpoise.coalitions import shapley_weights, subsets
-from counterpoise.methods._passes import evaluating, iterate_batches
+from counterpoise.methods._passes import iterate_batches
 from counterpoise.methods.base import STRENGTH, Backward, Epoch, Method, _backward, _detached, unimodal_losses
 from counterpoise.methods.objective import by_modality, decode, joint_step, require_multiclass, subset_logits
-from counterpoise.model import MultimodalClassifier
+from counterpoise.model import MultimodalClassifier, evaluation_mode
 from counterpoise.records import Batch, StepRecord
 
 __all__ = ["ModalityValuation", "SampleValuation", "copies", "sample_values"]
@@ -65,7 +65,7 @@ class _Valuation(Method):
         if not self.strength or epoch.number < self.warmup:
             return
         values, index = [], []
-        with evaluating(model):
+        with evaluation_mode(model):
             for whole in iterate_batches(self, epoch):
                 batch = whole.to(self.extra.device)
                 values.append(sample_values(model, model.encode(batch.inputs), batch.target))

@@ -75,14 +75,15 @@ def test_a_snapshot_trains_in_batches_of_64_that_its_seed_shuffles(make_model: A
 
 
 @pytest.mark.parametrize("head", [None, "b"])
-def test_only_the_head_asked_for_trains_at_its_rate_and_in_training_mode(
+def test_only_the_head_asked_for_trains_at_its_rate_in_the_modes_of_its_layers(
     head: str | None, make_model: Any, make_batches: Any
 ) -> None:
-    model, batches = make_model(2).eval(), make_batches(2, batches=1)
+    model, batches = make_model(2), make_batches(2, batches=1)
+    model.encoder("a").eval()
     before, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     clone = trained_alone(model, [batches], head, lr=0.05, seed=0)
     assert clone.training
-    assert not model.training
+    assert not clone.encoder("a").training
     assert torch.equal(random, torch.get_rng_state())
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     trained = model.head("b") if head else model.fusion
