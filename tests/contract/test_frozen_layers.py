@@ -65,7 +65,9 @@ def test_evaluation_between_epochs_keeps_the_modes(make_batches: Callable[..., A
     collect(model, batches)
     predict(model, batches[0].inputs)
     assert_frozen(model)
-    with pytest.raises(RuntimeError, match="inside"), evaluation_mode(model):
+    with evaluation_mode(model):
         assert not any(part.training for part in model.modules())
-        raise RuntimeError("inside")
+    assert_frozen(model)
+    with pytest.raises(KeyError), evaluation_mode(model):
+        dict[str, int]()["an error inside"]
     assert_frozen(model)
