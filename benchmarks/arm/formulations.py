@@ -83,8 +83,8 @@ def score(name: str, spec: str, rate: float, k: int, work: Path) -> dict[str, fl
     with torch.no_grad():
         for name_of_rule in RULES:
             rule = fitted_rule(name_of_rule, {"half": keep.model, "end": model}, config, data)
-            found[name_of_rule] = 100 * task.correct(rule(outputs), target).float().mean().item()
-            hits = [task.correct(rule(v), labels).float().mean().item() for v in views]
+            found[name_of_rule] = 100 * task.sample_score(rule(outputs), target).float().mean().item()
+            hits = [task.sample_score(rule(v), labels).float().mean().item() for v in views]
             found[f"{name_of_rule}, damaged"] = 100 * sum(hits) / len(hits)
     done.parent.mkdir(parents=True, exist_ok=True)
     done.write_text(json.dumps(found))

@@ -97,7 +97,7 @@ def read(
             test, target = collect(model, test_of(name, config.data).batches(512))
             with torch.no_grad():
                 for rule in uncounted:
-                    right[rule][name] = model.task.correct(fitted[rule](test), target).numpy().astype(bool)
+                    right[rule][name] = model.task.sample_score(fitted[rule](test), target).numpy().astype(bool)
         for rule, arrays in right.items():
             np.savez_compressed(folder / f"correct-{rule}.npz", **arrays)
         for rule, records in found.items():

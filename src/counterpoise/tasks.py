@@ -1,102 +1,254 @@
-"""A task knows its likelihood; every information measure follows from that.
+"""Tasks: each knows its likelihood p(y | logits), from which every loss, score and information measure follows.
 
-The likelihoods are categorical (multi-class), independent Bernoulli (multi-label) and Gaussian (regression). All
-log-likelihoods are in
-nats. Models emit *natural outputs* called logits throughout: unnormalised log-probabilities, log-odds, or means.
+The built-in likelihoods are categorical (`MultiClass`), independent Bernoulli (`MultiLabel`) and Gaussian
+(`Regression`). Models emit *natural outputs*, called logits throughout: unnormalised log-probabilities, log-odds or
+means. Log-likelihoods are in nats.
+
+All of them are generalised linear models with a canonical link, and so can a task of your own be: subclass `Task`,
+and methods, decision rules, valuations, diagnosis and report work with it. No other code compares names of tasks.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, Final
+from collections.abc import Sequence
+from typing import ClassVar, Final, TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor
 
-from counterpoise._validation import unknown
+from counterpoise._validation import Interval, unknown
 from counterpoise.errors import ConfigError, DataError
 
-__all__ = ["MultiClass", "MultiLabel", "Regression", "Task", "make_task"]
+__all__ = ["TASKS", "MultiClass", "MultiLabel", "Regression", "Task", "make_task", "task_type"]
 
-LOG_2PI_E: Final = 2.8378770664093453  # log(2 pi) + 1
+LOG_2PI: Final = math.log(2 * math.pi)
 
 
 class Task(ABC):
-    """A likelihood p(y | logits).
+    """A likelihood p(y | logits) with C natural outputs per sample.
+
+    A subclass defines `name`, `score_name`, `mean`, `link`, `per_output_log_likelihood`, `kl` and `check_target`. It
+    overrides the rest where the default does not fit.
 
     Args:
         num_outputs: C, the number of classes, labels or regression targets.
+
+    Example:
+        A count per output with a Poisson likelihood; the logits are log-rates.
+
+        >>> class Poisson(Task):
+        ...     name, score_name = "poisson", "deviance_explained"
+        ...     def mean(self, logits): return logits.exp()
+        ...     def link(self, mean): return mean.clamp_min(1e-6).log()
+        ...     def per_output_log_likelihood(self, logits, target):
+        ...         return target * logits - logits.exp() - torch.lgamma(target + 1.0)
+        ...     def kl(self, logits, other):
+        ...         return (logits.exp() * (logits - other) - logits.exp() + other.exp()).sum(-1)
+        ...     def check_target(self, target):
+        ...         if (target < 0).any(): raise DataError("Counts should not be negative.")
+        >>> Poisson(1).log_likelihood(torch.zeros(1, 1), torch.tensor([[0.0]]))    # rate 1, no event
+        tensor([-1.])
     """
 
     name: ClassVar[str]
+    """Name in configurations, records and reports."""
     score_name: ClassVar[str]
-    """The metric by which runs are selected; larger is better."""
+    """Name of the metric that `score` computes and by which runs are selected; larger is better."""
+    dtype: ClassVar[torch.dtype] = torch.float32
+    """Data type of targets."""
+    min_outputs: ClassVar[int] = 1
+    """Smallest C that makes sense."""
+    has_classes: ClassVar[bool] = False
+    """Whether a target is one class id per sample, so that tables per class and stratified folds make sense."""
+    has_independent_outputs: ClassVar[bool] = True
+    """Whether the C outputs have a likelihood each, whose product is the likelihood of the sample."""
+    has_discrete_entropy: ClassVar[bool] = True
+    """Whether H(Y) is the entropy of a discrete variable; False if it is differential and may be negative."""
+    is_gaussian: ClassVar[bool] = False
+    """Whether the likelihood is Gaussian: least squares fits it, and its noise is estimated from residuals."""
+    curvature: ClassVar[float] = 1.0
+    """Upper bound of the curvature of the negative log-likelihood in a logit (a typical value if it has no bound).
+
+    It scales the preconditioner of linear heads: a poor value costs iterations, not accuracy."""
 
     def __init__(self, num_outputs: int) -> None:
-        if num_outputs < 1 or (num_outputs < 2 and self.name == "multiclass"):
-            raise ConfigError(f"A {self.name} task needs at least 2 outputs (1 for others). Found {num_outputs}.")
+        if num_outputs < self.min_outputs:
+            raise ConfigError(f"A {self.name} task needs at least {self.min_outputs} outputs. Found {num_outputs}.")
         self.num_outputs = num_outputs
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.num_outputs})"
+        options = (f", {key}={value}" for key, value in vars(self).items() if key != "num_outputs" and value)
+        return f"{type(self).__name__}({self.num_outputs}{''.join(options)})"
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.num_outputs == getattr(other, "num_outputs", None)
+        return type(self) is type(other) and vars(self) == vars(other)
 
     def __hash__(self) -> int:
-        return hash((type(self), self.num_outputs))
+        return hash((type(self), *vars(self).values()))
 
-    @abstractmethod
-    def log_likelihood(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return ``(..., B)``: log p(y_i | logits_i) in nats, for logits ``(..., B, C)`` and one target per sample."""
-
-    def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Return the scalar to minimise: the mean negative log-likelihood over the batch, in nats.
-
-        Args:
-            logits: ``(B, C)``.
-            target: one target per sample.
-            smoothing: share of every label that is spread evenly over all classes (label smoothing, Szegedy et al., CVPR 2016). A label of
-                several becomes ``smoothing / 2`` or ``1 - smoothing / 2``; real targets stay as they are.
-        """
-        del smoothing
-        return -self.log_likelihood(logits, target).mean()
-
-    @abstractmethod
-    def marginal_logits(self, target: Tensor) -> Tensor:
-        """Return ``(C,)``: the constant logits with the highest likelihood on ``target`` (class prior, mean)."""
-
-    def entropy(self, target: Tensor) -> Tensor:
-        """Return H(Y), the plug-in entropy of the labels in nats (differential for regression)."""
-        target = target.long() if self.name == "multiclass" else target.double()
-        logits = self.marginal_logits(target).expand(len(target), -1)
-        return -self.log_likelihood(logits, target).mean()
-
-    def information_scale(self, target: Tensor) -> float:
-        """Return the scale of contributions in nats: H(Y), or one nat per output where H(Y) is differential."""
-        return max(self.entropy(target).item(), 1e-6) if self.name != "regression" else float(self.num_outputs)
-
-    @abstractmethod
-    def kl(self, logits: Tensor, other: Tensor) -> Tensor:
-        """Return ``(..., B)``: KL(p(.|logits) || p(.|other)) in nats."""
-
-    @abstractmethod
-    def point(self, logits: Tensor) -> Tensor:
-        """Return the point prediction: class ids ``(B,)``, zeros and ones ``(B, C)``, or means ``(B, C)``."""
-
-    @abstractmethod
-    def correct(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return ``(..., B)`` in [0, 1]: is the point prediction right (the share of right labels; for regression
-        minus the squared error, which is not bounded)."""  # noqa: D209
+    # -- targets -------------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def check_target(self, target: Tensor) -> None:
         """Raise `DataError` if the targets are not what this task expects."""
 
+    @classmethod
+    def count_outputs(cls, target: Tensor) -> int:
+        """Return C for given targets: their number of columns (of classes, if targets are class ids)."""
+        return target.shape[1] if target.ndim > 1 else 1
+
+    def one_hot(self, target: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return ``(B, C)`` numbers whose expectation `mean` predicts: one-hot rows, labels or values."""
+        return target.to(dtype)
+
+    def describe(self, values: Tensor, names: Sequence[str] = ()) -> list[str]:
+        """Return targets or point predictions in words, one text per sample.
+
+        Args:
+            values: targets, or what `point` returned.
+            names: C names of classes, labels or outputs; empty for none.
+
+        Example:
+            >>> MultiClass(2).describe(torch.tensor([1]), ["cat", "dog"])
+            ['dog']
+        """
+        del names
+        rows = values.reshape(len(values), -1).tolist()
+        return [", ".join(f"{v:.3g}" for v in row[:4]) + (", …" if len(row) > 4 else "") for row in rows]
+
+    # -- likelihood ----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def mean(self, logits: Tensor) -> Tensor:
+        """Return the expectation of `one_hot` under p(. | logits): probabilities or means, of the logits' shape."""
+
+    @abstractmethod
+    def link(self, mean: Tensor) -> Tensor:
+        """Return the logits whose `mean` is given (for classes: log-probabilities). It is finite at the edges."""
+
+    @abstractmethod
+    def per_output_log_likelihood(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return ``(..., B, C)`` log-likelihoods in nats that sum to `log_likelihood` over the last axis.
+
+        The last axis has length 1 unless the task `has_independent_outputs`.
+        """
+
+    @abstractmethod
+    def kl(self, logits: Tensor, other: Tensor) -> Tensor:
+        """Return ``(..., B)``: KL(p(.|logits) || p(.|other)) in nats."""
+
+    def log_likelihood(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return ``(..., B)``: log p(y_i | logits_i) in nats, for logits ``(..., B, C)`` and one target per sample."""
+        return self.per_output_log_likelihood(logits, target).sum(-1)
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the scalar to minimise: the mean negative log-likelihood over the batch, in nats."""
+        return -self.log_likelihood(logits, target).mean()
+
+    def residual(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return ``(..., B, C)``: the gradient of each sample's negative log-likelihood in its logits."""
+        mean = self.mean(logits)
+        return mean - self.one_hot(target, mean.dtype)
+
+    def with_smoothing(self, smoothing: float) -> Task:
+        """Return the task with that label smoothing, or this task if its targets are not labels."""
+        del smoothing
+        return self
+
+    # -- distributions as logits ---------------------------------------------------------------------------------------
+
+    def normalise(self, logits: Tensor) -> Tensor:
+        """Return equivalent logits in their standard form: log-probabilities of classes, else unchanged."""
+        return logits
+
+    def combine(self, experts: Tensor, weights: Tensor) -> Tensor:
+        r"""Return the logits of a product of experts, :math:`p(y) \propto \prod_k p_k(y)^{a_k}` (up to `normalise`).
+
+        Args:
+            experts: ``(K, B, C)`` logits.
+            weights: ``(K,)`` or ``(K, B)`` exponents a_k.
+        """
+        weights = weights[:, None] if weights.ndim == 1 else weights
+        return (weights.to(experts.dtype)[..., None] * experts).sum(0)
+
+    def mix(self, logits: Tensor, other: Tensor, share: float) -> Tensor:
+        """Return the logits of the mixture (1 - share) p(.|logits) + share p(.|other).
+
+        If the mixture is not of the task's family, the result has the mixture's mean.
+        """
+        return self.link((1 - share) * self.mean(logits) + share * self.mean(other))
+
+    def prior_logits(self, target: Tensor, smoothing: float = 0.0, weight: Tensor | None = None) -> Tensor:
+        """Return the constant logits with the highest likelihood on ``target`` (class frequencies, means), in float64.
+
+        Args:
+            target: N targets.
+            smoothing: Pseudo-observations of every class (of both values of a label) added to the counts.
+            weight: ``(..., N)`` weights of the samples; None weighs them equally.
+
+        Returns:
+            ``(C,)``, or ``(..., C)`` with weights.
+        """
+        values = self.one_hot(target, torch.float64)
+        weight = values.new_ones(len(values)) if weight is None else weight.to(values.dtype)
+        return self.link(self._prior_mean(weight @ values, weight.sum(-1, keepdim=True), smoothing))
+
+    def _prior_mean(self, total: Tensor, size: Tensor, smoothing: float) -> Tensor:
+        """Return the mean of ``size`` observations with the sum ``total`` and of pseudo-observations."""
+        del smoothing
+        return total / size
+
+    # -- information ---------------------------------------------------------------------------------------------------
+
+    def entropy(self, target: Tensor) -> Tensor:
+        """Return H(Y), the plug-in entropy of the targets in nats (differential unless `has_discrete_entropy`)."""
+        target = target.double() if self.dtype.is_floating_point else target.to(self.dtype)
+        return -self.log_likelihood(self.prior_logits(target).expand(len(target), -1), target).mean()
+
+    def information_scale(self, target: Tensor) -> float:
+        """Return the scale of contributions in nats: H(Y), or one nat per output where H(Y) is differential."""
+        return max(self.entropy(target).item(), 1e-6) if self.has_discrete_entropy else float(self.num_outputs)
+
+    # -- predictions and scores ----------------------------------------------------------------------------------------
+
+    def point(self, logits: Tensor) -> Tensor:
+        """Return the point prediction: class ids ``(B,)``, zeros and ones ``(B, C)``, or means ``(B, C)``."""
+        return self.mean(logits)
+
+    def confidence(self, logits: Tensor) -> Tensor | None:
+        """Return the probability that `point` is right, of the shape of `point`, or None for continuous targets."""
+        del logits
+        return None
+
+    def sample_score(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return ``(..., B)``, one number per sample; larger is better. The default is minus the mean squared error."""
+        return -(target.to(logits.dtype) - self.mean(logits)).square().mean(-1)
+
+    def score(self, logits: Tensor, target: Tensor) -> float:
+        """Return the metric `score_name` of predictions ``(N, C)``; larger is better.
+
+        The default is the share of the deviance of the constant prediction that the logits explain; it is 1 for
+        predictions as good as the targets themselves, and 0 for the constant.
+        """
+        target = target.to(logits.device)
+        values = logits.double()
+        best = self.log_likelihood(self.link(self.one_hot(target, values.dtype)), target)
+        prior = self.log_likelihood(self.prior_logits(target).expand_as(values), target)
+        spread = (best - prior).sum()
+        return (1 - (best - self.log_likelihood(values, target)).sum() / spread).item() if spread > 0 else 0.0
+
 
 class MultiClass(Task):
     """One of C classes; categorical likelihood.
+
+    Args:
+        num_outputs: C, at least 2.
+        smoothing: Share of every label that `loss` spreads evenly over all classes (label smoothing, Szegedy et al.,
+            "Rethinking the Inception Architecture", CVPR 2016).
 
     Example:
         >>> task = MultiClass(3)
@@ -108,33 +260,86 @@ class MultiClass(Task):
 
     name = "multiclass"
     score_name = "accuracy"
+    dtype = torch.int64
+    min_outputs = 2
+    has_classes = True
+    has_independent_outputs = False
+    curvature = 0.5  # Boehning (1992): the Hessian is at most (I - 11'/C) / 2
+
+    def __init__(self, num_outputs: int, smoothing: float = 0.0) -> None:
+        super().__init__(num_outputs)
+        self.smoothing = _checked_smoothing(self, smoothing)
+
+    def with_smoothing(self, smoothing: float) -> MultiClass:
+        """See `Task.with_smoothing`."""
+        return _smoothed(self, smoothing)
+
+    @classmethod
+    def count_outputs(cls, target: Tensor) -> int:
+        """Return the largest class id plus 1, at least 2."""
+        return max(int(target.max()) + 1, cls.min_outputs)
+
+    def one_hot(self, target: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return one-hot rows."""
+        return F.one_hot(target.long(), self.num_outputs).to(dtype)
+
+    def describe(self, values: Tensor, names: Sequence[str] = ()) -> list[str]:
+        """Return the names of classes."""
+        return [str(names[k]) if names else str(k) for k in values.long().tolist()]
+
+    def mean(self, logits: Tensor) -> Tensor:
+        """Return probabilities."""
+        return logits.softmax(-1)
+
+    def link(self, mean: Tensor) -> Tensor:
+        """Return log-probabilities; a class of probability 0 gets the smallest positive one."""
+        return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
+
+    def per_output_log_likelihood(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return ``(..., B, 1)``: classes exclude each other."""
+        return self.log_likelihood(logits, target).unsqueeze(-1)
 
     def log_likelihood(self, logits: Tensor, target: Tensor) -> Tensor:
         """See `Task.log_likelihood`."""
-        index = target.expand(logits.shape[:-1]).unsqueeze(-1)
+        index = target.long().expand(logits.shape[:-1]).unsqueeze(-1)
         return logits.gather(-1, index).squeeze(-1) - logits.logsumexp(-1)
 
-    def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Cross-entropy through torch's fused kernel."""
-        return F.cross_entropy(logits, target, label_smoothing=smoothing)
-
-    def marginal_logits(self, target: Tensor) -> Tensor:
-        """Return log class frequencies; absent classes get -inf replaced by a very small probability."""
-        counts = torch.bincount(target.long(), minlength=self.num_outputs).double()
-        return (counts / counts.sum()).clamp_min(torch.finfo(torch.float64).tiny).log()
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the cross-entropy, through torch's fused kernel."""
+        return F.cross_entropy(logits, target, label_smoothing=self.smoothing)
 
     def kl(self, logits: Tensor, other: Tensor) -> Tensor:
         """See `Task.kl`."""
         log_p, log_q = logits.log_softmax(-1), other.log_softmax(-1)
         return (log_p.exp() * (log_p - log_q)).sum(-1)
 
+    def normalise(self, logits: Tensor) -> Tensor:
+        """Return log-probabilities."""
+        return logits.log_softmax(-1)
+
+    def mix(self, logits: Tensor, other: Tensor, share: float) -> Tensor:
+        """Return the log-probabilities of the mixture, which stay finite where probabilities underflow."""
+        first = logits.log_softmax(-1) + math.log1p(-share)
+        return torch.logaddexp(first, other.to(logits.dtype).log_softmax(-1) + math.log(share))
+
+    def _prior_mean(self, total: Tensor, size: Tensor, smoothing: float) -> Tensor:
+        return (total + smoothing) / (size + self.num_outputs * smoothing)
+
     def point(self, logits: Tensor) -> Tensor:
         """Return the class with the largest logit."""
         return logits.argmax(-1)
 
-    def correct(self, logits: Tensor, target: Tensor) -> Tensor:
-        """See `Task.correct`."""
+    def confidence(self, logits: Tensor) -> Tensor:
+        """Return ``(B,)``, the largest probability."""
+        return logits.softmax(-1).amax(-1)
+
+    def sample_score(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return 1 where the predicted class is right, else 0."""
         return (logits.argmax(-1) == target).to(logits.dtype)
+
+    def score(self, logits: Tensor, target: Tensor) -> float:
+        """Return the accuracy."""
+        return self.sample_score(logits.double(), target).mean().item()
 
     def check_target(self, target: Tensor) -> None:
         """See `Task.check_target`."""
@@ -154,6 +359,11 @@ class MultiClass(Task):
 class MultiLabel(Task):
     """Any subset of C labels; independent Bernoulli likelihoods.
 
+    Args:
+        num_outputs: C.
+        smoothing: Share of every label that `loss` spreads over both values: 0 and 1 become ``smoothing / 2`` and
+            ``1 - smoothing / 2`` (see `MultiClass`).
+
     Example:
         >>> MultiLabel(2).log_likelihood(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))   # -2 log 2
         tensor([-1.3863])
@@ -161,20 +371,38 @@ class MultiLabel(Task):
 
     name = "multilabel"
     score_name = "accuracy"
+    curvature = 0.25
 
-    def log_likelihood(self, logits: Tensor, target: Tensor) -> Tensor:
-        """See `Task.log_likelihood`."""
+    def __init__(self, num_outputs: int, smoothing: float = 0.0) -> None:
+        super().__init__(num_outputs)
+        self.smoothing = _checked_smoothing(self, smoothing)
+
+    def with_smoothing(self, smoothing: float) -> MultiLabel:
+        """See `Task.with_smoothing`."""
+        return _smoothed(self, smoothing)
+
+    def describe(self, values: Tensor, names: Sequence[str] = ()) -> list[str]:
+        """Return the names of the labels of each sample, or ``none``."""
+        known = [str(name) for name in names] or [str(c) for c in range(self.num_outputs)]
+        rows = (values > 0.5).tolist()
+        return [", ".join(name for name, on in zip(known, row, strict=True) if on) or "none" for row in rows]
+
+    def mean(self, logits: Tensor) -> Tensor:
+        """Return probabilities."""
+        return logits.sigmoid()
+
+    def link(self, mean: Tensor) -> Tensor:
+        """Return log-odds, of at least epsilon to one."""
+        return torch.logit(mean, eps=torch.finfo(mean.dtype).eps)
+
+    def per_output_log_likelihood(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return ``(..., B, C)``, one log-likelihood per label."""
         target = target.to(logits.dtype).expand(logits.shape)
-        return -F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(-1)
+        return -F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
-    def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
-        """See `Task.loss`."""
-        return super().loss(logits, (1 - smoothing) * target.to(logits.dtype) + smoothing / 2)
-
-    def marginal_logits(self, target: Tensor) -> Tensor:
-        """Return the log-odds of each label's frequency."""
-        eps = torch.finfo(torch.float64).eps
-        return torch.logit(target.double().mean(0), eps=eps)
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the mean negative log-likelihood of the smoothed labels."""
+        return super().loss(logits, (1 - self.smoothing) * target.to(logits.dtype) + self.smoothing / 2)
 
     def kl(self, logits: Tensor, other: Tensor) -> Tensor:
         """See `Task.kl`."""
@@ -183,13 +411,24 @@ class MultiLabel(Task):
         off = F.logsigmoid(-logits) - F.logsigmoid(-other)
         return (p * on + (1 - p) * off).sum(-1)
 
+    def _prior_mean(self, total: Tensor, size: Tensor, smoothing: float) -> Tensor:
+        return (total + smoothing) / (size + 2 * smoothing)
+
     def point(self, logits: Tensor) -> Tensor:
         """Return one where the probability exceeds a half."""
         return (logits > 0).long()
 
-    def correct(self, logits: Tensor, target: Tensor) -> Tensor:
-        """See `Task.correct`."""
+    def confidence(self, logits: Tensor) -> Tensor:
+        """Return ``(B, C)``, the probability of the predicted value of each label."""
+        return logits.abs().sigmoid()
+
+    def sample_score(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the share of right labels of each sample."""
         return ((logits > 0) == (target > 0.5)).to(logits.dtype).mean(-1)
+
+    def score(self, logits: Tensor, target: Tensor) -> float:
+        """Return the share of right labels."""
+        return self.sample_score(logits.double(), target).mean().item()
 
     def check_target(self, target: Tensor) -> None:
         """See `Task.check_target`."""
@@ -207,13 +446,12 @@ class MultiLabel(Task):
 class Regression(Task):
     """C real targets; Gaussian likelihood with the given standard deviation.
 
-    The standard deviation is what turns squared errors into nats. Trained with ``scale=1`` (half the squared error,
-    up to a constant); valuations
-    refit it on held-out residuals (see `counterpoise.valuation`).
+    The standard deviation turns squared errors into nats. Models are trained with ``scale=1`` (half the squared error,
+    up to a constant); valuations estimate it from held-out residuals (see `counterpoise.valuation`).
 
     Args:
         num_outputs: C.
-        scale: standard deviation of the noise, the same for all outputs.
+        scale: Standard deviation of the noise, the same for all outputs.
 
     Example:
         >>> Regression(1).log_likelihood(torch.zeros(1, 1), torch.zeros(1, 1))   # -log(2 pi)/2
@@ -222,40 +460,57 @@ class Regression(Task):
 
     name = "regression"
     score_name = "r2"
+    has_discrete_entropy = False
+    is_gaussian = True
 
     def __init__(self, num_outputs: int = 1, scale: float = 1.0) -> None:
         super().__init__(num_outputs)
-        if not scale > 0:
-            raise ConfigError(f"Parameter `scale` of `Regression` should be positive. Found `scale = {scale}`.")
+        Interval(0, math.inf, "()").check("Regression", "scale", scale)
         self.scale = scale
 
-    def log_likelihood(self, logits: Tensor, target: Tensor) -> Tensor:
-        """See `Task.log_likelihood`."""
-        z = (target.to(logits.dtype) - logits) / self.scale
-        constant = 0.5 * (LOG_2PI_E - 1) + torch.log(torch.tensor(self.scale, dtype=torch.float64)).item()
-        return -(0.5 * z.square() + constant).sum(-1)
+    def mean(self, logits: Tensor) -> Tensor:
+        """Return the means, which the logits are."""
+        return logits
 
-    def marginal_logits(self, target: Tensor) -> Tensor:
-        """Return the mean of each target."""
-        return target.double().mean(0)
+    def link(self, mean: Tensor) -> Tensor:
+        """Return the means."""
+        return mean
+
+    def per_output_log_likelihood(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return ``(..., B, C)``, one log-density per output."""
+        z = (target.to(logits.dtype) - logits) / self.scale
+        return -(0.5 * z.square() + 0.5 * LOG_2PI + math.log(self.scale))
+
+    def residual(self, logits: Tensor, target: Tensor) -> Tensor:
+        """See `Task.residual`."""
+        return super().residual(logits, target) / self.scale**2
+
+    def combine(self, experts: Tensor, weights: Tensor) -> Tensor:
+        """Return the weighted mean: a product of Gaussians of equal variance has this mean."""
+        return super().combine(experts, weights / weights.sum(0))
 
     def entropy(self, target: Tensor) -> Tensor:
         """Return the differential entropy of a Gaussian with the targets' covariance (an upper bound of H(Y))."""
         centred = target.double() - target.double().mean(0)
         covariance = centred.T @ centred / len(target)
-        return 0.5 * (self.num_outputs * LOG_2PI_E + torch.logdet(covariance))
+        return 0.5 * (self.num_outputs * (LOG_2PI + 1) + torch.logdet(covariance))
 
     def kl(self, logits: Tensor, other: Tensor) -> Tensor:
         """See `Task.kl`."""
         return 0.5 * ((logits - other) / self.scale).square().sum(-1)
 
-    def point(self, logits: Tensor) -> Tensor:
-        """Return the means."""
-        return logits
+    def score(self, logits: Tensor, target: Tensor) -> float:
+        """Return R², the mean over outputs of the share of their variance that is explained.
 
-    def correct(self, logits: Tensor, target: Tensor) -> Tensor:
-        """See `Task.correct`."""
-        return -(target.to(logits.dtype) - logits).square().mean(-1)
+        Every output counts equally (``multioutput="uniform_average"`` in scikit-learn), so that no output of large
+        variance hides the others. As there, an output that does not vary counts 1 if predicted exactly and 0 otherwise.
+        """
+        target = target.double()
+        residual = (target - logits.double()).square().sum(0)
+        spread = (target - target.mean(0)).square().sum(0)
+        rounding = len(target) * (1e-12 * target.abs().amax(0)).square()
+        exact = (residual <= rounding).to(residual.dtype)
+        return torch.where(spread > rounding, 1 - residual / spread, exact).mean().item()
 
     def check_target(self, target: Tensor) -> None:
         """See `Task.check_target`."""
@@ -269,13 +524,38 @@ class Regression(Task):
             raise DataError(f"Regression targets should be finite. Found {target[bad[0]].tolist()} at sample {bad[0]}.")
 
 
-_TASKS: Final = {task.name: task for task in (MultiClass, MultiLabel, Regression)}
+_LabelledT = TypeVar("_LabelledT", MultiClass, MultiLabel)
 
 
-def make_task(name: str | Task, num_outputs: int) -> Task:
+def _checked_smoothing(task: Task, smoothing: float) -> float:
+    Interval(0, 1).check(type(task).__name__, "smoothing", smoothing)
+    return smoothing
+
+
+def _smoothed(task: _LabelledT, smoothing: float) -> _LabelledT:
+    """Return a copy of a task with another label smoothing."""
+    result = copy.copy(task)
+    result.smoothing = _checked_smoothing(task, smoothing)
+    return result
+
+
+TASKS: Final[dict[str, type[Task]]] = {task.name: task for task in (MultiClass, MultiLabel, Regression)}
+"""The built-in tasks by name."""
+
+
+def task_type(task: str | Task) -> type[Task]:
+    """Return the class of a task that is given by name or as an object.
+
+    Raises:
+        NotFoundError: for an unknown name.
+    """
+    if isinstance(task, Task):
+        return type(task)
+    if task not in TASKS:
+        raise unknown("task", task, TASKS)
+    return TASKS[task]
+
+
+def make_task(task: str | Task, num_outputs: int) -> Task:
     """Return a task by name (``multiclass``, ``multilabel``, ``regression``), or the given one unchanged."""
-    if isinstance(name, Task):
-        return name
-    if name not in _TASKS:
-        raise unknown("task", name, _TASKS)
-    return _TASKS[name](num_outputs)
+    return task if isinstance(task, Task) else task_type(task)(num_outputs)

@@ -68,7 +68,7 @@ def test_the_loss_falls_and_the_accuracy_on_new_samples_beats_chance(
         logits = torch.cat([predict(model, b.inputs, rule) for b in which])
         target = torch.cat([b.target for b in which])
         model.train()
-        return model.task.loss(logits, target).item(), model.task.correct(logits, target).mean().item()
+        return model.task.loss(logits, target).item(), model.task.sample_score(logits, target).mean().item()
 
     before, _ = measure(train_set)
     train(method, model, train_set, held_out)
@@ -183,7 +183,7 @@ def test_arm_lets_the_fused_gradient_in_where_only_all_modalities_together_know(
         share = history[-1].get("rho", share)
         model.eval()
         with torch.no_grad():
-            hits = [model.task.correct(model(b.inputs).logits, b.target) for b in test]
+            hits = [model.task.sample_score(model(b.inputs).logits, b.target) for b in test]
         accuracy[name] = torch.cat(hits).mean().item()
     assert accuracy["joint"] > 0.95
     assert accuracy["arm"] > 0.95

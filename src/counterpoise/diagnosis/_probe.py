@@ -142,7 +142,7 @@ def scores(task: Task, logits: Tensor, target: Tensor) -> dict[str, float]:
     if task.name == "regression":
         residual, spread = (target - logits).square().sum(0), (target - target.mean(0)).square().sum(0)
         return {"r2": float((1 - residual / spread).mean()), "nll": nll}
-    accuracy = float(task.correct(logits, target).mean())
+    accuracy = float(task.sample_score(logits, target).mean())
     if task.name == "multiclass":
         sure, correct = logits.softmax(-1).max(-1).values, logits.argmax(-1) == target
     else:

@@ -73,7 +73,7 @@ def scores(task: Task, logits: Tensor, target: Tensor) -> dict[str, float]:
         error = (logits - target).square()
         spread = (target - target.mean(0)).square().sum()
         return found | {"r2": (1 - error.sum() / spread).item(), "rmse": error.mean().sqrt().item()}
-    found["accuracy"] = task.correct(logits, target).mean().item()
+    found["accuracy"] = task.sample_score(logits, target).mean().item()
     if task.name == "multiclass":
         found["macro_f1"] = multiclass_f1_score(logits, target, num_classes=task.num_outputs, average="macro").item()
         found["ece"] = multiclass_calibration_error(logits.softmax(-1), target, task.num_outputs, n_bins=15).item()

@@ -88,7 +88,7 @@ class CGGM(Shaped):
     def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> Named:
         """See `Shaped.scales`."""
         alone = alone_logits(model, features, sliced=False)
-        accuracy = model.task.correct(alone, batch.target).mean(-1).to(self.accuracy.dtype)
+        accuracy = model.task.sample_score(alone, batch.target).mean(-1).to(self.accuracy.dtype)
         gain = torch.where(self.started, accuracy - self.accuracy, torch.zeros_like(accuracy))
         self.accuracy.copy_(accuracy)
         self.started.fill_(True)

@@ -135,7 +135,8 @@ def unimodal_losses(
     model: MultimodalClassifier, outputs: Outputs, target: Tensor, smoothing: float = 0.0
 ) -> dict[str, Tensor]:
     """Return each unimodal head's mean negative log-likelihood in nats, ``{m: scalar}``, on labels of which the share ``smoothing`` is spread over all classes."""
-    return {m: model.task.loss(logits, target, smoothing) for m, logits in outputs.unimodal_logits.items()}
+    task = model.task.with_smoothing(smoothing) if smoothing else model.task
+    return {m: task.loss(logits, target) for m, logits in outputs.unimodal_logits.items()}
 
 
 class Objective(Method):

@@ -63,5 +63,5 @@ def _held_out_prior(target: Tensor, train: Tensor, half: Tensor, task: Task) -> 
         counts = torch.stack([torch.bincount(target[rows], minlength=task.num_outputs) for rows in train]) + 0.5
         logits = counts.double().log()
     else:
-        logits = torch.stack([task.marginal_logits(target[rows]) for rows in train])
+        logits = torch.stack([task.prior_logits(target[rows]) for rows in train])
     return task.loss(logits[half.long()], target if task.name == "multiclass" else target.double()).item()

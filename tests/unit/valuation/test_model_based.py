@@ -52,7 +52,7 @@ def test_shapley_equals_the_mean_over_all_orders(names: str, measure: str) -> No
 
     def value(present: tuple[str, ...]) -> np.ndarray:
         logits = predict({m: x if m in present else torch.zeros_like(x) for m, x in inputs.items()})
-        score = TASK.correct(logits, y) if measure == "accuracy" else TASK.log_likelihood(logits.double(), y)
+        score = TASK.sample_score(logits, y) if measure == "accuracy" else TASK.log_likelihood(logits.double(), y)
         return score.double().numpy()
 
     orders = list(permutations(names))

@@ -69,7 +69,7 @@ def test_standard_error_of_mi_is_that_of_the_pointwise_ratio(task: Task) -> None
     whole, alone, without, target = _stream(task)
     metric = Contributions(task, NAMES)
     metric.update(whole, alone, without, target)
-    log_p = task.log_likelihood(task.marginal_logits(target).expand(120, -1), target)
+    log_p = task.log_likelihood(task.prior_logits(target).expand(120, -1), target)
     expected = vf.pointwise_mi(task.log_likelihood(whole, target), log_p).std() / 120**0.5
     torch.testing.assert_close(metric.compute()["se:mi"], expected)
 

@@ -112,7 +112,7 @@ class ARM(Method):
         """Wrap the fusion, build the probes and the memory of contributions."""
         self.entropy = model.task.information_scale(target)
         self.probes = ContributionProbes(model)
-        nothing = model.task.marginal_logits(target).expand(len(target), -1)
+        nothing = model.task.prior_logits(target).expand(len(target), -1)
         self.prior = model.task.loss(nothing, target).item()  # of a head that knows nothing; H(Y) for classes
         self.loss = BalancedMinMaxLoss(self.gamma * self.strength if self.minmax else 0.0, self.decay)
         self.resampler = ContributionResampler(min(self.rate * self.strength, 1.0) if self.resampling else 0.0)

@@ -273,6 +273,6 @@ def linear_probe(
     l2 = choose_l2(heads, seen & ~inner, inner) if usable else 1.0
     logits = heads.logits(heads.fit(seen[None], torch.tensor([l2]), tolerance=1e-6))[~seen, 0]
     if task.name != "regression":
-        return float(task.correct(logits, ys[1]).double().mean())
+        return float(task.sample_score(logits, ys[1]).double().mean())
     residual, spread = (ys[1] - logits).square().sum(0), (ys[1] - ys[1].double().mean(0)).square().sum(0)
     return float((1 - residual / spread.clamp_min(1e-12)).mean())

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor
 
-from counterpoise.tasks import LOG_2PI_E
+from counterpoise.tasks import LOG_2PI
 from counterpoise.valuation.inputs import EstimatorInput
 
 __all__ = ["OutOfFoldPredictions", "left_out", "marginal", "predictive"]
@@ -144,7 +144,7 @@ def _gaussian(problem: EstimatorInput, means: Tensor, freedom: int) -> OutOfFold
         covariance = r.T @ r / max(len(r) - freedom, 1)
         covariance += 1e-12 * torch.diag(covariance.diagonal().clamp_min(1e-300))
         distance = (residuals[:, k] * torch.linalg.solve(covariance, residuals[:, k].T).T).sum(-1)
-        constant = problem.task.num_outputs * (LOG_2PI_E - 1) + torch.logdet(covariance)
+        constant = problem.task.num_outputs * LOG_2PI + torch.logdet(covariance)
         every.append(-0.5 * (distance + constant))
         covariances.append(covariance)
     stacked = torch.stack(every, 1)
@@ -164,7 +164,7 @@ def _gaussian_left_out(problem: EstimatorInput, means: Tensor) -> OutOfFoldPredi
         covariance += 1e-12 * torch.diag(covariance.diagonal().clamp_min(1e-300))
         own = residuals[fold == k]
         distance = (own * torch.linalg.solve(covariance, own.T).T).sum(-1)
-        constant = problem.task.num_outputs * (LOG_2PI_E - 1) + torch.logdet(covariance)
+        constant = problem.task.num_outputs * LOG_2PI + torch.logdet(covariance)
         log_likelihood[fold == k] = -0.5 * (distance + constant)
         covariances.append(covariance)
     return OutOfFoldPredictions(log_likelihood, float("nan"), means, torch.stack(covariances)[fold])

@@ -59,7 +59,7 @@ def _evaluate(predict: Predict, inputs: Inputs, target: Tensor, task: Task, size
                 f"{tuple(logits.shape)}."
             )
         own = target[rows].to(logits.device)
-        right.append(task.correct(logits, own).double().cpu())
+        right.append(task.sample_score(logits, own).double().cpu())
         likelihood.append(task.log_likelihood(logits.double(), own).cpu())
     return torch.cat(right), torch.cat(likelihood)
 
