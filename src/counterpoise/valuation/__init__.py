@@ -15,6 +15,7 @@ decomposition. Nothing is clamped: an estimate of zero is negative half of the t
 from counterpoise.valuation import functional, model_based
 from counterpoise.valuation._decompose import PartialInformation, decompose, decompose_samples
 from counterpoise.valuation._estimate import estimate
+from counterpoise.valuation._predictions import PredictionEstimate, estimate_predictions, value_predictions
 from counterpoise.valuation._streaming import Contributions
 from counterpoise.valuation._valuation import Estimate, Valuation
 from counterpoise.valuation.catalogue import VALUATIONS
@@ -25,11 +26,14 @@ __all__ = [
     "Contributions",
     "Estimate",
     "PartialInformation",
+    "PredictionEstimate",
     "Valuation",
     "decompose",
     "decompose_samples",
     "estimate",
+    "estimate_predictions",
     "functional",
     "linear_probe",
     "model_based",
+    "value_predictions",
 ]

@@ -13,7 +13,7 @@ from scipy import stats
 from counterpoise.valuation._valuation import Estimate, Valuation
 from counterpoise.valuation.inputs import EstimatorInput
 
-__all__ = ["Subset", "SubsetEstimate", "assemble", "needed_subsets"]
+__all__ = ["Subset", "SubsetEstimate", "assemble", "estimate_of", "needed_subsets"]
 
 Subset: TypeAlias = tuple[str, ...]
 MAX_LATTICE = 4
@@ -115,6 +115,11 @@ def assemble(
         confidence=confidence,
         notes=(*problem.notes, *notes),
     )
+
+
+def estimate_of(data: EstimatorInput, term: SubsetEstimate, confidence: float, kind: str = "estimate") -> Estimate:
+    """Return value, standard error and interval of the information of one subset."""
+    return _estimate(((1, term),), data.group, confidence, kind)
 
 
 def _estimate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -29,6 +30,7 @@ def estimate(
     group: ArrayLike | None = None,
     seed: int = 0,
     confidence: float = 0.95,
+    predictions: Mapping[tuple[str, ...], ArrayLike | Tensor] | None = None,
 ) -> Valuation:
     """Measure what each modality contributes to a label, in nats.
 
@@ -44,6 +46,10 @@ def estimate(
             count groups.
         seed: of the folds and of whatever is random; the same seed gives the same numbers.
         confidence: level of the intervals.
+        predictions: Logits ``(N, C)`` of a model by the subset of modalities that it saw, such as
+            ``{("image", "text"): logits}``. A model is a function of its inputs: what it predicts is one more lower
+            bound of what its subset and every larger one carries, beside the fitted heads. Only the estimators
+            ``variational`` and ``variational-linear`` take them.
 
     Returns:
         A `Valuation`.
@@ -64,5 +70,6 @@ def estimate(
     Interval(0, 1, "()").check("estimate", "confidence", confidence)
     run = VALUATIONS.resolve(estimator)
     problem = prepare(features, target, task=task, num_outputs=num_outputs, folds=folds, group=group, seed=seed)
-    valuation: Valuation = run(problem, confidence=confidence)
+    options = {} if predictions is None else {"predictions": predictions}
+    valuation: Valuation = run(problem, confidence=confidence, **options)
     return valuation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -17,9 +17,11 @@ from counterpoise.tasks import Task, make_task
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["EstimatorInput", "Features", "assign_folds", "prepare"]
+__all__ = ["EstimatorInput", "Features", "Predictions", "assign_folds", "prepare", "prepare_target"]
 
 Features: TypeAlias = "Mapping[str, ArrayLike | Tensor]"
+Predictions: TypeAlias = "Mapping[tuple[str, ...], ArrayLike | Tensor]"
+"""Logits ``(N, C)`` of a model, by the subset of modalities that it saw."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,27 @@ def prepare(
         if rare:
             notes.append(f"{rare} of {likelihood.num_outputs} classes have fewer samples than folds")
     return EstimatorInput(arrays, y, likelihood, groups, folds, fold, seed, classes, tuple(notes))
+
+
+def prepare_target(
+    target: ArrayLike | Tensor,
+    *,
+    task: str | Task = "multiclass",
+    num_outputs: int | None = None,
+    folds: int = 5,
+    group: ArrayLike | None = None,
+    seed: int = 0,
+) -> EstimatorInput:
+    """Check labels alone, as `prepare` does, and assign the same folds; there are no features.
+
+    Raises:
+        DataError: As `prepare`.
+        ConfigError: As `prepare`.
+    """
+    n = len(target)  # type: ignore[arg-type]
+    placeholder = {name: np.arange(n, dtype=np.float64) for name in "ab"}
+    data = prepare(placeholder, target, task=task, num_outputs=num_outputs, folds=folds, group=group, seed=seed)
+    return replace(data, features={})
 
 
 def _matrix(m: str, value: ArrayLike | Tensor) -> np.ndarray:

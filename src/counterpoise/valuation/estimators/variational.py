@@ -26,7 +26,7 @@ from counterpoise.valuation._valuation import Valuation
 from counterpoise.valuation.heads.candidates import Candidate, candidates
 from counterpoise.valuation.heads.large import is_large, large_scores
 from counterpoise.valuation.heads.predictions import OutOfFoldPredictions, left_out, marginal, predictive
-from counterpoise.valuation.inputs import EstimatorInput, assign_folds
+from counterpoise.valuation.inputs import EstimatorInput, Predictions, assign_folds
 
 __all__ = ["fit_heads", "variational"]
 
@@ -37,7 +37,9 @@ MARGIN: Final = 2.0
 """A more flexible kind of head must gain so many nats in all, lest chance choose it where there is nothing."""
 
 
-def variational(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
+def variational(
+    problem: EstimatorInput, *, confidence: float = 0.95, predictions: Predictions | None = None
+) -> Valuation:
     """Value the modalities with heads fitted on the other folds."""
     prior = marginal(problem)
     subsets = needed_subsets(problem.modalities)

@@ -20,7 +20,7 @@ from counterpoise.valuation._assemble import SubsetEstimate, assemble, needed_su
 from counterpoise.valuation._valuation import Valuation
 from counterpoise.valuation.heads.linear import LinearHeads, standardise
 from counterpoise.valuation.heads.predictions import OutOfFoldPredictions, marginal, predictive
-from counterpoise.valuation.inputs import EstimatorInput
+from counterpoise.valuation.inputs import EstimatorInput, Predictions
 
 __all__ = ["variational_linear"]
 
@@ -29,7 +29,9 @@ TOLERANCE: Final = 1e-4
 """Nats per sample that the fit of a head may still lack."""
 
 
-def variational_linear(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
+def variational_linear(
+    problem: EstimatorInput, *, confidence: float = 0.95, predictions: Predictions | None = None
+) -> Valuation:
     """Value the modalities with cross-fitted linear heads."""
     prior = marginal(problem)
     blocks = {m: standardise(torch.from_numpy(x).float()) for m, x in problem.features.items()}

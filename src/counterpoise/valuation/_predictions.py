@@ -1,0 +1,100 @@
+"""Information in a model's own predictions: calibrated jointly, scored with the folds of the heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from counterpoise.errors import DataError
+from counterpoise.tasks import Task
+from counterpoise.valuation._assemble import SubsetEstimate, estimate_of
+from counterpoise.valuation._valuation import Estimate
+from counterpoise.valuation.heads.predictions import marginal, predictive
+from counterpoise.valuation.inputs import EstimatorInput, prepare_target
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+__all__ = ["PredictionEstimate", "estimate_predictions", "value_predictions"]
+
+
+@dataclass(frozen=True)
+class PredictionEstimate:
+    """Information that the predictions of one model carry about the labels.
+
+    Attributes:
+        estimate: Value, standard error and interval in nats.
+        per_sample: ``(N,)`` uncorrected contributions, each from a calibration that was fitted on other folds.
+        calibration: Names of the calibrations in use.
+    """
+
+    estimate: Estimate
+    per_sample: np.ndarray
+    calibration: str
+
+
+def estimate_predictions(
+    logits: ArrayLike | Tensor,
+    target: ArrayLike | Tensor,
+    *,
+    task: str | Task = "multiclass",
+    num_outputs: int | None = None,
+    folds: int = 5,
+    group: ArrayLike | None = None,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> PredictionEstimate:
+    """Measure the information that a model's own predictions carry about the labels, in nats.
+
+    The logits are calibrated as a whole: one temperature, or one temperature and one bias per output; never a scale
+    per modality or class. Calibrations are fitted on the other folds, and the label frequencies are among the
+    candidates. The result therefore changes only as far as the predictions themselves change.
+
+    Args:
+        logits: ``(N, C)`` logits, log-odds or means of samples that the model was not trained on.
+        target: Labels, as for `estimate`.
+        task: As for `estimate`.
+        num_outputs: C; taken from the labels by default.
+        folds: Number of folds.
+        group: ``(N,)`` groups of samples that belong together.
+        seed: Seed of the fold assignment; the same as in `estimate` gives the same folds.
+        confidence: Level of the interval.
+
+    Raises:
+        DataError: For logits of another shape, or NaN.
+
+    Example:
+        >>> y = np.arange(200) % 2
+        >>> found = estimate_predictions(3 * np.eye(2)[y], y)
+        >>> round(found.estimate.value, 2)       # log 2
+        0.69
+    """
+    data = prepare_target(target, task=task, num_outputs=num_outputs, folds=folds, group=group, seed=seed)
+    return value_predictions(data, logits, confidence=confidence)
+
+
+def value_predictions(
+    data: EstimatorInput, logits: ArrayLike | Tensor, *, confidence: float = 0.95
+) -> PredictionEstimate:
+    """Measure the same for the labels and folds of `counterpoise.valuation.inputs.prepare`.
+
+    Args:
+        data: Checked labels, with their folds.
+        logits: ``(N, C)``.
+        confidence: Level of the interval.
+
+    Raises:
+        DataError: For logits of another shape, or NaN.
+    """
+    z = torch.as_tensor(np.asarray(logits.detach().cpu().float() if isinstance(logits, Tensor) else logits)).double()
+    wanted = (data.n, data.task.num_outputs)
+    if tuple(z.shape) != wanted or z.isnan().any():
+        raise DataError(f"Predictions should be logits of shape {wanted} without NaN. Found {tuple(z.shape)}.")
+    prior = marginal(data)
+    found = predictive(data, z[:, None].expand(-1, data.folds, -1), prior)
+    pointwise = (found.log_likelihood - prior.log_likelihood).numpy()
+    return PredictionEstimate(estimate_of(data, SubsetEstimate(pointwise), confidence), pointwise, "as they are")
