@@ -129,13 +129,13 @@ def prepare(options: Namespace, given: Mapping[str, Any]) -> int:
 
 def train(options: Namespace, given: Mapping[str, Any]) -> int:
     """Train one run."""
-    from counterpoise.data import open_data
+    from counterpoise.data import open_data, split_of_seed
     from counterpoise.experiment.compare import make_config, parse_method
     from counterpoise.experiment.runner import run, run_folder
     from counterpoise.training.callbacks.loggers import check_logger, log_folder
 
     check_logger(options.logger)
-    data = open_data(options.data)
+    data = open_data(options.data, split=split_of_seed(options.data, options.seed))
     method, arguments = parse_method(options.method)
     config = make_config(
         data.info,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from counterpoise.data.datasets.catalogue import DATASETS, open_data, prepare
+from counterpoise.data.datasets.catalogue import DATASETS, open_data, prepare, split_of_seed
 
 if TYPE_CHECKING:
     from counterpoise.data._arrays import from_arrays
@@ -34,6 +34,7 @@ __all__ = [
     "open_data",
     "prepare",
     "save_prepared",
+    "split_of_seed",
 ]
 
 _HOME = {

@@ -39,7 +39,7 @@ def from_arrays(
 
     The kind of a modality follows from its shape: ``(N,)`` and ``(N, D)`` are vectors (token ids if the modality is called ``tokens``
     or ``*_tokens``), ``(N, T, D)`` a sequence, ``(N, H, W)`` an image if it is uint8 or square from 8 x 8 on, ``(N, C,
-    H, W)`` an image, ``(N, T, C, H, W)`` a video; uint8 pixels count as 0..255. The task follows from the labels:
+    H, W)`` an image, ``(N, T, C, H, W)`` a video; grey images ``(N, H, W)`` get one channel; uint8 pixels count as 0..255. The task follows from the labels:
     integers or strings ``(N,)`` are classes (mapped to 0..C-1, and their names kept, where they are not that already),
     zeros and ones ``(N, C)`` are several labels, floats are regression.
 
@@ -126,6 +126,8 @@ def _as_modality(m: str, array: np.ndarray, kind: Kind | None) -> tuple[Modality
     kind = kind or _kind(m, array)
     if kind == "tokens":
         return _tokens(m, array)
+    if kind == "image" and array.ndim == 3:
+        array = array[:, None]
     if array.dtype == np.uint8 and kind in ("image", "video"):
         return Modality(m, kind, array.shape[1:]), array
     if array.dtype != np.float16:

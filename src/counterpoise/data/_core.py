@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,13 +29,15 @@ class Split:
     """Some samples: one array of shape ``(N, ...)`` per modality, targets, and groups where they are known.
 
     Arrays keep their storage type (uint8 images, float16 sensors); `batch` gives float32, images and videos of uint8
-    divided by 255. ``view`` says which frames of a stored clip a sample has, and how training varies them.
+    divided by 255. ``view`` says which frames of a stored clip a sample has, and how training varies them. ``captions``
+    holds, for modalities whose numbers say nothing to a reader (hashed words), a text per sample that pages show instead.
     """
 
     arrays: Mapping[str, np.ndarray]
     target: np.ndarray
     group: np.ndarray | None = None
     view: View | None = None
+    captions: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -60,7 +62,8 @@ class Split:
     def subset(self, index: np.ndarray) -> Split:
         """Return a split of some of the samples (renumbered from 0)."""
         group = None if self.group is None else self.group[index]
-        return Split({m: array[index] for m, array in self.arrays.items()}, self.target[index], group, self.view)
+        arrays, captions = ({m: rows[index] for m, rows in part.items()} for part in (self.arrays, self.captions))
+        return Split(arrays, self.target[index], group, self.view, captions)
 
 
 def _tensor(array: np.ndarray) -> Tensor:

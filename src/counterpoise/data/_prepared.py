@@ -20,6 +20,8 @@ from counterpoise.errors import DataError, NotFoundError, OutputError
 __all__ = ["META", "load_prepared", "quiet_datasets", "save_prepared", "write_info"]
 
 META: Final = "counterpoise.json"
+CAPTION: Final = "caption:"
+"""Start of the names of the columns that hold captions."""
 
 
 def save_prepared(data: MultimodalData, out: Path) -> None:
@@ -94,6 +96,7 @@ def _to_arrow(info: DataInfo, split: Split) -> Any:
     )
     if split.group is not None:
         columns["group"] = pa.array(split.group.tolist() if split.group.dtype.kind == "U" else split.group)
+    columns |= {f"{CAPTION}{m}": pa.array(texts.tolist()) for m, texts in split.captions.items()}
     return datasets.Dataset(pa.table(columns))
 
 
@@ -137,4 +140,6 @@ def _from_arrow(info: DataInfo, part: Any) -> Split:
     group = column("group", ()) if "group" in part.column_names else None
     if group is not None and group.dtype == object:
         group = group.astype(str)
-    return Split(arrays, target, group, View.of(info))
+    known = {m.name for m in info.modalities} & {name.removeprefix(CAPTION) for name in part.column_names}
+    captions = {m: column(f"{CAPTION}{m}", ()).astype(str) for m in known if f"{CAPTION}{m}" in part.column_names}
+    return Split(arrays, target, group, View.of(info), captions)

@@ -23,6 +23,7 @@ class DataEntry(Entry):
         options: what distinguishes a variant, handed to the builder.
         terms: licence or terms of use.
         recipe: settings of `RunConfig` that suit this data set.
+        splits: number of seeded splits, which ``split`` of the builder chooses from; 1 where the split is fixed.
         version: raised whenever the prepared data change.
         raw: whether ``target`` returns an `Index` of videos, images, texts or features that the user has downloaded: such a set is prepared once into a folder of
             the user's, and opened from there.
@@ -34,6 +35,7 @@ class DataEntry(Entry):
     options: Mapping[str, Any] = field(default_factory=dict)
     terms: str = ""
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    splits: int = 1
     version: int = 1
     raw: bool = False
     layout: str = ""
@@ -327,6 +329,16 @@ DATASETS = Catalogue(
             modalities="accelerometer, gyroscope: 100x3",
             terms="BSD",
             recipe=_fit(20),
+        ),
+        DataEntry(
+            "kanji",
+            "counterpoise.data.datasets._kanji:kanji",
+            "2,200 Japanese characters of 20 radicals; inside this package",
+            "KANJIDIC2 (edrdg.org)",
+            modalities="picture 1x32x32, meaning: hashed English words",
+            terms="CC BY-SA 4.0",
+            recipe=_fit(15),
+            splits=5,
         ),
         *_av_mnist(),
         DataEntry(

@@ -13,7 +13,7 @@ from torch import Tensor
 from counterpoise.data import Modality
 from counterpoise.data._core import Kind
 from counterpoise.evaluation._sample_lists import SampleLists
-from counterpoise.gallery import picture
+from counterpoise.gallery import caption, picture
 from counterpoise.tasks import Task
 
 __all__ = ["BUDGET", "answers", "choose", "described", "make_gallery"]
@@ -103,6 +103,7 @@ def make_gallery(
     inputs: Callable[[list[int]], Mapping[str, Any]],
     class_names: Sequence[str] = (),
     moments: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    captions: Mapping[str, np.ndarray] | None = None,
     source: str = "",
     budget: int = BUDGET,
 ) -> dict[str, Any]:
@@ -120,6 +121,7 @@ def make_gallery(
         inputs: gives the inputs of some positions in the loader, one array ``(n, ...)`` per modality.
         class_names: C names.
         moments: mean and standard deviation ``(D,)`` of vectors, by modality; their bars are then relative to these.
+        captions: Texts ``(N,)`` of the loader's samples, by modality, that are shown instead of its numbers.
         source: in words, what the answers of single modalities are.
         budget: bytes; samples beyond are left out.
     """
@@ -137,6 +139,10 @@ def make_gallery(
     arrays = inputs([i for i, _ in chosen])
     shown: dict[str, list[Any]] = {}
     for modality in modalities:
+        texts = (captions or {}).get(modality.name)
+        if texts is not None:
+            shown[modality.name] = [caption(str(texts[i])) for i, _ in chosen]
+            continue
         values = arrays[modality.name]
         if isinstance(values, Tensor | np.ndarray):
             mean, std = (moments or {}).get(modality.name, (None, None))

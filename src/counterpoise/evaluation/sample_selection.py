@@ -55,5 +55,6 @@ def run_samples(
         inputs=lambda chosen: data.test.batch(torch.tensor(chosen)).inputs,
         class_names=data.info.class_names,
         moments=moments,
+        captions=data.test.captions,
         source="A modality alone: its own head in this model. Contributions: held-out heads on the features.",
     )

@@ -19,7 +19,7 @@ from torch import Tensor
 from counterpoise._files import write_atomic
 from counterpoise._version import __version__
 from counterpoise.config import RunConfig
-from counterpoise.data import MultimodalData, Split, open_data
+from counterpoise.data import MultimodalData, Split, open_data, split_of_seed
 from counterpoise.diagnosis import Diagnosis, diagnose
 from counterpoise.errors import CheckpointError, OutputError
 from counterpoise.evaluation.metrics import collect, scores
@@ -46,9 +46,13 @@ PROBE_SAMPLES = 10_000
 
 
 @lru_cache(maxsize=2)
-def open_cached(name: str) -> MultimodalData:
-    """Open a data set once per process."""
-    return open_data(name)
+def _open_split(name: str, split: int | None) -> MultimodalData:
+    return open_data(name, split=split)
+
+
+def open_cached(name: str, seed: int = 0) -> MultimodalData:
+    """Open the data of a run once per process: of a set with several seeded splits, the one of the seed."""
+    return _open_split(name, split_of_seed(name, seed))
 
 
 def run_label(config: RunConfig) -> str:
@@ -105,7 +109,7 @@ def run(
     """
     started = time.perf_counter()
     check_logger(logger)
-    data = data or open_cached(config.data)
+    data = data or open_cached(config.data, config.seed)
     folder = run_folder(config, data, out)
     if (folder / "record.json").is_file():
         records, _ = read_records([folder])
@@ -161,7 +165,7 @@ def load_run(folder: Path, *, data: MultimodalData | None = None) -> Fitted:
             f"There is no run in `{folder}`: it should hold config.yaml and {BEST}. `counterpoise train` makes one."
         )
     config = read_config(source)
-    data = data or open_cached(config.data)
+    data = data or open_cached(config.data, config.seed)
     teachers: dict[str, MultimodalClassifier] = {}
     model, method, rule = assemble(data, config, teachers)
     module = MethodModule(model, method, rule, config, release=0)
@@ -204,7 +208,8 @@ def diagnose_run(folder: Path, *, estimator: str = "variational-linear") -> Diag
     """
     fitted = load_run(folder)
     path = folder.parent if folder.is_file() else folder
-    data = open_cached(read_config(path / "config.yaml").data)
+    config = read_config(path / "config.yaml")
+    data = open_cached(config.data, config.seed)
     size = 4 * sum(int(np.prod(m.shape)) for m in data.info.modalities)  # bytes of one sample's inputs
     limit = min(5000, max(500, MEMORY // size))
     rows = np.random.default_rng(0).permutation(len(data.train))[: min(len(data.test), limit)]

@@ -6,6 +6,6 @@ bars), `Gallery.read` checks what a file holds before a page shows it, and `rend
 
 from counterpoise.gallery._cards import Card, Gallery, Said, View
 from counterpoise.gallery._html import css, render
-from counterpoise.gallery._pictures import Described, picture
+from counterpoise.gallery._pictures import Described, caption, picture
 
-__all__ = ["Card", "Described", "Gallery", "Said", "View", "css", "picture", "render"]
+__all__ = ["Card", "Described", "Gallery", "Said", "View", "caption", "css", "picture", "render"]

@@ -12,7 +12,7 @@ import numpy as np
 
 from counterpoise.data._audio import log_mel
 
-__all__ = ["SOUND_NAMES", "Described", "picture"]
+__all__ = ["SOUND_NAMES", "Described", "caption", "picture"]
 
 SIDE: Final = 112
 """Longest side of an image, in pixels."""
@@ -80,13 +80,25 @@ def picture(
     if modality.kind == "tokens":
         return _text(modality, value)
     if modality.kind == "image":
-        return _spectrogram(value) if audible and value.shape[0] == 1 else _image(value)
+        return _spectrogram(value) if audible and value.ndim == 3 and len(value) == 1 else _image(value)
     if modality.kind == "video":
         return _video(value)
     wave_like = value.ndim == 1 or value.shape[-1] == 1
     if modality.rate >= HEARD and wave_like:
         return _sound(value.reshape(-1).astype(np.float64), modality.rate)
     return _bars(value, mean, std) if value.ndim == 1 else _trace(value, modality.rate)
+
+
+def caption(text: str) -> dict[str, Any]:
+    """Return a text that stands for a sample of a modality, as JSON; at most 60 words of it.
+
+    Example:
+        >>> caption("small island")
+        {'kind': 'text', 'words': ['small', 'island'], 'note': ''}
+    """
+    words = text.split()
+    note = f"the first {WORDS} of {len(words)} words" if len(words) > WORDS else ""
+    return {"kind": "text", "words": words[:WORDS], "note": note}
 
 
 def _text(modality: Described, value: np.ndarray) -> dict[str, Any]:
@@ -134,6 +146,7 @@ def _encode(pixels: np.ndarray, side: int | None = SIDE) -> dict[str, Any]:
 
 
 def _image(value: np.ndarray) -> dict[str, Any]:
+    value = value[None] if value.ndim == 2 else value
     pixels, note = _pixels(value)
     return {"kind": "image", **_encode(pixels), "note": note}
 

@@ -43,8 +43,8 @@ def everything(data: MultimodalData, what: str = "a") -> np.ndarray:
         (np.zeros((N, 5), np.float16), "vector", (5,), np.float16),
         (np.zeros((N, 9, 3)), "sequence", (9, 3), np.float32),
         (np.zeros((N, 6, 6)), "sequence", (6, 6), np.float32),
-        (np.zeros((N, 8, 8)), "image", (8, 8), np.float32),
-        (np.zeros((N, 9, 3), np.uint8), "image", (9, 3), np.uint8),
+        (np.zeros((N, 8, 8)), "image", (1, 8, 8), np.float32),
+        (np.zeros((N, 9, 3), np.uint8), "image", (1, 9, 3), np.uint8),
         (np.zeros((N, 3, 8, 9), np.uint8), "image", (3, 8, 9), np.uint8),
         (np.zeros((N, 3, 8, 9)), "image", (3, 8, 9), np.float32),
         (np.zeros((N, 2, 1, 4, 4), np.uint8), "video", (2, 1, 4, 4), np.uint8),
@@ -238,16 +238,16 @@ def test_npz_that_is_not_there_or_none(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match=r"There is no file .*nothing.npz"):
         load_npz(tmp_path / "nothing.npz")
     (tmp_path / "text.npz").write_text("hello")
-    with pytest.raises(DataError, match=r"`text.npz` is no readable .npz"):
+    with pytest.raises(DataError, match=r"`text.npz` is not a readable .npz archive"):
         load_npz(tmp_path / "text.npz")
     np.savez(tmp_path / "cut.npz", a=A, b=B, label=Y)
     content = (tmp_path / "cut.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match=r"`cut.npz` is no readable .npz"):
+    with pytest.raises(DataError, match=r"`cut.npz` is not a readable .npz archive"):
         load_npz(tmp_path / "cut.npz")
     with (tmp_path / "one.npz").open("wb") as file:
         np.save(file, A)
-    with pytest.raises(DataError, match=r"`one.npz` holds a single array"):
+    with pytest.raises(DataError, match=r"`one.npz` should be an .npz archive. Found a single array"):
         load_npz(tmp_path / "one.npz")
 
 

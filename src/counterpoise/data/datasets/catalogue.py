@@ -10,13 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from counterpoise.data._rows import DATASETS, DataEntry
-from counterpoise.errors import NotFoundError, OutputError
+from counterpoise.errors import ConfigError, NotFoundError, OutputError
 
 if TYPE_CHECKING:
     from counterpoise.data._core import MultimodalData
     from counterpoise.data.preparation import Settings
 
-__all__ = ["DATASETS", "DEFAULT_RAW", "DataEntry", "PrepareSummary", "cache_folder", "open_data", "prepare"]
+__all__ = [
+    "DATASETS",
+    "DEFAULT_RAW",
+    "DataEntry",
+    "PrepareSummary",
+    "cache_folder",
+    "open_data",
+    "prepare",
+    "split_of_seed",
+]
 
 DEFAULT_RAW: Final = Path("../shared/data")
 """The raw data folder beside the checkout; the environment variable COUNTERPOISE_DATA names another."""
@@ -64,12 +73,29 @@ def cache_folder(entry: DataEntry) -> Path:
     return (Path(root) if root else Path.home() / ".cache" / "counterpoise") / f"{entry.name}-v{entry.version}"
 
 
-def open_data(name: Path | str) -> MultimodalData:
+def split_of_seed(name: Path | str, seed: int) -> int | None:
+    """Return the split that a run with a seed uses: seed k uses split k (modulo their number), if there are several.
+
+    Example:
+        >>> split_of_seed("kanji", 3), split_of_seed("kanji", 7), split_of_seed("smartwatch", 3)
+        (3, 2, None)
+    """
+    entry = DATASETS.get(str(name))
+    return seed % entry.splits if entry is not None and entry.splits > 1 else None
+
+
+def open_data(name: Path | str, *, split: int | None = None) -> MultimodalData:
     """Open a data set: a name of the catalogue, a folder of prepared data, or an ``.npz`` of your own.
 
     A set of the catalogue that needs raw files is prepared into the cache the first time.
 
+    Args:
+        name: Name, folder or file.
+        split: Number of the seeded split, from 0, for a set of the catalogue that has several (``kanji`` has five);
+            the first if None.
+
     Raises:
+        ConfigError: If the data set has no such split.
         NotFoundError: for an unknown name (with the nearest), a path that is not there, or missing raw files (which,
             and where they were looked for).
         DataError: if the data would give wrong numbers.
@@ -82,6 +108,7 @@ def open_data(name: Path | str) -> MultimodalData:
     from counterpoise.data._prepared import META, load_prepared
 
     path = Path(name)
+    _check_split(name, split)
     if path.suffix == ".npz":
         return load_npz(path)
     if (path / META).is_file():
@@ -98,7 +125,8 @@ def open_data(name: Path | str) -> MultimodalData:
             f"counterpoise prepare {name} --source RAW --out DIR, then --data DIR. RAW should hold: {entry.layout}."
         )
     if not entry.files:
-        return _named(entry, entry.load()(**entry.options))
+        chosen = {"split": split or 0} if entry.splits > 1 else {}
+        return _named(entry, entry.load()(**entry.options, **chosen))
     cached = cache_folder(entry)
     if not (cached / META).is_file():
         try:
@@ -107,6 +135,14 @@ def open_data(name: Path | str) -> MultimodalData:
             if not (cached / META).is_file():  # else another run was quicker
                 raise
     return _named(entry, load_prepared(cached))
+
+
+def _check_split(name: Path | str, split: int | None) -> None:
+    entry = DATASETS.get(str(name))
+    splits = 1 if entry is None else entry.splits
+    if split is not None and (isinstance(split, bool) or split not in range(splits)):
+        known = f"0 to {splits - 1}" if splits > 1 else "0, because the data set has one split only"
+        raise ConfigError(f"Parameter `split` of `{name}` should be {known}. Found `split = {split}`.")
 
 
 def prepare(
