@@ -49,7 +49,7 @@ def fitted(seed: int = 0) -> Dynamic:
 def test_density_is_what_numpy_says() -> None:
     rng = np.random.default_rng(0)
     z, y, new = rng.normal(size=(60, 3)), rng.integers(3, size=60), rng.normal(size=(5, 3))
-    density = Density(3, 3)
+    density = Density(3, 3).double()
     density.fit(torch.from_numpy(z), torch.from_numpy(y))
 
     def inverse(centred: np.ndarray) -> np.ndarray:
@@ -64,6 +64,16 @@ def test_density_is_what_numpy_says() -> None:
         outside = (v - z.mean(0)) @ total @ (v - z.mean(0))
         expected.append([np.log1p(inside), np.log1p(outside), np.log(0.01 + np.linalg.norm(v))])
     np.testing.assert_allclose(density(torch.from_numpy(new)).numpy(), expected)
+
+
+def test_density_keeps_its_digits_in_single_precision_far_from_the_origin() -> None:
+    g = torch.Generator().manual_seed(0)
+    z, y = torch.randn(200, 30, generator=g, dtype=torch.float64), torch.arange(200) % 2
+    offset = torch.full((30,), 2.0**12, dtype=torch.float64)  # a power of two: the sum keeps most of z's digits
+    single, double = Density(30, 2), Density(30, 2).double()
+    for density in (single, double):
+        density.fit(z + offset, y)
+    torch.testing.assert_close(single((z + offset).float()), double(z + offset).float(), rtol=2e-3, atol=2e-3)
 
 
 def test_before_it_is_fitted_it_is_the_mean_of_all_heads() -> None:
@@ -208,6 +218,55 @@ def test_with_two_modalities_a_contribution_is_the_divergence_from_the_other_hea
         q = (total * out.unimodal_logits[other].double().log_softmax(-1)).softmax(-1).numpy()
         np.testing.assert_allclose(found[m].numpy(), (p * np.log(p / q)).sum(-1), rtol=1e-4, atol=1e-5)
         assert (found[m] >= -1e-6).all()
+
+
+def bayes_heads(n: int, modalities: int, seed: int) -> tuple[dict[str, Tensor], Tensor]:
+    """Log-odds of two classes given each of M modalities, which are independent given the class; and the class."""
+    g = torch.Generator().manual_seed(seed)
+    y = torch.randint(2, (n,), generator=g)
+    odds = {}
+    for m, shift in zip("abc"[:modalities], (1.5, 1.0, 2.0), strict=False):
+        odds[m] = shift * (torch.randn(n, generator=g) + shift * y - shift / 2)
+    return {m: torch.stack([torch.zeros(n), v], 1) for m, v in odds.items()}, y
+
+
+@pytest.mark.parametrize("name", ["calibrated", "dynamic"])
+@pytest.mark.parametrize("modalities", [2, 3])
+@pytest.mark.parametrize("fused", ["exact", "silent", "overconfident"])
+def test_mean_contribution_is_the_conditional_information(name: str, modalities: int, fused: str) -> None:
+    """Whatever the fused head knows, the prediction without a modality is calibrated: E KL = I(Z_m; Y | others)."""
+    heads, y = bayes_heads(8000, modalities, 0)
+    task = MultiClass(2)
+    whole = torch.stack(list(heads.values())).sum(0)
+
+    def read(odds: dict[str, Tensor]) -> Outputs:
+        own = {m: torch.cat([torch.zeros_like(v), v], 1) for m, v in odds.items()}
+        total = torch.stack(list(own.values())).sum(0)
+        return Outputs(odds, {"exact": total, "silent": 0 * total, "overconfident": 3 * total}[fused], own)
+
+    odds = {m: z[:, 1:] for m, z in heads.items()}
+    out, g = read(odds), torch.Generator().manual_seed(0)
+    rule = make_rule(name, tuple(heads), task, feature_dims=dict.fromkeys(heads, 1))
+    rule.refresh(out, y)
+    rule.fit(out, y, [read(corrupt_one(odds, generator=g)) for _ in range(rule.copies)])  # type: ignore[arg-type]
+    contributions = rule.contributions(out)
+    for m in heads:
+        rest = whole - heads[m]
+        gain = task.log_likelihood(whole, y) - task.log_likelihood(rest, y)
+        error = float((contributions[m] - gain).std()) / len(y) ** 0.5
+        assert float(contributions[m].mean()) == pytest.approx(float(gain.mean()), abs=4 * error + 0.01)
+
+
+def test_a_copied_modality_contributes_nothing() -> None:
+    """Redundant heads are not added up: without `a`, its copy `b` predicts as well."""
+    heads, y = bayes_heads(4000, 2, 0)
+    heads = {"a": heads["a"], "b": heads["a"], "c": heads["b"]}
+    rule = Calibrated(tuple(heads), MultiClass(2))
+    out = Outputs({}, 0 * heads["a"], heads)
+    rule.fit(out, y)
+    contributions = rule.contributions(out)
+    assert float(contributions["a"].mean()) == pytest.approx(0, abs=1e-3)
+    assert float(contributions["c"].mean()) > 0.05
 
 
 def test_mean_contribution_of_bayes_heads_is_the_conditional_information() -> None:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from counterpoise.errors import ModelError, NotFoundError
-from counterpoise.inference import Calibrated, Ensemble, Fused, FusedUnimodal, UnimodalRule, make_rule
+from counterpoise.inference import RULES, Calibrated, Ensemble, Fused, FusedUnimodal, UnimodalRule, make_rule, predict
+from counterpoise.model import build_model
 from counterpoise.records import Outputs
 from counterpoise.tasks import MultiClass, MultiLabel, Regression
 
@@ -92,3 +93,25 @@ def test_unknown_rules_and_modalities() -> None:
         make_rule("calibratd", ("a", "b"), TASK)
     with pytest.raises(ModelError, match="no modality `c`"):
         make_rule("unimodal", ("a", "b"), TASK, modality="c")
+
+
+@pytest.mark.parametrize("name", list(RULES))
+@pytest.mark.parametrize("task", ["multiclass", "multilabel", "regression"])
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_every_rule_predicts_on_the_device_of_the_model(name: str, task: str, modalities: int) -> None:
+    """The meta device stands in for a second device: any tensor created on the CPU is an error."""
+    shapes = {m: ("vector", (4 + k,), 0) for k, m in enumerate("abc"[:modalities])}
+    model = build_model(shapes, num_outputs=3, task=task, width=8)
+    rule = make_rule(name, model.modalities, model.task, feature_dims=model.feature_dims)
+    model, rule = model.to("meta"), rule.to("meta")
+    inputs = {m: torch.zeros(5, *shape, device="meta") for m, (_, shape, _) in shapes.items()}
+    logits, contributions = predict(model, inputs, rule, return_contributions=True)
+    assert (logits.shape, logits.device.type) == ((5, 3), "meta")
+    assert {m: (v.shape, v.device.type) for m, v in contributions.items()} == dict.fromkeys(shapes, ((5,), "meta"))
+
+
+@pytest.mark.parametrize("name", list(RULES))
+def test_buffers_of_rules_exist_on_every_accelerator(name: str) -> None:
+    """Apple's MPS has no float64."""
+    rule = make_rule(name, ("a", "b"), TASK, feature_dims={"a": 4, "b": 4})
+    assert all(v.dtype in (torch.float32, torch.bool) for v in rule.state_dict().values())

@@ -1,4 +1,4 @@
-"""Rules of inference: how the fused and the unimodal heads become one prediction. No rule sees a target."""
+"""Decision rules: how the fused and the unimodal heads become one prediction. No rule sees a target."""
 
 from counterpoise.inference._dynamic import Dynamic
 from counterpoise.inference._predict import Prediction, predict

@@ -1,4 +1,4 @@
-"""How usual a feature vector is: distances to what an encoder made of training samples."""
+"""Distances of a feature vector to the features of training samples, as a measure of how unusual it is."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ SIZE = 3
 
 
 class Density(nn.Module):
-    r"""Three numbers that tell whether an encoder's output looks like those of its training samples.
+    r"""Three numbers that measure how far an encoder's output is from those of its training samples.
 
     .. math:: r = [\log(1 + \min_c (z - \mu_c)^\top W^{-1} (z - \mu_c)),\; \log(1 + (z - \mu)^\top T^{-1} (z - \mu)),\;
         \log(.01 + |z|)]
 
-    with class means :math:`\mu_c`, within-class covariance W and total covariance T, both with :math:`.05\,\mathrm{tr}/D + 10^{-6}` on
-    the diagonal.
+    with class means :math:`\mu_c`, within-class covariance W and total covariance T, both with
+    :math:`.05\,\mathrm{tr}/D + 10^{-6}` added to the diagonal. `fit` computes them in float64 on the CPU.
 
     Args:
-        dim: D.
-        classes: C.
+        dim: Number of features D.
+        classes: Number of classes C.
 
     Example:
         >>> g = torch.Generator().manual_seed(0)
@@ -41,29 +41,35 @@ class Density(nn.Module):
 
     def __init__(self, dim: int, classes: int) -> None:
         super().__init__()
-        self.register_buffer("means", torch.zeros(classes, dim, dtype=torch.float64))
-        self.register_buffer("mean", torch.zeros(dim, dtype=torch.float64))
-        self.register_buffer("within", torch.eye(dim, dtype=torch.float64))  # inverse square roots
-        self.register_buffer("total", torch.eye(dim, dtype=torch.float64))
+        self.register_buffer("means", torch.zeros(classes, dim))
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("within", torch.eye(dim))  # inverse square roots
+        self.register_buffer("total", torch.eye(dim))
 
     def fit(self, features: Tensor, target: Tensor) -> None:
         """Take the moments of training samples: features ``(N, D)``, classes ``(N,)``.
 
         A class without samples is placed at the overall mean.
         """
-        z, classes = features.double(), len(self.means)
+        z, target, classes = features.cpu().double(), target.cpu(), len(self.means)
         counts = torch.bincount(target, minlength=classes).double()[:, None]
-        sums = torch.zeros_like(self.means).index_add_(0, target, z)
-        self.mean.copy_(z.mean(0))
-        self.means.copy_(torch.where(counts > 0, sums / counts.clamp_min(1), self.mean))
-        self.within.copy_(_whiten(z - self.means[target]))
-        self.total.copy_(_whiten(z - self.mean))
+        sums = z.new_zeros(self.means.shape).index_add_(0, target, z)
+        mean = z.mean(0)
+        means = torch.where(counts > 0, sums / counts.clamp_min(1), mean)
+        self.mean.copy_(mean)
+        self.means.copy_(means)
+        self.within.copy_(_whiten(z - means[target]))
+        self.total.copy_(_whiten(z - mean))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return ``(B, 3)``."""
-        z = features.double()
-        inside = torch.cdist(z @ self.within, self.means @ self.within).square().amin(-1)
-        outside = ((z - self.mean) @ self.total).square().sum(-1)
+        z = features.to(self.mean.dtype)
+        # Differences come before products: in single precision, features far from the origin would lose their digits.
+        centred = z - self.mean
+        means = (self.means - self.mean) @ self.within
+        inside = torch.cdist(centred @ self.within, means, compute_mode="donot_use_mm_for_euclid_dist")
+        inside = inside.square().amin(-1)
+        outside = (centred @ self.total).square().sum(-1)
         return torch.stack([inside.log1p(), outside.log1p(), (0.01 + z.norm(dim=-1)).log()], -1)
 
 

@@ -1,4 +1,4 @@
-r"""A product of experts whose weights depend on the sample: the dynamic rule. No label is read at inference."""
+"""The dynamic rule: a product of experts whose exponents depend on the sample. It reads no label at inference."""
 
 from __future__ import annotations
 
@@ -14,43 +14,51 @@ from counterpoise.tasks import Task
 
 __all__ = ["Dynamic"]
 
-SIGNS = 2 * SIZE + 2
+SIGNALS = 2 * SIZE + 2
+"""Signals of an expert: density on either side, and disagreement in both directions."""
 HIDDEN = 16
-CLEAN = 0.6
+"""Hidden units of the gate."""
+CLEAN_WEIGHT = 0.6
 """Weight of the clean samples in the fit."""
-ORDINARY = 0.3
-"""Share of the clean held-out samples that have no sign at all."""
+ORDINARY_SHARE = 0.3
+"""Share of the clean held-out samples that have no signal at all."""
+MIN_LOG_WEIGHT, MAX_LOG_WEIGHT = -8, 4
 STEPS = 200
 RATE = 0.05
 
 
 class Dynamic(Rule):
-    r"""The held-out calibrated product of experts, until something is unusual about a sample.
+    r"""The held-out calibrated product of experts, adjusted for samples that look out of distribution.
 
-    Which modality to trust may change from sample to sample (a noisy recording, a missing image). Two label-free signs tell:
+    The modality to trust may change from sample to sample (a noisy recording, a missing image). Two signals need no
+    label:
 
-    - *density*: is the encoder's output unlike those of its training samples (`Density`), on either side; the largest of all modalities for the
-      fused head;
-    - *disagreement*: :math:`\log(1 + KL)` in both directions between an expert and the mean of the (other) unimodal ones.
+    - *density*: the distance of the encoder's output from those of its training samples (`Density`), on either side;
+      for the fused head the largest over the modalities;
+    - *disagreement*: :math:`\log(1 + KL)` in both directions between an expert and the mean of the (other) unimodal
+      experts.
 
-    Both are standardised on clean held-out samples, and only what exceeds the quantile q there counts: :math:`s = \mathrm{relu}(\zeta - \zeta_q)`, with q
-    such that three in ten of them have no sign at all, however many modalities there are (q is about .9). A
-    sample without unusual signs has exactly the weights of `Calibrated`, and an ordinary one nearly. A small gate without bias, shared by all experts, turns an expert's signs, those of the
-    others and those of the fused head into :math:`a_k(x) = \exp(\mathrm{clip}(\theta_k + t + \tanh(W x_k) \cdot (w + v_k), -8, 4))`, and the prediction is
+    Both are standardised on clean held-out samples, and only the part above the quantile q counts: :math:`s =
+    \mathrm{relu}(\zeta - \zeta_q)`. The rule chooses q such that three in ten of these samples have no signal at all
+    (q is about .9). A sample without a signal has exactly the exponents of `Calibrated`, because the gate has no bias.
+    The gate, shared by all experts, maps an expert's signals, those of the others and those of the fused head to
+    :math:`a_k(x) = \exp(\mathrm{clip}(\theta_k + t + \tanh(W x_k) \cdot (w + v_k), -8, 4))`, and the prediction is
     :math:`\sum_k a_k(x) \log p_k(y|x)`.
 
-    :math:`\theta, t` are those of `Calibrated`; then the gate is fitted once, with the network frozen, on the clean held-out samples (.6 of the weight) and
-    on copies of them with one damaged modality each (.4), by cross-entropy with a quadratic penalty. Nothing depends on the batch, and nothing says
-    what is damaged.
+    :math:`\theta, t` are those of `Calibrated`. Then the gate is fitted once, with the network frozen, on the clean
+    held-out samples (.6 of the weight) and on copies of them with one corrupted modality each (.4), by cross-entropy
+    with a quadratic penalty. A prediction does not depend on the rest of the batch, and the rule is not given which
+    modality is corrupted.
 
-    The encoders go on changing after the fit, and train on what was held out: `refresh` takes the moments again, and moves the
-    standardisation along with the training samples.
+    The encoders continue to change after the fit, and then train on the held-out samples too: `refresh` computes the
+    moments again, and shifts the standardisation with those of the training samples.
 
-    Derived for this library from ARM's premise that the dominant modality changes with the environment (Gao et al., AAAI 2025); the paper has no such rule.
+    Derived for this library from ARM's premise that the dominant modality changes with the environment (Gao et al.,
+    AAAI 2025); the paper has no such rule.
 
     Args:
-        modalities: their names.
-        task: the likelihood. Without classes (multi-label, regression) the density knows one cloud of samples only.
+        modalities: Names of the modalities, in the model's order.
+        task: The likelihood. Without classes (multi-label, regression) the density has a single cloud of samples.
         feature_dims: D_m by modality.
 
     Example:
@@ -63,8 +71,6 @@ class Dynamic(Rule):
     needs_training_samples = True
     copies = 8
     fitted: Tensor
-    theta: Tensor
-    temperature: Tensor
     centre: Tensor
     offset: Tensor
     spread: Tensor
@@ -76,47 +82,47 @@ class Dynamic(Rule):
 
     def __init__(self, modalities: tuple[str, ...], task: Task, feature_dims: Mapping[str, int]) -> None:
         super().__init__(modalities, task)
-        experts = len(modalities) + 1
-        classes = task.num_outputs if task.name == "multiclass" else 1
+        count, experts = len(modalities), len(modalities) + 1
+        classes = task.num_outputs if task.has_classes else 1
         self.densities = nn.ModuleList(Density(feature_dims[m], classes) for m in modalities)
-        for name in ("centre", "offset", "high", "low"):
-            self.register_buffer(name, torch.zeros(len(modalities), SIZE, dtype=torch.float64))
-        for name in ("usual", "usual_high"):
-            self.register_buffer(name, torch.zeros(experts, 2, dtype=torch.float64))
-        self.register_buffer("spread", torch.ones(len(modalities), SIZE, dtype=torch.float64))
-        self.register_buffer("usual_spread", torch.ones(experts, 2, dtype=torch.float64))
-        self.register_buffer("fitted", torch.tensor(False))
+        self.calibrated = Calibrated(modalities, task)
         generator = torch.Generator().manual_seed(0)
         start = {
-            "theta": torch.zeros(experts),
-            "temperature": torch.tensor(-float(torch.tensor(experts).log())),
-            "mix": torch.randn(HIDDEN, 4 * SIGNS, generator=generator) / (4 * SIGNS) ** 0.5,
+            **{name: torch.zeros(count, SIZE) for name in ("centre", "offset", "high", "low")},
+            **{name: torch.zeros(experts, 2) for name in ("usual", "usual_high")},
+            "spread": torch.ones(count, SIZE),
+            "usual_spread": torch.ones(experts, 2),
+            "mix": torch.randn(HIDDEN, 4 * SIGNALS, generator=generator) / (4 * SIGNALS) ** 0.5,
             "shared": torch.zeros(HIDDEN),
             "own": torch.zeros(experts, HIDDEN),
+            "fitted": torch.tensor(False),
         }
         for name, value in start.items():
-            self.register_buffer(name, value.double())
+            self.register_buffer(name, value)
 
     @property
     def _gate(self) -> dict[str, Tensor]:
         return {k: getattr(self, k) for k in ("mix", "shared", "own")}
 
-    # -- signs ---------------------------------------------------------------------------------------------------------
+    # -- signals -------------------------------------------------------------------------------------------------------
 
     def _distances(self, outputs: Outputs) -> Tensor:
         """Return ``(M, B, 3)``."""
         return torch.stack([d(outputs.features[m]) for m, d in zip(self.modalities, self.densities, strict=True)])
 
     def _disagreement(self, outputs: Outputs) -> Tensor:
-        """Return ``(M + 1, B, 2)``: how far each expert is from the mean of the (other) unimodal ones, and they from it."""
-        experts = outputs.experts().double()
-        found = []
+        """Return ``(M + 1, B, 2)``: KL divergence between each expert and the mean of the other unimodal ones.
+
+        Both directions, as log(1 + KL).
+        """
+        experts = outputs.experts().to(self.usual.dtype)
+        divergences = []
         for k, own in enumerate(experts):
-            rest = torch.ones(len(experts), dtype=torch.float64)
+            rest = experts.new_ones(len(experts))
             rest[0] = rest[k] = 0
             others = self._product(experts, rest / rest.sum())
-            found.append(torch.stack([self.task.kl(others, own), self.task.kl(own, others)], -1))
-        return torch.stack(found).clamp_min(0).log1p()
+            divergences.append(torch.stack([self.task.kl(others, own), self.task.kl(own, others)], -1))
+        return torch.stack(divergences).clamp_min(0).log1p()
 
     def _standardised(self, outputs: Outputs) -> tuple[Tensor, Tensor]:
         """Return density ``(M, B, 3)`` and disagreement ``(M + 1, B, 2)``, in spreads of the clean held-out samples."""
@@ -125,51 +131,64 @@ class Dynamic(Rule):
         return density.clamp(-6, 12), disagreement
 
     def _inputs(self, outputs: Outputs) -> Tensor:
-        """Return what the gate sees: ``(M + 1, B, 32)``, zeros where nothing is unusual."""
+        """Return the inputs of the gate ``(M + 1, B, 32)``, zeros where nothing is unusual."""
         zeta, kappa = self._standardised(outputs)
         density = torch.cat([(zeta - self.high[:, None]).relu(), (self.low[:, None] - zeta).relu()], -1)  # (M, B, 6)
         density = torch.cat([density.amax(0, keepdim=True), density])
-        signs = torch.cat([density, (kappa - self.usual_high[:, None]).relu()], -1).clamp_max(10)  # (M + 1, B, 8)
-        means, maxima = [signs[1:].mean(0)], [signs[1:].amax(0)]
-        for k in range(1, len(signs)):
-            rest = torch.cat([signs[1:k], signs[k + 1 :]])
+        signals = torch.cat([density, (kappa - self.usual_high[:, None]).relu()], -1).clamp_max(10)  # (M + 1, B, 8)
+        means, maxima = [signals[1:].mean(0)], [signals[1:].amax(0)]
+        for k in range(1, len(signals)):
+            rest = torch.cat([signals[1:k], signals[k + 1 :]])
             means.append(rest.mean(0))
             maxima.append(rest.amax(0))
-        return torch.cat([signs, torch.stack(means), torch.stack(maxima), signs[:1].expand_as(signs)], -1)
+        return torch.cat([signals, torch.stack(means), torch.stack(maxima), signals[:1].expand_as(signals)], -1)
+
+    def _score(self, gate: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Return ``(M + 1, B)``, the change of the log-exponents."""
+        return (torch.tanh(x @ gate["mix"].T) * (gate["shared"] + gate["own"])[:, None]).sum(-1)
 
     def _weights(self, gate: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Return ``(M + 1, B)``."""
-        score = (torch.tanh(x @ gate["mix"].T) * (gate["shared"] + gate["own"])[:, None]).sum(-1)
-        return (self.theta[:, None] + self.temperature + score).clamp(-8, 4).exp()
+        logarithm = self.calibrated.theta[:, None] + self.calibrated.temperature + self._score(gate, x)
+        return logarithm.clamp(MIN_LOG_WEIGHT, MAX_LOG_WEIGHT).exp()
 
     def expert_weights(self, outputs: Outputs) -> Tensor:
         """Return ``(M + 1, B)``."""
         return self._weights(self._gate, self._inputs(outputs))
 
+    def exponents_without(self, outputs: Outputs) -> dict[str, Tensor]:
+        """Return the exponents of `Calibrated`, distributed over the other experts as the gate trusts them.
+
+        Their sum stays as it was fitted: with two modalities the prediction without one is the other's calibrated head.
+        """
+        trust = self._score(self._gate, self._inputs(outputs)).clamp(MIN_LOG_WEIGHT, MAX_LOG_WEIGHT).exp()
+        result = {}
+        for m, weights in self.calibrated.exponents_without(outputs).items():
+            shifted = weights[:, None] * trust
+            result[m] = shifted * (weights.sum() / shifted.sum(0))
+        return result
+
     # -- fitting -------------------------------------------------------------------------------------------------------
 
     @torch.enable_grad()
-    def fit(self, outputs: Outputs, target: Tensor, damaged: Sequence[Outputs] = ()) -> None:
-        """Calibrate on held-out samples, then fit the gate on them and on damaged copies; call `refresh` first."""
-        calibrated = Calibrated(self.modalities, self.task)
-        calibrated.fit(outputs, target)
-        self.theta.copy_(calibrated.theta)
-        self.temperature.copy_(calibrated.temperature)
+    def fit(self, outputs: Outputs, target: Tensor, corrupted: Sequence[Outputs] = ()) -> None:
+        """Calibrate on held-out samples, then fit the gate on them and on corrupted copies; call `refresh` first."""
+        self.calibrated.fit(outputs, target)
         with torch.no_grad():
             self._standardise(outputs)
-            views = [outputs, *damaged]
-            x = torch.cat([self._inputs(v) for v in views], 1).float()  # single precision: a third of the time
-            experts = self._normalised(torch.cat([v.experts().float() for v in views], 1))
+            views = [outputs, *corrupted]
+            x = torch.cat([self._inputs(v) for v in views], 1)
+            experts = self.task.normalise(torch.cat([v.experts().to(x.dtype) for v in views], 1))
             n = len(target)
-            share = torch.full((len(views),), (1 - CLEAN) / max(len(damaged), 1))
-            share[0] = CLEAN if damaged else 1.0
+            share = x.new_full((len(views),), (1 - CLEAN_WEIGHT) / max(len(corrupted), 1))
+            share[0] = CLEAN_WEIGHT if corrupted else 1.0
             weight = share.repeat_interleave(n) / n
             y = target.repeat(len(views), *[1] * (target.ndim - 1))
-        gate = {name: value.float().requires_grad_() for name, value in self._gate.items()}
+        gate = {name: value.clone().requires_grad_() for name, value in self._gate.items()}
         optimizer = torch.optim.Adam(gate.values(), lr=RATE)
         for _ in range(STEPS):
             optimizer.zero_grad()
-            nll = -self.task.log_likelihood(self._combine(experts, self._weights(gate, x)), y)
+            nll = -self.task.log_likelihood(self.task.combine(experts, self._weights(gate, x)), y)
             size = gate["mix"].square().sum() + gate["shared"].square().sum() + 3 * gate["own"].square().sum()
             (weight @ nll + 2 / n * size).backward()
             optimizer.step()
@@ -178,26 +197,27 @@ class Dynamic(Rule):
         self.fitted.fill_(True)
 
     def _standardise(self, outputs: Outputs) -> None:
-        """Take from clean held-out samples what is usual, and from where on it is unusual."""
-        found, kappa = self._distances(outputs), self._disagreement(outputs)
-        self.offset.copy_(found.mean(1) - self.centre)
+        """Estimate location, spread and the threshold of every signal from clean held-out samples."""
+        distances, kappa = self._distances(outputs), self._disagreement(outputs)
+        self.offset.copy_(distances.mean(1) - self.centre)
         self.centre.add_(self.offset)
-        self.spread.copy_(found.std(1).clamp_min(1e-6))
+        self.spread.copy_(distances.std(1).clamp_min(1e-6))
         self.usual.copy_(kappa.mean(1))
         self.usual_spread.copy_(kappa.std(1).clamp_min(1e-6))
         zeta, standard = self._standardised(outputs)
-        signs = torch.cat([zeta, -zeta], -1).transpose(1, 2).flatten(0, 1)
-        signs = torch.cat([signs, standard.transpose(1, 2).flatten(0, 1)])  # (all signs, n)
-        ranks = signs.argsort(1).argsort(1) / max(signs.shape[1] - 1, 1)
-        edge = ranks.amax(0).double().quantile(ORDINARY).item()
+        signals = torch.cat([zeta, -zeta], -1).transpose(1, 2).flatten(0, 1)
+        signals = torch.cat([signals, standard.transpose(1, 2).flatten(0, 1)])  # (all signals, n)
+        # A sample is ordinary if none of its signals exceeds the quantile q, that is, if its largest rank is below q.
+        ranks = signals.argsort(1).argsort(1) / max(signals.shape[1] - 1, 1)
+        edge = ranks.amax(0).quantile(ORDINARY_SHARE).item()
         self.high.copy_(zeta.quantile(edge, 1))
         self.low.copy_(zeta.quantile(1 - edge, 1))
         self.usual_high.copy_(standard.quantile(edge, 1))
 
     @torch.no_grad()
     def refresh(self, outputs: Outputs, target: Tensor) -> None:
-        """Take the moments of training samples under the encoders as they are now."""
-        classes = target if self.task.name == "multiclass" else torch.zeros(len(target), dtype=torch.long)
+        """Compute the moments of training samples under the current encoders."""
+        classes = target if self.task.has_classes else target.new_zeros(len(target), dtype=torch.long)
         for m, density in zip(self.modalities, self.densities, strict=True):
             assert isinstance(density, Density)
             density.fit(outputs.features[m], classes)

@@ -15,7 +15,7 @@ __all__ = ["Prediction", "predict"]
 
 
 class Prediction(NamedTuple):
-    """A prediction and what it rests on.
+    """A prediction and the contribution of each modality to it.
 
     Attributes:
         logits: ``(B, C)``.
@@ -45,11 +45,11 @@ def predict(
     """Return the logits of one prediction per sample, ``(B, C)``, in evaluation mode.
 
     Args:
-        model: the model.
-        inputs: one tensor (or nested mapping) per modality.
-        rule: how its heads are combined; None takes the fused head.
-        return_contributions: return a `Prediction`, which also tells what each modality contributes to each sample's
-            prediction, in nats and without labels.
+        model: The model.
+        inputs: One tensor (or nested mapping) per modality, on the model's device.
+        rule: Decision rule, on the model's device; None takes the fused head.
+        return_contributions: Whether to return a `Prediction`, which also holds the contribution of each modality to
+            each sample's prediction, in nats and without labels.
 
     Example:
         >>> from counterpoise.model import build_model

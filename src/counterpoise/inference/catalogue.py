@@ -1,4 +1,4 @@
-"""The rules of inference by name."""
+"""The decision rules by name."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def make_rule(
     """Build a rule by name.
 
     Args:
-        name: the rule's name or import path.
-        modalities: the model's modalities.
-        task: the likelihood.
-        modality: for the rule ``unimodal``: which one.
-        feature_dims: for the rule ``dynamic``: D_m by modality (`MultimodalClassifier.feature_dims`).
+        name: Name or import path of the rule.
+        modalities: Modalities of the model.
+        task: The likelihood.
+        modality: Modality of the rule ``unimodal``.
+        feature_dims: D_m by modality (`MultimodalClassifier.feature_dims`), for the rule ``dynamic``.
 
     Raises:
         NotFoundError: for an unknown rule.
-        ModelError: for a rule that the task does not go with, or ``dynamic`` without ``feature_dims``.
+        ModelError: for the rule ``dynamic`` without ``feature_dims``.
     """
     cls = RULES.resolve(name)
     more: list[object] = []
@@ -57,7 +57,9 @@ def make_rule(
         more = [modality or modalities[0]]
     elif name == "dynamic":
         if feature_dims is None:
-            raise ModelError("Rule `dynamic` looks at features. Give `feature_dims=model.feature_dims`.")
+            raise ModelError(
+                "Rule `dynamic` needs the dimensions of the features. Give `feature_dims=model.feature_dims`."
+            )
         more = [feature_dims]
     rule: Rule = cls(modalities, task, *more)
     return rule
