@@ -4,7 +4,7 @@ import torch
 
 from counterpoise.data import BatchLoader, open_data
 from counterpoise.encoders import TemporalConv
-from counterpoise.methods import ARM, Epoch
+from counterpoise.methods import ARM, EpochContext
 from counterpoise.model import MultimodalClassifier
 
 data = open_data("smartwatch")
@@ -12,12 +12,12 @@ encoders = {m: TemporalConv((100, 3), 64) for m in ("accelerometer", "gyroscope"
 model = MultimodalClassifier(encoders, num_outputs=7)
 
 method = ARM()
-method.setup(model, torch.from_numpy(data.train.target))
+model = method.prepare(model, torch.from_numpy(data.train.target))
 optimizer = torch.optim.AdamW([*model.parameters(), *method.parameters()], lr=1e-3)
 loader = BatchLoader(data.train, batch_size=64, seed=0, plan=method.resample)
 for epoch in range(3):
     loader.set_epoch(epoch)
-    method.on_epoch_start(model, Epoch(epoch, 3))
+    method.on_epoch_start(model, EpochContext(epoch, 3))
     for batch in loader:
         for record in method.steps(model, batch):  # gradients are ready: step now
             optimizer.step()

@@ -151,7 +151,7 @@ def loader(folder: Path) -> tuple[float, float]:
     kinds = {m.name: (m.kind, m.shape, m.vocabulary) for m in data.info.modalities}
     model = build_model(kinds, num_outputs=2, encoders=dict.fromkeys(kinds, "resnet18"))
     method = Joint()
-    method.setup(model, torch.from_numpy(data.train.target))
+    model = method.prepare(model, torch.from_numpy(data.train.target))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     batch = split.batch(range(16), torch.Generator().manual_seed(0))
     times = []

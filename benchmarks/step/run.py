@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import torch
 
-from counterpoise.methods import METHODS, Epoch, Method, make_method
+from counterpoise.methods import METHODS, EpochContext, Method, make_method
 from counterpoise.model import MultimodalClassifier, build_model
 from counterpoise.records import Batch
 
@@ -72,9 +72,9 @@ def make(setting: str, name: str) -> tuple[MultimodalClassifier, Method, torch.o
     inputs = {m: torch.randn(BATCH, *shape) for m, (_, shape, _) in spec["modalities"].items()}
     target = torch.arange(BATCH) % CLASSES
     method.use_teachers(dict.fromkeys(method.requires, model))
-    method.setup(model, target)
+    model = method.prepare(model, target)
     batch = Batch(inputs, target, torch.arange(BATCH))
-    method.on_epoch_start(model, Epoch(0, 10, train=lambda: [batch], held_out=lambda: [batch]))
+    method.on_epoch_start(model, EpochContext(0, 10, train=lambda: [batch], held_out=lambda: [batch]))
     optimizer = torch.optim.AdamW([*model.parameters(), *method.parameters()])
     return model, method, optimizer, batch
 

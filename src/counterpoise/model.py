@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -128,6 +129,17 @@ class MultimodalClassifier(nn.Module):
         make: type[Fusion] | Fusion = FUSIONS.resolve(fusion) if isinstance(fusion, str) else fusion
         self.fusion: Fusion = make if isinstance(make, Fusion) else make(self.feature_dims, num_outputs)
         self._heads = nn.ModuleDict({f"head_{m}": nn.Linear(d, num_outputs) for m, d in self.feature_dims.items()})
+
+    def with_fusion(self, fusion: Fusion) -> MultimodalClassifier:
+        """Return a model with another fusion that shares this model's encoders and unimodal heads; this one stays.
+
+        Args:
+            fusion: Fusion for the same features and outputs.
+        """
+        other = copy.copy(self)
+        other._modules = {**self._modules}  # the copy shares its submodules, but not the table of them
+        other.fusion = fusion
+        return other
 
     def encoder(self, m: str) -> nn.Module:
         """Return the encoder of modality ``m``."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from counterpoise.evaluation.metrics import collect
 from counterpoise.inference import predict
-from counterpoise.methods import METHODS, Epoch, make_method
+from counterpoise.methods import METHODS, EpochContext, make_method
 from counterpoise.model import MultimodalClassifier, evaluation_mode
 
 
@@ -50,10 +50,10 @@ def test_frozen_layers_stay_frozen(name: str, make_batches: Callable[..., Any]) 
     model, batches = frozen_model(), make_batches(2)
     method = make_method(name, dict(METHODS[name].early))
     method.use_teachers(dict.fromkeys(method.requires, copy.deepcopy(model)))
-    method.setup(model, torch.cat([b.target for b in batches]))
+    model.fusion = method.prepare(model, torch.cat([b.target for b in batches])).fusion
     optimizer = torch.optim.SGD([*model.parameters(), *method.parameters()], lr=0.01)
     for number in range(2):
-        method.on_epoch_start(model, Epoch(number, 2, train=lambda: batches, held_out=lambda: batches[:1]))
+        method.on_epoch_start(model, EpochContext(number, 2, train=lambda: batches, held_out=lambda: batches[:1]))
         for _ in method.steps(model, batches[0]):
             optimizer.step()
             optimizer.zero_grad()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from counterpoise.methods import METHODS, Epoch, Joint, Method, make_method
+from counterpoise.methods import METHODS, EpochContext, Joint, Method, make_method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
@@ -38,12 +38,12 @@ def learned(make_model: Make, batches: Sequence[Batch]) -> MultimodalClassifier:
 
 def first_step(name: str, model: MultimodalClassifier, batches: Sequence[Batch], *, bf16: bool) -> Found:
     model = copy.deepcopy(model)
-    arguments = {"noise": False} if "noise" in METHODS[name].load().constraints else {}
+    arguments = {"noise": False} if "noise" in METHODS[name].load().declarations else {}
     method: Method = make_method(name, {**METHODS[name].early, **arguments})
     method.use_teachers(dict.fromkeys(method.requires, copy.deepcopy(model)))
-    method.setup(model, torch.cat([b.target for b in batches]))
+    model.fusion = method.prepare(model, torch.cat([b.target for b in batches])).fusion
     for number in (0, 2):
-        method.on_epoch_start(model, Epoch(number, 10, train=lambda: batches, held_out=lambda: batches[:1]))
+        method.on_epoch_start(model, EpochContext(number, 10, train=lambda: batches, held_out=lambda: batches[:1]))
     torch.manual_seed(0)
     with torch.autocast("cpu", dtype=torch.bfloat16) if bf16 else nullcontext():
         record = next(iter(method.steps(model, batches[0])))
@@ -78,15 +78,15 @@ def test_an_accumulated_micro_batch_has_the_modulation_of_the_batch_by_itself(
     """Dividing the loss by k, as accumulation does, divides the gradients by k and leaves the coefficients alone."""
     batches = make_batches(2)
     model = learned(make_model, batches)
-    arguments = {"noise": False} if "noise" in METHODS[name].load().constraints else {}
+    arguments = {"noise": False} if "noise" in METHODS[name].load().declarations else {}
     found: list[Found] = []
     for share in (1, 4):
         clone = copy.deepcopy(model)
         method: Method = make_method(name, {**METHODS[name].early, **arguments})
         method.use_teachers(dict.fromkeys(method.requires, copy.deepcopy(clone)))
-        method.setup(clone, torch.cat([b.target for b in batches]))
+        clone.fusion = method.prepare(clone, torch.cat([b.target for b in batches])).fusion
         for number in (0, 2):
-            method.on_epoch_start(clone, Epoch(number, 10, train=lambda: batches, held_out=lambda: batches[:1]))
+            method.on_epoch_start(clone, EpochContext(number, 10, train=lambda: batches, held_out=lambda: batches[:1]))
         torch.manual_seed(0)
         record = next(iter(method.steps(clone, batches[0], backward=lambda loss, k=share: (loss / k).backward())))  # type: ignore[misc]
         gradients = {n: share * p.grad for n, p in clone.named_parameters() if p.grad is not None}

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from counterpoise.inference import make_rule, predict
-from counterpoise.methods import METHODS, Epoch, Method, make_method
+from counterpoise.methods import METHODS, EpochContext, Method, make_method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
@@ -21,7 +21,7 @@ EPOCHS = 10
 def prepared(name: str, model: MultimodalClassifier, batches: Sequence[Batch], **arguments: Any) -> Method:
     method = make_method(name, {**METHODS[name].early, **arguments})
     method.use_teachers(dict.fromkeys(method.requires, copy.deepcopy(model)))
-    method.setup(model, torch.cat([b.target for b in batches]))
+    model.fusion = method.prepare(model, torch.cat([b.target for b in batches])).fusion
     return method
 
 
@@ -41,7 +41,7 @@ def train(
     history = []
     for number in range(epochs):
         torch.manual_seed(number)
-        method.on_epoch_start(model, Epoch(number, epochs, train=lambda: batches, held_out=lambda: held_out))
+        method.on_epoch_start(model, EpochContext(number, epochs, train=lambda: batches, held_out=lambda: held_out))
         sums: dict[str, list[float]] = {}
         for batch in batches:
             for record in method.steps(model, batch):
@@ -128,7 +128,7 @@ def test_it_leans_towards_the_weak_modality(name: str, modalities: int, make_mod
     teacher = teach(model, batches)
     method = make_method(name, METHODS[name].early)
     method.use_teachers(dict.fromkeys(method.requires, teacher))
-    method.setup(model, torch.cat([b.target for b in batches]))
+    model.fusion = method.prepare(model, torch.cat([b.target for b in batches])).fusion
     history = train(method, model, batches, batches)
     shown = [{m: h[f"{kind}:{m}"] for m in model.modalities} for h in history if f"{kind}:a" in h]
     shown = shown[len(shown) // 2 :]  # at the start nobody dominates yet

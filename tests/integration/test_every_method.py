@@ -12,7 +12,7 @@ import torch
 
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig, RunConfig
 from counterpoise.data import DataInfo, Modality, MultimodalData, Split
-from counterpoise.methods import METHODS, Epoch, Method
+from counterpoise.methods import METHODS, EpochContext, Method
 from counterpoise.training import fit, make_optimizer, seed_epoch
 from counterpoise.training.datamodule import MultimodalDataModule
 from counterpoise.training.fit import assemble
@@ -67,7 +67,7 @@ def test_lightning_equals_the_hand_written_loop(data: MultimodalData, name: str)
         samples.loader.set_epoch(epoch)
         seed_epoch(settings.seed, epoch)
         held = samples.held_out_pass if method.needs_held_out else None
-        method.on_epoch_start(model, Epoch(epoch, EPOCHS, train=samples.train_pass, held_out=held))
+        method.on_epoch_start(model, EpochContext(epoch, EPOCHS, train=samples.train_pass, held_out=held))
         losses = []
         for batch in samples.loader:
             for record in method.steps(model, batch):

@@ -16,7 +16,7 @@ from counterpoise.data import BatchLoader, DataInfo, Modality, MultimodalData, S
 from counterpoise.data.worlds import Dominant, Gaussian, ManyLabels, Redundant, World
 from counterpoise.errors import CheckpointError, ConfigError
 from counterpoise.experiment.runner import load_run, run
-from counterpoise.methods import METHODS, Epoch, make_method
+from counterpoise.methods import METHODS, EpochContext, make_method
 from counterpoise.model import build_model
 from counterpoise.training import collect, fit, make_optimizer, seed_epoch
 from counterpoise.training.fit import load_weights
@@ -57,14 +57,14 @@ def test_a_hand_written_loop_gives_bit_equal_losses(data: MultimodalData, method
     torch.manual_seed(settings.seed)
     model = build_model({m.name: (m.kind, m.shape, 0) for m in data.info.modalities}, num_outputs=3, width=8)
     trainer = make_method(method)
-    trainer.setup(model, torch.from_numpy(data.train.target))
+    model.fusion = trainer.prepare(model, torch.from_numpy(data.train.target)).fusion
     optimizer = make_optimizer(settings.optim, [*model.parameters(), *trainer.parameters()])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
     loader = BatchLoader(data.train, 32, seed=settings.seed, plan=trainer.resample)
     by_hand = []
     for epoch in range(EPOCHS):
         seed_epoch(settings.seed, epoch)
-        trainer.on_epoch_start(model, Epoch(epoch, EPOCHS))
+        trainer.on_epoch_start(model, EpochContext(epoch, EPOCHS))
         loader.set_epoch(epoch)
         losses = []
         for batch in loader:

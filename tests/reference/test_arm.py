@@ -33,7 +33,7 @@ Make = Callable[..., Any]
 def set_up(make_model: Make, batches: Any, modalities: int = 2, **arguments: Any) -> tuple[Any, ARM]:
     model = make_model(modalities, dtype=torch.float64)
     method = ARM(**arguments)
-    method.setup(model, torch.cat([b.target for b in batches]))
+    model.fusion = method.prepare(model, torch.cat([b.target for b in batches])).fusion
     return model, method.double()
 
 
@@ -193,7 +193,7 @@ def test_labels_are_smoothed_and_gradients_apart_at_any_strength_but_zero(
     target = plain.target if task == "multiclass" else code
     model = make_model(2, task=task, outputs=3, dtype=torch.float64)
     method = ARM(strength, minmax=minmax, smoothing=0.2, resampling=False)
-    method.setup(model, target)
+    model.fusion = method.prepare(model, target).fusion
     (record,) = method.double().steps(model, Batch(plain.inputs, target, plain.index))
     apart = minmax and strength > 0
     assert record.coefficients["rho"] == (0 if apart else 1)
@@ -247,7 +247,7 @@ def test_without_its_parts_arm_is_a_simpler_method_bit_for_bit(
     found = []
     for method in (other(), ARM(fusion=False, resampling=False, **bare)):
         model = make_model(2)
-        method.setup(model, torch.cat([b.target for b in batches]))
+        model.fusion = method.prepare(model, torch.cat([b.target for b in batches])).fusion
         record = run(method, model, batches, steps=3 * len(batches))
         assert record.coefficients.get("rho", 0) == (other is Uniform and isinstance(method, ARM))
         found.append(model(batches[0].inputs))
@@ -425,7 +425,7 @@ def test_other_tasks(task: str, outputs: int, make_model: Make, make_batches: Ma
         target = code if task == "multilabel" else code.float() * 2 - 1
         batches.append(Batch(batch.inputs, target, batch.index))
     method = ARM()
-    method.setup(model, torch.cat([b.target for b in batches]))
+    model.fusion = method.prepare(model, torch.cat([b.target for b in batches])).fusion
     first = next(iter(method.steps(model, batches[0]))).loss.item()
     model.zero_grad()
     last = run(method, model, batches, steps=60).loss.item()
@@ -485,7 +485,7 @@ def test_for_regression_the_sum_over_modalities_is_the_mean_of_the_heads(make_mo
     (plain,) = make_batches(2, batches=1, dtype=torch.float64)
     batch = Batch(plain.inputs, nn.functional.one_hot(plain.target, 3)[:, :2].double() - 5, plain.index)
     method = ARM()
-    method.setup(model, batch.target)
+    model.fusion = method.prepare(model, batch.target).fusion
     method.double()
     features = {m: z.detach() for m, z in model.encode(batch.inputs).items()}
     mean = torch.stack([model.head(m)(z) for m, z in features.items()]).mean(0)

@@ -11,8 +11,8 @@ import torch
 
 from counterpoise.errors import ConfigError, ModelError
 from counterpoise.experiment.compare import expand
-from counterpoise.methods import METHODS, ARMOfficial, make_method
-from counterpoise.methods.arm import released_weights
+from counterpoise.methods import METHODS, make_method
+from counterpoise.methods.replicas.arm import ARMOfficial, released_weights
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
@@ -35,7 +35,7 @@ def batch() -> Batch:
 
 def official(model: MultimodalClassifier, batch: Batch) -> ARMOfficial:
     method = ARMOfficial(labels_at_test=True)
-    method.setup(model, batch.target)
+    model.fusion = method.prepare(model, batch.target).fusion
     return method
 
 
@@ -152,7 +152,7 @@ def test_other_sizes_and_three_modalities_are_refused(batch: Batch) -> None:
                                   feature_dims={"a": D, "b": D + 1})  # fmt: skip
     for model in (three, uneven):
         with pytest.raises(ModelError, match="two modalities with features of the same size"):
-            ARMOfficial(labels_at_test=True).setup(copy.deepcopy(model), batch.target)
+            ARMOfficial(labels_at_test=True).prepare(copy.deepcopy(model), batch.target)
 
 
 def test_what_the_release_reports_is_the_accuracy_over_all_samples_with_their_labels_read_batch_by_batch(

@@ -11,8 +11,16 @@ import torch
 
 from counterpoise.methods import OGMGE, Joint
 from counterpoise.methods._ogm import _noisy, discrepancy_ratio, modulation
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch
 
 Make = Callable[..., Any]
+
+
+def ready(model: MultimodalClassifier, batch: Batch, **arguments: Any) -> OGMGE:
+    method = OGMGE(**arguments)
+    method.prepare(model, batch.target)
+    return method
 
 
 def numpy_kappa(model: Any, batch: Any, alpha: float) -> dict[str, float]:
@@ -41,7 +49,7 @@ def test_gradients_are_the_joint_ones_times_kappa(modalities: int, make_model: M
     joint, ogm = make_model(modalities, dtype=torch.float64), make_model(modalities, dtype=torch.float64)
     kappa = numpy_kappa(ogm, batch, alpha=0.4)
     assert 0 < min(kappa.values()) < 1
-    (record,) = OGMGE(strength=0.4, noise=False).steps(ogm, batch)
+    (record,) = ready(ogm, batch, strength=0.4, noise=False).steps(ogm, batch)
     list(Joint().steps(joint, batch))
     for m in ogm.modalities:
         assert record.coefficients[f"kappa:{m}"].item() == pytest.approx(kappa[m], rel=1e-10)
@@ -59,7 +67,7 @@ def test_the_dominant_modality_is_slowed_and_no_other(make_model: Make, make_bat
         for _ in Joint().steps(model, batch):
             optimizer.step()
             optimizer.zero_grad()
-    (record,) = OGMGE(noise=False).steps(model, batches[0])
+    (record,) = ready(model, batches[0], noise=False).steps(model, batches[0])
     assert record.coefficients["kappa:a"] < 1
     assert record.coefficients["kappa:b"] == 1
 
@@ -84,12 +92,12 @@ def test_modulation_is_at_most_one_and_falls_with_alpha() -> None:
 def test_noise_has_the_standard_deviation_of_the_unmodulated_gradient(make_model: Make, make_batches: Make) -> None:
     batch = make_batches(2)[0]
     clean = make_model(2)
-    (record,) = OGMGE(noise=False).steps(clean, batch)
+    (record,) = ready(clean, batch, noise=False).steps(clean, batch)
     differences: dict[str, list[torch.Tensor]] = {"a": [], "b": []}
     for draw in range(300):
         noisy = make_model(2)
         torch.manual_seed(draw)
-        list(OGMGE(noise=True).steps(noisy, batch))
+        list(ready(noisy, batch, noise=True).steps(noisy, batch))
         for m, found in differences.items():
             found.append(noisy.encoder(m)[0].weight.grad - clean.encoder(m)[0].weight.grad)
         for p, q in zip(noisy.encoder("a").parameters(), clean.encoder("a").parameters(), strict=True):
@@ -103,13 +111,13 @@ def test_noise_has_the_standard_deviation_of_the_unmodulated_gradient(make_model
 
 
 def test_epochs_outside_the_window_are_joint_training(make_model: Make, make_batches: Make) -> None:
-    from counterpoise.methods import Epoch
+    from counterpoise.methods import EpochContext
 
     model, batches = make_model(2), make_batches(2)
-    method = OGMGE(start=2, end=3)
+    method = ready(model, batches[0], start=2, end=3)
     found = []
     for epoch in range(4):
-        method.on_epoch_start(model, Epoch(epoch, 4))
+        method.on_epoch_start(model, EpochContext(epoch, 4))
         (record,) = method.steps(model, batches[0])
         found.append(bool(record.coefficients))
     assert found == [False, False, True, False]
@@ -125,7 +133,7 @@ def test_noise_is_as_large_as_the_population_deviation_and_of_no_steps_after(
     torch.manual_seed(0)
     torch.testing.assert_close(_noisy(kappa)(gradient), gradient + drawn * 1.5 / 0.25)
     one, two, batch = make_model(2), make_model(2), make_batches(2)[0]
-    list(OGMGE().steps(one, batch))
+    list(ready(one, batch).steps(one, batch))
     one.zero_grad()
     list(Joint().steps(one, batch))
     list(Joint().steps(two, batch))

@@ -97,13 +97,11 @@ def expand(
     configs: dict[str, RunConfig] = {}
     for name, own in chosen:
         cls = METHODS.resolve(name)
-        entry = METHODS.get(name)
         variants: list[dict[str, Any]] = [own]
         if name == "unimodal" and "modality" not in own:
             variants = [{**own, "modality": m} for m in info.names]
         for rule in dict.fromkeys(rules):
-            alone = entry is not None and entry.family == "unimodal"
-            if alone and rule != "default":
+            if not cls.trains_fusion and rule != "default":
                 continue
             for arguments in variants:
                 for seed in range(seeds):

@@ -234,7 +234,7 @@ def _evaluate(fitted: Fitted, data: MultimodalData, config: RunConfig, folder: P
     test, target = collect(fitted.model, data.test.batches(512))
     logits = fitted.rule(test)
     metrics = scores(task, logits, target) | {"step_ms": fitted.step_ms}
-    alone = getattr(fitted.method, "modality", None)
+    alone = fitted.method.single_modality
     modalities = (alone,) if alone else data.info.names
     for m in modalities:
         metrics[f"{task.score_name}:{m}"] = scores(task, test.unimodal_logits[m], target)[task.score_name]
@@ -263,7 +263,7 @@ def _evaluate(fitted: Fitted, data: MultimodalData, config: RunConfig, folder: P
         for m, part in parts.items():
             metrics[f"phi_shared:{m}"] = part.redundant.value
             metrics[f"phi_synergy:{m}"] = part.synergistic.value
-    metrics |= fitted.method.test_metrics(fitted.model, data.test.batches(getattr(fitted.method, "batch_size", 512)))
+    metrics |= fitted.method.test_metrics(fitted.model, data.test.batches(fitted.method.test_batch_size))
     damage = robustness(fitted.model, fitted.rule, data.test, test, modalities)
     metrics |= shift_metrics(damage, task.score_name)
     write_predictions(folder / "predictions.npz", logits, test, target)

@@ -1,49 +1,52 @@
-"""Methods: each fills gradients for one step; whoever owns the loop steps."""
+"""Methods: each fills the gradients of one step, and whoever owns the loop steps.
 
-from counterpoise.methods._agm import AGM
-from counterpoise.methods._amco import AMCo
-from counterpoise.methods._arl import ARL
-from counterpoise.methods._aug import AUG
-from counterpoise.methods._cggm import CGGM
-from counterpoise.methods._cml import CML
-from counterpoise.methods._dgl import DGL
-from counterpoise.methods._dropout import Corruption, ModalityDropout
-from counterpoise.methods._early_stop import MSES
-from counterpoise.methods._gblending import GBlending
-from counterpoise.methods._greedy import Greedy
-from counterpoise.methods._inforeg import InfoReg
-from counterpoise.methods._joint import Joint
-from counterpoise.methods._lfm import LFM
-from counterpoise.methods._mbsd import MBSD
-from counterpoise.methods._mla import MLA
-from counterpoise.methods._mmcosine import MMCosine
-from counterpoise.methods._mmpareto import MMPareto
-from counterpoise.methods._mslr import MSLR
-from counterpoise.methods._ogm import OGMGE
-from counterpoise.methods._opm import OPM
-from counterpoise.methods._pmr import PMR
-from counterpoise.methods._probes import ContributionProbes
-from counterpoise.methods._qmf import QMF
-from counterpoise.methods._reconboost import ReconBoost
-from counterpoise.methods._relearning import Relearning
-from counterpoise.methods._remixing import DataRemixing
-from counterpoise.methods._teachers import G2D, UMT
-from counterpoise.methods._uniform import Uniform
-from counterpoise.methods._unimodal import Unimodal, UnimodalEnsemble
-from counterpoise.methods._valuation import ModalityValuation, SampleValuation
-from counterpoise.methods.arm import ARM, ARMOfficial, AsymmetricFusion, BalancedMinMaxLoss, ContributionResampler
-from counterpoise.methods.base import Epoch, GradientModulation, Method, Objective
-from counterpoise.methods.catalogue import METHODS, make_method
-from counterpoise.methods.replicas.official import (
-    ARLOfficial,
-    AUGOfficial,
-    InfoRegOfficial,
-    LFMOfficial,
-    MLAOfficial,
-    MMCosineOfficial,
-    PMROfficial,
-)
-from counterpoise.methods.replicas.toolkit import AGMToolkit, GBlendingToolkit, MBSDToolkit, MMParetoToolkit, OPMToolkit
+Names are imported on first use, so that the catalogue (`counterpoise.methods.catalogue`) can be read without torch.
+Replicas of released code are in `counterpoise.methods.replicas`; what authors of a method need is in
+`counterpoise.methods.base`, `.objective`, `.logits` and `.passes`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from counterpoise.methods._agm import AGM
+    from counterpoise.methods._amco import AMCo
+    from counterpoise.methods._arl import ARL
+    from counterpoise.methods._aug import AUG
+    from counterpoise.methods._cggm import CGGM
+    from counterpoise.methods._cml import CML
+    from counterpoise.methods._dgl import DGL
+    from counterpoise.methods._dropout import Corruption, ModalityDropout
+    from counterpoise.methods._early_stop import MSES
+    from counterpoise.methods._gblending import GBlending
+    from counterpoise.methods._greedy import Greedy
+    from counterpoise.methods._inforeg import InfoReg
+    from counterpoise.methods._joint import Joint
+    from counterpoise.methods._lfm import LFM
+    from counterpoise.methods._mbsd import MBSD
+    from counterpoise.methods._mla import MLA
+    from counterpoise.methods._mmcosine import MMCosine
+    from counterpoise.methods._mmpareto import MMPareto
+    from counterpoise.methods._mslr import MSLR
+    from counterpoise.methods._ogm import OGMGE
+    from counterpoise.methods._opm import OPM
+    from counterpoise.methods._pmr import PMR
+    from counterpoise.methods._probes import ContributionProbes
+    from counterpoise.methods._qmf import QMF
+    from counterpoise.methods._reconboost import ReconBoost
+    from counterpoise.methods._relearning import Relearning
+    from counterpoise.methods._remixing import DataRemixing
+    from counterpoise.methods._teachers import G2D, UMT
+    from counterpoise.methods._uniform import Uniform
+    from counterpoise.methods._unimodal import Unimodal, UnimodalEnsemble
+    from counterpoise.methods._valuation import ModalityValuation, SampleValuation
+    from counterpoise.methods.arm import ARM, AsymmetricFusion, BalancedMinMaxLoss, ContributionResampler
+    from counterpoise.methods.base import EpochContext, Method
+    from counterpoise.methods.catalogue import METHODS, make_method
+    from counterpoise.methods.hyperparameters import Hyperparameter
+    from counterpoise.methods.objective import Alternation, GradientCombination, ModulatedObjective
 
 __all__ = [
     "AGM",
@@ -65,38 +68,27 @@ __all__ = [
     "PMR",
     "QMF",
     "UMT",
-    "AGMToolkit",
     "AMCo",
-    "ARLOfficial",
-    "ARMOfficial",
-    "AUGOfficial",
+    "Alternation",
     "AsymmetricFusion",
     "BalancedMinMaxLoss",
     "ContributionProbes",
     "ContributionResampler",
     "Corruption",
     "DataRemixing",
-    "Epoch",
+    "EpochContext",
     "GBlending",
-    "GBlendingToolkit",
-    "GradientModulation",
+    "GradientCombination",
     "Greedy",
+    "Hyperparameter",
     "InfoReg",
-    "InfoRegOfficial",
     "Joint",
-    "LFMOfficial",
-    "MBSDToolkit",
-    "MLAOfficial",
     "MMCosine",
-    "MMCosineOfficial",
     "MMPareto",
-    "MMParetoToolkit",
     "Method",
     "ModalityDropout",
     "ModalityValuation",
-    "OPMToolkit",
-    "Objective",
-    "PMROfficial",
+    "ModulatedObjective",
     "ReconBoost",
     "Relearning",
     "SampleValuation",
@@ -105,3 +97,63 @@ __all__ = [
     "UnimodalEnsemble",
     "make_method",
 ]
+
+_HOMES = {
+    "AGM": "_agm",
+    "AMCo": "_amco",
+    "ARL": "_arl",
+    "ARM": "arm",
+    "AUG": "_aug",
+    "Alternation": "objective",
+    "AsymmetricFusion": "arm",
+    "BalancedMinMaxLoss": "arm",
+    "CGGM": "_cggm",
+    "CML": "_cml",
+    "ContributionProbes": "_probes",
+    "ContributionResampler": "arm",
+    "Corruption": "_dropout",
+    "DGL": "_dgl",
+    "DataRemixing": "_remixing",
+    "EpochContext": "base",
+    "G2D": "_teachers",
+    "GBlending": "_gblending",
+    "GradientCombination": "objective",
+    "Greedy": "_greedy",
+    "Hyperparameter": "hyperparameters",
+    "InfoReg": "_inforeg",
+    "Joint": "_joint",
+    "LFM": "_lfm",
+    "MBSD": "_mbsd",
+    "METHODS": "catalogue",
+    "MLA": "_mla",
+    "MMCosine": "_mmcosine",
+    "MMPareto": "_mmpareto",
+    "MSES": "_early_stop",
+    "MSLR": "_mslr",
+    "Method": "base",
+    "ModalityDropout": "_dropout",
+    "ModalityValuation": "_valuation",
+    "ModulatedObjective": "objective",
+    "OGMGE": "_ogm",
+    "OPM": "_opm",
+    "PMR": "_pmr",
+    "QMF": "_qmf",
+    "ReconBoost": "_reconboost",
+    "Relearning": "_relearning",
+    "SampleValuation": "_valuation",
+    "UMT": "_teachers",
+    "Uniform": "_uniform",
+    "Unimodal": "_unimodal",
+    "UnimodalEnsemble": "_unimodal",
+    "make_method": "catalogue",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

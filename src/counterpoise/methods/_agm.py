@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from counterpoise._tree import take, zeros_like
-from counterpoise._validation import Interval
 from counterpoise.coalitions import shapley_weights
 from counterpoise.errors import ModelError
-from counterpoise.methods.base import STRENGTH, Backward, Method, _backward, _detached, unimodal_losses
-from counterpoise.methods.objective import Named, by_modality, decode, joint_step, subset_logits
+from counterpoise.methods.base import (
+    STRENGTH,
+    Backward,
+    Hyperparameter,
+    Interval,
+    Method,
+    NamedTensors,
+    backward,
+    by_modality,
+    detached,
+    joint_step,
+    unimodal_losses,
+)
+from counterpoise.methods.logits import decode, subset_logits
 from counterpoise.model import MultimodalClassifier, evaluation_mode, scale_gradient
 from counterpoise.records import Batch, StepRecord
 
@@ -72,25 +82,22 @@ class AGM(Method):
         AGM(strength=2.5, cap=10.0)
     """
 
-    constraints: ClassVar = {"strength": STRENGTH, "cap": Interval(0, ends="()")}
-    strength: float
-    cap: float
+    strength = Hyperparameter(1.5, STRENGTH)
+    cap = Hyperparameter(10.0, Interval(0, ends="()"))
     usual: Tensor
     count: Tensor
 
-    def __init__(self, strength: float = 1.5, *, cap: float = 10.0) -> None:
-        super().__init__(strength=strength, cap=cap)
-
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Make room for the running means of the scores."""
         count = len(model.modalities)
         if count > MOST:
             raise ModelError(f"`AGM` evaluates all 2^M subsets, so it takes at most {MOST} modalities. Found {count}.")
         self.register_buffer("usual", torch.zeros(count))
         self.register_buffer("count", torch.zeros(()))
+        return model
 
     def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
         if not self.strength:
@@ -108,14 +115,14 @@ class AGM(Method):
         unimodal = unimodal_losses(model, decode(model, features, features), batch.target)
         loss = fused + torch.stack(list(unimodal.values())).sum()
         backward(loss)
-        yield StepRecord(loss.detach(), _detached({"fused": fused, **unimodal}), by_modality(model, "kappa", kappa))
+        yield StepRecord(loss.detach(), detached({"fused": fused, **unimodal}), by_modality(model, "kappa", kappa))
 
     def coefficients(self, scores: Tensor) -> Tensor:
         """Return the factors of the gradients, ``(M,)``, given this step's scores."""
         return adaptive_coefficients(scores, self.usual, self.strength, self.cap)
 
     @staticmethod
-    def shares(model: MultimodalClassifier, features: Named, absent: Named) -> Tensor:
+    def shares(model: MultimodalClassifier, features: NamedTensors, absent: NamedTensors) -> Tensor:
         """Return each modality's share of the fused logits, ``(M, B, C)``; they sum to the fused logits."""
         values = subset_logits(model, features, absent)
         weights = shapley_weights(len(features)).to(values)
@@ -123,7 +130,7 @@ class AGM(Method):
         return torch.einsum("ms,sbc->mbc", weights, values)
 
     @staticmethod
-    def _absent(model: MultimodalClassifier, batch: Batch) -> Named:
+    def _absent(model: MultimodalClassifier, batch: Batch) -> NamedTensors:
         """Return each encoder's features of a single all-zero input, in evaluation mode, with gradients."""
         found = {}
         for m in model.modalities:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from counterpoise._validation import Interval
-from counterpoise.methods.base import Epoch
-from counterpoise.methods.objective import Named, Shaped, alone_logits, by_modality, require_multiclass
+from counterpoise.methods.base import (
+    EpochContext,
+    Hyperparameter,
+    Interval,
+    NamedTensors,
+    by_modality,
+    require_multiclass,
+)
+from counterpoise.methods.logits import unimodal_logits
+from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
@@ -43,7 +49,7 @@ def mask_share(progress: float, ramp: float) -> float:
     return math.sin(math.pi / 2 * min(ramp, progress) / ramp)
 
 
-class AMCo(Shaped):
+class AMCo(ModulatedObjective):
     r"""Adaptive mask co-optimisation: a growing part of the features of a modality that the prediction depends on is masked.
 
     Zhou, Liang, Zheng, Xuan, Kumada, "Adaptive Mask Co-optimization for Modal Dependence in Multimodal Learning", ICASSP 2023.
@@ -66,18 +72,17 @@ class AMCo(Shaped):
         AMCo(strength=0.3, ramp=0.3)
     """
 
-    constraints: ClassVar = {"strength": Interval(0, 1, "[]"), "ramp": Interval(0, 1, "(]")}
-    ramp: float
+    strength = Hyperparameter(0.5, Interval(0, 1, "[]"))
+    ramp = Hyperparameter(0.3, Interval(0, 1, "(]"))
 
-    def __init__(self, strength: float = 0.5, *, ramp: float = 0.3) -> None:
-        super().__init__(strength=strength, ramp=ramp)
-        self.share = 0.0
+    share = 0.0
 
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Check the task."""
         require_multiclass(self, model, "dependence is a softmax over all modalities' classes")
+        return model
 
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Let the mask grow."""
         self.share = self.strength * mask_share(epoch.number / epoch.total, self.ramp)
 
@@ -87,10 +92,10 @@ class AMCo(Shaped):
 
     def modulate(
         self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch
-    ) -> tuple[Mapping[str, Tensor], Named]:
-        """See `Shaped.modulate`."""
+    ) -> tuple[Mapping[str, Tensor], NamedTensors]:
+        """See `ModulatedObjective.modulate`."""
         with torch.no_grad():
-            mass = modality_mass(alone_logits(model, features, sliced=False))
+            mass = modality_mass(unimodal_logits(model, features, sliced=False))
             dependent = mass > 1 / len(mass) + 1e-6
         masked = {}
         for m, on in zip(features, dependent, strict=True):

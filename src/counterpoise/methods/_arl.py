@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from torch import Tensor
 
-from counterpoise._validation import Interval
-from counterpoise.methods.base import STRENGTH, Epoch
-from counterpoise.methods.objective import Named, Shaped, alone_logits, is_additive, require_multiclass
+from counterpoise.methods.base import EpochContext, Hyperparameter, Interval, NamedTensors, require_multiclass
+from counterpoise.methods.logits import is_additive, unimodal_logits
+from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
@@ -40,7 +39,7 @@ def asymmetric_weights(entropy: Tensor, magnitude: Tensor, temperature: float) -
     return (temperature * a * others).softmax(0)
 
 
-class ARL(Shaped):
+class ARL(ModulatedObjective):
     r"""Asymmetric representation learning: encoders that are sure and little relied on get more gradient.
 
     "Improving Multimodal Learning via Imbalanced Learning", ICCV 2025 (arXiv 2507.10203): :math:`L = CE(z, y) + \gamma \sum_m CE(u_m, y)`; from epoch ``start`` on the gradient that enters encoder m is
@@ -64,38 +63,31 @@ class ARL(Shaped):
         ARL(strength=1.0, gamma=1.0, temperature=8.0, start=5)
     """
 
-    constraints: ClassVar = {
-        "strength": STRENGTH,
-        "gamma": Interval(0),
-        "temperature": Interval(0),
-        "start": Interval(0, integer=True),
-    }
-    gamma: float
-    temperature: float
-    start: int
+    gamma = Hyperparameter(4.0, Interval(0))
+    temperature = Hyperparameter(8.0, Interval(0))
+    start = Hyperparameter(5, Interval(0, integer=True))
 
-    def __init__(self, strength: float = 1.0, *, gamma: float = 4.0, temperature: float = 8.0, start: int = 5) -> None:
-        super().__init__(strength=strength, gamma=gamma, temperature=temperature, start=start)
-        self.active = start == 0
+    epoch = 0
 
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """See whether the fusion has slices."""
         require_multiclass(self, model, "it reads the entropy over classes")
         self.sliced = is_additive(model.fusion)
+        return model
 
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Start after the warm-up."""
-        self.active = epoch.number >= self.start
+        self.epoch = epoch.number
 
     def head_gradient(self, model: MultimodalClassifier, batch: Batch) -> float:
         r"""Return :math:`\gamma`."""
         return self.strength * self.gamma
 
-    def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> Named:
-        """See `Shaped.scales`."""
-        if not self.active:
+    def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> NamedTensors:
+        """See `ModulatedObjective.scales`."""
+        if self.epoch < self.start:
             return {}
-        logits = alone_logits(model, features, sliced=self.sliced)
+        logits = unimodal_logits(model, features, sliced=self.sliced)
         log_p = logits.log_softmax(-1)
         entropy = -(log_p.exp() * log_p).sum(-1).mean(-1)
         weights = asymmetric_weights(entropy, logits.abs().mean((-1, -2)), self.temperature)

@@ -8,11 +8,21 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from counterpoise._validation import Interval
 from counterpoise.fusion import Fusion
 from counterpoise.methods._ogm import discrepancy_ratio
-from counterpoise.methods.base import Backward, Epoch, Method, _backward, _detached
-from counterpoise.methods.objective import by_modality, discounted_loss, require_multiclass
+from counterpoise.methods.base import (
+    Backward,
+    EpochContext,
+    Hyperparameter,
+    Interval,
+    backward,
+    by_modality,
+    detached,
+    require_fusion,
+    require_multiclass,
+)
+from counterpoise.methods.logits import discounted_loss
+from counterpoise.methods.objective import Alternation
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
@@ -93,7 +103,7 @@ def _uniform(blocks: int, rows: int, columns: int) -> Tensor:
     return (2 * torch.rand(blocks, rows, columns, generator=generator) - 1) * columns**-0.5
 
 
-class AUG(Method):
+class AUG(Alternation):
     r"""Sustained boosting: the weaker modality's classifier gets another block from time to time; modalities take turns.
 
     Jiang, Huang, Yang, "Rethinking Multimodal Learning from the Perspective of Mitigating Classification Ability
@@ -119,35 +129,28 @@ class AUG(Method):
         AUG(discount=0.5, tolerance=0.01, blocks=4)
     """
 
-    constraints: ClassVar = {
-        "discount": Interval(0, 1, "[]"),
-        "tolerance": Interval(0),
-        "blocks": Interval(1, integer=True),
-    }
+    discount = Hyperparameter(0.5, Interval(0, 1, "[]"))
+    tolerance = Hyperparameter(0.01, Interval(0))
+    blocks = Hyperparameter(11, Interval(1, integer=True))
     fusion_type: ClassVar[type[BoostedFusion]] = BoostedFusion
-    discount: float
-    tolerance: float
-    blocks: int
     score: Tensor
     seen: Tensor
 
-    def __init__(self, *, discount: float = 0.5, tolerance: float = 0.01, blocks: int = 11) -> None:
-        super().__init__(discount=discount, tolerance=tolerance, blocks=blocks)
-
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Put the growing classifiers in the place of the fusion."""
         require_multiclass(self, model, "it boosts classifiers")
         if not isinstance(model.fusion, BoostedFusion):
             reference = next(model.head(model.modalities[0]).parameters())
-            model.fusion = self.fusion_type(model.feature_dims, model.task.num_outputs, self.blocks).to(reference)
+            fusion = self.fusion_type(model.feature_dims, model.task.num_outputs, self.blocks).to(reference)
+            model = model.with_fusion(fusion)
         self.register_buffer("score", torch.zeros(len(model.modalities)))
         self.register_buffer("seen", torch.zeros(()))
+        return model
 
     @torch.no_grad()
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Give the weakest modality a block where it is due."""
-        fusion = model.fusion
-        assert isinstance(fusion, BoostedFusion)  # made so by setup
+        fusion = require_fusion(self, model, BoostedFusion)
         if epoch.number and epoch.number % max(1, epoch.total // 10) == 0 and self.seen > 0:
             ratio = discrepancy_ratio(self.score / self.seen)
             weakest = int(ratio.argmin())
@@ -157,11 +160,10 @@ class AUG(Method):
         self.seen.zero_()
 
     def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
-        fusion = model.fusion
-        assert isinstance(fusion, BoostedFusion)  # made so by setup
+        fusion = require_fusion(self, model, BoostedFusion)
         self.seen.add_(len(batch))
         for k, m in sorted(enumerate(model.modalities), key=lambda item: item[1]):
             features = model.encoder(m)(batch.inputs[m])
@@ -177,5 +179,5 @@ class AUG(Method):
                 self.score[k] += likelihood.to(self.score.dtype)
             parts = {f"total:{m}": total, f"boosting:{m}": more, m: unimodal}
             yield StepRecord(
-                (total + more).detach(), _detached(parts), by_modality(model, "blocks", fusion.count.float())
+                (total + more).detach(), detached(parts), by_modality(model, "blocks", fusion.count.float())
             )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor
 
-from counterpoise._validation import Interval
-from counterpoise.methods.objective import Named, Shaped, alone_logits, require_multiclass
+from counterpoise.methods.base import Hyperparameter, Interval, NamedTensors, require_multiclass
+from counterpoise.methods.logits import unimodal_logits
+from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
 
@@ -46,7 +46,7 @@ def head_gradient_of(logits: Tensor, features: Tensor, target: Tensor) -> Tensor
     return residual.T @ features / len(target)
 
 
-class CGGM(Shaped):
+class CGGM(ModulatedObjective):
     r"""Classifier-guided gradient modulation: the encoder whose classifier gained most gets the smallest gradient, and directions agree.
 
     Guo, Jin, Chen, Zhao, "Classifier-guided Gradient Modulation for Enhanced Multimodal Learning", NeurIPS 2024:
@@ -70,24 +70,22 @@ class CGGM(Shaped):
         CGGM(strength=1.0, rho=1.3, direction=0.2)
     """
 
-    constraints: ClassVar = {"strength": Interval(0, 1, "[]"), "rho": Interval(0, ends="()"), "direction": Interval(0)}
-    rho: float
-    direction: float
+    strength = Hyperparameter(1.0, Interval(0, 1, "[]"))
+    rho = Hyperparameter(1.3, Interval(0, ends="()"))
+    direction = Hyperparameter(0.1, Interval(0))
     accuracy: Tensor
     started: Tensor
 
-    def __init__(self, strength: float = 1.0, *, rho: float = 1.3, direction: float = 0.1) -> None:
-        super().__init__(strength=strength, rho=rho, direction=direction)
-
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Make room for the last accuracies."""
         require_multiclass(self, model, "it is guided by accuracies")
         self.register_buffer("accuracy", torch.zeros(len(model.modalities)))
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+        return model
 
-    def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> Named:
-        """See `Shaped.scales`."""
-        alone = alone_logits(model, features, sliced=False)
+    def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> NamedTensors:
+        """See `ModulatedObjective.scales`."""
+        alone = unimodal_logits(model, features, sliced=False)
         accuracy = model.task.sample_score(alone, batch.target).mean(-1).to(self.accuracy.dtype)
         gain = torch.where(self.started, accuracy - self.accuracy, torch.zeros_like(accuracy))
         self.accuracy.copy_(accuracy)
@@ -95,8 +93,8 @@ class CGGM(Shaped):
         kappa = 1 + self.strength * (gain_coefficients(gain, self.rho) - 1)
         return dict(zip(features, kappa, strict=True))
 
-    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[Named, Named]:
-        """See `Shaped.terms`."""
+    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
+        """See `ModulatedObjective.terms`."""
         cosines = []
         for m, h in outputs.features.items():
             own = head_gradient_of(model.head(m)(h), h, batch.target)

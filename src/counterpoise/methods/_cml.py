@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
-from counterpoise._validation import Interval
-from counterpoise.methods.base import STRENGTH
-from counterpoise.methods.objective import Named, Shaped, require_multiclass
+from counterpoise.methods.base import Hyperparameter, Interval, NamedTensors, require_multiclass
+from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
 
@@ -35,7 +32,7 @@ def confidence_penalty(logits: Tensor, target: Tensor) -> Tensor:
     return (right * (confidence[1:] - confidence[:-1]).relu()).mean(-1).sum()
 
 
-class CML(Shaped):
+class CML(ModulatedObjective):
     r"""Calibrating multimodal learning: a prediction should not become surer when a modality is taken away.
 
     Ma et al., "Calibrating Multimodal Learning", ICML 2023: a chain of nested subsets
@@ -57,18 +54,15 @@ class CML(Shaped):
         CML(strength=1.0, penalty=0.2)
     """
 
-    constraints: ClassVar = {"strength": STRENGTH, "penalty": Interval(0)}
-    penalty: float
+    penalty = Hyperparameter(0.1, Interval(0))
 
-    def __init__(self, strength: float = 1.0, *, penalty: float = 0.1) -> None:
-        super().__init__(strength=strength, penalty=penalty)
-
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Check the task."""
         require_multiclass(self, model, "its confidence is the probability of a class")
+        return model
 
-    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[Named, Named]:
-        """See `Shaped.terms`."""
+    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
+        """See `ModulatedObjective.terms`."""
         names = model.modalities
         turn = torch.rand(len(names), device=batch.target.device).argsort()  # when each modality is taken away
         chain = [outputs.logits]

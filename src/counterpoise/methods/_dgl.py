@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from torch import Tensor
 
-from counterpoise._validation import Interval
-from counterpoise.methods.objective import Named, Shaped
+from counterpoise.methods.base import Hyperparameter, Interval, NamedTensors
+from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier, scale_gradient
 from counterpoise.records import Batch
 
 __all__ = ["DGL"]
 
 
-class DGL(Shaped):
+class DGL(ModulatedObjective):
     r"""Disentangled gradients: encoders learn from their unimodal losses only, the fused head from the fused loss only.
 
     Wei, Luo, Luo, "Boosting Multimodal Learning via Disentangled Gradient Learning", ICCV 2025 (arXiv 2507.10213): the
@@ -31,14 +30,11 @@ class DGL(Shaped):
         DGL(strength=0.5)
     """
 
-    constraints: ClassVar = {"strength": Interval(0, 1, "[]")}
+    strength = Hyperparameter(1.0, Interval(0, 1, "[]"))
     head_scale = 1.0
-
-    def __init__(self, strength: float = 1.0) -> None:
-        super().__init__(strength=strength)
 
     def modulate(
         self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch
-    ) -> tuple[Mapping[str, Tensor], Named]:
+    ) -> tuple[Mapping[str, Tensor], NamedTensors]:
         """Return the features with their gradient cut (or scaled)."""
         return {m: scale_gradient(h, 1.0 - self.strength) for m, h in features.items()}, {}

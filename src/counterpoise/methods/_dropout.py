@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from counterpoise._tree import where, zeros_like
-from counterpoise._validation import Interval
 from counterpoise.corruptions import corrupt_one
-from counterpoise.methods.base import Backward, Method, _backward
-from counterpoise.methods.objective import joint_step
+from counterpoise.methods.base import Backward, Hyperparameter, Interval, Method, backward, joint_step
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
@@ -51,14 +48,10 @@ class ModalityDropout(Method):
         ModalityDropout(strength=0.1)
     """
 
-    constraints: ClassVar = {"strength": Interval(0, 1, "[]")}
-    strength: float
-
-    def __init__(self, strength: float = 0.2) -> None:
-        super().__init__(strength=strength)
+    strength = Hyperparameter(0.2, Interval(0, 1, "[]"))
 
     def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
         if self.strength:
@@ -88,14 +81,10 @@ class Corruption(Method):
         Corruption(strength=0.4)
     """
 
-    constraints: ClassVar = {"strength": Interval(0, 1, "[]")}
-    strength: float
-
-    def __init__(self, strength: float = 0.5) -> None:
-        super().__init__(strength=strength)
+    strength = Hyperparameter(0.5, Interval(0, 1, "[]"))
 
     def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
         if self.strength:

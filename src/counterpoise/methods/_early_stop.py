@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from counterpoise._validation import Interval
-from counterpoise.methods._passes import head_losses, iterate_batches
-from counterpoise.methods.base import Epoch
-from counterpoise.methods.objective import Named, Shaped
+from counterpoise.methods.base import EpochContext, Hyperparameter, Interval, NamedTensors
+from counterpoise.methods.objective import ModulatedObjective
+from counterpoise.methods.passes import head_losses, iterate_batches
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
@@ -29,7 +27,7 @@ def patience_update(loss: Tensor, best: Tensor, waited: Tensor) -> tuple[Tensor,
     return torch.where(better, loss, best), torch.where(better, torch.zeros_like(waited), waited + 1)
 
 
-class MSES(Shaped):
+class MSES(ModulatedObjective):
     r"""Modality-specific early stopping: an encoder stops where its own held-out loss stops falling, the others go on.
 
     Fujimori, Endo, Kawai, Mochizuki, "Modality-Specific Learning Rate Control for Multimodal Classification", ACPR 2019: the
@@ -51,23 +49,21 @@ class MSES(Shaped):
         MSES(strength=1.0, patience=5, release=True)
     """
 
-    constraints: ClassVar = {"strength": Interval(0, 1, "[]"), "patience": Interval(1, integer=True)}
+    strength = Hyperparameter(1.0, Interval(0, 1, "[]"))
+    patience = Hyperparameter(3, Interval(1, integer=True))
+    release = Hyperparameter(True)
     needs_held_out = True
     head_scale = 1.0
-    patience: int
-    release: bool
     best: Tensor
     waited: Tensor
 
-    def __init__(self, strength: float = 1.0, *, patience: int = 3, release: bool = True) -> None:
-        super().__init__(strength=strength, patience=patience, release=release)
-
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Make room for the best losses and the waiting."""
         self.register_buffer("best", torch.full((len(model.modalities),), float("inf")))
         self.register_buffer("waited", torch.zeros(len(model.modalities), dtype=torch.long))
+        return model
 
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Look at the held-out losses."""
         if not self.strength:
             return
@@ -79,7 +75,7 @@ class MSES(Shaped):
         self.best.copy_(best)
         self.waited.copy_(waited)
 
-    def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> Named:
-        """See `Shaped.scales`."""
+    def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> NamedTensors:
+        """See `ModulatedObjective.scales`."""
         kappa = 1 - self.strength * (self.waited >= self.patience).to(self.best.dtype)
         return dict(zip(features, kappa, strict=True))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
-from counterpoise._validation import Interval, Options
-from counterpoise.methods._passes import head_losses, iterate_batches, trained_alone
-from counterpoise.methods.base import STRENGTH, Epoch
-from counterpoise.methods.objective import Shaped
+from counterpoise.methods.base import STRENGTH, EpochContext, Hyperparameter, Interval
+from counterpoise.methods.objective import ModulatedObjective
+from counterpoise.methods.passes import head_losses, iterate_batches, trained_alone
 from counterpoise.model import MultimodalClassifier, Scale
 from counterpoise.records import Batch
 
@@ -32,7 +29,7 @@ def blending_weights(gain: Tensor, overfit: Tensor) -> Tensor:
     return torch.where(raw.sum() > 0, raw / raw.sum().clamp_min(1e-12), torch.full_like(raw, 1 / len(raw)))
 
 
-class GBlending(Shaped):
+class GBlending(ModulatedObjective):
     r"""Gradient blending: each head's loss is weighted by how much it generalises against how much it overfits.
 
     Wang, Tran, Feiszli, "What Makes Training Multi-modal Classification Networks Hard?", CVPR 2020:
@@ -57,39 +54,21 @@ class GBlending(Shaped):
         GBlending(strength=1.0, super_epoch=10, online=False, inner_epochs=2, inner_lr=0.001)
     """
 
-    constraints: ClassVar = {
-        "strength": Interval(STRENGTH.low, 1, "[]"),
-        "super_epoch": Interval(1, integer=True),
-        "online": Options((True, False)),
-        "inner_epochs": Interval(1, integer=True),
-        "inner_lr": Interval(0, ends="()"),
-    }
+    strength = Hyperparameter(1.0, Interval(STRENGTH.low, 1, "[]"))
+    super_epoch = Hyperparameter(10, Interval(1, integer=True))
+    online = Hyperparameter(True)
+    inner_epochs = Hyperparameter(2, Interval(1, integer=True))
+    inner_lr = Hyperparameter(1e-3, Interval(0, ends="()"))
     needs_held_out = True
-    super_epoch: int
-    online: bool
-    inner_epochs: int
-    inner_lr: float
     weights: Tensor
 
-    def __init__(
-        self,
-        strength: float = 1.0,
-        *,
-        super_epoch: int = 10,
-        online: bool = True,
-        inner_epochs: int = 2,
-        inner_lr: float = 1e-3,
-    ) -> None:
-        super().__init__(
-            strength=strength, super_epoch=super_epoch, online=online, inner_epochs=inner_epochs, inner_lr=inner_lr
-        )
-
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Start with equal weights."""
         count = len(model.modalities) + 1
         self.register_buffer("weights", torch.full((count,), 1 / count))
+        return model
 
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Estimate the weights where a super-epoch begins."""
         due = epoch.number % self.super_epoch == 0 if self.online else epoch.number == 0
         if not self.strength or not due:
@@ -106,20 +85,20 @@ class GBlending(Shaped):
         r"""Return the weights ``(M + 1,)``, given :math:`\Delta G` and :math:`\Delta O`."""
         return blending_weights(gain, overfit)
 
-    def _measure(self, model: MultimodalClassifier, epoch: Epoch) -> Tensor:
+    def _measure(self, model: MultimodalClassifier, epoch: EpochContext) -> Tensor:
         """Return training and held-out losses, ``(2, M + 1)``."""
         return torch.stack(
             [head_losses(model, iterate_batches(self, epoch, which)) for which in ("train", "held_out")]
         ).cpu()
 
-    def _trained(self, model: MultimodalClassifier, epoch: Epoch, k: int) -> MultimodalClassifier:
+    def _trained(self, model: MultimodalClassifier, epoch: EpochContext, k: int) -> MultimodalClassifier:
         """Return a copy of the model after training head ``k`` (0: the fused one) alone."""
         head = model.modalities[k - 1] if k else None
         batches = (iterate_batches(self, epoch) for _ in range(self.inner_epochs))
         return trained_alone(model, batches, head, lr=self.inner_lr, seed=epoch.number)
 
     def fused_weight(self) -> Tensor:
-        """See `Shaped.fused_weight`."""
+        """See `ModulatedObjective.fused_weight`."""
         return 1 + self.strength * (self.weights[0] - 1)
 
     def head_gradient(self, model: MultimodalClassifier, batch: Batch) -> dict[str, Scale]:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from counterpoise._validation import Interval
 from counterpoise.fusion import Fusion
-from counterpoise.methods.base import Backward, Epoch, Method, _backward, _detached, unimodal_losses
-from counterpoise.methods.objective import by_modality, decode
+from counterpoise.methods.base import (
+    Backward,
+    EpochContext,
+    Hyperparameter,
+    Interval,
+    Method,
+    backward,
+    by_modality,
+    detached,
+    require_fusion,
+    unimodal_losses,
+)
+from counterpoise.methods.logits import decode
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
@@ -103,39 +112,32 @@ class Greedy(Method):
         Greedy(epsilon=0.01, window=10, start=2)
     """
 
-    constraints: ClassVar = {
-        "epsilon": Interval(0),
-        "window": Interval(1, integer=True),
-        "start": Interval(0, integer=True),
-    }
-    epsilon: float
-    window: int
-    start: int
+    epsilon = Hyperparameter(0.01, Interval(0))
+    window = Hyperparameter(5, Interval(1, integer=True))
+    start = Hyperparameter(2, Interval(0, integer=True))
     speeds: Tensor
     remaining: Tensor
 
-    def __init__(self, *, epsilon: float = 0.01, window: int = 5, start: int = 2) -> None:
-        super().__init__(epsilon=epsilon, window=window, start=start)
-        self.active = start == 0
+    epoch = 0
 
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Put the transfer module in the place of the fusion."""
         reference = next(model.head(model.modalities[0]).parameters())
         if not isinstance(model.fusion, TransferFusion):
-            model.fusion = TransferFusion(model.feature_dims, model.task.num_outputs).to(reference)
+            model = model.with_fusion(TransferFusion(model.feature_dims, model.task.num_outputs).to(reference))
         self.register_buffer("speeds", torch.zeros(2, len(model.modalities)))
         self.register_buffer("remaining", torch.zeros((), dtype=torch.long))
+        return model
 
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Allow curation from epoch ``start`` on."""
-        self.active = epoch.number >= self.start
+        self.epoch = epoch.number
 
     def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
-        fusion = model.fusion
-        assert isinstance(fusion, TransferFusion)  # made so by setup
+        fusion = require_fusion(self, model, TransferFusion)
         features = model.encode(batch.inputs)
         branches = fusion.branch_logits(features, track=True)
         losses = {m: model.task.loss(z, batch.target) for m, z in branches.items()}
@@ -146,7 +148,7 @@ class Greedy(Method):
         bdr = self._observe(model, fusion)
         yield StepRecord(
             loss.detach(),
-            _detached({f"branch:{m}": part for m, part in losses.items()} | unimodal),
+            detached({f"branch:{m}": part for m, part in losses.items()} | unimodal),
             by_modality(model, "bdr", bdr) | by_modality(model, "curated", curated.to(bdr.dtype)),
         )
 
@@ -160,7 +162,7 @@ class Greedy(Method):
         self.speeds.add_(torch.where(running, torch.zeros_like(found), found))
         bdr = (self.speeds[0].clamp_min(1e-30) / self.speeds[1].clamp_min(1e-30)).log10()
         self.remaining.sub_(1).clamp_(min=0)
-        if self.active:
+        if self.epoch >= self.start:
             begin = ~running & (bdr.max() - bdr.mean() > self.epsilon / 2)
             chosen = torch.arange(len(bdr), device=bdr.device) == bdr.argmax()
             fusion.curated.copy_(torch.where(begin, chosen, fusion.curated & (self.remaining > 0)))

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from counterpoise._validation import Interval
-from counterpoise.methods.base import STRENGTH, Backward, Epoch, _backward
-from counterpoise.methods.objective import Named, Shaped, alone_logits, by_modality, is_additive, true_scores
+from counterpoise.methods.base import (
+    Backward,
+    EpochContext,
+    Hyperparameter,
+    Interval,
+    NamedTensors,
+    backward,
+    by_modality,
+)
+from counterpoise.methods.logits import is_additive, target_scale, true_scores, unimodal_logits
+from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs, StepRecord
 
@@ -53,7 +60,7 @@ def window_open(traces: Tensor, window: int, threshold: float) -> bool:
     return bool(last - before > threshold * last)
 
 
-class InfoReg(Shaped):
+class InfoReg(ModulatedObjective):
     r"""Regulated information acquisition: while encoders still gather information fast, the leading one is held back.
 
     Huang, Wei, Yang, Hu, "Adaptive Unimodal Regulation for Balanced Multimodal Information Acquisition", CVPR 2025.
@@ -75,34 +82,28 @@ class InfoReg(Shaped):
         InfoReg(strength=1.0, beta=0.1, window=10, threshold=0.05)
     """
 
-    constraints: ClassVar = {
-        "strength": STRENGTH,
-        "beta": Interval(0),
-        "window": Interval(1, integer=True),
-        "threshold": Interval(0),
-    }
+    beta = Hyperparameter(0.95, Interval(0))
+    window = Hyperparameter(10, Interval(1, integer=True))
+    threshold = Hyperparameter(0.05, Interval(0))
     head_scale = 1.0
-    beta: float
-    window: int
-    threshold: float
+    scale: Tensor
     trace: Tensor
     history: Tensor
     epochs: Tensor
 
-    def __init__(self, strength: float = 1.0, *, beta: float = 0.95, window: int = 10, threshold: float = 0.05) -> None:
-        super().__init__(strength=strength, beta=beta, window=window, threshold=threshold)
-        self.open: dict[str, bool] = {}
-        self.anchors: dict[str, list[Tensor]] = {}
-
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Make room for the traces of the last epochs."""
         self.sliced = is_additive(model.fusion)
+        self.open: dict[str, bool] = {}
+        self.anchors: dict[str, list[Tensor]] = {}
+        self.register_buffer("scale", target_scale(model.task, target))
         self.register_buffer("trace", torch.zeros(len(model.modalities)))
         self.register_buffer("history", torch.zeros(2 * self.window, len(model.modalities)))
         self.register_buffer("epochs", torch.zeros((), dtype=torch.long))
+        return model
 
     @torch.no_grad()
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Close the books of the last epoch, decide who is in its window, and drop anchor."""
         if not self.strength:
             return
@@ -124,11 +125,11 @@ class InfoReg(Shaped):
         r"""Return :math:`\beta_m`, ``(M,)``, given the summed scores of ``count`` samples."""
         return anchor_weights(scores / count, self.beta)
 
-    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[Named, Named]:
-        """See `Shaped.terms`."""
+    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
+        """See `ModulatedObjective.terms`."""
         with torch.no_grad():
-            alone = alone_logits(model, outputs.features, sliced=self.sliced)
-            beta = self.strength * self.pull(model, true_scores(model, alone, batch.target), len(batch))
+            alone = unimodal_logits(model, outputs.features, sliced=self.sliced)
+            beta = self.strength * self.pull(model, true_scores(model, alone, batch.target, self.scale), len(batch))
         terms = {}
         for k, m in enumerate(model.modalities):
             pairs = [
@@ -141,7 +142,7 @@ class InfoReg(Shaped):
         return terms, by_modality(model, "beta", beta)
 
     def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """See `Method.steps`; afterwards the squared gradients are added to the traces."""
         for record in super().steps(model, batch, backward=backward):

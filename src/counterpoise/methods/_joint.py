@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from counterpoise.methods.base import Objective
+from collections.abc import Iterator
+
+from counterpoise.methods.base import Backward, Method, backward, joint_step
 from counterpoise.model import MultimodalClassifier
-from counterpoise.records import Batch
+from counterpoise.records import Batch, StepRecord
 
 __all__ = ["Joint"]
 
 
-class Joint(Objective):
+class Joint(Method):
     r"""Joint training of all encoders through the fused head only: :math:`L = CE(z, y)`.
 
-    The unimodal heads are trained beside it on detached features: they watch, and change nothing in the encoders.
+    The unimodal heads are trained on detached features, so that they change nothing in the encoders.
 
     Example:
         >>> Joint()
         Joint()
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-
-    def head_gradient(self, model: MultimodalClassifier, batch: Batch) -> float:
-        """Return 0: no unimodal gradient enters the encoders."""
-        return 0.0
+    def steps(
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
+    ) -> Iterator[StepRecord]:
+        """See `Method.steps`."""
+        yield from joint_step(model, batch, backward)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from counterpoise._validation import Interval, Options
-from counterpoise.methods._passes import batch_rows, concat_batches, iterate_batches
-from counterpoise.methods.base import STRENGTH, Epoch
-from counterpoise.methods.objective import Named, Shaped, alone_logits, gradients, is_additive, require_multiclass
+from counterpoise.methods.base import EpochContext, Hyperparameter, Interval, NamedTensors, Options, require_multiclass
+from counterpoise.methods.logits import is_additive, unimodal_logits
+from counterpoise.methods.objective import ModulatedObjective, gradients
+from counterpoise.methods.passes import batch_rows, concat_batches, iterate_batches
 from counterpoise.model import MultimodalClassifier, evaluation_mode
 from counterpoise.records import Batch, Outputs
 
@@ -97,7 +96,7 @@ def meta_gradient(
     return 2 * strength * lookahead * product, product / (flat[2].norm() * difference.norm()).clamp_min(1e-30)
 
 
-class LFM(Shaped):
+class LFM(ModulatedObjective):
     r"""Learning and aligning: first the modalities' predictions are brought together, later the classification counts more.
 
     Yang, Wan, Jiang, Xu, "Facilitating Multimodal Classification via Dynamically Learning Modality Gap", NeurIPS 2024:
@@ -128,41 +127,24 @@ class LFM(Shaped):
         LFM(strength=1.0, schedule='learned', rate=0.03, lookahead=0.01, samples=16)
     """
 
-    constraints: ClassVar = {
-        "strength": STRENGTH,
-        "schedule": Options(("heuristic", "learned")),
-        "rate": Interval(0),
-        "lookahead": Interval(0, ends="()"),
-        "samples": Interval(2, integer=True),
-    }
-    schedule: str
-    rate: float
-    lookahead: float
-    samples: int
+    schedule = Hyperparameter("heuristic", Options(("heuristic", "learned")))
+    rate = Hyperparameter(0.03, Interval(0))
+    lookahead = Hyperparameter(0.01, Interval(0, ends="()"))
+    samples = Hyperparameter(16, Interval(2, integer=True))
     alignment: Tensor
     chosen: Tensor
 
-    def __init__(
-        self,
-        strength: float = 1.0,
-        *,
-        schedule: str = "heuristic",
-        rate: float = 0.03,
-        lookahead: float = 0.01,
-        samples: int = 16,
-    ) -> None:
-        super().__init__(strength=strength, schedule=schedule, rate=rate, lookahead=lookahead, samples=samples)
-        self.a0 = classification_weight(0.0) if schedule == "heuristic" else 1 - HIGHEST
-        self._picked: Batch | None = None
-
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """See whether the fusion has slices, and make room for the learned weight and which samples it is learned on."""
         require_multiclass(self, model, "it compares distributions over classes")
         self.sliced = is_additive(model.fusion)
+        self.a0 = classification_weight(0.0) if self.schedule == "heuristic" else 1 - HIGHEST
+        self._picked: Batch | None = None
         self.register_buffer("alignment", torch.tensor(HIGHEST, dtype=torch.float64))
         self.register_buffer("chosen", torch.full((self.samples,), -1))
+        return model
 
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Follow the schedule."""
         if self.schedule == "heuristic":
             self.a0 = classification_weight(epoch.number / epoch.total)
@@ -173,7 +155,7 @@ class LFM(Shaped):
             self.alignment.sub_(eta * cosine.to(self.alignment)).clamp_(1 - HIGHEST, HIGHEST)
         self.a0 = 1 - self.alignment.item()
 
-    def hypergradient(self, model: MultimodalClassifier, epoch: Epoch) -> tuple[Tensor, Tensor]:
+    def hypergradient(self, model: MultimodalClassifier, epoch: EpochContext) -> tuple[Tensor, Tensor]:
         """Return `meta_gradient` on the chosen training samples, in evaluation mode."""
         batch = self._meta_batch(epoch).to(next(model.parameters()).device)
         rows = torch.arange(len(batch))
@@ -190,7 +172,7 @@ class LFM(Shaped):
         with evaluation_mode(model):
             return meta_gradient(parameters, inner, outer, self.alignment.item(), self.lookahead, self.strength)
 
-    def _meta_batch(self, epoch: Epoch) -> Batch:
+    def _meta_batch(self, epoch: EpochContext) -> Batch:
         """Return the fixed training samples, spread over the set; which ones is part of the state."""
         if self._picked is None:
             if bool((self.chosen < 0).any()):
@@ -204,7 +186,7 @@ class LFM(Shaped):
         return self._picked
 
     def fused_weight(self) -> float:
-        """See `Shaped.fused_weight`."""
+        """See `ModulatedObjective.fused_weight`."""
         return 1 + self.strength * (2 * self.a0 - 1)
 
     def divergence(self, logits: Tensor) -> Tensor:
@@ -212,9 +194,9 @@ class LFM(Shaped):
         return jensen_shannon(logits)
 
     def _divergence(self, model: MultimodalClassifier, outputs: Outputs) -> Tensor:
-        alone = alone_logits(model, outputs.features, sliced=self.sliced)
+        alone = unimodal_logits(model, outputs.features, sliced=self.sliced)
         return self.divergence(alone * len(alone) if self.sliced else alone)
 
-    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[Named, Named]:
-        """See `Shaped.terms`."""
+    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
+        """See `ModulatedObjective.terms`."""
         return {"alignment": 2 * self.strength * (1 - self.a0) * self._divergence(model, outputs)}, {}

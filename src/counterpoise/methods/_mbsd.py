@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from counterpoise.methods.base import STRENGTH
-from counterpoise.methods.objective import Named, Shaped, alone_logits, require_multiclass
+from counterpoise.methods.base import NamedTensors, require_multiclass
+from counterpoise.methods.logits import unimodal_logits
+from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
 
@@ -39,7 +39,7 @@ def pair_distillation(first: Tensor, second: Tensor, target: Tensor) -> Tensor:
     return (omega * (kl + (first - second).square().mean(-1))).mean()
 
 
-class MBSD(Shaped):
+class MBSD(ModulatedObjective):
     r"""Modality-bias self-distillation: per sample, the modality that knows less learns from the one that knows more.
 
     "Multimodal Pre-Training with Self-Distillation for Product Understanding in E-Commerce", WSDM 2023: :math:`L = CE(z, y) + \sum_m CE(u_m, y)` plus the mean over all pairs of
@@ -59,18 +59,15 @@ class MBSD(Shaped):
         MBSD(strength=0.5)
     """
 
-    constraints: ClassVar = {"strength": STRENGTH}
     head_scale = 1.0
 
-    def __init__(self, strength: float = 1.0) -> None:
-        super().__init__(strength=strength)
-
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Check the task."""
         require_multiclass(self, model, "it compares the probabilities of the true class")
+        return model
 
-    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[Named, Named]:
-        """See `Shaped.terms`."""
-        logits = alone_logits(model, outputs.features, sliced=False)
+    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
+        """See `ModulatedObjective.terms`."""
+        logits = unimodal_logits(model, outputs.features, sliced=False)
         pairs = [pair_distillation(a, b, batch.target) for a, b in combinations(logits, 2)]
         return {"distillation": self.strength * torch.stack(pairs).mean()}, {}

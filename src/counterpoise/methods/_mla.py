@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from counterpoise._validation import Interval
 from counterpoise.fusion import Fusion, SharedHead
-from counterpoise.methods.base import Backward, Epoch, Method, _backward, _detached
-from counterpoise.methods.objective import require_multiclass
+from counterpoise.methods.base import (
+    Backward,
+    EpochContext,
+    Hyperparameter,
+    Interval,
+    backward,
+    detached,
+    require_fusion,
+    require_multiclass,
+)
+from counterpoise.methods.objective import Alternation
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
@@ -71,7 +78,7 @@ class EntropyWeightedHead(SharedHead):
         return Fusion.slice_logits(self, features)
 
 
-class MLA(Method):
+class MLA(Alternation):
     r"""Alternating unimodal adaptation: one optimizer step per modality, through one shared head that forgets little.
 
     Zhang, Yoon, Bansal, Yao, "Multimodal Representation Learning by Alternating Unimodal Adaptation", CVPR 2024. For each
@@ -97,16 +104,13 @@ class MLA(Method):
         MLA(ridge=0.1, project=False)
     """
 
-    constraints: ClassVar = {"ridge": Interval(0, 1, "(]")}
-    ridge: float
-    project: bool
+    ridge = Hyperparameter(0.1, Interval(0, 1, "(]"))
+    project = Hyperparameter(True)
     projection: Tensor
 
-    def __init__(self, *, ridge: float = 0.1, project: bool = True) -> None:
-        super().__init__(ridge=ridge, project=project)
-        self.batch = self.largest = 0
+    batch = largest = 0
 
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Put the shared head in the place of the fusion, and start with P = I."""
         require_multiclass(self, model, "its prediction is weighted by entropies over classes")
         self.samples = len(target)
@@ -117,20 +121,20 @@ class MLA(Method):
             with torch.no_grad():
                 for name, p in fusion.head.named_parameters():
                     p.copy_(torch.stack([head.get_parameter(name) for head in heads]).mean(0))
-            model.fusion = fusion.to(next(model.head(model.modalities[0]).parameters()))
+            model = model.with_fusion(fusion.to(next(model.head(model.modalities[0]).parameters())))
         dimension = next(iter(model.feature_dims.values()))
         self.register_buffer("projection", torch.eye(dimension))
+        return model
 
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Count batches from zero again."""
         self.batch = 0
 
     def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
-        assert isinstance(model.fusion, EntropyWeightedHead)  # made so by setup
-        head = model.fusion.head
+        head = require_fusion(self, model, EntropyWeightedHead).head
         self.largest = max(self.largest, len(batch))  # the last batch of an epoch may be a small one
         progress = min(self.batch / max(1, math.ceil(self.samples / self.largest)), 1.0)
         self.batch += 1
@@ -150,7 +154,7 @@ class MLA(Method):
             finally:
                 if handle is not None:
                     handle.remove()
-            yield StepRecord(shared.detach(), _detached({f"shared:{m}": shared, m: unimodal}))
+            yield StepRecord(shared.detach(), detached({f"shared:{m}": shared, m: unimodal}))
 
 
 def _projected(projection: Tensor) -> Callable[[Tensor], Tensor]:

@@ -9,13 +9,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor, nn
 
-from counterpoise._validation import Interval
 from counterpoise.errors import ModelError
 from counterpoise.fusion import Concat, Fusion, SharedHead, Sum
-from counterpoise.methods.base import Objective
-from counterpoise.methods.objective import require_multiclass
+from counterpoise.methods._joint import Joint
+from counterpoise.methods.base import Hyperparameter, Interval, require_multiclass
 from counterpoise.model import MultimodalClassifier
-from counterpoise.records import Batch
 
 __all__ = ["CosineHead", "MMCosine"]
 
@@ -69,7 +67,7 @@ def head_weights(fusion: Fusion) -> dict[str, Tensor]:
     )
 
 
-class MMCosine(Objective):
+class MMCosine(Joint):
     r"""Joint training with a cosine head, so that neither long features nor long weights can make a modality dominant.
 
     Xu, Feng, Zhang, Hu, "MMCosine: Multi-Modal Cosine Loss Towards Balanced Audio-Visual Fine-Grained Learning",
@@ -89,19 +87,12 @@ class MMCosine(Objective):
         MMCosine(scale=15.0)
     """
 
-    constraints: ClassVar = {"scale": Interval(0, ends="()")}
+    scale = Hyperparameter(10.0, Interval(0, ends="()"))
     head_type: ClassVar[type[CosineHead]] = CosineHead
-    scale: float
 
-    def __init__(self, scale: float = 10.0) -> None:
-        super().__init__(scale=scale)
-
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Replace the fused head."""
         require_multiclass(self, model, "cosines are the logits of classes")
-        if not isinstance(model.fusion, CosineHead):
-            model.fusion = self.head_type(head_weights(model.fusion), self.scale)
-
-    def head_gradient(self, model: MultimodalClassifier, batch: Batch) -> float:
-        """Return 0: no unimodal gradient enters the encoders."""
-        return 0.0
+        if isinstance(model.fusion, CosineHead):
+            return model
+        return model.with_fusion(self.head_type(head_weights(model.fusion), self.scale))

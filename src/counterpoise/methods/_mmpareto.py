@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
-from counterpoise._validation import Interval
-from counterpoise.methods.base import STRENGTH
+from counterpoise.methods.base import Hyperparameter, Interval
 from counterpoise.methods.objective import GradientCombination
 
 __all__ = ["MMPareto", "min_norm", "pareto_gradient"]
@@ -77,11 +74,7 @@ class MMPareto(GradientCombination):
         MMPareto(strength=1.0, gamma=1.0)
     """
 
-    constraints: ClassVar = {"strength": STRENGTH, "gamma": Interval(0, ends="()")}
-    gamma: float
-
-    def __init__(self, strength: float = 1.0, *, gamma: float = 1.5) -> None:
-        super().__init__(strength=strength, gamma=gamma)
+    gamma = Hyperparameter(1.5, Interval(0, ends="()"))
 
     def combine(self, joint: list[Tensor], own: list[Tensor]) -> tuple[list[Tensor], Tensor]:
         """See `GradientCombination.combine`."""

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from counterpoise._validation import Interval, Options, check_keys
+from counterpoise._validation import check_keys
 from counterpoise.errors import ConfigError
-from counterpoise.methods._passes import head_losses, iterate_batches, trained_alone
-from counterpoise.methods.base import STRENGTH, Backward, Epoch, Method, _backward
-from counterpoise.methods.objective import by_modality, joint_step
+from counterpoise.methods.base import (
+    STRENGTH,
+    Backward,
+    EpochContext,
+    Hyperparameter,
+    Interval,
+    Method,
+    Options,
+    backward,
+    by_modality,
+    joint_step,
+)
+from counterpoise.methods.hyperparameters import Rates
+from counterpoise.methods.passes import head_losses, iterate_batches, trained_alone
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
@@ -107,65 +117,43 @@ class MSLR(Method):
         'smooth'
     """
 
-    constraints: ClassVar = {
-        "strength": STRENGTH,
-        "strategy": Options(("keep", "smooth", "dynamic")),
-        "window": Interval(1, integer=True),
-        "inner_epochs": Interval(1, integer=True),
-        "inner_lr": Interval(0, ends="()"),
-    }
-    needs_held_out = True
-    strength: float
-    strategy: str
-    rates: Mapping[str, float] | None
-    window: int
-    inner_epochs: int
-    inner_lr: float
+    strength = Hyperparameter(1.0, STRENGTH)
+    strategy = Hyperparameter("keep", Options(("keep", "smooth", "dynamic")))
+    rates = Hyperparameter[Mapping[str, float] | None](None, Rates())
+    window = Hyperparameter(5, Interval(1, integer=True))
+    inner_epochs = Hyperparameter(2, Interval(1, integer=True))
+    inner_lr = Hyperparameter(1e-3, Interval(0, ends="()"))
     relative: Tensor
     history: Tensor
     known: Tensor
     _shown: Tensor
     """The factors as a tensor, for the record."""
 
-    def __init__(
-        self,
-        strength: float = 1.0,
-        *,
-        strategy: str = "keep",
-        rates: Mapping[str, float] | None = None,
-        window: int = 5,
-        inner_epochs: int = 2,
-        inner_lr: float = 1e-3,
-    ) -> None:
-        super().__init__(
-            strength=strength,
-            strategy=strategy,
-            rates=rates,
-            window=window,
-            inner_epochs=inner_epochs,
-            inner_lr=inner_lr,
-        )
-        self.needs_held_out = rates is None or strategy == "dynamic"
-        self.factors: dict[str, float] = {}
+    needs_held_out = True
 
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def validate(self) -> None:
+        """Decide whether samples must be held out: not if the rates are given and do not change."""
+        self.needs_held_out = self.rates is None or self.strategy == "dynamic"
+
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Make room for the rates and the losses that "dynamic" looks back on."""
         count = len(model.modalities)
+        self.factors: dict[str, float] = {}
         relative = torch.ones(count)
         if self.rates is not None:
             check_keys("the rates of `MSLR`", self.rates, model.modalities)
-            rates = [self.rates.get(m, 0.0) for m in model.modalities]
-            if not all(isinstance(r, int | float) and 0 < r < math.inf for r in rates):
+            if len(self.rates) < count:
                 raise ConfigError(
                     f"Parameter `rates` of `MSLR` should hold a positive number for each of {', '.join(model.modalities)}. "
                     f"Found {dict(self.rates)}."
                 )
-            relative = relative_rates(torch.tensor(rates))
+            relative = relative_rates(torch.tensor([float(self.rates[m]) for m in model.modalities]))
         self.register_buffer("relative", relative)
         self.register_buffer("history", torch.zeros(self.window, count))
         self.register_buffer("known", torch.zeros((), dtype=torch.long))
+        return model
 
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Search the rates before the first epoch; then follow the strategy."""
         if not self.strength:
             return
@@ -181,7 +169,7 @@ class MSLR(Method):
         self._shown = kappa**self.strength
         self.factors = dict(zip(model.modalities, self._shown.tolist(), strict=True))
 
-    def _best_rate(self, model: MultimodalClassifier, epoch: Epoch, m: str) -> float:
+    def _best_rate(self, model: MultimodalClassifier, epoch: EpochContext, m: str) -> float:
         """Return the learning rate with which the modality alone has the least held-out loss."""
         place = 1 + model.modalities.index(m)
 
@@ -193,7 +181,7 @@ class MSLR(Method):
         return best_rate(loss, self.inner_lr)
 
     def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """See `Method.steps`; after the step the encoders' updates get their lengths."""
         for record in joint_step(model, batch, backward):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from counterpoise._validation import Interval, Options
-from counterpoise.methods.base import STRENGTH, Backward, Epoch, GradientModulation
-from counterpoise.methods.objective import alone_logits, is_additive, true_scores
+from counterpoise.errors import ConfigError
+from counterpoise.methods.base import STRENGTH, Backward, EpochContext, Hyperparameter, Interval, NamedTensors
+from counterpoise.methods.logits import is_additive, target_scale, true_scores, unimodal_logits
+from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
@@ -45,7 +45,7 @@ def modulation(ratio: Tensor, alpha: float) -> Tensor:
     return torch.where(ratio > 1, (1 - torch.tanh(alpha * ratio)).clamp_min(LEAST), torch.ones_like(ratio))
 
 
-class OGMGE(GradientModulation):
+class OGMGE(ModulatedObjective):
     r"""On-the-fly gradient modulation: the dominant modality's encoder learns more slowly, and noise makes up for it.
 
     Peng, Wei, Deng, Wang, Hu, "Balanced Multimodal Learning via On-the-fly Gradient Modulation", CVPR 2022: with the
@@ -71,39 +71,45 @@ class OGMGE(GradientModulation):
         OGMGE(strength=0.3, noise=False, start=0, end=None)
     """
 
-    constraints: ClassVar = {
-        "strength": STRENGTH,
-        "noise": Options((True, False)),
-        "start": Interval(0, integer=True),
-    }
-    strength: float
-    noise: bool
-    start: int
-    end: int | None
+    strength = Hyperparameter(0.3, STRENGTH)
+    noise = Hyperparameter(True)
+    start = Hyperparameter(0, Interval(0, integer=True))
+    end = Hyperparameter[int | None](None, Interval(1, integer=True))
 
-    def __init__(self, strength: float = 0.3, *, noise: bool = True, start: int = 0, end: int | None = None) -> None:
-        super().__init__(strength=strength, noise=noise, start=start, end=end)
-        self.active = start == 0
+    scale: Tensor
+    epoch = 0
 
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
-        """Switch the modulation on and off."""
-        self.active = self.start <= epoch.number and (self.end is None or epoch.number < self.end)
+    def validate(self) -> None:
+        """Check that the modulation starts before it ends."""
+        if self.end is not None and self.end <= self.start:
+            raise ConfigError(
+                f"Parameter `end` of `OGMGE` should be larger than `start = {self.start}`. Found `end = {self.end}`."
+            )
 
-    def coefficients(
-        self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch
-    ) -> dict[str, Tensor]:
-        """See `GradientModulation.coefficients`."""
-        if not self.active:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
+        """Check whether the fusion has slices, and store the scale of real targets."""
+        self.sliced = is_additive(model.fusion)
+        self.register_buffer("scale", target_scale(model.task, target))
+        return model
+
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
+        """Store the number of the epoch, which switches the modulation on and off."""
+        self.epoch = epoch.number
+
+    def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> NamedTensors:
+        """See `ModulatedObjective.scales`."""
+        if self.epoch < self.start or (self.end is not None and self.epoch >= self.end):
             return {}
-        scores = true_scores(model, alone_logits(model, features, sliced=is_additive(model.fusion)), batch.target)
+        logits = unimodal_logits(model, features, sliced=self.sliced)
+        scores = true_scores(model, logits, batch.target, self.scale)
         return dict(zip(features, modulation(discrepancy_ratio(scores), self.strength), strict=True))
 
-    def modulated_backward(
+    def backpropagate(
         self, model: MultimodalClassifier, loss: Tensor, kappa: Mapping[str, Tensor], backward: Backward
     ) -> None:
         """Back-propagate, with noise added to each weight's gradient as it arrives (so accumulation adds whole steps)."""
         handles = []
-        if self.noise:
+        if self.noise and kappa:
             handles = [
                 p.register_hook(_noisy(kappa[m]))
                 for m in model.modalities

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from counterpoise._validation import Interval
 from counterpoise.methods._ogm import discrepancy_ratio
-from counterpoise.methods.base import Epoch
-from counterpoise.methods.objective import Named, Shaped, alone_logits, by_modality, is_additive, true_scores
+from counterpoise.methods.base import EpochContext, Hyperparameter, Interval, NamedTensors, by_modality
+from counterpoise.methods.logits import is_additive, target_scale, true_scores, unimodal_logits
+from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
@@ -33,7 +32,7 @@ def _probability(ratio: Tensor, base: float, sensitivity: float) -> Tensor:
     return torch.where(ratio > 1, q.clamp(max=1), torch.zeros_like(q))
 
 
-class OPM(Shaped):
+class OPM(ModulatedObjective):
     r"""On-the-fly prediction modulation: the dominant modality's features are dropped from the fused head, at random.
 
     Wei, Hu, Du, Wen, "On-the-fly Modulation for Balanced Multimodal Learning", TPAMI 2024. With :math:`s_m` as in OGM:
@@ -55,29 +54,27 @@ class OPM(Shaped):
         OPM(strength=0.5, sensitivity=0.5, probability=0.7, start=0)
     """
 
-    constraints: ClassVar = {
-        "strength": Interval(0, 1, "[]"),
-        "sensitivity": Interval(0),
-        "probability": Interval(0, 1, "[]"),
-        "start": Interval(0, integer=True),
-    }
-    sensitivity: float
-    probability: float
-    start: int
+    strength = Hyperparameter(0.5, Interval(0, 1, "[]"))
+    sensitivity = Hyperparameter(0.5, Interval(0))
+    probability = Hyperparameter(0.7, Interval(0, 1, "[]"))
+    start = Hyperparameter(5, Interval(0, integer=True))
 
-    def __init__(
-        self, strength: float = 0.5, *, sensitivity: float = 0.5, probability: float = 0.7, start: int = 5
-    ) -> None:
-        super().__init__(strength=strength, sensitivity=sensitivity, probability=probability, start=start)
-        self.active = start == 0
+    scale: Tensor
+    epoch = 0
 
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """See whether the fusion has slices."""
         self.sliced = is_additive(model.fusion)
+        self.register_buffer("scale", target_scale(model.task, target))
+        return model
 
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Start after the warm-up."""
-        self.active = epoch.number >= self.start
+        self.epoch = epoch.number
+
+    def _scores(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        logits = unimodal_logits(model, features, sliced=self.sliced)
+        return true_scores(model, logits, batch.target, self.scale)
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Return how likely each modality of a sample is to be dropped, ``(M,)``."""
@@ -85,12 +82,12 @@ class OPM(Shaped):
 
     def modulate(
         self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch
-    ) -> tuple[Mapping[str, Tensor], Named]:
-        """See `Shaped.modulate`."""
-        if not self.active:
+    ) -> tuple[Mapping[str, Tensor], NamedTensors]:
+        """See `ModulatedObjective.modulate`."""
+        if self.epoch < self.start:
             return features, {}
         with torch.no_grad():
-            scores = true_scores(model, alone_logits(model, features, sliced=self.sliced), batch.target)
+            scores = self._scores(model, features, batch)
             q = self.probabilities(scores)
             q = q * (torch.rand((), device=q.device) < self.probability)
             dims = torch.tensor([model.feature_dims[m] for m in model.modalities], device=q.device, dtype=q.dtype)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
-from counterpoise._validation import Interval
-from counterpoise.methods._passes import batch_rows, iterate_batches
-from counterpoise.methods.base import STRENGTH, Epoch
-from counterpoise.methods.objective import Named, Shaped, by_modality, require_multiclass
+from counterpoise.methods.base import (
+    EpochContext,
+    Hyperparameter,
+    Interval,
+    NamedTensors,
+    by_modality,
+    require_multiclass,
+)
+from counterpoise.methods.objective import ModulatedObjective
+from counterpoise.methods.passes import batch_rows, iterate_batches
 from counterpoise.model import MultimodalClassifier, evaluation_mode
 from counterpoise.records import Batch, Outputs
 
@@ -42,7 +46,7 @@ def prototype_boost(scores: Tensor) -> Tensor:
     return (scores.max() / scores.clamp_min(1e-12) - 1).clamp(0, 1)
 
 
-class PMR(Shaped):
+class PMR(ModulatedObjective):
     r"""Prototypical modality rebalance: slow modalities are pulled to their own class prototypes.
 
     Fan, Xu, Wang, Wang, Guo, "PMR: Prototypical Modal Rebalance for Multimodal Learning", CVPR 2023:
@@ -71,40 +75,22 @@ class PMR(Shaped):
         PMR(strength=0.5, momentum=0.2, share=0.1, entropy=0.1, entropy_epochs=5)
     """
 
-    constraints: ClassVar = {
-        "strength": STRENGTH,
-        "momentum": Interval(0, 1, "[]"),
-        "share": Interval(0, 1, "(]"),
-        "entropy": Interval(0),
-        "entropy_epochs": Interval(0, integer=True),
-    }
-    momentum: float
-    share: float
-    entropy: float
-    entropy_epochs: int
+    momentum = Hyperparameter(0.2, Interval(0, 1, "[]"))
+    share = Hyperparameter(0.1, Interval(0, 1, "(]"))
+    entropy = Hyperparameter(0.1, Interval(0))
+    entropy_epochs = Hyperparameter(5, Interval(0, integer=True))
     seen: Tensor
 
-    def __init__(
-        self,
-        strength: float = 1.0,
-        *,
-        momentum: float = 0.2,
-        share: float = 0.1,
-        entropy: float = 0.1,
-        entropy_epochs: int = 5,
-    ) -> None:
-        super().__init__(
-            strength=strength, momentum=momentum, share=share, entropy=entropy, entropy_epochs=entropy_epochs
-        )
-        self.epoch = 0
+    epoch = 0
 
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Make room for the prototypes."""
         require_multiclass(self, model, "it has a prototype per class")
         outputs = model.task.num_outputs
         for m, d in model.feature_dims.items():
             self.register_buffer(f"prototypes_{m}", torch.zeros(outputs, d))
         self.register_buffer("seen", torch.zeros(outputs, dtype=torch.bool))
+        return model
 
     def prototypes(self, m: str) -> Tensor:
         """Return the prototypes of modality ``m``, ``(C, D_m)``."""
@@ -112,7 +98,7 @@ class PMR(Shaped):
         return found
 
     @torch.no_grad()
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Renew the prototypes from a part of the training set."""
         self.epoch = epoch.number
         if not self.strength:
@@ -142,8 +128,8 @@ class PMR(Shaped):
         """Return how much each modality is boosted, ``(M,)``."""
         return prototype_boost(scores)
 
-    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[Named, Named]:
-        """See `Shaped.terms`."""
+    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
+        """See `ModulatedObjective.terms`."""
         known = self.seen[batch.target]
         usable = self.seen.any()  # before the first prototypes: no term
         seen = self.seen | ~usable

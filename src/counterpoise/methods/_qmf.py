@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from counterpoise._validation import Interval
 from counterpoise.fusion import Fusion
-from counterpoise.methods.base import Backward, Method, _backward, _detached
-from counterpoise.methods.objective import by_modality, require_multiclass
+from counterpoise.methods.base import (
+    Backward,
+    Hyperparameter,
+    Interval,
+    Method,
+    backward,
+    by_modality,
+    detached,
+    require_fusion,
+    require_multiclass,
+)
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
@@ -95,30 +102,26 @@ class QMF(Method):
         QMF(rank=0.0, temperature=10.0)
     """
 
-    constraints: ClassVar = {"rank": Interval(0), "temperature": Interval(0, ends="()")}
-    rank: float
-    temperature: float
+    rank = Hyperparameter(0.1, Interval(0))
+    temperature = Hyperparameter(10.0, Interval(0, ends="()"))
     total: Tensor
     count: Tensor
 
-    def __init__(self, *, rank: float = 0.1, temperature: float = 10.0) -> None:
-        super().__init__(rank=rank, temperature=temperature)
-
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Replace the fusion, and make room for the history of losses."""
         require_multiclass(self, model, "energies are those of a softmax")
         if not isinstance(model.fusion, EnergyFusion):
             heads = {m: head for m in model.modalities if isinstance(head := model.head(m), nn.Linear)}
-            model.fusion = EnergyFusion(heads, self.temperature)
+            model = model.with_fusion(EnergyFusion(heads, self.temperature))
         self.register_buffer("total", torch.zeros(len(model.modalities), len(target)))
         self.register_buffer("count", torch.zeros(len(target)))
+        return model
 
     def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
-        fusion = model.fusion
-        assert isinstance(fusion, EnergyFusion)  # made so by setup
+        fusion = require_fusion(self, model, EnergyFusion)
         features = model.encode(batch.inputs)
         branches = fusion.branch_logits(features)
         confidence = fusion.confidence(branches)
@@ -134,4 +137,4 @@ class QMF(Method):
         parts |= {m: model.task.loss(model.head(m)(h.detach()), batch.target) for m, h in features.items()}
         loss = torch.stack(list(parts.values())).sum()
         backward(loss)
-        yield StepRecord(loss.detach(), _detached(parts), by_modality(model, "confidence", confidence.mean(-1)))
+        yield StepRecord(loss.detach(), detached(parts), by_modality(model, "confidence", confidence.mean(-1)))

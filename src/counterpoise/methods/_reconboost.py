@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from counterpoise._validation import Interval
 from counterpoise.errors import ModelError
-from counterpoise.methods.base import Backward, Epoch, Method, _backward, _detached
-from counterpoise.methods.objective import discounted_loss, is_additive, joint_step, require_multiclass
+from counterpoise.methods.base import (
+    Backward,
+    EpochContext,
+    Hyperparameter,
+    Interval,
+    Method,
+    backward,
+    detached,
+    joint_step,
+    require_multiclass,
+)
+from counterpoise.methods.logits import discounted_loss, is_additive
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
@@ -62,20 +70,13 @@ class ReconBoost(Method):
         ReconBoost(ratio=0.2, stage_epochs=1, rectify_epochs=1)
     """
 
-    constraints: ClassVar = {
-        "ratio": Interval(0, 1, "[]"),
-        "stage_epochs": Interval(1, integer=True),
-        "rectify_epochs": Interval(0, integer=True),
-    }
-    ratio: float
-    stage_epochs: int
-    rectify_epochs: int
+    ratio = Hyperparameter(0.2, Interval(0, 1, "[]"))
+    stage_epochs = Hyperparameter(4, Interval(1, integer=True))
+    rectify_epochs = Hyperparameter(4, Interval(0, integer=True))
 
-    def __init__(self, *, ratio: float = 0.2, stage_epochs: int = 4, rectify_epochs: int = 4) -> None:
-        super().__init__(ratio=ratio, stage_epochs=stage_epochs, rectify_epochs=rectify_epochs)
-        self.turn: int | None = 0
+    turn: int | None = 0
 
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Check task and fusion."""
         require_multiclass(self, model, "it weighs samples by the probability of their class")
         if not is_additive(model.fusion):
@@ -83,14 +84,15 @@ class ReconBoost(Method):
                 f"`ReconBoost` adds up one learner per modality, so it needs an additive fusion (concat, sum, shared-head). "
                 f"Found `{type(model.fusion).__name__}`."
             )
+        return model
 
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Find out whose turn it is; None is everyone's."""
         stage, within = divmod(epoch.number, self.stage_epochs + self.rectify_epochs)
         self.turn = stage % len(model.modalities) if within < self.stage_epochs else None
 
     def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
         if self.turn is None:
@@ -107,4 +109,4 @@ class ReconBoost(Method):
         heads = {m: model.task.loss(model.head(m)(h.detach()), batch.target) for m, h in features.items()}
         loss = own + torch.stack(list(heads.values())).sum()
         backward(loss)
-        yield StepRecord(loss.detach(), _detached({"reconcilement": own, **heads}))
+        yield StepRecord(loss.detach(), detached({"reconcilement": own, **heads}))

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
-from counterpoise._validation import Interval
-from counterpoise.errors import ConfigError
-from counterpoise.methods._passes import iterate_batches
-from counterpoise.methods.base import STRENGTH, Epoch, Objective
-from counterpoise.methods.objective import require_multiclass
+from counterpoise.methods._joint import Joint
+from counterpoise.methods.base import STRENGTH, EpochContext, Hyperparameter, Interval, require_multiclass
+from counterpoise.methods.passes import iterate_batches
 from counterpoise.model import MultimodalClassifier, evaluation_mode
-from counterpoise.records import Batch
 
 __all__ = ["Relearning", "purity"]
 
@@ -52,7 +48,7 @@ def purity(features: np.ndarray, target: np.ndarray, clusters: int) -> float:
     return float(counts.max(1).sum() / len(target))
 
 
-class Relearning(Objective):
+class Relearning(Joint):
     r"""Diagnosing and re-learning: encoders whose features separate the training set much better than held-out samples forget.
 
     Wei, Li, Feng, Hu, "Diagnosing and Re-learning for Balanced Multimodal Learning", ECCV 2024. Every few epochs, with the
@@ -76,33 +72,22 @@ class Relearning(Objective):
         Relearning(strength=3.0, every=5, times=3)
     """
 
-    constraints: ClassVar = {"strength": STRENGTH, "times": Interval(0, integer=True)}
+    strength = Hyperparameter(3.0, STRENGTH)
+    every = Hyperparameter[int | None](None, Interval(1, integer=True))
+    times = Hyperparameter(3, Interval(0, integer=True))
     needs_held_out = True
-    strength: float
-    every: int | None
-    times: int
 
-    def __init__(self, strength: float = 3.0, *, every: int | None = None, times: int = 3) -> None:
-        super().__init__(strength=strength, every=every, times=times)
-        if every is not None and every < 1:
-            raise ConfigError(
-                f"Parameter `every` of `Relearning` should be at least 1, or None. Found `every = {every}`."
-            )
-
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Remember the initial encoders."""
         require_multiclass(self, model, "purity counts classes")
         for m in model.modalities:
             own = model.encoder_parameters(m)
             initial = parameters_to_vector(own).detach().clone() if own else torch.zeros(0)
             self.register_buffer(f"initial_{m}", initial)
-
-    def head_gradient(self, model: MultimodalClassifier, batch: Batch) -> float:
-        """Return 0: no unimodal gradient enters the encoders."""
-        return 0.0
+        return model
 
     @torch.no_grad()
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Diagnose and re-learn if the time has come."""
         every = self.every or max(1, round(SHARE * epoch.total))
         if not self.strength or epoch.number == 0 or epoch.number % every or epoch.number // every > self.times:
@@ -116,7 +101,7 @@ class Relearning(Objective):
                     p.lerp_(initial[start : start + p.numel()].view_as(p).to(p), w)
                 start += p.numel()
 
-    def _purities(self, model: MultimodalClassifier, epoch: Epoch, which: str) -> dict[str, float]:
+    def _purities(self, model: MultimodalClassifier, epoch: EpochContext, which: str) -> dict[str, float]:
         device = next(model.parameters()).device
         features: dict[str, list[Tensor]] = {m: [] for m in model.modalities}
         targets = []

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from counterpoise._validation import Interval
-from counterpoise.methods._passes import iterate_batches
-from counterpoise.methods.base import STRENGTH, Epoch
-from counterpoise.methods.objective import Named, Shaped, by_modality, require_multiclass
+from counterpoise.methods.base import (
+    EpochContext,
+    Hyperparameter,
+    Interval,
+    NamedTensors,
+    by_modality,
+    require_multiclass,
+)
+from counterpoise.methods.objective import ModulatedObjective
+from counterpoise.methods.passes import iterate_batches
 from counterpoise.model import MultimodalClassifier, Scale, evaluation_mode
 from counterpoise.records import Batch
 
@@ -59,7 +64,7 @@ def group_order(order: Tensor, group: Tensor, size: int, generator: torch.Genera
     return torch.cat([*shuffled, *rest])
 
 
-class DataRemixing(Shaped):
+class DataRemixing(ModulatedObjective):
     r"""Data remixing: a sample is shown to the one modality that is least sure of it, in batches of single modalities.
 
     Ma, Chen, Deng, "Improving Multimodal Learning Balance and Sufficiency through Data Remixing", ICML 2025. After a warm-up of multitask training, at the
@@ -82,22 +87,19 @@ class DataRemixing(Shaped):
         DataRemixing(strength=1.0, warmup=2)
     """
 
-    constraints: ClassVar = {"strength": STRENGTH, "warmup": Interval(0, integer=True)}
-    warmup: int
+    warmup = Hyperparameter(10, Interval(0, integer=True))
     assigned: Tensor
     batch_size: Tensor
 
-    def __init__(self, strength: float = 1.0, *, warmup: int = 10) -> None:
-        super().__init__(strength=strength, warmup=warmup)
-
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Make room for one modality per sample; -1 is all of them."""
         require_multiclass(self, model, "sureness is a distance from the uniform distribution over classes")
         self.register_buffer("assigned", torch.full((len(target),), -1))
         self.register_buffer("batch_size", torch.ones((), dtype=torch.long))
+        return model
 
     @torch.no_grad()
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Assign every training sample, in evaluation mode."""
         if not self.strength or epoch.number < self.warmup:
             return
@@ -126,8 +128,8 @@ class DataRemixing(Shaped):
 
     def modulate(
         self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch
-    ) -> tuple[Mapping[str, Tensor], Named]:
-        """See `Shaped.modulate`."""
+    ) -> tuple[Mapping[str, Tensor], NamedTensors]:
+        """See `ModulatedObjective.modulate`."""
         self.batch_size.clamp_(min=len(batch))
         shown = self._shown(model, batch)
         masked = {m: features[m] * s.unsqueeze(1) for m, s in zip(features, shown.T, strict=True)}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from counterpoise._validation import Interval
 from counterpoise.errors import ModelError
-from counterpoise.methods.base import STRENGTH, Epoch
-from counterpoise.methods.objective import Named, Shaped, by_modality, true_scores
+from counterpoise.methods.base import STRENGTH, EpochContext, Hyperparameter, Interval, NamedTensors, by_modality
+from counterpoise.methods.logits import true_scores
+from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
 
@@ -20,7 +19,7 @@ __all__ = ["G2D", "UMT", "prioritised"]
 TEACHER = "unimodal-ensemble"
 
 
-class _Taught(Shaped):
+class _Taught(ModulatedObjective):
     """What the two share: a frozen model whose encoders and unimodal heads were trained alone."""
 
     requires = (TEACHER,)
@@ -37,7 +36,7 @@ class _Taught(Shaped):
             )
         self._teachers = {TEACHER: teachers[TEACHER].eval()}
 
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Check that the teacher's features can be compared with the model's."""
         teacher = getattr(self, "_teachers", {}).get(TEACHER)
         if teacher is not None and teacher.feature_dims != model.feature_dims:
@@ -45,6 +44,7 @@ class _Taught(Shaped):
                 f"The teacher of `{type(self).__name__}` should have features of the model's dimensions "
                 f"{model.feature_dims}. Found {teacher.feature_dims}. Train it with the same encoders."
             )
+        return model
 
     @torch.no_grad()
     def teach(self, batch: Batch) -> Outputs:
@@ -62,7 +62,7 @@ class _Taught(Shaped):
         return found
 
     @staticmethod
-    def feature_distance(outputs: Outputs, taught: Outputs) -> Named:
+    def feature_distance(outputs: Outputs, taught: Outputs) -> NamedTensors:
         """Return the mean squared distance of each modality's features from the teacher's."""
         return {f"feature:{m}": (h - taught.features[m]).square().mean() for m, h in outputs.features.items()}
 
@@ -84,13 +84,10 @@ class UMT(_Taught):
         (UMT(strength=10.0), ('unimodal-ensemble',))
     """
 
-    constraints: ClassVar = {"strength": STRENGTH}
+    strength = Hyperparameter(10.0, STRENGTH)
 
-    def __init__(self, strength: float = 10.0) -> None:
-        super().__init__(strength=strength)
-
-    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[Named, Named]:
-        """See `Shaped.terms`."""
+    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
+        """See `ModulatedObjective.terms`."""
         distance = self.feature_distance(outputs, self.teach(batch))
         return {name: self.strength * value for name, value in distance.items()}, {}
 
@@ -128,19 +125,16 @@ class G2D(_Taught):
         G2D(strength=1.0, share=0.25)
     """
 
-    constraints: ClassVar = {"strength": STRENGTH, "share": Interval(0, 1, "[]")}
-    share: float
+    share = Hyperparameter(0.5, Interval(0, 1, "[]"))
 
-    def __init__(self, strength: float = 1.0, *, share: float = 0.5) -> None:
-        super().__init__(strength=strength, share=share)
-        self.progress = 1.0
+    progress = 1.0
 
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Note how far the training is."""
         self.progress = epoch.number / epoch.total
 
-    def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> Named:
-        """See `Shaped.scales`."""
+    def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> NamedTensors:
+        """See `ModulatedObjective.scales`."""
         if self.progress >= self.share:
             return {}
         count = 1 + int(self.progress / self.share * (len(features) - 1))
@@ -148,8 +142,8 @@ class G2D(_Taught):
         scores = true_scores(model, torch.stack([taught.unimodal_logits[m] for m in features]), batch.target)
         return dict(zip(features, prioritised(scores, count), strict=True))
 
-    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[Named, Named]:
-        """See `Shaped.terms`."""
+    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
+        """See `ModulatedObjective.terms`."""
         taught = self.teach(batch)
         distance = self.feature_distance(outputs, taught)
         for m in model.modalities:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from counterpoise.methods.base import Backward, Method, _backward, require_modality, unimodal_losses
+from counterpoise.methods.base import Backward, Hyperparameter, Method, backward, require_modality, unimodal_losses
+from counterpoise.methods.hyperparameters import Names
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
@@ -29,23 +30,22 @@ class Unimodal(Method):
         Unimodal(modality='audio')
     """
 
+    modality = Hyperparameter[str | None](None, Names())
     default_rule = "unimodal"
-    modality: str | None
+    family = "unimodal"
+    trains_fusion = False
 
-    def __init__(self, modality: str | None = None) -> None:
-        super().__init__(modality=modality)
-
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Check that the modality is there."""
-        if self.modality is None:
-            self.modality = self.hyperparameters["modality"] = model.modalities[0]
-        require_modality(model, self.modality)
+        self.single_modality = self.modality or model.modalities[0]
+        require_modality(model, self.single_modality)
+        return model
 
     def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
-        m = self.modality or model.modalities[0]
+        m = self.single_modality or model.modalities[0]
         loss = model.task.loss(model.unimodal(batch.inputs, m), batch.target)
         backward(loss)
         yield StepRecord(loss.detach(), {m: loss.detach()})
@@ -64,12 +64,11 @@ class UnimodalEnsemble(Method):
     """
 
     default_rule = "ensemble"
-
-    def __init__(self) -> None:
-        super().__init__()
+    family = "unimodal"
+    trains_fusion = False
 
     def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
         outputs = model(batch.inputs)

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from counterpoise._validation import Interval
 from counterpoise.coalitions import shapley_weights, subsets
-from counterpoise.methods._passes import iterate_batches
-from counterpoise.methods.base import STRENGTH, Backward, Epoch, Method, _backward, _detached, unimodal_losses
-from counterpoise.methods.objective import by_modality, decode, joint_step, require_multiclass, subset_logits
+from counterpoise.methods.base import (
+    STRENGTH,
+    Backward,
+    EpochContext,
+    Hyperparameter,
+    Interval,
+    Method,
+    backward,
+    by_modality,
+    detached,
+    joint_step,
+    require_multiclass,
+    unimodal_losses,
+)
+from counterpoise.methods.logits import decode, subset_logits
+from counterpoise.methods.passes import iterate_batches
 from counterpoise.model import MultimodalClassifier, evaluation_mode
 from counterpoise.records import Batch, StepRecord
 
@@ -45,22 +56,23 @@ def copies(values: Tensor) -> Tensor:
 class _Valuation(Method):
     """What both levels share: values between epochs, and masked copies weighted into the loss."""
 
-    strength: float
-    warmup: int
+    strength = Hyperparameter(1.0, STRENGTH)
+    warmup = Hyperparameter(5, Interval(0, integer=True))
     extra: Tensor
     """``(N, M)``: the weight of each sample's copy in which only that modality is kept."""
 
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Make room for one weight per sample and modality."""
         require_multiclass(self, model, "a modality is worth something where its prediction is right")
         self.register_buffer("extra", torch.zeros(len(target), len(model.modalities)))
+        return model
 
     @abstractmethod
     def weigh(self, values: Tensor, generator: torch.Generator) -> Tensor:
         """Return the weights of the copies ``(n, M)`` for values ``(n, M)``."""
 
     @torch.no_grad()
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Value every training sample, in evaluation mode, once the warm-up is over."""
         if not self.strength or epoch.number < self.warmup:
             return
@@ -74,7 +86,7 @@ class _Valuation(Method):
         self.extra.zero_().index_copy_(0, torch.cat(index), weights.to(self.extra.dtype))
 
     def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
         if not self.strength:
@@ -93,7 +105,7 @@ class _Valuation(Method):
         backward(loss)
         yield StepRecord(
             loss.detach(),
-            _detached({"fused": fused, "masked": masked, **unimodal}),
+            detached({"fused": fused, "masked": masked, **unimodal}),
             by_modality(model, "copies", weights.mean(0)),
         )
 
@@ -121,11 +133,6 @@ class SampleValuation(_Valuation):
         >>> SampleValuation()
         SampleValuation(strength=1.0, warmup=5)
     """
-
-    constraints: ClassVar = {"strength": STRENGTH, "warmup": Interval(0, integer=True)}
-
-    def __init__(self, strength: float = 1.0, *, warmup: int = 5) -> None:
-        super().__init__(strength=strength, warmup=warmup)
 
     def weigh(self, values: Tensor, generator: torch.Generator) -> Tensor:
         """See `_Valuation.weigh`."""
@@ -155,15 +162,7 @@ class ModalityValuation(_Valuation):
         ModalityValuation(strength=2.0, warmup=5, share=0.2)
     """
 
-    constraints: ClassVar = {
-        "strength": STRENGTH,
-        "warmup": Interval(0, integer=True),
-        "share": Interval(0, 1, "(]"),
-    }
-    share: float
-
-    def __init__(self, strength: float = 1.0, *, warmup: int = 5, share: float = 0.2) -> None:
-        super().__init__(strength=strength, warmup=warmup, share=share)
+    share = Hyperparameter(0.2, Interval(0, 1, "(]"))
 
     def weigh(self, values: Tensor, generator: torch.Generator) -> Tensor:
         """See `_Valuation.weigh`."""

@@ -1,57 +1,82 @@
-"""The contract of a method and the families that most methods belong to.
+"""The contract of a method, and what its authors need.
 
 A method fills ``.grad``; whoever owns the loop steps::
 
-    method.setup(model, train.target)
+    model = method.prepare(model, train.target)
     optimizer = torch.optim.AdamW([*model.parameters(), *method.parameters()])
     for epoch in range(epochs):
-        method.on_epoch_start(model, Epoch(epoch, epochs))
+        method.on_epoch_start(model, EpochContext(epoch, epochs))
         for batch in loader:
             for record in method.steps(model, batch):    # each yield: gradients are ready, step now
                 optimizer.step()
                 optimizer.zero_grad()
 
 Every method trains the model's unimodal heads on the features, whatever reaches the encoders, so that all methods offer
-the same heads to all rules of inference. With ``strength=0`` every method equals joint training bit for bit.
+the same heads to all decision rules. With ``strength=0`` every method equals joint training bit for bit.
 """
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from counterpoise._validation import Interval, Options
-from counterpoise.errors import ModelError
-from counterpoise.model import MultimodalClassifier, Scale, scale_gradient
+from counterpoise._validation import check_keys
+from counterpoise.errors import ConfigError, ModelError
+from counterpoise.fusion import Fusion
+from counterpoise.methods.hyperparameters import STRENGTH, Hyperparameter, Interval, Options, declarations_of
+from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs, StepRecord
 
-__all__ = ["STRENGTH", "Backward", "GradientModulation", "Method", "Objective", "unimodal_losses"]
+__all__ = [
+    "STRENGTH",
+    "Backward",
+    "EpochContext",
+    "Hyperparameter",
+    "Interval",
+    "Method",
+    "NamedTensors",
+    "Options",
+    "backward",
+    "by_modality",
+    "detached",
+    "joint_step",
+    "require_fusion",
+    "require_modality",
+    "require_multiclass",
+    "unimodal_losses",
+]
 
 Backward: TypeAlias = Callable[[Tensor], None]
 """How to back-propagate a scalar: the one hook that AMP, gradient accumulation and Lightning need."""
 
-STRENGTH = Interval(0)
+NamedTensors: TypeAlias = dict[str, Tensor]
+"""Tensors by name: loss terms or coefficients, one scalar each."""
+
+FusionT = TypeVar("FusionT", bound=Fusion)
 
 
-def _backward(loss: Tensor) -> None:
+def backward(loss: Tensor) -> None:
+    """Back-propagate a scalar: the default of ``backward`` in `Method.steps`."""
     loss.backward()
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """Where a training stands, and what a method may look at between epochs.
+class EpochContext:
+    """Position of the training run, and the data that a method may read between epochs.
 
     Attributes:
-        number: the epoch that is about to start, from 0.
-        total: how many there will be.
-        train: calling it gives the training set as batches in a fixed order (without augmentation), to be read in evaluation mode.
-        held_out: the same for samples cut from the training set that no gradient has seen, where the method needs them; never the validation set that
-            selects.
+        number: Number of the epoch that is about to start, from 0.
+        total: Number of epochs of the run.
+        train: Function that returns the training set as batches in a fixed order, without augmentation. It is to be
+            read in evaluation mode.
+        held_out: The same for samples that were cut from the training set and that no gradient has seen, for methods
+            that need them. Never the validation set that selects.
     """
 
     number: int
@@ -63,67 +88,165 @@ class Epoch:
 class Method(nn.Module, ABC):
     """How one batch turns into gradients.
 
-    Subclasses name their hyper-parameters in ``__init__`` and hand them to ``super().__init__``, which checks them
-    against
-    ``constraints`` and stores each under its own name. State that must survive a restart lives in buffers.
+    A subclass declares each hyper-parameter once, as a class attribute (`Hyperparameter`), and implements `steps`. It
+    overrides `setup` if it needs buffers or another fusion, and `on_epoch_start` if it acts between epochs. State that
+    must survive a restart belongs in buffers.
+
+    Args:
+        args: Value of the first hyper-parameter.
+        values: Values of the others, by name.
+
+    Raises:
+        ConfigError: If a hyper-parameter is unknown or outside its limits.
+
+    Example:
+        >>> class Half(Method):
+        ...     '''Joint training with a part of the gradient.'''
+        ...
+        ...     share = Hyperparameter(0.5, Interval(0, 1, "[]"))
+        ...
+        ...     def steps(self, model, batch, *, backward=backward):
+        ...         loss = model.task.loss(model(batch.inputs).logits, batch.target)
+        ...         backward(self.share * loss)
+        ...         yield StepRecord(loss.detach())
+        >>> Half(share=0.3)
+        Half(share=0.3)
     """
 
-    constraints: ClassVar[Mapping[str, Interval | Options]] = {}
+    family: ClassVar[str] = "own step"
+    """What kind of method it is; the base classes name theirs."""
+    declarations: ClassVar[Mapping[str, Hyperparameter[Any]]] = {}
+    """The hyper-parameters that the class declares or inherits, by name."""
     parts: ClassVar[tuple[str, ...]] = ()
-    """Boolean hyper-parameters that switch named parts on and off: what ``compare --ablation`` goes through."""
+    """Boolean hyper-parameters that switch named parts on and off, one ablation each (``compare --ablation``)."""
     default_rule: ClassVar[str] = "fused"
-    """The rule of inference that the method is meant for (see `counterpoise.inference`)."""
+    """The decision rule that the method is meant for (see `counterpoise.inference`)."""
+    alternates: ClassVar[bool] = False
+    """Whether `steps` yields more than once per batch. Such methods cannot be used with gradient accumulation."""
+    trains_fusion: ClassVar[bool] = True
+    """Whether the fused head is trained. Without it only rules that read the unimodal heads make sense."""
     needs_held_out: bool = False
-    """Whether `on_epoch_start` needs `Epoch.held_out`: samples that never train."""
+    """Whether `on_epoch_start` needs `EpochContext.held_out`: samples that are never trained on."""
     requires: ClassVar[tuple[str, ...]] = ()
-    """Methods whose trained models this one needs (``("unimodal-ensemble",)`` for unimodal teachers); see `use_teachers`."""
+    """Methods whose trained models this one needs (``("unimodal-ensemble",)`` for unimodal teachers); see
+    `use_teachers`."""
+    single_modality: str | None = None
+    """The only modality that is trained and evaluated; None for a multimodal run."""
+    test_batch_size: int = 512
+    """Number of samples in the batches that `test_metrics` receives."""
+    __signature__: ClassVar[inspect.Signature]
 
-    def __init__(self, **hyperparameters: object) -> None:
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.declarations = declarations_of(cls)
+        cls.__signature__ = _signature(cls)
+
+    def __init__(self, *args: object, **values: object) -> None:
         super().__init__()
-        for name, value in hyperparameters.items():
-            if name in self.constraints:
-                self.constraints[name].check(type(self).__name__, name, value)
-            setattr(self, name, value)
-        self.hyperparameters = hyperparameters
+        declared, owner = self.declarations, type(self).__name__
+        if len(args) > min(1, len(declared)):
+            raise ConfigError(
+                f"`{owner}` takes {'its first hyper-parameter' if declared else 'no hyper-parameter'} by position. Found "
+                f"{len(args)} values. Name the others: {', '.join(declared) or 'there are none'}."
+            )
+        given = dict(zip(declared, args, strict=False)) | values
+        check_keys(f"`{owner}`", given, declared)
+        self._values = {name: given.get(name, h.default) for name, h in declared.items()}
+        for name, h in declared.items():
+            h.check(owner, self._values[name])
+        self.validate()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError as error:
+            raise AttributeError(f"{error}. If `setup` sets it, call `prepare` before the first step.") from None
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """The values of the hyper-parameters, by name."""
+        return dict(self._values)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.hyperparameters.items())})"
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
 
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
-        """Prepare for a model, once, before the optimizer is made. Draws no random numbers.
+    def validate(self) -> None:
+        """Check relations between hyper-parameters; each by itself has been checked before.
+
+        Raises:
+            ConfigError: If two hyper-parameters contradict each other.
+        """
+
+    def prepare(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
+        """Prepare for a model, once, before the optimizer is made. Call it after the model is on its device.
 
         Args:
-            model: the model to be trained; a method may wrap its fusion.
-            target: the targets of the whole training set, by index.
+            model: Model to train. It is not changed.
+            target: Targets of the whole training set, by index.
+
+        Returns:
+            The model to train: ``model`` itself or, if the method needs another fusion, a model that shares its encoders
+            and unimodal heads.
+
+        Raises:
+            ModelError: If the method is not defined for the model's task or fusion, or if the training is distributed
+                over several processes.
         """
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            world = torch.distributed.get_world_size()
+            if world > 1:
+                raise ModelError(
+                    f"Methods train in one process, since their statistics are those of the whole batch. Found {world} "
+                    "processes."
+                )
+        prepared = self.setup(model, target)
+        reference = next(model.parameters(), torch.empty(0))
+        # Buffers keep at least single precision: running means do not survive in half precision.
+        self.to(device=reference.device, dtype=torch.promote_types(reference.dtype, torch.float32))
+        return prepared
+
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
+        """Check the model, register buffers, and return the model to train; called by `prepare`.
+
+        A method that needs another fusion returns ``model.with_fusion(...)``. No random numbers may be drawn here, so
+        that all methods start equal.
+
+        Args:
+            model: Model to train.
+            target: Targets of the whole training set, by index.
+        """
+        del target
+        return model
 
     @abstractmethod
     def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """Yield once per optimizer step, with the gradients ready.
 
-        A loop takes its step and goes on with the iterator, as ``for`` does: what follows the yield sees the parameters after the step.
+        A loop takes its step and continues the iterator, as ``for`` does: the code after a yield sees the parameters
+        after the step.
 
         Args:
-            model: the model.
-            batch: the samples.
-            backward: how to back-propagate a scalar.
+            model: Model that `prepare` returned.
+            batch: Samples.
+            backward: Function that back-propagates a scalar.
         """
 
     def test_metrics(self, model: MultimodalClassifier, batches: Iterable[Batch]) -> dict[str, float]:
         """Return further numbers about the test set for the record; most methods have none.
 
-        The predictions that a run is scored by are made without labels, by a rule of inference. This is for what a release computes otherwise.
+        The predictions that a run is scored by are made without labels, by a decision rule. This hook is for what a
+        release computes otherwise.
         """
         del model, batches
         return {}
 
     def use_teachers(self, teachers: Mapping[str, MultimodalClassifier]) -> None:
-        """Receive the trained models that `requires` names, by method name, before `setup`."""
+        """Receive the trained models that `requires` names, by method name, before `prepare`."""
 
-    def on_epoch_start(self, model: MultimodalClassifier, epoch: Epoch) -> None:
-        """Do what belongs between epochs, before the first step of ``epoch``."""
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
+        """Act between epochs, before the first step of ``epoch``."""
 
     def resample(self, order: Tensor, generator: torch.Generator) -> Tensor:
         """Return the order of an epoch (indices into the training set), given the shuffled one."""
@@ -131,84 +254,100 @@ class Method(nn.Module, ABC):
         return order
 
 
+def _signature(cls: type[Method]) -> inspect.Signature:
+    """Return the signature of a method's constructor: the first hyper-parameter may be given by position."""
+    if cls.__init__ is not Method.__init__:  # a constructor of the author's own
+        own = inspect.signature(cls.__init__)
+        return own.replace(parameters=list(own.parameters.values())[1:])
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return inspect.Signature(
+        [
+            inspect.Parameter(name, kinds[min(k, 1)], default=h.default)
+            for k, (name, h) in enumerate(cls.declarations.items())
+        ]
+    )
+
+
 def unimodal_losses(
     model: MultimodalClassifier, outputs: Outputs, target: Tensor, smoothing: float = 0.0
-) -> dict[str, Tensor]:
-    """Return each unimodal head's mean negative log-likelihood in nats, ``{m: scalar}``, on labels of which the share ``smoothing`` is spread over all classes."""
+) -> NamedTensors:
+    """Return each unimodal head's mean negative log-likelihood in nats, ``{m: scalar}``.
+
+    Args:
+        model: Model, for its task.
+        outputs: Outputs for the batch.
+        target: Targets of the batch.
+        smoothing: Share of every label that is spread evenly over all classes.
+    """
     task = model.task.with_smoothing(smoothing) if smoothing else model.task
     return {m: task.loss(logits, target) for m, logits in outputs.unimodal_logits.items()}
 
 
-class Objective(Method):
-    """Family: the method is another loss on the heads; one backward pass, one step."""
-
-    @abstractmethod
-    def head_gradient(self, model: MultimodalClassifier, batch: Batch) -> Scale | Mapping[str, Scale]:
-        """Return what the gradient of the unimodal heads is multiplied by before it enters the encoders."""
-
-    def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
-    ) -> Iterator[StepRecord]:
-        """See `Method.steps`."""
-        outputs = model(batch.inputs, head_gradient=self.head_gradient(model, batch))
-        fused = model.task.loss(outputs.logits, batch.target)
-        unimodal = unimodal_losses(model, outputs, batch.target)
-        loss = fused + torch.stack(list(unimodal.values())).sum()
-        backward(loss)
-        yield StepRecord(loss.detach(), _detached({"fused": fused, **unimodal}))
+def detached(terms: Mapping[str, Tensor]) -> NamedTensors:
+    """Return tensors without their graph, for a record."""
+    return {name: value.detach() for name, value in terms.items()}
 
 
-def _detached(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach() for name, value in parts.items()}
+def by_modality(model: MultimodalClassifier, letter: str, values: Tensor) -> NamedTensors:
+    """Name a coefficient per modality, ``{"<letter>:<m>": scalar}``, for the record."""
+    return {f"{letter}:{m}": v.detach() for m, v in zip(model.modalities, values, strict=True)}
 
 
-class GradientModulation(Method):
-    r"""Family: joint training in which the gradient that enters each encoder is multiplied by :math:`\kappa_m`.
+def joint_step(
+    model: MultimodalClassifier, batch: Batch, backward: Backward, head_gradient: float = 0.0
+) -> Iterator[StepRecord]:
+    """Take one step of joint training, with unimodal heads that read detached features.
 
-    All gradients of an encoder are linear in the gradient at its features, so scaling that one is scaling every
-    parameter's
-    (:math:`\theta_m \leftarrow \theta_m - \eta \kappa_m g_m`), at no cost, also under AMP and accumulation.
+    Args:
+        model: Model.
+        batch: Samples.
+        backward: Function that back-propagates a scalar.
+        head_gradient: Factor of the unimodal heads' gradient before it enters the encoders.
     """
-
-    strength: float
-
-    @abstractmethod
-    def coefficients(
-        self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch
-    ) -> dict[str, Tensor]:
-        r"""Return :math:`\kappa_m` as one scalar tensor per modality; called without gradients."""
-
-    def modulated_backward(
-        self, model: MultimodalClassifier, loss: Tensor, kappa: Mapping[str, Tensor], backward: Backward
-    ) -> None:
-        """Back-propagate; a subclass may add to the gradients here."""
-        del model, kappa
-        backward(loss)
-
-    def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
-    ) -> Iterator[StepRecord]:
-        """See `Method.steps`."""
-        features = model.encode(batch.inputs)
-        kappa: dict[str, Tensor] = {}
-        if self.strength:
-            with torch.no_grad():
-                kappa = self.coefficients(model, features, batch)
-        scaled = {m: scale_gradient(z, kappa.get(m, 1.0)) for m, z in features.items()}
-        outputs = model.decode(scaled, head_gradient=0.0)
-        fused = model.task.loss(outputs.logits, batch.target)
-        unimodal = unimodal_losses(model, outputs, batch.target)
-        loss = fused + torch.stack(list(unimodal.values())).sum()
-        if kappa:
-            self.modulated_backward(model, loss, kappa, backward)
-        else:
-            backward(loss)
-        yield StepRecord(
-            loss.detach(), _detached({"fused": fused, **unimodal}), {f"kappa:{m}": k for m, k in kappa.items()}
-        )
+    outputs = model(batch.inputs, head_gradient=head_gradient)
+    fused = model.task.loss(outputs.logits, batch.target)
+    unimodal = unimodal_losses(model, outputs, batch.target)
+    loss = fused + torch.stack(list(unimodal.values())).sum()
+    backward(loss)
+    yield StepRecord(loss.detach(), detached({"fused": fused, **unimodal}))
 
 
 def require_modality(model: MultimodalClassifier, m: str) -> None:
     """Raise `ModelError` if the model has no modality ``m``."""
     if m not in model.modalities:
         raise ModelError(f"The model has no modality `{m}`. It has {', '.join(model.modalities)}.")
+
+
+def require_multiclass(method: Method, model: MultimodalClassifier, why: str) -> None:
+    """Raise `ModelError` unless the task is multi-class.
+
+    Args:
+        method: Method that needs classes.
+        model: Model.
+        why: What of the method needs classes, for the message.
+    """
+    if not model.task.has_classes:
+        raise ModelError(
+            f"`{type(method).__name__}` needs a multiclass task: {why}. Found a {model.task.name} task. Use a method that "
+            "is defined for it (uniform, ogm-ge, umt, ...)."
+        )
+
+
+def require_fusion(method: Method, model: MultimodalClassifier, kind: type[FusionT]) -> FusionT:
+    """Return the model's fusion, which `Method.prepare` has put there.
+
+    Args:
+        method: Method that needs the fusion.
+        model: Model that a step is taken with.
+        kind: Class of the fusion.
+
+    Raises:
+        ModelError: If the fusion is of another class: the model is not the one that `Method.prepare` returned.
+    """
+    if not isinstance(model.fusion, kind):
+        owner = type(method).__name__
+        raise ModelError(
+            f"`{owner}` trains a model with the fusion `{kind.__name__}`. Found `{type(model.fusion).__name__}`. Use the model "
+            "that `prepare` returns: `model = method.prepare(model, target)`."
+        )
+    return model.fusion

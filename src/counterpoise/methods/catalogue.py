@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoise._validation import check_keys
 from counterpoise.catalogue import Catalogue, Entry
+from counterpoise.errors import ConfigError
 
 if TYPE_CHECKING:
     from counterpoise.methods.base import Method
@@ -21,26 +22,29 @@ class MethodEntry(Entry):
     """A method's row.
 
     Attributes:
-        family: objective, gradient, unimodal, ...
-        untrained: which of the model's parts get no gradient ("fusion", "other encoders"), for the batteries.
-        random: whether a step draws random numbers per modality.
-        ordered: whether modalities are treated by their order (a fault of a release that the row keeps).
-        alternates: whether a batch takes more than one optimizer step.
-        resets_encoders: whether the method writes into encoder weights between epochs.
-        early: hyper-parameters with which it acts from the first epochs on, for the batteries and the benchmark of a step's cost.
+        untrained: Parts of the model that get no gradient ("fusion", "other encoders"), for the batteries.
+        random: Whether a step draws random numbers per modality.
+        ordered: Whether modalities are treated by their order (a fault of a release that the row keeps).
+        resets_encoders: Whether the method writes into encoder weights between epochs.
+        early: Hyper-parameters with which it acts from the first epochs on, for the batteries and the benchmark of a
+            step's cost.
     """
 
-    family: str = "objective"
     untrained: tuple[str, ...] = ()
     random: bool = False
     ordered: bool = False
-    alternates: bool = False
     resets_encoders: bool = False
     early: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def family(self) -> str:
+        """The family of the method's class; this imports it."""
+        family: str = self.load().family
+        return family
+
 
 class _Methods(Catalogue[MethodEntry]):
-    """The methods, and by their names only those that read labels at test: ``all`` is without them, and so is every list."""
+    """The methods. Those that read labels at test are known by name only: ``all`` and every list leave them out."""
 
     def __init__(self, entries: list[MethodEntry], label_reading: list[MethodEntry]) -> None:
         super().__init__("method", entries)
@@ -59,7 +63,6 @@ METHODS = _Methods(
             "counterpoise.methods:Unimodal",
             "one modality alone (one run per modality)",
             "baseline",
-            family="unimodal",
             untrained=("fusion", "other encoders"),
         ),
         MethodEntry(
@@ -67,7 +70,6 @@ METHODS = _Methods(
             "counterpoise.methods:UnimodalEnsemble",
             "every modality alone, predictions averaged",
             "baseline",
-            family="unimodal",
             untrained=("fusion",),
         ),
         MethodEntry(
@@ -78,14 +80,12 @@ METHODS = _Methods(
             "counterpoise.methods:OGMGE",
             "slows the dominant modality's gradient, adds noise",
             "Peng et al., CVPR 2022",
-            family="gradient",
         ),
         MethodEntry(
             "arm",
             "counterpoise.methods:ARM",
             "reinforces weak modalities by contribution: fusion, loss, re-sampling",
             "Gao et al., AAAI 2025",
-            family="objective",
             random=True,
         ),
         MethodEntry(
@@ -99,22 +99,18 @@ METHODS = _Methods(
             "counterpoise.methods:AGM",
             "modulates the gradient of each modality's Shapley share of the logits",
             "Li et al., ICCV 2023",
-            family="gradient",
         ),
         MethodEntry(
             "mla",
             "counterpoise.methods:MLA",
             "one step per modality through a shared head whose gradient is projected",
             "Zhang et al., CVPR 2024",
-            family="alternation",
-            alternates=True,
         ),
         MethodEntry(
             "sample-valuation",
             "counterpoise.methods:SampleValuation",
             "trains again, alone, what a modality contributed little to, per sample",
             "Wei et al., CVPR 2024",
-            family="resampling",
             early={"warmup": 0},
         ),
         MethodEntry(
@@ -122,7 +118,6 @@ METHODS = _Methods(
             "counterpoise.methods:ModalityValuation",
             "trains the modality that contributes least again, alone",
             "Wei et al., CVPR 2024",
-            family="resampling",
             early={"warmup": 0},
         ),
         MethodEntry(
@@ -130,7 +125,6 @@ METHODS = _Methods(
             "counterpoise.methods:Greedy",
             "a branch that leans on the others learns alone for some steps",
             "Wu et al., ICML 2022",
-            family="fusion",
             early={"start": 0},
         ),
         MethodEntry(
@@ -138,7 +132,6 @@ METHODS = _Methods(
             "counterpoise.methods:ModalityDropout",
             "joint training with missing inputs",
             "Neverova et al., TPAMI 2016",
-            family="data",
             random=True,
         ),
         MethodEntry(
@@ -146,7 +139,6 @@ METHODS = _Methods(
             "counterpoise.methods:Corruption",
             "joint training with damaged inputs",
             "baseline",
-            family="data",
             random=True,
         ),
         MethodEntry(
@@ -154,14 +146,12 @@ METHODS = _Methods(
             "counterpoise.methods:MMPareto",
             "Pareto combination of the joint and each unimodal gradient",
             "Wei & Hu, ICML 2024",
-            family="combination",
         ),
         MethodEntry(
             "opm",
             "counterpoise.methods:OPM",
             "drops the dominant modality's features at random",
             "Wei et al., TPAMI 2024",
-            family="features",
             random=True,
             early={"start": 0},
         ),
@@ -170,21 +160,18 @@ METHODS = _Methods(
             "counterpoise.methods:MMCosine",
             "joint training with a cosine head",
             "Xu et al., ICASSP 2023",
-            family="fusion",
         ),
         MethodEntry(
             "umt",
             "counterpoise.methods:UMT",
             "keeps each encoder near a unimodal teacher's features",
             "Du et al., ICML 2023",
-            family="teachers",
         ),
         MethodEntry(
             "g2d",
             "counterpoise.methods:G2D",
             "unimodal teachers, and the weakly taught encoders train first",
             "Rakib & Bagavathi, ICCV 2025",
-            family="teachers",
         ),
         MethodEntry(
             "mbsd",
@@ -223,7 +210,6 @@ METHODS = _Methods(
             "counterpoise.methods:AMCo",
             "masks features of the modality that the prediction depends on",
             "Zhou et al., ICASSP 2023",
-            family="features",
             random=True,
         ),
         MethodEntry(
@@ -237,7 +223,6 @@ METHODS = _Methods(
             "counterpoise.methods:ReconBoost",
             "modalities in turn, against what the others explain",
             "Hua et al., ICML 2024",
-            family="alternation",
             untrained=("fusion", "other encoders"),
         ),
         MethodEntry(
@@ -245,7 +230,6 @@ METHODS = _Methods(
             "counterpoise.methods:Relearning",
             "encoders that overfit are moved back towards their start",
             "Wei et al., ECCV 2024",
-            family="reset",
             resets_encoders=True,
         ),
         MethodEntry(
@@ -253,7 +237,6 @@ METHODS = _Methods(
             "counterpoise.methods:DataRemixing",
             "each sample trains the modality that is least sure of it",
             "Ma et al., ICML 2025",
-            family="resampling",
             early={"warmup": 0},
         ),
         MethodEntry(
@@ -261,14 +244,12 @@ METHODS = _Methods(
             "counterpoise.methods:CGGM",
             "the encoder whose classifier gained most gets the smallest gradient",
             "Guo et al., NeurIPS 2024",
-            family="gradient",
         ),
         MethodEntry(
             "mses",
             "counterpoise.methods:MSES",
             "stops each encoder where its own held-out loss stops falling",
             "Fujimori et al., ACPR 2019",
-            family="gradient",
             early={"patience": 1},
         ),
         MethodEntry(
@@ -276,111 +257,98 @@ METHODS = _Methods(
             "counterpoise.methods:MSLR",
             "every encoder steps with the learning rate that suits it alone",
             "Yao & Mihalcea, Findings of ACL 2022",
-            family="learning-rate",
         ),
         MethodEntry(
             "qmf",
             "counterpoise.methods:QMF",
             "per-sample fusion weights from energies",
             "Zhang et al., ICML 2023",
-            family="fusion",
         ),
         MethodEntry(
             "dgl",
             "counterpoise.methods:DGL",
             "encoders learn from unimodal losses only, the fused head on top",
             "Wei et al., ICCV 2025",
-            family="gradient-cut",
         ),
         MethodEntry(
             "aug",
             "counterpoise.methods:AUG",
             "the weak modality's classifier gets more blocks; modalities take turns",
             "Jiang et al., NeurIPS 2025",
-            family="alternation",
-            alternates=True,
         ),
         MethodEntry(
             "pmr-official",
-            "counterpoise.methods:PMROfficial",
+            "counterpoise.methods.replicas.official:PMROfficial",
             "PMR as released: a hard switch, no entropy term",
             "Fan et al., CVPR 2023 (code)",
         ),
         MethodEntry(
             "agm-toolkit",
-            "counterpoise.methods:AGMToolkit",
+            "counterpoise.methods.replicas.toolkit:AGMToolkit",
             "AGM as in a toolkit: the sign is reversed",
             "Li et al., ICCV 2023 (BalanceBenchmark)",
-            family="gradient",
         ),
         MethodEntry(
             "mla-official",
-            "counterpoise.methods:MLAOfficial",
+            "counterpoise.methods.replicas.official:MLAOfficial",
             "MLA as released: the projection is never applied",
             "Zhang et al., CVPR 2024 (code)",
-            family="alternation",
-            alternates=True,
         ),
         MethodEntry(
             "mmpareto-toolkit",
-            "counterpoise.methods:MMParetoToolkit",
+            "counterpoise.methods.replicas.toolkit:MMParetoToolkit",
             "MMPareto as in a toolkit: uniform training times 3",
             "Wei & Hu, ICML 2024 (BalanceBenchmark)",
-            family="combination",
         ),
         MethodEntry(
             "lfm-official",
-            "counterpoise.methods:LFMOfficial",
+            "counterpoise.methods.replicas.official:LFMOfficial",
             "LFM as released: the divergence is reversed",
             "Yang et al., NeurIPS 2024 (code)",
         ),
         MethodEntry(
             "arl-official",
-            "counterpoise.methods:ARLOfficial",
+            "counterpoise.methods.replicas.official:ARLOfficial",
             "ARL as released: a constant factor",
             "Wei et al., ICCV 2025 (code)",
         ),
         MethodEntry(
             "inforeg-official",
-            "counterpoise.methods:InfoRegOfficial",
+            "counterpoise.methods.replicas.official:InfoRegOfficial",
             "InfoReg as released: scores are sums, one window for all",
             "Huang et al., CVPR 2025 (code)",
             ordered=True,
         ),
         MethodEntry(
             "aug-official",
-            "counterpoise.methods:AUGOfficial",
+            "counterpoise.methods.replicas.official:AUGOfficial",
             "AUG as released: added blocks never train",
             "Jiang et al., NeurIPS 2025 (code)",
-            family="alternation",
-            alternates=True,
         ),
         MethodEntry(
             "mmcosine-official",
-            "counterpoise.methods:MMCosineOfficial",
+            "counterpoise.methods.replicas.official:MMCosineOfficial",
             "MMCosine as released: predicts without the normalisation",
             "Xu et al., ICASSP 2023 (code)",
-            family="fusion",
         ),
         MethodEntry(
             "opm-toolkit",
-            "counterpoise.methods:OPMToolkit",
+            "counterpoise.methods.replicas.toolkit:OPMToolkit",
             "OPM as in a toolkit: the second ratio is taken of the first",
             "Wei et al., TPAMI 2024 (BalanceBenchmark)",
-            family="features",
             random=True,
             ordered=True,
             early={"start": 0},
         ),
         MethodEntry(
             "mbsd-toolkit",
-            "counterpoise.methods:MBSDToolkit",
+            "counterpoise.methods.replicas.toolkit:MBSDToolkit",
             "MBSD as in a toolkit: no divergence, gradient through the weight",
             "Liu et al., WSDM 2023 (BalanceBenchmark)",
         ),
         MethodEntry(
             "g-blending-toolkit",
-            "counterpoise.methods:GBlendingToolkit",
+            "counterpoise.methods.replicas.toolkit:GBlendingToolkit",
             "G-Blending as in a toolkit: losses are sums over batches",
             "Wang et al., CVPR 2020 (BalanceBenchmark)",
         ),
@@ -388,7 +356,7 @@ METHODS = _Methods(
     [
         MethodEntry(
             "arm-official",
-            "counterpoise.methods:ARMOfficial",
+            "counterpoise.methods.replicas.arm:ARMOfficial",
             "ARM as released: reads labels at test",
             "Gao et al., AAAI 2025 (code)",
         ),
@@ -400,8 +368,9 @@ def make_method(name: str, arguments: Mapping[str, Any] | None = None) -> Method
     """Build a method by name (or import path) and hyper-parameters.
 
     Raises:
-        NotFoundError: for an unknown method.
-        ConfigError: for an unknown or invalid hyper-parameter, with the nearest name.
+        NotFoundError: For an unknown method.
+        ConfigError: For an unknown or invalid hyper-parameter, with the nearest name, or if the import path leads to
+            something that is no method.
 
     Example:
         >>> make_method("uniform", {"strenght": 1.0})
@@ -410,9 +379,22 @@ def make_method(name: str, arguments: Mapping[str, Any] | None = None) -> Method
         counterpoise.errors.ConfigError: Unknown key `strenght` for method `uniform`. Did you mean `strength`? Known:
             strength.
     """
+    from counterpoise.methods.base import Method
+
     arguments = dict(arguments or {})
     cls = METHODS.resolve(name)
-    known = [p for p in inspect.signature(cls.__init__).parameters if p != "self"]
+    if not (isinstance(cls, type) and issubclass(cls, Method)):
+        found = f"the class `{cls.__name__}`" if isinstance(cls, type) else f"an object of type `{type(cls).__name__}`"
+        raise ConfigError(
+            f"Method `{name}` should be a class derived from `counterpoise.methods.Method` that implements `steps`. Found "
+            f"{found}."
+        )
+    if inspect.isabstract(cls):
+        missing = ", ".join(f"`{m}`" for m in sorted(cls.__abstractmethods__))
+        raise ConfigError(f"Method `{name}` is abstract: `{cls.__name__}` does not implement {missing}.")
+    signature = inspect.signature(cls).parameters
+    known = [p for p, q in signature.items() if q.kind not in (q.VAR_POSITIONAL, q.VAR_KEYWORD)]
+    if len(known) < len(signature):  # a constructor that hands its arguments on
+        known += [p for p in cls.declarations if p not in known]
     check_keys(f"method `{name}`", arguments, known)
-    method: Method = cls(**arguments)
-    return method
+    return cls(**arguments)

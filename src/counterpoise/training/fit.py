@@ -21,7 +21,7 @@ from counterpoise.config import RunConfig
 from counterpoise.data import MultimodalData
 from counterpoise.errors import CheckpointError, ConfigError
 from counterpoise.inference import Rule, make_rule
-from counterpoise.methods import METHODS, Method, make_method
+from counterpoise.methods import Method, make_method
 from counterpoise.model import MultimodalClassifier, build_model
 from counterpoise.training.callbacks.loggers import EpochLogger, log_folder, open_logger
 from counterpoise.training.callbacks.progress import EpochLines
@@ -75,10 +75,10 @@ def assemble(
     method = make_method(config.method, config.method_args)
     if teachers:
         method.use_teachers(teachers)
-    method.setup(model, torch.from_numpy(data.train.target))
+    model = method.prepare(model, torch.from_numpy(data.train.target))
     name = method.default_rule if config.rule == "default" else config.rule
-    alone = getattr(method, "modality", None)
-    rule = make_rule(name, model.modalities, model.task, modality=alone, feature_dims=model.feature_dims)
+    single = method.single_modality
+    rule = make_rule(name, model.modalities, model.task, modality=single, feature_dims=model.feature_dims)
     return model, method, rule
 
 
@@ -163,8 +163,7 @@ def fit(
             "Found `fit.epochs = 1`."
         )
     module = MethodModule(model, method, rule, config, release=release, curves=curves)
-    entry = METHODS.get(config.method)
-    if config.fit.accumulate > 1 and entry is not None and entry.alternates:
+    if config.fit.accumulate > 1 and method.alternates:
         raise ConfigError(
             f"Method `{config.method}` steps several times a batch, so gradients of several batches cannot be added up. "
             f"Found `fit.accumulate = {config.fit.accumulate}`; set it to 1."

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from counterpoise.config import OptimConfig, RunConfig
 from counterpoise.evaluation.metrics import concatenate, scores, to_cpu
 from counterpoise.inference import Rule
-from counterpoise.methods import Epoch, Method
+from counterpoise.methods import EpochContext, Method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs, StepRecord
 from counterpoise.training.curves import contributions
@@ -133,7 +133,7 @@ class MethodModule(lightning.LightningModule):
         seed_epoch(self.config.seed, epoch)
         held = self._data.held_out_pass if self.method.needs_held_out else None
         self.method.on_epoch_start(
-            self.model, Epoch(epoch, self.config.fit.epochs, train=self._data.train_pass, held_out=held)
+            self.model, EpochContext(epoch, self.config.fit.epochs, train=self._data.train_pass, held_out=held)
         )
         self._sums, self._steps, self._started = {}, 0, self._clock()
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from counterpoise.methods import Epoch, Method
+from counterpoise.methods import EpochContext, Method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
@@ -17,7 +17,7 @@ from counterpoise.records import Batch, StepRecord
 def prepare(method: Method, model: MultimodalClassifier, batches: Sequence[Batch]) -> Method:
     """Set a method up as a loop does, in the model's precision."""
     index = torch.cat([b.index for b in batches])
-    method.setup(model, torch.cat([b.target for b in batches])[index.argsort()])
+    model.fusion = method.prepare(model, torch.cat([b.target for b in batches])[index.argsort()]).fusion
     return method.to(next(model.parameters()).dtype)
 
 
@@ -36,7 +36,7 @@ def run(
     records: list[StepRecord] = []
     for number in range(first, first + epochs):
         torch.manual_seed(number)
-        where = Epoch(number, total or first + epochs, train=lambda: batches, held_out=lambda: batches[:1])
+        where = EpochContext(number, total or first + epochs, train=lambda: batches, held_out=lambda: batches[:1])
         method.on_epoch_start(model, where)
         records = []
         for batch in batches:

@@ -136,7 +136,7 @@ def test_the_zero_pass_leaves_batch_norm_alone_and_a_step_costs_two_passes_per_e
     model = MultimodalClassifier({m: nn.Sequential(Counting(6, 4), nn.BatchNorm1d(4)) for m in "abc"}, num_outputs=3,
                                  feature_dims=dict.fromkeys("abc", 4))  # fmt: skip
     method = AGM()
-    method.setup(model, batches[0].target)
+    model.fusion = method.prepare(model, batches[0].target).fusion
     list(method.steps(model, batches[0]))
     assert sorted(calls) == [1, 1, 1, 32, 32, 32]
     list(method.steps(model, batches[0]))
@@ -148,7 +148,7 @@ def test_the_zero_pass_leaves_batch_norm_alone_and_a_step_costs_two_passes_per_e
 
 def test_ten_modalities_are_taken_and_eleven_refused() -> None:
     encoders = {f"m{i}": nn.Linear(2, 2) for i in range(11)}
-    AGM().setup(MultimodalClassifier(dict(list(encoders.items())[:10]), num_outputs=2), torch.zeros(3))
+    AGM().prepare(MultimodalClassifier(dict(list(encoders.items())[:10]), num_outputs=2), torch.zeros(3))
     model = MultimodalClassifier(encoders, num_outputs=2)
     with pytest.raises(ModelError, match="at most 10 modalities"):
-        AGM().setup(model, torch.zeros(3, dtype=torch.long))
+        AGM().prepare(model, torch.zeros(3, dtype=torch.long))

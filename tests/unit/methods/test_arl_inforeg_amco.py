@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from counterpoise.methods import ARL, AMCo, Epoch, InfoReg, Uniform
+from counterpoise.methods import ARL, AMCo, EpochContext, InfoReg, Uniform
 from counterpoise.methods._amco import mask_share, modality_mass
 from counterpoise.methods._arl import asymmetric_weights
 from counterpoise.methods._inforeg import anchor_weights, window_open
@@ -67,7 +67,7 @@ def test_arl_starts_after_the_warm_up(warm: Any, tools: Any) -> None:
     method = tools.prepare(ARL(start=2), model, batches)
     found = []
     for number in range(4):
-        method.on_epoch_start(model, Epoch(number, 9))
+        method.on_epoch_start(model, EpochContext(number, 9))
         (record,) = method.steps(model, batches[0])
         found.append(bool(record.coefficients))
     assert found == [False, False, True, True]
@@ -87,7 +87,7 @@ def test_inforeg_anchors_the_leader_only_and_does_not_saturate() -> None:
 def test_inforeg_adds_beta_times_the_way_from_the_anchor(warm: Any, tools: Any) -> None:
     model, batches = warm(2, epochs=5)
     method = tools.prepare(InfoReg(beta=0.5), model, batches)
-    method.on_epoch_start(model, Epoch(0, 9))
+    method.on_epoch_start(model, EpochContext(0, 9))
     with torch.no_grad():
         for m in "ab":
             for p in model.encoder(m).parameters():
@@ -110,14 +110,14 @@ def test_inforeg_adds_beta_times_the_way_from_the_anchor(warm: Any, tools: Any) 
 def test_inforeg_trace_is_the_sum_of_squared_weight_gradients(warm: Any, tools: Any) -> None:
     model, batches = warm(2, epochs=2)
     method = tools.prepare(InfoReg(), model, batches)
-    method.on_epoch_start(model, Epoch(0, 9))
+    method.on_epoch_start(model, EpochContext(0, 9))
     expected = 0.0
     for batch in batches:
         model.zero_grad()
         list(method.steps(model, batch))
         expected += sum(float(p.grad.square().sum()) for p in model.encoder("b").parameters() if p.ndim >= 2)
     assert method.trace[1].item() == pytest.approx(expected)
-    method.on_epoch_start(model, Epoch(1, 9))
+    method.on_epoch_start(model, EpochContext(1, 9))
     assert method.history[-1, 1].item() == pytest.approx(expected)
     assert (method.trace == 0).all()
 
@@ -138,7 +138,7 @@ def test_inforeg_a_closed_window_lets_the_encoder_go(warm: Any, tools: Any) -> N
     method.history.copy_(torch.ones_like(method.history))
     method.trace.fill_(1.0)
     method.epochs.fill_(20)
-    method.on_epoch_start(model, Epoch(20, 30))
+    method.on_epoch_start(model, EpochContext(20, 30))
     (record,) = method.steps(model, batches[0])
     assert not any(name.startswith("anchor") for name in record.parts)
 
@@ -159,7 +159,7 @@ def test_amco_ramp_follows_the_training_and_is_never_all(warm: Any, tools: Any) 
     method = tools.prepare(AMCo(strength=0.5), model, batches)
     counts = []
     for number in (0, 2, 9):
-        method.on_epoch_start(model, Epoch(number, 10))
+        method.on_epoch_start(model, EpochContext(number, 10))
         method_features = model.encode(batches[0].inputs)
         assert modality_mass(torch.stack([model.head(m)(method_features[m]) for m in "ab"]))[0] > 0.5
         masked, _ = method.modulate(model, method_features, batches[0])
@@ -175,7 +175,7 @@ def test_amco_before_the_mask_grows_is_uniform_training(warm: Any, tools: Any) -
     """All the heads' gradient enters the encoders, whatever the largest share of the mask."""
     model, batches = warm(2, epochs=3)
     method = tools.prepare(AMCo(strength=0.25), model, batches)
-    method.on_epoch_start(model, Epoch(0, 10))
+    method.on_epoch_start(model, EpochContext(0, 10))
     list(method.steps(model, batches[0]))
     found = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()
@@ -194,8 +194,8 @@ def test_amco_a_share_that_is_above_the_equal_one_by_rounding_alone_is_not_maske
     target = torch.arange(32) % 3
     batch = Batch({m: torch.ones(32, 6) for m in names}, target, torch.arange(32))
     method = AMCo(strength=1.0)
-    method.setup(model, target)
-    method.on_epoch_start(model, Epoch(9, 10))
+    model.fusion = method.prepare(model, target).fusion
+    method.on_epoch_start(model, EpochContext(9, 10))
     features = model.encode(batch.inputs)
     masked, coefficients = method.modulate(model, features, batch)
     assert [v.item() for v in coefficients.values()] == pytest.approx([0.2] * 5)
@@ -234,7 +234,7 @@ def test_inforeg_each_encoder_has_its_own_window(warm: Any, tools: Any) -> None:
     found = []
     for number, trace in enumerate([[0.0, 0.0], [1.0, 4.0], [2.0, 2.0], [2.0, 3.0], [4.0, 3.0]]):
         method.trace.copy_(torch.tensor(trace))
-        method.on_epoch_start(model, Epoch(number, 9))
+        method.on_epoch_start(model, EpochContext(number, 9))
         found.append([method.open["a"], method.open["b"]])
     assert found == [[True, True], [True, True], [True, False], [False, True], [True, False]]
 
@@ -246,12 +246,12 @@ def test_inforeg_counts_no_epoch_that_was_not(warm: Any, tools: Any) -> None:
     found = []
     for number in range(5):
         method.trace.fill_(1.0)
-        method.on_epoch_start(model, Epoch(number, 9))
+        method.on_epoch_start(model, EpochContext(number, 9))
         found.append(method.open["a"])
     assert found == [True, True, False, False, False]
     assert method.epochs == 4
     quiet = tools.prepare(InfoReg(0.0), model, batches)
-    quiet.on_epoch_start(model, Epoch(0, 9))
+    quiet.on_epoch_start(model, EpochContext(0, 9))
     assert not quiet.anchors, "without strength there is nothing to remember"
 
 
@@ -260,7 +260,7 @@ def test_inforeg_a_partial_strength_shrinks_the_anchor(warm: Any, tools: Any) ->
     found = []
     for strength in (1.0, 0.5):
         method = tools.prepare(InfoReg(strength), model, batches)
-        method.on_epoch_start(model, Epoch(0, 9))
+        method.on_epoch_start(model, EpochContext(0, 9))
         (record,) = method.steps(model, batches[0])
         found.append(record.coefficients["beta:a"].item())
     assert found[0] > 0
@@ -272,7 +272,7 @@ def test_amco_masks_nothing_before_the_first_epoch_or_among_equals(warm: Any, to
     method, features = tools.prepare(AMCo(), model, batches), model.encode(batches[0].inputs)
     masked, _ = method.modulate(model, features, batches[0])
     assert all(torch.equal(masked[m], features[m]) for m in "ab")
-    method.on_epoch_start(model, Epoch(9, 10))
+    method.on_epoch_start(model, EpochContext(9, 10))
     for m in "ab":
         for p in model.head(m).parameters():
             p.data.zero_()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from counterpoise.methods import AUG, Epoch
+from counterpoise.methods import AUG, EpochContext
 from counterpoise.methods._aug import BoostedFusion
 
 
@@ -55,7 +55,7 @@ def test_the_weak_modality_gets_the_block_ten_times_at_most(make_model: Any, mak
     for number in range(20):
         method.score.copy_(torch.tensor([90.0, 50.0]))
         method.seen.fill_(100.0)
-        method.on_epoch_start(model, Epoch(number, 20))
+        method.on_epoch_start(model, EpochContext(number, 20))
         counts.append(model.fusion.count.tolist())
     assert [b for _, b in counts[:8]] == [1, 1, 2, 2, 3, 3, 4, 4]
     assert counts[-1] == [1, 4]
@@ -69,7 +69,7 @@ def test_a_run_is_divided_into_tenths_that_are_rounded_down(make_model: Any, mak
         before = model.fusion.count[1].item()
         method.score.copy_(torch.tensor([0.9, 0.5]))
         method.seen.fill_(1.0)  # one sample is enough
-        method.on_epoch_start(model, Epoch(number, 36))
+        method.on_epoch_start(model, EpochContext(number, 36))
         if model.fusion.count[1] > before:
             due.append(number)
     assert due == list(range(3, 36, 3))
@@ -83,7 +83,7 @@ def test_without_a_tolerance_equal_modalities_get_no_block_either(
     for score, expected in (([50.0, 50.0], [1, 1]), ([50.0, 49.0], [1, 2])):
         method.score.copy_(torch.tensor(score))
         method.seen.fill_(100.0)
-        method.on_epoch_start(model, Epoch(1, 5))
+        method.on_epoch_start(model, EpochContext(1, 5))
         assert model.fusion.count.tolist() == expected
 
 
@@ -104,7 +104,7 @@ def test_equal_modalities_get_no_block(make_model: Any, make_batches: Any, tools
     method = tools.prepare(AUG(), model, batches)
     method.score.copy_(torch.tensor([50.0, 50.1, 49.9]))
     method.seen.fill_(100.0)
-    method.on_epoch_start(model, Epoch(1, 5))
+    method.on_epoch_start(model, EpochContext(1, 5))
     assert model.fusion.count.tolist() == [1, 1, 1]
 
 
@@ -144,7 +144,7 @@ def test_a_short_run_decides_every_epoch_and_a_lead_must_exceed_the_tolerance(
     method = tools.prepare(AUG(tolerance=0.01), model, batches)
     method.score.copy_(torch.tensor(scores))
     method.seen.fill_(100.0)
-    method.on_epoch_start(model, Epoch(1, 5))
+    method.on_epoch_start(model, EpochContext(1, 5))
     assert model.fusion.count.tolist() == expected
     assert method.score.tolist() == [0, 0], "the next epoch is counted from zero"
     assert method.seen == 0

@@ -11,7 +11,7 @@ from torch import nn
 
 from counterpoise.errors import ModelError
 from counterpoise.inference import predict
-from counterpoise.methods import CGGM, MSES, QMF, Epoch, Uniform
+from counterpoise.methods import CGGM, MSES, QMF, EpochContext, Uniform
 from counterpoise.methods._cggm import gain_coefficients, head_gradient_of
 from counterpoise.methods._early_stop import patience_update
 from counterpoise.methods._qmf import EnergyFusion, rank_loss
@@ -80,7 +80,7 @@ def test_cggm_an_accuracy_that_stays_is_no_gain_in_double_precision_either(make_
             right = model.head(m)(model.encoder(m)(batch.inputs[m])).argmax(-1)
     batch = Batch(batch.inputs, torch.cat([right[:7], (right[7:] + 1) % 3]), batch.index)  # b is right 7 times
     method = CGGM()
-    method.setup(model, batch.target)
+    model.fusion = method.prepare(model, batch.target).fusion
     for _ in range(2):
         (record,) = method.steps(model, batch)
         assert method.accuracy[1].item() == pytest.approx(0.7)
@@ -101,7 +101,7 @@ def test_mses_stops_where_the_held_out_loss_stops_falling(
         method = tools.prepare(MSES(patience=2, release=release), model, batches)
         found[release] = []
         for number in range(5):
-            method.on_epoch_start(model, Epoch(number, 5, held_out=lambda: batches))
+            method.on_epoch_start(model, EpochContext(number, 5, held_out=lambda: batches))
             model.zero_grad()
             (record,) = method.steps(model, batches[0])
             kappa = [record.coefficients[f"kappa:{m}"].item() for m in "ab"]
@@ -125,10 +125,10 @@ def test_mses_a_loss_that_stays_is_no_better_one_in_whatever_precision_it_comes(
     monkeypatch.setattr("counterpoise.methods._early_stop.head_losses", lambda *_: told)
     model, batches = make_model(2), make_batches(2)
     method = MSES(patience=2)
-    method.setup(model, batches[0].target)
+    model.fusion = method.prepare(model, batches[0].target).fusion
     found = []
     for number in range(4):
-        method.on_epoch_start(model, Epoch(number, 5, held_out=lambda: batches))
+        method.on_epoch_start(model, EpochContext(number, 5, held_out=lambda: batches))
         found.append(method.waited.tolist())
     assert found == [[0, 0], [1, 1], [2, 2], [3, 3]]
 
@@ -162,14 +162,14 @@ def test_mses_without_release_an_encoder_stays_stopped_from_the_first_epoch_on(
     method = tools.prepare(MSES(strength=0.25, patience=2, release=release), model, batches)
     found = []
     for number in range(4):
-        method.on_epoch_start(model, Epoch(number, 5, held_out=lambda: batches))
+        method.on_epoch_start(model, EpochContext(number, 5, held_out=lambda: batches))
         found.append(method.scales(model, {"a": None, "b": None}, batches[0])["b"].item())
     assert found == [1, 1, 0.75, last]
 
 
 def test_mses_of_no_strength_needs_no_held_out_samples(make_model: Any) -> None:
     assert MSES.needs_held_out
-    MSES(strength=0).on_epoch_start(make_model(2), Epoch(0, 5))
+    MSES(strength=0).on_epoch_start(make_model(2), EpochContext(0, 5))
 
 
 @pytest.mark.parametrize("modalities", [2, 3])
@@ -282,4 +282,4 @@ def test_qmf_the_branches_are_copies_of_the_heads(make_model: Any, make_batches:
     assert all(torch.equal(p, q) for p, q in zip(before, model.fusion.parameters(), strict=True))
     assert EnergyFusion({"a": nn.Linear(2, 3)}).temperature == QMF().temperature
     with pytest.raises(ModelError, match="multiclass"):
-        QMF().setup(make_model(2, task="regression"), torch.zeros(4, 3))
+        QMF().prepare(make_model(2, task="regression"), torch.zeros(4, 3))

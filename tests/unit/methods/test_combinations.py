@@ -12,7 +12,7 @@ from torch import nn
 from counterpoise.errors import ModelError
 from counterpoise.fusion import FUSIONS
 from counterpoise.inference import make_rule, predict
-from counterpoise.methods import METHODS, Epoch, make_method
+from counterpoise.methods import METHODS, EpochContext, make_method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
@@ -29,11 +29,11 @@ ONE_WIDTH = {"mla", "mla-official"}
 def one_epoch(name: str, model: MultimodalClassifier, batches: list[Batch], target: torch.Tensor) -> None:
     method = make_method(name)
     method.use_teachers({required: copy.deepcopy(model) for required in method.requires})
-    method.setup(model, target)
+    model.fusion = method.prepare(model, target).fusion
     optimizer = torch.optim.SGD([*model.parameters(), *method.parameters()], lr=1e-2)
     steps = 0
     for number in (0, 6, 11):
-        method.on_epoch_start(model, Epoch(number, 12, train=lambda: batches, held_out=lambda: batches[:1]))
+        method.on_epoch_start(model, EpochContext(number, 12, train=lambda: batches, held_out=lambda: batches[:1]))
         for batch in batches[:2]:
             for record in method.steps(model, batch):
                 assert torch.isfinite(record.loss)
@@ -91,5 +91,5 @@ def test_setup_draws_no_random_numbers(name: str, make_model: Any, make_batches:
     method = make_method(name)
     method.use_teachers({required: copy.deepcopy(model) for required in method.requires})
     before = torch.get_rng_state()
-    method.setup(model, torch.cat([b.target for b in batches]))
+    model.fusion = method.prepare(model, torch.cat([b.target for b in batches])).fusion
     assert torch.equal(before, torch.get_rng_state())

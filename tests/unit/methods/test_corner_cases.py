@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from counterpoise.methods import MLA, OGMGE, DataRemixing, Epoch
+from counterpoise.methods import MLA, OGMGE, DataRemixing, EpochContext
 from counterpoise.methods._ogm import modulation
 from counterpoise.methods._remixing import least_sure
 from counterpoise.records import Batch
 
 
 def test_ogm_a_modality_so_dominant_that_tanh_is_one_still_gets_finite_noise(
-    make_model: Any, make_batches: Any
+    make_model: Any, make_batches: Any, tools: Any
 ) -> None:
     """kappa = 0 would make the noise, std(gradient) / kappa, 0 / 0."""
     assert 0 < modulation(torch.tensor([1e4, 1e-4]), 0.3)[0] < 1e-5
@@ -22,7 +22,7 @@ def test_ogm_a_modality_so_dominant_that_tanh_is_one_still_gets_finite_noise(
     with torch.no_grad():
         model.fusion.head.bias.zero_()
         model.fusion.head.weight.mul_(200)  # a is certain, and right or wrong
-    (record,) = OGMGE(strength=50.0).steps(model, batches[0])
+    (record,) = tools.prepare(OGMGE(strength=50.0), model, batches).steps(model, batches[0])
     assert record.coefficients["kappa:a"] < 1e-5 or record.coefficients["kappa:b"] < 1e-5
     for m in "ab":
         grads = [p.grad for p in model.encoder(m).parameters()]
@@ -35,7 +35,7 @@ def test_ogm_reads_the_unimodal_heads_where_a_fusion_has_no_slices(
     fusion: str, make_model: Any, make_batches: Any, tools: Any
 ) -> None:
     model, batches = make_model(2, fusion=fusion, dtype=torch.float64), make_batches(2, dtype=torch.float64)
-    (record,) = OGMGE(strength=0.4, noise=False).steps(model, batches[0])
+    (record,) = tools.prepare(OGMGE(strength=0.4, noise=False), model, batches).steps(model, batches[0])
     y = batches[0].target.numpy()
     score = {m: tools.softmax(z)[range(len(y)), y].sum() for m, z in tools.heads(model, batches[0]).items()}
     for m, other in ("ab", "ba"):
@@ -51,7 +51,7 @@ def test_mla_a_small_last_batch_does_not_turn_the_ridge_back(
     model, (whole,) = make_model(2), make_batches(2, batches=1, size=128)
     rows = torch.arange(128).split([50, 50, 27, 1])
     method = tools.prepare(MLA(), model, [whole])
-    method.on_epoch_start(model, Epoch(0, 2))
+    method.on_epoch_start(model, EpochContext(0, 2))
     ridges = []
     monkeypatch.setattr(
         "counterpoise.methods._mla.update_projection",
@@ -81,7 +81,7 @@ def test_remixing_goes_on_in_batches_of_single_modalities_after_a_restart(
     resumed = tools.prepare(DataRemixing(warmup=0), model, batches)
     resumed.load_state_dict(method.state_dict())
     for one in (method, resumed):
-        one.on_epoch_start(model, Epoch(1, 2, train=lambda: batches))
+        one.on_epoch_start(model, EpochContext(1, 2, train=lambda: batches))
         orders.append(one.resample(torch.arange(128), torch.Generator().manual_seed(0)))
     assert torch.equal(*orders)
     groups = method.assigned[orders[0]].split(32)

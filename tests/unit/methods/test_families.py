@@ -13,39 +13,22 @@ from torch import Tensor, nn
 from counterpoise.errors import ModelError
 from counterpoise.fusion import FUSIONS, Fusion
 from counterpoise.methods import Joint, Uniform
-from counterpoise.methods.base import GradientModulation, require_modality
-from counterpoise.methods.objective import (
-    GradientCombination,
-    Shaped,
-    alone_logits,
-    by_modality,
-    discounted_loss,
-    gradients,
-    is_additive,
-    joint_step,
-    require_multiclass,
-    subset_logits,
-    true_scores,
-)
+from counterpoise.methods.base import by_modality, joint_step, require_modality, require_multiclass
+from counterpoise.methods.logits import discounted_loss, is_additive, subset_logits, true_scores, unimodal_logits
+from counterpoise.methods.objective import GradientCombination, ModulatedObjective, gradients
 from counterpoise.model import MultimodalClassifier
 
 
 class Plain(GradientCombination):
     """The sum of the two gradients."""
 
-    def __init__(self, strength: float) -> None:
-        super().__init__(strength=strength)
-
     def combine(self, joint: list[Tensor], own: list[Tensor]) -> tuple[list[Tensor], Tensor]:
         assert not torch.is_grad_enabled()
         return [g + h for g, h in zip(joint, own, strict=True)], torch.tensor(0.3, dtype=joint[0].dtype)
 
 
-class Loud(Shaped):
+class Loud(ModulatedObjective):
     """Modality `a` gets three times its gradient, and the features have a price."""
-
-    def __init__(self, strength: float) -> None:
-        super().__init__(strength=strength)
 
     def scales(self, model: Any, features: Any, batch: Any) -> dict[str, Tensor]:
         assert not torch.is_grad_enabled()
@@ -59,31 +42,22 @@ class Loud(Shaped):
 class Own(GradientCombination):
     """The encoders follow their own heads' gradients, three times, and not the joint loss."""
 
-    def __init__(self, strength: float) -> None:
-        super().__init__(strength=strength)
-
     def combine(self, joint: list[Tensor], own: list[Tensor]) -> tuple[list[Tensor], Tensor]:
         return [3 * g for g in own], torch.zeros(())
 
 
-class Slow(GradientModulation):
+class Slow(ModulatedObjective):
     """Modality `a` gets a quarter of its gradient, and no other factor is named."""
 
-    def __init__(self, strength: float) -> None:
-        super().__init__(strength=strength)
-
-    def coefficients(self, model: Any, features: Any, batch: Any) -> dict[str, Tensor]:
+    def scales(self, model: Any, features: Any, batch: Any) -> dict[str, Tensor]:
         assert not torch.is_grad_enabled()
         return {"a": torch.tensor(0.25)}
 
 
-class Supervised(Shaped):
+class Supervised(ModulatedObjective):
     """What its heads learn enters the encoders, times the strength."""
 
     head_scale = 1.0
-
-    def __init__(self, strength: float) -> None:
-        super().__init__(strength=strength)
 
 
 class Mean(Fusion):
@@ -199,7 +173,7 @@ def test_heads_that_are_part_of_a_method_enter_the_encoders_times_its_strength(
 
 
 @pytest.mark.parametrize(("strength", "factor"), [(0.0, 1.0), (1.0, 0.25)])
-def test_gradient_modulation_is_joint_training_with_a_factor_per_encoder(
+def test_a_modulated_gradient_is_joint_training_with_a_factor_per_encoder(
     strength: float, factor: float, make_model: Any, make_batches: Any, tools: Any
 ) -> None:
     one, two = (make_model(2, dtype=torch.float64) for _ in range(2))
@@ -242,7 +216,7 @@ def test_what_a_modality_says_alone_is_its_slice_or_its_own_head(
     model, batch = make_model(3, dtype=torch.float64), make_batches(3, dtype=torch.float64)[0]
     features = model.encode(batch.inputs)
     for sliced, expected in ((True, tools.slices(model, batch)), (False, tools.heads(model, batch))):
-        found = alone_logits(model, features, sliced=sliced).detach().numpy()
+        found = unimodal_logits(model, features, sliced=sliced).detach().numpy()
         np.testing.assert_allclose(found, np.stack(list(expected.values())))
 
 

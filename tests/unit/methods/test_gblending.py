@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from counterpoise.errors import DataError
-from counterpoise.methods import Epoch, GBlending
+from counterpoise.methods import EpochContext, GBlending
 from counterpoise.methods._gblending import blending_weights, head_losses
 from counterpoise.records import Batch
 
@@ -78,7 +78,7 @@ def test_an_overfitting_modality_loses_weight_and_the_model_is_untouched(
     ]
     method = tools.prepare(GBlending(inner_epochs=30, inner_lr=1e-2), model, batches)
     before, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    method.on_epoch_start(model, Epoch(0, 10, train=lambda: batches[:3], held_out=lambda: batches[3:]))
+    method.on_epoch_start(model, EpochContext(0, 10, train=lambda: batches[:3], held_out=lambda: batches[3:]))
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     assert torch.equal(random, torch.get_rng_state())
     assert method.weights.sum().item() == pytest.approx(1)
@@ -94,10 +94,10 @@ def test_when_it_estimates(make_model: Any, make_batches: Any, tools: Any, monke
         seen = []
         monkeypatch.setattr(method, "_trained", lambda model, epoch, k, seen=seen: seen.append(epoch.number) or model)
         for number in range(8):
-            method.on_epoch_start(model, Epoch(number, 8, train=lambda: batches, held_out=lambda: batches))
+            method.on_epoch_start(model, EpochContext(number, 8, train=lambda: batches, held_out=lambda: batches))
         assert sorted(set(seen)) == expected
     with pytest.raises(DataError, match="held-out samples"):
-        method.on_epoch_start(model, Epoch(0, 8, train=lambda: batches))
+        method.on_epoch_start(model, EpochContext(0, 8, train=lambda: batches))
 
 
 def test_the_estimate_is_made_of_the_losses_before_and_after(
@@ -116,7 +116,7 @@ def test_the_estimate_is_made_of_the_losses_before_and_after(
     measured = iter([before, *after])
     monkeypatch.setattr(method, "_measure", lambda model, epoch: next(measured))
     monkeypatch.setattr(method, "_trained", lambda model, epoch, k: model)
-    method.on_epoch_start(model, Epoch(0, 8))
+    method.on_epoch_start(model, EpochContext(0, 8))
     gain = np.array([1.5 - 1.2, 1.7 - 1.6, 1.9 - 1.2])
     overfit = np.array([0.4 - 0.5, 0.9 - 0.6, 0.9 - 0.7])
     raw = gain / overfit**2
@@ -135,7 +135,7 @@ def test_each_snapshot_trains_its_own_head_as_long_as_asked(
 
     monkeypatch.setattr("counterpoise.methods._gblending.trained_alone", spy)
     method = tools.prepare(GBlending(inner_epochs=3, inner_lr=0.02, super_epoch=4), model, batches)
-    method.on_epoch_start(model, Epoch(4, 8, train=lambda: batches, held_out=lambda: batches))
+    method.on_epoch_start(model, EpochContext(4, 8, train=lambda: batches, held_out=lambda: batches))
     assert seen == [(None, 3, 0.02, 4), ("a", 3, 0.02, 4), ("b", 3, 0.02, 4)]
 
 
@@ -148,7 +148,7 @@ def test_a_partial_strength_lies_between_joint_training_and_the_method(
     assert float(method.fused_weight()) == pytest.approx(1 - 0.25 * 0.8)
     scales = method.head_gradient(model, batches[0])
     assert [float(scales[m]) for m in "ab"] == pytest.approx([0.25 * 0.5, 0.25 * 0.3])
-    GBlending(strength=0).on_epoch_start(model, Epoch(0, 8))  # nothing to estimate, so no samples needed
+    GBlending(strength=0).on_epoch_start(model, EpochContext(0, 8))  # nothing to estimate, so no samples needed
 
 
 def test_an_overfit_of_nothing_counts_as_a_thousandth() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from counterpoise.methods import Epoch, Greedy
+from counterpoise.methods import EpochContext, Greedy
 from counterpoise.methods._greedy import TransferFusion
 
 
@@ -104,10 +104,10 @@ def test_nothing_is_curated_before_the_start_or_within_epsilon(make_model: Any, 
     model, batches = make_model(2), make_batches(2)
     method = tools.prepare(Greedy(start=2), model, batches)
     method.speeds.copy_(torch.tensor([[1e6, 1e-6], [1.0, 1.0]]))
-    method.on_epoch_start(model, Epoch(1, 9))
+    method.on_epoch_start(model, EpochContext(1, 9))
     list(method.steps(model, batches[0]))
     assert not model.fusion.curated.any()
-    method.on_epoch_start(model, Epoch(2, 9))
+    method.on_epoch_start(model, EpochContext(2, 9))
     list(method.steps(model, batches[0]))
     assert model.fusion.curated.tolist() == [True, False]
     model.fusion.curated.fill_(False)

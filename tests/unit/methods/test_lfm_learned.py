@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from counterpoise.methods import LFM, Epoch
+from counterpoise.methods import LFM, EpochContext
 from counterpoise.methods._lfm import meta_gradient
 from counterpoise.records import Batch
 
@@ -44,7 +44,7 @@ def test_the_meta_gradient_is_the_derivative_of_one_unrolled_step(
     method = tools.prepare(LFM(strength, schedule="learned", lookahead=0.3), model, [batch])
     method.alignment.fill_(0.7)
     before = [p.clone() for p in model.parameters()]
-    found, cosine = method.hypergradient(model, Epoch(1, 10, train=lambda: [batch]))
+    found, cosine = method.hypergradient(model, EpochContext(1, 10, train=lambda: [batch]))
     halves, h = (rows(batch, slice(0, None, 2)), rows(batch, slice(1, None, 2))), 1e-4
     up, down = (unrolled(model, *halves, 0.7 + d, 0.3, strength) for d in (h, -h))
     expected = (up - down) / (2 * h)
@@ -69,7 +69,7 @@ def test_the_first_tensor_only_as_released_is_another_number(make_model: Any, ma
     released, _ = meta_gradient(
         first, losses, lambda: model.task.loss(model(outer.inputs).logits, outer.target), 0.95, 0.01
     )
-    ours, _ = method.hypergradient(model, Epoch(1, 10, train=lambda: [batch]))
+    ours, _ = method.hypergradient(model, EpochContext(1, 10, train=lambda: [batch]))
     assert abs(released.item() - ours.item()) > 0.2 * abs(ours.item())
 
 
@@ -78,16 +78,16 @@ def test_the_weight_starts_high_moves_by_the_rule_and_stays_within_its_limits(
 ) -> None:
     model, batches = make_model(2), make_batches(2)
     method = LFM(schedule="learned", rate=0.03)
-    method.setup(model, torch.cat([b.target for b in batches]))  # the weight is float64 beside a float32 model
+    model.fusion = method.prepare(model, torch.cat([b.target for b in batches])).fusion
     epochs, weights = 20, []
     for number in range(epochs):
         old = method.alignment.item()
-        _, cosine = method.hypergradient(model, Epoch(number, epochs, train=lambda: batches))
-        method.on_epoch_start(model, Epoch(number, epochs, train=lambda: batches))
+        _, cosine = method.hypergradient(model, EpochContext(number, epochs, train=lambda: batches))
+        method.on_epoch_start(model, EpochContext(number, epochs, train=lambda: batches))
         eta = 0.03 * 10 * 0.5 ** (number // 2)  # a tenth of the authors' epochs; halved every tenth of the run
         expected = min(max(old - eta * cosine.item(), 0.05), 0.95) if number else 0.95
-        assert method.alignment.item() == pytest.approx(expected, abs=1e-12)
-        assert method.a0 == pytest.approx(1 - expected, abs=1e-12)
+        assert method.alignment.item() == pytest.approx(expected, abs=1e-6)
+        assert method.a0 == pytest.approx(1 - expected, abs=1e-6)
         weights.append(method.a0)
         for batch in batches:
             for _ in method.steps(model, batch):
@@ -107,14 +107,14 @@ def test_the_samples_are_fixed_spread_over_the_training_set_and_part_of_the_stat
 ) -> None:
     model, batches = make_model(2), make_batches(2)  # 128 samples
     method = tools.prepare(LFM(schedule="learned", samples=4), model, batches)
-    assert method._meta_batch(Epoch(1, 9, train=lambda: batches)).index.tolist() == [0, 42, 85, 127]
-    assert method._meta_batch(Epoch(2, 9, train=lambda: batches[:1])).index.tolist() == [0, 42, 85, 127]
+    assert method._meta_batch(EpochContext(1, 9, train=lambda: batches)).index.tolist() == [0, 42, 85, 127]
+    assert method._meta_batch(EpochContext(2, 9, train=lambda: batches[:1])).index.tolist() == [0, 42, 85, 127]
     resumed = tools.prepare(LFM(schedule="learned", samples=4), model, batches)
     resumed.load_state_dict(method.state_dict())
     more = [*batches, Batch(batches[0].inputs, batches[0].target, batches[0].index + 128)]  # a hold-out was released
-    again = resumed._meta_batch(Epoch(2, 9, train=lambda: more))
+    again = resumed._meta_batch(EpochContext(2, 9, train=lambda: more))
     assert again.index.tolist() == [0, 42, 85, 127]
-    assert torch.equal(again.inputs["a"], method._meta_batch(Epoch(1, 9)).inputs["a"])
+    assert torch.equal(again.inputs["a"], method._meta_batch(EpochContext(1, 9)).inputs["a"])
 
 
 @pytest.mark.parametrize("fusion", ["concat", "gated"])
@@ -131,7 +131,7 @@ def test_resuming_equals_going_on(fusion: str, make_model: Any, make_batches: An
                 optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
                 for part, state in zip((model, method, optimizer), saved, strict=True):
                     part.load_state_dict(state)
-            method.on_epoch_start(model, Epoch(number, 6, train=lambda: batches))
+            method.on_epoch_start(model, EpochContext(number, 6, train=lambda: batches))
             for batch in batches:
                 for _ in method.steps(model, batch):
                     optimizer.step()
@@ -149,16 +149,22 @@ def test_no_samples_are_read_without_strength_or_before_the_second_epoch(make_mo
         (LFM(schedule="learned"), 3, True),
     ):
         asked = []
-        method.setup(model, torch.cat([b.target for b in batches]))
-        method.on_epoch_start(model, Epoch(number, 9, train=lambda asked=asked: asked.append(1) or batches))  # type: ignore[misc]
+        model.fusion = method.prepare(model, torch.cat([b.target for b in batches])).fusion
+        method.on_epoch_start(model, EpochContext(number, 9, train=lambda asked=asked: asked.append(1) or batches))  # type: ignore[misc]
         assert bool(asked) == reads
 
 
-def test_the_weights_before_the_first_epoch_are_those_of_its_start() -> None:
+def test_the_weights_before_the_first_epoch_are_those_of_its_start(
+    make_model: Any, make_batches: Any, tools: Any
+) -> None:
     """1 + s (2 a_0 - 1), with a_0 of .2046 or of .05."""
-    assert LFM().fused_weight() == pytest.approx(2 * 0.2046)
-    assert LFM(0.5).fused_weight() == pytest.approx(1 + 0.5 * (2 * 0.2046 - 1))
-    assert LFM(schedule="learned").fused_weight() == pytest.approx(2 * 0.05)
+    model, batches = make_model(2), make_batches(2)
+    for method, weight in (
+        (LFM(), 2 * 0.2046),
+        (LFM(0.5), 1 + 0.5 * (2 * 0.2046 - 1)),
+        (LFM(schedule="learned"), 2 * 0.05),
+    ):
+        assert tools.prepare(method, model, batches).fused_weight() == pytest.approx(weight)
 
 
 @pytest.mark.parametrize(("cosine", "limit"), [(1.0, 0.05), (-1.0, 0.95)])
@@ -168,7 +174,7 @@ def test_the_learned_weight_stops_at_its_limits(
     model, batches = make_model(2), make_batches(2)
     method = tools.prepare(LFM(schedule="learned", rate=10.0), model, batches)
     monkeypatch.setattr(method, "hypergradient", lambda model, epoch: (torch.tensor(9.0), torch.tensor(cosine)))
-    method.on_epoch_start(model, Epoch(1, 10))
+    method.on_epoch_start(model, EpochContext(1, 10))
     assert method.alignment.item() == pytest.approx(limit)
 
 

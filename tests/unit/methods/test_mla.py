@@ -11,7 +11,7 @@ from torch import nn
 
 from counterpoise.errors import ModelError
 from counterpoise.inference import predict
-from counterpoise.methods import MLA, Epoch
+from counterpoise.methods import MLA, EpochContext
 from counterpoise.methods._mla import EntropyWeightedHead, _projected, entropy_weights, update_projection
 from counterpoise.model import MultimodalClassifier
 
@@ -27,7 +27,7 @@ def test_one_batch_by_numpy(modalities: int, make_model: Any, make_batches: Any,
     """Every modality's head gradient is (softmax - onehot)^T h / B, times the running P; encoders move one at a time."""
     model, batches = make_model(modalities, dtype=torch.float64), make_batches(modalities, dtype=torch.float64)
     method = tools.prepare(MLA(), model, batches)
-    method.on_epoch_start(model, Epoch(0, 5))
+    method.on_epoch_start(model, EpochContext(0, 5))
     batch, y = batches[0], batches[0].target.numpy()
     p, onehot = np.eye(8), np.eye(3)[y]
     weight, bias = (q.detach().numpy().copy() for q in model.fusion.parameters())
@@ -56,7 +56,7 @@ def test_one_batch_by_numpy(modalities: int, make_model: Any, make_batches: Any,
 def test_the_ridge_falls_within_an_epoch(make_model: Any, make_batches: Any, tools: Any) -> None:
     model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64, batches=4)
     method = tools.prepare(MLA(), model, batches)
-    method.on_epoch_start(model, Epoch(0, 5))
+    method.on_epoch_start(model, EpochContext(0, 5))
     list(method.steps(model, batches[0]))
     before = method.projection.numpy().copy()
     features = tools.features(model, batches[1])
@@ -160,12 +160,12 @@ def test_the_projection_is_not_of_lower_precision_under_autocast(
     torch.testing.assert_close(found, expected)
 
 
-def test_a_model_may_be_more_precise_than_the_method(make_model: Any, make_batches: Any) -> None:
+def test_a_method_has_the_precision_of_its_model(make_model: Any, make_batches: Any) -> None:
     model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
     method = MLA()
-    method.setup(model, torch.zeros(128, dtype=torch.long))
+    model.fusion = method.prepare(model, torch.zeros(128, dtype=torch.long)).fusion
     list(method.steps(model, batches[0]))
-    assert method.projection.dtype == torch.float32
+    assert method.projection.dtype == torch.float64
     assert model.fusion.head.weight.grad.dtype == torch.float64
 
 
@@ -184,10 +184,10 @@ def test_modalities_take_turns_in_the_order_of_the_alphabet(make_model: Any, mak
 
 def test_a_task_without_classes_is_refused(make_model: Any) -> None:
     with pytest.raises(ModelError, match="multiclass"):
-        MLA().setup(make_model(2, task="regression"), torch.zeros(4, 3))
+        MLA().prepare(make_model(2, task="regression"), torch.zeros(4, 3))
 
 
 def test_unequal_feature_dimensions_are_refused() -> None:
     model = MultimodalClassifier({"a": nn.Linear(2, 3), "b": nn.Linear(2, 4)}, num_outputs=2)
     with pytest.raises(ModelError, match="same dimension"):
-        MLA().setup(model, torch.zeros(3, dtype=torch.long))
+        MLA().prepare(model, torch.zeros(3, dtype=torch.long))

@@ -58,7 +58,7 @@ def test_the_length_of_features_and_weights_does_not_matter(make_model: Any, mak
 
 def test_a_head_that_is_not_linear_is_refused(make_model: Any) -> None:
     with pytest.raises(ModelError, match="Found `Gated`"):
-        MMCosine().setup(make_model(2, fusion="gated"), torch.zeros(3, dtype=torch.long))
+        MMCosine().prepare(make_model(2, fusion="gated"), torch.zeros(3, dtype=torch.long))
 
 
 def test_features_or_weights_of_length_zero_say_nothing(make_model: Any, make_batches: Any, tools: Any) -> None:
@@ -98,4 +98,4 @@ def test_the_head_alone_has_the_methods_scale_and_knows_its_sizes() -> None:
 
 def test_a_task_without_classes_is_refused(make_model: Any) -> None:
     with pytest.raises(ModelError, match="multiclass"):
-        MMCosine().setup(make_model(2, task="regression"), torch.zeros(4, 3))
+        MMCosine().prepare(make_model(2, task="regression"), torch.zeros(4, 3))

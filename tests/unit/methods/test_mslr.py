@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from counterpoise.errors import ConfigError
-from counterpoise.methods import MSLR, Epoch, Joint
+from counterpoise.methods import MSLR, EpochContext, Joint
 from counterpoise.methods._mslr import best_rate
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
@@ -33,7 +33,7 @@ def test_the_scaled_update_is_another_learning_rate_for_the_encoder(
     reference = copy.deepcopy(model)
     method = tools.prepare(MSLR(rates=RATES), model, batches)
     optimizer = optimizer_of(kind, model.parameters())
-    method.on_epoch_start(model, Epoch(0, 5))
+    method.on_epoch_start(model, EpochContext(0, 5))
     for batch in batches:
         records = []
         for record in method.steps(model, batch):
@@ -63,7 +63,7 @@ def test_a_loop_that_accumulates_scales_the_one_step_that_it_takes(
     model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
     start = [p.detach().clone() for p in model.encoder("b").parameters()]
     method = tools.prepare(MSLR(rates=RATES), model, batches)
-    method.on_epoch_start(model, Epoch(0, 5))
+    method.on_epoch_start(model, EpochContext(0, 5))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
     for k, batch in enumerate(batches[:2]):
         for _ in method.steps(model, batch, backward=lambda loss: (loss / 2).backward()):
@@ -84,7 +84,7 @@ def test_the_strategies_by_hand(
     model, batches = make_model(2), make_batches(2)
     method = tools.prepare(MSLR(strength, strategy=strategy, rates=RATES), model, batches)
     for number in range(2):
-        method.on_epoch_start(model, Epoch(number, 5))
+        method.on_epoch_start(model, EpochContext(number, 5))
         assert tuple(method.factors.values()) == pytest.approx(expected)
 
 
@@ -98,7 +98,7 @@ def test_dynamic_follows_the_held_out_loss(
     method = tools.prepare(MSLR(strategy="dynamic", rates={"a": 1.0, "b": 1.0}, window=2), model, batches)
     found = []
     for number in range(4):
-        method.on_epoch_start(model, Epoch(number, 9, held_out=lambda: batches))
+        method.on_epoch_start(model, EpochContext(number, 9, held_out=lambda: batches))
         found.append(list(method.factors.values()))
     expected = [[1, 1], [math.exp(0.2), 1], [math.exp(0.9 - 1.1), 1], [math.exp(0.95 - 0.9), 2]]
     for values, wanted in zip(found, expected, strict=True):
@@ -112,7 +112,7 @@ def test_dynamic_resumes_with_what_it_has_seen(make_model: Any, make_batches: An
     resumed = tools.prepare(MSLR(strategy="dynamic", rates=RATES), model, batches)
     resumed.load_state_dict(whole.state_dict())
     for method in (whole, resumed):
-        method.on_epoch_start(model, Epoch(3, 6, held_out=lambda: batches[:1]))
+        method.on_epoch_start(model, EpochContext(3, 6, held_out=lambda: batches[:1]))
     assert resumed.factors == whole.factors
     assert whole.factors["a"] not in (0.1, 1.0)
 
@@ -140,7 +140,7 @@ def test_a_modality_that_needs_larger_steps_gets_a_larger_rate(make_batches: Any
     before = [p.clone() for p in model.parameters()]
     method = tools.prepare(MSLR(), model, batches)
     state = torch.get_rng_state()
-    method.on_epoch_start(model, Epoch(0, 5, train=lambda: batches[:5], held_out=lambda: batches[5:]))
+    method.on_epoch_start(model, EpochContext(0, 5, train=lambda: batches[:5], held_out=lambda: batches[5:]))
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(p, q) for p, q in zip(before, model.parameters(), strict=True))
     assert method.factors["a"] < 0.8 < 1.25 < method.factors["b"]
@@ -149,13 +149,13 @@ def test_a_modality_that_needs_larger_steps_gets_a_larger_rate(make_batches: Any
 
 @pytest.mark.parametrize("rates", [{"a": 1.0}, {"a": 1.0, "b": 0.0}, {"a": 1.0, "b": "fast"}])
 def test_rates_that_are_none_are_refused(rates: Any, make_model: Any) -> None:
-    with pytest.raises(ConfigError, match="a positive number for each of a, b"):
-        MSLR(rates=rates).setup(make_model(2), torch.zeros(4, dtype=torch.long))
+    with pytest.raises(ConfigError, match="Parameter `rates` of `MSLR` should hold a positive number"):
+        MSLR(rates=rates).prepare(make_model(2), torch.zeros(4, dtype=torch.long))
 
 
 def test_rates_of_another_modality_are_refused(make_model: Any) -> None:
     with pytest.raises(ConfigError, match="Unknown key `c`"):
-        MSLR(rates={"a": 1.0, "c": 1.0}).setup(make_model(2), torch.zeros(4, dtype=torch.long))
+        MSLR(rates={"a": 1.0, "c": 1.0}).prepare(make_model(2), torch.zeros(4, dtype=torch.long))
 
 
 @pytest.mark.parametrize("modalities", [2, 3])
@@ -178,7 +178,7 @@ def test_the_search_trains_each_modality_and_reads_its_own_held_out_loss(
     )
     model, batches = make_model(modalities), make_batches(modalities)
     method = tools.prepare(MSLR(inner_epochs=3, inner_lr=2e-3), model, batches)
-    method.on_epoch_start(model, Epoch(0, 5, train=lambda: batches, held_out=lambda: batches))
+    method.on_epoch_start(model, EpochContext(0, 5, train=lambda: batches, held_out=lambda: batches))
     assert [m for m, _ in tried] == [m for m in model.modalities for _ in range(9)]
     assert [rate for _, rate in tried[:9]] == pytest.approx([2e-3 * 10 ** (k / 2) for k in range(-4, 5)])
     mean = math.prod(best[1:]) ** (1 / modalities)
@@ -192,7 +192,7 @@ def test_a_factor_of_zero_keeps_an_encoder_where_it_is_and_two_doubles_its_step(
     batches = make_batches(2, dtype=torch.float64)
     start = {m: [p.detach().clone() for p in one.encoder(m).parameters()] for m in "ab"}
     method = tools.prepare(MSLR(rates=RATES), one, batches)
-    method.on_epoch_start(one, Epoch(0, 5))
+    method.on_epoch_start(one, EpochContext(0, 5))
     method.factors = {"a": 0.0, "b": 2.0}
     for model, stepping in ((one, method), (two, Joint())):
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
@@ -210,14 +210,14 @@ def test_without_a_search_in_its_first_epoch_a_training_keeps_the_loops_rate(
     """As one that goes on from a model which another method has trained."""
     model, batches = make_model(2), make_batches(2)
     method = tools.prepare(MSLR(), model, batches)
-    method.on_epoch_start(model, Epoch(3, 5, train=lambda: batches, held_out=lambda: batches))
+    method.on_epoch_start(model, EpochContext(3, 5, train=lambda: batches, held_out=lambda: batches))
     assert method.factors == {"a": 1, "b": 1}
 
 
 def test_without_strength_nothing_is_searched(make_model: Any, make_batches: Any, tools: Any) -> None:
     model, batches = make_model(2), make_batches(2)
     method = tools.prepare(MSLR(0.0), model, batches)
-    method.on_epoch_start(model, Epoch(0, 5))  # reads no samples
+    method.on_epoch_start(model, EpochContext(0, 5))  # reads no samples
     assert method.factors == {}
 
 

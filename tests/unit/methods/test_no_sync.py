@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from counterpoise.methods import METHODS, Epoch, make_method
+from counterpoise.methods import METHODS, EpochContext, make_method
 
 READS = ("item", "tolist", "__bool__", "__float__", "__int__", "__index__", "nonzero", "numpy", "cpu")
 
@@ -45,7 +45,7 @@ def test_no_step_reads_a_value(
     optimizer = torch.optim.SGD([*model.parameters(), *method.parameters()], lr=0.01)
     steps = 0
     for number in (0, 6, 11):  # before and after every warm-up
-        method.on_epoch_start(model, Epoch(number, 12, train=lambda: batches, held_out=lambda: batches[:1]))
+        method.on_epoch_start(model, EpochContext(number, 12, train=lambda: batches, held_out=lambda: batches[:1]))
         for batch in batches[:2]:
             iterator = method.steps(model, batch)
             while True:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the common name
 
 from counterpoise.errors import ModelError
-from counterpoise.methods import CML, LFM, MBSD, Epoch
+from counterpoise.methods import CML, LFM, MBSD, EpochContext
 from counterpoise.methods._cml import confidence_penalty
 from counterpoise.methods._lfm import classification_weight, jensen_shannon
 from counterpoise.methods._mbsd import pair_distillation
@@ -135,7 +135,7 @@ def test_lfm_schedule_is_the_authors_polynomial_stretched_to_the_run() -> None:
 def test_lfm_by_numpy(modalities: int, warm: Any, tools: Any) -> None:
     model, batches = warm(modalities, epochs=3)
     method = tools.prepare(LFM(), model, batches)
-    method.on_epoch_start(model, Epoch(3, 10))
+    method.on_epoch_start(model, EpochContext(3, 10))
     a0 = classification_weight(0.3)
     y = batches[0].target.numpy()
     slices = tools.slices(model, batches[0])
@@ -170,4 +170,4 @@ def test_lfm_equal_predictions_have_no_divergence() -> None:
 @pytest.mark.parametrize("method", [MBSD(), CML(), LFM()], ids=["mbsd", "cml", "lfm"])
 def test_a_task_without_classes_is_refused(method: Any, make_model: Any) -> None:
     with pytest.raises(ModelError, match="multiclass"):
-        method.setup(make_model(2, task="regression"), torch.zeros(4, 3))
+        method.prepare(make_model(2, task="regression"), torch.zeros(4, 3))

@@ -8,23 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from counterpoise.methods import (
-    AGM,
-    DGL,
-    LFM,
-    MLA,
-    PMR,
-    AGMToolkit,
-    ARLOfficial,
-    Epoch,
-    Joint,
-    LFMOfficial,
-    MLAOfficial,
-    MMParetoToolkit,
-    PMROfficial,
-    Uniform,
-    UnimodalEnsemble,
-)
+from counterpoise.methods import AGM, DGL, LFM, MLA, PMR, EpochContext, Joint, Uniform, UnimodalEnsemble
+from counterpoise.methods.replicas.official import ARLOfficial, LFMOfficial, MLAOfficial, PMROfficial
+from counterpoise.methods.replicas.toolkit import AGMToolkit, MMParetoToolkit
 
 
 def test_pmr_released_is_a_hard_switch(warm: Any, tools: Any) -> None:
@@ -32,7 +18,7 @@ def test_pmr_released_is_a_hard_switch(warm: Any, tools: Any) -> None:
     found = {}
     for method in (PMR(share=1.0, entropy=0.0), PMROfficial(share=1.0)):
         tools.prepare(method, model, batches)
-        method.on_epoch_start(model, Epoch(0, 9, train=lambda: batches))
+        method.on_epoch_start(model, EpochContext(0, 9, train=lambda: batches))
         (record,) = method.steps(model, batches[0])
         assert "entropy" not in record.parts
         found[type(method)] = [record.coefficients[f"beta:{m}"].item() for m in "ab"]

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from counterpoise.errors import DataError
-from counterpoise.methods import Epoch, Joint
-from counterpoise.methods._passes import batch_rows, concat_batches, head_losses, iterate_batches, trained_alone
+from counterpoise.methods import EpochContext, Joint
+from counterpoise.methods.passes import batch_rows, concat_batches, head_losses, iterate_batches, trained_alone
 from counterpoise.records import Batch
 
 
@@ -31,15 +31,15 @@ def test_joined_rows_are_the_batch_again(parts: list[int]) -> None:
 
 
 def test_a_pass_that_the_loop_does_not_offer_is_refused() -> None:
-    epoch = Epoch(0, 1, train=lambda: ["train"], held_out=lambda: ["held out"])  # type: ignore[list-item, return-value]
+    epoch = EpochContext(0, 1, train=lambda: ["train"], held_out=lambda: ["held out"])  # type: ignore[list-item, return-value]
     assert [list(iterate_batches(Joint(), epoch)), list(iterate_batches(Joint(), epoch, "held_out"))] == [
         ["train"],
         ["held out"],
     ]
     with pytest.raises(DataError, match="reads the train samples"):
-        iterate_batches(Joint(), Epoch(0, 1, held_out=epoch.held_out))
+        iterate_batches(Joint(), EpochContext(0, 1, held_out=epoch.held_out))
     with pytest.raises(DataError, match="reads the held-out samples"):
-        iterate_batches(Joint(), Epoch(0, 1, train=epoch.train), "held_out")
+        iterate_batches(Joint(), EpochContext(0, 1, train=epoch.train), "held_out")
 
 
 def test_losses_are_summed_in_float64(make_model: Any, make_batches: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from counterpoise.errors import DataError, ModelError
-from counterpoise.methods import PMR, Epoch, Joint
+from counterpoise.methods import PMR, EpochContext, Joint
 from counterpoise.methods._pmr import prototype_boost, prototype_logits
 from counterpoise.records import Batch
 
@@ -56,7 +56,7 @@ def test_for_two_modalities_the_boost_is_the_papers_clip() -> None:
 def test_only_the_weak_modality_is_boosted_and_softly(warm: Any, tools: Any) -> None:
     model, batches = warm(2)
     method = tools.prepare(PMR(share=1.0), model, batches)
-    method.on_epoch_start(model, Epoch(9, 10, train=lambda: batches))
+    method.on_epoch_start(model, EpochContext(9, 10, train=lambda: batches))
     (record,) = method.steps(model, batches[0])
     assert record.coefficients["beta:a"] == 0
     beta = record.coefficients["beta:b"].item()
@@ -75,14 +75,14 @@ def test_prototypes_are_class_means_in_evaluation_mode_with_a_moving_average(
     method = tools.prepare(PMR(share=1.0, momentum=0.25), model, batches)
     y = torch.cat([b.target for b in batches])
     first = torch.cat([model.encoder("a")(b.inputs["a"]).detach() for b in batches])
-    method.on_epoch_start(model, Epoch(0, 2, train=lambda: batches))
+    method.on_epoch_start(model, EpochContext(0, 2, train=lambda: batches))
     for c in range(3):
         torch.testing.assert_close(method.prototypes("a")[c], first[y == c].mean(0))
     with torch.no_grad():
         for p in model.encoder("a").parameters():
             p.mul_(1.5)
     second = torch.cat([model.encoder("a")(b.inputs["a"]).detach() for b in batches])
-    method.on_epoch_start(model, Epoch(1, 2, train=lambda: batches))
+    method.on_epoch_start(model, EpochContext(1, 2, train=lambda: batches))
     for c in range(3):
         expected = 0.75 * second[y == c].mean(0) + 0.25 * first[y == c].mean(0)
         torch.testing.assert_close(method.prototypes("a")[c], expected)
@@ -102,14 +102,14 @@ def test_the_share_is_spread_over_the_training_set_and_moves_on(make_model: Any,
         return original(inputs)
 
     model.encode = spy
-    method.on_epoch_start(model, Epoch(0, 2, train=lambda: batches))
+    method.on_epoch_start(model, EpochContext(0, 2, train=lambda: batches))
     assert used == list(range(0, 33, 5))
     used.clear()
-    method.on_epoch_start(model, Epoch(1, 2, train=lambda: batches))
+    method.on_epoch_start(model, EpochContext(1, 2, train=lambda: batches))
     assert used == list(range(4, 33, 5))
     for share, every in ((0.3, 3), (0.05, 20)):
         used.clear()
-        tools.prepare(PMR(share=share), model, batches).on_epoch_start(model, Epoch(0, 2, train=lambda: batches))
+        tools.prepare(PMR(share=share), model, batches).on_epoch_start(model, EpochContext(0, 2, train=lambda: batches))
         assert used == list(range(0, 33, every))
 
 
@@ -119,7 +119,7 @@ def test_a_class_outside_the_subset_has_no_nan_prototype(make_model: Any, make_b
     rows = batches[0].target != 2
     seen = Batch({m: x[rows] for m, x in batches[0].inputs.items()}, batches[0].target[rows], batches[0].index[rows])
     method = tools.prepare(PMR(share=1.0), model, batches)
-    method.on_epoch_start(model, Epoch(0, 2, train=lambda: [seen]))
+    method.on_epoch_start(model, EpochContext(0, 2, train=lambda: [seen]))
     assert method.seen.tolist() == [True, True, False]
     (record,) = method.steps(model, batches[1])
     assert torch.isfinite(record.loss)
@@ -153,9 +153,9 @@ def test_it_says_what_it_needs(make_model: Any, make_batches: Any, tools: Any) -
     model, batches = make_model(2), make_batches(2)
     method = tools.prepare(PMR(), model, batches)
     with pytest.raises(DataError, match="reads the train samples"):
-        method.on_epoch_start(model, Epoch(0, 1))
+        method.on_epoch_start(model, EpochContext(0, 1))
     with pytest.raises(ModelError, match="multiclass"):
-        PMR().setup(make_model(2, task="regression"), torch.zeros(4, 3))
+        PMR().prepare(make_model(2, task="regression"), torch.zeros(4, 3))
 
 
 def test_the_entropy_term_is_for_the_first_epochs_only(make_model: Any, make_batches: Any, tools: Any) -> None:
@@ -165,7 +165,7 @@ def test_the_entropy_term_is_for_the_first_epochs_only(make_model: Any, make_bat
         method = tools.prepare(PMR(entropy=weight, entropy_epochs=2), model, batches)
         found[weight] = []
         for number in range(4):
-            method.on_epoch_start(model, Epoch(number, 4, train=lambda: batches))
+            method.on_epoch_start(model, EpochContext(number, 4, train=lambda: batches))
             (record,) = method.steps(model, batches[0])
             found[weight].append("entropy" in record.parts)
     assert found[0.1] == [True, True, False, False]
@@ -205,20 +205,19 @@ def test_classes_without_a_prototype_take_no_part(rows: int, make_model: Any, ma
 
 
 def test_a_class_with_a_single_sample_has_it_as_prototype(make_model: Any, make_batches: Any, tools: Any) -> None:
-    """Also where the model is more precise than the method."""
     model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
     batch = Batch({m: x[:3] for m, x in batches[0].inputs.items()}, torch.arange(3), torch.arange(3))
     method = PMR(share=1.0)
-    method.setup(model, torch.arange(3))
-    method.on_epoch_start(model, Epoch(0, 2, train=lambda: [batch]))
+    model.fusion = method.prepare(model, torch.arange(3)).fusion
+    method.on_epoch_start(model, EpochContext(0, 2, train=lambda: [batch]))
     assert method.seen.all()
     features = torch.from_numpy(tools.features(model, batch)["b"])
-    torch.testing.assert_close(method.prototypes("b"), features.float())
+    torch.testing.assert_close(method.prototypes("b"), features)
 
 
 def test_without_strength_or_an_epoch(make_model: Any, make_batches: Any, tools: Any) -> None:
     model, batches = make_model(2), make_batches(2)
-    tools.prepare(PMR(strength=0), model, batches).on_epoch_start(model, Epoch(0, 1))  # reads no samples
+    tools.prepare(PMR(strength=0), model, batches).on_epoch_start(model, EpochContext(0, 1))  # reads no samples
     for epochs in (0, 1):
         (record,) = tools.prepare(PMR(entropy_epochs=epochs), model, batches).steps(model, batches[0])
         assert ("entropy" in record.parts) is (epochs == 1)
@@ -247,7 +246,7 @@ def test_prototypes_of_half_precision(make_model: Any, make_batches: Any, tools:
     model, batches = make_model(2, dtype=torch.bfloat16), make_batches(2, dtype=torch.bfloat16)
     method = tools.prepare(PMR(share=1.0), model, batches)
     for number in (0, 1):
-        method.on_epoch_start(model, Epoch(number, 2, train=lambda: batches))
+        method.on_epoch_start(model, EpochContext(number, 2, train=lambda: batches))
     features = torch.cat([model.encode(b.inputs)["a"].detach() for b in batches]).float()
     target = torch.cat([b.target for b in batches])
     expected = torch.stack([features[target == c].mean(0) for c in range(3)])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from counterpoise.methods import METHODS, Epoch, Method, make_method
+from counterpoise.methods import METHODS, EpochContext, Method, make_method
 from counterpoise.model import MultimodalClassifier
 
 OTHERWISE = {
@@ -28,7 +28,7 @@ def ready(name: str, model: MultimodalClassifier, batches: Any, tools: Any) -> M
     method = make_method(name)
     method.use_teachers({required: copy.deepcopy(model) for required in method.requires})
     method = tools.prepare(method, model, batches)
-    method.on_epoch_start(model, Epoch(0, 10, train=lambda: batches, held_out=lambda: batches[:1]))
+    method.on_epoch_start(model, EpochContext(0, 10, train=lambda: batches, held_out=lambda: batches[:1]))
     return method
 
 
@@ -81,7 +81,7 @@ def test_training_and_evaluation_mode_are_left_as_they_were(
     method = ready(name, model.train(), batches, tools)
     model.encoder("b").eval()
     for number in (0, 1):
-        method.on_epoch_start(model, Epoch(number, 10, train=lambda: batches, held_out=lambda: batches[:1]))
+        method.on_epoch_start(model, EpochContext(number, 10, train=lambda: batches, held_out=lambda: batches[:1]))
         for _ in method.steps(model, batches[0]):
             model.zero_grad()
         assert model.training

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from counterpoise.errors import ModelError
-from counterpoise.methods import Epoch, Joint, ReconBoost
+from counterpoise.methods import EpochContext, Joint, ReconBoost
 from counterpoise.methods._reconboost import reconcilement_loss
 
 
@@ -17,7 +17,7 @@ from counterpoise.methods._reconboost import reconcilement_loss
 def test_a_turn_by_numpy(modalities: int, warm: Any, tools: Any) -> None:
     model, batches = warm(modalities, epochs=2)
     method = tools.prepare(ReconBoost(ratio=0.25), model, batches)
-    method.on_epoch_start(model, Epoch(8, 99))  # the second stage: b
+    method.on_epoch_start(model, EpochContext(8, 99))  # the second stage: b
     y = batches[0].target.numpy()
     slices = tools.slices(model, batches[0])
     others = tools.softmax(sum(z for m, z in slices.items() if m != "b"))[np.arange(len(y)), y]
@@ -43,7 +43,7 @@ def test_the_order_of_phases(make_model: Any, make_batches: Any, tools: Any) -> 
     method = tools.prepare(ReconBoost(stage_epochs=2, rectify_epochs=1), model, batches)
     turns = []
     for number in range(12):
-        method.on_epoch_start(model, Epoch(number, 12))
+        method.on_epoch_start(model, EpochContext(number, 12))
         turns.append(method.turn)
     assert turns == [0, 0, None, 1, 1, None, 2, 2, None, 0, 0, None]
 
@@ -51,7 +51,7 @@ def test_the_order_of_phases(make_model: Any, make_batches: Any, tools: Any) -> 
 def test_the_rectification_is_joint_training(make_model: Any, make_batches: Any, tools: Any) -> None:
     one, two, batches = make_model(2), make_model(2), make_batches(2)
     method = tools.prepare(ReconBoost(), one, batches)
-    method.on_epoch_start(one, Epoch(5, 9))
+    method.on_epoch_start(one, EpochContext(5, 9))
     list(method.steps(one, batches[0]))
     list(Joint().steps(two, batches[0]))
     assert all(torch.equal(g, h) for g, h in zip(tools.grads(one, "b"), tools.grads(two, "b"), strict=True))
@@ -59,7 +59,7 @@ def test_the_rectification_is_joint_training(make_model: Any, make_batches: Any,
 
 def test_a_fusion_without_slices_is_refused(make_model: Any) -> None:
     with pytest.raises(ModelError, match="additive fusion"):
-        ReconBoost().setup(make_model(2, fusion="gated"), torch.zeros(3, dtype=torch.long))
+        ReconBoost().prepare(make_model(2, fusion="gated"), torch.zeros(3, dtype=torch.long))
 
 
 def test_the_first_turn_is_that_of_the_first_in_the_alphabet(make_model: Any, make_batches: Any, tools: Any) -> None:
@@ -71,4 +71,4 @@ def test_the_first_turn_is_that_of_the_first_in_the_alphabet(make_model: Any, ma
 
 def test_a_task_without_classes_is_refused(make_model: Any) -> None:
     with pytest.raises(ModelError, match="multiclass"):
-        ReconBoost().setup(make_model(2, task="regression"), torch.zeros(4, 3))
+        ReconBoost().prepare(make_model(2, task="regression"), torch.zeros(4, 3))

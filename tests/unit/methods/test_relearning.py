@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from counterpoise.errors import ConfigError, ModelError
-from counterpoise.methods import Epoch, Joint, Relearning
+from counterpoise.methods import EpochContext, Joint, Relearning
 from counterpoise.methods._relearning import purity
 from counterpoise.model import MultimodalClassifier
 
@@ -36,7 +36,7 @@ def test_encoders_go_back_towards_their_start_by_the_formula(
             p.add_(1.0)
     found = {"train": {"a": 0.9, "b": 0.6, "c": 0.4}, "held_out": {"a": 0.5, "b": 0.6, "c": 0.5}}
     monkeypatch.setattr(method, "_purities", lambda model, epoch, which: found[which])
-    method.on_epoch_start(model, Epoch(4, 20, train=lambda: batches, held_out=lambda: batches))
+    method.on_epoch_start(model, EpochContext(4, 20, train=lambda: batches, held_out=lambda: batches))
     shares = {"a": np.tanh(3 * 0.4), "b": 0.0, "c": np.tanh(3 * 0.1)}
     for name, value in model.state_dict().items():
         share = next((w for m, w in shares.items() if f"encoder_{m}." in name), 0.0)
@@ -55,7 +55,7 @@ def test_an_overfitting_encoder_is_reset_more(make_model: Any, make_batches: Any
         for p in model.parameters():
             p.mul_(1.2)
     after = copy.deepcopy(model.state_dict())
-    method.on_epoch_start(model, Epoch(1, 9, train=lambda: batches[:3], held_out=lambda: held))
+    method.on_epoch_start(model, EpochContext(1, 9, train=lambda: batches[:3], held_out=lambda: held))
 
     def share(m: str) -> float:
         name = f"_encoders.encoder_{m}.0.weight"
@@ -79,15 +79,15 @@ def test_when_it_re_learns(make_model: Any, make_batches: Any, tools: Any, monke
         method = tools.prepare(Relearning(every=every), model, batches)
         seen: list[int] = []
 
-        def purities(model: Any, epoch: Epoch, which: str, seen: list[int] = seen) -> dict[str, float]:
+        def purities(model: Any, epoch: EpochContext, which: str, seen: list[int] = seen) -> dict[str, float]:
             seen.append(epoch.number)
             return {"a": 0.5, "b": 0.5}
 
         monkeypatch.setattr(method, "_purities", purities)
         for number in range(total):
-            method.on_epoch_start(model, Epoch(number, total))
+            method.on_epoch_start(model, EpochContext(number, total))
         assert sorted(set(seen)) == expected
-    with pytest.raises(ConfigError, match="at least 1, or None"):
+    with pytest.raises(ConfigError, match="`every`"):
         Relearning(every=0)
 
 
@@ -97,7 +97,7 @@ def test_a_frozen_encoder_stays(make_model: Any, make_batches: Any, tools: Any) 
     for p in model.encoder("a").parameters():
         p.requires_grad_(False).add_(1.0)
     before = [p.clone() for p in model.encoder("a").parameters()]
-    method.on_epoch_start(model, Epoch(1, 9, train=lambda: batches[:2], held_out=lambda: batches[2:]))
+    method.on_epoch_start(model, EpochContext(1, 9, train=lambda: batches[:2], held_out=lambda: batches[2:]))
     assert all(torch.equal(p, q) for p, q in zip(before, model.encoder("a").parameters(), strict=True))
 
 
@@ -117,7 +117,7 @@ def test_a_frozen_layer_below_another_does_not_shift_what_the_other_goes_back_to
             p.add_(1.0)
     found = {"train": {"a": 0.9, "b": 0.6}, "held_out": {"a": 0.5, "b": 0.6}}
     monkeypatch.setattr(method, "_purities", lambda model, epoch, which: found[which])
-    method.on_epoch_start(model, Epoch(1, 9))
+    method.on_epoch_start(model, EpochContext(1, 9))
     assert torch.equal(first.weight, kept)
     for p, q in zip(last.parameters(), initial, strict=True):
         torch.testing.assert_close(p, q + 1 - np.tanh(3 * 0.4), rtol=1e-6, atol=1e-6)
@@ -134,13 +134,13 @@ def test_features_of_half_precision_have_a_purity(make_model: Any, make_batches:
     model, batches = make_model(2, dtype=torch.bfloat16), make_batches(2, dtype=torch.bfloat16)
     method = tools.prepare(Relearning(), model, batches)
     with torch.no_grad():
-        found = method._purities(model, Epoch(1, 9, train=lambda: batches), "train")
+        found = method._purities(model, EpochContext(1, 9, train=lambda: batches), "train")
     assert all(1 / 3 <= p <= 1 for p in found.values())
 
 
 def test_a_task_without_classes_is_refused(make_model: Any) -> None:
     with pytest.raises(ModelError, match="multiclass"):
-        Relearning().setup(make_model(2, task="regression"), torch.zeros(4, 3))
+        Relearning().prepare(make_model(2, task="regression"), torch.zeros(4, 3))
 
 
 def test_an_encoder_without_parameters_has_nothing_to_forget(make_batches: Any, tools: Any) -> None:
@@ -152,6 +152,6 @@ def test_an_encoder_without_parameters_has_nothing_to_forget(make_batches: Any, 
     with torch.no_grad():
         for p in model.encoder("a").parameters():
             p.add_(1.0)
-    method.on_epoch_start(model, Epoch(1, 9, train=lambda: batches[:1], held_out=lambda: batches[1:]))
+    method.on_epoch_start(model, EpochContext(1, 9, train=lambda: batches[:1], held_out=lambda: batches[1:]))
     assert all((p < q + 1).all() for p, q in zip(model.encoder("a").parameters(), initial, strict=True))
     assert torch.equal(model.encode(batches[0].inputs)["b"], features["b"])

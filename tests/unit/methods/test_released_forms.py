@@ -11,22 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from counterpoise.methods import (
-    AUG,
-    MBSD,
-    METHODS,
-    OPM,
-    AUGOfficial,
-    Epoch,
-    GBlending,
-    GBlendingToolkit,
-    InfoReg,
-    InfoRegOfficial,
-    MBSDToolkit,
-    MMCosineOfficial,
-    OPMToolkit,
-)
-from counterpoise.methods.replicas.toolkit import aliased_ratio
+from counterpoise.methods import AUG, MBSD, METHODS, OPM, EpochContext, GBlending, InfoReg
+from counterpoise.methods.replicas.official import AUGOfficial, InfoRegOfficial, MMCosineOfficial
+from counterpoise.methods.replicas.toolkit import GBlendingToolkit, MBSDToolkit, OPMToolkit, aliased_ratio
 
 
 def test_inforeg_released_saturates_at_beta_e(warm: Any, tools: Any) -> None:
@@ -58,7 +45,7 @@ def test_inforeg_released_the_first_trace_in_the_alphabet_decides_for_all(
         method.epochs.fill_(3)
         method.trace.copy_(method.history[-1])
         method.history.copy_(method.history.roll(1, 0))
-        method.on_epoch_start(model, Epoch(4, 9))
+        method.on_epoch_start(model, EpochContext(4, 9))
         found[type(method)] = method.open
     assert found[InfoReg] == {"a": False, "b": True}
     assert found[InfoRegOfficial] == {"a": False, "b": False}
@@ -176,7 +163,7 @@ def test_g_blending_of_the_toolkit_weighs_by_numbers_of_batches(
     for method in (GBlending(), GBlendingToolkit()):
         tools.prepare(method, model, batches)
         told[:] = [before["train"], before["held_out"], *[after["train"], after["held_out"]] * 3]
-        method.on_epoch_start(model, Epoch(0, 9, train=lambda: batches[:4], held_out=lambda: batches[4:]))
+        method.on_epoch_start(model, EpochContext(0, 9, train=lambda: batches[:4], held_out=lambda: batches[4:]))
         found[type(method)] = method.weights.numpy()
     gain = np.array(before["held_out"]) - after["held_out"]
     overfit = np.array(after["held_out"]) - after["train"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from counterpoise.errors import ModelError
-from counterpoise.methods import DataRemixing, Epoch
+from counterpoise.methods import DataRemixing, EpochContext
 from counterpoise.methods._remixing import group_order, least_sure
 
 
@@ -17,7 +17,7 @@ from counterpoise.methods._remixing import group_order, least_sure
 def test_samples_go_to_the_modality_nearest_to_uniform(modalities: int, warm: Any, tools: Any) -> None:
     model, batches = warm(modalities, epochs=3)
     method = tools.prepare(DataRemixing(warmup=0), model, batches)
-    method.on_epoch_start(model, Epoch(0, 9, train=lambda: batches))
+    method.on_epoch_start(model, EpochContext(0, 9, train=lambda: batches))
     for batch in batches:
         p = np.stack([tools.softmax(z) for z in tools.heads(model, batch).values()])
         kl = (p * np.log(p * 3)).sum(-1)
@@ -29,7 +29,7 @@ def test_samples_go_to_the_modality_nearest_to_uniform(modalities: int, warm: An
 def test_loss_and_gradients_of_assigned_samples_only(warm: Any, tools: Any) -> None:
     model, batches = warm(2, epochs=3)
     method = tools.prepare(DataRemixing(warmup=0, strength=0.7), model, batches)
-    method.on_epoch_start(model, Epoch(0, 9, train=lambda: batches))
+    method.on_epoch_start(model, EpochContext(0, 9, train=lambda: batches))
     batch = batches[0]
     assigned = method.assigned[batch.index]
     assert 0 < (assigned == 0).sum() < len(batch)
@@ -51,7 +51,7 @@ def test_loss_and_gradients_of_assigned_samples_only(warm: Any, tools: Any) -> N
 def test_batches_hold_one_modality(warm: Any, tools: Any) -> None:
     model, batches = warm(3, epochs=3)
     method = tools.prepare(DataRemixing(warmup=0), model, batches)
-    method.on_epoch_start(model, Epoch(0, 9, train=lambda: batches))
+    method.on_epoch_start(model, EpochContext(0, 9, train=lambda: batches))
     method.batch_size.fill_(8)
     order = torch.randperm(128)
     found = method.resample(order, torch.Generator().manual_seed(0))
@@ -72,7 +72,7 @@ def test_group_order_is_a_permutation_even_with_tiny_groups() -> None:
 def test_the_warm_up_keeps_the_order_and_shows_everything(make_model: Any, make_batches: Any, tools: Any) -> None:
     model, batches = make_model(2), make_batches(2)
     method = tools.prepare(DataRemixing(warmup=2), model, batches)
-    method.on_epoch_start(model, Epoch(1, 9, train=lambda: batches))
+    method.on_epoch_start(model, EpochContext(1, 9, train=lambda: batches))
     (record,) = method.steps(model, batches[0])
     assert [v.item() for v in record.coefficients.values()] == [1, 1]
     order = torch.randperm(128)
@@ -95,7 +95,7 @@ def test_when_the_order_is_kept_and_when_not(make_model: Any, make_batches: Any,
         assert torch.equal(resampled(), order) is kept
     assert all(len(group.unique()) == 1 for group in method.assigned[resampled()].split(8))
     with pytest.raises(ModelError, match="multiclass"):
-        method.setup(make_model(2, task="regression"), torch.zeros(4, 3))
+        method.prepare(make_model(2, task="regression"), torch.zeros(4, 3))
 
 
 def test_the_size_of_batches_is_exact_in_half_precision(make_model: Any, make_batches: Any, tools: Any) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from counterpoise.errors import ConfigError, ModelError
-from counterpoise.methods import G2D, UMT, Epoch, UnimodalEnsemble
+from counterpoise.methods import G2D, UMT, EpochContext, UnimodalEnsemble
 from counterpoise.methods._teachers import prioritised
 from counterpoise.model import MultimodalClassifier
 
@@ -63,7 +63,7 @@ def test_g2d_trains_the_weakly_taught_encoder_first(make_model: Any, make_batche
     method, model, _, batches = taught(G2D(), make_model, make_batches, tools)
     for number, suppressed in ((0, True), (4, True), (5, False), (9, False)):
         model.zero_grad()
-        method.on_epoch_start(model, Epoch(number, 10))
+        method.on_epoch_start(model, EpochContext(number, 10))
         (record,) = method.steps(model, batches[0])
         assert record.coefficients["teacher:a"] > record.coefficients["teacher:b"], "a is easy"
         assert all((g == 0).all() for g in tools.grads(model, "a")) is suppressed
@@ -74,7 +74,7 @@ def test_g2d_lets_one_more_in_at_every_stage(make_model: Any, make_batches: Any,
     method, model, _, batches = taught(G2D(share=0.6), make_model, make_batches, tools, modalities=4)
     training = []
     for number in range(10):
-        method.on_epoch_start(model, Epoch(number, 10))
+        method.on_epoch_start(model, EpochContext(number, 10))
         (record,) = method.steps(model, batches[0])
         kappa = [v.item() for k, v in record.coefficients.items() if k.startswith("kappa")]
         training.append(int(sum(kappa)) if kappa else 4)
@@ -90,7 +90,7 @@ def test_g2d_prioritises_in_its_share_of_the_epochs_from_none_to_all(
     assert method.scales(model, model.encode(batches[0].inputs), batches[0]) == {}, "no epoch has begun"
     found = []
     for number in range(10):
-        method.on_epoch_start(model, Epoch(number, 10))
+        method.on_epoch_start(model, EpochContext(number, 10))
         (record,) = method.steps(model, batches[0])
         found.append(record.coefficients.get("kappa:a", torch.ones(())).item())
     assert found == [0] * suppressed + [1] * (10 - suppressed)
@@ -123,4 +123,4 @@ def test_what_is_missing_is_said(make_model: Any, make_batches: Any) -> None:
     narrow = MultimodalClassifier({m: nn.Linear(6, 5) for m in "ab"}, num_outputs=3)
     other.use_teachers({"unimodal-ensemble": narrow})
     with pytest.raises(ModelError, match="Train it with the same encoders"):
-        other.setup(model, batches[0].target)
+        model.fusion = other.prepare(model, batches[0].target).fusion

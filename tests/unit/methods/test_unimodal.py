@@ -16,15 +16,15 @@ def test_the_modality_that_was_asked_for_is_trained_and_the_first_without_asking
 ) -> None:
     model, (batch, *_) = make_model(2), make_batches(2)
     method = Unimodal(asked)
+    assert method.prepare(model, batch.target) is model
+    assert method.single_modality == trained
     (record,) = method.steps(model, batch)
     assert list(record.parts) == [trained]
     for m in "ab":
         learnt = [p.grad is not None for p in model.encoder_parameters(m)]
         assert learnt == [m == trained] * len(learnt)
-    method.setup(model, batch.target)
-    assert method.hyperparameters == {"modality": trained}
 
 
 def test_a_modality_that_is_not_there_is_refused(make_model: Any, make_batches: Any) -> None:
     with pytest.raises(ModelError, match="`smell`"):
-        Unimodal("smell").setup(make_model(2), make_batches(2)[0].target)
+        Unimodal("smell").prepare(make_model(2), make_batches(2)[0].target)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from counterpoise.errors import ModelError
-from counterpoise.methods import Epoch, ModalityValuation, SampleValuation
+from counterpoise.methods import EpochContext, ModalityValuation, SampleValuation
 from counterpoise.methods._valuation import copies, sample_values
 
 
@@ -46,7 +46,7 @@ def test_values_sum_to_what_all_are_worth(modalities: int, warm: Any) -> None:
 def test_the_weighted_loss_is_that_of_an_epoch_with_the_copies_in_it(warm: Any, tools: Any) -> None:
     model, batches = warm(2, epochs=2)
     method = tools.prepare(SampleValuation(warmup=0), model, batches)
-    method.on_epoch_start(model, Epoch(0, 5, train=lambda: batches))
+    method.on_epoch_start(model, EpochContext(0, 5, train=lambda: batches))
     batch = batches[0]
     (record,) = method.steps(model, batch)
     found = {m: tools.grads(model, m) for m in "ab"}
@@ -75,7 +75,7 @@ def test_the_weighted_loss_is_that_of_an_epoch_with_the_copies_in_it(warm: Any, 
 def test_the_modality_level_reinforces_the_weak_modality_only(warm: Any, tools: Any) -> None:
     model, batches = warm(2)
     method = tools.prepare(ModalityValuation(warmup=0, share=1.0, strength=0.9), model, batches)
-    method.on_epoch_start(model, Epoch(0, 5, train=lambda: batches))
+    method.on_epoch_start(model, EpochContext(0, 5, train=lambda: batches))
     mean = torch.cat([sample_values(model, model.encode(b.inputs), b.target) for b in batches]).mean(0)
     gap = (mean[0] - mean[1]).item()
     assert gap > 0, "a dominates"
@@ -86,12 +86,12 @@ def test_the_modality_level_reinforces_the_weak_modality_only(warm: Any, tools: 
 def test_the_sample_level_reinforces_the_weak_modality_more(warm: Any, tools: Any) -> None:
     model, batches = warm(2, epochs=5)
     method = tools.prepare(SampleValuation(warmup=0), model, batches)
-    method.on_epoch_start(model, Epoch(0, 5, train=lambda: batches))
+    method.on_epoch_start(model, EpochContext(0, 5, train=lambda: batches))
     (record,) = method.steps(model, batches[0])
     assert record.coefficients["copies:b"] > record.coefficients["copies:a"]
     mean = method.extra[batches[0].index].mean(0)
     assert [record.coefficients[f"copies:{m}"].item() for m in "ab"] == pytest.approx(mean.tolist())
-    method.on_epoch_start(model, Epoch(1, 5, train=lambda: batches[:2]))
+    method.on_epoch_start(model, EpochContext(1, 5, train=lambda: batches[:2]))
     assert (method.extra[torch.cat([b.index for b in batches[2:]])] == 0).all(), "what is not seen has no copies"
 
 
@@ -99,7 +99,7 @@ def test_every_batch_is_valued_by_its_own_predictions(warm: Any, tools: Any) -> 
     """A published toolkit keeps the first batch's subset outputs for all batches."""
     model, batches = warm(2, epochs=2)
     method = tools.prepare(SampleValuation(warmup=0), model, batches)
-    method.on_epoch_start(model, Epoch(0, 5, train=lambda: batches))
+    method.on_epoch_start(model, EpochContext(0, 5, train=lambda: batches))
     stale_differs = False
     first = batches[0]
     for batch in batches:
@@ -114,7 +114,7 @@ def test_the_warm_up_is_joint_training(warm: Any, tools: Any) -> None:
     model, batches = warm(2)
     method = tools.prepare(SampleValuation(warmup=2), model, batches)
     for number, expected in ((0, True), (1, True), (2, False)):
-        method.on_epoch_start(model, Epoch(number, 5, train=lambda: batches))
+        method.on_epoch_start(model, EpochContext(number, 5, train=lambda: batches))
         assert (method.extra == 0).all().item() is expected
 
 
@@ -125,7 +125,7 @@ def test_copies_by_the_papers_table() -> None:
 
 def test_a_task_without_classes_is_refused(make_model: Any) -> None:
     with pytest.raises(ModelError, match="multiclass"):
-        SampleValuation().setup(make_model(2, task="regression"), torch.zeros(4, 3))
+        SampleValuation().prepare(make_model(2, task="regression"), torch.zeros(4, 3))
 
 
 def test_the_modality_level_draws_at_least_one_sample_and_shares_among_equals() -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from counterpoise._validation import Interval, Options
 from counterpoise.methods._probes import ContributionProbes
 from counterpoise.methods.arm._fusion import AsymmetricFusion
 from counterpoise.methods.arm._minmax import BalancedMinMaxLoss
 from counterpoise.methods.arm._resampler import ContributionResampler
-from counterpoise.methods.base import STRENGTH, Backward, Method, _backward, unimodal_losses
-from counterpoise.methods.objective import decode
+from counterpoise.methods.base import STRENGTH, Backward, Hyperparameter, Interval, Method, backward, unimodal_losses
+from counterpoise.methods.logits import decode
 from counterpoise.model import MultimodalClassifier, scale_gradient
 from counterpoise.records import Batch, Outputs, StepRecord
 
@@ -59,56 +57,20 @@ class ARM(Method):
         ARM(strength=1.0, fusion=True, minmax=True, resampling=False, tau=0.5, gamma=2.0, rate=0.3, decay=0.95, smoothing=0.1)
     """
 
-    constraints: ClassVar = {
-        "strength": STRENGTH,
-        "fusion": Options((True, False)),
-        "minmax": Options((True, False)),
-        "resampling": Options((True, False)),
-        "tau": Interval(0),
-        "gamma": Interval(0),
-        "rate": Interval(0, 1, "[]"),
-        "decay": Interval(0, 1),
-        "smoothing": Interval(0, 1),
-    }
+    strength = Hyperparameter(1.0, STRENGTH)
+    fusion = Hyperparameter(True)
+    minmax = Hyperparameter(True)
+    resampling = Hyperparameter(True)
+    tau = Hyperparameter(0.5, Interval(0))
+    gamma = Hyperparameter(2.0, Interval(0))
+    rate = Hyperparameter(0.3, Interval(0, 1, "[]"))
+    decay = Hyperparameter(0.95, Interval(0, 1))
+    smoothing = Hyperparameter(0.1, Interval(0, 1))
     default_rule = "dynamic"
     parts = ("fusion", "minmax", "resampling")
-    strength: float
-    fusion: bool
-    minmax: bool
-    resampling: bool
-    tau: float
-    gamma: float
-    rate: float
-    decay: float
-    smoothing: float
     phi: Tensor
 
-    def __init__(
-        self,
-        strength: float = 1.0,
-        *,
-        fusion: bool = True,
-        minmax: bool = True,
-        resampling: bool = True,
-        tau: float = 0.5,
-        gamma: float = 2.0,
-        rate: float = 0.3,
-        decay: float = 0.95,
-        smoothing: float = 0.1,
-    ) -> None:
-        super().__init__(
-            strength=strength,
-            fusion=fusion,
-            minmax=minmax,
-            resampling=resampling,
-            tau=tau,
-            gamma=gamma,
-            rate=rate,
-            decay=decay,
-            smoothing=smoothing,
-        )
-
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Wrap the fusion, build the probes and the memory of contributions."""
         self.entropy = model.task.information_scale(target)
         self.probes = ContributionProbes(model)
@@ -117,11 +79,12 @@ class ARM(Method):
         self.loss = BalancedMinMaxLoss(self.gamma * self.strength if self.minmax else 0.0, self.decay)
         self.resampler = ContributionResampler(min(self.rate * self.strength, 1.0) if self.resampling else 0.0)
         self.register_buffer("phi", torch.zeros(len(model.modalities)))
-        if not isinstance(model.fusion, AsymmetricFusion):
-            model.fusion = AsymmetricFusion(model.fusion)
+        if isinstance(model.fusion, AsymmetricFusion):
+            return model
+        return model.with_fusion(AsymmetricFusion(model.fusion))
 
     def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
         features = model.encode(batch.inputs)
@@ -154,7 +117,7 @@ class ARM(Method):
     ) -> None:
         """Tell the loss what the better of two sums over modalities knows, the probe or the unimodal heads' product, and what the fused head."""
         heads = torch.stack(list(outputs.unimodal_logits.values()))
-        product = heads.mean(0) if model.task.name == "regression" else heads.sum(0)
+        product = heads.mean(0) if model.task.is_gaussian else heads.sum(0)
         additive = torch.minimum(probe, model.task.loss(product, target))
         self.loss.observe(self.prior - additive, self.prior - fused, self.entropy)
 

@@ -9,7 +9,16 @@ from torch import Tensor, nn
 
 from counterpoise.errors import ConfigError, ModelError
 from counterpoise.fusion import Fusion
-from counterpoise.methods.base import Backward, Method, _backward, _detached, unimodal_losses
+from counterpoise.methods.base import (
+    Backward,
+    Hyperparameter,
+    Interval,
+    Method,
+    backward,
+    detached,
+    require_fusion,
+    unimodal_losses,
+)
 from counterpoise.methods.replicas.arm_histograms import official_ncmi, official_nmi
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
@@ -106,32 +115,34 @@ class ARMOfficial(Method):
             `labels_at_test=True` (`--methods "arm-official[labels_at_test=true]"`). The method is `arm`.
     """
 
-    batch_size: int
+    labels_at_test = Hyperparameter(False)
+    batch_size = Hyperparameter(128, Interval(1, integer=True))
 
-    def __init__(self, *, labels_at_test: bool = False, batch_size: int = 128) -> None:
-        super().__init__(labels_at_test=labels_at_test, batch_size=batch_size)
-        if labels_at_test is not True:
+    def validate(self) -> None:
+        """Refuse unless the reader knows that labels are read at test."""
+        if not self.labels_at_test:
             raise ConfigError(
-                "Method `arm-official` reads the labels of the test set to make its predictions, as the authors' release does. Its "
-                "numbers are no measure of anything. To see them beside the honest one, say `labels_at_test=True` "
+                "Method `arm-official` reads the labels of the test set to make its predictions, as the authors' release "
+                "does. Its numbers are no measure of anything. To see them beside the honest one, say `labels_at_test=True` "
                 '(`--methods "arm-official[labels_at_test=true]"`). The method is `arm`.'
             )
+        self.test_batch_size = self.batch_size
 
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> None:
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Put the released network behind the encoders."""
         del target
-        if model.task.name != "multiclass":
+        if not model.task.has_classes:
             raise ModelError(f"ARM's release is for classes. Found the task {model.task.name}. Use `arm`.")
         if not isinstance(model.fusion, ReleasedFusion):
-            model.fusion = ReleasedFusion(model.feature_dims, model.task.num_outputs)
+            model = model.with_fusion(ReleasedFusion(model.feature_dims, model.task.num_outputs))
+        return model
 
     @torch.no_grad()
     def weights(
         self, model: MultimodalClassifier, features: Mapping[str, Tensor], target: Tensor
     ) -> tuple[float, float]:
         """Return the released weights of a batch, from its labels."""
-        fusion = model.fusion
-        assert isinstance(fusion, ReleasedFusion)
+        fusion = require_fusion(self, model, ReleasedFusion)
         first, second = features.values()
         fused = fusion.projection(features)
         parts = {"fused": fused, "first": first, "second": second}
@@ -141,29 +152,29 @@ class ARMOfficial(Method):
         return released_weights(sure, nmi, (official_ncmi(a, f, b), official_ncmi(b, f, a)))
 
     def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = _backward
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
         features = model.encode(batch.inputs)
         weights = self.weights(model, features, batch.target)
-        assert isinstance(model.fusion, ReleasedFusion)
-        fused = model.task.loss(model.fusion.weighted(features, weights), batch.target)
+        fusion = require_fusion(self, model, ReleasedFusion)
+        fused = model.task.loss(fusion.weighted(features, weights), batch.target)
         unimodal = unimodal_losses(model, model.decode(features, head_gradient=0.0), batch.target)
         loss = (
             fused + torch.stack(list(unimodal.values())).sum()
         )  # the heads watch: none of their gradient reaches an encoder
         backward(loss)
         named = {f"w:{m}": fused.new_tensor(w) for m, w in zip(model.modalities, weights, strict=True)}
-        yield StepRecord(fused.detach(), _detached({"fused": fused, **unimodal}), named)
+        yield StepRecord(fused.detach(), detached({"fused": fused, **unimodal}), named)
 
     @torch.no_grad()
     def test_metrics(self, model: MultimodalClassifier, batches: Iterable[Batch]) -> dict[str, float]:
         """Return the accuracy that the release reports, by reading the labels of ``batches``."""
         right = total = 0
-        assert isinstance(model.fusion, ReleasedFusion)
+        fusion = require_fusion(self, model, ReleasedFusion)
         for batch in batches:
             features = model.encode(batch.inputs)
-            logits = model.fusion.weighted(features, self.weights(model, features, batch.target))
+            logits = fusion.weighted(features, self.weights(model, features, batch.target))
             right += int((logits.argmax(-1) == batch.target).sum())
             total += len(batch)
         return {"accuracy:reading-labels": right / total}

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from counterpoise._validation import Interval
 from counterpoise.methods._arl import ARL
 from counterpoise.methods._aug import AUG, BoostedFusion
 from counterpoise.methods._inforeg import InfoReg, anchor_weights
@@ -17,8 +15,7 @@ from counterpoise.methods._lfm import LFM
 from counterpoise.methods._mla import MLA
 from counterpoise.methods._mmcosine import CosineHead, MMCosine
 from counterpoise.methods._pmr import PMR
-from counterpoise.methods.base import STRENGTH
-from counterpoise.methods.objective import Named
+from counterpoise.methods.base import NamedTensors
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
@@ -46,15 +43,8 @@ class PMROfficial(PMR):
         PMROfficial(strength=1.0, momentum=0.2, share=0.1)
     """
 
-    constraints: ClassVar = {
-        "strength": STRENGTH,
-        "momentum": Interval(0, 1, "[]"),
-        "share": Interval(0, 1, "(]"),
-    }
-
-    def __init__(self, strength: float = 1.0, *, momentum: float = 0.2, share: float = 0.1) -> None:
-        super().__init__(strength, momentum=momentum, share=share, entropy=0.0, entropy_epochs=0)
-        self.hyperparameters = {"strength": strength, "momentum": momentum, "share": share}
+    entropy = PMR.entropy.fixed(0.0)
+    entropy_epochs = PMR.entropy_epochs.fixed(0)
 
     def boost(self, scores: Tensor) -> Tensor:
         """Return the hard switch."""
@@ -71,11 +61,8 @@ class MLAOfficial(MLA):
         MLAOfficial()
     """
 
-    constraints: ClassVar = {}
-
-    def __init__(self) -> None:
-        super().__init__(project=False)
-        self.hyperparameters = {}
+    ridge = MLA.ridge.fixed(0.1)
+    project = MLA.project.fixed(False)
 
 
 class LFMOfficial(LFM):
@@ -89,11 +76,10 @@ class LFMOfficial(LFM):
         LFMOfficial(strength=1.0)
     """
 
-    constraints: ClassVar = {"strength": STRENGTH}
-
-    def __init__(self, strength: float = 1.0) -> None:
-        super().__init__(strength)
-        self.hyperparameters = {"strength": strength}
+    schedule = LFM.schedule.fixed("heuristic")
+    rate = LFM.rate.fixed(0.03)
+    lookahead = LFM.lookahead.fixed(0.01)
+    samples = LFM.samples.fixed(16)
 
     def divergence(self, logits: Tensor) -> Tensor:
         """Return the reverse divergence."""
@@ -114,13 +100,10 @@ class ARLOfficial(ARL):
         ARLOfficial(strength=1.0, gamma=4.0)
     """
 
-    constraints: ClassVar = {"strength": STRENGTH, "gamma": Interval(0)}
+    temperature = ARL.temperature.fixed(8.0)
+    start = ARL.start.fixed(0)
 
-    def __init__(self, strength: float = 1.0, *, gamma: float = 4.0) -> None:
-        super().__init__(strength, gamma=gamma, start=0)
-        self.hyperparameters = {"strength": strength, "gamma": gamma}
-
-    def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> Named:
+    def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> NamedTensors:
         """Return the constant factor."""
         one = torch.ones((), device=batch.target.device)
         return {m: one + self.strength / len(features) for m in features}
@@ -143,15 +126,7 @@ class InfoRegOfficial(InfoReg):
         InfoRegOfficial(strength=1.0, window=10, threshold=0.05)
     """
 
-    constraints: ClassVar = {
-        "strength": STRENGTH,
-        "window": Interval(1, integer=True),
-        "threshold": Interval(0),
-    }
-
-    def __init__(self, strength: float = 1.0, *, window: int = 10, threshold: float = 0.05) -> None:
-        super().__init__(strength, window=window, threshold=threshold)
-        self.hyperparameters = {"strength": strength, "window": window, "threshold": threshold}
+    beta = InfoReg.beta.fixed(0.95)
 
     def watched(self, model: MultimodalClassifier, k: int) -> int:
         """Return the first modality's place."""

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from counterpoise._validation import Interval
 from counterpoise.methods._agm import AGM
 from counterpoise.methods._gblending import GBlending
 from counterpoise.methods._mbsd import MBSD
 from counterpoise.methods._opm import OPM, _probability
-from counterpoise.methods._passes import INNER_BATCH, iterate_batches
-from counterpoise.methods.base import STRENGTH, Epoch
-from counterpoise.methods.objective import GradientCombination, Named, alone_logits
+from counterpoise.methods.base import EpochContext, Hyperparameter, Interval, NamedTensors
+from counterpoise.methods.logits import unimodal_logits
+from counterpoise.methods.objective import GradientCombination
+from counterpoise.methods.passes import INNER_BATCH, iterate_batches
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
 
@@ -34,8 +33,8 @@ class AGMToolkit(AGM):
         AGMToolkit(strength=0.1, cap=7.0)
     """
 
-    def __init__(self, strength: float = 0.1, *, cap: float = 7.0) -> None:
-        super().__init__(strength, cap=cap)
+    strength = AGM.strength.with_default(0.1)
+    cap = AGM.cap.with_default(7.0)
 
     def coefficients(self, scores: Tensor) -> Tensor:
         """Return the factors, from the reversed ratio."""
@@ -61,11 +60,7 @@ class MMParetoToolkit(GradientCombination):
         MMParetoToolkit(strength=1.0, gamma=1.5)
     """
 
-    constraints: ClassVar = {"strength": STRENGTH, "gamma": Interval(0, ends="()")}
-    gamma: float
-
-    def __init__(self, strength: float = 1.0, *, gamma: float = 1.5) -> None:
-        super().__init__(strength=strength, gamma=gamma)
+    gamma = Hyperparameter(1.5, Interval(0, ends="()"))
 
     def combine(self, joint: list[Tensor], own: list[Tensor]) -> tuple[list[Tensor], Tensor]:
         """See `GradientCombination.combine`."""
@@ -121,9 +116,9 @@ class MBSDToolkit(MBSD):
         MBSDToolkit(strength=1.0)
     """
 
-    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[Named, Named]:
-        """See `Shaped.terms`."""
-        logits = alone_logits(model, outputs.features, sliced=False)
+    def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
+        """See `ModulatedObjective.terms`."""
+        logits = unimodal_logits(model, outputs.features, sliced=False)
         compared = logits if len(logits) == 2 else logits.softmax(-1)
         found = []
         for j, k in combinations(range(len(logits)), 2):
@@ -159,7 +154,7 @@ class GBlendingToolkit(GBlending):
         """Return the weights, where a loss counts as a gain."""
         return super().blend(gain.abs(), overfit)
 
-    def _measure(self, model: MultimodalClassifier, epoch: Epoch) -> Tensor:
+    def _measure(self, model: MultimodalClassifier, epoch: EpochContext) -> Tensor:
         """Return training and held-out losses, summed over batches of 64, ``(2, M + 1)``."""
         sizes = [sum(len(b) for b in iterate_batches(self, epoch, which)) for which in ("train", "held_out")]
         batches = torch.tensor([-(-size // INNER_BATCH) for size in sizes])

@@ -131,8 +131,8 @@ class EpochLines(Callback):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Print what is trained and the headings."""
         config, task = pl_module.config, pl_module.model.task
-        alone = getattr(pl_module.method, "modality", None)
-        modalities = (alone,) if alone else pl_module.model.modalities
+        single = pl_module.method.single_modality
+        modalities = (single,) if single else pl_module.model.modalities
         self._columns = make_columns(
             modalities, task.score_name, self.console.width - self._edge(trainer), curves=pl_module.curves
         )

@@ -1,4 +1,4 @@
-"""What methods do between epochs: passes over the samples in evaluation mode, and short trainings of a snapshot."""
+"""Passes over the samples between epochs, in evaluation mode, and short trainings of a copy of the model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from counterpoise._tree import concat, take
 from counterpoise.errors import DataError
-from counterpoise.methods.base import Epoch, Method
+from counterpoise.methods.base import EpochContext, Method
 from counterpoise.model import MultimodalClassifier, evaluation_mode
 from counterpoise.records import Batch
 
@@ -19,7 +19,7 @@ __all__ = ["batch_rows", "concat_batches", "head_losses", "iterate_batches", "tr
 INNER_BATCH = 64
 
 
-def iterate_batches(method: Method, epoch: Epoch, which: str = "train") -> Iterable[Batch]:
+def iterate_batches(method: Method, epoch: EpochContext, which: str = "train") -> Iterable[Batch]:
     """Return the pass over the training (or held-out) samples that a method asked for.
 
     Raises:
@@ -29,7 +29,7 @@ def iterate_batches(method: Method, epoch: Epoch, which: str = "train") -> Itera
     if offered is None:
         raise DataError(
             f"`{type(method).__name__}` reads the {which.replace('_', '-')} samples between epochs, and the loop offers "
-            f"none. Pass `Epoch(number, total, {which}=...)` to `on_epoch_start`."
+            f"none. Pass `EpochContext(number, total, {which}=...)` to `on_epoch_start`."
         )
     return offered()
 
