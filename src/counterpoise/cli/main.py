@@ -63,6 +63,9 @@ def _raw_settings(parser: ArgumentParser) -> None:
         metavar="NAME=COL,COL",
         help="columns of a modality of your own table",
     )
+    parser.add_argument(
+        "--allow_outside", type=bool, default=False, help="true: your table may name files outside its own folder"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of splits that are drawn")
 
 

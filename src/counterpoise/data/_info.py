@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from counterpoise.tasks import Task
 
-__all__ = ["SPLITS", "DataInfo", "Kind", "Modality"]
+__all__ = ["SPLITS", "SPLIT_ALIASES", "DataInfo", "Kind", "Modality"]
 
 Kind = Literal["vector", "sequence", "image", "video", "tokens"]
 SPLITS = ("train", "val", "test")
+SPLIT_ALIASES = {"valid": "val", "validation": "val", "dev": "val", "training": "train", "testing": "test"}
+"""Other names of the splits."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From what people download to prepared data: videos, sounds, images, texts and feature files, and what is wrong with them."""
+"""Preparation of raw files: videos, sounds, images, texts and features become arrays, and faults become findings."""
 
 from counterpoise.data.preparation._doctor import check_folder
 from counterpoise.data.preparation._engine import Report, prepare_index
@@ -6,20 +6,12 @@ from counterpoise.data.preparation._findings import KINDS, Finding, UnreadableEr
 from counterpoise.data.preparation._flow import optical_flow, quantise
 from counterpoise.data.preparation._index import Index, Item, Settings, check_index
 from counterpoise.data.preparation._media import read_audio, read_frames
-from counterpoise.data.preparation._readers import (
-    ArrayFile,
-    Flow,
-    Frames,
-    Image,
-    Numbers,
-    Padded,
-    Reader,
-    Sound,
-    Text,
-    swap_padding,
-)
+from counterpoise.data.preparation._numbers import ArrayFile, Numbers, Padded
+from counterpoise.data.preparation._reader import Reader
+from counterpoise.data.preparation._readers import Flow, Frames, Image, Sound
 from counterpoise.data.preparation._result import FINDINGS, MANIFEST, check_prepared
 from counterpoise.data.preparation._sound import RECIPES, SoundRecipe, sound_features
+from counterpoise.data.preparation._texts import Text, swap_padding
 
 __all__ = [
     "FINDINGS",

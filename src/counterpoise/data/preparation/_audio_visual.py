@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from counterpoise.data.preparation._classes import KINETICS_SOUNDS, KINETICS_SOUNDS_ARM
-from counterpoise.data.preparation._files import IMAGE_SUFFIXES, SEQUENCE_SUFFIXES
+from counterpoise.data.preparation._files import SEQUENCE_SUFFIXES
 from counterpoise.data.preparation._findings import Finding
+from counterpoise.data.preparation._images import IMAGE_SUFFIXES
 from counterpoise.data.preparation._index import FileTable, Index, Item, Settings, draw_split, files_below
 from counterpoise.data.preparation._lists import find, find_or_none, listed, read_database, read_json
 from counterpoise.data.preparation._media import AUDIO_SUFFIXES, VIDEO_SUFFIXES
-from counterpoise.data.preparation._readers import Frames, Reader, Sound
+from counterpoise.data.preparation._reader import Reader
+from counterpoise.data.preparation._readers import Frames, Sound
 from counterpoise.errors import NotFoundError
 
 __all__ = ["ave", "balanced_av", "crema_d", "kinetics_sounds", "vggsound"]

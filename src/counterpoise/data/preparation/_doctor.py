@@ -11,7 +11,8 @@ from counterpoise.data.preparation._files import frames_of, open_npy
 from counterpoise.data.preparation._findings import Finding, UnreadableError, summary
 from counterpoise.data.preparation._index import Index, Item, Settings, check_index
 from counterpoise.data.preparation._media import AUDIO_SUFFIXES, VIDEO_SUFFIXES, has_track
-from counterpoise.data.preparation._readers import Reader, Sound
+from counterpoise.data.preparation._reader import Reader
+from counterpoise.data.preparation._readers import Sound
 from counterpoise.data.preparation._result import MANIFEST, check_prepared
 from counterpoise.errors import DataError, NotFoundError
 

@@ -19,7 +19,7 @@ from counterpoise._files import write_atomic
 from counterpoise.data._info import SPLITS, DataInfo
 from counterpoise.data.preparation._findings import Finding, UnreadableError, summary, to_csv
 from counterpoise.data.preparation._index import Index, Item, check_index
-from counterpoise.data.preparation._readers import Reader
+from counterpoise.data.preparation._reader import Reader
 from counterpoise.data.preparation._result import (
     FINDINGS,
     MANIFEST,
@@ -29,11 +29,12 @@ from counterpoise.data.preparation._result import (
     write_split,
 )
 from counterpoise.data.preparation._shards import Sample, Shards, write_shard
-from counterpoise.errors import DataError, OutputError
+from counterpoise.errors import ConfigError, DataError, NotFoundError, OutputError
 
 __all__ = ["Report", "prepare_index"]
 
-FORMAT: Final = 2
+FORMAT: Final = 3
+"""Raised when a reader returns other arrays for the same file, so that older results are not reused."""
 CHUNK: Final = 32
 """Samples per shard of work: what is lost at most per process when the power goes."""
 
@@ -269,8 +270,17 @@ def _read(item: Item, stamp: str, readers: Mapping[str, Reader]) -> tuple[Sample
             content.append(_content(source, arrays[m]))
         except UnreadableError as error:
             found.append(Finding(error.kind, item.id, m, error.detail, True))
+        except (ConfigError, NotFoundError, OutputError):
+            raise  # about the settings or the installation, not about this sample
+        except Exception as error:
+            detail = f"{_named(item, source)}: {type(error).__name__}: {error}"
+            found.append(Finding("undecodable", item.id, m, " ".join(detail.split()), True))
     whole = len(arrays) == len(readers)
     return (Sample(stamp, content, found, arrays) if whole else None), found
+
+
+def _named(item: Item, source: Any) -> str:
+    return str(source) if isinstance(source, Path) else item.id
 
 
 def _content(source: Any, array: np.ndarray) -> str:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 
-from counterpoise.data.preparation._findings import UnreadableError
+from counterpoise.data.preparation._findings import Remark, UnreadableError
+from counterpoise.data.preparation._images import IMAGE_SUFFIXES, open_image
 from counterpoise.data.preparation._media import extra
 from counterpoise.data.preparation._pickle import read_pickle
 from counterpoise.errors import DataError
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "SEQUENCE_SUFFIXES",
-    "Remark",
     "fitted",
     "frames_of",
-    "open_image",
     "open_npy",
     "open_pickle",
     "open_sequence",
@@ -29,11 +25,8 @@ __all__ = [
     "spread",
 ]
 
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 SEQUENCE_SUFFIXES: Final = (".h5", ".hdf5")
 """A clip's encoded frames in one file."""
-Remark: TypeAlias = Callable[[str, str], None]
-"""Called with a kind of finding and a detail for what does not cost the sample."""
 
 
 def frames_of(folder: Path, remark: Remark) -> list[Path]:
@@ -51,38 +44,7 @@ def frames_of(folder: Path, remark: Remark) -> list[Path]:
     return [numbered[k] for k in sorted(numbered)]
 
 
-def open_image(
-    path: Path, size: tuple[int, int], mode: str = "RGB", content: bytes | None = None, what: str = ""
-) -> np.ndarray:
-    """Return ``(H, W, 3)`` or ``(H, W)`` uint8.
-
-    Args:
-        path: the file.
-        size: width and height.
-        mode: ``RGB`` or ``L``.
-        content: the image's bytes, where the file holds several.
-        what: which of them.
-
-    Raises:
-        UnreadableError: missing, truncated or undecodable.
-    """
-    from PIL import Image as Pillow
-    from PIL import UnidentifiedImageError
-
-    try:
-        if content is None and not path.stat().st_size:
-            raise UnreadableError("truncated", f"{path}: empty file")
-        with Pillow.open(path if content is None else io.BytesIO(content)) as file:
-            return np.asarray(file.convert(mode).resize(size))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UnreadableError("missing", str(path)) from error
-    except UnidentifiedImageError as error:
-        raise UnreadableError("undecodable", f"{path}{what}: no image") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UnreadableError("truncated", f"{path}{what}: {error}") from error
-
-
-def open_sequence(path: Path, size: int, keep: int) -> list[np.ndarray]:
+def open_sequence(path: Path, size: int, keep: int, remark: Remark) -> list[np.ndarray]:
     """Return ``keep`` frames ``(size, size, 3)`` of an HDF5 file whose data set ``video`` (or its only one) is a clip's encoded images, in order.
 
     Raises:
@@ -102,7 +64,7 @@ def open_sequence(path: Path, size: int, keep: int) -> list[np.ndarray]:
     except (OSError, ValueError, TypeError, KeyError) as error:
         kind = "truncated" if "truncated" in str(error) else "undecodable"
         raise UnreadableError(kind, f"{path}: {error}") from error
-    return [open_image(path, (size, size), content=content, what=f", frame {k}") for k, content in encoded]
+    return [open_image(path, (size, size), remark, content=content, what=f", frame {k}") for k, content in encoded]
 
 
 def spread(count: int, wanted: int) -> np.ndarray:
@@ -142,7 +104,7 @@ def open_pickle(path: Path) -> np.ndarray:
     """Return the array that a pickle holds.
 
     Raises:
-        UnreadableError: missing, truncated or undecodable.
+        UnreadableError: If it is missing, truncated or undecodable.
     """
     _require(path)
     try:
@@ -153,17 +115,24 @@ def open_pickle(path: Path) -> np.ndarray:
 
 
 def read_npy(path: Path) -> np.ndarray:
-    """Return an array on disk, read.
+    """Return an array on disk, read: uint8 as it is, other numbers as float32.
 
     Raises:
-        UnreadableError: missing, truncated, undecodable or not finite.
+        UnreadableError: If it is missing, truncated, undecodable, or holds numbers that float32 cannot.
     """
-    return _finite(np.array(open_npy(path)), path)
+    array = open_npy(path)
+    if array.dtype.kind not in "uibf":
+        raise UnreadableError("undecodable", f"{path}: dtype {array.dtype}, expected real numbers")
+    if array.dtype == np.uint8:
+        return np.array(array)
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite and is reported
+        return _finite(array.astype(np.float32), path)
 
 
 def _finite(array: np.ndarray, path: Path) -> np.ndarray:
-    if not np.isfinite(array).all():
-        raise UnreadableError("not finite", f"{path}: {int((~np.isfinite(array)).sum())} of {array.size} numbers")
+    bad = int((~np.isfinite(array)).sum())
+    if bad:
+        raise UnreadableError("not finite", f"{path}: {bad} of {array.size} numbers are NaN or too large for float32")
     return array
 
 

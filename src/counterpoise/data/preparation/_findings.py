@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, fields
-from typing import Final
+from typing import Final, TypeAlias
 
 from counterpoise.errors import DataError
 
-__all__ = ["KINDS", "Finding", "UnreadableError", "summary", "to_csv"]
+__all__ = ["KINDS", "Finding", "Remark", "UnreadableError", "summary", "to_csv"]
 
 KINDS: Final = {
     "missing": "the file is not there",
@@ -26,8 +26,12 @@ KINDS: Final = {
     "leakage": "a speaker, subject, group or source clip in two splits",
     "count": "another number of samples than published",
     "numbering": "frames are missing between others",
+    "transparent": "transparent pictures, put on white",
+    "range": "numbers outside the usual range, scaled",
 }
 """The kinds of findings, and what each means."""
+Remark: TypeAlias = Callable[[str, str], None]
+"""Called with a kind of finding and a detail, for what does not cost the sample."""
 
 
 class UnreadableError(DataError):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from counterpoise.data.preparation._files import IMAGE_SUFFIXES
 from counterpoise.data.preparation._findings import Finding
+from counterpoise.data.preparation._images import IMAGE_SUFFIXES
 from counterpoise.data.preparation._index import FileTable, Index, Item, Settings, draw_split, files_below
 from counterpoise.data.preparation._lists import find, rows
-from counterpoise.data.preparation._readers import Image, Text
+from counterpoise.data.preparation._readers import Image
+from counterpoise.data.preparation._texts import Text
 
 __all__ = ["food101"]
 

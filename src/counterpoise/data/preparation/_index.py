@@ -13,7 +13,7 @@ import numpy as np
 
 from counterpoise.data._info import SPLITS
 from counterpoise.data.preparation._findings import Finding
-from counterpoise.data.preparation._readers import Reader
+from counterpoise.data.preparation._reader import Reader
 from counterpoise.errors import DataError
 
 __all__ = ["FileTable", "Index", "Item", "Settings", "check_index", "draw_split", "files_below"]
@@ -34,6 +34,7 @@ class Settings:
         length: token ids per text, or steps of a feature sequence.
         label: column of the label, for data of one's own; or the convention of a sentiment corpus.
         modality: ``NAME=COLUMN,COLUMN`` for data of one's own.
+        allow_outside: Whether a manifest may name files outside its own folder.
         seed: of splits that are drawn.
     """
 
@@ -47,6 +48,7 @@ class Settings:
     length: int | None = None
     label: str | None = None
     modality: tuple[str, ...] = ()
+    allow_outside: bool = False
     seed: int = 0
 
     def clip(self, **own: Any) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import numpy as np
 
 from counterpoise._validation import Options
 from counterpoise.data.preparation._index import Index, Item, Settings
+from counterpoise.data.preparation._numbers import Padded
 from counterpoise.data.preparation._pickle import read_pickle
-from counterpoise.data.preparation._readers import Padded
 from counterpoise.errors import DataError, NotFoundError
 
 __all__ = ["CONVENTIONS", "sentiment"]

@@ -10,7 +10,8 @@ from counterpoise.data.preparation._findings import Finding, UnreadableError
 from counterpoise.data.preparation._index import FileTable, Index, Item, Settings, draw_split, files_below
 from counterpoise.data.preparation._lists import find, listed
 from counterpoise.data.preparation._media import VIDEO_SUFFIXES, has_track
-from counterpoise.data.preparation._readers import Flow, Frames, Reader, Sound
+from counterpoise.data.preparation._reader import Reader
+from counterpoise.data.preparation._readers import Flow, Frames, Sound
 
 __all__ = ["ucf101"]
 

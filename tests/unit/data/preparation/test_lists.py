@@ -203,6 +203,6 @@ def test_an_id_of_your_own_that_names_two_rows_is_refused(tmp_path):
     from counterpoise.data import prepare
 
     table = tmp_path / "m.csv"
-    table.write_text("id,a,b,label\n" + "\n".join(f"{k % 9},{k},{k},{k % 2}" for k in range(30)))
+    table.write_text("id,a,b,label\n" + "\n".join(f"{k % 9},{k * k},{k % 4},{k % 2}" for k in range(30)))
     with pytest.raises(DataError, match=r"should name each row once\. Found `0` 4 times"):
         prepare("own", table, tmp_path / "out", jobs=1)

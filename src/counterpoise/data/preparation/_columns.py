@@ -1,0 +1,234 @@
+"""What the columns of a manifest hold, on the evidence of all their cells: files, numbers, lists or texts."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
+from typing import Any, Final
+
+import numpy as np
+
+from counterpoise.data._precision import keep_digits
+from counterpoise.data._tables import Table
+from counterpoise.data.preparation._images import IMAGE_SUFFIXES
+from counterpoise.data.preparation._index import Settings
+from counterpoise.data.preparation._media import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from counterpoise.data.preparation._numbers import ArrayFile, Numbers
+from counterpoise.data.preparation._reader import Reader
+from counterpoise.data.preparation._readers import Frames, Image, Sound
+from counterpoise.data.preparation._texts import Text
+from counterpoise.errors import DataError
+
+__all__ = ["Source", "read_columns"]
+
+SOUND_NAMES: Final = ("audio", "sound", "speech", "voice", "wav")
+SUFFIX: Final = re.compile(r"\.[a-z][a-z0-9]{0,5}")
+URL: Final = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+MAGIC: Final = {
+    b"RIFF": ".wav",
+    b"ID3": ".mp3",
+    b"OggS": ".ogg",
+    b"fLaC": ".flac",
+    b"FLV": ".flv",
+    b"\x1a\x45\xdf\xa3": ".mkv",
+    b"\x93NUMPY": ".npy",
+    b"\xff\xd8\xff": ".jpg",
+    b"\x89PNG": ".png",
+    b"GIF8": ".gif",
+    b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+}
+"""How files begin, for those whose name does not tell what they are."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a modality is read.
+
+    Attributes:
+        reader: What becomes of a cell.
+        cells: One source per row; None where there is none.
+        odd: By row, what is wrong with a cell that cannot be read.
+        notes: What was assumed.
+    """
+
+    reader: Reader
+    cells: Sequence[Any]
+    odd: dict[int, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def read_columns(m: str, table: Table, names: Sequence[str], folder: Path, settings: Settings) -> Source:
+    """Decide what the columns of a modality hold.
+
+    Args:
+        m: Name of the modality.
+        table: The manifest.
+        names: Its columns of the modality; several of them must be numbers.
+        folder: Folder that paths start from.
+        settings: What the user chose.
+
+    Raises:
+        DataError: If columns are mixed, or hold files that cannot be read.
+    """
+    columns = [table.numbers(name) for name in names]
+    if all(column is not None for column in columns):
+        values = np.stack([column.values for column in columns if column is not None], 1)
+        odd = {
+            row: f"`{cell[:40]}` in column `{name}` is no number"
+            for name, column in zip(names, columns, strict=True)
+            if column is not None
+            for row, cell in column.odd.items()
+        }
+        exact, note = keep_digits(m, values)
+        return Source(Numbers((len(names),)), list(exact), odd, (note,) if note else ())
+    if len(names) > 1:
+        other = [name for name, column in zip(names, columns, strict=True) if column is None]
+        raise DataError(
+            f"Modality `{m}` mixes numbers with other columns: {', '.join(other)}. Give texts and files one column each."
+        )
+    cells = table.cells(names[0])
+    if 2 * sum(isinstance(cell, (list, np.ndarray)) for cell in cells) > sum(cell is not None for cell in cells):
+        return _lists(m, cells, settings)
+    texts = [None if cell is None else str(cell) for cell in cells]
+    return _files(m, names[0], texts, folder, settings) or Source(_text(settings), texts)
+
+
+def _text(settings: Settings) -> Text:
+    return Text(settings.tokenizer or "words", settings.length or 40)
+
+
+def _lists(m: str, cells: Sequence[Any], settings: Settings) -> Source:
+    """Lists of numbers are vectors, lists of lists sequences, lists of texts one text."""
+    if any(isinstance(part, str) for cell in cells if isinstance(cell, (list, np.ndarray)) for part in cell):
+        joined = [" ".join(map(str, cell)) if isinstance(cell, (list, np.ndarray)) else cell for cell in cells]
+        return Source(_text(settings), [None if cell is None else str(cell) for cell in joined])
+    arrays: list[np.ndarray | None] = []
+    odd: dict[int, str] = {}
+    for row, cell in enumerate(cells):
+        array = None
+        if cell is not None:
+            try:
+                array = np.asarray(cell, np.float64)
+            except (TypeError, ValueError):
+                odd[row] = f"`{str(cell)[:40]}` is no array of numbers"
+        arrays.append(array)
+    shapes = Counter(array.shape for array in arrays if array is not None)
+    if not shapes or len(shapes.most_common(1)[0][0]) not in (1, 2):
+        found = f"shape {shapes.most_common(1)[0][0]}" if shapes else "something else"
+        raise DataError(f"Column `{m}` should hold lists of numbers, (D,) or (T, D). Found {found}.")
+    return Source(Numbers(shapes.most_common(1)[0][0]), arrays, odd)
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def _files(m: str, column: str, texts: Sequence[str | None], folder: Path, settings: Settings) -> Source | None:
+    """Return how a column of paths is read, or None if it holds texts."""
+    filled = [text for text in texts if text]
+    paths = [None if not text else _path(text, folder) for text in texts]
+    kinds = Counter(_suffix(text) for text in filled)
+    readers = _file_readers(m, settings)
+    chosen = _most(readers, kinds, len(filled))
+    if chosen is None:
+        there = [path for path in paths if path is not None and _exists(path)]
+        if 2 * sum(path.is_dir() for path in there) > len(filled):
+            chosen = _frames(settings)
+        elif 2 * len(there) > len(filled):
+            begun = Counter(_suffix_of_content(path) for path in there)
+            chosen = _most(readers, begun, len(there))
+        if chosen is None and (2 * len(there) > len(filled) or _one_suffix(filled, kinds)):
+            commonest = kinds.most_common(1)[0][0] or "no suffix"
+            raise DataError(
+                f"Column `{column}` holds files with {commonest}, which cannot be read. Convert them to .png, .wav, "
+                ".mp4 or .npy, or leave the column out."
+            )
+    if chosen is None:
+        return None
+    if not settings.allow_outside:
+        _check_inside(column, texts, folder)
+    odd = {
+        row: f"`{text[:80]}` is an address on the network; download the file first"
+        for row, text in enumerate(texts)
+        if text and URL.match(text)
+    }
+    return Source(chosen, paths, odd)
+
+
+def _suffix(text: str) -> str:
+    suffix = PureWindowsPath(text).suffix.lower()  # knows slashes of both kinds
+    return suffix if SUFFIX.fullmatch(suffix) else ""
+
+
+def _one_suffix(filled: Sequence[str], kinds: Counter[str]) -> bool:
+    """Tell whether most cells are words without spaces that end in one suffix, as the names of files are."""
+    (suffix, count), *_ = kinds.most_common(1) or [("", 0)]
+    names = sum(_suffix(text) == suffix and not re.search(r"\s", text.strip()) for text in filled)
+    return bool(suffix) and min(count, names) * 2 > len(filled)
+
+
+def _most(readers: dict[tuple[str, ...], Reader], kinds: Counter[str], total: int) -> Reader | None:
+    """Return the reader of most of the files."""
+    for group, reader in readers.items():
+        if 2 * sum(count for suffix, count in kinds.items() if suffix in group) > total:
+            return reader
+    return None
+
+
+def _path(text: str, folder: Path) -> Path:
+    path = folder / text
+    if "\\" in text and not _exists(path):
+        return folder / text.replace("\\", "/")
+    return path
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that is too long, or holds a null character
+        return False
+
+
+def _suffix_of_content(path: Path) -> str:
+    """Return the usual suffix of files that begin as this one does, or nothing."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError:
+        return ""
+    if start[4:8] == b"ftyp":
+        return ".mp4"
+    if start[:4] == b"RIFF":
+        return {b"AVI ": ".avi", b"WEBP": ".webp"}.get(start[8:12], ".wav")
+    return next((suffix for magic, suffix in MAGIC.items() if start.startswith(magic)), "")
+
+
+def _check_inside(column: str, texts: Sequence[str | None], folder: Path) -> None:
+    root = os.path.abspath(folder)  # noqa: PTH100 - links are followed by the user's own choice, `..` is not
+    for row, text in enumerate(texts, 1):
+        if text and not URL.match(text):
+            path = os.path.abspath(_path(text, folder))  # noqa: PTH100
+            if os.path.commonpath([root, path]) != root:
+                raise DataError(
+                    f"Column `{column}` names files outside the folder of the manifest, the first in row {row}: "
+                    f"`{text[:80]}`. If that is meant, allow it with --allow_outside true."
+                )
+
+
+def _frames(settings: Settings) -> Frames:
+    return Frames(**settings.clip(fps=1.0, keep=10, frames=3, size=112))
+
+
+def _file_readers(m: str, settings: Settings) -> dict[tuple[str, ...], Reader]:
+    sound = Sound(settings.audio or "fbank-small")
+    is_sound = any(word in m.lower() for word in SOUND_NAMES)
+    return {
+        VIDEO_SUFFIXES: sound if is_sound else _frames(settings),
+        AUDIO_SUFFIXES: sound,
+        IMAGE_SUFFIXES: Image(settings.size or 112),
+        (".npy",): ArrayFile(),
+    }

@@ -1,0 +1,333 @@
+"""Tables of one's own: what columns are taken for, and what is refused with the cell named."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image as Pillow
+
+from counterpoise.data import open_data, prepare
+from counterpoise.data.preparation import Settings
+from counterpoise.data.preparation._own import own
+from counterpoise.errors import DataError
+
+N = 60
+RNG = np.random.default_rng(0)
+AGE = [f"{v:.1f}" for v in RNG.normal(50, 9, N)]
+TITLE = [f"w{k % 3} and {k % 7}" for k in range(N)]
+CLASS = ["a", "b", "c"] * 20
+
+
+def write(path: Path, **columns: object) -> Path:
+    table = pd.DataFrame({"age": AGE, "title": TITLE, "label": CLASS, **columns})
+    table.to_csv(path, index=False)
+    return path
+
+
+def read(path: Path, **chosen: object):
+    return own(path, Settings(**chosen))  # type: ignore[arg-type]
+
+
+def kinds(index) -> dict[str, str]:
+    return {m: type(reader).__name__ for m, reader in index.readers.items()}
+
+
+@pytest.mark.parametrize("word", ["n.d.", "unknown", "1,234.5", "?", "12 kg"])
+def test_one_word_among_numbers_is_a_finding_with_its_row(word: str, tmp_path: Path) -> None:
+    index = read(write(tmp_path / "m.csv", age=[*AGE[:5], word, *AGE[6:]]))
+    assert kinds(index) == {"age": "Numbers", "title": "Text"}
+    assert [(f.item, f.modality, f.left_out) for f in index.findings] == [("row6", "age", True)]
+    assert word in index.findings[0].detail
+    assert "row 6" in index.findings[0].detail
+    assert len(index.items) == N - 1
+
+
+@pytest.mark.parametrize("word", ["x", "1,5", "20 %"])
+def test_many_words_among_numbers_are_refused_with_the_first(word: str, tmp_path: Path) -> None:
+    age = [word if k % 3 == 1 else v for k, v in enumerate(AGE)]
+    with pytest.raises(DataError, match=rf"`age`.*row 2: `{word}`"):
+        read(write(tmp_path / "m.csv", age=age))
+
+
+def test_decimal_commas_are_not_text(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"`age`.*row 1"):
+        read(write(tmp_path / "m.csv", age=[v.replace(".", ",") for v in AGE]))
+
+
+@pytest.mark.parametrize("word", ["", "NaN", "NA", "n/a", "None", "null", "-nan"])
+def test_words_for_missing_are_empty_cells_among_numbers(word: str, tmp_path: Path) -> None:
+    prepared = prepare("own", write(tmp_path / "m.csv", age=[*AGE[:5], word, *AGE[6:]]), tmp_path / "p", jobs=1)
+    assert prepared.left_out == 1
+    assert [m.kind for m in open_data(tmp_path / "p").info.modalities] == ["vector", "tokens"]
+
+
+@pytest.mark.parametrize("word", ["NA", "N/A", "n/a", "nan", "None", "null", "NULL", "-nan", "NaN"])
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])
+def test_words_for_missing_are_classes_groups_and_texts(word: str, suffix: str, tmp_path: Path) -> None:
+    label = [(word, "EU", "US")[k % 3] for k in range(N)]
+    table = pd.DataFrame({"age": np.array(AGE, float), "title": [word] * N, "label": label, "group": label})
+    path = tmp_path / f"m.{suffix}"
+    if suffix == "jsonl":
+        path.write_text("\n".join(json.dumps(row) for row in table.to_dict("records")))
+    else:
+        table.to_csv(path, index=False, sep="\t" if suffix == "tsv" else ",")
+    index = read(path)
+    assert set(index.classes) == {word, "EU", "US"}
+    assert len(index.items) == N
+    assert {item.group for item in index.items} == {word, "EU", "US"}
+    assert index.items[0].sources["title"] == word
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_codes_keep_their_spelling(suffix: str, tmp_path: Path) -> None:
+    codes = [("007", "012", "1")[k % 3] for k in range(N)]
+    path = tmp_path / f"m.{suffix}"
+    if suffix == "csv":
+        write(path, label=codes)
+    else:
+        rows = [{"age": float(a), "code": c, "label": c} for a, c in zip(AGE, codes, strict=True)]
+        path.write_text("\n".join(map(json.dumps, rows)))
+    index = read(path)
+    assert set(index.classes) == {"007", "012", "1"}
+    if suffix == "jsonl":
+        assert kinds(index)["code"] == "Text"
+
+
+@pytest.mark.parametrize("name", ["Unnamed: 0", "index", "number", "s.k"])
+@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_a_column_that_counts_the_rows_is_left_out(name: str, start: int, suffix: str, tmp_path: Path) -> None:
+    table = pd.DataFrame({name: np.arange(N) + start, "s.x": np.array(AGE, float), "title": TITLE, "label": CLASS})
+    path = tmp_path / f"m.{suffix}"
+    {"csv": lambda: table.to_csv(path, index=False), "parquet": lambda: table.to_parquet(path)}.get(
+        suffix, lambda: path.write_text("\n".join(json.dumps(row) for row in table.to_dict("records")))
+    )()
+    index = read(path)
+    assert list(index.readers) == ["s", "title"]
+    assert index.readers["s"].shape == (1,)
+    assert any(f"`{name}` counts the rows" in note for note in index.notes)
+    assert list(read(path, modality=(f"k={name}", "title=title")).readers) == ["k", "title"]
+
+
+def test_a_shuffled_index_is_left_out_by_its_name(tmp_path: Path) -> None:
+    assert list(read(write(tmp_path / "m.csv", **{"Unnamed: 0": np.arange(N)[::-1]})).readers) == ["age", "title"]
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_other_separators_are_seen_and_noted(mark: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "m.csv")
+    path.write_text(path.read_text().replace(",", mark))
+    index = read(path)
+    assert list(index.readers) == ["age", "title"]
+    assert any("separated by" in note for note in index.notes)
+
+
+def test_a_missing_label_column_mentions_separators(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.csv")
+    path.write_text(path.read_text().replace(",", "#"))
+    with pytest.raises(DataError, match=r"no column `label`.*separated"):
+        read(path)
+
+
+@pytest.mark.parametrize("suffix", ["CSV", "csv.gz", "json", "TSV"])
+def test_more_formats(suffix: str, tmp_path: Path) -> None:
+    plain = write(tmp_path / "plain.csv")
+    path = tmp_path / f"m.{suffix}"
+    if suffix == "csv.gz":
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+    elif suffix == "json":
+        path.write_text(pd.read_csv(plain).to_json(orient="records"))
+    else:
+        path.write_text(plain.read_text().replace(",", "\t" if suffix == "TSV" else ","))
+    assert kinds(read(path)) == {"age": "Numbers", "title": "Text"}
+
+
+def test_encodings(tmp_path: Path) -> None:
+    text = write(tmp_path / "m.csv", title=["größe"] * N).read_text()
+    (tmp_path / "wide.csv").write_text(text, encoding="utf-16")
+    assert read(tmp_path / "wide.csv").items[0].sources["title"] == "größe"
+    (tmp_path / "latin.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(DataError, match=r"latin\.csv.*UTF-8"):
+        read(tmp_path / "latin.csv")
+
+
+@pytest.mark.parametrize("suffix", ["tif", "TIFF", "gif", "jfif", "bmp", "PNG", "webp"])
+def test_pictures_of_any_suffix_are_pictures(suffix: str, tmp_path: Path) -> None:
+    for k in range(N):
+        kind = {"tif": "TIFF", "tiff": "TIFF", "jfif": "JPEG"}.get(suffix.lower(), suffix.upper())
+        Pillow.new("RGB", (9, 9), (k, 90, 0)).save(tmp_path / f"p{k}.{suffix}", kind)
+    index = read(write(tmp_path / "m.csv", photo=[f"p{k}.{suffix}" for k in range(N)]))
+    assert kinds(index)["photo"] == "Image"
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".heic", ".npz", ".dcm", ".xyz1"])
+@pytest.mark.parametrize("there", [True, False])
+def test_files_that_cannot_be_read_are_refused_by_their_suffix(suffix: str, there: bool, tmp_path: Path) -> None:
+    for k in range(N if there else 0):
+        (tmp_path / f"p{k}{suffix}").write_bytes(bytes([k, 7, 9]) * 30)
+    with pytest.raises(DataError, match=rf"`photo` holds files with {suffix}"):
+        read(write(tmp_path / "m.csv", photo=[f"p{k}{suffix}" for k in range(N)]))
+
+
+def test_files_without_a_suffix_are_known_by_their_content(tmp_path: Path) -> None:
+    for k in range(N):
+        Pillow.new("RGB", (9, 9), (k, 90, 0)).save(tmp_path / f"p{k}", "PNG")
+    assert kinds(read(write(tmp_path / "m.csv", photo=[f"p{k}" for k in range(N)])))["photo"] == "Image"
+
+
+def test_backslashes_missing_files_and_addresses(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for k in range(N):
+        Pillow.new("RGB", (9, 9), (k, 90, 0)).save(tmp_path / "sub" / f"p{k}.png")
+    cells = [rf"sub\p{k}.png" for k in range(N)]
+    cells[3], cells[4] = "sub/nowhere.png", "https://example.org/p.png"
+    manifest = write(tmp_path / "m.csv", photo=cells)
+    assert prepare("own", manifest, tmp_path / "p", settings=Settings(size=8), jobs=1).left_out == 2
+    told = (tmp_path / "p" / "findings.csv").read_text()
+    assert "nowhere.png" in told
+    assert "download" in told
+
+
+def test_sentences_that_end_like_files_stay_texts(tmp_path: Path) -> None:
+    texts = [f"see w{k % 3}.png and tell us about it, version 2.{k}a" for k in range(N)]
+    assert kinds(read(write(tmp_path / "m.csv", note=texts)))["note"] == "Text"
+
+
+@pytest.mark.parametrize("cell", ["../p{k}.png", "sub/../../p{k}.png", "{root}/p{k}.png"])
+def test_files_outside_the_folder_need_consent(cell: str, tmp_path: Path) -> None:
+    (tmp_path / "inside" / "sub").mkdir(parents=True)
+    for k in range(N):
+        Pillow.new("RGB", (9, 9), (k, 90, 0)).save(tmp_path / f"p{k}.png")
+    cells = [cell.format(k=k, root=tmp_path) for k in range(N)]
+    manifest = write(tmp_path / "inside" / "m.csv", photo=cells)
+    with pytest.raises(DataError, match=r"outside the folder.*row 1.*allow_outside"):
+        read(manifest)
+    assert kinds(read(manifest, allow_outside=True))["photo"] == "Image"
+
+
+def test_columns_with_dots_become_names_that_models_can_have(tmp_path: Path) -> None:
+    index = read(write(tmp_path / "m.csv", **{"title.en": TITLE}))
+    assert list(index.readers) == ["age", "title", "title_en"]
+    assert any("title.en" in note for note in index.notes)
+    with pytest.raises(DataError, match=r"would be one modality `title_en`"):
+        read(write(tmp_path / "m.csv", title_en=TITLE, **{"title.en": TITLE}))
+
+
+def test_two_entries_of_one_modality_are_joined(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.csv", b=AGE[::-1])
+    index = read(path, modality=("v=age", "v=b", "t=title"))
+    assert index.readers["v"].shape == (2,)
+
+
+@pytest.mark.parametrize("label", [["cat"] * N, [1] * N, [0.5] * N])
+def test_one_label_is_refused(label: list[object], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="same label"):
+        read(write(tmp_path / "m.csv", label=label))
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "string", "category", "boolean", "Float64"])
+def test_a_missing_label_of_any_type_costs_its_row(dtype: str, tmp_path: Path) -> None:
+    label = pd.Series(np.arange(N) % 2).astype("string" if dtype in ("string", "category") else dtype).astype(dtype)
+    label[4] = pd.NA
+    table = pd.DataFrame({"age": np.array(AGE, float), "title": TITLE, "label": label})
+    table.to_parquet(tmp_path / "m.parquet")
+    index = read(tmp_path / "m.parquet")
+    assert [f.item for f in index.findings] == ["row5"]
+    assert len(index.items) == N - 1
+    assert len(index.classes) == 2
+
+
+def rows(path: Path, **columns: object) -> Path:
+    table = {"age": [float(a) for a in AGE], "title": TITLE, "label": CLASS, **columns}
+    path.write_text("\n".join(json.dumps({k: v[i] for k, v in table.items()}) for i in range(N)))  # type: ignore[index]
+    return path
+
+
+def test_lists_of_names_are_several_labels(tmp_path: Path) -> None:
+    genres = [["Drama"], ["Drama", "Comedy"], [], ["War"]] * 15
+    index = read(rows(tmp_path / "m.jsonl", label=genres))
+    assert (index.task, index.classes) == ("multilabel", ("Comedy", "Drama", "War"))
+    assert [item.label.tolist() for item in index.items[:4]] == [[0, 1, 0], [1, 1, 0], [0, 0, 0], [0, 0, 1]]
+
+
+def test_lists_of_ids_and_rows_of_zeros_and_ones(tmp_path: Path) -> None:
+    ids = read(rows(tmp_path / "ids.jsonl", label=[[0], [0, 2], [1]] * 20))
+    assert [item.label.tolist() for item in ids.items[:3]] == [[1, 0, 0], [1, 0, 1], [0, 1, 0]]
+    hot = read(rows(tmp_path / "hot.jsonl", label=[[0, 1, 1], [1, 0, 0], [0, 0, 0]] * 20))
+    assert [item.label.tolist() for item in hot.items[:3]] == [[0, 1, 1], [1, 0, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("at", [0, 7])
+def test_an_unequal_row_is_a_finding_wherever_it_stands(at: int, tmp_path: Path) -> None:
+    vectors = [[0.1 * k, 1.0, 2.0] for k in range(N)]
+    vectors[at] = [1.0, 2.0]
+    summary = prepare("own", rows(tmp_path / "m.jsonl", emb=vectors), tmp_path / "p", jobs=1)
+    assert summary.left_out == 1
+    assert f"row{at + 1}," in (tmp_path / "p" / "findings.csv").read_text()
+    assert open_data(tmp_path / "p").info.modalities[-1].shape == (3,)
+
+
+def test_matrices_are_sequences_and_lists_of_sentences_one_text(tmp_path: Path) -> None:
+    signal = RNG.normal(size=(N, 5, 3)).tolist()
+    index = read(rows(tmp_path / "m.jsonl", signal=signal, title=[["w1", "two words"]] * N))
+    assert index.readers["signal"].modality("signal").kind == "sequence"
+    assert index.items[0].sources["title"] == "w1 two words"
+
+
+def test_a_broken_line_of_json_is_named(tmp_path: Path) -> None:
+    path = rows(tmp_path / "m.jsonl")
+    path.write_text(path.read_text().replace("}\n", "\n", 1))
+    with pytest.raises(DataError, match="Line 1 is no JSON"):
+        read(path)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("at", [0, 7])
+@pytest.mark.parametrize("bad", ["strings", "overflow", "complex", "records"])
+def test_one_odd_array_is_a_finding(bad: str, at: int, jobs: int, tmp_path: Path) -> None:
+    arrays = {
+        "strings": np.array(list("abcd")),
+        "overflow": np.full(4, 1e300),
+        "complex": np.full(4, 1j),
+        "records": np.zeros(4, [("x", float)]),
+    }
+    for k in range(N):
+        np.save(tmp_path / f"e{k}.npy", arrays[bad] if k == at else RNG.normal(size=4))
+    manifest = write(tmp_path / "m.csv", emb=[f"e{k}.npy" for k in range(N)])
+    summary = prepare("own", manifest, tmp_path / "p", jobs=jobs)
+    assert summary.left_out == 1
+    assert f"e{at}.npy" in (tmp_path / "p" / "findings.csv").read_text()
+
+
+def test_any_exception_of_a_reader_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from counterpoise.data.preparation import Image
+
+    for k in range(N):
+        Pillow.new("RGB", (9, 9), (k, 90, 0)).save(tmp_path / f"p{k}.png")
+    whole = Image.read
+
+    def read_or_fail(self: Image, source: Path, remark: object) -> np.ndarray:
+        if source.name == "p7.png":
+            raise ZeroDivisionError("odd header")
+        return whole(self, source, remark)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image, "read", read_or_fail)
+    manifest = write(tmp_path / "m.csv", photo=[f"p{k}.png" for k in range(N)])
+    assert prepare("own", manifest, tmp_path / "p", settings=Settings(size=8), jobs=1).left_out == 1
+    told = (tmp_path / "p" / "findings.csv").read_text()
+    assert "p7.png: ZeroDivisionError: odd header" in told
+
+
+@pytest.mark.parametrize("offset", [1.7e9, 1.7e12])
+def test_seconds_and_milliseconds_keep_their_digits(offset: float, tmp_path: Path) -> None:
+    seconds = offset + RNG.normal(size=N)
+    prepare("own", write(tmp_path / "m.csv", time=seconds), tmp_path / "p", jobs=1)
+    data = open_data(tmp_path / "p")
+    values = np.concatenate([data.split(part).arrays["time"][:, 0] for part in ("train", "val", "test")])
+    assert len(np.unique(values)) == len(np.unique(seconds))
+    assert any("`time`" in note and "standardised" in note for note in data.info.notes)
