@@ -1,7 +1,8 @@
 """Fill the generated blocks of README.md and docs/*.md: `make docs`; `--check` fails if one is out of date.
 
 A block stands between ``<!-- begin:KIND ARGUMENT -->`` and ``<!-- end -->``. Kinds: ``file PATH`` (a file as it is), ``text PATH`` (what a
-command printed), ``markdown PATH`` (a generated Markdown file, without its title), ``catalogue NAME`` (a table of names), ``layouts`` (what raw folders
+command printed), ``markdown PATH`` (a generated Markdown file, without its title), ``catalogue NAME`` (a table of names),
+``hyperparameters`` (of all methods, from their declarations), ``layouts`` (what raw folders
 should hold), ``recipes`` (what becomes of sound).
 """
 
@@ -30,6 +31,8 @@ def block(kind: str, argument: str) -> str:
         lines = [f"| {argument.removesuffix('s')} | what it does | reference |", "|---|---|---|"]
         lines += [f"| `{r.name}` | {r.summary} | {r.reference} |" for r in rows]
         return "\n".join(lines) + "\n"
+    if kind == "hyperparameters":
+        return hyperparameters()
     if kind == "layouts":
         from counterpoise.data import DATASETS
 
@@ -43,6 +46,35 @@ def block(kind: str, argument: str) -> str:
         lines += [f"| `{k}` | {' x '.join(map(str, r.shape[1:]))} | {r.source} |" for k, r in RECIPES.items()]
         return "\n".join(lines) + "\n"
     raise SystemExit(f"Unknown kind of block `{kind}`.")
+
+
+def hyperparameters() -> str:
+    from counterpoise.methods.catalogue import METHODS
+
+    lines = ["| method | hyper-parameter | default | allowed | meaning |", "|---|---|---|---|---|"]
+    for name, row in METHODS.items():
+        cls = row.load()
+        meanings = described(cls.__doc__)
+        for parameter, h in cls.declarations.items():
+            cells = (f"`{name}`", f"`{parameter}`", f"`{h.default!r}`", h.domain, meanings[parameter])
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def described(doc: str) -> dict[str, str]:
+    """Return the entries of a docstring's Args section by name, in plain text."""
+    section = re.search(r"^    Args:\n(.*?)(?:\n\n|\Z)", doc, re.DOTALL | re.MULTILINE)
+    entries = re.findall(r"^        (\w+): (.*(?:\n            .*)*)", section[1] if section else "", re.MULTILINE)
+    return {name: plain(" ".join(text.split())) for name, text in entries}
+
+
+GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "eta": "η", "lambda": "λ", "rho": "ρ", "xi": "ξ"}
+
+
+def plain(text: str) -> str:
+    """Return a text without the mark-up of formulas."""
+    text = re.sub(r":math:`(.*?)`", lambda m: re.sub(r"\\(\w+)", lambda g: GREEK.get(g[1], g[1]), m[1]), text)
+    return text.replace("|", "/")
 
 
 def main() -> int:

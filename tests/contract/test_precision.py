@@ -1,4 +1,4 @@
-"""bfloat16 autocast and gradient accumulation change what a method does by no more than their rounding."""
+"""bfloat16 autocast, loss scaling and accumulation change what a method does by no more than their rounding."""
 
 from __future__ import annotations
 
@@ -95,3 +95,56 @@ def test_an_accumulated_micro_batch_has_the_modulation_of_the_batch_by_itself(
     assert part == pytest.approx(alone, rel=1e-5)
     for n, g in gradients.items():
         torch.testing.assert_close(others[n], g, rtol=1e-4, atol=1e-6)
+
+
+def scaled_run(
+    name: str, model: MultimodalClassifier, batches: Sequence[Batch], scales: Sequence[float]
+) -> tuple[list[dict[str, float]], MultimodalClassifier, Method]:
+    """Train as a gradient scaler does: scaled backward passes, unscaled steps, and no step where gradients overflow."""
+    model = copy.deepcopy(model)
+    arguments = {"noise": False} if "noise" in METHODS[name].load().declarations else {}
+    method: Method = make_method(name, {**METHODS[name].early, **arguments})
+    method.use_teachers(dict.fromkeys(method.requires, copy.deepcopy(model)))
+    model = method.prepare(model, torch.cat([b.target for b in batches]))
+    optimizer = torch.optim.SGD([*model.parameters(), *method.parameters()], lr=1e-3)
+    found = []
+    for number, scale in enumerate(scales):
+        torch.manual_seed(number)
+        method.on_epoch_start(model, EpochContext(number, 10, train=lambda: batches, held_out=lambda: batches[:1]))
+        for batch in batches[:2]:
+            for record in method.steps(model, batch, backward=lambda loss, k=scale: (k * loss).backward()):  # type: ignore[misc]
+                grads = [p.grad for p in (*model.parameters(), *method.parameters()) if p.grad is not None]
+                if all(bool(g.isfinite().all()) for g in grads):
+                    for g in grads:
+                        g.div_(scale)
+                    optimizer.step()
+                optimizer.zero_grad()
+                found.append({key: value.item() for key, value in record.coefficients.items()})
+    return found, model, method
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_loss_scaling_changes_nothing(name: str, make_model: Make, make_batches: Make) -> None:
+    """Powers of two are exact, so coefficients, states and weights agree; the scale doubles on the way."""
+    batches = make_batches(2)
+    model = learned(make_model, batches)
+    (plain, one, first), (scaled, two, second) = (
+        scaled_run(name, model, batches, scales) for scales in ([1.0] * 4, [2.0**14, 2.0**14, 2.0**15, 2.0**15])
+    )
+    for expected, found in zip(plain, scaled, strict=True):
+        assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    for p, q in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6)
+    for key, value in first.state_dict().items():
+        torch.testing.assert_close(second.state_dict()[key], value, rtol=1e-3, atol=1e-6, msg=key)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_an_overflowed_step_leaves_no_mark_that_is_not_finite(name: str, make_model: Make, make_batches: Make) -> None:
+    batches = make_batches(2)
+    coefficients, model, method = scaled_run(name, learned(make_model, batches), batches, [2.0, float("inf"), 2.0])
+    assert all(bool(p.isfinite().all()) for p in model.parameters())
+    for key, value in method.state_dict().items():
+        assert key == "best" or bool(value.isfinite().all()), key  # MSES starts with an infinite best loss
+    for values in coefficients[-2:]:
+        assert all(torch.isfinite(torch.tensor(v)) for v in values.values())

@@ -15,12 +15,12 @@ from counterpoise.fusion import Concat
 from counterpoise.inference import predict
 from counterpoise.methods import (
     ARM,
-    DGL,
     AsymmetricFusion,
     BalancedMinMaxLoss,
     ContributionProbes,
     ContributionResampler,
     Method,
+    SeparatedGradients,
     Uniform,
 )
 from counterpoise.methods.arm import fusion_weights, reinforcement, synergy_share
@@ -236,13 +236,13 @@ def test_every_part_can_be_switched_off(part: str, make_model: Make, make_batche
 
 @pytest.mark.parametrize(
     ("other", "bare"),
-    [(Uniform, {"minmax": False}), (DGL, {"gamma": 0.0, "smoothing": 0.0})],
-    ids=["without its loss: uniform", "where a sum over modalities says it all: DGL"],
+    [(Uniform, {"minmax": False}), (SeparatedGradients, {"gamma": 0.0, "smoothing": 0.0})],
+    ids=["without its loss: uniform", "where a sum over modalities says it all: separated gradients"],
 )
 def test_without_its_parts_arm_is_a_simpler_method_bit_for_bit(
     other: type[Method], bare: dict[str, Any], make_model: Make, make_batches: Make
 ) -> None:
-    """So under one rule of inference, what ARM gains over DGL there is its fusion, its weights, its re-sampling and its smoothing."""
+    """So under one rule of inference, what ARM gains over separated gradients there is its fusion, its weights, its re-sampling and its smoothing."""
     batches = make_batches(2)
     found = []
     for method in (other(), ARM(fusion=False, resampling=False, **bare)):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from counterpoise.methods._aug import AUG
     from counterpoise.methods._cggm import CGGM
     from counterpoise.methods._cml import CML
-    from counterpoise.methods._dgl import DGL
+    from counterpoise.methods._dgl import DGL, SeparatedGradients
     from counterpoise.methods._dropout import Corruption, ModalityDropout
     from counterpoise.methods._early_stop import MSES
     from counterpoise.methods._gblending import GBlending
@@ -92,6 +92,7 @@ __all__ = [
     "ReconBoost",
     "Relearning",
     "SampleValuation",
+    "SeparatedGradients",
     "Uniform",
     "Unimodal",
     "UnimodalEnsemble",
@@ -141,6 +142,7 @@ _HOMES = {
     "ReconBoost": "_reconboost",
     "Relearning": "_relearning",
     "SampleValuation": "_valuation",
+    "SeparatedGradients": "_dgl",
     "UMT": "_teachers",
     "Uniform": "_uniform",
     "Unimodal": "_unimodal",

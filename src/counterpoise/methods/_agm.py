@@ -23,13 +23,16 @@ from counterpoise.methods.base import (
     joint_step,
     unimodal_losses,
 )
-from counterpoise.methods.logits import decode, subset_logits
+from counterpoise.methods.logits import decode, output_losses, subset_logits, target_scale
+from counterpoise.methods.objective import keep_finite
 from counterpoise.model import MultimodalClassifier, evaluation_mode, scale_gradient
 from counterpoise.records import Batch, StepRecord
 
 __all__ = ["AGM", "adaptive_coefficients", "strength_ratio"]
 
-MOST = 10
+MAX_MODALITIES = 10
+MAX_EXPONENT = 30.0
+"""Bound of exponents: two mean losses that differ by 88 nats would overflow single precision."""
 
 
 def strength_ratio(scores: Tensor) -> Tensor:
@@ -45,7 +48,7 @@ def strength_ratio(scores: Tensor) -> Tensor:
         tensor([2.7183, 0.3679])
     """
     count = len(scores)
-    return (count / (count - 1) * (scores.mean() - scores)).exp()
+    return (count / (count - 1) * (scores.mean() - scores)).clamp(-MAX_EXPONENT, MAX_EXPONENT).exp()
 
 
 def adaptive_coefficients(scores: Tensor, usual: Tensor, alpha: float, cap: float = 10.0) -> Tensor:
@@ -55,7 +58,7 @@ def adaptive_coefficients(scores: Tensor, usual: Tensor, alpha: float, cap: floa
         >>> adaptive_coefficients(torch.tensor([0.5, 1.5]), torch.tensor([1.0, 1.0]), alpha=1.0)
         tensor([0.1794, 1.8816])
     """
-    return (alpha * (strength_ratio(usual) - strength_ratio(scores)).clamp_max(cap)).exp()
+    return (alpha * (strength_ratio(usual) - strength_ratio(scores)).clamp_max(cap)).clamp_max(MAX_EXPONENT).exp()
 
 
 class AGM(Method):
@@ -63,8 +66,9 @@ class AGM(Method):
 
     Li et al., "Boosting Multi-modal Model Performance with Adaptive Gradient Modulation", ICCV 2023. With
     :math:`f(S)` the fused logits when the inputs outside S are zeros, :math:`z_m` the Shapley value of m plus
-    :math:`f(\emptyset)/M` (so :math:`\sum_m z_m = f`), :math:`s_m = CE(z_m, y)`, `strength_ratio` of :math:`s` and of its mean
-    over all steps so far: `adaptive_coefficients` multiply the gradient that flows back through :math:`z_m`.
+    :math:`f(\emptyset)/M` (so :math:`\sum_m z_m = f`), :math:`s_m = CE(z_m, y)`, and `strength_ratio` of :math:`s` and of its
+    mean over all earlier steps (0 before the first; `output_losses` for other tasks than classes): `adaptive_coefficients` multiply the gradient that flows back
+    through :math:`z_m`.
 
     Differs from the authors' code: zeros are encoded once per modality (one sample, evaluation mode) instead of once
     per subset, so a step costs 2M encoder passes for any M and the fusion sees all :math:`2^M` subsets in one pass; clipping
@@ -75,7 +79,7 @@ class AGM(Method):
         cap: largest difference of ratios; the authors use 10, and 7 on UR-Funny.
 
     Raises:
-        ModelError: (at setup) for more than ten modalities, for it evaluates every subset.
+        ModelError: (by `prepare`) for more than ten modalities, for it evaluates every subset.
 
     Example:
         >>> AGM(strength=2.5)
@@ -84,14 +88,18 @@ class AGM(Method):
 
     strength = Hyperparameter(1.5, STRENGTH)
     cap = Hyperparameter(10.0, Interval(0, ends="()"))
+    scale: Tensor
     usual: Tensor
     count: Tensor
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Make room for the running means of the scores."""
         count = len(model.modalities)
-        if count > MOST:
-            raise ModelError(f"`AGM` evaluates all 2^M subsets, so it takes at most {MOST} modalities. Found {count}.")
+        if count > MAX_MODALITIES:
+            raise ModelError(
+                f"`AGM` evaluates all 2^M subsets, so it takes at most {MAX_MODALITIES} modalities. Found {count}."
+            )
+        self.register_buffer("scale", target_scale(model.task, target), persistent=False)
         self.register_buffer("usual", torch.zeros(count))
         self.register_buffer("count", torch.zeros(()))
         return model
@@ -106,10 +114,11 @@ class AGM(Method):
         features = model.encode(batch.inputs)
         shares = self.shares(model, features, self._absent(model, batch))
         with torch.no_grad():
-            scores = -model.task.log_likelihood(shares, batch.target).mean(-1).to(self.usual.dtype)
-            self.count.add_(1)
-            self.usual.add_((scores - self.usual) / self.count)
+            scores = output_losses(model, shares, batch.target, self.scale).mean(-1).to(self.usual.dtype)
             kappa = self.coefficients(scores)
+            # The mean of the earlier steps is compared with this step, which is added to it afterwards.
+            self.count.add_(1)
+            self.usual.copy_(keep_finite(self.usual, (scores - self.usual) / self.count))
         logits = torch.stack([scale_gradient(z, k) for z, k in zip(shares, kappa, strict=True)]).sum(0)
         fused = model.task.loss(logits, batch.target)
         unimodal = unimodal_losses(model, decode(model, features, features), batch.target)

@@ -65,7 +65,7 @@ class AMCo(ModulatedObjective):
         ramp: :math:`\epsilon`, share of the training in which the mask grows.
 
     Raises:
-        ModelError: (at setup) for a task without classes.
+        ModelError: (by `prepare`) for a task without classes.
 
     Example:
         >>> AMCo(strength=0.3)

@@ -40,33 +40,33 @@ def asymmetric_weights(entropy: Tensor, magnitude: Tensor, temperature: float) -
 
 
 class ARL(ModulatedObjective):
-    r"""Asymmetric representation learning: encoders that are sure and little relied on get more gradient.
+    r"""Asymmetric representation learning: confident encoders that the prediction relies on little get more gradient.
 
-    "Improving Multimodal Learning via Imbalanced Learning", ICCV 2025 (arXiv 2507.10203): :math:`L = CE(z, y) + \gamma \sum_m CE(u_m, y)`; from epoch ``start`` on the gradient that enters encoder m is
-    multiplied by :math:`1 + w_m` with `asymmetric_weights`.
+    Wei et al., "Improving Multimodal Learning via Imbalanced Learning", ICCV 2025 (arXiv 2507.10203):
+    :math:`L = CE(z, y) + g \sum_m CE(u_m, y)`, with g = 1 before epoch ``start`` and :math:`g = \gamma` from it on. From
+    then on, the gradient that enters encoder m is also multiplied by :math:`1 + w_m` with `asymmetric_weights`.
 
-    Differs from the authors' code, in which the weights are never assigned, so that both gradients are multiplied by 1.5
-    throughout; and whose unimodal heads are slices of the fused one (here: heads of their own). Inferred: the weights for more than
-    two modalities, and their floor.
+    Known from the authors' code: the losses before and after the start. Differs from it: there the weights are never
+    assigned, so that both gradients are multiplied by 1.5; and its unimodal heads are slices of the fused one (here
+    separate heads). Inferred: the weights for more than two modalities, and their floor.
 
     Args:
-        strength: multiplies everything that is added to joint training, in [0, inf).
+        strength: Factor of everything that is added to joint training, in [0, inf).
         gamma: :math:`\gamma`; the authors use 4 (CREMA-D), 3 (Kinetics-Sounds), 5 (AVE) and 1 (VGGSound).
         temperature: T; the authors use 8 on CREMA-D and 4 on the others.
-        start: first epoch of modulation, from 0.
+        start: First epoch of modulation, from 0; 6 in the authors' code.
 
     Raises:
-        ModelError: (at setup) for a task without classes.
+        ModelError: (by `prepare`) for a task without classes.
 
     Example:
         >>> ARL(gamma=1.0)
-        ARL(strength=1.0, gamma=1.0, temperature=8.0, start=5)
+        ARL(strength=1.0, gamma=1.0, temperature=8.0, start=6)
     """
 
     gamma = Hyperparameter(4.0, Interval(0))
     temperature = Hyperparameter(8.0, Interval(0))
-    start = Hyperparameter(5, Interval(0, integer=True))
-
+    start = Hyperparameter(6, Interval(0, integer=True))
     epoch = 0
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
@@ -80,8 +80,8 @@ class ARL(ModulatedObjective):
         self.epoch = epoch.number
 
     def head_gradient(self, model: MultimodalClassifier, batch: Batch) -> float:
-        r"""Return :math:`\gamma`."""
-        return self.strength * self.gamma
+        r"""Return 1 before the start, :math:`\gamma` from it on, times the strength."""
+        return self.strength * (self.gamma if self.epoch >= self.start else 1.0)
 
     def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> NamedTensors:
         """See `ModulatedObjective.scales`."""

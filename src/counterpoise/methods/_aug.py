@@ -122,7 +122,7 @@ class AUG(Alternation):
         blocks: most blocks per modality.
 
     Raises:
-        ModelError: (at setup) for a task without classes.
+        ModelError: (by `prepare`) for a task without classes.
 
     Example:
         >>> AUG(blocks=4)

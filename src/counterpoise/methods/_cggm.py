@@ -8,96 +8,108 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor
 
-from counterpoise.methods.base import Hyperparameter, Interval, NamedTensors, require_multiclass
+from counterpoise.methods.base import Hyperparameter, Interval, NamedTensors
 from counterpoise.methods.logits import unimodal_logits
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
 
-__all__ = ["CGGM", "gain_coefficients", "head_gradient_of"]
+__all__ = ["CGGM", "gain_shares", "head_gradient_of"]
 
 
-def gain_coefficients(gain: Tensor, rho: float) -> Tensor:
-    r"""Return :math:`\kappa_m = \rho (\sum_j \Delta_j - \Delta_m) / \sum_j \Delta_j` of positive gains; 1 where nothing was gained.
+def gain_shares(gain: Tensor) -> Tensor:
+    r"""Return :math:`B_m = (\sum_j \Delta_j - \Delta_m) / \sum_j \Delta_j` of positive gains; 1 where nothing was gained.
 
     Args:
         gain: ``(M,)`` :math:`\Delta`, changes of accuracy; negative ones count as 0.
-        rho: :math:`\rho`.
 
     Example:
-        >>> gain_coefficients(torch.tensor([0.3, 0.1]), rho=1.2)
-        tensor([0.3000, 0.9000])
+        >>> gain_shares(torch.tensor([0.3, 0.1]))
+        tensor([0.2500, 0.7500])
     """
     positive = gain.clamp_min(0)
     total = positive.sum()
-    kappa = rho * (total - positive) / total.clamp_min(1e-12)
-    return torch.where(total > 0, kappa, torch.ones_like(kappa))
+    shares = (total - positive) / total.clamp_min(1e-12)
+    return torch.where(total > 0, shares, torch.ones_like(shares))
 
 
-def head_gradient_of(logits: Tensor, features: Tensor, target: Tensor) -> Tensor:
-    r"""Return the gradient of a linear head's cross-entropy by its weight, :math:`(p - y)^T h / B`, ``(C, D)``, differentiably.
+def head_gradient_of(residual: Tensor, features: Tensor) -> Tensor:
+    r"""Return the gradient of a linear head's loss by its weight, :math:`r^T h / B`, ``(C, D)``, differentiably.
+
+    Args:
+        residual: r, ``(B, C)``, the gradient of each sample's loss by the logits (p - y for classes).
+        features: h, ``(B, D)``.
 
     Example:
-        >>> head_gradient_of(torch.zeros(1, 2), torch.tensor([[2.0]]), torch.tensor([0]))
+        >>> head_gradient_of(torch.tensor([[-0.5, 0.5]]), torch.tensor([[2.0]]))
         tensor([[-1.],
                 [ 1.]])
     """
-    residual = logits.softmax(-1) - F.one_hot(target, logits.shape[-1])
-    return residual.T @ features / len(target)
+    return residual.T @ features / len(features)
 
 
 class CGGM(ModulatedObjective):
-    r"""Classifier-guided gradient modulation: the encoder whose classifier gained most gets the smallest gradient, and directions agree.
+    r"""Classifier-guided gradient modulation: the encoder whose classifier gained most gets the smallest gradient.
 
-    Guo, Jin, Chen, Zhao, "Classifier-guided Gradient Modulation for Enhanced Multimodal Learning", NeurIPS 2024:
-    `gain_coefficients` of the change of the unimodal heads' batch accuracy since the last step multiply the gradients that enter the
-    encoders; to the loss is added :math:`\lambda\, \mathrm{mean}_m (1 - \cos(G_m, G^{fused}_m))` with the gradients of the unimodal head's and of
+    Guo, Jin, Chen, Zhao, "Classifier-guided Gradient Modulation for Enhanced Multimodal Learning", NeurIPS 2024. With
+    :math:`\Delta_m` the change of the unimodal head's accuracy on the batch since the last step, and `gain_shares` B:
+    the gradient that enters encoder m is multiplied by :math:`\kappa_m = \rho B_m`, and the loss gets
+    :math:`\lambda\, \mathrm{mean}_m (|B_m| - B_m \cos(G_m, G^{fused}_m))` with the gradients of the unimodal head's and of
     the fused head's weights for m (`head_gradient_of`).
 
-    Differs from the authors' code, which compares parameters where the paper says gradients. Inferred: negative gains count
-    as 0 (else the coefficients have poles), and the fused head is taken as linear in the features for the direction.
+    Known from the authors' code: both formulas. Differs from it: the direction compares gradients, as the paper says
+    (the code: parameters), and negative gains count as 0 (the code: coefficients below 0 and with poles). The clamp has a
+    price: whenever the accuracy of only one of two heads rose, its encoder's coefficient is exactly 0; in small batches
+    that is more than half of the steps. ``floor`` bounds the coefficients from below. Inferred: the fused head is taken
+    as linear in the features for the direction, and for other tasks than classes the score per sample takes the place
+    of the accuracy (for real targets minus the squared error, of which only ratios of changes count).
 
     Args:
-        strength: from joint training (0) to the method (1), in [0, 1].
+        strength: From joint training (0) to the method (1), in [0, 1].
         rho: :math:`\rho`; the authors use 1.3.
         direction: :math:`\lambda`; the authors use .05 to .2.
-
-    Raises:
-        ModelError: (at setup) for a task without classes.
+        floor: Smallest coefficient, in [0, 1].
 
     Example:
         >>> CGGM(direction=0.2)
-        CGGM(strength=1.0, rho=1.3, direction=0.2)
+        CGGM(strength=1.0, rho=1.3, direction=0.2, floor=0.0)
     """
 
     strength = Hyperparameter(1.0, Interval(0, 1, "[]"))
     rho = Hyperparameter(1.3, Interval(0, ends="()"))
     direction = Hyperparameter(0.1, Interval(0))
+    floor = Hyperparameter(0.0, Interval(0, 1, "[]"))
     accuracy: Tensor
+    shares: Tensor
     started: Tensor
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """Make room for the last accuracies."""
-        require_multiclass(self, model, "it is guided by accuracies")
+        """Register the accuracies of the last step, and the shares of this one."""
         self.register_buffer("accuracy", torch.zeros(len(model.modalities)))
+        self.register_buffer("shares", torch.ones(len(model.modalities)))
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
         return model
 
     def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> NamedTensors:
         """See `ModulatedObjective.scales`."""
-        alone = unimodal_logits(model, features, sliced=False)
-        accuracy = model.task.sample_score(alone, batch.target).mean(-1).to(self.accuracy.dtype)
+        logits = unimodal_logits(model, features, sliced=False)
+        accuracy = model.task.sample_score(logits, batch.target).mean(-1).to(self.accuracy.dtype)
         gain = torch.where(self.started, accuracy - self.accuracy, torch.zeros_like(accuracy))
         self.accuracy.copy_(accuracy)
+        self.shares.copy_(gain_shares(gain))
+        # The first step has no gains: its coefficients are 1, as where nothing was gained.
+        gained = (gain > 0).any()
+        kappa = torch.where(gained, (self.rho * self.shares).clamp_min(self.floor), torch.ones_like(gain))
         self.started.fill_(True)
-        kappa = 1 + self.strength * (gain_coefficients(gain, self.rho) - 1)
-        return dict(zip(features, kappa, strict=True))
+        return dict(zip(features, 1 + self.strength * (kappa - 1), strict=True))
 
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
         """See `ModulatedObjective.terms`."""
+        fused = model.task.residual(outputs.logits, batch.target)
         cosines = []
         for m, h in outputs.features.items():
-            own = head_gradient_of(model.head(m)(h), h, batch.target)
-            fused = head_gradient_of(outputs.logits, h, batch.target)
-            cosines.append(F.cosine_similarity(own.flatten(), fused.flatten(), dim=0))
-        return {"direction": self.strength * self.direction * (1 - torch.stack(cosines)).mean()}, {}
+            own = head_gradient_of(model.task.residual(model.head(m)(h), batch.target), h)
+            cosines.append(F.cosine_similarity(own.flatten(), head_gradient_of(fused, h).flatten(), dim=0))
+        shares = self.shares.to(cosines[0].dtype)
+        distance = (shares.abs() - shares * torch.stack(cosines)).mean()
+        return {"direction": self.strength * self.direction * distance}, {}

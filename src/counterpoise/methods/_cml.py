@@ -14,9 +14,13 @@ __all__ = ["CML", "confidence_penalty"]
 
 
 def confidence_penalty(logits: Tensor, target: Tensor) -> Tensor:
-    r"""Return :math:`\sum_k \frac1B \sum_i 1[S_k \text{ right}] \max(0, \mathrm{conf}_i(S_{k+1}) - \mathrm{conf}_i(S_k))`.
+    r"""Return how much confidence rises where it should not, summed over samples and steps of the chain of subsets.
 
-    The confidence is the largest probability. Losing a modality should not make a right prediction surer.
+    .. math:: \sum_{i,k} 1[S_k \text{ right}]\, (c_{k+1} - c_k)^+ + 1[\text{both wrong}]\, (c_{k+1} - \mathrm{sg}\, c_k)^+
+
+    where :math:`c_k` is the confidence of the prediction from :math:`S_k`, its largest probability. A prediction should
+    not become more confident when a modality is taken away. Where both are wrong, only the confidence of the smaller
+    subset is lowered.
 
     Args:
         logits: ``(K, B, C)`` of nested subsets, the largest first.
@@ -28,33 +32,38 @@ def confidence_penalty(logits: Tensor, target: Tensor) -> Tensor:
         (tensor(True), tensor(0.))
     """
     confidence = logits.softmax(-1).amax(-1)
-    right = logits[:-1].argmax(-1) == target
-    return (right * (confidence[1:] - confidence[:-1]).relu()).mean(-1).sum()
+    right = logits.argmax(-1) == target
+    larger, smaller = confidence[:-1], confidence[1:]
+    wrong = ~right[:-1] & ~right[1:]
+    rise = right[:-1] * (smaller - larger).relu() + wrong * (smaller - larger.detach()).relu()
+    return rise.sum()
 
 
 class CML(ModulatedObjective):
-    r"""Calibrating multimodal learning: a prediction should not become surer when a modality is taken away.
+    r"""Calibrating multimodal learning: a prediction should not become more confident when a modality is taken away.
 
-    Ma et al., "Calibrating Multimodal Learning", ICML 2023: a chain of nested subsets
-    :math:`S_0 = \mathrm{all} \supset S_1 \supset \dots` (removed in random order, drawn per step), the fused head reading zeros for what is
-    outside: :math:`L = \mathrm{mean}_S CE(z_S, y) + \lambda` `confidence_penalty`.
+    Ma et al., "Calibrating Multimodal Learning", ICML 2023. With a chain of nested subsets
+    :math:`S_0 = \mathrm{all} \supset S_1 \supset \dots` (modalities removed in random order, drawn per step), where the
+    fused head reads zeros for the removed ones:
+    :math:`L = \mathrm{mean}_S CE(z_S, y) + \tfrac{\beta}{100}` `confidence_penalty`.
 
-    Differs from a published toolkit: the penalty is a mean over the batch (there a sum), and the order is drawn for every step
-    (there once per epoch).
+    Known from the authors' code: the penalty is a sum over the batch times :math:`\beta / 100`, with the second term for
+    samples where both subsets are wrong. It therefore grows with the batch. Inferred: the default of :math:`\beta`, which
+    equals the weight .1 of a published toolkit. The toolkit has no second term and draws the order once per epoch.
 
     Args:
-        strength: multiplies everything that is added to joint training, in [0, inf).
-        penalty: :math:`\lambda`.
+        strength: Factor of everything that is added to joint training, in [0, inf).
+        penalty: :math:`\beta`.
 
     Raises:
-        ModelError: (at setup) for a task without classes.
+        ModelError: (by `prepare`) for a task without classes.
 
     Example:
-        >>> CML(penalty=0.2)
-        CML(strength=1.0, penalty=0.2)
+        >>> CML(penalty=5.0)
+        CML(strength=1.0, penalty=5.0)
     """
 
-    penalty = Hyperparameter(0.1, Interval(0))
+    penalty = Hyperparameter(10.0, Interval(0))
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Check the task."""
@@ -73,5 +82,5 @@ class CML(ModulatedObjective):
         nll = -model.task.log_likelihood(logits, batch.target).mean(-1)
         return {
             "subsets": self.strength * (nll.mean() - nll[0]),
-            "calibration": self.strength * self.penalty * confidence_penalty(logits, batch.target),
+            "calibration": self.strength * self.penalty / 100 * confidence_penalty(logits, batch.target),
         }, {}

@@ -21,6 +21,7 @@ from counterpoise.methods.base import (
     unimodal_losses,
 )
 from counterpoise.methods.logits import decode
+from counterpoise.methods.objective import keep_finite, measured_backward
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
@@ -143,9 +144,12 @@ class Greedy(Method):
         losses = {m: model.task.loss(z, batch.target) for m, z in branches.items()}
         unimodal = unimodal_losses(model, decode(model, features, features), batch.target)
         loss = torch.stack([*losses.values(), *unimodal.values()]).sum()
-        backward(loss)
+        main = [model.encoder_parameters(m) for m in model.modalities]
+        bypass = [fusion.bypass_parameters(m) for m in model.modalities]
+        squared = measured_backward(loss, backward, [*bypass, *main])
         curated = fusion.curated.clone()
-        bdr = self._observe(model, fusion)
+        speeds = squared / torch.stack([_squared_norm(group) for group in (*bypass, *main)])
+        bdr = self._observe(fusion, speeds.unflatten(0, (2, -1)))
         yield StepRecord(
             loss.detach(),
             detached({f"branch:{m}": part for m, part in losses.items()} | unimodal),
@@ -153,13 +157,15 @@ class Greedy(Method):
         )
 
     @torch.no_grad()
-    def _observe(self, model: MultimodalClassifier, fusion: TransferFusion) -> Tensor:
-        """Add this step's speeds and maybe start a curation, or go on with the one that runs; return the BDR."""
-        main = [_speed(model.encoder_parameters(m)) for m in model.modalities]
-        bypass = [_speed(fusion.bypass_parameters(m)) for m in model.modalities]
-        found = torch.stack([torch.stack(bypass), torch.stack(main)]).to(self.speeds)
+    def _observe(self, fusion: TransferFusion, speeds: Tensor) -> Tensor:
+        """Add this step's speeds, start, continue or end a curation, and return the BDR ``(M,)``.
+
+        Args:
+            fusion: Fusion whose branches may be curated.
+            speeds: ``(2, M)``, of the transfer module's parameters and of the encoders.
+        """
         running = self.remaining > 0
-        self.speeds.add_(torch.where(running, torch.zeros_like(found), found))
+        self.speeds.copy_(keep_finite(self.speeds, torch.where(running, torch.zeros_like(speeds), speeds)))
         bdr = (self.speeds[0].clamp_min(1e-30) / self.speeds[1].clamp_min(1e-30)).log10()
         self.remaining.sub_(1).clamp_(min=0)
         if self.epoch >= self.start:
@@ -170,11 +176,10 @@ class Greedy(Method):
         return bdr
 
 
-def _speed(parameters: list[nn.Parameter]) -> Tensor:
-    """Return the squared norm of the gradients over that of the parameters."""
-    pairs = [(p.grad, p) for p in parameters if p.grad is not None]
-    if not pairs:
-        return torch.zeros((), device=parameters[0].device if parameters else None)
-    grads = torch.stack(torch._foreach_norm([g for g, _ in pairs])).square().sum()
-    weights = torch.stack(torch._foreach_norm([p for _, p in pairs])).square().sum()
-    return grads / weights.clamp_min(1e-30)
+@torch.no_grad()
+def _squared_norm(parameters: list[nn.Parameter]) -> Tensor:
+    """Return the squared norm of those parameters that train, positive."""
+    trained = [p for p in parameters if p.requires_grad]
+    if not trained:
+        return torch.ones((), device=parameters[0].device if parameters else None)
+    return torch.stack(torch._foreach_norm(list[Tensor](trained))).float().square().sum().clamp_min(1e-30)

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from counterpoise.methods.base import (
-    Backward,
-    EpochContext,
-    Hyperparameter,
-    Interval,
-    NamedTensors,
-    backward,
-    by_modality,
-)
+from counterpoise.methods.base import Backward, EpochContext, Hyperparameter, Interval, NamedTensors, by_modality
 from counterpoise.methods.logits import is_additive, target_scale, true_scores, unimodal_logits
-from counterpoise.methods.objective import ModulatedObjective
+from counterpoise.methods.objective import ModulatedObjective, keep_finite, measured_backward
 from counterpoise.model import MultimodalClassifier
-from counterpoise.records import Batch, Outputs, StepRecord
+from counterpoise.records import Batch, Outputs
 
 __all__ = ["InfoReg", "anchor_weights", "window_open"]
 
@@ -39,43 +31,44 @@ def anchor_weights(scores: Tensor, beta: float) -> Tensor:
     return torch.where(gap > 0, beta * gap.tanh().exp(), torch.zeros_like(gap))
 
 
-def window_open(traces: Tensor, window: int, threshold: float) -> bool:
-    r"""Return whether the Fisher trace still grows: (mean of the last n - mean of the n before) / mean of the last n > threshold.
+def window_open(traces: Tensor, threshold: float) -> bool:
+    r"""Return whether the Fisher trace still grows: :math:`(\bar T_t - \bar T_{t-1}) / \bar T_t` > threshold.
 
-    n is ``window``, or half of the epochs so far while these are fewer. Before two epochs it is open.
+    :math:`\bar T_t` is the mean of the last n epochs and :math:`\bar T_{t-1}` the mean of the n epochs that end one
+    epoch earlier. The history starts with zeros, so a steady trace counts as growing for the first n epochs.
 
     Args:
-        traces: ``(epochs,)``.
-        window: epochs per mean.
-        threshold: in relative growth.
+        traces: ``(n + 1,)``, the last n + 1 epochs, zeros before the first one.
+        threshold: Relative growth.
 
     Example:
-        >>> window_open(torch.tensor([1.0, 1.0, 2.0, 2.0]), 2, 0.05), window_open(torch.ones(4), 2, 0.05)
+        >>> window_open(torch.tensor([0.0, 1.0, 1.0]), 0.05), window_open(torch.ones(3), 0.05)
         (True, False)
     """
-    n = min(window, len(traces) // 2)
-    if n == 0:
-        return True
-    last, before = traces[-n:].mean(), traces[-2 * n : -n].mean()
+    last, before = traces[1:].mean(), traces[:-1].mean()
     return bool(last - before > threshold * last)
 
 
 class InfoReg(ModulatedObjective):
-    r"""Regulated information acquisition: while encoders still gather information fast, the leading one is held back.
+    r"""Regulated information acquisition: the leading encoder is held back while encoders still gather information fast.
 
     Huang, Wei, Yang, Hu, "Adaptive Unimodal Regulation for Balanced Multimodal Information Acquisition", CVPR 2025.
-    :math:`L = CE(z, y) + \sum_m CE(u_m, y)`; the trace of the Fisher information of an encoder is estimated by :math:`\sum g^2` over an epoch; while it grows
-    (`window_open`) and modality m leads, :math:`\beta_m (\theta_m - \theta_m^\text{epoch start})` with `anchor_weights` is added to its gradient.
+    :math:`L = CE(z, y) + \sum_m CE(u_m, y)`. The trace of the Fisher information of an encoder is estimated by the mean
+    of :math:`\sum g^2` over the steps of an epoch. While it grows (`window_open`; the first epoch is always open) and
+    modality m leads, :math:`\beta_m (\theta_m - \theta_m^\text{epoch start})` with `anchor_weights` is added to its
+    gradient.
 
-    Differs from the authors' code: each encoder has its own window (there the audio encoder's decides); the scores are means over the
-    batch (there sums, so tanh is always 1); one :math:`\beta` for all (there .95 for audio and .1 for video); the unimodal heads are their own (there slices); no
-    backward passes for logging. Inferred: the windows before there are 20 epochs.
+    Differs from the authors' code: each encoder has its own window (there the audio encoder's trace decides for all),
+    and the trace sums squares over weights (there means per layer; only the course matters). The scores are means over
+    the batch (there sums, so that tanh saturates). One :math:`\beta` for all (there .95 for audio and .1 for video). The
+    unimodal heads are separate (there slices). No backward passes for logging. Gradients are those of the loss itself
+    under loss scaling and accumulation, and steps whose gradients are not finite do not count.
 
     Args:
-        strength: multiplies everything that is added to joint training, in [0, inf).
+        strength: Factor of everything that is added to joint training, in [0, inf).
         beta: :math:`\beta`.
-        window: epochs per mean of the trace.
-        threshold: relative growth that counts as fast.
+        window: Number of epochs n per mean of the trace.
+        threshold: Relative growth that counts as fast.
 
     Example:
         >>> InfoReg(beta=0.1)
@@ -88,33 +81,34 @@ class InfoReg(ModulatedObjective):
     head_scale = 1.0
     scale: Tensor
     trace: Tensor
+    count: Tensor
     history: Tensor
-    epochs: Tensor
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """Make room for the traces of the last epochs."""
+        """Register the traces of the last epochs, which start with zeros."""
+        count = len(model.modalities)
         self.sliced = is_additive(model.fusion)
         self.open: dict[str, bool] = {}
         self.anchors: dict[str, list[Tensor]] = {}
-        self.register_buffer("scale", target_scale(model.task, target))
-        self.register_buffer("trace", torch.zeros(len(model.modalities)))
-        self.register_buffer("history", torch.zeros(2 * self.window, len(model.modalities)))
-        self.register_buffer("epochs", torch.zeros((), dtype=torch.long))
+        self.register_buffer("scale", target_scale(model.task, target), persistent=False)
+        self.register_buffer("trace", torch.zeros(count))
+        self.register_buffer("count", torch.zeros(count))
+        self.register_buffer("history", torch.zeros(self.window + 1, count))
         return model
 
     @torch.no_grad()
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        """Close the books of the last epoch, decide who is in its window, and drop anchor."""
+        """Record the trace of the last epoch, update each modality's window, and store reference parameters."""
         if not self.strength:
             return
         if epoch.number:
-            self.history.copy_(torch.cat([self.history[1:], self.trace.unsqueeze(0)]))
-            self.epochs.add_(1)
+            mean = self.trace / self.count.clamp_min(1)
+            self.history.copy_(torch.cat([self.history[1:], mean.unsqueeze(0)]))
             self.trace.zero_()
-        known = min(int(self.epochs), len(self.history))
-        past = self.history[len(self.history) - known :]
+            self.count.zero_()
         for k, m in enumerate(model.modalities):
-            self.open[m] = window_open(past[:, self.watched(model, k)], self.window, self.threshold)
+            growing = window_open(self.history[:, self.watched(model, k)], self.threshold)
+            self.open[m] = epoch.number == 0 or growing
             self.anchors[m] = [p.detach().clone() for p in model.encoder_parameters(m)]
 
     def watched(self, model: MultimodalClassifier, k: int) -> int:
@@ -128,8 +122,9 @@ class InfoReg(ModulatedObjective):
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
         """See `ModulatedObjective.terms`."""
         with torch.no_grad():
-            alone = unimodal_logits(model, outputs.features, sliced=self.sliced)
-            beta = self.strength * self.pull(model, true_scores(model, alone, batch.target, self.scale), len(batch))
+            logits = unimodal_logits(model, outputs.features, sliced=self.sliced)
+            scores = true_scores(model, logits, batch.target, self.scale)
+            beta = self.strength * self.pull(model, scores, len(batch))
         terms = {}
         for k, m in enumerate(model.modalities):
             pairs = [
@@ -141,14 +136,11 @@ class InfoReg(ModulatedObjective):
                 terms[f"anchor:{m}"] = 0.5 * beta[k] * torch.stack(pairs).sum()
         return terms, by_modality(model, "beta", beta)
 
-    def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
-    ) -> Iterator[StepRecord]:
-        """See `Method.steps`; afterwards the squared gradients are added to the traces."""
-        for record in super().steps(model, batch, backward=backward):
-            if self.strength:
-                for k, m in enumerate(model.modalities):
-                    grads = [p.grad for p in model.encoder_parameters(m) if p.grad is not None and p.ndim >= 2]
-                    if grads:
-                        self.trace[k] += torch.stack(torch._foreach_norm(grads)).square().sum().to(self.trace.dtype)
-            yield record
+    def backpropagate(
+        self, model: MultimodalClassifier, loss: Tensor, kappa: Mapping[str, Tensor], backward: Backward
+    ) -> None:
+        """Back-propagate, and add the squared gradients of the encoders' weights to the traces."""
+        groups = [[p for p in model.encoder_parameters(m) if p.ndim >= 2] for m in model.modalities]
+        squared = measured_backward(loss, backward, groups)
+        self.trace.copy_(keep_finite(self.trace, squared))
+        self.count.copy_(self.count + squared.isfinite())

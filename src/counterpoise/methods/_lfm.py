@@ -120,7 +120,7 @@ class LFM(ModulatedObjective):
         samples: training samples that it reads, at least 2; the authors use 16.
 
     Raises:
-        ModelError: (at setup) for a task without classes.
+        ModelError: (by `prepare`) for a task without classes.
 
     Example:
         >>> LFM(schedule="learned")

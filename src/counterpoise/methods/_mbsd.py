@@ -52,7 +52,7 @@ class MBSD(ModulatedObjective):
         strength: multiplies everything that is added to joint training, in [0, inf).
 
     Raises:
-        ModelError: (at setup) for a task without classes.
+        ModelError: (by `prepare`) for a task without classes.
 
     Example:
         >>> MBSD(strength=0.5)

@@ -97,7 +97,7 @@ class MLA(Alternation):
         project: whether the head's gradient is projected.
 
     Raises:
-        ModelError: (at setup) if the modalities' feature dimensions differ, or for a task without classes.
+        ModelError: (by `prepare`) if the modalities' feature dimensions differ, or for a task without classes.
 
     Example:
         >>> MLA(project=False)

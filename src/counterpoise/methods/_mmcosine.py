@@ -80,7 +80,7 @@ class MMCosine(Joint):
         scale: s, in (0, inf); the authors use 10.
 
     Raises:
-        ModelError: (at setup) if the fused head is not linear, or for a task without classes.
+        ModelError: (by `prepare`) if the fused head is not linear, or for a task without classes.
 
     Example:
         >>> MMCosine(scale=15.0)

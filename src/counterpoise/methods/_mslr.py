@@ -110,7 +110,7 @@ class MSLR(Method):
         inner_lr: the middle one of the learning rates that the search tries, a hundredth to a hundred times of which are tried.
 
     Raises:
-        ConfigError: (at setup) if ``rates`` does not hold a positive number for each modality.
+        ConfigError: (by `prepare`) if ``rates`` does not hold a positive number for each modality.
 
     Example:
         >>> MSLR(strategy="smooth", rates={"text": 1e-5, "image": 1e-3}).strategy

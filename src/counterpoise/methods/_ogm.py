@@ -89,7 +89,7 @@ class OGMGE(ModulatedObjective):
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Check whether the fusion has slices, and store the scale of real targets."""
         self.sliced = is_additive(model.fusion)
-        self.register_buffer("scale", target_scale(model.task, target))
+        self.register_buffer("scale", target_scale(model.task, target), persistent=False)
         return model
 
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:

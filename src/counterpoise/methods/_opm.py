@@ -47,7 +47,7 @@ class OPM(ModulatedObjective):
         strength: :math:`q_0`, in [0, 1]; the authors use 0.4 to 0.5.
         sensitivity: :math:`\lambda`.
         probability: share of the batches that are modulated.
-        start: first epoch of modulation, from 0.
+        start: First epoch of modulation, from 0; 6 in the authors' code.
 
     Example:
         >>> OPM(start=0)
@@ -57,7 +57,7 @@ class OPM(ModulatedObjective):
     strength = Hyperparameter(0.5, Interval(0, 1, "[]"))
     sensitivity = Hyperparameter(0.5, Interval(0))
     probability = Hyperparameter(0.7, Interval(0, 1, "[]"))
-    start = Hyperparameter(5, Interval(0, integer=True))
+    start = Hyperparameter(6, Interval(0, integer=True))
 
     scale: Tensor
     epoch = 0
@@ -65,7 +65,7 @@ class OPM(ModulatedObjective):
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """See whether the fusion has slices."""
         self.sliced = is_additive(model.fusion)
-        self.register_buffer("scale", target_scale(model.task, target))
+        self.register_buffer("scale", target_scale(model.task, target), persistent=False)
         return model
 
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:

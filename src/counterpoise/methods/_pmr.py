@@ -68,7 +68,7 @@ class PMR(ModulatedObjective):
         entropy_epochs: number of first epochs with that term.
 
     Raises:
-        ModelError: (at setup) for a task without classes.
+        ModelError: (by `prepare`) for a task without classes.
 
     Example:
         >>> PMR(strength=0.5)

@@ -63,7 +63,7 @@ class ReconBoost(Method):
         rectify_epochs: epochs of the joint phase after it.
 
     Raises:
-        ModelError: (at setup) for a task without classes, or a fusion without slices.
+        ModelError: (by `prepare`) for a task without classes, or a fusion without slices.
 
     Example:
         >>> ReconBoost(stage_epochs=1, rectify_epochs=1)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
@@ -14,58 +13,95 @@ from counterpoise.methods.base import STRENGTH, EpochContext, Hyperparameter, In
 from counterpoise.methods.passes import iterate_batches
 from counterpoise.model import MultimodalClassifier, evaluation_mode
 
-__all__ = ["Relearning", "purity"]
+__all__ = ["Relearning", "cluster", "purity"]
 
 SHARE = 20 / 90
 """The authors re-learn every 20 of 90 epochs."""
 
 
-def purity(features: np.ndarray, target: np.ndarray, clusters: int) -> float:
+def cluster(points: Tensor, clusters: int, *, restarts: int = 3, rounds: int = 100) -> Tensor:
+    """Return the k-means cluster of each point, ``(N,)``: Lloyd's rounds from k-means++ centres, the best of some restarts.
+
+    It draws from a generator of its own, so the same points always give the same clusters.
+
+    Args:
+        points: ``(N, D)``.
+        clusters: k, at most N.
+        restarts: Number of initialisations.
+        rounds: Largest number of rounds of each.
+
+    Example:
+        >>> cluster(torch.tensor([[0.0], [0.1], [5.0], [5.1]]), 2).unique(return_counts=True)[1]
+        tensor([2, 2])
+    """
+    generator = torch.Generator().manual_seed(0)
+    best, labels = math.inf, torch.zeros(len(points), dtype=torch.long)
+    for _ in range(restarts):
+        centres = _initial_centres(points, clusters, generator)
+        for _ in range(rounds):
+            distance, nearest = torch.cdist(points, centres).min(1)
+            counts = torch.bincount(nearest, minlength=clusters).unsqueeze(1)
+            sums = torch.zeros_like(centres).index_add_(0, nearest, points)
+            moved = torch.where(counts > 0, sums / counts.clamp_min(1), centres)  # an empty cluster stays where it is
+            if torch.equal(moved, centres):
+                break
+            centres = moved
+        inertia = distance.square().sum().item()
+        if inertia < best:
+            best, labels = inertia, nearest
+    return labels
+
+
+def _initial_centres(points: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
+    """Return k-means++ centres: each next one is drawn in proportion to the squared distance from those before."""
+    centres = points[torch.randint(len(points), (1,), generator=generator)]
+    while len(centres) < clusters:
+        squared = torch.cdist(points, centres).min(1).values.square()
+        weights = squared if squared.sum() > 0 else torch.ones_like(squared)  # fewer distinct points than clusters
+        centres = torch.cat([centres, points[torch.multinomial(weights, 1, generator=generator)]])
+    return centres
+
+
+def purity(features: Tensor, target: Tensor, clusters: int) -> float:
     """Return the share of samples that belong to the most frequent class of their k-means cluster, in [0, 1].
 
     Features are scaled to [0, 1] per dimension first.
 
     Args:
-        features: ``(N, D)``.
+        features: ``(N, D)``, on the CPU.
         target: ``(N,)`` class ids.
         clusters: k.
 
     Example:
-        >>> purity(np.array([[0.0], [0.1], [5.0], [5.1]]), np.array([0, 0, 1, 1]), 2)
+        >>> purity(torch.tensor([[0.0], [0.1], [5.0], [5.1]]), torch.tensor([0, 0, 1, 1]), 2)
         1.0
     """
-    from sklearn.cluster import KMeans
-
-    low, high = features.min(0), features.max(0)
-    scaled = (features - low) / np.where(high > low, high - low, 1)
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # fewer distinct points than clusters: early in training that is a finding, not an error
-        found = KMeans(min(clusters, len(scaled)), n_init=3, random_state=0).fit_predict(scaled)
-    counts = np.zeros((clusters, target.max() + 1))
-    np.add.at(counts, (found, target), 1)
-    return float(counts.max(1).sum() / len(target))
+    low, high = features.aminmax(dim=0)
+    scaled = (features - low) / torch.where(high > low, high - low, torch.ones_like(low))
+    found = cluster(scaled, min(clusters, len(scaled)))
+    counts = torch.zeros(clusters, int(target.max()) + 1).index_put_((found, target), torch.ones(()), accumulate=True)
+    return counts.amax(1).sum().item() / len(target)
 
 
 class Relearning(Joint):
-    r"""Diagnosing and re-learning: encoders whose features separate the training set much better than held-out samples forget.
+    r"""Diagnosing and re-learning: encoders that separate the training set much better than held-out samples are reset in part.
 
-    Wei, Li, Feng, Hu, "Diagnosing and Re-learning for Balanced Multimodal Learning", ECCV 2024. Every few epochs, with the
-    `purity` P of clusters of :math:`h_m` on training and held-out samples: :math:`w_m = \tanh(\lambda |P_m^{train} - P_m^{held}|)`,
-    :math:`\theta_m \leftarrow w_m \theta_m^{init} + (1 - w_m) \theta_m`, for encoders only. In between it is joint training.
+    Wei, Li, Feng, Hu, "Diagnosing and Re-learning for Balanced Multimodal Learning", ECCV 2024. Every few epochs, with
+    the `purity` P of clusters of :math:`h_m` on training and held-out samples:
+    :math:`w_m = \tanh(\lambda |P_m^{train} - P_m^{held}|)`,
+    :math:`\theta_m \leftarrow w_m \theta_m^{init} + (1 - w_m) \theta_m`, for encoders only. Otherwise it is joint training,
+    as in the authors' code, which re-learns after epoch 20, 40 and 60 (from 0).
 
-    Differs from a published toolkit, which diagnoses on the test set: here held-out samples that never train. Differs from the
-    authors' code: no unimodal losses enter the encoders. The optimizer's moments are not reset.
+    Differs from a published toolkit, which diagnoses on the test set: the held-out samples here are cut from the
+    training set and never trained on. The moments of the optimizer are not reset.
 
     Args:
         strength: :math:`\lambda`, in [0, inf); the authors use 3.
-        every: epochs between two re-learnings; None takes the authors' share of the run (20 of 90).
-        times: how often at most.
+        every: Number of epochs between two re-learnings; None takes the authors' share of the run (20 of 90).
+        times: Largest number of re-learnings.
 
     Raises:
-        ModelError: (at setup) for a task without classes.
-        ConfigError: for an interval below one epoch.
+        ModelError: (by `prepare`) for a task without classes.
 
     Example:
         >>> Relearning(every=5)
@@ -78,7 +114,7 @@ class Relearning(Joint):
     needs_held_out = True
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """Remember the initial encoders."""
+        """Store the initial encoders."""
         require_multiclass(self, model, "purity counts classes")
         for m in model.modalities:
             own = model.encoder_parameters(m)
@@ -88,13 +124,14 @@ class Relearning(Joint):
 
     @torch.no_grad()
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        """Diagnose and re-learn if the time has come."""
+        """Diagnose and re-learn after every ``every``-th epoch."""
         every = self.every or max(1, round(SHARE * epoch.total))
-        if not self.strength or epoch.number == 0 or epoch.number % every or epoch.number // every > self.times:
+        done = epoch.number - 1  # the authors re-learn after epoch 20, from 0
+        if not self.strength or done < 1 or done % every or done // every > self.times:
             return
         found = {which: self._purities(model, epoch, which) for which in ("train", "held_out")}
         for m in model.modalities:
-            w = np.tanh(self.strength * abs(found["train"][m] - found["held_out"][m]))
+            w = math.tanh(self.strength * abs(found["train"][m] - found["held_out"][m]))
             start, initial = 0, getattr(self, f"initial_{m}")
             for p in model.encoder_parameters(m):
                 if p.requires_grad:
@@ -110,5 +147,5 @@ class Relearning(Joint):
                 for m, h in model.encode(batch.to(device).inputs).items():
                     features[m].append(h.float().cpu())
                 targets.append(batch.target.cpu())
-        y = torch.cat(targets).numpy()
-        return {m: purity(torch.cat(h).numpy(), y, model.task.num_outputs) for m, h in features.items()}
+        y = torch.cat(targets)
+        return {m: purity(torch.cat(h), y, model.task.num_outputs) for m, h in features.items()}

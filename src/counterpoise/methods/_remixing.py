@@ -20,17 +20,17 @@ from counterpoise.methods.passes import iterate_batches
 from counterpoise.model import MultimodalClassifier, Scale, evaluation_mode
 from counterpoise.records import Batch
 
-__all__ = ["DataRemixing", "group_order", "least_sure"]
+__all__ = ["DataRemixing", "group_order", "least_confident"]
 
 
-def least_sure(logits: Tensor) -> Tensor:
+def least_confident(logits: Tensor) -> Tensor:
     r"""Return the modality with the smallest :math:`KL(p_m \Vert \mathrm{uniform}) = \log C - H(p_m)`, ``(B,)``; -1 where several have.
 
     Args:
         logits: ``(M, B, C)``.
 
     Example:
-        >>> least_sure(torch.tensor([[[9.0, 0.0]], [[1.0, 0.0]]]))
+        >>> least_confident(torch.tensor([[[9.0, 0.0]], [[1.0, 0.0]]]))
         tensor([1])
     """
     log_p = logits.log_softmax(-1)
@@ -65,22 +65,24 @@ def group_order(order: Tensor, group: Tensor, size: int, generator: torch.Genera
 
 
 class DataRemixing(ModulatedObjective):
-    r"""Data remixing: a sample is shown to the one modality that is least sure of it, in batches of single modalities.
+    r"""Data remixing: each sample trains the modality that is least confident on it, in batches of single modalities.
 
-    Ma, Chen, Deng, "Improving Multimodal Learning Balance and Sufficiency through Data Remixing", ICML 2025. After a warm-up of multitask training, at the
-    start of every epoch each sample is assigned to the modality `least_sure` of it; the features of its other modalities are zeros in the
-    fused head, :math:`L = CE(z, y) + CE(u_m, y)`; batches hold a single modality (`group_order`). A
-    sample of which two are equally unsure shows all.
+    Ma, Chen, Deng, "Improving Multimodal Learning Balance and Sufficiency through Data Remixing", ICML 2025. A warm-up
+    trains on :math:`\frac12 CE(z, y) + \frac12 \sum_m CE(u_m, y)`. After it, at the start of every epoch, each sample is
+    assigned to the modality that is `least_confident` on it; the features of its other modalities are zeros in the fused
+    head, :math:`L = CE(z, y) + CE(u_m, y)`, and batches hold a single modality (`group_order`). A sample with a tie keeps
+    all its modalities.
 
-    Differs from the authors' code, which has six classes and two modalities built in. Inferred: the warm-up's weight of the unimodal
-    losses. The batches' size is that of the largest so far; in a loop without re-sampling batches mix modalities.
+    Known from the authors' code: both losses. Differs from it: any number of classes and modalities (there six and two
+    are built in). The size of the batches is that of the largest so far. In a loop without re-sampling, batches mix
+    modalities.
 
     Args:
-        strength: weight of the unimodal losses, in [0, inf); 0 turns the remixing off, too.
-        warmup: first epochs of multitask training.
+        strength: Weight s of the unimodal losses, in [0, inf); 1/(1+s) and s/(1+s) in the warm-up. 0 is joint training.
+        warmup: Number of first epochs of multitask training.
 
     Raises:
-        ModelError: (at setup) for a task without classes.
+        ModelError: (by `prepare`) for a task without classes.
 
     Example:
         >>> DataRemixing(warmup=2)
@@ -88,6 +90,7 @@ class DataRemixing(ModulatedObjective):
     """
 
     warmup = Hyperparameter(10, Interval(0, integer=True))
+    warming = False
     assigned: Tensor
     batch_size: Tensor
 
@@ -100,13 +103,14 @@ class DataRemixing(ModulatedObjective):
 
     @torch.no_grad()
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        """Assign every training sample, in evaluation mode."""
-        if not self.strength or epoch.number < self.warmup:
+        """Assign every training sample, in evaluation mode, after the warm-up."""
+        self.warming = epoch.number < self.warmup
+        if not self.strength or self.warming:
             return
         with evaluation_mode(model):
             for whole in iterate_batches(self, epoch):
                 batch = whole.to(self.assigned.device)
-                self.assigned[batch.index] = least_sure(model(batch.inputs).experts()[1:])
+                self.assigned[batch.index] = least_confident(model(batch.inputs).experts()[1:])
 
     def resample(self, order: Tensor, generator: torch.Generator) -> Tensor:
         """Return the epoch's order in batches of single modalities."""
@@ -121,9 +125,14 @@ class DataRemixing(ModulatedObjective):
         chosen = self.assigned[batch.index].unsqueeze(1)
         return (chosen < 0) | (chosen == torch.arange(len(model.modalities), device=chosen.device))
 
+    def fused_weight(self) -> Scale:
+        """Return the weight of the fused loss: 1 / (1 + strength) in the warm-up, 1 after it."""
+        return 1 / (1 + self.strength) if self.warming else 1.0
+
     def head_gradient(self, model: MultimodalClassifier, batch: Batch) -> Mapping[str, Scale]:
         """Return the weight for the samples that show the modality, ``(B, 1)``, and 0 for the others."""
-        shown = self._shown(model, batch) * self.strength
+        weight = self.strength / (1 + self.strength) if self.warming else self.strength
+        shown = self._shown(model, batch) * weight
         return {m: s.unsqueeze(1) for m, s in zip(model.modalities, shown.T, strict=True)}
 
     def modulate(

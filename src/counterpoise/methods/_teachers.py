@@ -9,7 +9,7 @@ from torch import Tensor
 
 from counterpoise.errors import ModelError
 from counterpoise.methods.base import STRENGTH, EpochContext, Hyperparameter, Interval, NamedTensors, by_modality
-from counterpoise.methods.logits import true_scores
+from counterpoise.methods.logits import target_scale, true_scores
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
@@ -77,7 +77,7 @@ class UMT(_Taught):
         strength: :math:`\lambda`, in [0, inf); a published toolkit uses 10.
 
     Raises:
-        ModelError: (at setup) if the teacher's features have other dimensions.
+        ModelError: (by `prepare`) if the teacher's features have other dimensions.
 
     Example:
         >>> UMT(), UMT.requires
@@ -118,7 +118,7 @@ class G2D(_Taught):
         share: share of the epochs with prioritisation; the authors use 150 of 300.
 
     Raises:
-        ModelError: (at setup) if the teacher's features have other dimensions.
+        ModelError: (by `prepare`) if the teacher's features have other dimensions.
 
     Example:
         >>> G2D(share=0.25)
@@ -127,10 +127,16 @@ class G2D(_Taught):
 
     share = Hyperparameter(0.5, Interval(0, 1, "[]"))
 
+    scale: Tensor
     progress = 1.0
 
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
+        """Check the teacher, and store the scale of real targets."""
+        self.register_buffer("scale", target_scale(model.task, target), persistent=False)
+        return super().setup(model, target)
+
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        """Note how far the training is."""
+        """Store the progress of the training."""
         self.progress = epoch.number / epoch.total
 
     def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> NamedTensors:
@@ -139,7 +145,9 @@ class G2D(_Taught):
             return {}
         count = 1 + int(self.progress / self.share * (len(features) - 1))
         taught = self.teach(batch)
-        scores = true_scores(model, torch.stack([taught.unimodal_logits[m] for m in features]), batch.target)
+        scores = true_scores(
+            model, torch.stack([taught.unimodal_logits[m] for m in features]), batch.target, self.scale
+        )
         return dict(zip(features, prioritised(scores, count), strict=True))
 
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
@@ -149,6 +157,6 @@ class G2D(_Taught):
         for m in model.modalities:
             distance[f"distil:{m}"] = model.task.kl(taught.unimodal_logits[m], outputs.logits).mean()
         scores = torch.stack([taught.unimodal_logits[m] for m in model.modalities])
-        confidence = true_scores(model, scores, batch.target) / len(batch)
+        confidence = true_scores(model, scores, batch.target, self.scale) / len(batch)
         terms = {name: self.strength * value for name, value in distance.items()}
         return terms, by_modality(model, "teacher", confidence)

@@ -23,7 +23,7 @@ class Unimodal(Method):
         modality: which one; None takes the model's first.
 
     Raises:
-        ModelError: (at setup) if the model has no such modality.
+        ModelError: (by `prepare`) if the model has no such modality.
 
     Example:
         >>> Unimodal(modality="audio")

@@ -127,7 +127,7 @@ class SampleValuation(_Valuation):
         warmup: first epochs of joint training.
 
     Raises:
-        ModelError: (at setup) for a task without classes.
+        ModelError: (by `prepare`) for a task without classes.
 
     Example:
         >>> SampleValuation()
@@ -155,7 +155,7 @@ class ModalityValuation(_Valuation):
         share: share of the training set that the mean is taken over.
 
     Raises:
-        ModelError: (at setup) for a task without classes.
+        ModelError: (by `prepare`) for a task without classes.
 
     Example:
         >>> ModalityValuation(strength=2.0)

@@ -123,7 +123,7 @@ METHODS = _Methods(
         MethodEntry(
             "greedy",
             "counterpoise.methods:Greedy",
-            "a branch that leans on the others learns alone for some steps",
+            "a branch that relies on the others learns alone for some steps",
             "Wu et al., ICML 2022",
             early={"start": 0},
         ),
@@ -137,7 +137,7 @@ METHODS = _Methods(
         MethodEntry(
             "corruption",
             "counterpoise.methods:Corruption",
-            "joint training with damaged inputs",
+            "joint training with corrupted inputs",
             "baseline",
             random=True,
         ),
@@ -182,7 +182,7 @@ METHODS = _Methods(
         MethodEntry(
             "cml",
             "counterpoise.methods:CML",
-            "taking a modality away should not make a prediction surer",
+            "a prediction should not become more confident without a modality",
             "Ma et al., ICML 2023",
             random=True,
         ),
@@ -195,7 +195,7 @@ METHODS = _Methods(
         MethodEntry(
             "arl",
             "counterpoise.methods:ARL",
-            "more gradient for encoders that are sure and little relied on",
+            "more gradient for confident encoders that are relied on little",
             "Wei et al., ICCV 2025",
             early={"start": 0},
         ),
@@ -235,7 +235,7 @@ METHODS = _Methods(
         MethodEntry(
             "data-remixing",
             "counterpoise.methods:DataRemixing",
-            "each sample trains the modality that is least sure of it",
+            "each sample trains the modality that is least confident on it",
             "Ma et al., ICML 2025",
             early={"warmup": 0},
         ),
@@ -267,8 +267,14 @@ METHODS = _Methods(
         MethodEntry(
             "dgl",
             "counterpoise.methods:DGL",
-            "encoders learn from unimodal losses only, the fused head on top",
+            "encoders learn from unimodal losses through the fused head, which learns apart from them",
             "Wei et al., ICCV 2025",
+        ),
+        MethodEntry(
+            "separated-gradients",
+            "counterpoise.methods:SeparatedGradients",
+            "encoders learn from their own heads only, the fused head on top",
+            "baseline",
         ),
         MethodEntry(
             "aug",
@@ -311,6 +317,7 @@ METHODS = _Methods(
             "counterpoise.methods.replicas.official:ARLOfficial",
             "ARL as released: a constant factor",
             "Wei et al., ICCV 2025 (code)",
+            early={"start": 0},
         ),
         MethodEntry(
             "inforeg-official",

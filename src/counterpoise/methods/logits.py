@@ -22,6 +22,7 @@ __all__ = [
     "decode",
     "discounted_loss",
     "is_additive",
+    "output_losses",
     "subset_logits",
     "target_scale",
     "true_scores",
@@ -66,11 +67,30 @@ def target_scale(task: Task, target: Tensor) -> Tensor:
     return torch.where(deviation > 0, deviation, torch.ones_like(deviation)).float()
 
 
+def output_losses(model: MultimodalClassifier, logits: Tensor, target: Tensor, scale: Tensor | None = None) -> Tensor:
+    r"""Return the negative log-likelihood per output, ``(..., B)`` in nats, for logits ``(..., B, C)``.
+
+    For classes it is the loss of the sample. With several labels it is the mean over the labels. For real targets it is
+    :math:`\frac{1}{2C} \sum_c (y_c - f_c)^2 / \sigma_c^2`, which does not depend on the unit of the target.
+
+    Args:
+        model: Model, for its task.
+        logits: ``(..., B, C)``.
+        target: Targets of the batch.
+        scale: :math:`\sigma`, ``(C,)``, see `target_scale`; only used for real targets.
+    """
+    if not model.task.is_gaussian:
+        return -model.task.per_output_log_likelihood(logits, target).mean(-1)
+    residual = model.task.residual(logits, target)
+    residual = residual if scale is None else residual / scale.to(residual.dtype)
+    return 0.5 * residual.square().mean(-1)
+
+
 def true_scores(model: MultimodalClassifier, logits: Tensor, target: Tensor, scale: Tensor | None = None) -> Tensor:
     r"""Return :math:`s_m = \sum_i p_m(y_i | x_i)`, ``(M,)``, the score that OGM-GE and its successors compare.
 
-    With several labels, p is the geometric mean over the labels, since the product underflows. For real targets it is
-    :math:`\exp(-\frac{1}{2C} \sum_c (y_c - f_c)^2 / \sigma_c^2)`, which does not depend on the unit of the target.
+    With several labels, p is the geometric mean over the labels, since the product underflows; for real targets it is
+    the exponential of minus `output_losses`, too.
 
     Args:
         model: Model, for its task.
@@ -84,11 +104,7 @@ def true_scores(model: MultimodalClassifier, logits: Tensor, target: Tensor, sca
         >>> true_scores(model, torch.zeros(2, 3, 2), torch.tensor([0, 1, 1]))        # 3 samples, probability 1/2
         tensor([1.5000, 1.5000])
     """
-    if model.task.is_gaussian:
-        residual = model.task.residual(logits, target)
-        residual = residual if scale is None else residual / scale.to(residual.dtype)
-        return (-0.5 * residual.square().mean(-1)).exp().sum(-1)
-    return model.task.per_output_log_likelihood(logits, target).mean(-1).exp().sum(-1)
+    return (-output_losses(model, logits, target, scale)).exp().sum(-1)
 
 
 def discounted_loss(logits: Tensor, known: Tensor, target: Tensor, discount: float) -> Tensor:

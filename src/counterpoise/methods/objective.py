@@ -7,7 +7,7 @@ the record.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -29,7 +29,14 @@ from counterpoise.methods.logits import decode
 from counterpoise.model import MultimodalClassifier, Scale, scale_gradient
 from counterpoise.records import Batch, Outputs, StepRecord
 
-__all__ = ["Alternation", "GradientCombination", "ModulatedObjective", "gradients"]
+__all__ = [
+    "Alternation",
+    "GradientCombination",
+    "ModulatedObjective",
+    "gradients",
+    "keep_finite",
+    "measured_backward",
+]
 
 
 class ModulatedObjective(Method):
@@ -193,3 +200,48 @@ def gradients(loss: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:
     """Return the gradient by each parameter, zeros where the loss does not depend on it; the graph stays."""
     found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
     return [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
+
+
+def measured_backward(loss: Tensor, backward: Backward, groups: Sequence[Sequence[nn.Parameter]]) -> Tensor:
+    r"""Back-propagate a loss, and return :math:`\lVert \nabla L \rVert^2` by each group of parameters, ``(G,)`` float32.
+
+    The gradients are those of this loss: a factor that ``backward`` applies (loss scaling under ``16-mixed``, gradient
+    accumulation) is taken out, and gradients of earlier batches that wait in ``.grad`` do not count. If the scaled
+    gradients overflow, the result is not finite; `keep_finite` leaves such a step out of a running sum.
+
+    Args:
+        loss: Scalar.
+        backward: Function that back-propagates it.
+        groups: Groups of parameters; those without a gradient count as 0.
+
+    Example:
+        >>> w = nn.Parameter(torch.tensor([3.0, 4.0]))
+        >>> measured_backward(0.5 * (w * w).sum(), lambda loss: (1024 * loss).backward(), [[w]])
+        tensor([25.])
+    """
+    factor: list[Tensor] = []
+    arrived: list[list[Tensor]] = [[] for _ in groups]
+    # The hook on the loss sees the gradient with which `backward` starts: its factor, without reading a value.
+    handles = [loss.register_hook(factor.append)] if loss.requires_grad else []
+    for group, found in zip(groups, arrived, strict=True):
+        handles += [p.register_hook(found.append) for p in group if p.requires_grad]
+    try:
+        backward(loss)
+    finally:
+        for handle in handles:
+            handle.remove()
+    scale = factor[0].float() if factor else loss.new_ones(())
+    zero = torch.zeros((), device=loss.device)
+    # Norms first, then the factor, then the square: the square of a scaled gradient overflows much earlier.
+    norms = [torch.stack(torch._foreach_norm(found)).float().norm() if found else zero for found in arrived]
+    return (torch.stack(norms) / scale).square()
+
+
+def keep_finite(total: Tensor, step: Tensor) -> Tensor:
+    """Return ``total + step``, or ``total`` where ``step`` is not finite (an overflowed step leaves no mark).
+
+    Example:
+        >>> keep_finite(torch.ones(2), torch.tensor([1.0, float("inf")]))
+        tensor([2., 1.])
+    """
+    return total + torch.where(step.isfinite(), step, torch.zeros_like(step)).to(total.dtype)

@@ -14,7 +14,9 @@ from counterpoise.coalitions import shapley_weights, subsets
 from counterpoise.errors import ModelError
 from counterpoise.methods import AGM
 from counterpoise.methods._agm import adaptive_coefficients, strength_ratio
+from counterpoise.methods.replicas.toolkit import AGMToolkit
 from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5])
@@ -70,7 +72,7 @@ def test_coefficients_by_numpy_and_gradients_by_autograd(
     batch = batches[0]
     shares = AGM.shares(model, model.encode(batch.inputs), AGM._absent(model, batch))
     s = tools.nll(shares.detach().numpy(), batch.target.numpy()).mean(-1)
-    usual = (np.linspace(0.3, 2.0, modalities) * 4 + s) / 5
+    usual = np.linspace(0.3, 2.0, modalities)  # of the earlier steps: this one is added afterwards
     scale = modalities / (modalities - 1)
     r, hat = np.exp(scale * (s.mean() - s)), np.exp(scale * (usual.mean() - usual))
     kappa = np.exp(0.8 * np.minimum(hat - r, 0.4))
@@ -79,6 +81,7 @@ def test_coefficients_by_numpy_and_gradients_by_autograd(
     (record,) = method.steps(model, batch)
     found = [record.coefficients[f"kappa:{m}"].item() for m in model.modalities]
     assert found == pytest.approx(kappa.tolist(), rel=1e-9)
+    assert method.usual.tolist() == pytest.approx(((usual * 4 + s) / 5).tolist())
     assert record.loss.item() == pytest.approx(sum(value.item() for value in record.parts.values()))
     assert set(record.parts) == {"fused", *model.modalities}
     # d L / d theta = sum_m kappa_m (dz_m / d theta)^T dL/dz: by hand through the chain rule
@@ -105,23 +108,40 @@ def test_stronger_than_usual_is_slowed_not_sped_up() -> None:
     assert strength_ratio(scores)[0] > strength_ratio(scores)[1]
 
 
-def test_the_first_step_changes_nothing_and_the_cap_holds(make_model: Any, make_batches: Any, tools: Any) -> None:
-    model, batches = make_model(2), make_batches(2)
-    (record,) = tools.prepare(AGM(), model, batches).steps(model, batches[0])
-    assert [v.item() for v in record.coefficients.values()] == [1, 1]
+def test_the_first_step_is_compared_with_equal_modalities_and_the_cap_holds(
+    make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    """The mean of no steps is 0 for every modality, so the usual ratios are 1."""
+    model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
+    (record,) = tools.prepare(AGM(strength=0.8), model, batches).steps(model, batches[0])
+    shares = AGM.shares(model, model.encode(batches[0].inputs), AGM._absent(model, batches[0])).detach().numpy()
+    s = tools.nll(shares, batches[0].target.numpy()).mean(-1)
+    expected = np.exp(0.8 * np.minimum(1 - np.exp(s[::-1] - s), 10))
+    assert [v.item() for v in record.coefficients.values()] == pytest.approx(expected.tolist())
     kappa = adaptive_coefficients(torch.tensor([9.0, 0.0]), torch.tensor([0.0, 9.0]), alpha=0.1)
     assert kappa.max().item() == pytest.approx(np.exp(1.0))
 
 
-def test_in_half_precision_the_first_step_changes_nothing_either(
-    make_model: Any, make_batches: Any, tools: Any
+@pytest.mark.parametrize("toolkit", [False, True])
+def test_scores_that_differ_by_hundreds_of_nats_give_finite_coefficients(
+    toolkit: bool, make_model: Any, make_batches: Any, tools: Any
 ) -> None:
-    """Its scores are their own mean, and both are compared in the precision of the mean."""
-    model, batches = make_model(3), make_batches(3)
-    method = tools.prepare(AGM(strength=4.0), model, batches)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        (record,) = method.steps(model, batches[0])
-    assert [v.item() for v in record.coefficients.values()] == [1, 1, 1]
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(AGMToolkit() if toolkit else AGM(strength=8.0), model, batches)
+    for usual in ([0.0, 0.0], [900.0, 1.0], [1.0, 900.0]):
+        method.usual.copy_(torch.tensor(usual))
+        for scores in ([500.0, 1.0], [1.0, 500.0], [1e30, 0.0]):
+            assert method.coefficients(torch.tensor(scores)).isfinite().all()
+
+
+def test_a_step_whose_scores_are_not_finite_leaves_no_mark(make_model: Any, make_batches: Any, tools: Any) -> None:
+    model, batches = make_model(2), make_batches(2)
+    method = tools.prepare(AGM(), model, batches)
+    list(method.steps(model, batches[0]))
+    before = method.usual.clone()
+    broken = Batch({m: x * float("nan") for m, x in batches[1].inputs.items()}, batches[1].target, batches[1].index)
+    list(method.steps(model, broken))
+    assert torch.equal(method.usual, before)
 
 
 def test_the_zero_pass_leaves_batch_norm_alone_and_a_step_costs_two_passes_per_encoder(make_batches: Any) -> None:

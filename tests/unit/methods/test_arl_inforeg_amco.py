@@ -118,18 +118,64 @@ def test_inforeg_trace_is_the_sum_of_squared_weight_gradients(warm: Any, tools: 
         expected += sum(float(p.grad.square().sum()) for p in model.encoder("b").parameters() if p.ndim >= 2)
     assert method.trace[1].item() == pytest.approx(expected)
     method.on_epoch_start(model, EpochContext(1, 9))
-    assert method.history[-1, 1].item() == pytest.approx(expected)
+    assert method.history[-1, 1].item() == pytest.approx(expected / len(batches))
     assert (method.trace == 0).all()
 
 
 def test_inforeg_regulates_while_the_trace_grows() -> None:
-    grows, flat = torch.arange(1.0, 21.0), torch.ones(20)
-    assert window_open(grows, 10, 0.05)
-    assert not window_open(flat, 10, 0.05)
-    assert window_open(torch.ones(1), 10, 0.05)
-    k = (grows[-10:].mean() - grows[:10].mean()) / grows[-10:].mean()
-    assert window_open(grows, 10, k.item() - 0.01)
-    assert not window_open(grows, 10, k.item() + 0.01)
+    """The mean of the last ten epochs against that of the ten which end one epoch earlier."""
+    grows = torch.arange(0.0, 11.0)
+    k = (grows[1:].mean() - grows[:-1].mean()) / grows[1:].mean()
+    assert window_open(grows, k.item() - 0.01)
+    assert not window_open(grows, k.item() + 0.01), "the growth must exceed the threshold"
+    assert not window_open(torch.ones(11), 0.05)
+    assert not window_open(torch.ones(4), 0.0)
+
+
+@pytest.mark.parametrize("course", [1.0, 0.98, 1.01], ids=["steady", "falling", "growing"])
+def test_inforeg_the_window_of_a_course_is_its_first_eleven_epochs(course: float, warm: Any, tools: Any) -> None:
+    """By NumPy: ten zeros come before the first trace, and the first epoch is always open."""
+    model, batches = warm(2, epochs=1)
+    method = tools.prepare(InfoReg(), model, batches)
+    found, expected = [], []
+    traces = [0.0] * 11
+    for number in range(30):
+        if number:
+            traces.append(course**number)
+        now, before = np.mean(traces[-10:]), np.mean(traces[-11:-1])
+        expected.append(number == 0 or now - before > 0.05 * now)
+        method.trace.fill_(course**number)
+        method.count.fill_(1)
+        method.on_epoch_start(model, EpochContext(number, 30))
+        found.append(method.open["a"])
+    assert found == expected
+    assert [number for number, o in enumerate(found) if o] == list(range(11))
+
+
+def test_inforeg_trace_is_free_of_loss_scaling_and_accumulation(warm: Any, tools: Any) -> None:
+    model, batches = warm(2, epochs=2)
+    traces = []
+    for factor in (1.0, 2.0**14, 0.25):
+        method = tools.prepare(InfoReg(), model, batches)
+        method.on_epoch_start(model, EpochContext(0, 9))
+        for _ in range(2):  # the second pass finds the gradients of the first in place
+            list(method.steps(model, batches[0], backward=lambda loss, k=factor: (k * loss).backward()))  # type: ignore[misc]
+        model.zero_grad()
+        traces.append(method.trace.clone())
+    for trace in traces:
+        torch.testing.assert_close(trace, traces[0])
+
+
+def test_inforeg_an_overflowed_step_leaves_no_mark(warm: Any, tools: Any) -> None:
+    model, batches = warm(2, epochs=2)
+    method = tools.prepare(InfoReg(), model, batches)
+    method.on_epoch_start(model, EpochContext(0, 9))
+    list(method.steps(model, batches[0]))
+    before = method.trace.clone()
+    model.zero_grad()
+    list(method.steps(model, batches[0], backward=lambda loss: (float("inf") * loss).backward()))
+    assert torch.equal(method.trace, before)
+    assert method.count.tolist() == [1, 1]
 
 
 def test_inforeg_a_closed_window_lets_the_encoder_go(warm: Any, tools: Any) -> None:
@@ -137,7 +183,7 @@ def test_inforeg_a_closed_window_lets_the_encoder_go(warm: Any, tools: Any) -> N
     method = tools.prepare(InfoReg(), model, batches)
     method.history.copy_(torch.ones_like(method.history))
     method.trace.fill_(1.0)
-    method.epochs.fill_(20)
+    method.count.fill_(1)
     method.on_epoch_start(model, EpochContext(20, 30))
     (record,) = method.steps(model, batches[0])
     assert not any(name.startswith("anchor") for name in record.parts)
@@ -220,39 +266,23 @@ def test_inforeg_no_one_leads_among_equals() -> None:
     assert anchor_weights(torch.tensor([0.5, 0.5]), 1.0).tolist() == [0, 0]
 
 
-def test_inforeg_window_of_few_epochs_and_of_no_growth() -> None:
-    """Three epochs, of which the last two count: they grow by half of the last."""
-    few = torch.tensor([9.0, 1.0, 2.0])
-    assert window_open(few, 10, 0.49)
-    assert not window_open(few, 10, 0.5), "the growth must exceed the threshold"
-    assert not window_open(torch.ones(4), 2, 0.0)
-
-
 def test_inforeg_each_encoder_has_its_own_window(warm: Any, tools: Any) -> None:
     model, batches = warm(2, epochs=1)
     method = tools.prepare(InfoReg(window=1, threshold=0.1), model, batches)
     found = []
     for number, trace in enumerate([[0.0, 0.0], [1.0, 4.0], [2.0, 2.0], [2.0, 3.0], [4.0, 3.0]]):
         method.trace.copy_(torch.tensor(trace))
+        method.count.fill_(1)
         method.on_epoch_start(model, EpochContext(number, 9))
         found.append([method.open["a"], method.open["b"]])
     assert found == [[True, True], [True, True], [True, False], [False, True], [True, False]]
 
 
-def test_inforeg_counts_no_epoch_that_was_not(warm: Any, tools: Any) -> None:
-    """A trace that stays as it is never grows, however few epochs there are to compare."""
+def test_inforeg_without_strength_stores_nothing(warm: Any, tools: Any) -> None:
     model, batches = warm(2, epochs=1)
-    method = tools.prepare(InfoReg(window=2), model, batches)
-    found = []
-    for number in range(5):
-        method.trace.fill_(1.0)
-        method.on_epoch_start(model, EpochContext(number, 9))
-        found.append(method.open["a"])
-    assert found == [True, True, False, False, False]
-    assert method.epochs == 4
     quiet = tools.prepare(InfoReg(0.0), model, batches)
     quiet.on_epoch_start(model, EpochContext(0, 9))
-    assert not quiet.anchors, "without strength there is nothing to remember"
+    assert not quiet.anchors
 
 
 def test_inforeg_a_partial_strength_shrinks_the_anchor(warm: Any, tools: Any) -> None:

@@ -12,30 +12,33 @@ from torch import nn
 from counterpoise.errors import ModelError
 from counterpoise.inference import predict
 from counterpoise.methods import CGGM, MSES, QMF, EpochContext, Uniform
-from counterpoise.methods._cggm import gain_coefficients, head_gradient_of
+from counterpoise.methods._cggm import gain_shares, head_gradient_of
 from counterpoise.methods._early_stop import patience_update
-from counterpoise.methods._qmf import EnergyFusion, rank_loss
+from counterpoise.methods._qmf import EnergyFusion, rank_loss, relative_difficulty
 from counterpoise.records import Batch
 
 
-def test_cggm_coefficients_by_hand_and_without_poles() -> None:
-    found = gain_coefficients(torch.tensor([0.3, 0.1, 0.1], dtype=torch.float64), 1.3)
-    assert found.tolist() == pytest.approx([1.3 * 0.2 / 0.5, 1.3 * 0.4 / 0.5, 1.3 * 0.4 / 0.5])
-    assert gain_coefficients(torch.zeros(3), 1.3).tolist() == [1, 1, 1]
+def test_cggm_shares_by_hand_and_without_poles() -> None:
+    found = gain_shares(torch.tensor([0.3, 0.1, 0.1], dtype=torch.float64))
+    assert found.tolist() == pytest.approx([0.2 / 0.5, 0.4 / 0.5, 0.4 / 0.5])
+    assert gain_shares(torch.zeros(3)).tolist() == [1, 1, 1]
 
     def released(gain: torch.Tensor) -> torch.Tensor:
-        return 1.3 * (gain.sum() - gain) / gain.sum()
+        return (gain.sum() - gain) / gain.sum()
 
     mixed = torch.tensor([0.20, -0.19])
-    assert released(mixed).abs().max() > 20
-    assert gain_coefficients(mixed, 1.3).tolist() == pytest.approx([0, 1.3])
+    assert released(mixed).abs().max() > 15
+    assert gain_shares(mixed).tolist() == pytest.approx([0, 1])
 
 
-def test_cggm_head_gradient_is_autograds() -> None:
+@pytest.mark.parametrize(("task", "outputs"), [("multiclass", 3), ("multilabel", 3), ("regression", 2)])
+def test_cggm_head_gradient_is_autograds(task: str, outputs: int, make_model: Any) -> None:
     torch.manual_seed(0)
-    head, h, y = nn.Linear(5, 3), torch.randn(7, 5), torch.randint(3, (7,))
-    nn.functional.cross_entropy(head(h), y).backward()
-    torch.testing.assert_close(head_gradient_of(head(h), h, y), head.weight.grad)
+    likelihood = make_model(2, task=task, outputs=outputs).task
+    head, h = nn.Linear(5, outputs), torch.randn(7, 5)
+    y = torch.randint(3, (7,)) if task == "multiclass" else torch.randint(2, (7, outputs)).float()
+    likelihood.loss(head(h), y).backward()
+    torch.testing.assert_close(head_gradient_of(likelihood.residual(head(h), y), h), head.weight.grad)
 
 
 @pytest.mark.parametrize("modalities", [2, 3])
@@ -48,7 +51,8 @@ def test_cggm_one_step_by_numpy(modalities: int, warm: Any, tools: Any) -> None:
     z, h = tools.heads(model, batch), tools.features(model, batch)
     now = np.array([(v.argmax(1) == y).mean() for v in z.values()])
     gain = np.maximum(now - np.linspace(0.2, 0.3, modalities), 0)
-    kappa = 1 + 0.5 * (1.3 * (gain.sum() - gain) / gain.sum() - 1)
+    share = (gain.sum() - gain) / gain.sum()
+    kappa = 1 + 0.5 * (1.3 * share - 1)
     onehot = np.eye(3)[y]
     p = tools.softmax(sum(tools.slices(model, batch).values()))
     cosines = []
@@ -57,7 +61,7 @@ def test_cggm_one_step_by_numpy(modalities: int, warm: Any, tools: Any) -> None:
         cosines.append(own @ fused / np.linalg.norm(own) / np.linalg.norm(fused))
     (record,) = method.steps(model, batch)
     assert [record.coefficients[f"kappa:{m}"].item() for m in model.modalities] == pytest.approx(kappa.tolist())
-    assert record.parts["direction"].item() == pytest.approx(0.5 * 0.2 * (1 - np.mean(cosines)))
+    assert record.parts["direction"].item() == pytest.approx(0.5 * 0.2 * np.mean(share - share * np.array(cosines)))
     assert method.accuracy.tolist() == pytest.approx(now.tolist())
 
 
@@ -69,6 +73,35 @@ def test_cggm_the_first_step_has_no_gains(make_model: Any, make_batches: Any, to
     method.accuracy.zero_()
     (record,) = method.steps(model, batches[0])
     assert [record.coefficients[f"kappa:{m}"].item() for m in "ab"] != [1, 1], "the second step has"
+
+
+def test_cggm_a_floor_bounds_the_coefficients(make_model: Any, make_batches: Any, tools: Any) -> None:
+    """Where one head gained and the other did not, the coefficient of the first is 0, or the floor."""
+    model, batches = make_model(2), make_batches(2)
+    for floor in (0.0, 0.25):
+        method = tools.prepare(CGGM(floor=floor), model, batches)
+        list(method.steps(model, batches[0]))
+        method.accuracy.copy_(torch.tensor([0.0, 1.0]))
+        (record,) = method.steps(model, batches[0])
+        assert [record.coefficients[f"kappa:{m}"].item() for m in "ab"] == pytest.approx([floor, 1.3])
+
+
+def test_cggm_knows_no_unit_of_a_real_target(make_model: Any, make_batches: Any, tools: Any) -> None:
+    found = []
+    for unit in (1.0, 1000.0):
+        model, batches = make_model(2, task="regression", outputs=1, dtype=torch.float64), []
+        with torch.no_grad():
+            for p in (*model.head("a").parameters(), *model.head("b").parameters(), *model.fusion.parameters()):
+                p.mul_(unit)
+        for batch in make_batches(2, dtype=torch.float64)[:2]:
+            y = unit * batch.inputs["a"][:, :1]
+            batches.append(Batch(batch.inputs, y, batch.index))
+        method = tools.prepare(CGGM(direction=0.0), model, batches)
+        for batch in batches:
+            (record,) = method.steps(model, batch)
+        found.append([k.item() for k in record.coefficients.values()])
+    assert found[0] == pytest.approx(found[1])
+    assert found[0] != pytest.approx([1.0, 1.0])
 
 
 def test_cggm_an_accuracy_that_stays_is_no_gain_in_double_precision_either(make_model: Any, make_batches: Any) -> None:
@@ -180,9 +213,9 @@ def test_qmf_one_step_by_numpy(modalities: int, make_model: Any, make_batches: A
     y = batches[0].target.numpy()
     c = np.log(np.exp(z).sum(-1)) / 10
     loss = np.stack([tools.nll(v, y) for v in z])
-    d = loss / loss.max()
+    d = loss / loss.max(1, keepdims=True)  # the samples of the other batches have no loss yet
     gap = np.roll(d, -1, axis=1) - d
-    rank = np.maximum(np.abs(gap) - np.sign(gap) * (c - np.roll(c, -1, axis=1)), 0).mean()
+    rank = np.maximum(np.abs(gap) - np.sign(gap) * (c - np.roll(c, -1, axis=1)), 0).mean(1).sum()
     (record,) = method.steps(model, batches[0])
     assert record.parts["rank"].item() == pytest.approx(0.3 * rank)
     fused = (c[..., None] * z).sum(0)
@@ -192,29 +225,36 @@ def test_qmf_one_step_by_numpy(modalities: int, make_model: Any, make_batches: A
         assert record.parts[f"branch:{m}"].item() == pytest.approx(loss[k].mean())
 
 
-def test_qmf_history_is_the_mean_over_visits(make_model: Any, make_batches: Any, tools: Any) -> None:
-    model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
-    method = tools.prepare(QMF(), model, batches)
-    for _ in range(3):
-        list(method.steps(model, batches[1]))
-    index = batches[1].index
-    assert (method.count[index] == 3).all()
-    assert method.count.sum() == 3 * len(index)
-
-
-def test_qmf_difficulty_is_the_mean_loss_also_of_samples_that_were_seen_more_often(
+def test_qmf_difficulty_is_the_summed_loss_scaled_over_the_training_set(
     make_model: Any, make_batches: Any, tools: Any
 ) -> None:
-    """The model does not change in between, so neither do the means."""
+    """After an epoch in which nothing moved, two samples are seen again: by NumPy."""
     model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
-    batch = batches[0]
-    half = Batch({m: x[:16] for m, x in batch.inputs.items()}, batch.target[:16], batch.index[:16])
-    (expected,) = tools.prepare(QMF(), model, batches).steps(model, batch)
-    method = tools.prepare(QMF(), model, batches)
-    for _ in range(2):
-        list(method.steps(model, half))
-    (record,) = method.steps(model, batch)
-    assert record.parts["rank"].item() == pytest.approx(expected.parts["rank"].item())
+    method = tools.prepare(QMF(rank=0.5), model, batches)
+    for batch in batches:
+        list(method.steps(model, batch))
+    loss, c = [], []
+    for batch in batches:
+        z = np.stack(list(tools.heads(model, batch).values()))
+        loss.append(np.stack([tools.nll(v, batch.target.numpy()) for v in z]))
+        c.append(np.log(np.exp(z).sum(-1)) / 10)
+    history, sure = np.concatenate(loss, 1), np.concatenate(c, 1)
+    rows = [5, 11]
+    history[:, rows] *= 2
+    low, high = history.min(1, keepdims=True), history.max(1, keepdims=True)
+    d, c = ((history - low) / (high - low))[:, rows], sure[:, rows]
+    gap = d[:, ::-1] - d
+    expected = 0.5 * np.maximum(np.abs(gap) - np.sign(gap) * (c - c[:, ::-1]), 0).mean(1).sum()
+    first = batches[0]
+    pair = Batch({m: x[rows] for m, x in first.inputs.items()}, first.target[rows], first.index[rows])
+    (record,) = method.steps(model, pair)
+    assert record.parts["rank"].item() == pytest.approx(expected)
+
+
+def test_qmf_difficulty_of_one_modality_does_not_depend_on_the_other() -> None:
+    total = torch.tensor([[1.0, 2.0, 3.0], [100.0, 300.0, 200.0]])
+    assert relative_difficulty(total)[0].tolist() == [0, 0.5, 1]
+    assert relative_difficulty(total)[1].tolist() == [0, 1, 0.5]
 
 
 def test_qmf_easier_samples_should_be_surer() -> None:
@@ -225,7 +265,7 @@ def test_qmf_easier_samples_should_be_surer() -> None:
 
 
 def test_qmf_gradients_flow_through_the_rank_loss_but_not_through_the_weights(warm: Any, tools: Any) -> None:
-    """On a second visit, with losses below 1 nat, and with difficulties that are constants."""
+    """On a second visit, with difficulties that are constants."""
     model, batches = warm(2, epochs=5)
     method = tools.prepare(QMF(rank=0.3), model, batches)
     batch = batches[0]
@@ -245,10 +285,10 @@ def test_qmf_gradients_flow_through_the_rank_loss_but_not_through_the_weights(wa
     model.zero_grad()
     z = model.fusion.branch_logits(model.encode(batch.inputs))
     c = z.logsumexp(-1) / 10
-    mean = torch.stack(losses).mean(0)
+    total = torch.stack(losses).sum(0)
     target = batch.target
     loss = model.task.loss((c.detach().unsqueeze(-1) * z).sum(0), target) + sum(model.task.loss(v, target) for v in z)
-    (loss + 0.3 * rank_loss(c, mean / mean.max())).backward()
+    (loss + 0.3 * rank_loss(c, total / total.amax(1, keepdim=True))).backward()
     for m in "ab":
         torch.testing.assert_close(found[m], tools.grads(model, m))
     assert [record.coefficients[f"confidence:{m}"].item() for m in "ab"] == pytest.approx(c.mean(1).tolist())
@@ -263,9 +303,7 @@ def test_qmf_without_any_loss_nothing_is_difficult(make_model: Any, make_batches
     method = tools.prepare(QMF(), model, batches)
     (record,) = method.steps(model, batches[0])
     assert record.parts["rank"] == 0
-    method.total[:, batches[0].index] = (
-        0.25 * torch.arange(32) / 31
-    )  # the largest mean loss is 1/8, of this visit and that
+    method.total[:, batches[0].index] = 0.25 * torch.arange(32) / 31
     (record,) = method.steps(model, batches[0])
     c = model.fusion.confidence(model.fusion.branch_logits(model.encode(batches[0].inputs)))
     expected = 0.1 * rank_loss(c, (torch.arange(32) / 31).expand(2, -1))

@@ -19,7 +19,7 @@ from counterpoise.records import Batch
 ADDITIVE_ONLY = {"reconboost", "mmcosine", "mmcosine-official"}
 CLASSES_ONLY = {
     "pmr", "pmr-official", "sample-valuation", "modality-valuation", "mbsd", "cml", "lfm", "lfm-official", "arl",
-    "arl-official", "amco", "reconboost", "relearning", "data-remixing", "cggm", "qmf", "mla", "mla-official", "mmcosine",
+    "arl-official", "amco", "reconboost", "relearning", "data-remixing", "qmf", "mla", "mla-official", "mmcosine",
     "aug", "aug-official", "mbsd-toolkit", "mmcosine-official",
 }  # fmt: skip
 ONE_WIDTH = {"mla", "mla-official"}

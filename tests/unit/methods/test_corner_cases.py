@@ -9,7 +9,7 @@ import torch
 
 from counterpoise.methods import MLA, OGMGE, DataRemixing, EpochContext
 from counterpoise.methods._ogm import modulation
-from counterpoise.methods._remixing import least_sure
+from counterpoise.methods._remixing import least_confident
 from counterpoise.records import Batch
 
 
@@ -68,7 +68,7 @@ def test_mla_a_small_last_batch_does_not_turn_the_ridge_back(
 
 def test_remixing_where_two_modalities_are_equally_unsure_all_are_shown() -> None:
     z = torch.tensor([[[1.0, 0.0], [3.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]], [[2.0, 0.0], [2.0, 0.0]]])
-    assert least_sure(z).tolist() == [-1, 1]
+    assert least_confident(z).tolist() == [-1, 1]
 
 
 def test_remixing_goes_on_in_batches_of_single_modalities_after_a_restart(

@@ -38,14 +38,14 @@ mmpareto          gamma           1.5    (0,inf)
 opm               strength        0.5    [0,1]
 opm               sensitivity     0.5    [0,inf)
 opm               probability     0.7    [0,1]
-opm               start           5      int [0,inf)
+opm               start           6      int [0,inf)
 mmcosine          scale           10.0   (0,inf)
 umt               strength        10.0   [0,inf)
 g2d               strength        1.0    [0,inf)
 g2d               share           0.5    [0,1]
 mbsd              strength        1.0    [0,inf)
 cml               strength        1.0    [0,inf)
-cml               penalty         0.1    [0,inf)
+cml               penalty         10.0   [0,inf)
 lfm               strength        1.0    [0,inf)
 lfm               rate            0.03   [0,inf)
 lfm               lookahead       0.01   (0,inf)
@@ -53,7 +53,7 @@ lfm               samples         16     int [2,inf)
 arl               strength        1.0    [0,inf)
 arl               gamma           4.0    [0,inf)
 arl               temperature     8.0    [0,inf)
-arl               start           5      int [0,inf)
+arl               start           6      int [0,inf)
 inforeg           strength        1.0    [0,inf)
 inforeg           beta            0.95   [0,inf)
 inforeg           window          10     int [1,inf)
@@ -75,11 +75,14 @@ data-remixing     warmup          10     int [0,inf)
 cggm              strength        1.0    [0,1]
 cggm              rho             1.3    (0,inf)
 cggm              direction       0.1    [0,inf)
+cggm              floor           0.0    [0,1]
 mses              strength        1.0    [0,1]
 mses              patience        3      int [1,inf)
 qmf               rank            0.1    [0,inf)
 qmf               temperature     10.0   (0,inf)
 dgl               strength        1.0    [0,1]
+dgl               alpha           4.0    [0,inf)
+separated-gradients strength      1.0    [0,1]
 aug               discount        0.5    [0,1]
 aug               tolerance       0.01   [0,inf)
 aug               blocks          11     int [1,inf)
@@ -96,6 +99,7 @@ inforeg-official  threshold       0.05   [0,inf)
 lfm-official      strength        1.0    [0,inf)
 arl-official      strength        1.0    [0,inf)
 arl-official      gamma           4.0    [0,inf)
+arl-official      start           6      int [0,inf)
 arm               strength        1.0    [0,inf)
 arm               tau             0.5    [0,inf)
 arm               gamma           2.0    [0,inf)

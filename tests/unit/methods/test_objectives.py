@@ -76,7 +76,7 @@ def test_cml_by_numpy(modalities: int, warm: Any, tools: Any) -> None:
     model, batches = warm(modalities, epochs=3)
     batch, y = batches[0], batches[0].target.numpy()
     torch.manual_seed(4)
-    (record,) = CML(strength=0.8, penalty=0.5).steps(model, batch)
+    (record,) = CML(strength=0.8, penalty=5.0).steps(model, batch)
     torch.manual_seed(4)
     turn = torch.rand(modalities).argsort().tolist()
     order = [model.modalities[turn.index(k)] for k in range(modalities)]
@@ -87,21 +87,26 @@ def test_cml_by_numpy(modalities: int, warm: Any, tools: Any) -> None:
     penalty = 0.0
     for larger, smaller in pairwise(chain):
         gap = tools.softmax(smaller).max(1) - tools.softmax(larger).max(1)
-        penalty += ((larger.argmax(1) == y) * np.maximum(gap, 0)).mean()
-    assert record.parts["calibration"].item() == pytest.approx(0.8 * 0.5 * penalty)
+        counted = (larger.argmax(1) == y) | (smaller.argmax(1) != y)  # right, or both wrong
+        penalty += (counted * np.maximum(gap, 0)).sum()
+    assert record.parts["calibration"].item() == pytest.approx(0.8 * 5.0 / 100 * penalty)
 
 
-def test_cml_penalty_is_a_mean_and_counts_right_predictions_only() -> None:
+def test_cml_penalty_is_a_sum_over_the_batch_and_leaves_out_samples_that_only_the_smaller_subset_gets_right() -> None:
     z = torch.tensor([[[0.0, 0.5]], [[0.0, 4.0]]]).repeat(1, 6, 1)
     one = confidence_penalty(z[:, :1], torch.ones(1, dtype=torch.long))
-    assert confidence_penalty(z, torch.ones(6, dtype=torch.long)).item() == pytest.approx(one.item())
-    assert confidence_penalty(z, torch.zeros(6, dtype=torch.long)) == 0
+    assert one > 0
+    assert confidence_penalty(z, torch.ones(6, dtype=torch.long)).item() == pytest.approx(6 * one.item())
+    only_the_smaller = torch.tensor([[[0.5, 0.0]], [[0.0, 4.0]]])
+    assert confidence_penalty(only_the_smaller, torch.tensor([1])) == 0
 
-    def released(z: torch.Tensor) -> torch.Tensor:  # a sum over the batch
-        confidence = z.softmax(-1).amax(-1)
-        return (confidence[1:] - confidence[:-1]).relu().sum()
 
-    assert released(z) > 5 * one
+@pytest.mark.parametrize(("label", "flows"), [(1, True), (0, False)], ids=["larger right", "both wrong"])
+def test_cml_where_both_are_wrong_only_the_smaller_subset_is_pulled_down(label: int, flows: bool) -> None:
+    z = torch.tensor([[[0.0, 0.5]], [[0.0, 4.0]]], requires_grad=True)
+    confidence_penalty(z, torch.tensor([label])).backward()
+    assert bool(z.grad[0].any()) is flows
+    assert z.grad[1, 0, 1] > 0
 
 
 def test_cml_penalty_looks_at_each_subset_with_its_own_prediction() -> None:

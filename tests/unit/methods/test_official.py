@@ -1,4 +1,4 @@
-"""The released forms: each differs from its method in exactly what it says, and DGL against the unimodal ensemble."""
+"""The released forms: each differs from its method in exactly what it says, and the two forms of DGL."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from counterpoise.methods import AGM, DGL, LFM, MLA, PMR, EpochContext, Joint, Uniform, UnimodalEnsemble
+from counterpoise.methods import (
+    AGM,
+    DGL,
+    LFM,
+    MLA,
+    PMR,
+    EpochContext,
+    Joint,
+    SeparatedGradients,
+    Uniform,
+    UnimodalEnsemble,
+)
 from counterpoise.methods.replicas.official import ARLOfficial, LFMOfficial, MLAOfficial, PMROfficial
 from counterpoise.methods.replicas.toolkit import AGMToolkit, MMParetoToolkit
 
@@ -68,7 +79,7 @@ def test_lfm_released_has_no_upper_bound() -> None:
 @pytest.mark.parametrize("modalities", [2, 3])
 def test_arl_released_is_multitask_training_with_a_factor(modalities: int, warm: Any, tools: Any) -> None:
     model, batches = warm(modalities, epochs=3)
-    method = tools.prepare(ARLOfficial(gamma=2.0), model, batches)
+    method = tools.prepare(ARLOfficial(gamma=2.0, start=0), model, batches)
     list(method.steps(model, batches[0]))
     found = {m: tools.grads(model, m) for m in model.modalities}
     model.zero_grad()
@@ -78,12 +89,12 @@ def test_arl_released_is_multitask_training_with_a_factor(modalities: int, warm:
             torch.testing.assert_close(g, (1 + 1 / modalities) * e)
 
 
-def test_dgl_trains_the_encoders_of_the_unimodal_ensemble_and_a_fused_head_on_them(
+def test_separated_gradients_train_the_encoders_of_the_unimodal_ensemble_and_a_fused_head_on_them(
     make_model: Any, make_batches: Any, tools: Any
 ) -> None:
     batches, one, two = make_batches(3), make_model(3), make_model(3)
     start = [p.detach().clone() for p in one.fusion.parameters()]
-    tools.run(DGL(), one, batches, epochs=3)
+    tools.run(SeparatedGradients(), one, batches, epochs=3)
     tools.run(UnimodalEnsemble(), two, batches, epochs=3)
     for m in "abc":
         for part in ("encoder", "head"):
@@ -92,15 +103,41 @@ def test_dgl_trains_the_encoders_of_the_unimodal_ensemble_and_a_fused_head_on_th
     assert not any(torch.equal(p, q) for p, q in zip(start, one.fusion.parameters(), strict=True))
 
 
-def test_dgl_halfway_is_the_mean_of_both_gradients(warm: Any, tools: Any) -> None:
+@pytest.mark.parametrize("kind", [DGL, SeparatedGradients])
+def test_half_the_strength_is_the_mean_of_both_gradients(kind: Any, warm: Any, tools: Any) -> None:
     model, batches = warm(2, epochs=3)
     found = []
-    for method in (DGL(strength=0.5), DGL(), Joint()):
+    for method in (kind(strength=0.5), kind(), Joint()):
         model.zero_grad()
         list(method.steps(model, batches[0]))
         found.append(tools.grads(model, "b"))
     for half, own, joint in zip(*found, strict=True):
         torch.testing.assert_close(half, (own + joint) / 2)
+
+
+@pytest.mark.parametrize(("modalities", "alpha"), [(2, 3.0), (3, 0.5)])
+def test_dgl_one_step_by_numpy(modalities: int, alpha: float, make_model: Any, make_batches: Any, tools: Any) -> None:
+    """Encoders: alpha times the loss of the fused head on one modality, its bias whole. Fused head: the fused loss only."""
+    model, batches = make_model(modalities, dtype=torch.float64), make_batches(modalities, dtype=torch.float64)
+    batch, y = batches[0], np.eye(3)[batches[0].target.numpy()]
+    h = tools.features(model, batch)
+    weight, bias = (p.detach().numpy() for p in model.fusion.parameters())
+
+    def residual(z: np.ndarray) -> np.ndarray:
+        return (tools.softmax(z) - y) / len(y)
+
+    list(tools.prepare(DGL(alpha=alpha), model, batches).steps(model, batch))
+    whole = np.concatenate(list(h.values()), 1)
+    expected = residual(whole @ weight.T + bias)
+    np.testing.assert_allclose(model.fusion.head.weight.grad.numpy(), expected.T @ whole, atol=1e-12)
+    np.testing.assert_allclose(model.fusion.head.bias.grad.numpy(), expected.sum(0), atol=1e-12)
+    for k, m in enumerate(model.modalities):
+        part = weight[:, 8 * k : 8 * k + 8]
+        at_features = alpha * residual(h[m] @ part.T + bias) @ part  # then through the encoder's last layer
+        hidden = model.encoder(m)[:2](batch.inputs[m]).detach().numpy()
+        np.testing.assert_allclose(model.encoder(m)[2].weight.grad.numpy(), at_features.T @ hidden, atol=1e-12)
+        own = tools.softmax(tools.heads(model, batch)[m]) - y
+        np.testing.assert_allclose(model.head(m).weight.grad.numpy(), own.T @ h[m] / len(y), atol=1e-12)
 
 
 @pytest.mark.parametrize("modalities", [2, 3])

@@ -63,10 +63,10 @@ def test_features_keep_their_expectation(warm: Any, tools: Any) -> None:
 def test_the_warm_up_and_the_share_of_batches(warm: Any, tools: Any) -> None:
     model, batches = warm(2)
     method = tools.prepare(OPM(probability=0.7), model, batches)
-    method.on_epoch_start(model, EpochContext(4, 20))
+    method.on_epoch_start(model, EpochContext(5, 20))
     (record,) = method.steps(model, batches[0])
     assert not record.coefficients
-    method.on_epoch_start(model, EpochContext(5, 20))
+    method.on_epoch_start(model, EpochContext(6, 20))
     hits = []
     torch.manual_seed(0)
     for _ in range(200):

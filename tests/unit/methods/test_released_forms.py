@@ -36,14 +36,14 @@ def test_inforeg_released_the_first_trace_in_the_alphabet_decides_for_all(
     names: tuple[str, str], make_model: Any, make_batches: Any, tools: Any
 ) -> None:
     model, batches = make_model(names), make_batches(names)
-    grows, flat = torch.tensor([1.0, 1.0, 2.0, 2.0]), torch.ones(4)
+    grows, flat = torch.tensor([1.0, 1.0, 2.0]), torch.ones(3)
     found = {}
     for method in (InfoReg(window=2), InfoRegOfficial(window=2)):
         tools.prepare(method, model, batches)
         traces = {"a": flat, "b": grows}
         method.history.copy_(torch.stack([traces[m] for m in names], 1))
-        method.epochs.fill_(3)
         method.trace.copy_(method.history[-1])
+        method.count.fill_(1)
         method.history.copy_(method.history.roll(1, 0))
         method.on_epoch_start(model, EpochContext(4, 9))
         found[type(method)] = method.open

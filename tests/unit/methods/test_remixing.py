@@ -10,7 +10,7 @@ import torch
 
 from counterpoise.errors import ModelError
 from counterpoise.methods import DataRemixing, EpochContext
-from counterpoise.methods._remixing import group_order, least_sure
+from counterpoise.methods._remixing import group_order, least_confident
 
 
 @pytest.mark.parametrize("modalities", [2, 3, 4])
@@ -66,7 +66,7 @@ def test_batches_hold_one_modality(warm: Any, tools: Any) -> None:
 def test_group_order_is_a_permutation_even_with_tiny_groups() -> None:
     order, group = torch.randperm(10), torch.tensor([0] * 9 + [1])
     assert sorted(group_order(order, group, 4, torch.Generator().manual_seed(0)).tolist()) == list(range(10))
-    assert least_sure(torch.zeros(2, 3, 4)).shape == (3,)
+    assert least_confident(torch.zeros(2, 3, 4)).shape == (3,)
 
 
 def test_the_warm_up_keeps_the_order_and_shows_everything(make_model: Any, make_batches: Any, tools: Any) -> None:
@@ -77,6 +77,24 @@ def test_the_warm_up_keeps_the_order_and_shows_everything(make_model: Any, make_
     assert [v.item() for v in record.coefficients.values()] == [1, 1]
     order = torch.randperm(128)
     assert torch.equal(method.resample(order, torch.Generator()), order)
+
+
+@pytest.mark.parametrize("strength", [1.0, 3.0])
+def test_the_warm_up_weighs_the_fused_and_the_unimodal_losses(strength: float, warm: Any, tools: Any) -> None:
+    """Half and half at full strength, as in the authors' code: by autograd."""
+    model, batches = warm(2, epochs=3)
+    method = tools.prepare(DataRemixing(strength, warmup=2), model, batches)
+    method.on_epoch_start(model, EpochContext(1, 9, train=lambda: batches))
+    list(method.steps(model, batches[0]))
+    found = {m: tools.grads(model, m) for m in "ab"}
+    model.zero_grad()
+    outputs = model(batches[0].inputs)
+    own = sum(model.task.loss(z, batches[0].target) for z in outputs.unimodal_logits.values())
+    fused = model.task.loss(outputs.logits, batches[0].target)
+    ((fused + strength * own) / (1 + strength)).backward()
+    for m in "ab":
+        for g, e in zip(found[m], tools.grads(model, m), strict=True):
+            torch.testing.assert_close(g, e)
 
 
 def test_when_the_order_is_kept_and_when_not(make_model: Any, make_batches: Any, tools: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from counterpoise.errors import ModelError
 from counterpoise.methods._probes import ContributionProbes
 from counterpoise.methods.arm._fusion import AsymmetricFusion
 from counterpoise.methods.arm._minmax import BalancedMinMaxLoss
@@ -17,6 +18,10 @@ from counterpoise.model import MultimodalClassifier, scale_gradient
 from counterpoise.records import Batch, Outputs, StepRecord
 
 __all__ = ["ARM"]
+
+
+MIN_ENTROPY = 1e-6
+"""Entropy in nats below which all labels count as equal."""
 
 
 class ARM(Method):
@@ -73,6 +78,11 @@ class ARM(Method):
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Wrap the fusion, build the probes and the memory of contributions."""
         self.entropy = model.task.information_scale(target)
+        if self.entropy <= MIN_ENTROPY:
+            raise ModelError(
+                "`ARM` compares contributions with the entropy of the labels. Found an entropy of 0: all training samples "
+                "have the same label. There is nothing to learn; use joint training."
+            )
         self.probes = ContributionProbes(model)
         nothing = model.task.prior_logits(target).expand(len(target), -1)
         self.prior = model.task.loss(nothing, target).item()  # of a head that knows nothing; H(Y) for classes

@@ -89,22 +89,25 @@ class LFMOfficial(LFM):
 
 
 class ARLOfficial(ARL):
-    r"""`ARL` as the authors' code has it: the weights are never assigned, every encoder's gradient is multiplied by :math:`1 + 1/M`.
+    r"""`ARL` as the authors' code has it: the weights are never assigned, from the start
+    on every encoder's gradient is multiplied by :math:`1 + 1/M`.
 
     Args:
         strength: multiplies everything that is added to joint training, in [0, inf).
         gamma: :math:`\gamma`.
+        start: First epoch of modulation, from 0.
 
     Example:
         >>> ARLOfficial()
-        ARLOfficial(strength=1.0, gamma=4.0)
+        ARLOfficial(strength=1.0, gamma=4.0, start=6)
     """
 
     temperature = ARL.temperature.fixed(8.0)
-    start = ARL.start.fixed(0)
 
     def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> NamedTensors:
-        """Return the constant factor."""
+        """Return the constant factor, from the start on."""
+        if self.epoch < self.start:
+            return {}
         one = torch.ones((), device=batch.target.device)
         return {m: one + self.strength / len(features) for m in features}
 

@@ -7,7 +7,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from counterpoise.methods._agm import AGM
+from counterpoise.methods._agm import AGM, adaptive_coefficients
 from counterpoise.methods._gblending import GBlending
 from counterpoise.methods._mbsd import MBSD
 from counterpoise.methods._opm import OPM, _probability
@@ -37,13 +37,8 @@ class AGMToolkit(AGM):
     cap = AGM.cap.with_default(7.0)
 
     def coefficients(self, scores: Tensor) -> Tensor:
-        """Return the factors, from the reversed ratio."""
-        count = len(scores)
-
-        def ratio(s: Tensor) -> Tensor:
-            return (count / (count - 1) * (s - s.mean())).exp()
-
-        return (self.strength * (ratio(self.usual) - ratio(scores)).clamp_max(self.cap)).exp()
+        """Return the factors, from the reversed ratio: that of the scores with the other sign."""
+        return adaptive_coefficients(-scores, -self.usual, self.strength, self.cap)
 
 
 class MMParetoToolkit(GradientCombination):
