@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-from counterpoise._validation import unknown
+from counterpoise._validation import nearest, unknown
 from counterpoise.errors import ConfigError, NotFoundError
 
-__all__ = ["Catalogue", "Entry", "parse_spec"]
+__all__ = ["Catalogue", "Entry", "import_object", "parse_spec"]
 
 
 @dataclass(frozen=True)
@@ -106,11 +109,59 @@ class Catalogue(Mapping[str, E], Generic[E]):
         return len(self._rows)
 
     def resolve(self, name: str) -> Any:
-        """Return the object called ``name``, or import a user's own from ``package.module.Name``."""
-        if name not in self and "." in name:
-            module, _, attribute = name.rpartition(".")
-            try:
-                return getattr(importlib.import_module(module), attribute)
-            except (ImportError, AttributeError) as error:
-                raise NotFoundError(f"Could not import {self.kind} `{name}`: {error}.") from error
+        """Return the object called ``name``, or import a user's own from ``package.module.Name`` or ``module:Name``.
+
+        The current folder is searched first.
+        """
+        if name not in self and ("." in name or ":" in name):
+            return import_object(self.kind, name)
         return self[name].load()
+
+
+def import_object(kind: str, path: str) -> Any:
+    """Import an object of the user's own.
+
+    Args:
+        kind: What it is, for the message.
+        path: ``package.module.Name`` or ``package.module:Name``. The current folder is searched first.
+
+    Raises:
+        NotFoundError: If there is no such module or object, or if the module cannot be imported.
+
+    Example:
+        >>> import_object("encoder", "collections:OrderedDict")
+        <class 'collections.OrderedDict'>
+    """
+    module, _, attribute = path.rpartition(":" if ":" in path else ".")
+    with _current_folder():
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise NotFoundError(f"Could not import {kind} `{path}`: {error}.") from error
+            raise NotFoundError(
+                f"Could not import {kind} `{path}`: there is no module `{error.name}` in the current folder (`{Path.cwd()}`) or "
+                "on the Python path."
+            ) from error
+        except AttributeError as error:
+            names = (n for n in vars(importlib.import_module(module)) if not n.startswith("_"))
+            hint = nearest(attribute, names)
+            raise NotFoundError(
+                f"Could not import {kind} `{path}`: module `{module}` has no `{attribute}`.{hint}"
+            ) from error
+        except (ImportError, ValueError, SyntaxError) as error:
+            raise NotFoundError(f"Could not import {kind} `{path}`: {type(error).__name__}: {error}.") from error
+
+
+@contextmanager
+def _current_folder() -> Iterator[None]:
+    """Put the current folder in front of the Python path while something is imported."""
+    folder = str(Path.cwd())
+    added = folder not in sys.path
+    if added:
+        sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        if added:
+            sys.path.remove(folder)

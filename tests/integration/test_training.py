@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig, RunConfig
-from counterpoise.data import BatchLoader, DataInfo, Modality, MultimodalData, Split
+from counterpoise.data import BatchLoader, DataInfo, Modality, MultimodalData, Split, open_data
 from counterpoise.data.worlds import Dominant, Gaussian, ManyLabels, Redundant, World
 from counterpoise.errors import CheckpointError, ConfigError
 from counterpoise.experiment.runner import load_run, run
-from counterpoise.methods import METHODS, EpochContext, make_method
+from counterpoise.methods import METHODS, EpochContext, Method, make_method
+from counterpoise.methods.base import backward
 from counterpoise.model import build_model
+from counterpoise.records import StepRecord
 from counterpoise.training import collect, fit, make_optimizer, seed_epoch
 from counterpoise.training.fit import load_weights
 from counterpoise.training.module import MethodModule
@@ -57,7 +60,7 @@ def test_a_hand_written_loop_gives_bit_equal_losses(data: MultimodalData, method
     torch.manual_seed(settings.seed)
     model = build_model({m.name: (m.kind, m.shape, 0) for m in data.info.modalities}, num_outputs=3, width=8)
     trainer = make_method(method)
-    model.fusion = trainer.prepare(model, torch.from_numpy(data.train.target)).fusion
+    model = trainer.prepare(model, torch.from_numpy(data.train.target))
     optimizer = make_optimizer(settings.optim, [*model.parameters(), *trainer.parameters()])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
     loader = BatchLoader(data.train, 32, seed=settings.seed, plan=trainer.resample)
@@ -229,3 +232,47 @@ def test_runs_of_several_seeds_can_start_from_one_initialisation(data: Multimoda
     assert torch.equal(start(0, 7), start(1, 7))
     assert not torch.equal(start(0, None), start(1, None))
     assert torch.equal(start(7, None), start(1, 7))
+
+
+def test_the_last_accumulation_group_counts_as_much_as_the_others(tmp_path: Path) -> None:
+    """All samples are equal, so every group has the same mean gradient; three batches of 8 make two steps, as four do."""
+
+    def bias(rows: int, lr: float) -> float:
+        y = np.r_[np.zeros(rows, int), [0, 1] * 8]
+        split = np.r_[["train"] * rows, ["val"] * 8, ["test"] * 8]
+        x = np.repeat(np.r_[np.ones(rows), 2 + np.arange(16)], 3).reshape(-1, 3).astype(np.float32)
+        np.savez(tmp_path / f"{rows}.npz", a=x, b=x, label=y, split=split)
+        optim = OptimConfig("sgd", lr=lr, momentum=0.0, weight_decay=0.0, schedule="constant")
+        fitting = FitConfig(epochs=1, batch_size=8, accumulate=2, accelerator="cpu")
+        path = str(tmp_path / f"{rows}.npz")
+        settings = RunConfig(data=path, method="joint", optim=optim, fit=fitting)
+        return fit(open_data(path), settings, curves=False).model.fusion.head.bias[0].item()
+
+    moved = {rows: bias(rows, 2e-3) - bias(rows, 1e-3) for rows in (24, 32)}
+    assert moved[24] / moved[32] == pytest.approx(1, abs=0.05)
+
+
+def test_a_method_that_steps_twice_without_saying_so_is_refused_with_accumulation(data: MultimodalData) -> None:
+    """One that says so by its class is refused before the training; see `alternates`."""
+    fitting = FitConfig(epochs=1, batch_size=32, accumulate=2, accelerator="cpu")
+    with pytest.raises(ConfigError, match=r"stepped twice.*accumulate"):
+        fit(data, config(f"{__name__}:Turns", fit=fitting), curves=False)
+    with pytest.raises(ConfigError, match=r"several times.*accumulate"):
+        fit(data, config(f"{__name__}:Alternating", fit=fitting), curves=False)
+
+
+class Turns(Method):
+    """One step per modality."""
+
+    def steps(self, model: Any, batch: Any, *, backward: Any = backward) -> Iterator[StepRecord]:
+        for m in model.modalities:
+            outputs = model(batch.inputs, head_gradient={k: float(k == m) for k in model.modalities})
+            loss = model.task.loss(outputs.unimodal_logits[m], batch.target)
+            backward(loss)
+            yield StepRecord(loss.detach())
+
+
+class Alternating(Turns):
+    """The same, said by its class."""
+
+    alternates = True

@@ -92,7 +92,7 @@ def expand(
     if ("joint", {}) not in chosen:
         chosen.insert(0, ("joint", {}))
     for rule in rules:
-        if rule != "default" and "." not in rule:
+        if rule != "default" and not {".", ":"} & set(rule):
             RULES[rule]
     configs: dict[str, RunConfig] = {}
     for name, own in chosen:

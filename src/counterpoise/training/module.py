@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.config import OptimConfig, RunConfig
+from counterpoise.errors import ConfigError
 from counterpoise.evaluation.metrics import concatenate, scores, to_cpu
 from counterpoise.inference import Rule
 from counterpoise.methods import EpochContext, Method
@@ -19,7 +20,7 @@ from counterpoise.training.curves import contributions
 from counterpoise.training.datamodule import MultimodalDataModule
 from counterpoise.training.rules import fit_rule, refresh_rule
 
-__all__ = ["MethodModule", "make_optimizer", "seed_epoch"]
+__all__ = ["MethodModule", "accumulation_group", "make_optimizer", "seed_epoch"]
 
 CURVE_POINTS = 20
 """Contributions are estimated about so many times a run; between two estimates the last one stands."""
@@ -36,6 +37,26 @@ def make_optimizer(config: OptimConfig, parameters: list[nn.Parameter]) -> torch
 def seed_epoch(seed: int, epoch: int) -> None:
     """Seed torch's generators for an epoch, so that a resumed run draws what an uninterrupted one would."""
     torch.manual_seed(seed * 1_000_003 + epoch + 1)
+
+
+def accumulation_group(index: int, batches: int, accumulate: int) -> tuple[int, bool]:
+    """Return the number of batches in a batch's accumulation group, and whether it is the last of them.
+
+    The last group of an epoch may be smaller; its gradients are divided by its own size, so that it counts as much as
+    the others.
+
+    Args:
+        index: Number of the batch in the epoch, from 0.
+        batches: Number of batches in the epoch.
+        accumulate: Number of batches per optimizer step.
+
+    Example:
+        >>> [accumulation_group(index, batches=3, accumulate=2) for index in range(3)]
+        [(2, False), (2, True), (1, True)]
+    """
+    start = index - index % accumulate
+    size = min(accumulate, batches - start)
+    return size, index + 1 == start + size
 
 
 class MethodModule(lightning.LightningModule):
@@ -98,13 +119,18 @@ class MethodModule(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Let the method fill the gradients, then step."""
         optimizer = self.optimizers()
-        accumulate = self.config.fit.accumulate
-        last = (batch_idx + 1) % accumulate == 0 or batch_idx + 1 == self.trainer.num_training_batches
+        size, last = accumulation_group(batch_idx, int(self.trainer.num_training_batches), self.config.fit.accumulate)
 
         def backward(loss: Tensor) -> None:
-            self.manual_backward(loss / accumulate if accumulate > 1 else loss)
+            self.manual_backward(loss / size if size > 1 else loss)
 
-        for record in self.method.steps(self.model, batch, backward=backward):
+        for number, record in enumerate(self.method.steps(self.model, batch, backward=backward)):
+            if number and self.config.fit.accumulate > 1:
+                raise ConfigError(
+                    f"`{type(self.method).__name__}` stepped twice for one batch, so gradients of several batches cannot be "
+                    f"added up. Found `fit.accumulate = {self.config.fit.accumulate}`; set it to 1, and set `alternates = "
+                    "True` in the method's class."
+                )
             if last:
                 optimizer.step()  # type: ignore[union-attr]
                 optimizer.zero_grad()  # type: ignore[union-attr]
