@@ -12,7 +12,7 @@ import numpy as np
 
 from counterpoise.errors import DataError
 
-__all__ = ["TaskGuess", "as_labels", "guess_task"]
+__all__ = ["TaskGuess", "as_labels", "as_numpy", "guess_task"]
 
 FEW_VALUES: Final = 20
 """Up to this number of distinct whole numbers they count as classes."""
@@ -47,7 +47,7 @@ def as_labels(labels: Any) -> np.ndarray:
         >>> as_labels([["yes"], ["no"]]).tolist()
         ['yes', 'no']
     """
-    y = _to_numpy(labels)
+    y = as_numpy(labels)
     if y.ndim == 0:
         raise DataError("Labels should be one per sample. Found a single value.")
     if y.ndim == 2 and y.shape[1] == 1:
@@ -110,8 +110,8 @@ def _several(y: np.ndarray) -> TaskGuess:
     return TaskGuess("multilabel", (one_hot,) if (y.sum(1) == 1).all() else ())
 
 
-def _to_numpy(value: Any) -> np.ndarray:
-    """Return an array of whatever came in; missing values stay as None, NaN or NA."""
+def as_numpy(value: Any) -> np.ndarray:
+    """Return a NumPy array of a tensor, a sparse matrix, a list or a pandas object; missing values stay as they are."""
     if isinstance(value, np.ma.MaskedArray):
         return value.astype(object).filled(None) if np.ma.is_masked(value) else np.asarray(value.data)
     if hasattr(value, "detach"):  # torch

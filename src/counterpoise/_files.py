@@ -14,12 +14,17 @@ from typing import Any, Final
 
 import numpy as np
 
+from counterpoise._validation import nearest
 from counterpoise.errors import DataError, NotFoundError, OutputError
 
 __all__ = ["RESERVED", "json_safe", "read_npz", "write_atomic"]
 
-RESERVED: Final = ("label", "split", "group", "num_classes", "class_names")
+RESERVED: Final = ("label", "split", "group", "task", "num_classes", "class_names")
 """Entries of an `.npz` data set that are not modalities. Entries called ``rate_<modality>`` are reserved as well."""
+LARGE: Final = 1 << 26
+"""Arrays up to this many bytes (64 MiB) are unpacked however well they were compressed."""
+RATIO: Final = 200
+"""Larger arrays that unpack to more than this many times their compressed size are refused."""
 
 
 def write_atomic(path: Path | str, content: str | bytes) -> Path:
@@ -77,6 +82,8 @@ def json_safe(value: Any) -> Any:
 def read_npz(path: Path | str, needed: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Read all arrays of an ``.npz`` archive. Nothing is unpickled.
 
+    The sizes that the archive promises are checked before anything is unpacked.
+
     Args:
         path: The archive.
         needed: Names that must be in it.
@@ -86,7 +93,8 @@ def read_npz(path: Path | str, needed: Sequence[str] = ()) -> dict[str, np.ndarr
 
     Raises:
         NotFoundError: If there is no such file.
-        DataError: If the file is not a readable ``.npz`` archive, holds Python objects, or lacks a needed array.
+        DataError: If the file is not a readable ``.npz`` archive, holds Python objects, lacks a needed array, or
+            unpacks to hundreds of times its size.
     """
     path = Path(path)
     if not path.is_file():
@@ -101,16 +109,39 @@ def read_npz(path: Path | str, needed: Sequence[str] = ()) -> dict[str, np.ndarr
                     f"`{path.name}` should be an .npz archive. Found a single array. Save one array per modality: "
                     "np.savez(path, a=..., b=..., label=...)."
                 )
-            arrays = {name: _read_entry(path, file, name) for name in file.files}
+            missing = [name for name in needed if name not in file.files]
+            if missing:
+                raise DataError(
+                    f"`{path.name}` should hold {', '.join(needed)}. Missing: {', '.join(missing)}. "
+                    f"Found: {', '.join(file.files) or 'nothing'}.{nearest(missing[0], file.files)}"
+                )
+            _check_sizes(path, file)
+            return {name: _read_entry(path, file, name) for name in file.files}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, DataError):
             raise
         reason = error if zipfile.is_zipfile(path) else "it is not a zip archive"
         raise DataError(f"`{path.name}` is not a readable .npz archive: {reason}. Write it with np.savez.") from error
-    missing = [name for name in needed if name not in arrays]
-    if missing:
-        raise DataError(f"`{path}` should hold {', '.join(needed)}. Missing: {', '.join(missing)}.")
-    return arrays
+
+
+def _check_sizes(path: Path, file: Any) -> None:
+    """Raise `DataError` for arrays that unpack to far more than the archive, or whose header promises more."""
+    for entry in file.zip.infolist():
+        if entry.file_size > LARGE and entry.file_size > RATIO * max(entry.compress_size, 1):
+            raise DataError(
+                f"Array `{entry.filename.removesuffix('.npy')}` of `{path.name}` unpacks from {entry.compress_size:,} to "
+                f"{entry.file_size:,} bytes. If it is meant, save it uncompressed: np.savez."
+            )
+        with file.zip.open(entry) as content:
+            version = np.lib.format.read_magic(content)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(content)
+        promised = math.prod(shape) * dtype.itemsize
+        if not dtype.hasobject and promised > entry.file_size:
+            raise DataError(
+                f"Array `{entry.filename.removesuffix('.npy')}` of `{path.name}` should have {promised:,} bytes by its "
+                f"header. Found {entry.file_size:,}."
+            )
 
 
 def _read_entry(path: Path, file: Any, name: str) -> np.ndarray:

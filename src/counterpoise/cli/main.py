@@ -64,6 +64,12 @@ def _raw_settings(parser: ArgumentParser) -> None:
         help="columns of a modality of your own table",
     )
     parser.add_argument(
+        "--task",
+        type=str | None,
+        default=None,
+        help="multiclass, multilabel or regression, where the labels of your own table do not tell",
+    )
+    parser.add_argument(
         "--allow_outside", type=bool, default=False, help="true: your table may name files outside its own folder"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of splits that are drawn")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from counterpoise.data._info import SPLITS, DataInfo, Kind, Modality
-from counterpoise.data._mapped import rows_not_finite
+from counterpoise.data._mapped import check_finite
 from counterpoise.errors import DataError
 from counterpoise.records import Batch
 from counterpoise.tasks import Task
@@ -94,6 +94,9 @@ class MultimodalData:
 
     def __post_init__(self) -> None:
         names = self.info.names
+        bad = next((name for name in names if not name or "." in name), None)
+        if bad is not None:
+            raise DataError(f"Names of modalities should not be empty or contain dots. Found `{bad}`. Rename it.")
         if len(names) < 2:
             raise DataError(
                 f"A multimodal data set needs at least two modalities. `{self.info.name}` has {len(names)}: "
@@ -163,14 +166,7 @@ def _check_split(info: DataInfo, part: str, split: Split, task: Task) -> None:
         if array.shape != wanted:
             raise DataError(f"Modality `{modality.name}` of {where} should have shape {wanted}. Found {array.shape}.")
         _check_type(where, modality, array)
-        if array.dtype.kind == "f":
-            bad = rows_not_finite(array)
-            if len(bad):
-                shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-                raise DataError(
-                    f"Modality `{modality.name}` of {where} holds NaN or inf in {len(bad)} of {len(split)} samples: {shown}. "
-                    "Remove or impute them."
-                )
+        check_finite(f"Modality `{modality.name}` of {where}", array)
     if split.group is not None and len(split.group) != len(split):
         raise DataError(f"{where} should have one group per sample. Found {len(split.group)} for {len(split)} samples.")
     try:

@@ -7,7 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["MappedRows", "as_rows", "blocks", "rows_not_finite"]
+from counterpoise.errors import DataError
+
+__all__ = ["MappedRows", "as_rows", "blocks", "check_finite", "rows_not_finite"]
 
 IN_MEMORY: Final = 1 << 29
 """Arrays up to this many bytes (512 MiB) are copied into memory once, contiguous."""
@@ -84,3 +86,20 @@ def rows_not_finite(array: np.ndarray) -> np.ndarray:
     """
     found = [start + np.flatnonzero(~np.isfinite(b.reshape(len(b), -1)).all(1)) for start, b in blocks(array)]
     return np.concatenate(found) if found else np.zeros(0, int)
+
+
+def check_finite(what: str, array: np.ndarray) -> None:
+    """Raise `DataError` for NaN or infinite entries, with the samples that hold them.
+
+    Args:
+        what: Name of the array, for the message.
+        array: ``(N, ...)``; integers are always finite.
+    """
+    if array.dtype.kind != "f":
+        return
+    bad = rows_not_finite(array)
+    if len(bad):
+        shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+        raise DataError(
+            f"{what} holds NaN or inf in {len(bad)} of {len(array)} samples: {shown}. Remove or impute them."
+        )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
+import torch
 
+from counterpoise._arrays import guess_task
 from counterpoise.data import MultimodalData, from_arrays, load_npz
-from counterpoise.errors import DataError, NotFoundError
+from counterpoise.errors import ConfigError, DataError, NotFoundError
 
 N = 60
 RNG = np.random.default_rng(0)
@@ -87,6 +93,10 @@ def test_values_are_kept_by_sample() -> None:
         (Y == 0, "multiclass", 2, ()),
         (Y * 10 + 5, "multiclass", 3, ("5", "15", "25")),
         (Y + 1, "multiclass", 3, ("1", "2", "3")),
+        (Y - 1, "multiclass", 3, ("-1", "0", "1")),
+        (Y.astype(float), "multiclass", 3, ()),
+        (np.eye(3)[Y], "multilabel", 3, ()),
+        (np.arange(N) + 20, "regression", 1, ()),
         (np.array(["no", "yes"])[Y % 2], "multiclass", 2, ("no", "yes")),
         (np.array(["no", "yes"], dtype=object)[Y % 2], "multiclass", 2, ("no", "yes")),
         (np.stack([Y == 0, Y > 0, Y == 2], 1).astype(int), "multilabel", 3, ()),
@@ -120,16 +130,17 @@ def test_labels_outside_are_refused_and_not_renumbered() -> None:
     with pytest.raises(DataError, match=r"Labels should lie in 0..1. Found 2"):
         build(Y, num_classes=2)
     with pytest.raises(DataError, match="Found -1"):
-        build(Y - 1)
+        build(Y - 1, num_classes=3)
     with pytest.raises(DataError, match="Found 5"):
         build(np.where(Y == 2, 5, Y), num_classes=3)
     assert build(Y, num_classes=7).info.num_outputs == 7
 
 
 def test_suspicious_labels_leave_a_note() -> None:
-    assert any("taken as regression" in note for note in build(Y.astype(float)).info.notes)
-    assert any("exactly one label" in note for note in build(np.eye(3, dtype=int)[Y]).info.notes)
+    assert any("treated as classes" in note for note in build(Y.astype(float)).info.notes)
+    assert any("exactly one of the labels" in note for note in build(np.eye(3, dtype=int)[Y]).info.notes)
     assert not any("regression" in note for note in build(A[:, 0]).info.notes)
+    assert any("treated as regression" in note for note in build(np.arange(N) + 20).info.notes)
     rare = np.where(np.arange(N) == N - 1, 3, Y)
     split = np.array(["train"] * 40 + ["val"] * 10 + ["test"] * 10)
     assert any("without a training sample: 3" in note for note in build(rare, split=split).info.notes)
@@ -192,12 +203,14 @@ def bad(value: float, *rows: int) -> np.ndarray:
         ({"a": A, "b": np.array(["x"] * N)}, Y, "`b` should hold numbers. Found <U1"),
         ({"a": A, "b": np.array([[1], [1, 2]] * 30, dtype=object)}, Y, "`b` holds Python objects"),
         ({"a": A, "b": np.zeros((N, 1, 1, 1, 1, 1))}, Y, "1 to 5 dimensions"),
-        ({"a": A, "b": np.zeros((N, 8, 8, 3))}, Y, r"channels last: \(60, 8, 8, 3\).*transpose\(0, 3, 1, 2\)"),
+        ({"a": A, "b": np.zeros((N, 8, 8, 3))}, Y, r"channels last: \(N, 8, 8, 3\).*transpose\(0, 3, 1, 2\)"),
         ({"a": A, "b": B}, np.zeros(N, int), "All samples have the same label"),
-        ({"a": A, "b": B}, np.full((N, 2), 3), "Multi-label targets should be 0 or 1"),
-        ({"a": A, "b": B}, np.where(Y == 0, np.nan, 1.0), "Regression targets should be finite"),
+        ({"a": A, "b": B}, np.full((N, 2), 3), "regression target should vary"),
+        ({"a": A, "b": B}, np.where(Y == 0, np.nan, 1.0), "Labels should not be missing.*20 of 60"),
         ({"a": A, "b": B}, np.zeros((N, 2, 2)), r"`label` should be class ids .* Found float64 of shape \(60, 2, 2\)"),
-        ({"a": A, "b": B}, np.arange(N), "Too few samples"),
+        ({"a": A, "b": B}, np.arange(N).astype(str), "Too few samples"),
+        ({"a.x": A, "b": B}, Y, "dots. Found `a.x`"),
+        ({"": A, "b": B}, Y, "should not be empty"),
     ],
 )
 def test_bad_input_is_named(arrays: dict[str, np.ndarray], label: np.ndarray, found: str) -> None:
@@ -253,10 +266,168 @@ def test_npz_that_is_not_there_or_none(tmp_path: Path) -> None:
 
 def test_npz_without_label_or_with_objects(tmp_path: Path) -> None:
     np.savez(tmp_path / "none.npz", a=A, b=B, labels=Y)
-    with pytest.raises(DataError, match=r"should hold an array `label`.*Found: a, b, labels. Did you mean `labels`\?"):
+    with pytest.raises(DataError, match=r"should hold label.*Found: a, b, labels. Did you mean `labels`\?"):
         load_npz(tmp_path / "none.npz")
     ragged = np.empty(N, dtype=object)
     ragged[:] = [[1] * (k % 3) for k in range(N)]
     np.savez(tmp_path / "object.npz", a=A, b=ragged, label=Y)
     with pytest.raises(DataError, match=r"Array `b` of `object.npz` holds Python objects"):
         load_npz(tmp_path / "object.npz")
+
+
+# --- one rule, many kinds of arrays ---------------------------------------------------------------------------------
+
+
+LABELS = {
+    "classes": Y,
+    "classes as floats": Y.astype(float),
+    "names": np.array(["no", "yes", "may"])[Y],
+    "booleans": Y > 0,
+    "minus and plus one": np.where(Y > 0, 1, -1),
+    "one-hot integers": np.eye(3, dtype=int)[Y],
+    "one-hot floats": np.eye(3)[Y],
+    "ages": np.arange(N) % 50 + 20,
+    "ages as floats": np.arange(N) % 50 + 20.0,
+    "fractions": A[:, 0],
+}
+
+
+@pytest.mark.parametrize("label", LABELS.values(), ids=LABELS)
+def test_the_task_is_that_of_the_one_rule(label: np.ndarray, tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", a=A, b=B, label=label)
+    assert build(label).info.task == load_npz(tmp_path / "d.npz").info.task == guess_task(label).task
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_a_task_that_is_given_is_taken(task: str, tmp_path: Path) -> None:
+    label = np.arange(N) % 30
+    np.savez(tmp_path / "d.npz", a=A, b=B, label=label, task=task)
+    assert build(label, task=task).info.task == load_npz(tmp_path / "d.npz").info.task == task
+    with pytest.raises(ConfigError, match="`task`"):
+        build(label, task="multi")
+
+
+@pytest.mark.parametrize("shape", [(16, 24, 3), (24, 16, 3), (16, 16, 4), (16, 24, 1), (4, 16, 16, 3), (9, 9, 9, 1)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_channels_last_are_refused_with_advice(shape: tuple[int, ...], dtype: type) -> None:
+    with pytest.raises(DataError, match=r"channels last.*transpose\("):
+        from_arrays({"x": np.zeros((N, *shape), dtype), "b": B}, Y)
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 3), (1, 9, 4), (2, 16, 24), (4, 3, 16, 24), (4, 1, 9, 3)])
+def test_channels_first_are_taken(shape: tuple[int, ...]) -> None:
+    data = from_arrays({"x": np.zeros((N, *shape)), "b": B}, Y)
+    assert data.info.modalities[0].shape == shape
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        torch.tensor,
+        lambda x: torch.tensor(x).bfloat16(),
+        lambda x: torch.tensor(x, requires_grad=True),
+        scipy.sparse.csr_array,
+        scipy.sparse.coo_matrix,
+        lambda x: torch.tensor(x).to_sparse(),
+        lambda x: x.astype(">f8"),
+        lambda x: x.astype(np.longdouble),
+        lambda x: np.flip(x, 0)[::-1],
+        lambda x: x.tolist(),
+        lambda x: pd.DataFrame(x),
+        lambda x: x.astype(object),
+    ],
+)
+def test_every_kind_of_array_gives_the_same_numbers(convert: Any) -> None:
+    data = from_arrays({"a": A, "b": convert(B)}, Y)
+    assert np.allclose(everything(data, "b"), everything(build(), "b"), rtol=0.01, atol=0.01)
+    assert data.train.arrays["b"].dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int8, np.uint64, np.int32])
+def test_integers_of_every_width(dtype: type) -> None:
+    values = RNG.integers(0, 100, size=(N, 2)).astype(dtype)
+    assert np.array_equal(everything(from_arrays({"a": A, "b": values}, Y, split=["train", "val", "test"] * 20), "b"),
+                          np.concatenate([values[k::3] for k in range(3)]))  # fmt: skip
+
+
+def test_a_missing_group_is_named() -> None:
+    group = [None if k == 7 else f"p{k // 6}" for k in range(N)]
+    with pytest.raises(DataError, match=r"1 of 60 samples: 7"):
+        build(group=group)
+
+
+@pytest.mark.parametrize("offset", [1.7e9, 1.7e12, 2.0**53])
+@pytest.mark.parametrize("shape", [(N, 3), (N, 7, 2)])
+def test_offsets_keep_their_digits(offset: float, shape: tuple[int, ...]) -> None:
+    values = offset + np.round(RNG.normal(size=shape) * 1000)
+    data = from_arrays({"a": values, "b": B}, Y, split=["train", "val", "test"] * 20)
+    stored = everything(data)
+    order = np.concatenate([np.arange(N)[k::3] for k in range(3)])
+    for column in range(shape[-1]):
+        expected = values[order, ..., column]
+        assert np.corrcoef(stored[..., column].ravel(), expected.ravel())[0, 1] > 0.99999
+    assert any("`a`" in note and "standardised" in note for note in data.info.notes)
+
+
+def test_tiny_numbers_do_not_become_zero() -> None:
+    data = from_arrays({"a": A.astype(float) * 1e-160, "b": B}, Y)
+    assert np.abs(everything(data)).max() > 0.1
+
+
+def test_ordinary_numbers_are_left_as_they_are() -> None:
+    data = from_arrays({"a": B * 1000 + 30, "b": B}, Y, split=["train", "val", "test"] * 20)
+    assert np.array_equal(data.train.arrays["a"], (B * 1000 + 30).astype(np.float32)[::3])
+    assert not any("standardised" in note for note in data.info.notes)
+
+
+# --- copies and groups ----------------------------------------------------------------------------------------------
+
+
+def test_copies_stay_in_one_drawn_part() -> None:
+    rows = RNG.permutation(np.repeat(np.arange(50), 4))
+    data = from_arrays({"a": A[rows], "b": B[rows]}, RNG.integers(2, size=200))
+    parts = [{row.tobytes() for row in part.arrays["a"]} for part in (data.train, data.val, data.test)]
+    assert not (parts[0] & parts[1] | parts[0] & parts[2] | parts[1] & parts[2])
+    assert len(data.train) + len(data.val) + len(data.test) == 200
+    assert any("150 of 200 samples are copies" in note for note in data.info.notes)
+
+
+def test_copies_in_given_parts_are_a_warning() -> None:
+    rows = np.r_[np.arange(40), np.arange(20)]
+    data = from_arrays({"a": A[rows], "b": B[rows]}, Y, split=["train"] * 40 + ["val"] * 10 + ["test"] * 10)
+    assert any("10 of 10 samples of test are copies of training samples" in note for note in data.info.notes)
+
+
+def test_equal_rows_of_few_values_are_no_copies() -> None:
+    eye = np.eye(4)
+    data = from_arrays({"a": eye[RNG.integers(4, size=300)], "b": eye[RNG.integers(4, size=300)]}, np.arange(300) % 2)
+    assert not any("copies" in note for note in data.info.notes)
+    assert [len(data.train), len(data.val), len(data.test)] == [210, 30, 60]
+
+
+def test_groups_in_two_given_parts_are_a_warning() -> None:
+    split = ["train", "val", "test"] * 20
+    assert any(
+        "groups are in train and test" in note for note in build(split=split, group=np.arange(N) // 6).info.notes
+    )
+    assert not any("groups are in" in note for note in build(split=split, group=np.arange(N) % 3).info.notes)
+
+
+# --- sizes that an archive promises -----------------------------------------------------------------------------------
+
+
+def test_npz_that_unpacks_to_a_thousand_times_its_size_is_refused_unread(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "bomb.npz", a=np.zeros((N, 200_000)), b=B, label=Y)
+    assert (tmp_path / "bomb.npz").stat().st_size < 300_000
+    with pytest.raises(DataError, match=r"`a` of `bomb.npz` unpacks"):
+        load_npz(tmp_path / "bomb.npz")
+
+
+def test_npz_whose_header_promises_more_than_there_is_is_refused(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)})
+    np.savez(tmp_path / "d.npz", b=B, label=Y)
+    with zipfile.ZipFile(tmp_path / "d.npz", "a") as archive:
+        archive.writestr("a.npy", header.getvalue() + b"\0" * 80)
+    with pytest.raises(DataError, match=r"`a` of `d.npz` should have 8,000,000,000,000 bytes"):
+        load_npz(tmp_path / "d.npz")

@@ -34,6 +34,7 @@ class Settings:
         length: token ids per text, or steps of a feature sequence.
         label: column of the label, for data of one's own; or the convention of a sentiment corpus.
         modality: ``NAME=COLUMN,COLUMN`` for data of one's own.
+        task: ``multiclass``, ``multilabel`` or ``regression``, where the labels of your own table do not tell.
         allow_outside: Whether a manifest may name files outside its own folder.
         seed: of splits that are drawn.
     """
@@ -48,6 +49,7 @@ class Settings:
     length: int | None = None
     label: str | None = None
     modality: tuple[str, ...] = ()
+    task: str | None = None
     allow_outside: bool = False
     seed: int = 0
 
@@ -136,13 +138,16 @@ class FileTable:
 def draw_split(
     items: Sequence[Item], part: str, share: float, seed: int, *, source: str = "train", by_group: bool = True
 ) -> list[Item]:
-    """Return the items with a share of those in ``source`` moved to ``part``: by whole groups, or stratified by label."""
+    """Return the items with a share of those in ``source`` moved to ``part``: by whole groups, or stratified by class."""
     from counterpoise.data._sampling import holdout_split
 
     rows = [k for k, item in enumerate(items) if item.split == source]
     if not rows:
         return list(items)
-    labels = np.unique([str(items[k].label) for k in rows], return_inverse=True)[1]
+    if all(isinstance(items[k].label, str) for k in rows):
+        labels = np.unique([items[k].label for k in rows], return_inverse=True)[1]
+    else:  # numbers and several labels have no strata
+        labels = np.zeros((len(rows), 1))
     groups = np.array([items[k].group for k in rows])
     _, held = holdout_split(labels, groups if by_group and groups.any() else None, share, seed)
     moved = {rows[k] for k in held}

@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 
+from counterpoise._arrays import guess_task
 from counterpoise.data._tables import MISSING, Table
 from counterpoise.errors import DataError
 
 __all__ = ["Labels", "read_labels"]
 
-FEW: Final = 20
-"""Whole numbers written with a point are classes if there are at most this many of them."""
 WHOLE: Final = re.compile(r"[-+]?\d+")
 
 
@@ -39,11 +38,16 @@ class Labels:
     notes: tuple[str, ...] = ()
 
 
-def read_labels(table: Table, column: str) -> Labels:
+def read_labels(table: Table, column: str, task: str | None = None) -> Labels:
     """Return the labels of a table.
 
-    Whole numbers and names are classes, whose spelling is kept; other numbers are regression targets; lists are several
-    labels per sample.
+    Names are classes, whose spelling is kept; lists are several labels per sample; numbers are classes or regression
+    targets as `counterpoise._arrays.guess_task` says.
+
+    Args:
+        table: The table.
+        column: The column of the labels.
+        task: ``multiclass``, ``multilabel`` or ``regression``, where the labels do not tell.
 
     Raises:
         DataError: If there is no label, or all of them are equal.
@@ -54,7 +58,10 @@ def read_labels(table: Table, column: str) -> Labels:
         raise DataError(f"The label column `{column}` of `{table.name}` is empty.")
     if 2 * sum(_is_list(cell) for cell in present) > len(present):
         return _several(table, column, cells)
-    labels = _numbers(table, column, cells) or _names(cells)
+    labels = _numbers(table, column, cells, task) if task != "multiclass" else _names(cells)
+    labels = labels or _names(cells)
+    if task is not None and labels.task != task:
+        raise DataError(f"The label column `{column}` of `{table.name}` suits the task {labels.task}, not {task}.")
     distinct = {value for value in labels.values if value is not None}
     if len(distinct) < 2:
         raise DataError(
@@ -68,8 +75,8 @@ def _is_list(cell: Any) -> bool:
     return isinstance(cell, (list, np.ndarray))
 
 
-def _numbers(table: Table, column: str, cells: Sequence[Any]) -> Labels | None:
-    """Return numbers as regression targets, or as classes where they are whole; None for names."""
+def _numbers(table: Table, column: str, cells: Sequence[Any], task: str | None) -> Labels | None:
+    """Return numbers as regression targets or as classes; None for names."""
     try:
         found = table.numbers(column)
     except DataError:  # numbers and names: names
@@ -78,14 +85,14 @@ def _numbers(table: Table, column: str, cells: Sequence[Any]) -> Labels | None:
         return None
     finite = found.values[np.isfinite(found.values)]
     spelled = all(WHOLE.fullmatch(str(cell).strip()) for k, cell in enumerate(cells) if np.isfinite(found.values[k]))
-    whole = bool(len(finite)) and bool((finite == np.floor(finite)).all())
-    if spelled or (whole and len(np.unique(finite)) <= FEW):
+    guess = guess_task(finite.astype(np.int64) if spelled else finite)
+    if task != "regression" and guess.task == "multiclass":
         known = [None if _is_missing(cell) else cell for cell in cells]
-        return _names([cell if spelled or k in found.odd else _whole(cell) for k, cell in enumerate(known)])
+        named = _names([cell if spelled or k in found.odd else _whole(cell) for k, cell in enumerate(known)])
+        return replace(named, notes=(*guess.notes, *named.notes))
     values = [float(v) if np.isfinite(v) else None for v in found.values]
     odd = {k: f"the label `{cell[:40]}` is no number" for k, cell in found.odd.items()}
-    note = "labels with decimals are regression targets"
-    return Labels(values, "regression", odd=odd, notes=(note,))
+    return Labels(values, "regression", odd=odd, notes=guess.notes if task is None else ())
 
 
 def _is_missing(cell: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 from counterpoise._validation import nearest
 from counterpoise.data._info import SPLIT_ALIASES, SPLITS
 from counterpoise.data._tables import INDEX_NAMES, Table, counts_rows, read_table
+from counterpoise.data._targets import TASKS
 from counterpoise.data.preparation._columns import Source, read_columns
 from counterpoise.data.preparation._findings import Finding
 from counterpoise.data.preparation._index import Index, Item, Settings, draw_split
@@ -40,6 +41,8 @@ def own(source: Path, settings: Settings) -> Index:
             of different kinds.
     """
     label = settings.label or "label"
+    if settings.task is not None:
+        TASKS.check("own", "task", settings.task)
     table = read_table(source, text=(label, *RESERVED))
     if label not in table.columns:
         raise DataError(
@@ -53,7 +56,7 @@ def own(source: Path, settings: Settings) -> Index:
             f"{', '.join(columns) or 'none'}."
         )
     sources = {m: read_columns(m, table, names, source.parent, settings) for m, names in columns.items()}
-    labels = read_labels(table, label)
+    labels = read_labels(table, label, settings.task)
     items, findings = _items(table, labels, sources)
     items, drawn = _split(items, "split" in table.columns, settings.seed)
     kinds = "; ".join(f"{m}: {type(s.reader).__name__.lower()}" for m, s in sources.items())

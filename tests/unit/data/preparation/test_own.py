@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 from PIL import Image as Pillow
 
+from counterpoise._arrays import guess_task
 from counterpoise.data import open_data, prepare
 from counterpoise.data.preparation import Settings
 from counterpoise.data.preparation._own import own
-from counterpoise.errors import DataError
+from counterpoise.errors import ConfigError, DataError
 
 N = 60
 RNG = np.random.default_rng(0)
@@ -331,3 +332,32 @@ def test_seconds_and_milliseconds_keep_their_digits(offset: float, tmp_path: Pat
     values = np.concatenate([data.split(part).arrays["time"][:, 0] for part in ("train", "val", "test")])
     assert len(np.unique(values)) == len(np.unique(seconds))
     assert any("`time`" in note and "standardised" in note for note in data.info.notes)
+
+
+@pytest.mark.parametrize(
+    ("label", "task"),
+    [
+        ([str(k % 3) for k in range(N)], "multiclass"),
+        ([f"{k % 3}.0" for k in range(N)], "multiclass"),
+        ([str(20 + k) for k in range(N)], "regression"),
+        (AGE, "regression"),
+        ([("True", "False")[k % 2] for k in range(N)], "multiclass"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_the_task_of_numbers_is_that_of_the_one_rule(label: list[str], task: str, suffix: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "m.csv", label=label)
+    if suffix == "parquet":
+        pd.read_csv(path).to_parquet(tmp_path / "m.parquet")
+    index = read(tmp_path / f"m.{suffix}")
+    assert index.task == task == guess_task(pd.read_csv(path)["label"].to_numpy()).task
+
+
+def test_a_task_that_is_given_is_taken(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.csv", label=[20 + k % 30 for k in range(N)])
+    assert read(path, task="multiclass").task == "multiclass"
+    assert read(path, task="regression").task == "regression"
+    with pytest.raises(DataError, match="suits the task"):
+        read(write(tmp_path / "m.csv"), task="regression")
+    with pytest.raises(ConfigError, match="`task`"):
+        read(path, task="classes")

@@ -1,0 +1,142 @@
+"""Which samples of arrays are for training, validation and test; copies and groups in two of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Final
+
+import numpy as np
+
+from counterpoise._validation import nearest
+from counterpoise.data._info import SPLIT_ALIASES, SPLITS
+from counterpoise.data._sampling import holdout_split
+from counterpoise.errors import DataError
+
+__all__ = ["draw_splits", "find_copies", "given_splits", "shared_groups", "shared_rows"]
+
+CHANCE: Final = 10
+"""Equal rows are copies if there are this many times more of them than equal columns explain by chance."""
+COMPARED: Final = 64
+"""Columns of a modality that the chance is computed from, at most."""
+TEST, VALIDATION = 0.2, 0.125
+
+
+def draw_splits(
+    target: np.ndarray, group: np.ndarray | None, copies: np.ndarray | None, seed: int
+) -> dict[str, np.ndarray]:
+    """Return the positions of train, validation and test, 70/10/20.
+
+    Args:
+        target: Targets ``(N,)`` or ``(N, C)``.
+        group: Who must not be in two splits, ``(N,)``; whole groups are drawn.
+        copies: First position of the sample that each one is a copy of, ``(N,)``; copies stay in one split.
+        seed: Seed.
+
+    Raises:
+        DataError: If there are fewer than three groups, or too few samples.
+    """
+    if group is not None:
+        if len(np.unique(group)) < 3:
+            raise DataError(
+                "A split by group needs at least three groups, one for each of train, val and test. Found "
+                f"{len(np.unique(group))}. Give `split` yourself, or leave `group` out."
+            )
+        return _draw(target, group, seed)
+    if copies is None:
+        return _draw(target, None, seed)
+    first = np.unique(copies)
+    drawn = _draw(target[first], None, seed)
+    return {part: np.flatnonzero(np.isin(copies, first[rows])) for part, rows in drawn.items()}
+
+
+def _draw(target: np.ndarray, group: np.ndarray | None, seed: int) -> dict[str, np.ndarray]:
+    rest, test = holdout_split(target, group, TEST, seed)
+    kept, held = holdout_split(target[rest], None if group is None else group[rest], VALIDATION, seed)
+    return {"train": rest[kept], "val": rest[held], "test": test}
+
+
+def given_splits(split: np.ndarray | Sequence[str], name: str) -> dict[str, np.ndarray]:
+    """Return the positions of train, validation and test as they are given.
+
+    Raises:
+        DataError: If a word is none of their names.
+    """
+    words = np.array([SPLIT_ALIASES.get(str(word), str(word)) for word in np.asarray(split).tolist()])
+    strange = sorted(set(words) - set(SPLITS))
+    if strange:
+        raise DataError(
+            f"`split` of `{name}` should say train, val or test of each sample. Found `{strange[0]}`."
+            f"{nearest(strange[0], SPLITS)}"
+        )
+    return {part: np.flatnonzero(words == part) for part in SPLITS}
+
+
+def shared_groups(group: np.ndarray, parts: Mapping[str, np.ndarray]) -> list[str]:
+    """Return notes on groups that are in two splits."""
+    members = {part: set(np.unique(group[rows]).tolist()) for part, rows in parts.items()}
+    total = len(np.unique(group))
+    notes = []
+    for a, b in combinations(SPLITS, 2):
+        shared = len(members[a] & members[b])
+        if shared:
+            notes.append(f"warning: {shared} of {total} groups are in {a} and {b}; scores on {b} may be too good")
+    return notes
+
+
+def find_copies(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Return the first position of each sample's copies ``(N,)``, or None if rows repeat no more than by chance.
+
+    Two samples are copies if all modalities are equal. Where modalities have few values, equal rows are expected, so
+    the number of equal pairs is compared with what the frequencies of the columns explain.
+    """
+    n = len(next(iter(arrays.values())))
+    first: dict[bytes, int] = {}
+    flat = [np.ascontiguousarray(array).reshape(n, -1) for array in arrays.values()]
+    copies = np.fromiter((first.setdefault(_digest(flat, k), k) for k in range(n)), int, n)
+    sizes = np.bincount(copies)
+    pairs = float((sizes * (sizes - 1.0)).sum() / 2)
+    if not pairs:
+        return None
+    chance = n * (n - 1) / 2 * float(np.prod([_chance_equal(column) for f in flat for column in _some_columns(f)]))
+    return copies if pairs > CHANCE * chance else None
+
+
+def _digest(flat: Sequence[np.ndarray], row: int) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for array in flat:
+        digest.update(array[row].data)
+    return digest.digest()
+
+
+def _some_columns(flat: np.ndarray) -> np.ndarray:
+    columns: np.ndarray = flat[:, np.linspace(0, flat.shape[1] - 1, min(flat.shape[1], COMPARED)).astype(int)].T
+    return columns
+
+
+def _chance_equal(column: np.ndarray) -> float:
+    """Return the probability that two different samples have the same value."""
+    n = len(column)
+    counts = np.unique(column, return_counts=True)[1].astype(np.float64)
+    return float((counts * (counts - 1)).sum() / (n * (n - 1.0)))
+
+
+def shared_rows(copies: np.ndarray | None, parts: Mapping[str, np.ndarray], *, drawn: bool) -> list[str]:
+    """Return notes on samples that are copies of others, and on copies in two splits."""
+    if copies is None:
+        return []
+    repeated = int((np.arange(len(copies)) != copies).sum())
+    if drawn:
+        return [
+            f"{repeated} of {len(copies)} samples are copies of others (identical inputs); copies stay in one split"
+        ]
+    notes = []
+    for part in ("val", "test"):
+        shared = int(np.isin(copies[parts[part]], copies[parts["train"]]).sum())
+        if shared:
+            notes.append(
+                f"warning: {shared} of {len(parts[part])} samples of {part} are copies of training samples; scores on "
+                f"{part} may be too good"
+            )
+    return notes

@@ -1,0 +1,109 @@
+"""Labels as targets: classes as ids, several labels as zeros and ones, reals as float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from counterpoise._arrays import as_labels, guess_task
+from counterpoise._validation import Options
+from counterpoise.errors import DataError
+
+__all__ = ["TASKS", "Targets", "make_targets"]
+
+TASKS: Final = Options(("multiclass", "multilabel", "regression"))
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Targets of a task.
+
+    Attributes:
+        values: ``(N,)`` int64 class ids, ``(N, C)`` int64 zeros and ones, or ``(N, C)`` float32.
+        task: Name of the task.
+        num_outputs: C.
+        class_names: C names, or empty.
+        notes: What was assumed.
+    """
+
+    values: np.ndarray
+    task: str
+    num_outputs: int
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def make_targets(label: object, task: str | None, num_classes: int | None, names: tuple[str, ...]) -> Targets:
+    """Return the targets that labels stand for.
+
+    Args:
+        label: ``(N,)`` or ``(N, C)``.
+        task: Name of the task; found by `counterpoise._arrays.guess_task` if None, or multiclass where ``num_classes``
+            or ``names`` are given with one whole number per sample.
+        num_classes: C; labels outside 0..C-1 are then an error.
+        names: C names.
+
+    Raises:
+        DataError: If labels are missing, or do not suit the task.
+    """
+    y = as_labels(label)
+    if y.ndim > 2 or y.dtype.kind not in "uibfUS":
+        raise DataError(
+            "`label` should be class ids or names (N,), zeros and ones (N, C), or reals (N,) or (N, C). "
+            f"Found {y.dtype} of shape {y.shape}."
+        )
+    notes: tuple[str, ...] = ()
+    if task is not None:
+        TASKS.check("from_arrays", "task", task)
+    elif y.ndim == 1 and y.dtype.kind in "iub" and (num_classes is not None or names):
+        task = "multiclass"
+    else:
+        guess = guess_task(y)
+        task, notes = guess.task, guess.notes
+    if task == "multiclass":
+        return _classes(y, num_classes, names, notes)
+    if y.dtype.kind in "US":
+        raise DataError(f"Labels of the task {task} should be numbers. Found texts of shape {y.shape}.")
+    if task == "multilabel" and y.ndim == 1:
+        raise DataError(f"Labels of the task multilabel should be zeros and ones (N, C). Found shape {y.shape}.")
+    values = y.reshape(len(y), -1).astype(np.int64 if task == "multilabel" else np.float32)
+    if task == "regression" and (values == values[0]).all(0).any():
+        raise DataError("A regression target should vary. Found the same value in all samples; leave that target out.")
+    return Targets(values, task, values.shape[1], names, notes)
+
+
+def _classes(y: np.ndarray, num_classes: int | None, names: tuple[str, ...], notes: tuple[str, ...]) -> Targets:
+    if y.ndim != 1:
+        raise DataError(f"`label` should have one class per sample. Found shape {y.shape}.")
+    if y.dtype.kind == "f":
+        if (y != np.floor(y)).any():
+            raise DataError("Classes should be whole numbers or names. Found fractions in `label`.")
+        y = y.astype(np.int64)
+    if y.dtype.kind in "uib":
+        values = y.astype(np.int64)
+        found = np.unique(values)
+        if num_classes is not None or names or (found[0] >= 0 and found[-1] == len(found) - 1):
+            size = num_classes or len(names) or int(found[-1]) + 1
+            _check_classes(found, size)
+            return Targets(values, "multiclass", size, names, notes)
+        notes += (
+            f"class ids {found[0]}..{found[-1]} with gaps or not from 0 were numbered 0..{len(found) - 1}; their old "
+            "ids are the names of the classes",
+        )
+    distinct, values = np.unique(y, return_inverse=True)
+    known = tuple(v.decode() if isinstance(v, bytes) else str(v) for v in distinct)
+    if names and y.dtype.kind in "US":  # the names give the order
+        missing = sorted(set(known) - set(names))
+        if missing:
+            raise DataError(f"`label` holds `{missing[0]}`, which is not in `class_names`: {', '.join(names)}.")
+        position = np.array([names.index(v) for v in known])
+        known, values = names, position[values]
+    _check_classes(np.unique(values), len(known))
+    return Targets(values.astype(np.int64), "multiclass", len(known), known, notes)
+
+
+def _check_classes(found: np.ndarray, size: int) -> None:
+    if len(found) < 2 and size < 2:
+        raise DataError("All samples have the same label. A task needs at least two classes.")
