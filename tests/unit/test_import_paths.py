@@ -22,6 +22,13 @@ class Margin(ModulatedObjective):
     margin = Hyperparameter(FACTOR, Interval(0))
 
 
+class Plain(ModulatedObjective):
+    '''One with a constructor of its own.'''
+
+    def __init__(self, strength=1.0, *, weight=2.0):
+        super().__init__(strength, weight=weight)
+
+
 class Unfinished(ModulatedObjective.__mro__[1]):
     '''A method without steps.'''
 
@@ -54,6 +61,17 @@ def test_a_method_in_the_current_folder_is_found(name: str, folder: Path) -> Non
     assert sys.path == path
     with pytest.raises(ConfigError, match="Did you mean `margin`"):
         make_method(name, {"margn": 2.0})
+
+
+def test_a_constructor_of_ones_own_hands_its_parameters_on(folder: Path) -> None:
+    method = make_method("own_methods:Plain", {"weight": 3.0})
+    assert method.weight == 3.0
+    assert repr(method) == "Plain(strength=1.0, weight=3.0)"
+    for name in ("weight", "strength"):
+        with pytest.raises(AttributeError, match="cannot be changed"):
+            setattr(method, name, 0.5)
+    with pytest.raises(ConfigError, match="`wieght`"):
+        make_method("own_methods:Plain", {"wieght": 3.0})
 
 
 @pytest.mark.parametrize(

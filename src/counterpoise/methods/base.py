@@ -88,7 +88,8 @@ class EpochContext:
 class Method(nn.Module, ABC):
     """How one batch turns into gradients.
 
-    A subclass declares each hyper-parameter once, as a class attribute (`Hyperparameter`), and implements `steps`. It
+    A subclass declares each hyper-parameter once, as a class attribute (`Hyperparameter`), and implements `steps`. (A
+    constructor of its own may instead hand its parameters to ``super().__init__`` by name; they are not checked.) It
     overrides `setup` if it needs buffers or another fusion, and `on_epoch_start` if it acts between epochs. State that
     must survive a restart belongs in buffers.
 
@@ -150,17 +151,31 @@ class Method(nn.Module, ABC):
                 f"{len(args)} values. Name the others: {', '.join(declared) or 'there are none'}."
             )
         given = dict(zip(declared, args, strict=False)) | values
-        check_keys(f"`{owner}`", given, declared)
+        # A constructor of the author's own may hand on parameters that are declared in its signature only.
+        undeclared = [name for name in self.__signature__.parameters if name not in declared]
+        check_keys(f"`{owner}`", given, [*declared, *undeclared])
         self._values = {name: given.get(name, h.default) for name, h in declared.items()}
+        self._values |= {name: given[name] for name in undeclared if name in given}
         for name, h in declared.items():
             h.check(owner, self._values[name])
         self.validate()
 
     def __getattr__(self, name: str) -> Any:
+        if name in self.__dict__.get("_values", ()):
+            return self._values[name]
         try:
             return super().__getattr__(name)
         except AttributeError as error:
             raise AttributeError(f"{error}. If `setup` sets it, call `prepare` before the first step.") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__.get("_values", ()):
+            owner = type(self).__name__
+            raise AttributeError(
+                f"Parameter `{name}` of `{owner}` cannot be changed after construction. Make a new method: "
+                f"`{owner}({name}={value!r})`."
+            )
+        super().__setattr__(name, value)
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -199,24 +214,24 @@ class Method(nn.Module, ABC):
                     f"Methods train in one process, since their statistics are those of the whole batch. Found {world} "
                     "processes."
                 )
-        prepared = self.setup(model, target)
+        prepared = self.setup(model, target) or model
         reference = next(model.parameters(), torch.empty(0))
         # Buffers keep at least single precision: running means do not survive in half precision.
         self.to(device=reference.device, dtype=torch.promote_types(reference.dtype, torch.float32))
         return prepared
 
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """Check the model, register buffers, and return the model to train; called by `prepare`.
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier | None:
+        """Check the model and register buffers; called by `prepare`.
 
-        A method that needs another fusion returns ``model.with_fusion(...)``. No random numbers may be drawn here, so
-        that all methods start equal.
+        No random numbers may be drawn here, so that all methods start equal.
 
         Args:
             model: Model to train.
             target: Targets of the whole training set, by index.
+
+        Returns:
+            ``model.with_fusion(...)`` if the method needs another fusion; otherwise the model, or None.
         """
-        del target
-        return model
 
     @abstractmethod
     def steps(

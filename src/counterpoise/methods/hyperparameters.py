@@ -128,11 +128,7 @@ class Hyperparameter(Generic[T]):
         return value
 
     def __set__(self, instance: object, value: object) -> None:
-        owner = type(instance).__name__
-        raise AttributeError(
-            f"Parameter `{self.name}` of `{owner}` cannot be changed after construction. Make a new method: "
-            f"`{owner}({self.name}={value!r})`."
-        )
+        raise AttributeError(f"Parameter `{self.name}` of `{type(instance).__name__}` is a constant.")
 
     def check(self, owner: str, value: object) -> None:
         """Raise `ConfigError` if ``value`` is not allowed.
