@@ -27,7 +27,7 @@ from read import RULES, fitted_rule  # noqa: E402
 from train import SELECTION, Keep, base_config, variant  # noqa: E402
 
 from counterpoise.data import MultimodalData, Split  # noqa: E402
-from counterpoise.evaluation.robustness import damaged_outputs  # noqa: E402
+from counterpoise.evaluation.robustness import corrupted_outputs  # noqa: E402
 from counterpoise.experiment.compare import parse_method  # noqa: E402
 from counterpoise.experiment.runner import open_cached  # noqa: E402
 from counterpoise.report.analysis.statistics import Paired, paired_difference  # noqa: E402
@@ -78,7 +78,7 @@ def score(name: str, spec: str, rate: float, k: int, work: Path) -> dict[str, fl
     outputs, target = collect(model, data.val.batches(512))
     few = data.val.subset(np.arange(0, len(data.val), max(1, len(data.val) // DAMAGED)))
     clean, labels = collect(model, few.batches(512))
-    views = [v for *_, v in damaged_outputs(model, few, clean, model.modalities)]
+    views = [v for *_, v in corrupted_outputs(model, few, clean, model.modalities)]
     found = {}
     with torch.no_grad():
         for name_of_rule in RULES:

@@ -23,12 +23,12 @@ from scipy import stats
 HERE: Final = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "zoo"))
 
-from tables import label_of, load, plain, summary_of  # noqa: E402
+from tables import load, plain, summary_of  # noqa: E402
 from train import RATES, SELECTION, base_config, variant  # noqa: E402
 
 from counterpoise.report import write_tables  # noqa: E402
 from counterpoise.report.analysis.statistics import Paired, crossed_error, paired_difference, summarise  # noqa: E402
-from counterpoise.runs import RunRecord, write_records  # noqa: E402
+from counterpoise.runs import RowId, RunRecord, write_records  # noqa: E402
 
 ROWS: Final = ("joint", "uniform", "mmpareto", "dgl", "qmf", "modality-dropout", "corruption", "arm")
 STRONG: Final = ("uniform", "mmpareto", "dgl", "qmf")
@@ -37,24 +37,27 @@ BARE: Final = "arm[fusion=false, resampling=false, gamma=0.0]"
 """ARM's loss alone: with plain labels it is DGL, bit for bit, where a sum over modalities says it all (a test)."""
 
 
-def row(record: RunRecord) -> str:
-    """Return the label that ``compare`` would give."""
-    return label_of(record) if record.rule in ("unimodal", "ensemble") else row_name(record.method, record.rule)
+def rule_of(record: RunRecord) -> str:
+    """Return the rule of the row that ``compare`` would give."""
+    own = {"arm": "dynamic", "unimodal": "unimodal", "unimodal-ensemble": "ensemble"}.get(record.method, "fused")
+    return "default" if record.rule == own else record.rule
 
 
 def row_name(method: str, rule: str) -> str:
     return method if rule == ("dynamic" if method == "arm" else "fused") else f"{method} ({rule})"
 
 
-def value(rows: Sequence[RunRecord], data: str, label: str, metric: str) -> dict[int, float]:
-    return {r.seed: 100 * r.metrics[metric] for r in rows if (r.data, r.label) == (data, label)}
+def value(rows: Sequence[RunRecord], data: str, label: str, metric: str, m: str | None = None) -> dict[int, float]:
+    return {r.seed: 100 * r.value(metric, m) for r in rows if (r.data, r.label) == (data, label)}
 
 
-def difference(rows: Sequence[RunRecord], data: str, ours: str, theirs: str, metric: str) -> Paired:
-    return paired_difference(value(rows, data, ours, metric), value(rows, data, theirs, metric))
+def difference(
+    rows: Sequence[RunRecord], data: str, ours: str, theirs: str, metric: str, m: str | None = None
+) -> Paired:
+    return paired_difference(value(rows, data, ours, metric, m), value(rows, data, theirs, metric, m))
 
 
-def over_samples(work: Path, data: str, theirs: str) -> float:
+def over_samples(work: Path, data: str, method: str, alone: str | None) -> float:
     """Return the standard error over seeds and test samples of ARM less a row, in points."""
     from read import config_of, home_of
 
@@ -70,8 +73,7 @@ def over_samples(work: Path, data: str, theirs: str) -> float:
         return found
 
     ours = right("arm", "dynamic", None)
-    alone = theirs.partition(":")[2] or None
-    other = right(theirs.partition(":")[0], "unimodal" if alone else "fused", alone)
+    other = right(method, "unimodal" if alone else "fused", alone)
     seeds = sorted(ours.keys() & other.keys())
     return 100 * crossed_error(np.stack([ours[s] - other[s].astype(float) for s in seeds]))
 
@@ -87,11 +89,11 @@ def markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
 
 def shift(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
     """Return accuracy with one modality damaged, and what ARM gains on each row, paired by seed."""
-    labels = [x for x in dict.fromkeys(r.label for r in rows) if not x.startswith("unimodal:")]
+    labels = list(dict.fromkeys(r.label for r in rows if r.row.modality is None))
     body = []
     for x in labels:
-        means = [summarise(list(value(rows, d, x, "accuracy@shift").values())).mean for d in sets]
-        gaps = [difference(rows, d, "arm", x, "accuracy@shift").diff for d in sets]
+        means = [summarise(list(value(rows, d, x, "accuracy_corrupted").values())).mean for d in sets]
+        gaps = [difference(rows, d, "arm", x, "accuracy_corrupted").diff for d in sets]
         last = ["–", "–"] if x == "arm" else [f"{sum(gaps) / len(gaps):+.1f}", f"{sum(g > 0 for g in gaps)}"]
         body.append([x, *(f"{v:.1f}" for v in (*means, sum(means) / len(means))), *last])
     text = (
@@ -104,7 +106,7 @@ def shift(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
 
 def dominant(rows: Sequence[RunRecord], data: str) -> list[str]:
     """Return the modalities of a data set, the one that does best alone first."""
-    names = {x.partition(":")[2] for x in (r.label for r in rows if r.data == data) if x.startswith("unimodal:")}
+    names = {r.row.modality for r in rows if r.data == data and r.row.modality is not None}
     return sorted(names, key=lambda m: -summarise(list(value(rows, data, f"unimodal:{m}", "accuracy").values())).mean)
 
 
@@ -113,8 +115,8 @@ def probes(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
     body = []
     for d in sets:
         first, *others = dominant(rows, d)
-        cells = [f"{m} {plus_minus(difference(rows, d, 'arm', 'joint', f'probe:{m}'))}" for m in others]
-        lead = difference(rows, d, "arm", "joint", f"probe:{first}")
+        cells = [f"{m} {plus_minus(difference(rows, d, 'arm', 'joint', 'probe', m))}" for m in others]
+        lead = difference(rows, d, "arm", "joint", "probe", first)
         body.append([d, f"{first} {plus_minus(lead)}", ", ".join(cells)])
     text = (
         "Linear probe of each encoder inside ARM less inside joint training: points of test accuracy, paired by seed, mean ± standard error. The dominant modality is the one "
@@ -129,11 +131,11 @@ def headroom(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
     body = []
     for d in sets:
         for m in dominant(rows, d):
-            alone = value(rows, d, f"unimodal:{m}", f"probe:{m}")
+            alone = value(rows, d, f"unimodal:{m}", "probe", m)
             cells = []
             for x in inside:
-                has = all(f"probe:{m}" in r.metrics for r in rows if (r.data, r.label) == (d, x))
-                gap = paired_difference(value(rows, d, x, f"probe:{m}"), alone) if has else None
+                has = all(not math.isnan(r.value("probe", m)) for r in rows if (r.data, r.label) == (d, x))
+                gap = paired_difference(value(rows, d, x, "probe", m), alone) if has else None
                 cells.append(plus_minus(gap) if gap else "")
             mean = summarise(list(alone.values())).mean
             body.append([d, m, f"{mean:.1f}", *cells])
@@ -170,9 +172,11 @@ def lead(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
     names = {"dgl": [row_name("dgl", r) for r in rules], "arm": [row_name("arm", r) for r in rules]}
     pairs = [(f"bare ({r})", x) for r, x in zip(rules, names["dgl"], strict=True)]
     pairs += [(x, f"bare ({r})") for r, x in zip(rules, names["arm"], strict=True)]
-    gaps = {k: [[difference(rows, d, a, b, k) for a, b in pairs] for d in sets] for k in ("accuracy", "accuracy@shift")}
+    gaps = {
+        k: [[difference(rows, d, a, b, k) for a, b in pairs] for d in sets] for k in ("accuracy", "accuracy_corrupted")
+    }
     body = [[d, *(plus_minus(g) for g in line)] for d, line in zip(sets, gaps["accuracy"], strict=True)]
-    for title, key in (("mean", "accuracy"), ("mean, one damaged", "accuracy@shift")):
+    for title, key in (("mean", "accuracy"), ("mean, one damaged", "accuracy_corrupted")):
         body.append([title, *(f"{np.mean([g.diff for g in column]):+.1f}" for column in zip(*gaps[key], strict=True))])
     text = (
         f"Points of test accuracy, paired by seed, mean ± standard error. Bare: `{BARE}`, tuned and read as the others are. With plain labels it is DGL, bit for bit, where "
@@ -187,18 +191,19 @@ def aims(rows: Sequence[RunRecord], sets: Sequence[str], work: Path) -> str:
     body = []
     below = [0, 0]
     for d in sets:
-        best = f"unimodal:{dominant(rows, d)[0]}"
+        first = dominant(rows, d)[0]
+        best = f"unimodal:{first}"
         to_joint, to_best = (difference(rows, d, "arm", x, "accuracy") for x in ("joint", best))
-        wider = [over_samples(work, d, x) for x in ("joint", best)]
+        wider = [over_samples(work, d, "joint", None), over_samples(work, d, "unimodal", first)]
         same = [difference(rows, d, "arm", f"{x} (dynamic)", "accuracy") for x in STRONG]
-        damaged = difference(rows, d, "arm", "joint", "accuracy@shift")
+        damaged = difference(rows, d, "arm", "joint", "accuracy_corrupted")
         marks = ["below" if g.diff < -g.se else "" for g in (to_joint, to_best)]
         below = [count + bool(mark) for count, mark in zip(below, marks, strict=True)]
         body.append(
             [
                 d + ("" if d in SELECTION else " \\*"),
                 f"{plus_minus(to_joint)} (± {wider[0]:.1f})" + (f" **{marks[0]}**" if marks[0] else ""),
-                f"{best[9:]} {plus_minus(to_best)} (± {wider[1]:.1f})" + (f" **{marks[1]}**" if marks[1] else ""),
+                f"{first} {plus_minus(to_best)} (± {wider[1]:.1f})" + (f" **{marks[1]}**" if marks[1] else ""),
                 *(plus_minus(g) for g in same),
                 plus_minus(damaged),
             ]
@@ -224,15 +229,15 @@ def main() -> None:
     options = parser.parse_args()
     found, _ = load(options.work, options.seeds)
     chosen = [r for r in found if r.method in (*ROWS, "unimodal", "unimodal-ensemble")]
-    rows = [plain(r, row(r)) for r in chosen]
-    wanted = {r.label for r in rows if not r.label.startswith("unimodal:")}
+    rows = [plain(r, rule_of(r)) for r in chosen]
+    wanted = {r.label for r in rows if r.row.modality is None}
     sets = [
         d
         for d in dict.fromkeys(r.data for r in rows)
         if wanted <= {r.label for r in rows if r.data == d} and "arm" in wanted
     ]
     control, _ = load(options.work / "control", options.seeds)
-    bare = [plain(r, f"bare ({r.rule})") for r in control]
+    bare = [dataclasses.replace(plain(r), row=RowId("bare", rule=r.rule)) for r in control]
     rows = sorted((r for r in rows if r.data in sets), key=lambda r: sets.index(r.data))
     write_records(HERE / "runs.jsonl", rows)
     write_tables([dataclasses.replace(r) for r in rows], HERE)

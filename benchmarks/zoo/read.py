@@ -22,11 +22,11 @@ from train import ALONE, EPOCHS
 
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig, RunConfig
 from counterpoise.data import MultimodalData, Split
-from counterpoise.evaluation.robustness import damage_row, damaged_outputs, shift_metrics
+from counterpoise.evaluation.robustness import corrupted_outputs, corruption_score
 from counterpoise.experiment.compare import parse_method
 from counterpoise.experiment.runner import open_cached
 from counterpoise.inference import Rule, make_rule
-from counterpoise.runs import RunRecord, read_records, write_records
+from counterpoise.runs import Metric, RowId, RunRecord, corrupted_means, read_records, write_records
 from counterpoise.training import MultimodalDataModule, collect, scores
 from counterpoise.training.curves import contributions
 from counterpoise.training.rules import fit_rule, refresh_rule
@@ -123,32 +123,34 @@ def score(
     sample = data.train.subset(np.sort(np.random.default_rng(0).permutation(len(data.train))[:PROBE]))
     known, labels = collect(model, sample.batches(512))
     trained = json.loads((folder / "scores.json").read_text())
-    shared = {"step_ms": trained["step_ms"]}
+    shared = [Metric("step_ms", trained["step_ms"])]
     for m in own:
-        shared[f"{task.score_name}:{m}"] = scores(task, test.unimodal_logits[m], target)[task.score_name]
+        shared.append(Metric(task.score_name, scores(task, test.unimodal_logits[m], target)[task.score_name], m))
         if probes:
-            shared[f"probe:{m}"] = linear_probe(known.features[m], labels, test.features[m], target, task)
+            shared.append(Metric("probe", linear_probe(known.features[m], labels, test.features[m], target, task), m))
     if not alone:
-        shared |= contributions(test, target, task)
-    views = list(damaged_outputs(model, split, test, own)) if damage else []
+        shared += contributions(test, target, task)
+    views = list(corrupted_outputs(model, split, test, own)) if damage else []
     records = []
     for rule, piece in fitted.items():
-        damaged = [damage_row(piece, outputs, target, m, kind, strength) for m, kind, strength, outputs in views]
+        rows = [corruption_score(piece, outputs, target, m, corruption) for m, corruption, outputs in views]
+        corrupted = [Metric(k, v, row.modality, row.corruption) for row in rows for k, v in row.scores.items()]
         with torch.no_grad():
-            metrics = shared | scores(task, piece(test), target) | shift_metrics(damaged, task.score_name)
+            own_scores = [Metric(k, v) for k, v in scores(task, piece(test), target).items()]
+        metrics = [*shared, *own_scores, *corrupted, *corrupted_means(corrupted, task.score_name)]
         records.append(
             RunRecord(
                 f"{folder.name}-{rule}-{name}",
                 name,
-                config.method,
-                rule,
+                RowId(config.method, config.method_args, alone, rule),
                 config.seed,
                 task.name,
                 model.modalities,
+                rule,
+                task.score_name,
+                source=name,
                 config=config.to_dict(),
-                metrics=metrics,
-                validation={k: v for k, v in trained.items() if k.startswith("val:")},
-                robustness=damaged,
+                metrics=tuple(metrics),
             )
         )
     return records

@@ -12,6 +12,7 @@ import argparse
 import csv
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from train import ALONE, EPOCHS
 
 from counterpoise.report import draw_figures, to_csv, to_markdown
 from counterpoise.report.analysis.statistics import mean_ranks, paired_difference, summarise
-from counterpoise.runs import RunRecord, read_records, write_records
+from counterpoise.runs import RowId, RunRecord, read_records, write_records
 
 HERE: Final = Path(__file__).parent
 RULES: Final = ("fused", "calibrated")
@@ -44,7 +45,7 @@ def load(work: Path, seeds: int = 5) -> tuple[list[RunRecord], dict[str, Any]]:
                 records += [r for r in found if r.data in complete]
                 if complete:
                     settings = {"lr": configs[0]["optim"]["lr"], **configs[0]["method_args"]}
-                    tuning.setdefault(data, {})[f"{label_of(found[0])} ({rule})"] = settings
+                    tuning.setdefault(data, {})[str(plain(found[0], rule).row)] = settings
     return records, tuning
 
 
@@ -61,20 +62,21 @@ def summary_of(text: str) -> str:
     return found[1].rstrip() if found else text
 
 
-def label_of(record: RunRecord) -> str:
-    alone = record.config["method_args"].get("modality")
-    return f"{record.method}:{alone}" if alone else record.method
+def plain(record: RunRecord, rule: str = "default") -> RunRecord:
+    """Return a record without the tuned settings, which differ by design and are in ``tuning.json``.
 
-
-def plain(record: RunRecord, label: str) -> RunRecord:
-    """Return a record under its row's name, without the tuned settings: they differ by design, and stand in ``tuning.json``."""
-    metrics = {name: float(f"{value:.5g}") for name, value in record.metrics.items()}
-    return dataclasses.replace(record, label=label, config={}, validation={}, robustness=[], metrics=metrics)
+    Args:
+        record: The record.
+        rule: Rule of the row, ``default`` where it goes without saying.
+    """
+    metrics = [dataclasses.replace(m, value=float(f"{m.value:.5g}")) for m in record.metrics if m.corruption is None]
+    row = RowId(record.method, modality=record.row.modality, rule=rule)
+    return dataclasses.replace(record, row=row, config={}, validation=(), metrics=metrics)
 
 
 def under(records: Sequence[RunRecord], rule: str) -> list[RunRecord]:
     """Return the rows of one rule (and those without a fused head) on the data sets that all of them have."""
-    rows = [plain(r, label_of(r)) for r in records if r.rule == rule or r.method in ALONE]
+    rows = [plain(r) for r in records if r.rule == rule or r.method in ALONE]
     methods = {r.method for r in rows}
     have = {d: {r.method for r in rows if r.data == d} for d in dict.fromkeys(r.data for r in rows)}
     whole = [d for d, found in have.items() if found == methods]
@@ -103,7 +105,9 @@ def overview(by_rule: dict[str, list[RunRecord]]) -> str:
         d
         for d in sets
         if all(
-            f"probe:{weakest[d]}" in r.metrics for r in by_rule["calibrated"] if r.data == d and r.method != "unimodal"
+            not math.isnan(r.value("probe", weakest[d]))
+            for r in by_rule["calibrated"]
+            if r.data == d and r.method != "unimodal"
         )
     ]
     for method in sorted(values["calibrated"][sets[0]], key=lambda name: ranks["calibrated"][name]):
@@ -143,7 +147,7 @@ def scores_of(rows: Sequence[RunRecord]) -> dict[str, dict[str, dict[int, float]
     table: dict[str, dict[str, dict[int, float]]] = {}
     for r in rows:
         if r.method != "unimodal":
-            table.setdefault(r.data, {}).setdefault(r.method, {})[r.seed] = r.metrics["accuracy"]
+            table.setdefault(r.data, {}).setdefault(r.method, {})[r.seed] = r.value("accuracy")
     return table
 
 
@@ -154,22 +158,22 @@ def ranks_of(table: dict[str, dict[str, dict[int, float]]]) -> dict[str, float]:
 
 
 def mean_over(rows: Sequence[RunRecord], metric: str, sets: Sequence[str]) -> float:
-    per_set = [summarise([r.metrics[metric] for r in rows if r.data == d]).mean for d in sets]
+    per_set = [summarise([r.value(metric) for r in rows if r.data == d]).mean for d in sets]
     return sum(per_set) / len(per_set)
 
 
 def probe(rows: Sequence[RunRecord], data: str, m: str) -> float:
-    return summarise([r.metrics[f"probe:{m}"] for r in rows if r.data == data]).mean
+    return summarise([r.value("probe", m) for r in rows if r.data == data]).mean
 
 
 def weakest_of(joint: Sequence[RunRecord]) -> str:
     """Return the modality whose encoder has the lowest probe inside joint training."""
     names = joint[0].modalities
-    return min(names, key=lambda m: summarise([r.metrics[f"probe:{m}"] for r in joint]).mean)
+    return min(names, key=lambda m: summarise([r.value("probe", m) for r in joint]).mean)
 
 
 def gap_of(rows: Sequence[RunRecord], data: str) -> float:
-    found = [[r.metrics[f"phi_cmi:{m}"] for m in r.modalities] for r in rows if r.data == data]
+    found = [[r.value("phi_cmi", m) for m in r.modalities] for r in rows if r.data == data]
     return sum(max(v) - min(v) for v in found) / len(found)
 
 
@@ -190,7 +194,7 @@ def main() -> None:
         print(rule, len({r.data for r in rows}), "data sets,", len({r.method for r in rows}), "methods")
     (HERE / "overview.md").write_text(overview(by_rule))
     (HERE / "tuning.json").write_text(json.dumps(tuning, indent=1) + "\n")
-    kept = [plain(r, f"{label_of(r)} ({r.rule})") for r in records]
+    kept = [plain(r, r.rule) for r in records]
     write_records(HERE / "runs.jsonl", kept)
 
 

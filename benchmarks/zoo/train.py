@@ -30,6 +30,7 @@ from counterpoise.data import open_data
 from counterpoise.experiment.compare import make_config, parse_method
 from counterpoise.experiment.runner import open_cached, teachers_of
 from counterpoise.methods import METHODS, make_method
+from counterpoise.runs import CurveId
 from counterpoise.training import fit
 
 EPOCHS: Final = {
@@ -84,12 +85,13 @@ def train(config: RunConfig, work: Path) -> dict[str, Any]:
         }
         done.write_text(json.dumps(found))
         return found
-    last = {name: values[-1] for name, values in fitted.history.items()}
+    last = {curve: values[-1] for curve, values in fitted.history.items()}
+    name = fitted.model.task.score_name
     torch.save({"half": keep.model, "end": fitted.model, "config": config.to_dict()}, folder / "networks.pt")
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
     found = {
-        "val:calibrated": last["val_score"] - 1e-4 * last["val_nll"],
-        "val:fused": last["val_score:fused"] - 1e-6 * last.get("train:fused", 0.0),
+        "val:calibrated": last[CurveId("score", name)] - 1e-4 * last[CurveId("score", "nll")],
+        "val:fused": last[CurveId("score", f"fused_{name}")] - 1e-6 * last.get(CurveId("loss", "fused"), 0.0),
         "step_ms": fitted.step_ms,
     }
     done.write_text(json.dumps(found))

@@ -1,125 +1,570 @@
-"""RunRecord: everything a report may know about a run, as plain numbers. JSON in and out; no torch."""
+"""Records of finished runs: typed rows, metrics and curves, as JSON. Torch-free."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
+from counterpoise._corruption import Corruption
 from counterpoise._files import json_safe, write_atomic
-from counterpoise.errors import DataError
+from counterpoise.errors import CounterpoiseError, DataError
 
-__all__ = ["RunRecord", "read_records", "write_records"]
+__all__ = [
+    "Curve",
+    "CurveId",
+    "CurveKind",
+    "Metric",
+    "MetricId",
+    "RowId",
+    "RunRecord",
+    "corrupted_means",
+    "read_records",
+    "split_key",
+    "write_records",
+]
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 
 SAMPLES: Final = "samples.json"
 """File beside ``record.json`` with the samples of a run."""
 
+OWN_RULE: Final = "default"
+"""Rule of a row that uses the decision rule of its method."""
+
+CurveKind: TypeAlias = Literal["loss", "score", "contribution", "coefficient"]
+
+
+class MetricId(NamedTuple):
+    """Identity of a metric: its name, the modality that it is about, and the corruption of that modality's input."""
+
+    name: str
+    modality: str | None = None
+    corruption: Corruption | None = None
+
+    def __str__(self) -> str:
+        text = self.name if self.modality is None else f"{self.name}:{self.modality}"
+        return text if self.corruption is None else f"{text} ({self.corruption})"
+
+
+class CurveId(NamedTuple):
+    """Identity of a curve: what it is, its name, and the modality that it is about."""
+
+    kind: CurveKind
+    name: str
+    modality: str | None = None
+
+    def __str__(self) -> str:
+        return "/".join(part for part in self if part is not None)
+
+
+@dataclass(frozen=True)
+class RowId:
+    """Identity of a row of a comparison. Its text is made when it is printed, and is read nowhere.
+
+    Attributes:
+        method: Name in the catalogue, or import path of a user's own class.
+        arguments: Hyper-parameters that are not the defaults.
+        modality: The one modality that is trained, for methods that train one; else None.
+        rule: Name of the decision rule, ``default`` if it is the method's own.
+        settings: Settings of the run that tell rows of one comparison apart, such as ``{"optim.lr": 0.01}``; empty in
+            a record.
+
+    Example:
+        >>> str(RowId("arm", {"minmax": False})), str(RowId("joint", rule="calibrated"))
+        ('arm [minmax=False]', 'joint (calibrated)')
+        >>> str(RowId("unimodal", modality="audio"))
+        'unimodal:audio'
+    """
+
+    method: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    modality: str | None = None
+    rule: str = OWN_RULE
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash((self.method, self.modality, self.rule, *(repr(sorted(p.items())) for p in self._pairs)))
+
+    @property
+    def _pairs(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        return self.arguments, self.settings
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every hyper-parameter and setting is the default."""
+        return not self.arguments and not self.settings
+
+    def __str__(self) -> str:
+        text = self.method if self.modality is None else f"{self.method}:{self.modality}"
+        pairs = [f"{k}={v}" for part in self._pairs for k, v in sorted(part.items())]
+        text += f" [{', '.join(pairs)}]" if pairs else ""
+        return text if self.rule == OWN_RULE else f"{text} ({self.rule})"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number about the test (or validation) set.
+
+    Attributes:
+        name: Name of the quantity: a score of the task (``accuracy``, ``macro_f1``, ``nll``, ``ece``, ``r2``, ``rmse``),
+            ``probe``, ``phi_mi``, ``phi_cmi``, ``phi_shared``, ``phi_synergy``, ``entropy``, ``step_ms``, ...
+        value: The number; NaN if it is not finite.
+        modality: The modality that the number is about: the score of its own head, the probe of its encoder, its
+            contribution; None for the whole model.
+        corruption: The corruption of the input of ``modality`` under which the whole model was scored; None for clean
+            inputs.
+    """
+
+    name: str
+    value: float
+    modality: str | None = None
+    corruption: Corruption | None = None
+
+    @property
+    def id(self) -> MetricId:
+        """Everything but the value."""
+        return MetricId(self.name, self.modality, self.corruption)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One number per epoch.
+
+    Attributes:
+        kind: ``loss`` (a term of the training loss; ``total`` is their sum), ``score`` (on the validation set),
+            ``contribution`` (on the validation set, nats) or ``coefficient`` (what the method chose).
+        name: Name of the quantity.
+        modality: The modality that the curve is about; None for the whole model.
+        values: The numbers, epoch by epoch; NaN where an epoch has none.
+    """
+
+    kind: CurveKind
+    name: str
+    modality: str | None = None
+    values: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(self.values))
+
+    @property
+    def id(self) -> CurveId:
+        """Everything but the values."""
+        return CurveId(self.kind, self.name, self.modality)
+
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One finished run = data set x method x seed x configuration.
+    """One finished run = data set x row x seed x configuration.
 
     Attributes:
-        key: hash of what determines the run.
-        data: the data set's name.
-        method: the row's label: the method's name, with what distinguishes it (``unimodal:audio``).
-        rule: how the heads were combined at inference.
-        seed: the seed.
-        task: multiclass, multilabel or regression.
-        modalities: their names in order.
-        config: the resolved configuration.
-        metrics: by name, on the test set, with the weights that validation selected: ``accuracy``, ``macro_f1``,
-            ``nll`` (nats), ``ece``,
-            ``accuracy:<m>`` of each unimodal head, ``probe:<m>`` of a linear probe on each encoder, ``mi`` (joint),
-            ``mi:<m>``, ``phi_cmi:<m>`` (nats),
-            ``entropy`` (H(Y), nats), ``phi_mi`` (joint), ``phi_mi:<m>``, ``phi_shared:<m>`` and ``phi_synergy:<m>`` (what m
-            shares with the others, what only both together say: ``phi_mi`` is shared + unique, ``phi_cmi`` unique +
-            synergy), ``step_ms``.
-        validation: the same kind of names on the validation set, at the selected epoch.
-        curves: one number per epoch, by name.
-        valuation: the held-out valuation on the test set, as `Valuation.to_dict` gives it, with ``parts`` beside it: by
+        key: Hash of what determines the run.
+        data: Name of the data set.
+        row: The row of a comparison that the run belongs to.
+        seed: The seed.
+        task: Name of the task.
+        modalities: Names of the modalities in order.
+        rule: Name of the decision rule that was used.
+        score: Name of the metric by which the task is judged; larger is better.
+        source: Where the data came from: the path of a file or folder, or the name in the catalogue. Data sets of one
+            name from different sources are different data sets, unless their fingerprints agree.
+        fingerprint: Hash of the data.
+        config: The resolved configuration.
+        metrics: Numbers on the test set, with the weights that validation selected. ``phi_mi`` is what a modality knows
+            alone (shared + unique), ``phi_cmi`` what it adds to the others (unique + synergy), in nats; ``entropy`` is
+            H(Y); ``<score>_corrupted`` the mean score over all corruptions, and over those of one modality.
+        validation: Numbers on the validation set, at the selected epoch.
+        curves: Numbers per epoch.
+        valuation: The held-out valuation on the test set, as `Valuation.to_dict` gives it, with ``parts`` added: by
             modality the ``redundant``, ``unique`` and ``synergistic`` information of `counterpoise.valuation.decompose`.
-        robustness: scores on the test set with one modality damaged: rows of ``modality``, ``corruption`` (noise, missing,
-            swap), ``strength`` and the scores. Their means are the metrics ``accuracy@shift`` and ``accuracy@shift:<m>``.
-        best_epoch: which epoch validation selected, from 0.
-        seconds: wall time of the whole run.
-        environment: versions, threads, device.
-        command: what was typed.
-        notes: what a reader should know (a modality that was skipped, say).
-        label: the row that the run belongs to in a comparison: the method, and the rule if it is not the method's own.
-        class_names: the names of the classes, where they have any.
-        samples: some test samples with pictures and what was said of them, as `counterpoise.gallery.Gallery` reads it. They
-            are in a file of their own, ``samples.json`` beside ``record.json``, and not in `to_json`.
-        schema: version of this layout.
+        best_epoch: The epoch that validation selected, from 0; -1 if unknown.
+        seconds: Wall time of the whole run.
+        environment: Versions, threads, device.
+        command: The command that was typed.
+        notes: Facts about the data and the run that change how the numbers should be read.
+        class_names: Names of the classes, where they have any.
+        samples: Some test samples with pictures and predictions, as `counterpoise.gallery.Gallery` reads them. They are
+            in a file of their own, ``samples.json`` beside ``record.json``, and not in `to_json`.
 
     Example:
-        >>> record = RunRecord("k", "smartwatch", "joint", "fused", 0, "multiclass", ("a", "b"))
+        >>> record = RunRecord("k", "smartwatch", RowId("joint"), 0, metrics=(Metric("accuracy", 0.5),))
         >>> RunRecord.from_json(record.to_json()) == record
         True
+        >>> record.value("accuracy")
+        0.5
     """
 
     key: str
     data: str
-    method: str
-    rule: str
+    row: RowId
     seed: int
-    task: str
-    modalities: tuple[str, ...]
+    task: str = "multiclass"
+    modalities: tuple[str, ...] = ()
+    rule: str = ""
+    score: str = "accuracy"
+    source: str = ""
+    fingerprint: str = ""
     config: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    validation: dict[str, float] = field(default_factory=dict)
-    curves: dict[str, list[float]] = field(default_factory=dict)
+    metrics: tuple[Metric, ...] = ()
+    validation: tuple[Metric, ...] = ()
+    curves: tuple[Curve, ...] = ()
     valuation: dict[str, Any] = field(default_factory=dict)
-    robustness: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = -1
-    seconds: float = 0.0
+    seconds: float = math.nan
     environment: dict[str, str] = field(default_factory=dict)
     command: str = ""
-    notes: list[str] = field(default_factory=list)
-    label: str = ""
+    notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
     samples: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    schema: int = SCHEMA
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "modalities", tuple(self.modalities))
-        object.__setattr__(self, "class_names", tuple(self.class_names))
-        object.__setattr__(self, "label", self.label or self.method)
+        for name in ("modalities", "metrics", "validation", "curves", "notes", "class_names"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return self.row.method
+
+    @property
+    def label(self) -> str:
+        """Text of the row, for printing."""
+        return str(self.row)
+
+    def value(self, name: str, modality: str | None = None, corruption: Corruption | None = None) -> float:
+        """Return a metric on the test set, NaN if the run does not have it."""
+        wanted = MetricId(name, modality, corruption)
+        return next((m.value for m in self.metrics if m.id == wanted), math.nan)
+
+    def curve(self, kind: CurveKind, name: str, modality: str | None = None) -> tuple[float, ...]:
+        """Return the values of a curve, empty if the run does not have it."""
+        wanted = CurveId(kind, name, modality)
+        return next((c.values for c in self.curves if c.id == wanted), ())
 
     def to_json(self) -> str:
         """Return one line of JSON (non-finite numbers as null)."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "samples"}
-        return json.dumps(json_safe(fields), ensure_ascii=False)
+        fields["row"] = dataclasses.asdict(self.row)
+        for name in ("metrics", "validation", "curves"):
+            fields[name] = [_compact(part) for part in fields[name]]
+        return json.dumps(json_safe({"schema": SCHEMA} | fields), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, line: str) -> RunRecord:
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote, or a record of schema 1 or 2.
 
         Raises:
-            DataError: if it is no RunRecord, or of a layout that this version does not know.
+            DataError: If the line is not a record, has a field of another type, or is of another version's schema.
         """
-        try:
-            fields = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"A RunRecord should be one line of JSON. {error}.") from error
-        known = {f.name for f in dataclasses.fields(cls)}
-        if not isinstance(fields, dict) or not {"key", "data", "method", "seed"} <= set(fields):
-            raise DataError("A RunRecord should have at least key, data, method and seed.")
-        if fields.get("schema", 0) > SCHEMA or not set(fields) <= known:
-            raise DataError(f"This RunRecord has layout {fields.get('schema')}; this version reads up to {SCHEMA}.")
-        for name in ("metrics", "validation"):
-            fields[name] = {k: float("nan") if v is None else v for k, v in fields.get(name, {}).items()}
-        fields["curves"] = {
-            k: [float("nan") if v is None else v for v in values] for k, values in fields.get("curves", {}).items()
-        }
-        if fields.get("seconds") is None:
-            fields["seconds"] = float("nan")
-        return cls(**fields)
+        fields = _object(line)
+        schema = fields.pop("schema", 0)
+        if schema in (1, 2):
+            fields = _from_keys(fields, schema)
+        elif schema != SCHEMA:
+            age = "newer than" if isinstance(schema, int) and schema > SCHEMA else "not one that is known to"
+            raise DataError(
+                f"This record has schema {schema!r}, which is {age} this version of counterpoise (it reads 1 to {SCHEMA}). "
+                "Update counterpoise, or train the run again."
+            )
+        return _record(fields)
+
+
+def split_key(key: str, modalities: Sequence[str], *, alone: str = "unimodal") -> tuple[str, str | None]:
+    """Return the name and the modality of a quantity that a method calls ``name:modality``.
+
+    The modality is looked up, not cut out: names of modalities may hold any character.
+
+    Args:
+        key: The method's own key.
+        modalities: Names of the modalities.
+        alone: Name of a quantity that is called by the modality's name only.
+
+    Example:
+        >>> split_key("kappa:audio", ["audio"]), split_key("audio", ["audio"]), split_key("fused", ["audio"])
+        (('kappa', 'audio'), ('unimodal', 'audio'), ('fused', None))
+    """
+    for m in sorted(modalities, key=len, reverse=True):
+        if key == m:
+            return alone, m
+        if key.endswith(f":{m}"):
+            return key[: -len(m) - 1], m
+    return key, None
+
+
+def corrupted_means(metrics: Iterable[Metric], score: str) -> tuple[Metric, ...]:
+    """Return the mean score over all corruptions, and over the corruptions of each modality.
+
+    Args:
+        metrics: Metrics of a run; those of clean inputs and of other names are ignored.
+        score: Name of the score.
+
+    Example:
+        >>> zeros = Corruption("zeros")
+        >>> rows = [Metric("accuracy", 0.5, "a", zeros), Metric("accuracy", 0.7, "b", zeros)]
+        >>> [(m.name, m.modality, round(m.value, 2)) for m in corrupted_means(rows, "accuracy")]
+        [('accuracy_corrupted', None, 0.6), ('accuracy_corrupted', 'a', 0.5), ('accuracy_corrupted', 'b', 0.7)]
+    """
+    values: dict[str | None, list[float]] = {}
+    for metric in metrics:
+        if metric.corruption is not None and metric.name == score:
+            for m in (None, metric.modality):
+                values.setdefault(m, []).append(metric.value)
+    return tuple(Metric(f"{score}_corrupted", math.fsum(v) / len(v), m) for m, v in values.items())
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+def _compact(part: Metric | Curve) -> dict[str, Any]:
+    """Return a metric or curve as a dictionary without empty entries."""
+    fields = dataclasses.asdict(part)
+    return {k: v for k, v in fields.items() if v is not None}
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(line)
+        json.dumps(fields, ensure_ascii=False).encode()
+    except (json.JSONDecodeError, RecursionError, UnicodeEncodeError) as error:
+        raise DataError(f"A record should be one line of JSON in UTF-8. {type(error).__name__}: {error}.") from error
+    if not isinstance(fields, dict):
+        raise DataError(f"A record should be a JSON object. Found {type(fields).__name__}.")
+    return fields
+
+
+def _wrong(name: str, expected: str, value: object) -> DataError:
+    shown = repr(value)
+    return DataError(f"Field `{name}` of a record should be {expected}. Found {shown[:60]}{'…' * (len(shown) > 60)}.")
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise _wrong(name, "text", value)
+    return value
+
+
+def _optional_text(name: str, value: object) -> str | None:
+    return None if value is None else _text(name, value)
+
+
+def _texts(name: str, value: object) -> tuple[str, ...]:
+    return tuple(_text(name, part) for part in _items(name, value))
+
+
+def _items(name: str, value: object) -> list[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise _wrong(name, "a list", value)
+    return list(value)
+
+
+def _mapping(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _wrong(name, "an object", value)
+    return value
+
+
+def _text_mapping(name: str, value: object) -> dict[str, str]:
+    return {k: _text(name, v) for k, v in _mapping(name, value).items()}
+
+
+def _number(name: str, value: object) -> float:
+    """Return a float; null stands for a number that was not finite."""
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e300:
+        raise _wrong(name, "a number", value)
+    return float(value)
+
+
+def _integer(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**63:
+        raise _wrong(name, "a whole number", value)
+    return value
+
+
+def _parse_row(name: str, value: object) -> RowId:
+    fields = _only(name, _mapping(name, value), ("method", "arguments", "modality", "rule", "settings"))
+    return RowId(
+        _text(f"{name}.method", fields.get("method")),
+        _mapping(f"{name}.arguments", fields.get("arguments", {})),
+        _optional_text(f"{name}.modality", fields.get("modality")),
+        _text(f"{name}.rule", fields.get("rule", OWN_RULE)),
+        _mapping(f"{name}.settings", fields.get("settings", {})),
+    )
+
+
+def _parse_metrics(name: str, value: object) -> tuple[Metric, ...]:
+    return tuple(_parse_metric(name, part) for part in _items(name, value))
+
+
+def _parse_metric(name: str, value: object) -> Metric:
+    fields = _only(name, _mapping(name, value), ("name", "value", "modality", "corruption"))
+    given = fields.get("corruption")
+    corruption = None
+    if given is not None:
+        parts = _only(f"{name}.corruption", _mapping(f"{name}.corruption", given), ("kind", "strength"))
+        kind = _text(f"{name}.corruption.kind", parts.get("kind"))
+        corruption = Corruption(kind, _number(f"{name}.corruption.strength", parts.get("strength", 1.0)))
+    modality = _optional_text(f"{name}.modality", fields.get("modality"))
+    return Metric(_text(f"{name}.name", fields.get("name")), _number(name, fields.get("value")), modality, corruption)
+
+
+def _parse_curves(name: str, value: object) -> tuple[Curve, ...]:
+    return tuple(_parse_curve(name, part) for part in _items(name, value))
+
+
+def _parse_curve(name: str, value: object) -> Curve:
+    fields = _only(name, _mapping(name, value), ("kind", "name", "modality", "values"))
+    kind: Any = fields.get("kind")
+    if kind not in get_args(CurveKind):
+        raise _wrong(f"{name}.kind", f"one of {', '.join(get_args(CurveKind))}", kind)
+    values = tuple(_number(f"{name}.values", v) for v in _items(f"{name}.values", fields.get("values", [])))
+    modality = _optional_text(f"{name}.modality", fields.get("modality"))
+    return Curve(kind, _text(f"{name}.name", fields.get("name")), modality, values)
+
+
+def _only(name: str, fields: dict[str, Any], known: Sequence[str]) -> dict[str, Any]:
+    unknown = [k for k in fields if k not in known]
+    if unknown:
+        raise DataError(f"`{name}` of a record has the unknown field `{unknown[0]}`. Known: {', '.join(known)}.")
+    return fields
+
+
+_FIELDS: Final[dict[str, Callable[[str, object], Any]]] = {
+    "key": _text,
+    "data": _text,
+    "row": _parse_row,
+    "seed": _integer,
+    "task": _text,
+    "modalities": _texts,
+    "rule": _text,
+    "score": _text,
+    "source": _text,
+    "fingerprint": _text,
+    "config": _mapping,
+    "metrics": _parse_metrics,
+    "validation": _parse_metrics,
+    "curves": _parse_curves,
+    "valuation": _mapping,
+    "best_epoch": _integer,
+    "seconds": _number,
+    "environment": _text_mapping,
+    "command": _text,
+    "notes": _texts,
+    "class_names": _texts,
+}
+
+
+def _record(fields: dict[str, Any]) -> RunRecord:
+    missing = [name for name in ("key", "data", "row", "seed") if name not in fields]
+    if missing:
+        raise DataError(f"A record should have at least key, data, row and seed. Missing: {', '.join(missing)}.")
+    _only("the whole", fields, tuple(_FIELDS))
+    return RunRecord(**{name: _FIELDS[name](name, value) for name, value in fields.items()})
+
+
+# -- schemas 1 and 2: keys with a grammar --------------------------------------------------------------------------
+
+_SHIFT: Final = "@shift"
+_OLD_KINDS: Final = {"noise": "noise", "missing": "zeros", "swap": "permute"}
+_OLD_FIELDS: Final = (
+    *("key", "data", "method", "rule", "seed", "task", "modalities", "config", "metrics", "validation", "curves"),
+    *("valuation", "robustness", "best_epoch", "seconds", "environment", "command", "notes", "label", "class_names"),
+)
+
+
+def _from_keys(fields: dict[str, Any], schema: int) -> dict[str, Any]:
+    """Return the fields of schema 3 for a record of schema 1 or 2, whose names were keys such as ``accuracy:image``."""
+    _only("the whole", fields, _OLD_FIELDS)
+    modalities = _texts("modalities", fields.get("modalities", []))
+    if len(set(modalities)) < len(modalities) or "fused" in modalities:
+        raise _too_old(schema, f"modalities {', '.join(modalities)}")
+    score = "r2" if fields.get("task") == "regression" else "accuracy"
+    new = {k: v for k, v in fields.items() if k not in ("method", "label", "robustness", "validation", "curves")}
+    new["row"] = dataclasses.asdict(_old_row(fields, modalities, schema))
+    new["score"] = score
+    new["source"] = str(_mapping("config", fields.get("config", {})).get("data", ""))
+    metrics = [_old_metric(k, v, modalities) for k, v in _mapping("metrics", fields.get("metrics", {})).items()]
+    for row in _items("robustness", fields.get("robustness", [])):
+        metrics += _old_corrupted(_mapping("robustness", row), schema)
+    new["metrics"] = metrics
+    new["validation"] = [
+        {"value": value} | {k: v for k, v in _old_curve(key, modalities, score).items() if k != "kind"}
+        for key, value in _mapping("validation", fields.get("validation", {})).items()
+    ]
+    new["curves"] = [
+        {"values": values} | _old_curve(key, modalities, score)
+        for key, values in _mapping("curves", fields.get("curves", {})).items()
+    ]
+    return new
+
+
+def _too_old(schema: int, what: str) -> DataError:
+    return DataError(
+        f"This record is too old: it has schema {schema}, in which {what} cannot be read without guessing. "
+        "Train the run again."
+    )
+
+
+def _old_row(fields: Mapping[str, Any], modalities: Sequence[str], schema: int) -> RowId:
+    """Return the row, checked against the label: of the texts that it can have there is exactly one."""
+    method, rule = _text("method", fields.get("method")), _text("rule", fields.get("rule", ""))
+    label = _text("label", fields.get("label", method)) or method
+    config = _mapping("config", fields.get("config", {}))
+    given = dict(_mapping("config.method_args", config.get("method_args", {})))
+    single = given.pop("modality", None) if given.get("modality") in modalities else None
+    rows = [
+        RowId(method, given, m, r)
+        for m in ([single] if single is not None else [None, *modalities])
+        for r in (OWN_RULE, rule)
+    ]
+    matching = [row for row in rows if str(row) == label]
+    if not matching:
+        raise _too_old(schema, f"the row `{label}`")
+    return matching[0]
+
+
+def _old_metric(key: str, value: Any, modalities: Sequence[str]) -> dict[str, Any]:
+    name, modality = split_key(key, modalities, alone=key)
+    name = f"{name.removesuffix(_SHIFT)}_corrupted" if name.endswith(_SHIFT) else name
+    name = f"fused_{name.removesuffix(':fused')}" if name.endswith(":fused") else name
+    return {"name": name, "value": value, "modality": modality}
+
+
+def _old_corrupted(row: dict[str, Any], schema: int) -> list[dict[str, Any]]:
+    kind = row.get("corruption")
+    if kind not in _OLD_KINDS:
+        raise _too_old(schema, f"the corruption {kind!r}")
+    corruption = {"kind": _OLD_KINDS[kind], "strength": row.get("strength", 1.0)}
+    scores = {k: v for k, v in row.items() if k not in ("modality", "corruption", "strength")}
+    return [
+        {"name": k, "value": v, "modality": row.get("modality"), "corruption": corruption} for k, v in scores.items()
+    ]
+
+
+def _old_curve(key: str, modalities: Sequence[str], score: str) -> dict[str, Any]:
+    """Return kind, name and modality of a curve: those versions wrote losses, validation scores and contributions under
+    fixed names, and coefficients under all others.
+    """
+    if key == "train_loss":
+        return {"kind": "loss", "name": "total"}
+    if key.startswith("train:"):
+        name, modality = split_key(key.removeprefix("train:"), modalities)
+        return {"kind": "loss", "name": name, "modality": modality}
+    name, modality = split_key(key, modalities)
+    if key.startswith("val_"):
+        known = {"val_score": score, "val_score:fused": f"fused_{score}"}
+        return {"kind": "score", "name": known.get(name, name.removeprefix("val_")), "modality": modality}
+    if name in ("phi_mi", "phi_cmi"):
+        return {"kind": "contribution", "name": name, "modality": modality}
+    return {"kind": "coefficient", "name": name, "modality": modality}
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
 
 
 def write_records(path: Path, records: Iterable[RunRecord]) -> None:
@@ -139,13 +584,13 @@ def _record_files(path: Path) -> Iterator[Path]:
 
 
 def read_records(paths: Iterable[Path | str]) -> tuple[list[RunRecord], list[str]]:
-    """Read every RunRecord below ``paths`` (files, run folders, or folders of runs).
+    """Read every record below ``paths`` (files, run folders, or folders of runs).
 
     Returns:
         The records (each key once), and one line for every file that is broken or foreign.
 
     Raises:
-        DataError: if a path does not exist.
+        DataError: If a path does not exist.
     """
     records: dict[str, RunRecord] = {}
     skipped: list[str] = []
@@ -156,31 +601,54 @@ def read_records(paths: Iterable[Path | str]) -> tuple[list[RunRecord], list[str
         if not files:
             skipped.append(f"{path}: no record.json or runs.jsonl in it")
         for file in files:
-            broken: list[str] = []
-            for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-                if not line.strip():
-                    continue
-                try:
-                    record = RunRecord.from_json(line)
-                except (DataError, TypeError) as error:
-                    broken.append(f"{file}:{number}: {error}")
-                else:
-                    records[record.key] = _with_samples(record, file, skipped)
-            if broken:
-                more = f" And {len(broken) - 1} more lines of it." if len(broken) > 1 else ""
-                skipped.append(broken[0] + more)
+            twice = [record.key for record in _read_file(file, skipped) if _is_second(record, records, file, skipped)]
+            if twice:
+                skipped.append(
+                    f"{file}: {len(twice)} records repeat a key with other numbers (first: {twice[0]}); the numbers "
+                    "that were read first are used"
+                )
     return list(records.values()), skipped
 
 
+def _is_second(record: RunRecord, records: dict[str, RunRecord], file: Path, skipped: list[str]) -> bool:
+    """Add a record unless its key is known; return whether it is known with other numbers."""
+    if record.key in records:
+        return records[record.key] != record and records[record.key].to_json() != record.to_json()
+    records[record.key] = _with_samples(record, file, skipped)
+    return False
+
+
+def _read_file(file: Path, skipped: list[str]) -> Iterator[RunRecord]:
+    """Yield the records of a file; what cannot be read becomes one line of ``skipped``."""
+    broken: list[str] = []
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        skipped.append(f"{file}: {error.strerror or error}")
+        return
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield RunRecord.from_json(line)
+        except CounterpoiseError as error:
+            broken.append(f"{file}:{number}: {error}")
+        except Exception as error:  # whatever a foreign file does, it is one line and not the end of a report
+            broken.append(f"{file}:{number}: {type(error).__name__}: {error}")
+    if broken:
+        more = f" And {len(broken) - 1} more lines of it." if len(broken) > 1 else ""
+        skipped.append(broken[0] + more)
+
+
 def _with_samples(record: RunRecord, file: Path, skipped: list[str]) -> RunRecord:
-    """Return the record with the samples that lie beside it, if there are any."""
+    """Return the record with the samples that lie next to it, if there are any."""
     folder = file.parent if file.name == "record.json" else file.parent / "runs" / record.key
     path = folder / SAMPLES
-    if "/" in record.key or not path.is_file():
-        return record
     try:
+        if "/" in record.key or not path.is_file():
+            return record
         samples = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         skipped.append(f"{path}: the samples of this run cannot be read ({error}); its numbers are shown")
         return record
     return dataclasses.replace(record, samples=samples) if isinstance(samples, dict) else record

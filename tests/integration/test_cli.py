@@ -62,7 +62,17 @@ def test_compare_on_my_own_arrays(npz: Callable[..., str], tmp_path: Path, capsy
     assert main([*command, *QUICK]) == 0
     with (out / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["data", "method", "metric", "mean", "se", "seeds", "diff_to_joint", "diff_se", "p_value"]
+    assert list(rows[0]) == [
+        "data",
+        "method",
+        "metric",
+        "mean",
+        "se",
+        "seeds",
+        "diff_to_reference",
+        "diff_se",
+        "p_value",
+    ]
     assert {row["method"] for row in rows} == {"unimodal:vitals", "unimodal:motion", "joint", "uniform", "arm"}
     metrics = {row["metric"] for row in rows if row["method"] == "arm"}
     assert metrics >= {
@@ -255,10 +265,10 @@ def test_folders_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_broken_and_foreign_folders_are_named_and_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from counterpoise.runs import RunRecord, write_records
+    from counterpoise.runs import RowId, RunRecord, write_records
 
     good, broken, empty, page = (tmp_path / name for name in ("good", "broken [i]", "empty", "page.html"))
-    write_records(good / "runs.jsonl", [RunRecord("k", "mine", "joint", "fused", 0, "multiclass", ("a", "b"))])
+    write_records(good / "runs.jsonl", [RunRecord("k", "mine", RowId("joint"), 0, modalities=("a", "b"))])
     for folder in (broken, empty):
         folder.mkdir()
     (broken / "record.json").write_text("{")

@@ -16,6 +16,7 @@ from counterpoise.methods import METHODS, EpochContext, Method
 from counterpoise.training import fit, make_optimizer, seed_epoch
 from counterpoise.training.datamodule import MultimodalDataModule
 from counterpoise.training.fit import assemble
+from counterpoise.training.module import TOTAL_LOSS
 
 EPOCHS = 3
 RE_ORDERS = [n for n in sorted(METHODS) if METHODS[n].load().resample is not Method.resample]
@@ -53,7 +54,7 @@ def config(name: str) -> RunConfig:
 def test_lightning_equals_the_hand_written_loop(data: MultimodalData, name: str) -> None:
     settings = config(name)
     teachers = {required: assemble(data, config(required))[0] for required in METHODS[name].load().requires}
-    by_lightning = fit(data, settings, curves=False, teachers=copy.deepcopy(teachers)).history["train_loss"]
+    by_lightning = fit(data, settings, curves=False, teachers=copy.deepcopy(teachers)).history[TOTAL_LOSS]
 
     model, method, _ = assemble(data, settings, teachers)
     optimizer = make_optimizer(settings.optim, [*model.parameters(), *method.parameters()])
@@ -97,4 +98,4 @@ def test_what_reads_or_re_orders_the_samples_resumes_exactly(
     with pytest.raises(InterruptedError):
         fit(data, settings, curves=False, folder=tmp_path, callbacks=[stop_before(2)])
     resumed = fit(data, settings, curves=False, folder=tmp_path)
-    assert resumed.history["train_loss"] == whole.history["train_loss"]
+    assert resumed.history[TOTAL_LOSS] == whole.history[TOTAL_LOSS]

@@ -20,10 +20,12 @@ from counterpoise.data import MultimodalData
 from counterpoise.data.worlds import Dominant, Gaussian
 from counterpoise.errors import ConfigError, NotFoundError
 from counterpoise.experiment.runner import run, run_folder
+from counterpoise.runs import CurveId
 from counterpoise.training import EpochLines, fit
 from counterpoise.training.callbacks import loggers as module
 from counterpoise.training.callbacks.loggers import tag
 from counterpoise.training.callbacks.progress import make_columns
+from counterpoise.training.module import TOTAL_LOSS
 
 EPOCHS = 3
 
@@ -63,10 +65,13 @@ def test_a_line_per_epoch_with_the_numbers_of_the_curves(data: MultimodalData) -
     assert len(lines) == EPOCHS
     for epoch, line in enumerate(lines):
         shown = [float(x) for x in re.findall(r"-?\d+\.\d+", line)]
-        expected = [history["train_loss"][epoch], 100 * history["val_score"][epoch]]
+        expected = [history[TOTAL_LOSS][epoch], 100 * history[CurveId("score", "accuracy")][epoch]]
         for m in data.info.names:
-            expected += [history[f"phi_mi:{m}"][epoch], history[f"phi_cmi:{m}"][epoch]]
-        assert shown == pytest.approx([*expected, history["phi_mi"][epoch]], abs=0.051)
+            expected += [
+                history[CurveId("contribution", "phi_mi", m)][epoch],
+                history[CurveId("contribution", "phi_cmi", m)][epoch],
+            ]
+        assert shown == pytest.approx([*expected, history[CurveId("contribution", "phi_mi")][epoch]], abs=0.051)
         assert re.match(rf" *{epoch + 1}/{EPOCHS} ", line)
         assert re.search(r" \d+:\d\d$", line)
     assert lines[-1].endswith("0:00")
@@ -110,7 +115,7 @@ def test_a_score_that_is_no_share_and_training_without_contributions() -> None:
     title, headings, *lines = said(console)
     assert "contributions" not in title
     assert headings.split() == ["epoch", "loss", "r2", "left"]
-    assert lines[0].split()[2] == f"{history['val_score'][0]:.3f}"
+    assert lines[0].split()[2] == f"{history[CurveId('score', 'r2')][0]:.3f}"
 
 
 def test_one_modality_alone_is_the_only_one_shown(data: MultimodalData) -> None:
@@ -123,7 +128,7 @@ def test_many_modalities_fit_on_a_narrow_screen() -> None:
     names = ["accelerometer", "gyroscope", "magnetometer", "eeg", "audio", "video"]
     columns = make_columns(names, "accuracy", 80)
     assert sum(c.width + 2 for c in columns) <= 80
-    values = {f"phi_mi:{m}": 1.234 for m in names}
+    values = {CurveId("contribution", "phi_mi", m): 1.234 for m in names}
     for column, name in zip(columns[2:], names, strict=False):
         assert column.heading == name or (column.heading.endswith("…") and name.startswith(column.heading[:-1]))
         assert column.text(values) == "1.23"
@@ -186,7 +191,7 @@ def test_the_log_holds_the_curves_also_of_interrupted_and_of_finished_runs(
     if name == "tensorboard":
         pytest.importorskip("tensorboard")
 
-    def check(folder: Path, history: dict[str, list[float]]) -> None:
+    def check(folder: Path, history: Any) -> None:
         found = READERS[name](folder / name)
         assert set(found) == set(map(tag, history))
         for curve, values in history.items():
@@ -207,7 +212,7 @@ def test_the_log_holds_the_curves_also_of_interrupted_and_of_finished_runs(
     assert not (tmp_path / "out" / "runs" / record.key / name).exists()
     for _ in range(2):  # the second time it is there
         run(settings, tmp_path / "out", data=data, logger=name)
-        check(run_folder(settings, data, tmp_path / "out"), record.curves)
+        check(run_folder(settings, data, tmp_path / "out"), {c.id: c.values for c in record.curves})
 
 
 @pytest.fixture
@@ -261,7 +266,7 @@ def test_weights_and_biases_gets_the_curves_and_the_configuration(
     assert logged.config["method"] == "arm"
     assert [row.pop("trainer/global_step") for row in logged.logged] == list(range(EPOCHS))
     for epoch, row in enumerate(logged.logged):
-        assert row == {tag(name): curve[epoch] for name, curve in record.curves.items()}
+        assert row == {tag(curve.id): curve.values[epoch] for curve in record.curves}
     assert fake_wandb.calls == ["finish"]
 
 

@@ -21,9 +21,10 @@ from counterpoise.methods import METHODS, EpochContext, Method, make_method
 from counterpoise.methods.base import backward
 from counterpoise.model import build_model
 from counterpoise.records import StepRecord
+from counterpoise.runs import CurveId
 from counterpoise.training import collect, fit, make_optimizer, seed_epoch
 from counterpoise.training.fit import load_weights
-from counterpoise.training.module import MethodModule
+from counterpoise.training.module import TOTAL_LOSS, MethodModule
 
 EPOCHS = 4
 
@@ -54,7 +55,7 @@ def config(method: str = "joint", **changes: object) -> RunConfig:
 @pytest.mark.parametrize("method", ["joint", "uniform", "ogm-ge", "arm"])
 def test_a_hand_written_loop_gives_bit_equal_losses(data: MultimodalData, method: str) -> None:
     settings = config(method, rule="fused")
-    by_lightning = fit(data, settings, curves=False).history["train_loss"]
+    by_lightning = fit(data, settings, curves=False).history[TOTAL_LOSS]
 
     # The README's loop.
     torch.manual_seed(settings.seed)
@@ -100,7 +101,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 def test_selection_is_on_validation_and_in_the_second_half(data: MultimodalData, tmp_path: Path) -> None:
     fitted = fit(data, config(), folder=tmp_path)
-    score, nll = fitted.history["val_score"], fitted.history["val_nll"]
+    score, nll = fitted.history[CurveId("score", "accuracy")], fitted.history[CurveId("score", "nll")]
     best = max(range(EPOCHS // 2, EPOCHS), key=lambda e: (score[e], -nll[e]))
     assert fitted.best_epoch == best
 
@@ -130,13 +131,13 @@ def test_the_calibrated_rule_is_fitted_on_what_was_held_out_and_then_released(
 def test_early_stopping_waits_for_the_second_half(data: MultimodalData, tmp_path: Path) -> None:
     settings = config(fit=FitConfig(epochs=20, batch_size=32, patience=2, accelerator="cpu"))
     fitted = fit(data, settings, folder=tmp_path)
-    assert 12 <= len(fitted.history["val_score"]) <= 20
+    assert 12 <= len(fitted.history[TOTAL_LOSS]) <= 20
 
 
 def test_accumulating_two_batches_steps_half_as_often(data: MultimodalData) -> None:
     settings = config(fit=FitConfig(epochs=2, batch_size=32, accumulate=2, accelerator="cpu"))
     plain = config(fit=FitConfig(epochs=2, batch_size=32, accelerator="cpu"))
-    assert fit(data, settings).history["train_loss"] != fit(data, plain).history["train_loss"]
+    assert fit(data, settings).history[TOTAL_LOSS] != fit(data, plain).history[TOTAL_LOSS]
 
 
 def test_bfloat16_trains(data: MultimodalData) -> None:
@@ -145,7 +146,7 @@ def test_bfloat16_trains(data: MultimodalData) -> None:
         fit=FitConfig(epochs=6, batch_size=32, precision="bf16-mixed", accelerator="cpu"),
         optim=OptimConfig(lr=1e-2),
     )
-    losses = fit(data, settings).history["train_loss"]
+    losses = fit(data, settings).history[TOTAL_LOSS]
     assert losses[-1] < losses[0]
 
 
@@ -182,10 +183,10 @@ def test_every_task_and_number_of_modalities_goes_all_the_way(
 ) -> None:
     data = world.data(300, seed=0)
     record = run(config(method, data=data.info.name), tmp_path, data=data)
-    assert np.isfinite(record.metrics[metric])
+    assert np.isfinite(record.value(metric))
     for m in data.info.names:
-        assert np.isfinite(record.metrics[f"probe:{m}"])
-        assert np.isfinite(record.metrics[f"phi_cmi:{m}"])
+        assert np.isfinite(record.value("probe", m))
+        assert np.isfinite(record.value("phi_cmi", m))
     again = run(config(method, data=data.info.name), tmp_path, data=data)
     assert again.metrics == record.metrics
     assert load_run(tmp_path / "runs" / record.key, data=data).best_epoch == record.best_epoch
@@ -196,10 +197,10 @@ def test_what_a_run_reports_is_of_the_selected_weights(data: MultimodalData, tmp
     fitted = load_run(tmp_path / "runs" / record.key, data=data)
     outputs, target = collect(fitted.model, data.test.batches(7))
     accuracy = (outputs.logits.argmax(1) == target).double().mean().item()
-    assert record.metrics["accuracy"] == pytest.approx(accuracy)
+    assert record.value("accuracy") == pytest.approx(accuracy)
     saved = np.load(tmp_path / "runs" / record.key / "predictions.npz")
     np.testing.assert_allclose(saved["logits"], outputs.logits.numpy(), rtol=1e-5, atol=1e-6)
-    assert record.validation["val_score"] == record.curves["val_score"][record.best_epoch]
+    assert record.validation[0].value == record.curve("score", "accuracy")[record.best_epoch]
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
@@ -207,8 +208,8 @@ def test_every_method_runs_under_lightning_and_comes_back_from_disk(
     method: str, data: MultimodalData, tmp_path: Path
 ) -> None:
     record = run(config(method, fit=FitConfig(epochs=2, batch_size=32, accelerator="cpu")), tmp_path, data=data)
-    assert 0 <= record.metrics["accuracy"] <= 1
-    assert np.isfinite(record.curves["train_loss"]).all()
+    assert 0 <= record.value("accuracy") <= 1
+    assert np.isfinite(record.curve("loss", "total")).all()
     folder = tmp_path / "runs" / record.key
     fitted = load_run(folder, data=data)
     outputs, _ = collect(fitted.model, data.test.batches(60))

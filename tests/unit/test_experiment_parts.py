@@ -71,12 +71,12 @@ def test_a_method_of_your_own_needs_no_row(tmp_path: object) -> None:
 
 def test_labels_in_brackets_are_shown_and_not_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
     from counterpoise.cli._commands import show
-    from counterpoise.runs import RunRecord
+    from counterpoise.runs import Metric, RowId, RunRecord
 
-    def record(label: str, seed: int, score: float) -> RunRecord:
-        return RunRecord(f"{label}{seed}", "toy", label.split()[0], "fused", seed, "multiclass", ("a", "b"),
-                         metrics={"accuracy": score + seed / 100}, label=label)  # fmt: skip
+    def record(row: RowId, seed: int, score: float) -> RunRecord:
+        return RunRecord(f"{row}{seed}", "toy", row, seed, metrics=(Metric("accuracy", score + seed / 100),))
 
-    show([record(x, s, v) for x, v in (("joint", 0.5), ("arm [tau=1.0]", 0.8)) for s in (0, 1)])
+    rows = ((RowId("joint"), 0.5), (RowId("arm", {"tau": 1.0}), 0.8))
+    show([record(row, seed, score) for row, score in rows for seed in (0, 1)])
     shown = capsys.readouterr().out
     assert shown.count("[tau=1.0]") >= 2  # in the table and in the words

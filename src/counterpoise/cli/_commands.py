@@ -222,7 +222,7 @@ def _diagnosis(options: Namespace) -> Diagnosis:
         )
     from counterpoise.experiment.runner import diagnose_run
 
-    return diagnose_run(Path(options.run), estimator=options.estimator or "variational-linear")
+    return diagnose_run(Path(options.run), estimator=options.estimator)
 
 
 def report(options: Namespace, given: Mapping[str, Any]) -> int:

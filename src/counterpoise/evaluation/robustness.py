@@ -1,13 +1,15 @@
-"""What becomes of a run's predictions when one modality of the test set is noisy, missing or another sample's."""
+"""Scores of a trained model when the input of one modality is corrupted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from counterpoise._corruption import Corruption
 from counterpoise._tree import leaves, take
 from counterpoise.data import Split
 from counterpoise.diagnosis._probe import changed
@@ -16,91 +18,87 @@ from counterpoise.inference import Rule
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Outputs
 
-__all__ = ["CHANGES", "damage_row", "damaged_outputs", "robustness", "shift_metrics"]
+__all__ = ["CHANGES", "CorruptionScore", "corrupted_outputs", "corruption_score", "robustness"]
 
 CHANGES: Final = {
-    "noise 0.5": ("noise", 0.5),
-    "noise 1": ("noise", 1.0),
-    "noise 2": ("noise", 2.0),
-    "zeros": ("missing", 1.0),
-    "permuted": ("swap", 1.0),
+    "noise 0.5": Corruption("noise", 0.5),
+    "noise 1": Corruption("noise", 1.0),
+    "noise 2": Corruption("noise", 2.0),
+    "zeros": Corruption("zeros"),
+    "permuted": Corruption("permute"),
 }
 BATCH: Final = 512
 
 
-@torch.no_grad()
-def damaged_outputs(
-    model: MultimodalClassifier, split: Split, clean: Outputs, modalities: Sequence[str], *, seed: int = 0
-) -> Iterator[tuple[str, str, float, Outputs]]:
-    """Yield modality, corruption, strength and the model's outputs on a split in which that modality is so damaged.
+@dataclass(frozen=True)
+class CorruptionScore:
+    """Scores of a model with the input of one modality corrupted.
 
-    Only the damaged modality is encoded again. Noise is in standard deviations of the input; token ids take none, and such rows
-    are absent.
+    Attributes:
+        modality: The modality.
+        corruption: The corruption of its input.
+        scores: Scores by name, as in `counterpoise.evaluation.metrics.scores`.
+    """
+
+    modality: str
+    corruption: Corruption
+    scores: Mapping[str, float]
+
+
+@torch.no_grad()
+def corrupted_outputs(
+    model: MultimodalClassifier, split: Split, clean: Outputs, modalities: Sequence[str], *, seed: int = 0
+) -> Iterator[tuple[str, Corruption, Outputs]]:
+    """Yield modality, corruption and the model's outputs on a split in which that modality is so corrupted.
+
+    Only the corrupted modality is encoded again. Token ids take no noise, and such entries are absent.
 
     Args:
-        model: in evaluation mode, on the CPU.
-        split: the samples.
-        clean: the model's outputs on them.
-        modalities: which to damage.
-        seed: of the noise and of who is swapped with whom; the same damage for every run.
+        model: The model, in evaluation mode, on the CPU.
+        split: The samples.
+        clean: The model's outputs on them.
+        modalities: Modalities to corrupt, one at a time.
+        seed: Seed of the noise and of the permutation; the same corruption for every run.
     """
     for m in modalities:
         whole = {m: split.batch(torch.arange(len(split))).inputs[m]}
-        for change, (kind, strength) in CHANGES.items():
-            damaged = changed(whole, m, change, seed=seed)
-            if damaged is not None:
+        for change, corruption in CHANGES.items():
+            corrupted = changed(whole, m, change, seed=seed)
+            if corrupted is not None:
                 with torch.no_grad():
-                    yield m, kind, strength, model.decode({**clean.features, m: _encode(model, m, damaged[m])})
+                    yield m, corruption, model.decode({**clean.features, m: _encode(model, m, corrupted[m])})
 
 
 @torch.no_grad()
 def robustness(
     model: MultimodalClassifier, rule: Rule, split: Split, clean: Outputs, modalities: Sequence[str], *, seed: int = 0
-) -> list[dict[str, Any]]:
-    """Score a rule on a split in which one modality is damaged, for every modality and every damage (`damaged_outputs`).
+) -> list[CorruptionScore]:
+    """Score a rule on a split in which one modality is corrupted, for every modality and corruption.
 
     Args:
-        model: in evaluation mode, on the CPU.
-        rule: fitted.
-        split: the samples.
-        clean: the model's outputs on them.
-        modalities: which to damage.
-        seed: of the damage.
-
-    Returns:
-        Rows of modality, corruption (noise, missing, swap), strength and the scores of `counterpoise.training.scores`.
+        model: The model, in evaluation mode, on the CPU.
+        rule: The fitted decision rule.
+        split: The samples.
+        clean: The model's outputs on them.
+        modalities: Modalities to corrupt, one at a time.
+        seed: Seed of the corruptions.
     """
     target = torch.from_numpy(split.target)
     return [
-        damage_row(rule, outputs, target, m, kind, strength)
-        for m, kind, strength, outputs in damaged_outputs(model, split, clean, modalities, seed=seed)
+        corruption_score(rule, outputs, target, m, corruption)
+        for m, corruption, outputs in corrupted_outputs(model, split, clean, modalities, seed=seed)
     ]
 
 
 @torch.no_grad()
-def damage_row(rule: Rule, outputs: Outputs, target: Tensor, m: str, kind: str, strength: float) -> dict[str, Any]:
-    """Return one row of `robustness`."""
-    return {"modality": m, "corruption": kind, "strength": strength, **scores(rule.task, rule(outputs), target)}
+def corruption_score(
+    rule: Rule, outputs: Outputs, target: Tensor, modality: str, corruption: Corruption
+) -> CorruptionScore:
+    """Return the scores of a rule for outputs under one corruption."""
+    return CorruptionScore(modality, corruption, scores(rule.task, rule(outputs), target))
 
 
 def _encode(model: MultimodalClassifier, m: str, value: Any) -> torch.Tensor:
     size = len(next(iter(leaves(value).values())))
     parts = [model.encoder(m)(take(value, slice(i, i + BATCH))) for i in range(0, size, BATCH)]
     return torch.cat(parts).float()
-
-
-def shift_metrics(rows: Sequence[dict[str, Any]], score: str) -> dict[str, float]:
-    """Return the mean score over all damage (``accuracy@shift``), and over the damage to each modality.
-
-    Example:
-        >>> rows = [{"modality": "a", "accuracy": 0.5}, {"modality": "b", "accuracy": 0.7}]
-        >>> {k: round(v, 2) for k, v in shift_metrics(rows, "accuracy").items()}
-        {'accuracy@shift': 0.6, 'accuracy@shift:a': 0.5, 'accuracy@shift:b': 0.7}
-    """
-    if not rows:
-        return {}
-    found = {f"{score}@shift": sum(r[score] for r in rows) / len(rows)}
-    for m in dict.fromkeys(r["modality"] for r in rows):
-        own = [r[score] for r in rows if r["modality"] == m]
-        found[f"{score}@shift:{m}"] = sum(own) / len(own)
-    return found

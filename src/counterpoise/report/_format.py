@@ -10,23 +10,22 @@ MISSING = "–"
 
 
 def is_share(metric: str) -> bool:
-    """Is ``metric`` a share of 1 that people read as per cent."""
-    return metric.partition(":")[0].removesuffix("@shift") in {"accuracy", "macro_f1", "ece", "probe"}
+    """Return whether ``metric`` is a share of 1 that is written in per cent."""
+    return metric in {"macro_f1", "ece", "probe"} or "accuracy" in metric
 
 
 def unit(metric: str, *, difference: bool = False) -> str:
     """Return the unit that `number` writes ``metric`` in.
 
     Example:
-        >>> unit("accuracy"), unit("accuracy", difference=True), unit("phi_cmi:audio")
+        >>> unit("accuracy"), unit("accuracy", difference=True), unit("phi_cmi")
         ('%', 'points', 'nats')
     """
-    name = metric.partition(":")[0]
     if is_share(metric):
         return "points" if difference else "%"
-    if name in {"nll", "entropy"} or name.startswith("phi_"):
+    if metric in {"nll", "entropy"} or metric.startswith("phi_"):
         return "nats"
-    return {"step_ms": "ms", "step_time_ratio": "×"}.get(name, "")
+    return {"step_ms": "ms", "step_time_ratio": "×"}.get(metric, "")
 
 
 def _digits(metric: str) -> int:

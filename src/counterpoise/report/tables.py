@@ -40,7 +40,7 @@ __all__ = [
     "write_tables",
 ]
 
-COLUMNS: Final = ("data", "method", "metric", "mean", "se", "seeds", "diff_to_joint", "diff_se", "p_value")
+COLUMNS: Final = ("data", "method", "metric", "mean", "se", "seeds", "diff_to_reference", "diff_se", "p_value")
 """The columns of ``table.csv``."""
 
 
@@ -55,8 +55,8 @@ class Row:
         mean: mean over seeds.
         se: its standard error; NaN for one seed.
         seeds: number of seeds.
-        diff_to_joint: mean difference to joint training over common seeds (0 for joint itself; NaN without a joint
-            run that knows the metric).
+        diff_to_reference: mean difference to the reference row over common seeds (0 for the reference itself; NaN
+            without a run of it that has the metric).
         diff_se: its standard error; NaN for one common seed.
         p_value: two-sided paired t-test; NaN for one common seed, no spread, or joint itself.
     """
@@ -67,7 +67,7 @@ class Row:
     mean: float
     se: float
     seeds: int
-    diff_to_joint: float
+    diff_to_reference: float
     diff_se: float
     p_value: float
 
@@ -78,10 +78,12 @@ def comparison_rows(comparisons: Iterable[Comparison]) -> list[Row]:
     for comparison in comparisons:
         for label in comparison.labels:
             for metric in comparison.metrics:
-                s = comparison.summary(label, metric)
+                if metric.corruption is not None:
+                    continue
+                s = comparison.summary(label, metric.name, metric.modality)
                 if s.n:
-                    d = comparison.difference(label, metric)
-                    rows.append(Row(comparison.data, label, metric, s.mean, s.se, s.n, d.diff, d.se, d.p_value))
+                    d = comparison.difference(label, metric.name, metric.modality)
+                    rows.append(Row(comparison.data, label, str(metric), s.mean, s.se, s.n, d.diff, d.se, d.p_value))
     return rows
 
 
@@ -89,8 +91,9 @@ def comparison_table(records: Iterable[RunRecord]) -> pd.DataFrame:
     """Return the long table with exactly `COLUMNS`.
 
     Example:
-        >>> runs = [RunRecord(f"k{s}", "digits", "joint", "fused", s, "multiclass", ("a", "b"),
-        ...                   metrics={"accuracy": 0.5 + s / 10}) for s in (0, 1)]
+        >>> from counterpoise.runs import Metric, RowId
+        >>> runs = [RunRecord(f"k{s}", "digits", RowId("joint"), s, metrics=[Metric("accuracy", 0.5 + s / 10)])
+        ...         for s in (0, 1)]
         >>> comparison_table(runs)[["data", "method", "metric", "mean", "seeds"]].values.tolist()
         [['digits', 'joint', 'accuracy', 0.55, 2]]
     """

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from counterpoise.records import Outputs
+from counterpoise.runs import Metric
 from counterpoise.tasks import Task
 from counterpoise.valuation.heads.linear import LinearHeads, standardise
 
@@ -19,8 +20,8 @@ PENALTY: Final = 10.0
 """Fixed, in pseudo-observations; the final valuation chooses it by validation."""
 
 
-def contributions(outputs: Outputs, target: Tensor, task: Task) -> dict[str, float]:
-    r"""Return :math:`\phi_{MI}` (``phi_mi``, ``phi_mi:<m>``) and :math:`\phi_{CMI}` (``phi_cmi:<m>``) of features, in nats.
+def contributions(outputs: Outputs, target: Tensor, task: Task) -> tuple[Metric, ...]:
+    r"""Return :math:`\phi_{MI}` of all features and of each modality, and :math:`\phi_{CMI}` of each modality, in nats.
 
     Linear heads are fitted on one half and read on the other, and vice versa; a tenth of a second or so. For curves: what a run reports
     in the end is a full valuation on the test set.
@@ -46,11 +47,10 @@ def contributions(outputs: Outputs, target: Tensor, task: Task) -> dict[str, flo
 
     prior = _held_out_prior(target, train, half, task)
     nll = {subset: held_out(subset) for subset in {names, *((m,) for m in names), *(_rest(names, m) for m in names)}}
-    found = {"phi_mi": prior - nll[names]}
-    for m in names:
-        found[f"phi_mi:{m}"] = prior - nll[(m,)]
-        found[f"phi_cmi:{m}"] = nll[_rest(names, m)] - nll[names]
-    return found
+    joint = [Metric("phi_mi", prior - nll[names])]
+    alone = [Metric("phi_mi", prior - nll[(m,)], m) for m in names]
+    added = [Metric("phi_cmi", nll[_rest(names, m)] - nll[names], m) for m in names]
+    return (*joint, *alone, *added)
 
 
 def _rest(names: tuple[str, ...], m: str) -> tuple[str, ...]:

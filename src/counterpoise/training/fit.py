@@ -23,6 +23,7 @@ from counterpoise.errors import CheckpointError, ConfigError
 from counterpoise.inference import Rule, make_rule
 from counterpoise.methods import Method, make_method
 from counterpoise.model import MultimodalClassifier, build_model
+from counterpoise.runs import CurveId
 from counterpoise.training.callbacks.loggers import EpochLogger, log_folder, open_logger
 from counterpoise.training.callbacks.progress import EpochLines
 from counterpoise.training.datamodule import MultimodalDataModule
@@ -53,7 +54,7 @@ class Fitted:
     model: MultimodalClassifier
     method: Method
     rule: Rule
-    history: dict[str, list[float]]
+    history: dict[CurveId, list[float]]
     best_epoch: int
     step_ms: float
     seconds: float

@@ -16,11 +16,16 @@ from counterpoise.inference import Rule
 from counterpoise.methods import EpochContext, Method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs, StepRecord
+from counterpoise.runs import CurveId, CurveKind, Metric, split_key
 from counterpoise.training.curves import contributions
 from counterpoise.training.datamodule import MultimodalDataModule
 from counterpoise.training.rules import fit_rule, refresh_rule
 
-__all__ = ["MethodModule", "accumulation_group", "make_optimizer", "seed_epoch"]
+__all__ = ["TOTAL_LOSS", "MethodModule", "accumulation_group", "make_optimizer", "seed_epoch"]
+
+TOTAL_LOSS = CurveId("loss", "total")
+"""The curve of the training loss; its terms are the other curves of kind ``loss``."""
+
 
 CURVE_POINTS = 20
 """Contributions are estimated about so many times a run; between two estimates the last one stands."""
@@ -92,13 +97,13 @@ class MethodModule(lightning.LightningModule):
         self.config = config
         self.release = release
         self.curves = curves
-        self.history: dict[str, list[float]] = {}
+        self.history: dict[CurveId, list[float]] = {}
         self.step_seconds: list[float] = []
-        self._sums: dict[str, Tensor] = {}
+        self._sums: dict[CurveId, Tensor] = {}
         self._steps = 0
         self._validation: list[tuple[Outputs, Tensor]] = []
         self._started = 0.0
-        self._contributions: dict[str, float] = {}
+        self._contributions: tuple[Metric, ...] = ()
 
     # -- optimisation ------------------------------------------------------------------------------------------------
 
@@ -138,12 +143,15 @@ class MethodModule(lightning.LightningModule):
 
     def _remember(self, record: StepRecord) -> None:
         """Add to running sums on the device: nothing is read before the epoch ends."""
-        named = {"train_loss": record.loss}
-        named |= {f"train:{name}": part for name, part in record.parts.items()}
-        named |= record.coefficients
+        named = {self._curve("loss", key): part for key, part in record.parts.items()}
+        named |= {self._curve("coefficient", key): value for key, value in record.coefficients.items()}
+        named[TOTAL_LOSS] = record.loss
         for name, value in named.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
         self._steps += 1
+
+    def _curve(self, kind: CurveKind, key: str) -> CurveId:
+        return CurveId(kind, *split_key(key, self.model.modalities))
 
     # -- epochs ------------------------------------------------------------------------------------------------------
 
@@ -180,7 +188,7 @@ class MethodModule(lightning.LightningModule):
         if schedule is not None:
             schedule.step()  # type: ignore[union-attr]
 
-    def _write_down(self, values: dict[str, float]) -> None:
+    def _write_down(self, values: dict[CurveId, float]) -> None:
         """Add an epoch to the curves; where one has no number for an earlier epoch, not-a-number stands."""
         for name, value in values.items():
             curve = self.history.setdefault(name, [])
@@ -203,28 +211,29 @@ class MethodModule(lightning.LightningModule):
         task = self.model.task
         predicted = scores(task, self.rule.to("cpu")(outputs), target)
         score = predicted[task.score_name]
-        found = {"val_score": score, "val_nll": predicted["nll"]}
-        found["val_score:fused"] = scores(task, outputs.logits, target)[task.score_name]
+        name = task.score_name
+        reached = {CurveId("score", name): score, CurveId("score", "nll"): predicted["nll"]}
+        reached[CurveId("score", f"fused_{name}")] = scores(task, outputs.logits, target)[name]
         for m, logits in outputs.unimodal_logits.items():
-            found[f"val_score:{m}"] = scores(task, logits, target)[task.score_name]
+            reached[CurveId("score", name, m)] = scores(task, logits, target)[name]
         if self.curves:
             every = max(1, self.config.fit.epochs // CURVE_POINTS)
             if self.trainer.current_epoch % every == 0 or not self._contributions:
                 self._contributions = contributions(outputs, target, task)
-            found |= self._contributions
-        self._write_down(found)
+            reached |= {CurveId("contribution", c.name, c.modality): c.value for c in self._contributions}
+        self._write_down(reached)
         # Ties in the score (small validation sets) go to the better likelihood; nothing before the release can be selected.
         selectable = self.trainer.current_epoch >= self.release
-        self.log("selection", score - 1e-4 * found["val_nll"] if selectable else float("-inf"), logger=False)
+        self.log("selection", score - 1e-4 * predicted["nll"] if selectable else float("-inf"), logger=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the curves with the weights."""
-        checkpoint["history"] = self.history
+        checkpoint["history"] = [[*curve, values] for curve, values in self.history.items()]
         checkpoint["step_seconds"] = self.step_seconds
-        checkpoint["contributions"] = self._contributions
+        checkpoint["contributions"] = [[c.name, c.value, c.modality] for c in self._contributions]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on where the curves stopped."""
-        self.history = checkpoint["history"]
+        self.history = {CurveId(kind, name, m): values for kind, name, m, values in checkpoint["history"]}
         self.step_seconds = checkpoint["step_seconds"]
-        self._contributions = checkpoint["contributions"]
+        self._contributions = tuple(Metric(*parts) for parts in checkpoint["contributions"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from counterpoise._files import json_safe
 from counterpoise.runs import RunRecord
 
 MakeRun = Callable[..., RunRecord]
@@ -26,9 +29,10 @@ def make_run(
 ) -> RunRecord:
     method, _, rule = label.partition(" (")
     fields: dict[str, object] = {
+        "schema": 2,
         "key": f"{data}-{label}-{seed}",
         "data": data,
-        "method": method,
+        "method": method.partition(":")[0].partition(" ")[0],
         "rule": rule.rstrip(")") or "fused",
         "seed": seed,
         "task": task,
@@ -36,7 +40,8 @@ def make_run(
         "metrics": dict(metrics),
         "label": label,
     }
-    return RunRecord(**(fields | more))  # type: ignore[arg-type]
+    samples = more.pop("samples", {})
+    return replace(RunRecord.from_json(json.dumps(json_safe(fields | more))), samples=samples)  # type: ignore[arg-type]
 
 
 def _curves(
@@ -127,7 +132,7 @@ def make_study(
             config = {
                 "data": data,
                 "method": method.partition(":")[0],
-                "method_args": {"modality": method.partition(":")[2]} if alone else {},
+                "method_args": {"modality": label.removeprefix("unimodal:")} if alone else {},
                 "rule": "calibrated" if "calibrated" in label else "default",
                 "seed": seed,
                 "model": {"fusion": "concat", "encoders": {}, "width": 64},

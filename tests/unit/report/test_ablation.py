@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from counterpoise.report import ablation_table
-from counterpoise.runs import RunRecord
+from counterpoise.runs import Metric, RowId, RunRecord
 
 PARTS = ("fusion", "minmax", "resampling")
 
@@ -22,9 +22,10 @@ def made(noise: float = 0.01) -> tuple[list[RunRecord], dict[tuple[bool, ...], n
         arguments = {part: False for part, kept in zip(PARTS, on, strict=True) if not kept}
         for seed, value in enumerate(scores[on]):
             records.append(
-                RunRecord(f"{on}{seed}", "digits", "arm", "calibrated", seed, "multiclass", ("a", "b"),
-                          config={"method_args": arguments}, metrics={"accuracy": float(value)}, label=str(arguments))
-            )  # fmt: skip
+                RunRecord(
+                    f"{on}{seed}", "digits", RowId("arm", arguments), seed, metrics=(Metric("accuracy", float(value)),)
+                )
+            )
     return records, scores
 
 
@@ -58,6 +59,6 @@ def test_the_effect_of_a_part_is_its_mean_over_the_other_parts() -> None:
 
 def test_a_row_that_is_missing_leaves_the_others() -> None:
     records, _ = made()
-    page = ablation_table([r for r in records if r.config["method_args"]], "arm", PARTS)
+    page = ablation_table([r for r in records if r.row.arguments], "arm", PARTS)
     assert sum(line.startswith("| digits |") for line in page.splitlines()) == 7 + 3
     assert cells(page, "| digits | ✓ |  |  |")[7] == "–"

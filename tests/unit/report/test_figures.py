@@ -10,7 +10,7 @@ import pytest
 from counterpoise.errors import OutputError
 from counterpoise.report import draw_figures, write_figures
 from counterpoise.report.figures._draw_points import indistinct
-from counterpoise.report.figures._palette import FLAGSHIP, METHODS, MODALITIES
+from counterpoise.report.figures._palette import FOCUS, METHODS, MODALITIES
 from counterpoise.runs import RunRecord
 
 KINDS = {
@@ -112,7 +112,7 @@ def test_records_without_numbers_draw_nothing(make_run, tmp_path: Path) -> None:
 
 
 def test_colours_of_modalities_and_methods_never_meet() -> None:
-    assert len({*MODALITIES, *METHODS, FLAGSHIP}) == len(MODALITIES) + len(METHODS) + 1
+    assert len({*MODALITIES, *METHODS, FOCUS}) == len(MODALITIES) + len(METHODS) + 1
 
 
 def test_the_figures_of_the_paper_stand_alone_and_show_what_was_recorded(make_run) -> None:

@@ -94,7 +94,7 @@ def test_every_number_is_that_of_the_csv(many: Page, many_records: list[RunRecor
         expected = float(value) * (100 if share else 1)
         assert float(shown[0].replace("−", "-")) == pytest.approx(expected, abs=0.5001 * 10**-digits)
     keys = {tuple(key) for key, _, _ in numbers}
-    assert ("smartwatch", "arm", "accuracy", "diff_to_joint") in keys
+    assert ("smartwatch", "arm", "accuracy", "diff_to_reference") in keys
     assert ("handwritten", "arm", "phi_cmi:fou", "mean") in keys
 
 
@@ -243,7 +243,7 @@ def test_ids_are_unique_and_labels_point_somewhere(many: Page) -> None:
 def test_verdict_config_seeds_versions_and_command_are_there(demo: Page) -> None:
     verdict = next(text for a, text in demo.all("div", class_="verdict"))
     assert "loses 2.4 ± 0.3 points against accelerometer alone (p = 0.015)" in verdict
-    assert "ARM gains 3.3 ± 0.1 points" in verdict
+    assert "ARM (calibrated) gains" in verdict
     text = " ".join(t for _, t in demo.all("section", class_="block made"))
     for expected in ("counterpoise demo --seeds 3", "optim.lr", "0.001", "torch", "2.13.0", "smartwatch-arm-2"):
         assert expected in text

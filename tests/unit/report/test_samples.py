@@ -16,14 +16,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from counterpoise._corruption import Corruption
 from counterpoise.errors import DataError
 from counterpoise.gallery import Gallery, picture
 from counterpoise.report import draw_figures, render_page, to_csv
 from counterpoise.report.analysis.comparison import compare
 from counterpoise.report.analysis.ranking import Ranking
-from counterpoise.report.analysis.robustness import damages
+from counterpoise.report.analysis.robustness import corrupted_scores
 from counterpoise.report.figures._chart_scores import rank_chart
-from counterpoise.runs import RunRecord, read_records, write_records
+from counterpoise.runs import Metric, RunRecord, read_records, write_records
 
 EVIL = "<script>alert(1)</script>"
 
@@ -46,20 +47,18 @@ def card(**changes: object) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def records(make_study) -> list[RunRecord]:
     def enrich(r: RunRecord) -> RunRecord:
-        if r.label.startswith("unimodal:"):
+        if r.row.modality is not None:
             return r
-        extra = {f"phi_{k}:{m}": v + r.seed / 50 for k, v in (("shared", 0.8), ("synergy", 0.1)) for m in r.modalities}
-        damage = [
-            {"modality": m, "corruption": kind, "strength": s, "accuracy": 0.5 + r.seed / 100}
-            for m in r.modalities
-            for kind, s in (("noise", 0.5), ("noise", 1.0), ("missing", 1.0))
-        ]
-        shift = {"accuracy@shift": 0.5 + r.seed / 100, **{f"accuracy@shift:{m}": 0.5 for m in r.modalities}}
+        parts = (("phi_shared", 0.8), ("phi_synergy", 0.1))
+        extra = [Metric(name, v + r.seed / 50, m) for name, v in parts for m in r.modalities]
+        corruptions = (Corruption("noise", 0.5), Corruption("noise", 1.0), Corruption("zeros"))
+        extra += [Metric("accuracy", 0.5 + r.seed / 100, m, c) for m in r.modalities for c in corruptions]
+        extra.append(Metric("accuracy_corrupted", 0.5 + r.seed / 100))
+        extra += [Metric("accuracy_corrupted", 0.5, m) for m in r.modalities]
         per_class = {f"{k}:{m}": [0.5, None, 1.5] for k in ("mi", "cmi") for m in r.modalities}
         return replace(
             r,
-            metrics={**r.metrics, **extra, **shift},
-            robustness=damage,
+            metrics=(*r.metrics, *extra),
             valuation={**r.valuation, "per_class": per_class},
             class_names=("a", "never", EVIL),
             samples={"n": 100, "counts": {"conflict": 3}, "cards": [card()], "source": "s"},
@@ -95,28 +94,27 @@ def test_the_page_shows_samples_classes_robustness_and_parts_and_runs_nothing(re
     table_csv = {(r["data"], r["method"], r["metric"]): r for r in csv.DictReader(io.StringIO(to_csv(records)))}
     keyed = re.findall(r'<data value="([^"]*)" data-key="([^"]*)">', text)
     keys = [(value, json.loads(key.replace("&#34;", '"'))) for value, key in keyed]
-    assert any(key[2] == "accuracy@shift:gyroscope" for _, key in keys)
+    assert any(key[2] == "accuracy_corrupted:gyroscope" for _, key in keys)
     for value, (data, method, metric, column) in keys:
         assert value == table_csv[data, method, metric][column]
 
 
 def test_damage_is_the_mean_over_seeds_with_students_interval(records: list[RunRecord]) -> None:
-    rows = damages(compare(records)[0], "joint", "gyroscope")
-    assert [d.words for d in rows] == ["undamaged", "noise 0.5", "noise 1", "missing"]
+    rows = corrupted_scores(compare(records)[0], "joint", "gyroscope")
+    assert [d.words for d in rows] == ["clean", "noise 0.5", "noise 1", "zeros"]
     assert rows[1].point.mean == pytest.approx(0.51)
     assert rows[1].point.high - rows[1].point.mean == pytest.approx(4.302653 * 0.01 / 3**0.5, rel=1e-5)
-    assert damages(compare(records)[0], "unimodal:gyroscope", "gyroscope") == []
+    assert corrupted_scores(compare(records)[0], "unimodal:gyroscope", "gyroscope") == []
 
 
 def test_figures_of_classes_and_robustness(records: list[RunRecord]) -> None:
     figures = draw_figures(records)
     assert {"classes-smartwatch", "robustness-smartwatch", "differences-smartwatch"} <= set(figures)
     assert [t.get_text() for t in figures["robustness-smartwatch"].axes[0].get_xticklabels()] == [
-        "none",
+        "clean",
         "0.5",
         "1",
-        "2",
-        "missing",
+        "zeros",
     ]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
-from typing import Any
 
 from counterpoise.report._format import p_text
 from counterpoise.report.analysis.comparison import compare
@@ -28,8 +27,9 @@ def ablation_table(records: Iterable[RunRecord], method: str, parts: Sequence[st
         parts: names of its boolean hyper-parameters, on unless the configuration says otherwise.
 
     Example:
-        >>> run = lambda seed, on, score: RunRecord(f"{seed}{on}", "digits", "arm", "fused", seed, "multiclass", ("a", "b"),
-        ...     config={"method_args": {} if on else {"fusion": False}}, metrics={"accuracy": score})
+        >>> from counterpoise.runs import Metric, RowId
+        >>> run = lambda seed, on, score: RunRecord(f"{seed}{on}", "digits", RowId("arm", {} if on else {"fusion": False}),
+        ...     seed, metrics=[Metric("accuracy", score)])
         >>> page = ablation_table([run(s, on, 0.8 + on / 100) for s in (0, 1) for on in (0, 1)], "arm", ["fusion"])
         >>> print(page.splitlines()[-1])
         | digits | fusion | +1.0 ± 0.0 | – | 2 |
@@ -51,7 +51,7 @@ def ablation_table(records: Iterable[RunRecord], method: str, parts: Sequence[st
         name = compare(here)[0].score
         scores: dict[tuple[bool, ...], Seeds] = {}
         for r in here:
-            scores.setdefault(_on(r, parts), {})[r.seed] = 100 * r.metrics[name]
+            scores.setdefault(_on(r, parts), {})[r.seed] = 100 * r.value(name)
         none, everything = (scores.get((value,) * len(parts), {}) for value in (False, True))
         for on in product((False, True), repeat=len(parts)):
             if on not in scores:
@@ -76,8 +76,7 @@ def ablation_table(records: Iterable[RunRecord], method: str, parts: Sequence[st
 
 
 def _on(record: RunRecord, parts: Sequence[str]) -> tuple[bool, ...]:
-    arguments: Mapping[str, Any] = record.config.get("method_args", {})
-    return tuple(arguments.get(part, True) is not False for part in parts)
+    return tuple(record.row.arguments.get(part, True) is not False for part in parts)
 
 
 def _sides(scores: Mapping[tuple[bool, ...], Seeds], k: int) -> tuple[Seeds, Seeds]:

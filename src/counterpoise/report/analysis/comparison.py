@@ -1,4 +1,4 @@
-"""The records of one data set, arranged as rows (methods) of metrics over seeds."""
+"""The records of one data set, arranged as rows of metrics over seeds."""
 
 from __future__ import annotations
 
@@ -8,153 +8,309 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any, Final
 
+from counterpoise._corruption import Corruption
+from counterpoise._validation import unknown
+from counterpoise.report._format import is_share
 from counterpoise.report.analysis.statistics import Paired, Summary, paired_difference, summarise
-from counterpoise.runs import RunRecord
+from counterpoise.runs import MetricId, RowId, RunRecord
 
-__all__ = ["LOWER_IS_BETTER", "REFERENCE", "Comparison", "compare", "flat_config"]
+__all__ = ["LOWER_IS_BETTER", "REFERENCE", "Comparison", "compare", "flat_config", "title"]
 
 REFERENCE: Final = "joint"
+"""The default reference row."""
 LOWER_IS_BETTER: Final = frozenset({"nll", "ece", "rmse", "step_ms", "step_time_ratio"})
 
-_FIRST: Final = ("unimodal:", "unimodal-ensemble", REFERENCE, "uniform")
 _METRICS: Final = (
-    *("accuracy", "macro_f1", "r2", "rmse", "nll", "ece", "accuracy:", "probe:"),
-    *("entropy", "phi_mi", "phi_mi:", "phi_cmi:", "step_ms", "step_time_ratio"),
+    *("accuracy", "macro_f1", "r2", "rmse", "nll", "ece", "probe", "entropy", "phi_mi", "phi_cmi"),
+    *("phi_shared", "phi_synergy", "step_ms", "step_time_ratio"),
 )
+
+
+def title(method: str) -> str:
+    """Return how a method is written in a sentence: short parts of its name are acronyms.
+
+    Example:
+        >>> title("ogm-ge"), title("joint"), title("my_package.MyMethod")
+        ('OGM-GE', 'joint', 'my_package.MyMethod')
+    """
+    if "." in method or ":" in method:
+        return method
+    return "-".join(part.upper() if len(part) <= 4 else part for part in method.split("-"))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One data set: ``values[label][metric][seed]`` and what explains it.
+    """One data set: ``values[label][metric][seed]`` and the runs that the numbers come from.
 
     Attributes:
-        data: the data set's name.
-        modalities: the union of the runs' modalities, in order of appearance.
-        labels: the rows, single modalities first, then joint training, flagship last.
-        values: the numbers (test set); ``step_time_ratio`` is ``step_ms`` over that of the reference, seed by seed.
-        records: the runs by label.
-        notes: what a reader should know of how the runs were arranged.
+        data: Name of the data set, unique among the comparisons of one report.
+        modalities: Union of the runs' modalities, in order of appearance.
+        rows: Rows by label, in the order of the tables: unimodal rows, the reference, the others, the focus.
+        values: Numbers on the test set; ``step_time_ratio`` is ``step_ms`` divided by that of the reference, seed by
+            seed.
+        records: Runs by label.
+        score: Name of the metric by which rows are judged; larger is better.
+        reference: Label of the row that differences are taken to; None if it was not run.
+        focus: Label of the row that the conclusions are about; None if no other method was run.
+        notes: Facts about how the runs were arranged that change how the numbers should be read.
     """
 
     data: str
     modalities: tuple[str, ...]
-    labels: tuple[str, ...]
-    values: Mapping[str, Mapping[str, Mapping[int, float]]]
+    rows: Mapping[str, RowId]
+    values: Mapping[str, Mapping[MetricId, Mapping[int, float]]]
     records: Mapping[str, Sequence[RunRecord]]
+    score: str = "accuracy"
+    reference: str | None = None
+    focus: str | None = None
     notes: tuple[str, ...] = ()
 
-    @cached_property
-    def score(self) -> str:
-        """The metric that rows are judged by: ``accuracy``, or ``r2`` for regression."""
-        return "r2" if not any("accuracy" in v for v in self.values.values()) and self.has("r2") else "accuracy"
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of the rows, in order."""
+        return tuple(self.rows)
 
-    def shown(self, metric: str) -> str:
-        """Return the metric in whose unit ``metric`` is written: scores of heads and probes are R² in regression."""
-        return "r2" if self.score == "r2" and metric.partition(":")[0] in {"accuracy", "probe"} else metric
+    @property
+    def in_percent(self) -> bool:
+        """Whether the score is a share that is written in per cent."""
+        return is_share(self.score)
+
+    def shown(self, name: str) -> str:
+        """Return the metric in whose unit ``name`` is written: probes have the unit of the score."""
+        return self.score if name == "probe" else name
 
     @cached_property
-    def metrics(self) -> tuple[str, ...]:
+    def metrics(self) -> tuple[MetricId, ...]:
         """Every metric that some row has, in a fixed order."""
         names = {metric for row in self.values.values() for metric in row}
         return tuple(sorted(names, key=self._metric_order))
 
-    def has(self, metric: str) -> bool:
-        """Does any row know ``metric``."""
-        return any(metric in row for row in self.values.values())
+    def has(self, name: str, m: str | None = None) -> bool:
+        """Return whether any row has the metric."""
+        return any(MetricId(name, m) in row for row in self.values.values())
 
-    def seeds(self, label: str, metric: str) -> Mapping[int, float]:
-        """Return number by seed (empty if the row does not know the metric)."""
-        return self.values.get(label, {}).get(metric, {})
+    def seeds(
+        self, label: str | None, name: str, m: str | None = None, corruption: Corruption | None = None
+    ) -> Mapping[int, float]:
+        """Return number by seed (empty if the row does not have the metric)."""
+        return self.values.get(label or "", {}).get(MetricId(name, m, corruption), {})
 
-    def summary(self, label: str, metric: str) -> Summary:
+    def summary(
+        self, label: str | None, name: str, m: str | None = None, corruption: Corruption | None = None
+    ) -> Summary:
         """Return mean, standard error and number of seeds."""
-        return summarise(list(self.seeds(label, metric).values()))
+        return summarise(list(self.seeds(label, name, m, corruption).values()))
 
-    def reference(self, label: str) -> str:
-        """Return the row that ``label`` is compared with: joint training under the same settings."""
-        _, bracket, rest = label.partition(" [")
-        same = REFERENCE + bracket + rest
-        return same if same in self.labels else REFERENCE
+    def reference_of(self, label: str) -> str | None:
+        """Return the row that ``label`` is compared with: the reference under the same settings, where there is one."""
+        if self.reference is None:
+            return None
+        same = dataclasses.replace(self.rows[self.reference], settings=self.rows[label].settings)
+        return next((other for other, row in self.rows.items() if row == same), self.reference)
 
-    def difference(self, label: str, metric: str, *, to: str | None = None) -> Paired:
+    def is_reference(self, label: str) -> bool:
+        """Return whether a row is compared with itself."""
+        return label == self.reference_of(label)
+
+    def difference(self, label: str, name: str, m: str | None = None, *, to: str | None = None) -> Paired:
         """Return ``label`` minus ``to`` (default: the reference) over their common seeds."""
-        other = self.reference(label) if to is None else to
-        return paired_difference(self.seeds(label, metric), self.seeds(other, metric))
+        other = self.reference_of(label) if to is None else to
+        return paired_difference(self.seeds(label, name, m), self.seeds(other, name, m))
+
+    def is_unimodal(self, label: str) -> bool:
+        """Return whether a row trains a single modality."""
+        return self.rows[label].modality is not None
 
     def unimodal(self, m: str) -> str | None:
         """Return the row of modality ``m`` trained alone, if there is one."""
-        label = f"unimodal:{m}"
-        return label if label in self.labels else None
+        rows = [label for label, row in self.rows.items() if row.modality == m]
+        return min(rows, key=lambda label: not self.rows[label].is_plain, default=None)
 
-    def _metric_order(self, metric: str) -> tuple[int, int, str]:
-        name, colon, m = metric.partition(":")
-        kind = _METRICS.index(name + colon) if name + colon in _METRICS else len(_METRICS)
-        return kind, self.modalities.index(m) if m in self.modalities else len(self.modalities), metric
+    def same_network(self, label: str) -> bool:
+        """Return whether a row differs from an earlier one by its decision rule only."""
+        row = self.rows[label]
+        own = dataclasses.replace(row, rule="default")
+        return row != own and own in self.rows.values()
+
+    def _metric_order(self, metric: MetricId) -> tuple[int, int, str]:
+        kind = _METRICS.index(metric.name) if metric.name in _METRICS else len(_METRICS)
+        place = self.modalities.index(metric.modality) + 1 if metric.modality in self.modalities else 0
+        return kind, place, str(metric)
 
 
-def compare(records: Iterable[RunRecord]) -> list[Comparison]:
+def compare(records: Iterable[RunRecord], *, reference: str = REFERENCE, focus: str | None = None) -> list[Comparison]:
     """Group records by data set, in order of appearance.
 
-    Runs of one label and seed whose settings differ become rows of their own, named by what differs
+    Runs of one row and seed whose settings differ become rows of their own, named by what differs
     (``arm [optim.lr=0.01]``). Of runs that even agree in their settings the last one counts, and a note says so.
 
+    Args:
+        records: The runs.
+        reference: Row that differences are taken to: a method's name, or the text of a row.
+        focus: Row that the conclusions are about, in the same form. Default: the method with an import path if there
+            is exactly one, else the row with the best score. Variants of a method that was also run with its defaults
+            are never the default focus.
+
+    Raises:
+        NotFoundError: If no data set has a row called ``reference`` or ``focus`` (a missing default reference is not
+            an error).
+
     Example:
-        >>> run = RunRecord("k", "digits", "joint", "fused", 0, "multiclass", ("a", "b"), metrics={"accuracy": 0.5})
+        >>> from counterpoise.runs import Metric
+        >>> run = RunRecord("k", "digits", RowId("joint"), 0, metrics=(Metric("accuracy", 0.5),))
         >>> compare([run])[0].summary("joint", "accuracy")
         Summary(mean=0.5, se=nan, n=1)
     """
-    by_data: dict[str, list[RunRecord]] = {}
+    comparisons = [_compare_one(data, group, reference, focus) for data, group in _by_data(list(records)).items()]
+    labels = list(dict.fromkeys(label for c in comparisons for label in c.labels))
+    if comparisons and reference != REFERENCE and all(c.reference is None for c in comparisons):
+        raise unknown("row", reference, labels)
+    if comparisons and focus is not None and all(_row_called(focus, c.rows) is None for c in comparisons):
+        raise unknown("row", focus, labels)
+    return comparisons
+
+
+# -- data sets -----------------------------------------------------------------------------------------------------
+
+
+def _by_data(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Return the records by a name of their data set that tells data sets of one name apart."""
+    groups: dict[str, list[list[RunRecord]]] = {}
     for record in records:
-        by_data.setdefault(record.data, []).append(record)
-    return [_compare_one(data, group) for data, group in by_data.items()]
+        same_name = groups.setdefault(record.data, [])
+        joined = [group for group in same_name if any(_same_data(record, other) for other in group)]
+        merged = [*(r for group in joined for r in group), record]
+        groups[record.data] = [*(group for group in same_name if group not in joined), merged]
+    return {
+        label: group
+        for name, same_name in groups.items()
+        for label, group in zip(_told_apart(name, [g[0].source for g in same_name]), same_name, strict=True)
+    }
 
 
-def _compare_one(data: str, records: list[RunRecord]) -> Comparison:
-    records = _distinguish(records)
+def _same_data(a: RunRecord, b: RunRecord) -> bool:
+    return a.source == b.source or bool(a.fingerprint and a.fingerprint == b.fingerprint)
+
+
+def _told_apart(name: str, sources: Sequence[str]) -> list[str]:
+    """Return one name per source: the name itself, or the shortest end of the path that differs.
+
+    Example:
+        >>> _told_apart("features", ["/a/day1/features.npz", "/a/day2/features.npz"])
+        ['day1/features', 'day2/features']
+    """
+    if len(sources) == 1:
+        return [name]
+    parts = [PurePath(source).parts for source in sources]
+    for depth in range(1, max(map(len, parts), default=0)):
+        parents = ["/".join(p[-1 - depth : -1]) for p in parts]
+        names = [f"{parent}/{name}" if parent else name for parent in parents]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name} ({i})" for i in range(1, len(sources) + 1)]
+
+
+def _compare_one(data: str, records: list[RunRecord], reference: str, focus: str | None) -> Comparison:
     notes: list[str] = []
-    rows: dict[str, dict[int, RunRecord]] = {}
-    for record in records:
-        if record.seed in rows.setdefault(record.label, {}):
+    runs: dict[RowId, dict[int, RunRecord]] = {}
+    for record in _distinguish(records):
+        if record.seed in runs.setdefault(record.row, {}):
             notes.append(
                 f"{data}: more than one run of {record.label}, seed {record.seed}, with the same settings; "
                 f"the last one read is shown ({record.key})."
             )
-        rows[record.label][record.seed] = record
+        runs[record.row][record.seed] = record
+    if len({record.task for record in records}) > 1:
+        notes.append(f"{data}: the runs have different tasks ({', '.join(sorted({r.task for r in records}))}).")
     modalities = tuple(dict.fromkeys(m for record in records for m in record.modalities))
-    labels = tuple(sorted(rows, key=lambda label: _row_order(label, modalities, list(rows))))
-    values: dict[str, dict[str, dict[int, float]]] = {}
-    for label in labels:
-        row: dict[str, dict[int, float]] = {}
-        for seed, record in sorted(rows[label].items()):
-            for metric, value in record.metrics.items():
-                if value is not None and math.isfinite(value):
-                    row.setdefault(metric, {})[seed] = float(value)
-        values[label] = row
+    by_label = {str(row): row for row in runs}
+    score = next((r.score for r in records if math.isfinite(r.value(r.score))), records[0].score)
+    found = _row_called(reference, by_label)
+    values = {label: _values(runs[row]) for label, row in by_label.items()}
+    chosen = _row_called(focus, by_label) if focus is not None else _default_focus(by_label, values, score, found)
+    order = sorted(by_label, key=lambda label: _row_order(label, by_label, modalities, found, chosen))
     comparison = Comparison(
-        data, modalities, labels, values, {k: [rows[k][s] for s in sorted(rows[k])] for k in labels}, tuple(notes)
+        data,
+        modalities,
+        {label: by_label[label] for label in order},
+        values,
+        {label: [runs[by_label[label]][s] for s in sorted(runs[by_label[label]])] for label in order},
+        score,
+        found,
+        chosen,
+        tuple(notes),
     )
-    for label in labels:
-        base = comparison.seeds(comparison.reference(label), "step_ms")
+    for label in order:
+        base = comparison.seeds(comparison.reference_of(label), "step_ms")
         ratio = {s: v / base[s] for s, v in comparison.seeds(label, "step_ms").items() if base.get(s, 0) > 0}
         if ratio:
-            values[label]["step_time_ratio"] = ratio
+            values[label][MetricId("step_time_ratio")] = ratio
     return comparison
 
 
-def _row_order(label: str, modalities: Sequence[str], known: list[str]) -> tuple[int, int, int]:
-    base = label.partition(" ")[0]
-    kind = next((i for i, prefix in enumerate(_FIRST) if base == prefix), len(_FIRST))
-    if base.startswith("unimodal:"):
-        kind = 0
-        m = label.removeprefix("unimodal:")
-        place = next((i for i, name in enumerate(modalities) if m == name or m.startswith(f"{name} ")), 99)
-        return kind, place, known.index(label)
-    if base == "arm":
-        kind = len(_FIRST) + 1
-    first = next(i for i, name in enumerate(known) if name.partition(" ")[0] == base)
-    return kind, first, known.index(label)
+def _values(runs: Mapping[int, RunRecord]) -> dict[MetricId, dict[int, float]]:
+    values: dict[MetricId, dict[int, float]] = {}
+    for seed, record in sorted(runs.items()):
+        for metric in record.metrics:
+            if math.isfinite(metric.value):
+                values.setdefault(metric.id, {})[seed] = metric.value
+    return values
+
+
+# -- rows ----------------------------------------------------------------------------------------------------------
+
+
+def _row_called(name: str, rows: Mapping[str, RowId]) -> str | None:
+    """Return the label of the row that is called ``name``: its text, else the plainest row of that method."""
+    if name in rows:
+        return name
+    matching = [label for label, row in rows.items() if row.method == name]
+    return min(matching, key=lambda label: _variation(rows[label]), default=None)
+
+
+def _variation(row: RowId) -> int:
+    """Return how far a row is from its method's defaults."""
+    return len(row.arguments) + len(row.settings) + (row.rule != "default")
+
+
+def _default_focus(
+    rows: Mapping[str, RowId],
+    values: Mapping[str, Mapping[MetricId, Mapping[int, float]]],
+    score: str,
+    reference: str | None,
+) -> str | None:
+    """Return the row of the only method with an import path, else the best row; variants of a plain row are left out."""
+    own = {row.method for row in rows.values() if "." in row.method}
+    if len(own) == 1:
+        return _row_called(own.pop(), rows)
+    plain = {row.method for row in rows.values() if row.is_plain}
+    methods = {rows[reference].method} if reference is not None else set()
+    candidates = {
+        label: summarise(list(values[label].get(MetricId(score), {}).values())).mean
+        for label, row in rows.items()
+        if row.modality is None and row.method not in methods and (row.is_plain or row.method not in plain)
+    }
+    candidates = {label: mean for label, mean in candidates.items() if math.isfinite(mean)}
+    return max(candidates, key=lambda label: candidates[label], default=None)
+
+
+def _row_order(
+    label: str, rows: Mapping[str, RowId], modalities: Sequence[str], reference: str | None, focus: str | None
+) -> tuple[int, int, int]:
+    """Return the place of a row: single modalities, the reference's method, the others, the focus's method."""
+    row, known = rows[label], list(rows)
+    first = next(i for i, other in enumerate(rows.values()) if other.method == row.method)
+    place = known.index(label)
+    if row.modality is not None:
+        return 0, modalities.index(row.modality) if row.modality in modalities else len(modalities), place
+    if reference is not None and row.method == rows[reference].method:
+        return 1, _variation(row), place
+    if focus is not None and row.method == rows[focus].method:
+        return 3, first, place
+    return 2, first, place
 
 
 def flat_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -169,18 +325,16 @@ def flat_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _distinguish(records: list[RunRecord]) -> list[RunRecord]:
-    """Give runs that share a label but not their settings labels of their own."""
-    by_label: dict[str, list[dict[str, str]]] = {}
-    flats = [{k: v for k, v in flat_config(r.config).items() if k != "seed"} for r in records]
+    """Give runs of one row whose settings differ rows of their own."""
+    flats = [{k: v for k, v in flat_config(r.config).items() if k not in ("seed", "data", "rule")} for r in records]
+    by_row: dict[RowId, list[dict[str, str]]] = {}
     for record, flat in zip(records, flats, strict=True):
-        by_label.setdefault(record.label, []).append(flat)
+        by_row.setdefault(record.row, []).append(flat)
     out = []
     for record, flat in zip(records, flats, strict=True):
-        group = by_label[record.label]
+        group = by_row[record.row]
         keys = [k for k in dict.fromkeys(k for f in group for k in f) if len({f.get(k, "") for f in group}) > 1]
-        if keys:
-            differs = ", ".join(f"{k}={flat.get(k, '(none)')}" for k in keys)
-            out.append(dataclasses.replace(record, label=f"{record.label} [{differs}]"))
-        else:
-            out.append(record)
+        settings = {k: flat.get(k, "(none)") for k in keys}
+        row = dataclasses.replace(record.row, settings=settings)
+        out.append(dataclasses.replace(record, row=row) if settings else record)
     return out

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from counterpoise.report._format import number, p_text, plus_minus, unit
-from counterpoise.report.analysis.comparison import REFERENCE, Comparison, compare
+from counterpoise.report.analysis.comparison import REFERENCE, Comparison, compare, title
 from counterpoise.report.analysis.statistics import Paired
 from counterpoise.runs import RunRecord
 
@@ -42,20 +42,21 @@ class Verdict:
     contributions: str
 
 
-def explain(records: Iterable[RunRecord]) -> list[str]:
+def explain(records: Iterable[RunRecord], *, reference: str = REFERENCE, focus: str | None = None) -> list[str]:
     """Return two plain sentences per data set, made from the numbers.
 
     Example:
-        >>> def run(method, seed, accuracy):
-        ...     return RunRecord(f"{method}{seed}", "digits", method, "fused", seed, "multiclass", ("a", "b"),
-        ...                      metrics={"accuracy": accuracy})
-        >>> runs = [run("joint", s, 0.80 + 0.01 * s) for s in range(3)]
-        >>> runs += [run("unimodal:a", s, 0.85 + 0.011 * s) for s in range(3)]
+        >>> from counterpoise.runs import Metric, RowId
+        >>> def run(row, seed, accuracy):
+        ...     return RunRecord(f"{row}{seed}", "digits", row, seed, "multiclass", ("a", "b"),
+        ...                      metrics=[Metric("accuracy", accuracy)])
+        >>> runs = [run(RowId("joint"), s, 0.80 + 0.01 * s) for s in range(3)]
+        >>> runs += [run(RowId("unimodal", modality="a"), s, 0.85 + 0.011 * s) for s in range(3)]
         >>> for sentence in explain(runs): print(sentence)
         Joint training reaches 81.0 ± 0.6 % test accuracy (± s.e., 3 seeds) and loses 5.1 ± 0.1 points against a alone (p < 0.001).
         No other method was run, so whether the modalities could be used better is open.
     """
-    comparisons = compare(records)
+    comparisons = compare(records, reference=reference, focus=focus)
     sentences = []
     for comparison in comparisons:
         verdict = describe(comparison)
@@ -78,23 +79,18 @@ def _once(comparison: Comparison, text: str) -> str:
     return text.replace(f" ({ONE_SEED})", "").replace(f", {ONE_SEED})", ")").removesuffix(".") + f"; {ONE_SEED}."
 
 
-def _name(label: str) -> str:
+def _name(comparison: Comparison, label: str) -> str:
     """Return how a row is called within a sentence."""
-    base, space, rest = label.partition(" ")
-    if base.startswith("unimodal:"):
-        return f"{label.removeprefix('unimodal:')} alone"
-    known = {
-        "joint": "joint training",
-        "unimodal-ensemble": "the ensemble of single modalities",
-        "uniform": "uniform multitask training",
-        "ogm-ge": "OGM-GE",
-        "arm": "ARM",
-    }
-    return known.get(base, base) + space + rest
+    row = comparison.rows[label]
+    if row.modality is not None:
+        return f"{row.modality} alone" + str(row).removeprefix(str(type(row)(row.method, modality=row.modality)))
+    if label == comparison.reference:
+        return f"{title(row.method)} training"
+    return title(row.method) + label.removeprefix(row.method)
 
 
 def _start(text: str) -> str:
-    return text[:1].upper() + text[1:] if text.startswith(("joint ", "the ", "uniform ")) else text
+    return text[:1].upper() + text[1:] if text.partition(" ")[0].islower() else text
 
 
 def _score_text(comparison: Comparison, label: str) -> str:
@@ -134,21 +130,22 @@ def _best_alone(comparison: Comparison) -> str | None:
 def _joint(comparison: Comparison) -> str:
     score = comparison.score
     what = "test accuracy" if score == "accuracy" else "on the test set"
-    if not comparison.seeds(REFERENCE, score):
+    reference = comparison.reference
+    if reference is None or not comparison.seeds(reference, score):
         rows = [label for label in comparison.labels if comparison.seeds(label, score)]
         if not rows:
             return "No run reports a test score, so nothing can be said."
         best = max(rows, key=lambda label: comparison.summary(label, score).mean)
         return (
-            f"There is no run of joint training to compare with; the highest score is that of {_name(best)}, "
+            f"There is no run of the reference to compare with; the highest score is that of {_name(comparison, best)}, "
             f"{_score_text(comparison, best)} {what}{_seeds_note(comparison, best)}."
         )
-    text = f"Joint training reaches {_score_text(comparison, REFERENCE)} {what}{_seeds_note(comparison, REFERENCE)}"
+    text = f"{_start(_name(comparison, reference))} reaches {_score_text(comparison, reference)} {what}{_seeds_note(comparison, reference)}"
     alone = _best_alone(comparison)
     if alone is None:
         text += ", and no modality was trained alone to compare with"
     else:
-        d, name = comparison.difference(REFERENCE, score, to=alone), _name(alone)
+        d, name = comparison.difference(reference, score, to=alone), _name(comparison, alone)
         text += f" and {_relation(d, score, name)}" if d.n else f", but has no seed in common with {name}"
     encoders = _encoders(comparison)
     return f"{text}; {encoders}." if encoders else f"{text}."
@@ -162,13 +159,14 @@ def _seeds_note(comparison: Comparison, label: str) -> str:
 def _encoders(comparison: Comparison) -> str:
     """Return which encoders are worse inside the joint model than alone, by their linear probes."""
     found: list[tuple[Paired, str, str]] = []
+    reference = comparison.reference
     shown, percent = comparison.shown("probe"), " %" if comparison.score == "accuracy" else ""
     for m in comparison.modalities:
         alone = comparison.unimodal(m)
-        d = comparison.difference(REFERENCE, f"probe:{m}", to=alone) if alone else None
+        d = comparison.difference(reference, "probe", m, to=alone) if alone and reference else None
         if alone and d and d.n:
-            before = number(comparison.summary(alone, f"probe:{m}").mean, shown)
-            after = number(comparison.summary(REFERENCE, f"probe:{m}").mean, shown)
+            before = number(comparison.summary(alone, "probe", m).mean, shown)
+            after = number(comparison.summary(reference, "probe", m).mean, shown)
             found.append((d, m, f"linear probe {after}{percent} against {before}{percent} alone"))
     if not found:
         return ""
@@ -197,31 +195,30 @@ def _encoders(comparison: Comparison) -> str:
 def _methods(comparison: Comparison) -> str:
     score = comparison.score
     rows = [label for label in comparison.labels if comparison.seeds(label, score)]
-    trained = [label for label in rows if not label.startswith(("unimodal", REFERENCE))]
+    trained = [label for label in rows if not comparison.is_unimodal(label) and label != comparison.reference]
     if not trained:
         return "No other method was run, so whether the modalities could be used better is open."
-    if REFERENCE not in rows:
+    if comparison.reference not in rows:
         return "Without joint training no gain or loss of a method can be stated."
 
     def mean(label: str) -> float:
         return comparison.summary(label, score).mean
 
-    flagship = [label for label in trained if label.partition(" ")[0] == "arm"]
-    shown = flagship[:2] or [max(trained, key=mean)]
+    shown = [comparison.focus if comparison.focus in trained else max(trained, key=mean)]
     text = _start("; ".join(_against_joint(comparison, label) for label in shown))
-    rest = [label for label in rows if label != REFERENCE and label not in shown]
+    rest = [label for label in rows if label != comparison.reference and label not in shown]
     if not rest:
         return f"{text}."
     best, rival = max(shown, key=mean), max(rest, key=mean)
-    d, name = comparison.difference(best, score, to=rival), _name(rival)
+    d, name = comparison.difference(best, score, to=rival), _name(comparison, rival)
     text += f"; the strongest other row is {name} ({_score_text(comparison, rival)})"
     if d.n:
-        text += f", and {_name(best)} {_relation(d, score, 'it')}"
+        text += f", and {_name(comparison, best)} {_relation(d, score, 'it')}"
     return f"{text}."
 
 
 def _against_joint(comparison: Comparison, label: str) -> str:
-    d, name = comparison.difference(label, comparison.score, to=REFERENCE), _name(label)
+    d, name = comparison.difference(label, comparison.score, to=comparison.reference), _name(comparison, label)
     if d.n == 0:
         return f"{name} has no seed in common with joint training"
     text = f"{name} {_relation(d, comparison.score, 'joint training')}"
@@ -230,34 +227,27 @@ def _against_joint(comparison: Comparison, label: str) -> str:
 
 
 def _contributions(comparison: Comparison) -> str:
-    label = REFERENCE if comparison.has("phi_mi") and comparison.seeds(REFERENCE, "phi_mi") else None
+    label = comparison.reference if comparison.seeds(comparison.reference, "phi_mi") else None
     label = label or next((row for row in comparison.labels if comparison.seeds(row, "phi_mi")), None)
     if label is None:
         return ""
     total, entropy = comparison.summary(label, "phi_mi"), comparison.summary(label, "entropy")
-    text = f"Held out, the features of {_name(label)} carry {plus_minus(total.mean, total.se, 'phi_mi')} nats"
+    text = (
+        f"Held out, the features of {_name(comparison, label)} carry {plus_minus(total.mean, total.se, 'phi_mi')} nats"
+    )
     if entropy.n and entropy.mean > 0 and comparison.score == "accuracy":
         text += f" of the label's {number(entropy.mean, 'entropy')} ({100 * total.mean / entropy.mean:.0f} %)"
     else:
         text += " about the label"
     parts = []
     for m in comparison.modalities:
-        mi, cmi = comparison.summary(label, f"phi_mi:{m}"), comparison.summary(label, f"phi_cmi:{m}")
+        mi, cmi = comparison.summary(label, "phi_mi", m), comparison.summary(label, "phi_cmi", m)
         if not cmi.n:
             continue
         clause = f"{m} adds {plus_minus(cmi.mean, cmi.se, 'phi_cmi', sign=cmi.mean < 0)} to the rest"
         aside = [f"alone it has {plus_minus(mi.mean, mi.se, 'phi_mi')}"] if mi.n else []
-        aside += [f"diagnosis: {v}" for v in _diagnosed(comparison, label, m)]
         clause += f" ({'; '.join(aside)})" if aside else ""
         parts.append(clause)
     if parts:
         text += ": " + ", ".join(parts)
     return f"{text} ({ONE_SEED})." if total.n == 1 else f"{text}."
-
-
-def _diagnosed(comparison: Comparison, label: str, m: str) -> list[str]:
-    """Return the verdicts on ``m`` that the runs' valuations hold, each once."""
-    parts = [record.valuation.get("modalities") for record in comparison.records[label]]
-    entries = [part.get(m) for part in parts if isinstance(part, dict)]
-    verdicts = [entry.get("verdict") for entry in entries if isinstance(entry, dict)]
-    return list(dict.fromkeys(v for v in verdicts if isinstance(v, str) and v))

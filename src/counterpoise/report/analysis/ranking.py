@@ -75,7 +75,7 @@ def indistinct(ranks: Sequence[float], critical: float) -> list[tuple[int, int]]
 
 def summary_grid(comparisons: Sequence[Comparison]) -> Grid:
     """Methods as rows, data sets as columns, mean rank last."""
-    labels = list(dict.fromkeys(label for c in comparisons for label in c.labels if ":" not in label))
+    labels = list(dict.fromkeys(label for c in comparisons for label in c.labels if not c.is_unimodal(label)))
     result = ranking(comparisons)
     ranks = dict(zip(result.labels, result.ranks, strict=True)) if result else {}
     header = ["method", *(c.data + (" (%)" if c.score == "accuracy" else " (R²)") for c in comparisons), "mean rank"]

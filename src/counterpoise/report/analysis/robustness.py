@@ -1,70 +1,71 @@
-"""What is left of a row's score with one modality damaged, as numbers: the page and the figures draw from here."""
+"""Scores of a row with the input of one modality corrupted."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from counterpoise._corruption import Corruption
 from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.series import Point
-from counterpoise.report.analysis.statistics import summarise, t_interval
+from counterpoise.report.analysis.statistics import t_interval
 
-__all__ = ["AT", "Damage", "damages"]
+__all__ = ["CorruptedScore", "corrupted_scores", "place_of"]
 
-AT: Final = (
-    ("none", 0.0, 0.0, "none"),
-    ("noise", 0.5, 0.5, "0.5"),
-    ("noise", 1.0, 1.0, "1"),
-    ("noise", 2.0, 2.0, "2"),
-    ("missing", 1.0, 2.65, "missing"),
-    ("swap", 1.0, 3.4, "swapped"),
-)
-"""Kind, strength, place on the axis, and name of every damage; missing and swapped stand apart from the noise."""
+_APART: Final = {"zeros": 2.65, "permute": 3.4, "mean": 4.15, "dropout": 4.9, "mix": 5.65}
+"""Place on the axis of the kinds that are not noise; noise stands at its strength."""
 
 
 @dataclass(frozen=True)
-class Damage:
-    """A score under one damage.
+class CorruptedScore:
+    """The score of a row under one corruption.
 
     Attributes:
-        kind: none, noise, missing or swap.
-        place: on the axis.
-        words: what was done.
-        point: mean over seeds with its interval.
+        corruption: The corruption; None for clean inputs.
+        point: Mean over seeds with its interval.
     """
 
-    kind: str
-    place: float
-    words: str
+    corruption: Corruption | None
     point: Point
 
+    @property
+    def words(self) -> str:
+        """Name of the corruption."""
+        return "clean" if self.corruption is None else str(self.corruption)
 
-def damages(comparison: Comparison, label: str, m: str) -> list[Damage]:
-    """Return the score of a row as it is and under every damage to ``m``; empty where none was recorded."""
-    found: dict[tuple[str, float], dict[int, float]] = {}
-    for record in comparison.records.get(label, ()):
-        for row in record.robustness:
-            score = _score(row, comparison.score)
-            if isinstance(row, Mapping) and row.get("modality") == m and score is not None:
-                key = (str(row.get("corruption")), float(row.get("strength") or 0))
-                found.setdefault(key, {})[record.seed] = score
-    if not found:
+    @property
+    def place(self) -> float:
+        """Place on the axis."""
+        return place_of(self.corruption)
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether the score belongs to the curve over the noise (clean inputs are its start)."""
+        return self.corruption is None or self.corruption.kind == "noise"
+
+
+def place_of(corruption: Corruption | None) -> float:
+    """Return the place of a corruption on the axis."""
+    if corruption is None:
+        return 0.0
+    return corruption.strength if corruption.kind == "noise" else _APART[corruption.kind]
+
+
+def corrupted_scores(comparison: Comparison, label: str, m: str) -> list[CorruptedScore]:
+    """Return the score of a row for clean inputs and under every corruption of ``m``; empty where none was recorded."""
+    corruptions = [
+        metric.corruption
+        for metric in comparison.values.get(label, {})
+        if metric.corruption is not None and (metric.name, metric.modality) == (comparison.score, m)
+    ]
+    if not corruptions:
         return []
     clean = series.point(comparison, label, comparison.score)
-    rows = [Damage("none", 0.0, "undamaged", clean)] if clean.n else []
-    for kind, strength, place, name in AT:
-        values = list(found.get((kind, strength), {}).values())
-        if values:
-            s = summarise(values)
-            low, high = t_interval(s.mean, s.se, s.n) if s.n > 1 else (math.nan, math.nan)
-            point = Point(s.mean, low, high, s.n, "seeds" if s.n > 1 else "none")
-            rows.append(Damage(kind, place, f"noise {name}" if kind == "noise" else name, point))
+    rows = [CorruptedScore(None, clean)] if clean.n else []
+    for corruption in sorted(corruptions, key=lambda c: (place_of(c), c)):
+        s = comparison.summary(label, comparison.score, m, corruption)
+        low, high = t_interval(s.mean, s.se, s.n) if s.n > 1 else (math.nan, math.nan)
+        rows.append(CorruptedScore(corruption, Point(s.mean, low, high, s.n, "seeds" if s.n > 1 else "none")))
     return rows
-
-
-def _score(row: Any, name: str) -> float | None:
-    value = row.get(name) if isinstance(row, Mapping) else None
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None

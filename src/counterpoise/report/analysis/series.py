@@ -6,16 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from counterpoise.report.analysis.comparison import REFERENCE, Comparison
+from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.statistics import summarise, t_interval
-from counterpoise.runs import RunRecord
+from counterpoise.runs import CurveId, CurveKind, RunRecord
 
 __all__ = [
     "Curve",
     "Point",
     "class_rows",
     "class_values",
-    "coefficient_names",
+    "coefficients",
     "colour_order",
     "contributions",
     "curve",
@@ -26,20 +26,6 @@ __all__ = [
     "probe_rows",
     "short",
 ]
-
-_KNOWN = {
-    "train",
-    "train_loss",
-    "val_score",
-    "val_nll",
-    "val_loss",
-    "phi_mi",
-    "phi_cmi",
-    "accuracy",
-    "probe",
-    "loss",
-    "entropy",
-}
 
 
 @dataclass(frozen=True)
@@ -72,22 +58,21 @@ class Curve:
     n: int
 
 
-def point(comparison: Comparison, label: str, metric: str) -> Point:
+def point(comparison: Comparison, label: str, name: str, m: str | None = None) -> Point:
     """Return mean and interval of a metric: over seeds, or of the valuation's samples where there is one seed."""
-    s = comparison.summary(label, metric)
+    s = comparison.summary(label, name, m)
     if s.n >= 2:
         return Point(s.mean, *t_interval(s.mean, s.se, s.n), s.n, "seeds")
-    part = _valued(comparison.records[label][0], metric) if s.n == 1 and len(comparison.records[label]) == 1 else {}
+    part = _valued(comparison.records[label][0], name, m) if s.n == 1 and len(comparison.records[label]) == 1 else {}
     low, high = part.get("low"), part.get("high")
     if isinstance(low, (int, float)) and isinstance(high, (int, float)):
         return Point(s.mean, float(low), float(high), 1, "samples")
     return Point(s.mean, math.nan, math.nan, s.n, "none")
 
 
-def _valued(record: RunRecord, metric: str) -> dict[str, object]:
-    """Return the valuation's entry that ``metric`` comes from, or nothing."""
-    name, _, m = metric.partition(":")
-    if metric == "phi_mi":
+def _valued(record: RunRecord, name: str, m: str | None) -> dict[str, object]:
+    """Return the valuation's entry that a metric comes from, or nothing."""
+    if name == "phi_mi" and m is None:
         part = record.valuation.get("joint_mi")
     else:
         kind = {"phi_mi": "mi", "phi_cmi": "cmi", "phi_shared": "redundant", "phi_synergy": "synergistic"}.get(name)
@@ -102,7 +87,7 @@ def contributions(comparison: Comparison) -> list[str]:
     return [
         label
         for label in comparison.labels
-        if any(comparison.seeds(label, f"phi_cmi:{m}") for m in comparison.modalities)
+        if any(comparison.seeds(label, "phi_cmi", m) for m in comparison.modalities)
     ]
 
 
@@ -114,7 +99,7 @@ def class_rows(comparison: Comparison) -> list[str]:
         if any(isinstance(r.valuation.get("per_class"), dict) for r in comparison.records[label])
     ]
     best = sorted(known, key=lambda label: -(s.mean if (s := comparison.summary(label, comparison.score)).n else 0))
-    wanted = [*(label for label in known if label == REFERENCE), *best[:1], *known[-1:]]
+    wanted = [*(label for label in known if label == comparison.reference), *best[:1], *known[-1:]]
     return list(dict.fromkeys(wanted))
 
 
@@ -157,20 +142,19 @@ def probe_rows(comparison: Comparison) -> list[str]:
     return [
         label
         for label in comparison.labels
-        if not label.startswith("unimodal")
-        and any(comparison.seeds(label, f"probe:{m}") for m in comparison.modalities)
+        if not comparison.is_unimodal(label) and any(comparison.seeds(label, "probe", m) for m in comparison.modalities)
     ]
 
 
-def curve_rows(comparison: Comparison, name: str) -> list[str]:
-    """Return the rows with a curve; a row that differs from another one by its rule of inference only has the same."""
-    rows = [
+def curve_rows(comparison: Comparison, kind: CurveKind, name: str) -> list[str]:
+    """Return the multimodal rows with a curve, once per network: rows that differ by their decision rule share one."""
+    return [
         label
         for label in comparison.labels
-        if not label.startswith("unimodal")
-        and any(key == name or key.startswith(f"{name}:") for r in comparison.records[label] for key in r.curves)
+        if not comparison.is_unimodal(label)
+        and not comparison.same_network(label)
+        and any((c.kind, c.name) == (kind, name) for r in comparison.records[label] for c in r.curves)
     ]
-    return [label for label in rows if " (" not in label or label.partition(" (")[0] not in rows]
 
 
 def _mean_curve(curves: Sequence[Sequence[float]]) -> Curve | None:
@@ -185,16 +169,16 @@ def _mean_curve(curves: Sequence[Sequence[float]]) -> Curve | None:
     return Curve(epochs, [s.mean for s in kept], low, high, len(curves)) if kept else None
 
 
-def curve(comparison: Comparison, label: str, name: str) -> Curve | None:
+def curve(comparison: Comparison, label: str | None, which: CurveId) -> Curve | None:
     """Return a curve's mean over seeds, or None if no run of the row has it."""
-    return _mean_curve([r.curves[name] for r in comparison.records.get(label, ()) if r.curves.get(name)])
+    return _mean_curve([r.curve(*which) for r in comparison.records.get(label or "", ())])
 
 
 def gap_curve(comparison: Comparison, label: str) -> Curve | None:
     """Return the contribution gap per epoch: the largest phi_CMI of a modality minus the smallest, seed by seed."""
     gaps = []
     for record in comparison.records.get(label, ()):
-        parts = [v for k, v in record.curves.items() if k.startswith("phi_cmi:") and v]
+        parts = [c.values for c in record.curves if (c.kind, c.name) == ("contribution", "phi_cmi") and c.values]
         if len(parts) >= 2:
             gaps.append(
                 [max(at) - min(at) if all(map(math.isfinite, at)) else math.nan for at in zip(*parts, strict=False)]
@@ -206,7 +190,7 @@ def dominant(comparison: Comparison) -> str | None:
     """Return the modality that does best alone: by the runs of single modalities, else by joint training's phi_MI."""
     score = comparison.score
     alone = {m: comparison.summary(u, score).mean for m in comparison.modalities if (u := comparison.unimodal(m))}
-    within = {m: comparison.summary(REFERENCE, f"phi_mi:{m}").mean for m in comparison.modalities}
+    within = {m: comparison.summary(comparison.reference, "phi_mi", m).mean for m in comparison.modalities}
     for means in (alone, within):
         means = {m: v for m, v in means.items() if math.isfinite(v)}
         if means:
@@ -214,21 +198,13 @@ def dominant(comparison: Comparison) -> str | None:
     return None
 
 
-def coefficient_names(comparison: Comparison, label: str) -> dict[str, list[str]]:
-    """Return what a method chose per modality and epoch: the modalities by coefficient (``lambda``, ``kappa``)."""
-    names: dict[str, list[str]] = {}
+def coefficients(comparison: Comparison, label: str) -> dict[str, list[str | None]]:
+    """Return what a method chose per epoch: the modalities by the name of the coefficient (None: one for all)."""
+    names: dict[str, list[str | None]] = {}
     for record in comparison.records.get(label, ()):
-        for key in record.curves:
-            kind, colon, m = key.rpartition(":")
-            if (
-                colon
-                and m in comparison.modalities
-                and kind.partition(":")[0] not in _KNOWN
-                and not kind.startswith("val")
-            ):
-                names.setdefault(kind, [])
-                if m not in names[kind]:
-                    names[kind].append(m)
+        for c in record.curves:
+            if c.kind == "coefficient" and c.modality not in names.setdefault(c.name, []):
+                names[c.name].append(c.modality)
     return names
 
 
@@ -237,6 +213,7 @@ def colour_order(comparisons: Sequence[Comparison]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(m for c in comparisons for m in c.modalities))
 
 
-def short(label: str) -> str:
-    """Return a row's name for a chart: ``gyroscope alone`` for ``unimodal:gyroscope``."""
-    return f"{label.removeprefix('unimodal:')} alone" if label.startswith("unimodal:") else label
+def short(comparison: Comparison, label: str) -> str:
+    """Return a row's name for a chart: ``gyroscope alone`` for a row that trains the gyroscope only."""
+    row = comparison.rows.get(label)
+    return f"{row.modality} alone" if row is not None and row.modality is not None and row.is_plain else label

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from counterpoise.report._format import number, plus_minus
 from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import Comparison
-from counterpoise.report.analysis.robustness import AT, Damage, damages
+from counterpoise.report.analysis.robustness import CorruptedScore, corrupted_scores
 from counterpoise.report.analysis.series import Point
+from counterpoise.report.figures import _palette as palette
 from counterpoise.report.figures._charts import (
     Chart,
     Spec,
-    colour,
     factor_of,
     interval_text,
     layout,
@@ -21,7 +21,8 @@ from counterpoise.report.figures._charts import (
     whiskers,
 )
 from counterpoise.report.figures._layout import Grid
-from counterpoise.report.figures._palette import dash, modality_slot
+from counterpoise.report.figures._palette import modality_slot
+from counterpoise.runs import MetricId
 
 __all__ = ["class_chart", "robustness_charts", "shift_grid"]
 
@@ -107,8 +108,8 @@ def robustness_charts(comparison: Comparison, colours: Sequence[str]) -> list[Ch
 
 
 def _robustness(comparison: Comparison, m: str, colours: Sequence[str]) -> Chart | None:
-    found = {label: d for label in comparison.labels if (d := damages(comparison, label, m))}
-    methods = [label for label in found if not label.startswith("unimodal:")]
+    found = {label: d for label in comparison.labels if (d := corrupted_scores(comparison, label, m))}
+    methods = [label for label in found if not comparison.is_unimodal(label)]
     if not methods:
         return None
     score, factor = comparison.score, factor_of(comparison.score)
@@ -118,21 +119,29 @@ def _robustness(comparison: Comparison, m: str, colours: Sequence[str]) -> Chart
     table: list[tuple[list[str], str, str, Point]] = []
     for i, label in enumerate(methods):
         shift = (i - (len(methods) - 1) / 2) * min(0.08, 0.5 / len(methods))
-        shade, style = colour(label, comparison.labels, colours), dash(label, methods)
+        shade, style = palette.token(comparison, label, colours), palette.dash(comparison, label)
         table += [([label, d.words], label, score, d.point) for d in found[label]]
         for noisy in (True, False):
-            points = [d for d in found[label] if (d.kind in ("none", "noise")) == noisy]
+            points = [d for d in found[label] if d.is_noise == noisy]
             if points:  # tokens take no noise: then the clean score is alone
                 joined = noisy and len(points) > 1
                 traces.append(
-                    _line(label, points, shade, style, factor, score, shift=0.0 if noisy else shift, joined=joined)
+                    _line(
+                        series.short(comparison, label),
+                        points,
+                        shade,
+                        style,
+                        factor,
+                        score,
+                        shift=0.0 if noisy else shift,
+                        joined=joined,
+                    )
                 )
     others = [k for k in comparison.modalities if k != m]
-    kinds = {damage.kind for label in methods for damage in found[label]}
-    shown = [(place, words) for kind, _, place, words in AT if kind in kinds]
+    shown = sorted({(d.place, d.words.removeprefix("noise ")) for label in methods for d in found[label]})
     spec = layout(
         340,
-        x="noise (standard deviations); missing; swapped",
+        x="noise (standard deviations); zeros; permute",
         y=f"{name}{percent}",
         legend=True,
         xaxis={"tickvals": [p for p, _ in shown], "ticktext": [w for _, w in shown], "range": [-0.2, 3.8]},
@@ -166,7 +175,7 @@ def _robustness(comparison: Comparison, m: str, colours: Sequence[str]) -> Chart
 
 def _line(
     label: str,
-    points: Sequence[Damage],
+    points: Sequence[CorruptedScore],
     shade: str,
     style: str,
     factor: float,
@@ -178,15 +187,15 @@ def _line(
     return {
         "type": "scatter",
         "mode": "lines+markers" if joined else "markers",
-        "name": text(series.short(label)),
+        "name": text(label),
         "legendgroup": text(label),
-        "showlegend": points[0].kind in ("none", "noise"),
+        "showlegend": points[0].is_noise,
         "x": [d.place + shift for d in points],
         "y": [factor * d.point.mean for d in points],
         "error_y": whiskers([d.point for d in points], factor, shade) | {"thickness": 1, "width": 3},
         "line": {"color": shade, "width": 2, "dash": style},
         "marker": {"color": shade, "size": 7},
-        "hovertext": [f"{text(series.short(label))}, {d.words}: {interval_text(d.point, score)}" for d in points],
+        "hovertext": [f"{text(label)}, {d.words}: {interval_text(d.point, score)}" for d in points],
         "hoverinfo": "text",
     }
 
@@ -199,31 +208,31 @@ def _grid(comparison: Comparison, m: str, table: Sequence[tuple[list[str], str, 
     source = {
         (i, 2): (comparison.data, label, comparison.score, "mean")
         for i, (names, label, _, _) in enumerate(table)
-        if names[1] == "undamaged"
+        if names[1] == "clean"
     }
     head = ["method", "damage", "mean", "95 % low", "95 % high", "seeds"]
     return Grid(f"robustness-{m}", title, head, cells, source=source)
 
 
 def shift_grid(comparison: Comparison) -> Grid:
-    """Methods as rows: the score as it is, its mean over all damage, and over the damage to each modality."""
-    score = comparison.score
-    metrics = [score, f"{score}@shift", *(f"{score}@shift:{m}" for m in comparison.modalities)]
-    metrics = [metric for metric in metrics if comparison.has(metric)]
-    unit = " (%)" if score == "accuracy" else ""
-    names = {score: f"undamaged{unit}", f"{score}@shift": f"all damage{unit}"}
-    header = ["method", *(names.get(metric, f"{metric.partition(':')[2]} damaged{unit}") for metric in metrics)]
+    """Methods as rows: the score for clean inputs, its mean over all corruptions, and over those of each modality."""
+    score, mean = comparison.score, f"{comparison.score}_corrupted"
+    metrics = [MetricId(score), MetricId(mean), *(MetricId(mean, m) for m in comparison.modalities)]
+    metrics = [metric for metric in metrics if comparison.has(metric.name, metric.modality)]
+    unit = " (%)" if comparison.in_percent else ""
+    names = {MetricId(score): f"clean{unit}", MetricId(mean): f"all corruptions{unit}"}
+    header = ["method", *(names.get(metric, f"{metric.modality} corrupted{unit}") for metric in metrics)]
     rows: list[list[str]] = []
     source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
     for label in comparison.labels:
-        if not comparison.seeds(label, f"{score}@shift") or label.startswith("unimodal:"):
+        if not comparison.seeds(label, mean) or comparison.is_unimodal(label):
             continue
-        summaries = [(metric, comparison.summary(label, metric)) for metric in metrics]
+        summaries = [(metric, comparison.summary(label, metric.name, metric.modality)) for metric in metrics]
         source |= {
-            (len(rows), j): (comparison.data, label, metric, "mean")
+            (len(rows), j): (comparison.data, label, str(metric), "mean")
             for j, (metric, s) in enumerate(summaries, 1)
             if s.n
         }
         rows.append([label, *(plus_minus(s.mean, s.se, score) for _, s in summaries)])
-    note = "Mean over three strengths of noise, missing and swapped; texts take no noise."
-    return Grid("shift", f"{comparison.data}: test scores under damage", header, rows, note, source=source)
+    note = "Mean over three strengths of noise, zeros and permute; texts take no noise."
+    return Grid("shift", f"{comparison.data}: test scores under corruption", header, rows, note, source=source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from counterpoise.report.analysis import series
-from counterpoise.report.analysis.comparison import REFERENCE, Comparison
+from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.series import Point
 from counterpoise.report.figures import _palette as palette
 from counterpoise.report.figures._charts import (
@@ -42,16 +42,13 @@ def contribution_charts(comparison: Comparison, colours: Sequence[str]) -> Chart
     labels = series.contributions(comparison)
     if not labels:
         return None
-    labels.sort(key=lambda label: label != REFERENCE)
-    split = any(comparison.seeds(label, f"phi_shared:{m}") for label in labels for m in comparison.modalities)
+    labels.sort(key=lambda label: label != comparison.reference)
+    split = any(comparison.seeds(label, "phi_shared", m) for label in labels for m in comparison.modalities)
     options, rows = [], []
     for label in labels:
-        ms = [m for m in comparison.modalities if comparison.seeds(label, f"phi_cmi:{m}")]
+        ms = [m for m in comparison.modalities if comparison.seeds(label, "phi_cmi", m)]
         known = {
-            (kind, m): p
-            for m in ms
-            for kind, *_ in QUANTITIES
-            if (p := series.point(comparison, label, f"{kind}:{m}")).n
+            (kind, m): p for m in ms for kind, *_ in QUANTITIES if (p := series.point(comparison, label, kind, m)).n
         }
         names = {kind: name for kind, name, _ in QUANTITIES}
         rows += [([label, m, names[kind]], label, f"{kind}:{m}", p) for (kind, m), p in known.items()]
@@ -182,11 +179,11 @@ def parts_chart(comparison: Comparison, colours: Sequence[str]) -> Chart | None:
     labels = [
         label
         for label in series.contributions(comparison)
-        if any(comparison.seeds(label, f"phi_shared:{m}") for m in comparison.modalities)
+        if any(comparison.seeds(label, "phi_shared", m) for m in comparison.modalities)
     ]
     if not labels:
         return None
-    labels.sort(key=lambda label: label != REFERENCE)
+    labels.sort(key=lambda label: label != comparison.reference)
     options, rows = [], []
     for label in labels:
         traces: list[Spec] = []
@@ -195,7 +192,7 @@ def parts_chart(comparison: Comparison, colours: Sequence[str]) -> Chart | None:
             found = [
                 (kind, name, mark, p)
                 for kind, name, mark in QUANTITIES
-                if (p := series.point(comparison, label, f"{kind}:{m}")).n
+                if (p := series.point(comparison, label, kind, m)).n
             ]
             rows += [([label, m, name], label, f"{kind}:{m}", p) for kind, name, _, p in found]
             traces.append(
@@ -230,19 +227,19 @@ def parts_chart(comparison: Comparison, colours: Sequence[str]) -> Chart | None:
 def encoder_chart(comparison: Comparison, colours: Sequence[str]) -> Chart | None:
     """Paired dots: each encoder's linear probe, trained alone (hollow) and inside each model (filled)."""
     rows = series.probe_rows(comparison)
-    rows = [label for label in rows if " (" not in label or label.partition(" (")[0] not in rows]
-    ms = [m for m in comparison.modalities if any(comparison.seeds(label, f"probe:{m}") for label in rows)]
+    rows = [label for label in rows if not comparison.same_network(label)]
+    ms = [m for m in comparison.modalities if any(comparison.seeds(label, "probe", m) for label in rows)]
     if not rows or not ms:
         return None
     factor, what = factor_of(comparison.score), "probe accuracy (%)" if comparison.score == "accuracy" else "probe R²"
     traces: list[Spec] = []
     table: list[tuple[list[str], str, str, Point]] = []
     for m in ms:
-        shade, metric = f"@m{palette.modality_slot(colours, m)}", f"probe:{m}"
-        shown = comparison.shown(metric)
+        shade, metric = palette.modality_token(colours, m), f"probe:{m}"
+        shown = comparison.shown("probe")
         alone_row = comparison.unimodal(m)
-        alone = series.point(comparison, alone_row, metric) if alone_row else None
-        inside = [(label, p) for label in rows if (p := series.point(comparison, label, metric)).n]
+        alone = series.point(comparison, alone_row, "probe", m) if alone_row else None
+        inside = [(label, p) for label in rows if (p := series.point(comparison, label, "probe", m)).n]
         where = [[text(m)] * len(inside), [text(label) for label, _ in inside]]
         if alone and alone_row and alone.n:
             table.append(([m, "alone"], alone_row, metric, alone))

@@ -10,8 +10,9 @@ from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.series import Curve
 from counterpoise.report.figures import _palette as palette
-from counterpoise.report.figures._charts import Chart, Spec, colour, layout, text
+from counterpoise.report.figures._charts import Chart, Spec, layout, text
 from counterpoise.report.figures._layout import Grid
+from counterpoise.runs import CurveId
 
 __all__ = ["coefficient_charts", "curve_charts"]
 
@@ -71,28 +72,32 @@ def _chart(title: str, reading: str, lines: Sequence[Line], *, y: str, metric: s
 
 
 def curve_charts(comparison: Comparison, colours: Sequence[str]) -> list[Chart]:
-    """Return the paper's curves for one data set: its Figs. 3, 4, 1 and 5."""
-    labels = comparison.labels
+    """Return the curves for one data set: gap, joint contribution, validation scores and losses."""
+    name = comparison.score
 
     def line(label: str, c: Curve | None, rows: Sequence[str]) -> list[Line]:
-        shade = colour(label, labels, colours)
-        return [(series.short(label), shade, palette.dash(label, rows), c)] if c else []
+        shade = palette.token(comparison, label, colours)
+        return [(series.short(comparison, label), shade, palette.dash(comparison, label), c)] if c else []
 
-    gap_rows = series.curve_rows(comparison, "phi_cmi")
+    gap_rows = series.curve_rows(comparison, "contribution", "phi_cmi")
     gap = [x for label in gap_rows for x in line(label, series.gap_curve(comparison, label), gap_rows)]
-    joint_rows = series.curve_rows(comparison, "phi_mi")
-    joint = [x for label in joint_rows for x in line(label, series.curve(comparison, label, "phi_mi"), joint_rows)]
-    rows = series.curve_rows(comparison, "val_score")
-    score = [x for label in rows for x in line(label, series.curve(comparison, label, "val_score"), rows)]
+    joint_rows = series.curve_rows(comparison, "contribution", "phi_mi")
+    joint = [
+        x
+        for label in joint_rows
+        for x in line(label, series.curve(comparison, label, CurveId("contribution", "phi_mi")), joint_rows)
+    ]
+    rows = series.curve_rows(comparison, "score", name)
+    score = [x for label in rows for x in line(label, series.curve(comparison, label, CurveId("score", name)), rows)]
     m = series.dominant(comparison)
     alone = comparison.unimodal(m) if m else None
-    c = series.curve(comparison, alone, "val_score") if alone else None
+    c = series.curve(comparison, alone, CurveId("score", name)) if alone else None
     if m and c and score:
         score.append((f"{m} alone", f"@m{palette.modality_slot(colours, m)}", "solid", c))
     inside: list[Line] = []
     if m:
-        for label in series.curve_rows(comparison, f"val_score:{m}"):
-            inside += line(label, series.curve(comparison, label, f"val_score:{m}"), rows or [label])
+        for label in series.curve_rows(comparison, "score", name):
+            inside += line(label, series.curve(comparison, label, CurveId("score", name, m)), rows)
         if c and inside:
             inside.append((f"{m} alone", f"@m{palette.modality_slot(colours, m)}", "solid", c))
     name = "accuracy" if comparison.score == "accuracy" else "R²"
@@ -134,12 +139,12 @@ def curve_charts(comparison: Comparison, colours: Sequence[str]) -> list[Chart]:
 
 def _losses(comparison: Comparison, colours: Sequence[str]) -> Chart | None:
     """One thin line per seed, so that the spread over initialisations is seen."""
-    rows = series.curve_rows(comparison, "train_loss")
+    rows = series.curve_rows(comparison, "loss", "total")
     lines = [
-        (f"{label}, seed {r.seed}" if len(comparison.records[label]) > 1 else label, label, r.curves["train_loss"])
+        (f"{label}, seed {r.seed}" if len(comparison.records[label]) > 1 else label, label, r.curve("loss", "total"))
         for label in rows
         for r in comparison.records[label]
-        if r.curves.get("train_loss")
+        if r.curve("loss", "total")
     ]
     if not lines:
         return None
@@ -157,7 +162,7 @@ def _losses(comparison: Comparison, colours: Sequence[str]) -> Chart | None:
                 "showlegend": label not in seen,
                 "hoverinfo": "text",
                 "hovertext": text(name),
-                "line": {"color": colour(label, comparison.labels, colours), "width": 1.2},
+                "line": {"color": palette.token(comparison, label, colours), "width": 1.2},
             }
         )
         seen.add(label)
@@ -178,15 +183,15 @@ def coefficient_charts(comparison: Comparison, colours: Sequence[str]) -> list[C
     """Return what each method chose per modality and epoch (weights, gradient scales), one chart per coefficient."""
     charts = []
     for label in comparison.labels:
-        if " (" in label and label.partition(" (")[0] in comparison.labels:
+        if comparison.same_network(label):
             continue
-        for kind, ms in series.coefficient_names(comparison, label).items():
+        for kind, ms in series.coefficients(comparison, label).items():
             lines = [
-                (m, f"@m{palette.modality_slot(colours, m)}", "solid", c)
-                for m in comparison.modalities
-                if m in ms and (c := series.curve(comparison, label, f"{kind}:{m}"))
+                (m or kind, palette.modality_token(colours, m), "solid", c)
+                for m in ms
+                if (c := series.curve(comparison, label, CurveId("coefficient", kind, m)))
             ]
-            unit = "nats" if kind.rpartition(":")[2] == "phi" else "coefficient"
+            unit = "coefficient"
             charts.append(
                 _chart(f"{label}: {kind}", f"What {label} chose per modality.", lines, y=unit, metric="weight")
             )

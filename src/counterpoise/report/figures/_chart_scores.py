@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from counterpoise.report._format import number, p_text
 from counterpoise.report.analysis import series
-from counterpoise.report.analysis.comparison import REFERENCE, Comparison
+from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.ranking import Ranking, indistinct
 from counterpoise.report.analysis.series import Point
 from counterpoise.report.analysis.statistics import t_interval
+from counterpoise.report.figures import _palette as palette
 from counterpoise.report.figures._charts import (
     Chart,
     Spec,
-    colour,
     factor_of,
     interval_text,
     layout,
@@ -37,24 +37,24 @@ def score_chart(comparison: Comparison, colours: Sequence[str]) -> Chart | None:
     if not rows:
         return None
     rows.sort(key=lambda row: -row[1].mean)
-    shades = [colour(label, comparison.labels, colours) for label, _ in rows]
+    shades = [palette.token(comparison, label, colours) for label, _ in rows]
     trace = {
         "type": "scatter",
         "mode": "markers",
         "x": [factor * p.mean for _, p in rows],
-        "y": [text(series.short(label)) for label, _ in rows],
+        "y": [text(series.short(comparison, label)) for label, _ in rows],
         "marker": {"color": shades, "size": 10},
         "error_x": whiskers([p for _, p in rows], factor, "@muted"),
-        "hovertext": [f"{text(series.short(label))}: {interval_text(p, score)}" for label, p in rows],
+        "hovertext": [f"{text(series.short(comparison, label))}: {interval_text(p, score)}" for label, p in rows],
         "hoverinfo": "text",
     }
     name = "accuracy" if score == "accuracy" else "R²"
     spec = layout(
         72 + 30 * len(rows), x=f"test {name}{' (%)' if score == 'accuracy' else ''}", yaxis={"autorange": "reversed"}
     )
-    joint = comparison.summary(REFERENCE, score)
+    joint = comparison.summary(comparison.reference, score)
     if joint.n:
-        spec["shapes"] = [upright(factor * joint.mean, "@joint", "dash")]
+        spec["shapes"] = [upright(factor * joint.mean, "@reference", "dash")]
         spec["annotations"] = [note_above(factor * joint.mean, "joint", "center")]
         spec["margin"]["t"] = 28
     table = [([label], label, score, p) for label, p in rows]
@@ -76,10 +76,10 @@ def cost_chart(comparison: Comparison, colours: Sequence[str]) -> Chart | None:
         "orientation": "h",
         "width": 0.5,
         "x": [p.mean for _, p in rows],
-        "y": [text(series.short(label)) for label, _ in rows],
-        "marker": {"color": [colour(label, comparison.labels, colours) for label, _ in rows]},
+        "y": [text(series.short(comparison, label)) for label, _ in rows],
+        "marker": {"color": [palette.token(comparison, label, colours) for label, _ in rows]},
         "error_x": whiskers([p for _, p in rows], 1, "@ink"),
-        "hovertext": [f"{text(series.short(label))}: {interval_text(p, 'step_ms')}" for label, p in rows],
+        "hovertext": [f"{text(series.short(comparison, label))}: {interval_text(p, 'step_ms')}" for label, p in rows],
         "hoverinfo": "text",
     }
     spec = layout(
@@ -106,22 +106,22 @@ def difference_chart(comparison: Comparison, colours: Sequence[str]) -> Chart | 
     rows = []
     for label in comparison.labels:
         d = comparison.difference(label, score)
-        if label != comparison.reference(label) and d.n:
+        if not comparison.is_reference(label) and d.n:
             low, high = t_interval(d.diff, d.se, d.n) if math.isfinite(d.se) else (math.nan, math.nan)
             rows.append((label, Point(d.diff, low, high, d.n, "seeds" if math.isfinite(low) else "none"), d.p_value))
     if not rows:
         return None
     rows.sort(key=lambda row: -row[1].mean)
-    shades = [colour(label, comparison.labels, colours) for label, *_ in rows]
+    shades = [palette.token(comparison, label, colours) for label, *_ in rows]
     trace = {
         "type": "scatter",
         "mode": "markers",
         "x": [factor * p.mean for _, p, _ in rows],
-        "y": [text(series.short(label)) for label, *_ in rows],
+        "y": [text(series.short(comparison, label)) for label, *_ in rows],
         "marker": {"color": shades, "size": 10},
         "error_x": whiskers([p for _, p, _ in rows], factor, "@muted"),
         "hovertext": [
-            f"{text(series.short(label))}: {number(p.mean, score, sign=True)} [{number(p.low, score, sign=True)}, "
+            f"{text(series.short(comparison, label))}: {number(p.mean, score, sign=True)} [{number(p.low, score, sign=True)}, "
             f"{number(p.high, score, sign=True)}]" + (f", {p_text(v, bare=False)}" if math.isfinite(v) else "")
             for label, p, v in rows
         ],
@@ -129,12 +129,12 @@ def difference_chart(comparison: Comparison, colours: Sequence[str]) -> Chart | 
     }
     unit = "points" if score == "accuracy" else "R²"
     spec = layout(72 + 30 * len(rows), x=f"test score less joint training's ({unit})", yaxis={"autorange": "reversed"})
-    spec["shapes"] = [upright(0.0, "@joint", "dash") | {"layer": "above"}]
+    spec["shapes"] = [upright(0.0, "@reference", "dash") | {"layer": "above"}]
     cells: list[list[str]] = []
     source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
     for i, (label, p, v) in enumerate(rows):
         source |= {
-            (i, 1): (comparison.data, label, score, "diff_to_joint"),
+            (i, 1): (comparison.data, label, score, "diff_to_reference"),
             (i, 4): (comparison.data, label, score, "p_value"),
         }
         ends = [number(x, score, sign=True) for x in (p.mean, p.low, p.high)]

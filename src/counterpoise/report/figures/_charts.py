@@ -15,13 +15,11 @@ from typing import Any
 from counterpoise.report._format import is_share, number, unit
 from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.series import Point
-from counterpoise.report.figures import _palette as palette
 from counterpoise.report.figures._layout import Grid
 
 __all__ = [
     "Chart",
     "Spec",
-    "colour",
     "factor_of",
     "interval_text",
     "layout",
@@ -59,17 +57,6 @@ def text(value: str) -> str:
     """Escape a string from data for Plotly's labels, on one line and of bounded length."""
     value = " ".join(value.split())
     return html.escape(value if len(value) <= 40 else value[:39] + "…", quote=False)
-
-
-def colour(label: str, labels: Sequence[str], colours: Sequence[str]) -> str:
-    """Return the colour name of a row: its modality's, joint training's, the flagship's or one of the others'."""
-    if label.startswith("unimodal:"):
-        m = next((m for m in colours if label.removeprefix("unimodal:").partition(" [")[0] == m), None)
-        return f"@m{palette.modality_slot(colours, m)}" if m else "@muted"
-    if label.partition(" ")[0] == "arm":
-        return "@flagship"
-    slot = palette.method_slot(label, [name for name in labels if not name.startswith("unimodal:")])
-    return "@joint" if slot is None else f"@k{slot}"
 
 
 def layout(height: int, *, x: str, y: str = "", legend: bool = False, **axes: Spec) -> Spec:
@@ -135,7 +122,16 @@ def points_grid(
     source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
     for names, label, metric, p in rows:
         source[len(cells), len(names)] = (comparison.data, label, metric, "mean")
-        cells.append([*names, *(number(v, comparison.shown(metric)) for v in (p.mean, p.low, p.high)), str(p.n)])
+        cells.append(
+            [
+                *names,
+                *(
+                    number(v, comparison.shown("probe" if metric.startswith("probe") else metric))
+                    for v in (p.mean, p.low, p.high)
+                ),
+                str(p.n),
+            ]
+        )
     header = [*head, "mean", "95 % low", "95 % high", "seeds"]
     return Grid(name, title, header, cells, source=source)
 

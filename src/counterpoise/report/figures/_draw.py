@@ -77,16 +77,9 @@ def score_name(comparison: Comparison) -> str:
     return "accuracy" if comparison.score == "accuracy" else "R²"
 
 
-def row_colour(label: str, labels: Sequence[str], colours: Sequence[str]) -> str:
-    """Return a row's colour: its modality's, the flagship's, or one of the methods'."""
-    if label.startswith("unimodal:"):
-        m = next((m for m in colours if label.removeprefix("unimodal:").partition(" [")[0] == m), None)
-        return palette.MODALITIES[palette.modality_slot(colours, m)] if m else palette.MUTED
-    base = label.partition(" ")[0]
-    if base == "arm":
-        return palette.FLAGSHIP
-    slot = palette.method_slot(label, [name for name in labels if not name.startswith("unimodal:")])
-    return palette.MUTED if slot is None else palette.METHODS[slot]
+def row_colour(comparison: Comparison, label: str, colours: Sequence[str]) -> str:
+    """Return a row's colour."""
+    return palette.resolve(palette.token(comparison, label, colours))
 
 
 def whiskers(points: Sequence[Point], factor: float) -> list[list[float]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import Comparison
-from counterpoise.report.analysis.robustness import AT, damages
+from counterpoise.report.analysis.robustness import corrupted_scores
 from counterpoise.report.figures import _palette as palette
 from counterpoise.report.figures._draw import (
     DASHES,
@@ -62,8 +62,8 @@ def draw_classes(comparison: Comparison, colours: Sequence[str]) -> Figure | Non
 
 def draw_robustness(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
     """One panel per damaged modality: a line per method over the noise, points for missing and swapped."""
-    methods = [label for label in comparison.labels if not label.startswith("unimodal:")]
-    rows = {m: {k: d for k in methods if (d := damages(comparison, k, m))} for m in comparison.modalities}
+    methods = [label for label in comparison.labels if not comparison.is_unimodal(label)]
+    rows = {m: {k: d for k in methods if (d := corrupted_scores(comparison, k, m))} for m in comparison.modalities}
     rows = {m: found for m, found in rows.items() if found}
     if not rows:
         return None
@@ -74,10 +74,10 @@ def draw_robustness(comparison: Comparison, colours: Sequence[str]) -> Figure | 
     factor = factor_of(comparison.score)
     for ax, (m, found) in zip(axes, rows.items(), strict=False):
         for label, points in found.items():
-            look = {"color": row_colour(label, comparison.labels, colours), "lw": 1.2, "ms": 3, "elinewidth": 0.7}
-            style = DASHES[palette.dash(label, methods)]
+            look = {"color": row_colour(comparison, label, colours), "lw": 1.2, "ms": 3, "elinewidth": 0.7}
+            style = DASHES[palette.dash(comparison, label)]
             for noisy in (True, False):
-                part = [d for d in points if (d.kind in ("none", "noise")) == noisy]
+                part = [d for d in points if d.is_noise == noisy]
                 if part:
                     ax.errorbar(
                         [d.place for d in part],
@@ -88,8 +88,7 @@ def draw_robustness(comparison: Comparison, colours: Sequence[str]) -> Figure | 
                         label=label if noisy else None,
                         **look,
                     )
-        kinds = {d.kind for points in found.values() for d in points}
-        shown = [(place, name) for kind, _, place, name in AT if kind in kinds]
+        shown = sorted({(d.place, d.words.removeprefix("noise ")) for points in found.values() for d in points})
         ax.set_xticks([p for p, _ in shown], [n for _, n in shown], fontsize=6)
         ax.set_title(f"{m} damaged")
         ax.set_xlabel("noise (s.d. of the input); missing; swapped", fontsize=7)

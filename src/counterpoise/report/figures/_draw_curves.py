@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from counterpoise.report.analysis import series
-from counterpoise.report.analysis.comparison import REFERENCE, Comparison
+from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.series import Curve
 from counterpoise.report.figures import _palette as palette
 from counterpoise.report.figures._draw import DASHES, axis_label, factor_of, new_figure, row_colour, score_name
+from counterpoise.runs import CurveId
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,10 +44,10 @@ class _Sheet:
 
     def look(self, label: str) -> dict[str, Any]:
         """Return colour and dash of a row."""
-        colour = row_colour(label, self.comparison.labels, self.colours)
-        return {"colour": colour, "style": palette.dash(label, self.rows)}
+        colour = row_colour(self.comparison, label, self.colours)
+        return {"colour": colour, "style": palette.dash(self.comparison, label)}
 
-    def lines(self, ax: Axes, name: str, *, factor: float = 1.0) -> None:
+    def lines(self, ax: Axes, name: CurveId, *, factor: float = 1.0) -> None:
         """Draw one curve of every row."""
         for label in self.rows:
             if (c := series.curve(self.comparison, label, name)) is not None:
@@ -54,7 +55,7 @@ class _Sheet:
 
     def alone(self, ax: Axes, m: str, factor: float) -> None:
         """Draw the validation score of a modality trained alone."""
-        c = series.curve(self.comparison, self.comparison.unimodal(m) or "", "val_score")
+        c = series.curve(self.comparison, self.comparison.unimodal(m), CurveId("score", self.comparison.score))
         if c is not None:
             draw_line(ax, c, palette.MODALITIES[palette.modality_slot(self.colours, m)], f"{m} alone", factor=factor)
 
@@ -69,14 +70,14 @@ def _gap(sheet: _Sheet, ax: Axes) -> None:
 
 def _joint(sheet: _Sheet, ax: Axes) -> None:
     """The paper's Fig. 4."""
-    sheet.lines(ax, "phi_mi")
+    sheet.lines(ax, CurveId("contribution", "phi_mi"))
     _finish(ax, "Joint contribution (φ_MI of all)", "nats")
 
 
 def _score(sheet: _Sheet, ax: Axes) -> None:
     """Every method's score, and the dominant modality alone."""
     c = sheet.comparison
-    sheet.lines(ax, "val_score", factor=factor_of(c.score))
+    sheet.lines(ax, CurveId("score", c.score), factor=factor_of(c.score))
     if m := series.dominant(c):
         sheet.alone(ax, m, factor_of(c.score))
     _finish(ax, "Dominant modality against the methods", axis_label(c.score, f"validation {score_name(c)}"))
@@ -87,11 +88,11 @@ def _dominant(sheet: _Sheet, ax: Axes) -> None:
     c, factor = sheet.comparison, factor_of(sheet.comparison.score)
     m = series.dominant(c)
     if m:
-        sheet.lines(ax, f"val_score:{m}", factor=factor)
+        sheet.lines(ax, CurveId("score", c.score, m), factor=factor)
         sheet.alone(ax, m, factor)
-        whole = series.curve(c, REFERENCE, "val_score")
+        whole = series.curve(c, c.reference, CurveId("score", c.score))
         if whole is not None:
-            draw_line(ax, whole, palette.MUTED, "joint, all modalities", style="dot", factor=factor)
+            draw_line(ax, whole, palette.MUTED, f"{c.reference}, all modalities", style="dot", factor=factor)
     _finish(ax, f"The dominant modality ({m}) inside each method", axis_label(c.score, f"validation {score_name(c)}"))
 
 
@@ -99,7 +100,7 @@ def _loss(sheet: _Sheet, ax: Axes) -> None:
     """The paper's Fig. 5: for runs from one initialisation set ``model.init_seed``."""
     for label in sheet.rows:
         for i, record in enumerate(sheet.comparison.records[label]):
-            loss = record.curves.get("train_loss", [])
+            loss = record.curve("loss", "total")
             colour = sheet.look(label)["colour"]
             ax.plot(range(1, len(loss) + 1), loss, color=colour, lw=0.8, label="" if i else label)
     _finish(ax, "Training loss of each seed", "loss (nats)")
@@ -120,7 +121,7 @@ _PANELS: Final = {"dominant": _dominant, "gap": _gap, "joint-contribution": _joi
 
 
 def _sheet(comparison: Comparison, colours: Sequence[str]) -> _Sheet | None:
-    rows = series.curve_rows(comparison, "val_score") or series.curve_rows(comparison, "train_loss")
+    rows = series.curve_rows(comparison, "score", comparison.score) or series.curve_rows(comparison, "loss", "total")
     return _Sheet(comparison, colours, rows) if rows else None
 
 
@@ -152,23 +153,23 @@ def draw_coefficients(comparison: Comparison, colours: Sequence[str]) -> Figure 
     panels = [
         (label, kind, ms)
         for label in comparison.labels
-        if " (" not in label or label.partition(" (")[0] not in comparison.labels
-        for kind, ms in series.coefficient_names(comparison, label).items()
+        if not comparison.same_network(label)
+        for kind, ms in series.coefficients(comparison, label).items()
     ]
     if not panels:
         return None
     columns = min(3, len(panels))
     lines = math.ceil(len(panels) / columns)
     figure = new_figure(2.4 * columns + 0.4, 2.1 * lines)
-    axes = figure.subplots(lines, columns, squeeze=False).flat
+    axes = list(figure.subplots(lines, columns, squeeze=False).flat)
     for ax, (label, kind, ms) in zip(axes, panels, strict=False):
         for m in ms:
-            if (c := series.curve(comparison, label, f"{kind}:{m}")) is not None:
-                draw_line(ax, c, palette.MODALITIES[palette.modality_slot(colours, m)], m)
+            if (c := series.curve(comparison, label, CurveId("coefficient", kind, m))) is not None:
+                draw_line(ax, c, palette.resolve(palette.modality_token(colours, m)), m or kind)
         ax.set_title(f"{label}: {kind}")
         ax.set_xlabel("epoch")
-        ax.set_ylabel("nats" if kind == "phi" else "coefficient")
+        ax.set_ylabel("coefficient")
         ax.legend()
-    for ax in list(axes):
+    for ax in axes[len(panels) :]:
         ax.set_axis_off()
     return figure

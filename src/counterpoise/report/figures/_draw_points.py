@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from counterpoise.report.analysis import series
-from counterpoise.report.analysis.comparison import REFERENCE, Comparison
+from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.ranking import Ranking, indistinct
 from counterpoise.report.analysis.series import Point
 from counterpoise.report.analysis.statistics import t_interval
@@ -33,13 +33,13 @@ def draw_accuracy(comparison: Comparison, colours: Sequence[str]) -> Figure | No
     figure = new_figure(4.6, 0.9 + 0.24 * len(rows))
     ax = figure.subplots()
     for y, (label, p) in enumerate(rows):
-        colour = row_colour(label, comparison.labels, colours)
+        colour = row_colour(comparison, label, colours)
         ax.errorbar(
             factor * p.mean, y, xerr=whiskers([p], factor), fmt="o", ms=5, color=colour, elinewidth=1.2, capsize=2
         )
-    ax.set_yticks(range(len(rows)), [series.short(label) for label, _ in rows])
+    ax.set_yticks(range(len(rows)), [series.short(comparison, label) for label, _ in rows])
     ax.set_ylim(-0.6, len(rows) - 0.4)
-    joint = comparison.summary(REFERENCE, score)
+    joint = comparison.summary(comparison.reference, score)
     if joint.n:
         ax.axvline(factor * joint.mean, color=palette.MUTED, lw=0.8, ls="--")
     how = "95 % intervals over seeds" if any(p.source == "seeds" for _, p in rows) else "one seed, no interval"
@@ -52,7 +52,7 @@ def draw_differences(comparison: Comparison, colours: Sequence[str]) -> Figure |
     """One row per method: the paired difference to joint training with its 95 % interval over seeds."""
     score, factor = comparison.score, factor_of(comparison.score)
     found = [(label, comparison.difference(label, score)) for label in comparison.labels]
-    rows = [(label, d) for label, d in found if label != comparison.reference(label) and d.n > 1]
+    rows = [(label, d) for label, d in found if not comparison.is_reference(label) and d.n > 1]
     if not rows:
         return None
     rows.sort(key=lambda row: row[1].diff)
@@ -61,12 +61,12 @@ def draw_differences(comparison: Comparison, colours: Sequence[str]) -> Figure |
     for y, (label, d) in enumerate(rows):
         low, high = t_interval(d.diff, d.se, d.n)
         p = series.Point(d.diff, low, high, d.n, "seeds")
-        colour = row_colour(label, comparison.labels, colours)
+        colour = row_colour(comparison, label, colours)
         ax.errorbar(
             factor * d.diff, y, xerr=whiskers([p], factor), fmt="o", ms=5, color=colour, elinewidth=1.2, capsize=2
         )
     ax.axvline(0, color=palette.MUTED, lw=0.8, ls="--")
-    ax.set_yticks(range(len(rows)), [series.short(label) for label, _ in rows])
+    ax.set_yticks(range(len(rows)), [series.short(comparison, label) for label, _ in rows])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.set_xlabel(
         f"test {score_name(comparison)} less joint training's ({'points' if factor > 1 else 'R²'}); paired 95 % intervals"
@@ -80,18 +80,18 @@ def draw_contributions(comparison: Comparison, colours: Sequence[str]) -> Figure
     rows = series.contributions(comparison)
     if not rows:
         return None
-    label = REFERENCE if REFERENCE in rows else rows[0]
-    ms = [m for m in comparison.modalities if comparison.seeds(label, f"phi_cmi:{m}")]
+    label = comparison.reference if comparison.reference in rows else rows[0]
+    ms = [m for m in comparison.modalities if comparison.seeds(label, "phi_cmi", m)]
     figure = new_figure(4.6, 1.1 + 0.42 * len(ms))
     ax = figure.subplots()
-    split = all(comparison.seeds(label, f"{k}:{m}") for k in ("phi_shared", "phi_synergy") for m in ms)
+    split = all(comparison.seeds(label, k, m) for k in ("phi_shared", "phi_synergy") for m in ms)
     for y, m in enumerate(reversed(ms)):
         colour = palette.MODALITIES[palette.modality_slot(colours, m)]
         if split:
-            _stacked(ax, y, {k: series.point(comparison, label, f"{k}:{m}") for k in PARTS}, colour)
+            _stacked(ax, y, {k: series.point(comparison, label, k, m) for k in PARTS}, colour)
             continue
-        for metric, height, alpha, shift in ((f"phi_mi:{m}", 0.66, 0.35, 0.2), (f"phi_cmi:{m}", 0.3, 1.0, 0.0)):
-            p = series.point(comparison, label, metric)
+        for metric, height, alpha, shift in (("phi_mi", 0.66, 0.35, 0.2), ("phi_cmi", 0.3, 1.0, 0.0)):
+            p = series.point(comparison, label, metric, m)
             if p.n:
                 ax.barh(y, p.mean, height, color=colour, alpha=alpha, lw=0)
                 ax.errorbar(
@@ -131,11 +131,9 @@ def _stacked(ax: Axes, y: int, parts: Mapping[str, Point], colour: str) -> None:
 def draw_encoders(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
     """Paired dots: the linear probe of each encoder trained alone (hollow), and inside joint training and the rest."""
     rows = series.probe_rows(comparison)
-    rows = [label for label in rows if " (" not in label or label.partition(" (")[0] not in rows]
-    alone = {
-        m: series.point(comparison, u, f"probe:{m}") for m in comparison.modalities if (u := comparison.unimodal(m))
-    }
-    ms = [m for m in comparison.modalities if any(comparison.seeds(label, f"probe:{m}") for label in rows)]
+    rows = [label for label in rows if not comparison.same_network(label)]
+    alone = {m: series.point(comparison, u, "probe", m) for m in comparison.modalities if (u := comparison.unimodal(m))}
+    ms = [m for m in comparison.modalities if any(comparison.seeds(label, "probe", m) for label in rows)]
     if not rows or not ms:
         return None
     figure = new_figure(4.6, 1.0 + (0.2 * len(rows) + 0.15) * len(ms))
@@ -145,7 +143,7 @@ def draw_encoders(comparison: Comparison, colours: Sequence[str]) -> Figure | No
         colour, base = palette.MODALITIES[palette.modality_slot(colours, m)], alone.get(m)
         start = y
         for label in reversed(rows):
-            p = series.point(comparison, label, f"probe:{m}")
+            p = series.point(comparison, label, "probe", m)
             if not p.n:
                 continue
             if base and base.n:
@@ -187,7 +185,7 @@ def draw_critical_difference(result: Ranking) -> Figure:
     ax.text(1 + min(cd, k - 1) / 2, 0.8, f"critical difference {cd:.2f}", ha="center", va="bottom", fontsize=7)
     for level, (first, last) in enumerate(groups):
         y = -0.22 - 0.16 * level
-        ax.plot([ranks[first] - 0.04, ranks[last] + 0.04], [y, y], color=palette.FLAGSHIP, lw=3, solid_capstyle="round")
+        ax.plot([ranks[first] - 0.04, ranks[last] + 0.04], [y, y], color=palette.FOCUS, lw=3, solid_capstyle="round")
     base = -0.5 - 0.16 * len(groups)
     for i, (rank, name) in enumerate(zip(ranks, names, strict=True)):
         right = i < left

@@ -86,7 +86,7 @@ def score_grid(comparison: Comparison) -> Grid:
     ]
     header += [_head(names[m], m) for m in others] + ["step (× joint)", "seeds"]
     differences = {label: comparison.difference(label, score) for label in comparison.labels}
-    rivals = [label for label in comparison.labels if label != comparison.reference(label)]
+    rivals = [label for label in comparison.labels if not comparison.is_reference(label)]
     adjusted = dict(zip(rivals, holm([differences[label].p_value for label in rivals]), strict=True))
     rows: list[list[str]] = []
     best: set[tuple[int, int]] = set()
@@ -110,7 +110,7 @@ def score_grid(comparison: Comparison) -> Grid:
         source[i, 5 + len(others)] = (comparison.data, label, "step_time_ratio", "mean")
         if label in adjusted:
             source |= {
-                (i, 2): (comparison.data, label, score, "diff_to_joint"),
+                (i, 2): (comparison.data, label, score, "diff_to_reference"),
                 (i, 3): (comparison.data, label, score, "p_value"),
             }
         rows.append(cells)
@@ -123,30 +123,29 @@ def score_grid(comparison: Comparison) -> Grid:
 def contribution_grid(comparison: Comparison) -> Grid:
     """Methods as rows: held-out phi_MI of all and of each modality, phi_CMI of each."""
     names = {"phi_mi": "φ_MI", "phi_cmi": "φ_CMI", "phi_shared": "shared", "phi_synergy": "synergy"}
-    metrics = [m for m in comparison.metrics if m.partition(":")[0] in names]
-    metrics.sort(key=lambda m: (list(names).index(m.partition(":")[0]), ":" in m))
+    metrics = [m for m in comparison.metrics if m.name in names and m.corruption is None]
+    metrics.sort(key=lambda m: (list(names).index(m.name), m.modality is not None))
     if len(comparison.modalities) == 2:  # both share the same, and the same takes both
         last = comparison.modalities[-1]
-        metrics = [m for m in metrics if m not in (f"phi_shared:{last}", f"phi_synergy:{last}")]
+        metrics = [m for m in metrics if (m.name, m.modality) not in (("phi_shared", last), ("phi_synergy", last))]
     header = ["method"]
     for metric in metrics:
-        name, _, m = metric.partition(":")
-        both = len(comparison.modalities) == 2 and name in ("phi_shared", "phi_synergy")
-        header.append(names[name] if both else f"{names[name]} {m or 'joint'}")
+        both = len(comparison.modalities) == 2 and metric.name in ("phi_shared", "phi_synergy")
+        header.append(names[metric.name] if both else f"{names[metric.name]} {metric.modality or 'joint'}")
     rows: list[list[str]] = []
     source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
     for label in comparison.labels:
-        summaries = [comparison.summary(label, metric) for metric in metrics]
+        summaries = [comparison.summary(label, m.name, m.modality) for m in metrics]
         if any(s.n for s in summaries):
-            source |= {(len(rows), j): (comparison.data, label, m, "mean") for j, m in enumerate(metrics, 1)}
-            rows.append([label, *(plus_minus(s.mean, s.se, m) for s, m in zip(summaries, metrics, strict=True))])
+            source |= {(len(rows), j): (comparison.data, label, str(m), "mean") for j, m in enumerate(metrics, 1)}
+            rows.append([label, *(plus_minus(s.mean, s.se, m.name) for s, m in zip(summaries, metrics, strict=True))])
     entropy = next(
         (s.mean for label in comparison.labels if (s := comparison.summary(label, "entropy")).n), float("nan")
     )
     note = "Nats, on test samples that no head was fitted on"
     note += f"; H(Y) = {number(entropy, 'entropy')} nats." if math.isfinite(entropy) else "."
     note += " φ_MI: alone. φ_CMI: added to the other modalities."
-    if any(m.startswith("phi_shared") for m in metrics):
+    if any(m.name == "phi_shared" for m in metrics):
         note += " φ_MI is shared + unique, φ_CMI unique + synergy (Williams and Beer)."
     return Grid("contributions", f"{comparison.data}: contributions", header, rows, note, source=source)
 
@@ -159,7 +158,7 @@ def terminal_grids(comparison: Comparison) -> list[Grid]:
     for label in comparison.labels:
         s, d = comparison.summary(label, score), comparison.difference(label, score)
         total, ratio = comparison.summary(label, "phi_mi"), comparison.summary(label, "step_time_ratio")
-        against = label != comparison.reference(label)
+        against = not comparison.is_reference(label)
         rows.append(
             [
                 label,
@@ -184,16 +183,19 @@ def terminal_grids(comparison: Comparison) -> list[Grid]:
         ),
     ):
         words = {"phi_mi": "φ_MI\n", "phi_cmi": "φ_CMI\n", "probe": ""}
-        metrics = [f"{kind}:{m}" for kind in kinds for m in comparison.modalities if comparison.has(f"{kind}:{m}")]
+        metrics = [(kind, m) for kind in kinds for m in comparison.modalities if comparison.has(kind, m)]
         rows = []
         for label in comparison.labels:
-            summaries = [comparison.summary(label, metric) for metric in metrics]
+            summaries = [comparison.summary(label, *metric) for metric in metrics]
             if any(s.n for s in summaries):
                 cells = zip(summaries, metrics, strict=True)
                 rows.append(
-                    [label, *(plus_minus(s.mean, s.se, comparison.shown(metric), digits=digits) for s, metric in cells)]
+                    [
+                        label,
+                        *(plus_minus(s.mean, s.se, comparison.shown(kind), digits=digits) for s, (kind, _) in cells),
+                    ]
                 )
-        heads = [words[metric.partition(":")[0]] + metric.partition(":")[2] for metric in metrics]
+        heads = [words[kind] + m for kind, m in metrics]
         grids.append(Grid(name, f"{comparison.data}: {title}", ["method", *heads], rows))
     return grids
 
@@ -203,16 +205,15 @@ def encoder_grid(comparison: Comparison) -> Grid:
     inside = [
         label
         for label in comparison.labels
-        if not label.startswith("unimodal")
-        and any(comparison.seeds(label, f"probe:{m}") for m in comparison.modalities)
+        if not comparison.is_unimodal(label) and any(comparison.seeds(label, "probe", m) for m in comparison.modalities)
     ]
     rows: list[list[str]] = []
     source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
     for m in comparison.modalities:
         alone = comparison.unimodal(m)
-        if alone is None or not comparison.seeds(alone, f"probe:{m}") or not inside:
+        if alone is None or not comparison.seeds(alone, "probe", m) or not inside:
             continue
-        summaries = [comparison.summary(label, f"probe:{m}") for label in (alone, *inside)]
+        summaries = [comparison.summary(label, "probe", m) for label in (alone, *inside)]
         labels = enumerate((alone, *inside), 1)
         source |= {(len(rows), j): (comparison.data, label, f"probe:{m}", "mean") for j, label in labels}
         rows.append([m, *(plus_minus(s.mean, s.se, comparison.shown("probe")) for s in summaries)])

@@ -8,7 +8,7 @@ from typing import Final
 
 from counterpoise.errors import DataError
 from counterpoise.gallery import Gallery
-from counterpoise.report.analysis.comparison import REFERENCE, Comparison
+from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.runs import RunRecord
 
 __all__ = ["BUDGET", "Shown", "pick"]
@@ -50,7 +50,7 @@ def _candidates(comparison: Comparison) -> list[RunRecord]:
 
     def order(label: str) -> tuple[bool, float]:
         s = comparison.summary(label, comparison.score)
-        return label != REFERENCE, -s.mean if s.n else 0.0
+        return label != comparison.reference, -s.mean if s.n else 0.0
 
     rows.sort(key=order)
     return [next(r for r in comparison.records[label] if r.samples) for label in rows]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from counterpoise.gallery import Gallery, render
 from counterpoise.report._format import p_text, plus_minus
 from counterpoise.report.analysis import series
-from counterpoise.report.analysis.comparison import REFERENCE, Comparison, flat_config
+from counterpoise.report.analysis.comparison import Comparison, flat_config
 from counterpoise.report.analysis.conclusions import ONE_SEED, Verdict, describe
 from counterpoise.report.analysis.ranking import ranking, summary_grid
 from counterpoise.report.figures._chart_classes import class_chart, robustness_charts, shift_grid
@@ -244,24 +244,27 @@ def _tiles(comparison: Comparison) -> list[Tile]:
     def tile(title: str, label: str) -> Tile:
         s = comparison.summary(label, score)
         d = comparison.difference(label, score)
-        detail = series.short(label) if title.lower() != label else name
-        if label != comparison.reference(label) and d.n:
+        detail = series.short(comparison, label) if title.lower() != label else name
+        if not comparison.is_reference(label) and d.n:
             against = plus_minus(d.diff, d.se, score, sign=True)
             detail += f", {against} to joint" + (f", {p_text(d.p_value)}" if math.isfinite(d.p_value) else "")
         return Tile(title, plus_minus(s.mean, s.se, score) + percent, detail)
 
     known = [label for label in comparison.labels if comparison.seeds(label, score)]
-    if REFERENCE in known:
-        tiles.append(tile("Joint", REFERENCE))
+    if comparison.reference in known:
+        tiles.append(tile(comparison.reference, comparison.reference))
 
     def best(labels: list[str]) -> str:
         return max(labels, key=lambda label: comparison.summary(label, score).mean)
 
-    if alone := [label for label in known if label.startswith("unimodal:")]:
+    if alone := [label for label in known if comparison.is_unimodal(label)]:
         tiles.append(tile("Best single modality", best(alone)))
-    if others := [label for label in known if not label.startswith(("unimodal:", REFERENCE))]:
+    if others := [x for x in known if not comparison.is_unimodal(x) and x != comparison.reference]:
         tiles.append(tile("Best other method", best(others)))
-    total, entropy = comparison.summary(REFERENCE, "phi_mi"), comparison.summary(REFERENCE, "entropy")
+    total, entropy = (
+        comparison.summary(comparison.reference, "phi_mi"),
+        comparison.summary(comparison.reference, "entropy"),
+    )
     if total.n and entropy.n and entropy.mean > 0 and score == "accuracy":
         tiles.append(
             Tile(

@@ -125,11 +125,7 @@ def _colours() -> str:
     tokens = {f"m{i}": c for i, c in enumerate(palette.MODALITIES)} | {
         f"k{i}": c for i, c in enumerate(palette.METHODS)
     }
-    return (
-        ":root{"
-        + "".join(f"--{name}:{value};" for name, value in tokens.items())
-        + f"--flagship:{palette.FLAGSHIP}}}\n"
-    )
+    return ":root{" + "".join(f"--{name}:{value};" for name, value in tokens.items()) + f"--focus:{palette.FOCUS}}}\n"
 
 
 def _sha256(script: str) -> str:

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from counterpoise._validation import unknown
 from counterpoise.config import RunConfig
 from counterpoise.errors import ConfigError
+from counterpoise.runs import CurveId
 
 if TYPE_CHECKING:
     import lightning
@@ -31,14 +32,14 @@ PROJECT: Final = "counterpoise"
 """The project on Weights & Biases, unless ``WANDB_PROJECT`` names another."""
 
 
-def tag(curve: str) -> str:
-    """Return the scalar's name of a curve: ``/`` for ``:``, so that dashboards group the modalities of one quantity.
+def tag(curve: CurveId) -> str:
+    """Return the scalar's name of a curve; dashboards group scalars by what stands before a slash.
 
     Example:
-        >>> tag("phi_mi:image"), tag("train_loss")
-        ('phi_mi/image', 'train_loss')
+        >>> tag(CurveId("contribution", "phi_mi", "image")), tag(CurveId("loss", "total"))
+        ('contribution/phi_mi/image', 'loss/total')
     """
-    return curve.replace(":", "/")
+    return str(curve)
 
 
 def check_logger(name: str) -> None:
@@ -114,7 +115,7 @@ def open_logger(name: str, folder: Path | None, config: RunConfig) -> Iterator[l
             wandb.finish()
 
 
-def log_epoch(loggers: Iterable[Logger], values: Mapping[str, float], epoch: int) -> None:
+def log_epoch(loggers: Iterable[Logger], values: Mapping[CurveId, float], epoch: int) -> None:
     """Write one epoch; it is on disk afterwards."""
     scalars = {tag(name): value for name, value in values.items()}
     with warnings.catch_warnings():
@@ -126,7 +127,7 @@ def log_epoch(loggers: Iterable[Logger], values: Mapping[str, float], epoch: int
             logger.save()
 
 
-def log_history(loggers: Sequence[Logger], history: Mapping[str, Sequence[float]]) -> None:
+def log_history(loggers: Sequence[Logger], history: Mapping[CurveId, Sequence[float]]) -> None:
     """Write epochs that have been: those of a finished run, or those before an interruption.
 
     Args:
@@ -137,12 +138,13 @@ def log_history(loggers: Sequence[Logger], history: Mapping[str, Sequence[float]
         log_epoch(loggers, epoch_values(history, epoch), epoch)
 
 
-def epoch_values(history: Mapping[str, Sequence[float]], epoch: int) -> dict[str, float]:
+def epoch_values(history: Mapping[CurveId, Sequence[float]], epoch: int) -> dict[CurveId, float]:
     """Return what the curves say of an epoch.
 
     Example:
-        >>> epoch_values({"train_loss": [0.7, 0.5], "phi_mi:a": [float("nan"), 0.2], "phi_mi:b": [0.1]}, 1)
-        {'train_loss': 0.5, 'phi_mi:a': 0.2}
+        >>> loss, gap = CurveId("loss", "total"), CurveId("score", "nll")
+        >>> epoch_values({loss: [0.7, 0.5], gap: [0.1]}, 1)
+        {CurveId(kind='loss', name='total', modality=None): 0.5}
     """
     found = {name: curve[epoch] for name, curve in history.items() if len(curve) > epoch}
     return {name: value for name, value in found.items() if value == value}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
+from counterpoise.runs import CurveId
 from counterpoise.training.callbacks.loggers import epoch_values
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Column:
 
     heading: str
     width: int
-    text: Callable[[Mapping[str, float]], str]
+    text: Callable[[Mapping[CurveId, float]], str]
 
 
 def number(value: float | None, digits: int = 2, unit: str = "") -> str:
@@ -65,31 +66,35 @@ def make_columns(modalities: Sequence[str], score_name: str, width: int, *, curv
     """
     share = score_name == "accuracy"
 
-    def score(values: Mapping[str, float]) -> str:
-        value = values.get("val_score", float("nan"))
+    def score(values: Mapping[CurveId, float]) -> str:
+        value = values.get(CurveId("score", score_name), float("nan"))
         return number(100 * value, 1, " %") if share else number(value, 3)
 
     columns = [
-        Column("loss", 7, lambda v: number(v.get("train_loss"), 3)),
+        Column("loss", 7, lambda v: number(v.get(CurveId("loss", "total")), 3)),
         Column(score_name, max(len(score_name), 7), score),
     ]
     if not curves:
         return columns
 
-    def both(m: str) -> Callable[[Mapping[str, float]], str]:
-        return lambda v: f"{number(v.get(f'phi_mi:{m}'))} ({number(v.get(f'phi_cmi:{m}'))})"
+    def quantity(name: str, m: str | None = None) -> Callable[[Mapping[CurveId, float]], str]:
+        return lambda v: number(v.get(CurveId("contribution", name, m)))
 
-    def alone(m: str) -> Callable[[Mapping[str, float]], str]:
-        return lambda v: number(v.get(f"phi_mi:{m}"))
+    def both(m: str) -> Callable[[Mapping[CurveId, float]], str]:
+        return lambda v: f"{quantity('phi_mi', m)(v)} ({quantity('phi_cmi', m)(v)})"
 
-    joint = [Column("joint", 5, lambda v: number(v.get("phi_mi")))] if len(modalities) > 1 else []
+    joint = [Column("joint", 5, quantity("phi_mi"))] if len(modalities) > 1 else []
     if len(modalities) > 1:
         full = [*columns, *(Column(m, max(len(m), 12), both(m)) for m in modalities), *joint]
         if sum(c.width + 2 for c in full) <= width:
             return full
     room = (width - sum(c.width + 2 for c in (*columns, *joint))) // len(modalities) - 2
     room = max(room, SHORT)
-    return [*columns, *(Column(_shorten(m, room), max(min(len(m), room), SHORT), alone(m)) for m in modalities), *joint]
+    return [
+        *columns,
+        *(Column(_shorten(m, room), max(min(len(m), room), SHORT), quantity("phi_mi", m)) for m in modalities),
+        *joint,
+    ]
 
 
 def _shorten(name: str, room: int) -> str:
