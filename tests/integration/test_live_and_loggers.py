@@ -161,7 +161,8 @@ def test_a_logger_of_ones_own_gets_every_curve_of_every_epoch(data: MultimodalDa
     assert memory.steps == second.steps == expected
     names = set(memory.steps[0])
     first = data.info.names[0]
-    assert {"train_loss", "val_score", "val_nll", "phi_mi", f"val_score/{first}", f"phi_cmi/{first}"} <= names
+    wanted = {"loss/total", "score/accuracy", "score/nll", "contribution/phi_mi", f"score/accuracy/{first}"}
+    assert wanted | {f"contribution/phi_cmi/{first}"} <= names
     assert any(name.startswith("train/") for name in names)  # the parts of the loss
     assert any(name.startswith("lambda/") for name in names)  # what ARM chose
 
