@@ -79,13 +79,3 @@ class DataInfo:
         from counterpoise.tasks import make_task
 
         return make_task(self.task, self.num_outputs)
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> DataInfo:
-        """Read what ``dataclasses.asdict`` wrote."""
-        modalities = tuple(
-            Modality(**{**m, **{k: tuple(m.get(k, ())) for k in ("shape", "stored", "words")}})
-            for m in fields["modalities"]
-        )
-        tuples = {k: tuple(fields[k]) for k in ("class_names", "notes") if k in fields}
-        return cls(**{**fields, **tuples, "modalities": modalities})

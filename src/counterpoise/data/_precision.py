@@ -31,7 +31,7 @@ def keep_digits(name: str, values: np.ndarray) -> tuple[np.ndarray, str]:
         (1, 4)
     """
     with np.errstate(over="ignore", under="ignore"):
-        rounded = values.astype(np.float32)
+        rounded = values.astype(np.float32, copy=False)
     if values.dtype.kind == "b" or values.dtype.itemsize <= 2 or values.dtype == np.float32 or values.ndim < 2:
         return rounded, ""
     wide = values.reshape(-1, values.shape[-1])

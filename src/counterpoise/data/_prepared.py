@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import math
+import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from counterpoise.data._arrow import write_dataset, write_splits
 from counterpoise.data._core import SPLITS, DataInfo, MultimodalData, Split
 from counterpoise.data._mapped import as_rows
+from counterpoise.data._schema import read_info
 from counterpoise.data._views import View
 from counterpoise.errors import DataError, NotFoundError, OutputError
 
-__all__ = ["META", "load_prepared", "quiet_datasets", "save_prepared", "write_info"]
+__all__ = ["META", "load_prepared", "save_prepared", "write_info"]
 
 META: Final = "counterpoise.json"
 CAPTION: Final = "caption:"
@@ -33,19 +35,16 @@ def save_prepared(data: MultimodalData, out: Path) -> None:
     Raises:
         OutputError: if ``out`` exists and is no prepared data set, or cannot be written.
     """
-    import shutil
-
-    import datasets
-
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / META).is_file()):
         raise OutputError(f"`{out}` exists and holds something else. Choose an empty --out.")
     temporary: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))  # its own: runs may prepare at once
-        parts = {part: _to_arrow(data.info, data.split(part)) for part in SPLITS}
-        with quiet_datasets():
-            datasets.DatasetDict(parts).save_to_disk(str(temporary))
+        fingerprint = data.fingerprint()
+        for part in SPLITS:
+            _write_split(temporary / part, data.info, data.split(part), f"{fingerprint}-{part}")
+        write_splits(temporary, SPLITS)
         write_info(data.info, temporary)
         temporary.chmod(0o755)
         old = temporary.with_name(f"{temporary.name}.old")
@@ -53,6 +52,10 @@ def save_prepared(data: MultimodalData, out: Path) -> None:
             out.replace(old)  # whoever reads it goes on reading
         temporary.replace(out)
         shutil.rmtree(old, ignore_errors=True)
+    except OutputError:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise
     except OSError as error:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -66,38 +69,23 @@ def write_info(info: DataInfo, folder: Path) -> None:
     (folder / META).write_text(json.dumps(asdict(info), indent=1, default=list))
 
 
-@contextlib.contextmanager
-def quiet_datasets() -> Iterator[None]:
-    """Switch the progress bars of `datasets` off, and on again if they were."""
-    import datasets
+def _write_split(folder: Path, info: DataInfo, split: Split, fingerprint: str) -> None:
+    row_bytes = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in split.arrays.values())
 
-    shown = datasets.is_progress_bar_enabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
+    def columns(start: int, stop: int) -> dict[str, Any]:
+        rows = slice(start, stop)
+        parts: dict[str, Any] = {m: _two_axes(split.arrays[m][rows]) for m in info.names}
+        parts["label"] = split.target[rows]
+        if split.group is not None:
+            group = split.group[rows]
+            parts["group"] = group.tolist() if group.dtype.kind == "U" else group
+        return parts | {f"{CAPTION}{m}": texts[rows].tolist() for m, texts in split.captions.items()}
+
+    write_dataset(folder, len(split), row_bytes, columns, fingerprint=fingerprint)
 
 
-def _to_arrow(info: DataInfo, split: Split) -> Any:
-    import datasets
-    import pyarrow as pa
-
-    columns: dict[str, Any] = {}
-    for m, array in split.arrays.items():
-        flat = pa.array(np.ascontiguousarray(array).reshape(-1))
-        columns[m] = pa.FixedSizeListArray.from_arrays(flat, int(np.prod(array.shape[1:])))
-    target = split.target
-    columns["label"] = (
-        pa.array(target)
-        if target.ndim == 1
-        else pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(target).reshape(-1)), target.shape[1])
-    )
-    if split.group is not None:
-        columns["group"] = pa.array(split.group.tolist() if split.group.dtype.kind == "U" else split.group)
-    columns |= {f"{CAPTION}{m}": pa.array(texts.tolist()) for m, texts in split.captions.items()}
-    return datasets.Dataset(pa.table(columns))
+def _two_axes(array: np.ndarray) -> np.ndarray:
+    return array.reshape(len(array), -1)
 
 
 def load_prepared(folder: Path) -> MultimodalData:
@@ -114,9 +102,11 @@ def load_prepared(folder: Path) -> MultimodalData:
             f"There is no prepared data set in `{folder}`. `counterpoise prepare NAME --out {folder}` makes one."
         )
     try:
-        info = DataInfo.from_dict(json.loads((folder / META).read_text()))
+        info = read_info(json.loads((folder / META).read_text()))
         parts = datasets.load_from_disk(str(folder))
         splits = {part: _from_arrow(info, parts[part]) for part in SPLITS}
+    except DataError as error:
+        raise DataError(f"The prepared data set in `{folder}` cannot be used. {error}") from error
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(
             f"The prepared data set in `{folder}` is damaged ({type(error).__name__}: {error}). "

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from counterpoise.data import DataInfo, Modality, MultimodalData, Split, load_prepared, save_prepared
+from counterpoise.data import DATASETS, DataInfo, Modality, MultimodalData, Split, load_prepared, save_prepared
 from counterpoise.errors import DataError, NotFoundError, OutputError
 
 MODALITIES = (
@@ -223,14 +225,11 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import datasets
-
-    def full(self: object, path: str) -> None:
-        (Path(path) / "half").write_text("half")
+    def full(file: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(datasets.DatasetDict, "save_to_disk", full)
-    with pytest.raises(OutputError, match=r"No space left on device. Nothing was left half-written"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=r"No space left on device"):
         save_prepared(make_data(), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -251,3 +250,96 @@ def test_missing_and_damaged_folders(tmp_path: Path) -> None:
     (tmp_path / "out" / "counterpoise.json").write_text(json.dumps({"name": "x"})[:-3])
     with pytest.raises(DataError, match="is damaged"):
         load_prepared(tmp_path / "out")
+
+
+# --- a prepared set of somebody else's ----------------------------------------------------------------------------
+
+
+def description(tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    save_prepared(make_data(), tmp_path / "out")
+    file = tmp_path / "out" / "counterpoise.json"
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"model": {"fusion": "subprocess.Popen"}},
+        {"model": {"fusion": "logging:FileHandler"}},
+        {"model": {"encoders": {"a": "os.system"}}},
+        {"model": {"encoders": {"a": "text[name=../../evil]"}}},
+        {"model": {"encoders": ["os.system"]}},
+        {"model": {"fusion": ["concat"]}},
+        {"method": "subprocess.Popen"},
+        {"method_args": {"args": "touch x"}},
+        {"rule": "os.getcwd"},
+        {"fit": {"accelerator": "evil.Accelerator"}},
+        {"fit": {"epochs": 10**12}},
+        {"fit": {"epochs": "many"}},
+        {"model": {"width": 10**9}},
+        {"optim": {"name": "torch.optim.SGD"}},
+        {"optim": {"lr": float("inf")}},
+        {"fit": 3},
+        "os.system",
+    ],
+)
+def test_a_recipe_names_entries_of_catalogues_and_plain_values(recipe: Any, tmp_path: Path) -> None:
+    folder = description(tmp_path, lambda content: content.update(recipe=recipe))
+    with pytest.raises(DataError, match=r"cannot be used"):
+        load_prepared(folder)
+
+
+@pytest.mark.parametrize("recipe", [{}, *(row.recipe for row in DATASETS.values())])
+def test_recipes_of_the_catalogue_pass(recipe: Any, tmp_path: Path) -> None:
+    assert load_prepared(description(tmp_path, lambda content: content.update(recipe=recipe))).info.recipe == recipe
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", 3),
+        ("modalities", []),
+        ("modalities", "ab"),
+        ("modalities", [3]),
+        ("task", "os.system"),
+        ("num_outputs", -1),
+        ("num_outputs", 2**70),
+        ("num_outputs", True),
+        ("class_names", ["only one"]),
+        ("class_names", [1, 2, 3]),
+        ("notes", "text"),
+        ("source", None),
+        ("augment", {"visual": "a", "smallest": 0}),
+        ("augment", {"code": "x"}),
+        ("more", "x"),
+    ],
+)
+def test_every_field_of_a_description_is_checked(field: str, value: Any, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot be used"):
+        load_prepared(description(tmp_path, lambda content: content.update({field: value})))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("kind", "code"),
+        ("shape", [-1]),
+        ("shape", [2**20, 2**20]),
+        ("shape", []),
+        ("words", [1]),
+        ("rate", -1),
+        ("x", 1),
+    ],
+)
+def test_every_field_of_a_modality_is_checked(field: str, value: Any, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot be used"):
+        load_prepared(description(tmp_path, lambda content: content["modalities"][0].update({field: value})))
+
+
+@pytest.mark.parametrize("field", ["name", "modalities", "task", "num_outputs"])
+def test_missing_fields_are_named(field: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"lacks `{field}`"):
+        load_prepared(description(tmp_path, lambda content: content.pop(field)))

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from counterpoise._files import write_atomic
+from counterpoise.data._arrow import write_splits
 from counterpoise.data._info import SPLITS, DataInfo
 from counterpoise.data.preparation._findings import Finding, UnreadableError, summary, to_csv
 from counterpoise.data.preparation._index import Index, Item, check_index
@@ -179,9 +180,8 @@ def _write(
     final = work / "final"
     final.mkdir()
     for part, items in kept.items():
-        (final / part).mkdir()
         write_split(final / part, info, index, items, stamps, shards)
-    (final / "dataset_dict.json").write_text(json.dumps({"splits": list(kept)}))
+    write_splits(final, list(kept))
     write_info(info, final)
     here = set(stamps.values())
     manifest = {

@@ -5,74 +5,55 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from counterpoise.data._arrow import write_dataset
 from counterpoise.data._info import DataInfo
 from counterpoise.data.preparation._index import Index, Item
-from counterpoise.data.preparation._shards import Shards, write_arrow
+from counterpoise.data.preparation._shards import Shards
 from counterpoise.errors import DataError
 
 __all__ = ["FINDINGS", "MANIFEST", "check_prepared", "checksum", "read_manifest", "undamaged", "write_split"]
 
 MANIFEST: Final = "manifest.json"
 FINDINGS: Final = "findings.csv"
-BATCH: Final = 64
-FILE: Final = 1 << 27
-"""Bytes of a file of the result, about."""
 
 
 def write_split(
     folder: Path, info: DataInfo, index: Index, items: Sequence[Item], stamps: Mapping[str, str], shards: Shards
 ) -> None:
-    """Write one split as a Hugging Face ``Dataset``, in the order of the items, in files of about 128 MiB, a few rows at a time."""
-    import datasets
-
-    from counterpoise.data._prepared import quiet_datasets
-
+    """Write one split as a Hugging Face ``Dataset``, in the order of the items."""
     number = {name: k for k, name in enumerate(index.classes)}
-    bytes_per_row = sum(shards.cell(stamps[items[0].id], m.name).nbytes for m in info.modalities)
-    rows = max(FILE // max(bytes_per_row, 1) // BATCH, 1) * BATCH
-    pieces = [items[k : k + rows] for k in range(0, len(items), rows)]
-    names = [f"data-{k:05d}-of-{len(pieces):05d}.arrow" for k in range(len(pieces))]
-    first = next(_batches(info, items[:1], stamps, shards, number))
-    sketch = folder.with_suffix(".arrow")
-    write_arrow(sketch, [first])
-    with quiet_datasets():  # datasets describes one row; the files of all of them take its place
-        datasets.Dataset.from_file(str(sketch)).save_to_disk(str(folder))
-    sketch.unlink()
-    for name, piece in zip(names, pieces, strict=True):
-        write_arrow(folder / name, _batches(info, piece, stamps, shards, number))
-    state = folder / "state.json"
-    described = json.loads(state.read_text())
-    for file in described["_data_files"]:
-        if file["filename"] not in names:
-            (folder / file["filename"]).unlink()
+    row_bytes = sum(shards.cell(stamps[items[0].id], m.name).nbytes for m in info.modalities)
     listed = hashlib.blake2b(json.dumps([stamps[item.id] for item in items]).encode(), digest_size=8).hexdigest()
-    described |= {"_data_files": [{"filename": name} for name in names], "_fingerprint": listed}
-    state.write_text(json.dumps(described, indent=1))
+    write_dataset(
+        folder,
+        len(items),
+        row_bytes,
+        lambda start, stop: _columns(info, items[start:stop], stamps, shards, number),
+        fingerprint=listed,
+    )
 
 
-def _batches(
+def _columns(
     info: DataInfo, items: Sequence[Item], stamps: Mapping[str, str], shards: Shards, number: Mapping[str, int]
-) -> Iterator[dict[str, Any]]:
-    for start in range(0, len(items), BATCH):
-        some = items[start : start + BATCH]
-        columns: dict[str, Any] = {}
-        for modality in info.modalities:
-            columns[modality.name] = np.stack([shards.cell(stamps[item.id], modality.name) for item in some])
-        if info.task == "multiclass":
-            columns["label"] = np.array([number[str(item.label)] for item in some], np.int64)
-        else:
-            kind = np.float32 if info.task == "regression" else np.int64
-            columns["label"] = np.array([np.atleast_1d(item.label) for item in some], kind)
-        if info.group:
-            columns["group"] = [item.group for item in some]
-        columns["item"] = [item.id for item in some]
-        yield columns | dict(shards.columns([stamps[item.id] for item in some]))
+) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for modality in info.modalities:
+        columns[modality.name] = np.stack([shards.cell(stamps[item.id], modality.name) for item in items])
+    if info.task == "multiclass":
+        columns["label"] = np.array([number[str(item.label)] for item in items], np.int64)
+    else:
+        kind = np.float32 if info.task == "regression" else np.int64
+        columns["label"] = np.array([np.atleast_1d(item.label) for item in items], kind)
+    if info.group:
+        columns["group"] = [item.group for item in items]
+    columns["item"] = [item.id for item in items]
+    return columns | dict(shards.columns([stamps[item.id] for item in items]))
 
 
 def checksum(path: Path) -> str:

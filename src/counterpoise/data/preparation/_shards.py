@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from counterpoise.data._arrow import write_arrow
 from counterpoise.data.preparation._findings import Finding
-from counterpoise.errors import OutputError
 
-__all__ = ["Sample", "Shards", "write_arrow", "write_shard"]
+__all__ = ["Sample", "Shards", "write_shard"]
 
 OPEN: Final = 4
 """Files that are mapped at once: what reading takes of memory, however many samples there are."""
@@ -55,48 +53,6 @@ def write_shard(path: Path, samples: Sequence[Sample]) -> None:
     columns: dict[str, Any] = {name: list(row) for name, row in zip(COLUMNS, rows, strict=True)}
     columns |= {m: np.stack([sample.arrays[m] for sample in samples]) for m in samples[0].arrays}
     write_arrow(path, [columns])
-
-
-def write_arrow(path: Path, batches: Iterable[Mapping[str, Any]]) -> None:
-    """Write batches of columns as one Arrow stream: arrays ``(n, ...)`` as fixed-size lists, the rest as it is.
-
-    The file has its name only once it is whole and on the disk.
-
-    Raises:
-        OutputError: if that cannot be done.
-    """
-    import pyarrow as pa
-
-    temporary = ""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            writer = None
-            for columns in batches:
-                table = pa.table({k: _column(v) for k, v in columns.items()})
-                writer = writer or pa.ipc.new_stream(file, table.schema)
-                writer.write_table(table)
-            if writer is not None:
-                writer.close()
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"Could not write `{path}`: {error.strerror or error}. Make room; the next run goes on from here."
-        ) from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def _column(values: Any) -> Any:
-    import pyarrow as pa
-
-    if isinstance(values, np.ndarray) and values.ndim > 1:
-        flat = pa.array(np.ascontiguousarray(values).reshape(-1))
-        return pa.FixedSizeListArray.from_arrays(flat, values[0].size)
-    return pa.array(values)
 
 
 class Shards:

@@ -175,7 +175,8 @@ def test_a_process_that_dies_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_is_an_error_of_writing_and_the_next_run_goes_on(clips, tmp_path, monkeypatch, capsys):
-    from counterpoise.data.preparation import _engine, _shards
+    from counterpoise.data import _arrow
+    from counterpoise.data.preparation import _engine
 
     calls = []
 
@@ -184,7 +185,7 @@ def test_a_full_disk_is_an_error_of_writing_and_the_next_run_goes_on(clips, tmp_
         if len(calls) > 1:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_shards.os, "fsync", full)
+    monkeypatch.setattr(_arrow.os, "fsync", full)
     arguments = [
         "prepare",
         "ave",
@@ -198,7 +199,7 @@ def test_a_full_disk_is_an_error_of_writing_and_the_next_run_goes_on(clips, tmp_
         "1",
     ]
     assert main(arguments) == 2
-    assert "No space left on device. Make room; the next run goes on" in capsys.readouterr().err
+    assert "No space left on device. Free some disk space" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     monkeypatch.undo()
     read = []
