@@ -1,0 +1,345 @@
+"""Judge `diagnose` and `estimate` on cases whose answers are known.
+
+    python benchmarks/truth/run.py [--repetitions 20] [--jobs 2] [--only XOR] [--cache draws.jsonl]
+
+writes ``truth.md`` and ``truth.csv`` beside this file. With ``--only`` only the rows whose name contains the text run,
+and the table is printed instead. ``--cache`` keeps what was measured, and a second run goes on where the first stopped.
+How verdicts are judged is written in `judge`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import time
+import traceback
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+import forms
+import joblib
+import numpy as np
+import torch
+from cases import CASES, WORLDS, Case
+from judge import Truth, judge, truth_of
+from models import EXACT, permutation_effect
+from scipy import stats
+from worlds import Draw
+
+HERE = Path(__file__).resolve().parent
+ESTIMATES = ("mi", "cmi", "joint", "used", "joint_used")
+FEWEST = 40
+"""Intervals from which on the coverage of a row is judged."""
+
+
+@cache
+def truth(name: str) -> Truth:
+    """Return the truth of the row with a name."""
+    case = next(case for case in CASES if case.name == name)
+    world, plant = WORLDS[case.world], case.plant
+    if plant is None:
+        width = {m: x.shape[1] for m, x in world.draw(2, 0).inputs.items()}
+        return truth_of(world, None, {}, {}, **{m: 4 * d >= case.n for m, d in width.items()})
+    exact = {m: permutation_effect(world, EXACT.build(world, None), m) for m in world.modalities}
+    model = plant.build(world, world.draw(10, 999))
+    effects = {m: permutation_effect(world, model, m) for m in world.modalities}
+    return truth_of(world, plant, effects, exact)
+
+
+def measure(case: Case, seed: int) -> dict[str, Any]:
+    """Return how one draw of a row was judged."""
+    torch.set_num_threads(1)
+    world, start = WORLDS[case.world], time.perf_counter()
+    drawn = repeated(world.draw(case.n, seed), case.copies)
+    train = world.draw(case.n, seed + 50_000) if case.train else None
+    model = None if case.plant is None else case.plant.build(world, train)
+    batch = 100 if case.n <= 5000 else 1000
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            reading = forms.run(case.form, forms.Request(world, drawn, train, model, seed, batch))
+    except Exception as error:  # a refusal is a result
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return {"error": f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"[:300]}
+    checked = judge(reading, truth(case.name), None if model is None else accuracy(world.task, drawn, model))
+    row = {k: getattr(checked, k) for k in ("right", "wrong", "undecided", "accused", "contradictions")}
+    inside, errors = (checked.inside, checked.error) if case.covered else ({}, {})
+    return {**row, "inside": inside, "errors": errors, "seconds": time.perf_counter() - start}
+
+
+def repeated(draw: Draw, copies: int) -> Draw:
+    """Return a draw in which rows are repeated, in random order: all, or those of class 1 where ``copies`` is negative."""
+    if copies == 1:
+        return draw
+    times = np.where(draw.target == 1, -copies, 1) if copies < 0 else np.full(len(draw.target), copies)
+    if copies < 0:  # the rarer class is repeated until both are as frequent
+        keep = (draw.target == 0) | (np.cumsum(draw.target == 1) <= (draw.target == 0).sum() // -copies)
+        times = times * keep
+    rows = np.random.default_rng(0).permutation(np.repeat(np.arange(len(times)), times))
+    return Draw({m: x[rows] for m, x in draw.inputs.items()}, draw.target[rows])
+
+
+def accuracy(task: str, draw: Draw, model: Any) -> float | None:
+    """Return the model's accuracy, or R² (mean over outputs), on the samples."""
+    out = model({m: torch.from_numpy(x) for m, x in draw.inputs.items()}).numpy()
+    if task == "multiclass":
+        return float((out.argmax(1) == draw.target).mean())
+    if task == "multilabel":
+        return float(((out > 0) == (draw.target > 0.5)).mean())
+    residual, spread = ((draw.target - out) ** 2).sum(0), ((draw.target - draw.target.mean(0)) ** 2).sum(0)
+    return float((1 - residual / spread).mean())
+
+
+@dataclass(frozen=True)
+class Row:
+    """The summary of one row.
+
+    Attributes:
+        case: The row.
+        runs: Number of draws.
+        verdicts: Number of verdicts other than undecided.
+        right: Number of acceptable ones among them.
+        undecided: Number of "undecided".
+        accused: Number of false accusations.
+        coverage: Share and number of intervals that hold the truth, by estimate.
+        bias: Mean error in nats of the estimate in which it is largest, by absolute value.
+        contradictions: Number of draws with a contradiction.
+        errors: Number of draws that ended in an error.
+        seconds: Mean time of a draw.
+        examples: One example each of wrong verdicts, contradictions and errors.
+    """
+
+    case: Case
+    runs: int
+    verdicts: int
+    right: int
+    undecided: int
+    accused: int
+    coverage: Mapping[str, tuple[float, int]]
+    bias: float
+    contradictions: int
+    errors: int
+    seconds: float
+    examples: tuple[str, ...]
+
+    @property
+    def uncovered(self) -> tuple[str, ...]:
+        """Estimates whose intervals hold the truth in less than 90 %, and significantly less often than in 95 %."""
+        return tuple(
+            k
+            for k, (share, count) in self.coverage.items()
+            if count >= FEWEST and share < 0.9 and stats.binomtest(round(share * count), count, 0.95).pvalue < 0.01
+        )
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with the row."""
+        found = []
+        if self.right < self.verdicts:
+            found.append("verdict")
+        if self.accused:
+            found.append("accused")
+        if self.contradictions:
+            found.append("contradiction")
+        if self.errors:
+            found.append("error")
+        return (*found, *(f"coverage of {k}" for k in self.uncovered))
+
+
+def summarise(case: Case, results: Sequence[Mapping[str, Any]]) -> Row:
+    """Return the summary of a row's draws."""
+    good = [r for r in results if "error" not in r]
+    coverage: dict[str, tuple[float, int]] = {}
+    biases = []
+    for name in ESTIMATES:
+        keys = sorted({k for r in good for k in r["inside"] if k.split(":")[0] == name})
+        hits = [r["inside"][k] for r in good for k in keys]
+        if hits:
+            coverage[name] = (float(np.mean(hits)), len(hits))
+            biases += [float(np.mean([r["errors"][k] for r in good])) for k in keys]
+    wrong = sum(len(r["wrong"]) for r in good)
+    right = sum(r["right"] for r in good)
+    examples = [r[k][0] for k in ("wrong", "contradictions") for r in good if r[k]][:1]
+    examples += [r["contradictions"][0] for r in good if r["contradictions"]][:1]
+    examples += [r["error"] for r in results if "error" in r][:1]
+    return Row(
+        case,
+        len(results),
+        right + wrong,
+        right,
+        sum(r["undecided"] for r in good),
+        sum(len(r["accused"]) for r in good),
+        coverage,
+        max(biases, key=abs) if biases else 0.0,
+        sum(bool(r["contradictions"]) for r in good),
+        len(results) - len(good),
+        float(np.mean([r["seconds"] for r in good])) if good else 0.0,
+        tuple(dict.fromkeys(examples)),
+    )
+
+
+COLUMNS = (
+    "world",
+    "model",
+    "form",
+    "n",
+    "draws",
+    "right",
+    "undecided",
+    "accused",
+    *ESTIMATES,
+    "bias",
+    "contradictions",
+)
+HEADS = (
+    "world", "model", "form", "n", "draws", "verdicts right", "undecided", "accused",
+    "mi", "cmi", "joint", "used", "joint used", "largest bias (nats)", "contradictions",
+)  # fmt: skip
+
+
+def cells(row: Row) -> list[str]:
+    """Return the cells of a row, as in HEADS."""
+    world, model, form, n = row.case.name.split(" | ")
+    shares = [f"{row.coverage[k][0]:.0%}" if k in row.coverage else "" for k in ESTIMATES]
+    verdicts = f"{row.right} of {row.verdicts}" if row.verdicts + row.undecided else ""
+    failed = f"{row.errors} errors" if row.errors else str(row.contradictions)
+    counts = [verdicts, str(row.undecided), str(row.accused)]
+    return [world, model, form, n, str(row.runs), *counts, *shares, f"{row.bias:+.3f}", failed]
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Return the Markdown table."""
+    lines = ["| " + " | ".join(HEADS) + " |", "|" + "---|" * 4 + "---:|" * (len(HEADS) - 4)]
+    return "\n".join([*lines, *("| " + " | ".join(cells(row)) + " |" for row in rows)])
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """Return the totals beside the targets."""
+    verdicts, right = sum(r.verdicts for r in rows), sum(r.right for r in rows)
+    undecided, accused = sum(r.undecided for r in rows), sum(r.accused for r in rows)
+    everything = verdicts + undecided
+    lines = ["| | target | measured |", "|---|---|---|", f"| rows | 80 | {len(rows)} |"]
+    lines.append(f"| verdicts right, of those given | 97 % | {right / max(verdicts, 1):.1%} of {verdicts} |")
+    lines.append(f'| "undecided" | counted | {undecided / max(everything, 1):.1%} of {everything} |')
+    lines.append(f"| false accusations | at most 1 % | {accused / max(everything, 1):.1%} of {everything} |")
+    for name, head in zip(ESTIMATES, HEADS[8:13], strict=True):
+        counts = [r.coverage[name] for r in rows if name in r.coverage]
+        total = sum(c for _, c in counts)
+        share = sum(s * c for s, c in counts) / max(total, 1)
+        low = sum(name in r.uncovered for r in rows)
+        judged = sum(c >= FEWEST for _, c in counts)
+        target = "90 to 99 %, no row below"
+        lines.append(
+            f"| 95 % intervals of {head} hold the truth | {target} | {share:.1%} of {total}; {low} of {judged} rows below |"
+        )
+    lines.append(
+        f"| draws with a contradiction | 0 | {sum(r.contradictions for r in rows)} of {sum(r.runs for r in rows)} |"
+    )
+    lines.append(f"| draws that end in an error | 0 | {sum(r.errors for r in rows)} |")
+    return "\n".join(lines).replace("%", " %").replace("  %", " %")
+
+
+def faults(rows: Sequence[Row]) -> str:
+    """Return the rows in which something is wrong, with an example."""
+    lines = [f"- {r.case.name}: {', '.join(r.faults)}. {'; '.join(r.examples)}" for r in rows if r.faults]
+    return "\n".join(lines).replace(" | ", ", ") or "None."
+
+
+def page(rows: Sequence[Row]) -> str:
+    """Return the page."""
+    import judge as rules
+    from oracles import compare, markdown
+
+    assert rules.__doc__ is not None
+    return f"""# Known answers: what `diagnose` and `estimate` say, and what is true
+
+Generated by `python benchmarks/truth/run.py`. Every row is a synthetic distribution whose information is known, a model
+whose reliance on each modality is planted, and a form in which both reach the library.
+
+## Summary
+
+{summary(rows)}
+
+## How verdicts are judged
+
+{rules.__doc__.strip()}
+
+Coverage is the share of 95 % intervals that hold the truth. A row counts as below 90 % if it has at least {FEWEST}
+intervals and its share is also significantly below 95 % (p < 0.01, binomial test). A contradiction is a number outside of
+[0, H(Y)], an interval that excludes one that it cannot exclude, a share above 100 %, information "used" of a modality
+whose replacement changes no prediction, or an accuracy that is not the model's.
+
+## Rows
+
+{table(rows)}
+
+## Rows with a fault
+
+{faults(rows)}
+
+## Independent implementations
+
+{markdown(compare())}
+"""
+
+
+def seeds(case: Case, repetitions: int) -> range:
+    """Return the seeds of a row."""
+    return range(max(1, round(repetitions * case.share)))
+
+
+def load(path: Path | None) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return what an earlier run measured."""
+    if path is None or not path.exists():
+        return {}
+    lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return {(line["case"], line["seed"]): line["result"] for line in lines}
+
+
+def bench(
+    chosen: Sequence[Case], repetitions: int, jobs: int, kept: Path | None = None
+) -> tuple[list[Row], dict[tuple[str, int], dict[str, Any]]]:
+    """Measure rows and return their summaries and the results of single draws."""
+    done = load(kept)
+    todo = [(case, seed) for case in chosen for seed in seeds(case, repetitions) if (case.name, seed) not in done]
+    with joblib.Parallel(n_jobs=jobs, return_as="generator") as parallel:
+        results = parallel(joblib.delayed(measure)(case, seed) for case, seed in todo)
+        for (case, seed), result in zip(todo, results, strict=True):
+            done[case.name, seed] = result
+            if kept is not None:
+                with kept.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"case": case.name, "seed": seed, "result": result}, default=float) + "\n")
+    rows = [summarise(case, [done[case.name, s] for s in seeds(case, repetitions)]) for case in chosen]
+    return rows, done
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repetitions", type=int, default=20)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", help="run only rows whose name contains this text")
+    parser.add_argument("--cache", type=Path)
+    args = parser.parse_args()
+    chosen = [case for case in CASES if args.only is None or args.only in case.name]
+    rows, _ = bench(chosen, args.repetitions, args.jobs, args.cache)
+    if args.only is not None:
+        print(summary(rows), table(rows), faults(rows), sep="\n\n")
+        return
+    (HERE / "truth.md").write_text(page(rows), encoding="utf-8")
+    with (HERE / "truth.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(cells(row) for row in rows)
+    print(summary(rows))
+
+
+if __name__ == "__main__":
+    main()
