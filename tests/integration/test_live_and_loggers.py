@@ -163,8 +163,8 @@ def test_a_logger_of_ones_own_gets_every_curve_of_every_epoch(data: MultimodalDa
     first = data.info.names[0]
     wanted = {"loss/total", "score/accuracy", "score/nll", "contribution/phi_mi", f"score/accuracy/{first}"}
     assert wanted | {f"contribution/phi_cmi/{first}"} <= names
-    assert any(name.startswith("train/") for name in names)  # the parts of the loss
-    assert any(name.startswith("lambda/") for name in names)  # what ARM chose
+    assert any(name.startswith("loss/") for name in names)  # the parts of the loss
+    assert any(name.startswith("coefficient/lambda/") for name in names)  # what ARM chose
 
 
 def read_events(folder: Path) -> dict[str, dict[int, float]]:

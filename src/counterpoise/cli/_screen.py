@@ -63,7 +63,7 @@ class RunProgress:
     def done(self, result: RunRecord | Failure) -> None:
         """Count a run."""
         if isinstance(result, RunRecord):
-            score = result.metrics.get("accuracy", result.metrics.get("r2", float("nan")))
+            score = result.value(result.score)
             last = f"{result.data} · {escape(result.label)} · seed {result.seed}: {score:.3f}"
         else:
             last = "[red]failed[/]"
