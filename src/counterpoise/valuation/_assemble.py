@@ -30,6 +30,7 @@ class SubsetEstimate:
         capacity: the correction of the most flexible rule that might have been chosen; it sets the second-order part
             of the standard error, which matters where the samples hardly vary.
         doubt: signed, how far the correction may be off: a part of the standard error that more samples reduce like 1/N.
+        selection: what choosing among heads may gain by chance; an independent part of the standard error.
         per_label: ``(N, C)`` shares of the labels (multi-label), or None.
     """
 
@@ -37,6 +38,7 @@ class SubsetEstimate:
     correction: float = 0.0
     capacity: float = 0.0
     doubt: float = 0.0
+    selection: float = 0.0
     per_label: np.ndarray | None = None
 
 
@@ -133,6 +135,7 @@ def _estimate(
     noise = abs(sum(sign * term.correction for sign, term in terms))
     second = max(noise, abs(sum(sign * term.capacity for sign, term in terms)), 0.5 / n) / n
     second += (noise / 2) ** 2 + sum(sign * term.doubt for sign, term in terms) ** 2
+    second += sum(term.selection**2 for _, term in terms)
     if group is None:
         variance, freedom = pointwise.var(ddof=1) / n, n - 1
     else:
@@ -145,7 +148,7 @@ def _estimate(
 
 
 def _by_class(problem: EstimatorInput, pointwise: np.ndarray) -> np.ndarray:
-    if problem.task.name != "multiclass":
+    if not problem.task.has_classes:
         return np.empty(0)
     classes = problem.task.num_outputs
     counts = np.bincount(problem.labels, minlength=classes)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from counterpoise.errors import DataError
 from counterpoise.tasks import Task
-from counterpoise.valuation._assemble import SubsetEstimate, estimate_of
+from counterpoise.valuation._assemble import estimate_of
 from counterpoise.valuation._valuation import Estimate
-from counterpoise.valuation.heads.predictions import marginal, predictive
+from counterpoise.valuation.estimators.variational import corrected
+from counterpoise.valuation.heads.predictions import marginal
+from counterpoise.valuation.heads.stacking import calibrated, fit_subset
 from counterpoise.valuation.inputs import EstimatorInput, prepare_target
 
 if TYPE_CHECKING:
@@ -90,11 +90,10 @@ def value_predictions(
     Raises:
         DataError: For logits of another shape, or NaN.
     """
-    z = torch.as_tensor(np.asarray(logits.detach().cpu().float() if isinstance(logits, Tensor) else logits)).double()
-    wanted = (data.n, data.task.num_outputs)
-    if tuple(z.shape) != wanted or z.isnan().any():
-        raise DataError(f"Predictions should be logits of shape {wanted} without NaN. Found {tuple(z.shape)}.")
     prior = marginal(data)
-    found = predictive(data, z[:, None].expand(-1, data.folds, -1), prior)
-    pointwise = (found.log_likelihood - prior.log_likelihood).numpy()
-    return PredictionEstimate(estimate_of(data, SubsetEstimate(pointwise), confidence), pointwise, "as they are")
+    ready, kind = calibrated(data, logits, prior)
+    fitted = fit_subset(data, [kind], prior, ready=[ready])
+    information = corrected(data, fitted, prior)
+    return PredictionEstimate(
+        estimate_of(data, information, confidence), information.pointwise, fitted.predictions.name
+    )

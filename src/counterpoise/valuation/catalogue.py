@@ -19,7 +19,7 @@ VALUATIONS = Catalogue(
         ),
         Entry(
             "variational-linear",
-            "counterpoise.valuation.estimators.variational_linear:variational_linear",
+            "counterpoise.valuation.estimators.variational:variational_linear",
             "linear heads only, for a model's own features: quick",
             "Barber and Agakov, NeurIPS 2003",
         ),

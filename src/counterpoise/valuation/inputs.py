@@ -116,7 +116,7 @@ def prepare(
             f"{folds} folds need at least {2 * folds} samples. Found {len(y)}. Use fewer folds or more data."
         )
     fold = assign_folds(y, likelihood, folds, groups, seed)
-    if likelihood.name == "multiclass":
+    if likelihood.has_classes:
         rare = int((np.bincount(y.numpy(), minlength=likelihood.num_outputs) < folds).sum())
         if rare:
             notes.append(f"{rare} of {likelihood.num_outputs} classes have fewer samples than folds")
@@ -246,7 +246,7 @@ def assign_folds(target: Tensor, task: Task, folds: int, group: np.ndarray | Non
             load[home[g]] += sizes[g]
         return home[group]
     order = rng.permutation(len(target))
-    if task.name == "multiclass":
+    if task.has_classes:
         order = order[np.argsort(target.numpy()[order], kind="stable")]
     fold[order] = np.arange(len(target)) % folds
     return fold

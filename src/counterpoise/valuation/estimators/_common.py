@@ -50,11 +50,11 @@ def label_symbols(problem: EstimatorInput, estimator: str) -> np.ndarray:
     Raises:
         DataError: for real targets.
     """
-    if problem.task.name == "regression":
+    if problem.task.is_gaussian:
         raise DataError(
             f"Estimator `{estimator}` needs classes or labels. Found real targets; use `ksg`, `gaussian` or `variational`."
         )
-    if problem.task.name == "multiclass":
+    if problem.task.has_classes:
         return problem.labels
     return np.unique(problem.labels, axis=0, return_inverse=True)[1].reshape(-1)
 

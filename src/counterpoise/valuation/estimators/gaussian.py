@@ -87,10 +87,10 @@ def gaussian(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
     Raises:
         DataError: for multi-label targets, singular covariances, or classes with fewer samples than columns.
     """
-    if problem.task.name == "multilabel":
+    if not (problem.task.is_gaussian or problem.task.has_classes):
         raise DataError("Estimator `gaussian` is for classes and real targets. Found multi-label; use `variational`.")
 
-    if problem.task.name == "regression":
+    if problem.task.is_gaussian:
         return value_subsets(
             problem,
             lambda subset: gaussian_information(problem.matrix(subset), problem.labels),

@@ -104,7 +104,7 @@ def _standard(x: np.ndarray) -> np.ndarray:
 
 def ksg(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
     """Nearest-neighbour estimates with k = 3. Nearly unbiased for a few columns, far too low for many."""
-    real = problem.task.name == "regression"
+    real = problem.task.is_gaussian
     y = _standard(problem.labels) if real else label_symbols(problem, "ksg")
 
     def measure(subset: Subset) -> SubsetEstimate:

@@ -143,7 +143,7 @@ def _neural(
     confidence: float,
     notes: tuple[str, ...],
 ) -> Valuation:
-    if problem.task.name == "multiclass":
+    if problem.task.has_classes:
         y = F.one_hot(problem.target, problem.task.num_outputs).float()
     else:
         y = standardise(problem.target).float()

@@ -102,7 +102,7 @@ def histogram(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation
         DataError: if there are so many columns that not even two bins each are possible.
     """
     targets = problem.labels
-    if problem.task.name == "regression":
+    if problem.task.is_gaussian:
         y_bins = int(np.clip((problem.n / PER_CELL) ** 0.25, 2, MAX_BINS))
         codes = np.stack([quantile_bins(t, y_bins) for t in targets.T], 1)
         y = np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1)
@@ -127,6 +127,6 @@ def histogram(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation
         measure,
         estimator="histogram",
         confidence=confidence,
-        entropy=symbol_entropy(y) if problem.task.name != "regression" else None,
+        entropy=symbol_entropy(y) if not problem.task.is_gaussian else None,
         notes=("binning loses information: the estimate rises towards the truth with more samples",),
     )

@@ -1,182 +1,156 @@
 r"""The default estimator: classifier heads, cross-fitted, out of sample.
 
-For every subset S of the modalities, heads of growing capacity are tried on one fold, and the kind and penalty with
-the best likelihood there are fitted K times, each time without one fold. :math:`\frac1N\sum_i \log q(y_i|z_i) - \log
-\hat p(y_i)` over left-out samples is a lower bound of :math:`I(Z_S; Y)` in expectation, too small by about
-:math:`k / 2N` with k effective parameters. On the samples that they were fitted on the same heads are too good by as
-much, so half of the difference, which is known to a small error, corrects the estimate to first order; the corrected
-number is no bound any more. The per-sample contributions are not corrected.
+For every subset S of the modalities, heads of growing capacity are fitted K times at several penalties, each time
+without one fold, and mixed by how well they predict (`counterpoise.valuation.heads.stacking`). The label frequencies
+and the predictions from smaller subsets are among the components, so that a subset is regularised for itself and an
+uninformative modality costs nothing. :math:`\frac1N\sum_i \log q(y_i|z_i) - \log \hat p(y_i)` over left-out samples is
+a lower bound of :math:`I(Z_S; Y)` in expectation (Barber and Agakov, NeurIPS 2003).
 
-The learning curve says the same in another way: where heads fitted on a share :math:`\rho` of the samples lose
-:math:`\Delta` against those fitted on all, :math:`\Delta \rho / (1 - \rho)` is still to come if the loss falls like 1/N.
-Where the two differ the heads are not yet in the regime in which either is right, and half of the difference is doubt.
+Two estimates of what is missing from the bound:
+
+- With k effective parameters the left-out likelihood is too low by about :math:`k / 2N`, and the likelihood on the
+  fitted samples is too high by as much: half of the difference (the *optimism*).
+- The *learning curve*: where heads fitted on half of the samples lose :math:`\Delta` against those fitted on all,
+  :math:`\Delta` is still to come if the loss falls like 1/N.
+
+The first holds in the quadratic regime only: a head with more columns than samples remembers its samples, and its
+optimism is not information. Half of the optimism corrects the estimate as far as the learning curve, which is the
+noisier of the two, agrees; half of their difference is part of the standard error. The choice of the weights is
+corrected in the same way as the fit. There is no correction between groups, nor for heads that remember all of their samples. A corrected
+number is no bound any more. The per-sample contributions are not corrected.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from counterpoise.valuation._assemble import Subset, SubsetEstimate, assemble, needed_subsets
 from counterpoise.valuation._valuation import Valuation
-from counterpoise.valuation.heads.candidates import Candidate, candidates
+from counterpoise.valuation.heads.candidates import Candidate, candidates, linear_candidate
 from counterpoise.valuation.heads.large import is_large, large_scores
-from counterpoise.valuation.heads.predictions import OutOfFoldPredictions, left_out, marginal, predictive
-from counterpoise.valuation.inputs import EstimatorInput, Predictions, assign_folds
+from counterpoise.valuation.heads.predictions import OutOfFoldPredictions, left_out, marginal
+from counterpoise.valuation.heads.stacking import FittedSubset, fit_subset, prediction_candidates
+from counterpoise.valuation.inputs import EstimatorInput, Predictions
 
-__all__ = ["fit_heads", "variational"]
+__all__ = ["corrected", "fit_heads", "fit_subsets", "uncorrected", "variational", "variational_linear"]
 
-CHOICE: Final = ((500, 5), (2500, 3))
-"""Up to so many samples the kind of head and its penalty are chosen on so many folds; beyond, on one."""
-
-MARGIN: Final = 2.0
-"""A more flexible kind of head must gain so many nats in all, lest chance choose it where there is nothing."""
+SLACK: Final = 1.5
+"""The optimism may exceed the learning curve by this factor, which allows for the noise of the latter."""
+REMEMBERED: Final = 0.05
+"""Heads whose loss on their own samples is below this share of the loss of the label frequencies remember them."""
 
 
 def variational(
     problem: EstimatorInput, *, confidence: float = 0.95, predictions: Predictions | None = None
 ) -> Valuation:
     """Value the modalities with heads fitted on the other folds."""
+    large = is_large(problem)
+    return _value(problem, "variational", predictions, confidence, correct=not large)
+
+
+def variational_linear(
+    problem: EstimatorInput, *, confidence: float = 0.95, predictions: Predictions | None = None
+) -> Valuation:
+    """Value the modalities with linear heads only and without a correction.
+
+    This is what a *linear* reader can get: the right question about features that enter a linear head, the wrong one
+    about raw data.
+    """
+    return _value(problem, "variational-linear", predictions, confidence, correct=False)
+
+
+def _value(
+    problem: EstimatorInput, name: str, predictions: Predictions | None, confidence: float, *, correct: bool
+) -> Valuation:
     prior = marginal(problem)
     subsets = needed_subsets(problem.modalities)
-    if is_large(problem):
-        scores = large_scores(problem, subsets)
-        fitted = {
-            s: _Fitted(left_out(problem, scores.pop(s), prior), 0.0, float("nan"), "discriminant") for s in subsets
-        }
-    else:
-        fitted = {subset: _fit(problem, subset, prior) for subset in subsets}
-    information = {subset: _information(f, prior) for subset, f in fitted.items()}
+    linear = name == "variational-linear"
+    fitted = fit_subsets(problem, subsets, prior, predictions, linear=linear, halves=correct)
+    information = {s: corrected(problem, f, prior) if correct else uncorrected(f, prior) for s, f in fitted.items()}
     whole = problem.modalities
-    label_free = {m: fitted[whole].predictive.kl(fitted[tuple(k for k in whole if k != m)].predictive) for m in whole}
+    label_free = {m: fitted[whole].predictions.kl(fitted[tuple(k for k in whole if k != m)].predictions) for m in whole}
     return assemble(
         problem,
         information,
-        estimator="variational",
+        estimator=name,
         entropy=float(problem.task.entropy(problem.target)),
-        bound="lower" if is_large(problem) else "estimate",
+        bound="estimate" if correct else "lower",
         confidence=confidence,
         label_free=label_free,
-        notes=("heads: " + ", ".join(f"{'+'.join(s)}: {f.name}" for s, f in fitted.items()),),
+        notes=("heads: " + "; ".join(f"{', '.join(s)}: {f.predictions.name}" for s, f in fitted.items()),),
     )
+
+
+def fit_subsets(
+    problem: EstimatorInput,
+    subsets: Sequence[Subset],
+    prior: OutOfFoldPredictions,
+    predictions: Predictions | None = None,
+    *,
+    linear: bool = False,
+    halves: bool = True,
+) -> dict[Subset, FittedSubset]:
+    """Fit the heads of every subset, the small ones first, since they are components of the larger ones.
+
+    Args:
+        problem: The checked input.
+        subsets: Subsets of the modalities.
+        prior: What `marginal` returned.
+        predictions: Logits of a model by the subset of modalities that it saw.
+        linear: Whether to fit linear heads only.
+        halves: Whether to fit on half of the samples too, for the learning curve.
+    """
+    scores = large_scores(problem, list(subsets)) if is_large(problem) and not linear else None
+    given = prediction_candidates(problem, predictions or {}, prior)
+    fitted: dict[Subset, FittedSubset] = {}
+    for subset in sorted(subsets, key=len):
+        smaller = [f.predictions for s, f in fitted.items() if _maximal(s, subset, fitted)]
+        ready: list[OutOfFoldPredictions] = list(given[frozenset(subset)][0])
+        kinds: Iterable[Candidate] = given[frozenset(subset)][1]
+        if scores is not None:
+            ready.append(left_out(problem, scores.pop(subset), prior))
+        else:
+            own = [linear_candidate(problem, subset)] if linear else candidates(problem, subset)
+            kinds = [*own, *kinds]
+        fitted[subset] = fit_subset(problem, kinds, prior, smaller, ready, halves=halves)
+    return {subset: fitted[subset] for subset in subsets}
+
+
+def _maximal(s: Subset, subset: Subset, fitted: dict[Subset, FittedSubset]) -> bool:
+    """Return whether ``s`` lies in ``subset`` and in no larger fitted subset of it."""
+    return set(s) < set(subset) and not any(set(s) < set(t) < set(subset) for t in fitted)
 
 
 def fit_heads(problem: EstimatorInput, subset: Subset, prior: OutOfFoldPredictions) -> OutOfFoldPredictions:
-    """Return what the chosen heads of one subset say of the samples that they were not fitted on.
-
-    Args:
-        problem: the checked input.
-        subset: which modalities.
-        prior: what `marginal` returned.
-    """
-    if is_large(problem):
-        return left_out(problem, large_scores(problem, [subset])[subset], prior)
-    return _fit(problem, subset, prior).predictive
+    """Return the out-of-fold predictions from one subset of the modalities."""
+    return fit_subsets(problem, [subset], prior, halves=False)[subset].predictions
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    """The chosen heads of a subset.
-
-    Attributes:
-        predictive: what they say of the samples that they were not fitted on.
-        capacity: half of the optimism of the simplest, least regularised heads: the noise that choosing can pick up.
-        to_come: what the learning curve says is still to be gained with more samples, nats.
-        name: which kind.
-    """
-
-    predictive: OutOfFoldPredictions
-    capacity: float
-    to_come: float
-    name: str
-
-
-def _information(fitted: _Fitted, prior: OutOfFoldPredictions) -> SubsetEstimate:
-    p = fitted.predictive
+def uncorrected(fitted: FittedSubset, prior: OutOfFoldPredictions) -> SubsetEstimate:
+    """Return the bound, with the noise of choosing the weights as its only addition to the sampling error."""
+    p = fitted.predictions
     per_label = None if p.per_label is None or prior.per_label is None else (p.per_label - prior.per_label).numpy()
-    pointwise = (p.log_likelihood - prior.log_likelihood).numpy()
-    if np.isnan(p.in_sample):
-        return SubsetEstimate(pointwise, per_label=per_label)
-    # Training likelihoods less left-out ones, of the heads and of the label frequencies.
-    optimism = (p.in_sample - float(p.log_likelihood.mean())) - (prior.in_sample - float(prior.log_likelihood.mean()))
-    correction = 0.5 * optimism
+    pointwise = np.asarray(p.log_likelihood - prior.log_likelihood)
+    return SubsetEstimate(pointwise, selection=fitted.selection, per_label=per_label)
+
+
+def corrected(problem: EstimatorInput, fitted: FittedSubset, prior: OutOfFoldPredictions) -> SubsetEstimate:
+    """Return the estimate of one subset with the correction of its first-order bias."""
+    bound = uncorrected(fitted, prior)
+    p = fitted.predictions
+    to_come = max(fitted.to_come, 0.0)
+    half = 0.5 * max(p.optimism - prior.optimism, 0.0)
+    remembered = problem.task.has_discrete_entropy and p.in_sample > REMEMBERED * prior.in_sample
+    trusted = problem.group is None and not remembered
+    correction = min(half, SLACK * to_come) + 0.5 * fitted.selection if trusted else 0.0
     return SubsetEstimate(
-        pointwise,
+        bound.pointwise,
         correction=correction,
         capacity=fitted.capacity,
-        doubt=0.5 * (fitted.to_come - correction),
-        per_label=per_label,
+        doubt=0.5 * (to_come - half) if trusted else 0.5 * to_come,
+        selection=fitted.selection,
+        per_label=bound.per_label,
     )
-
-
-def _fit(problem: EstimatorInput, subset: Subset, prior: OutOfFoldPredictions) -> _Fitted:
-    fold = torch.from_numpy(problem.fold)
-    outside = torch.stack([fold != k for k in range(problem.folds)])
-    best: tuple[float, Candidate, float] | None = None
-    capacity = 0.0
-    for candidate in candidates(problem, subset):
-        held, inside = _losses(problem, candidate, fold, outside)
-        k = int(held.argmin())
-        if best is None:
-            capacity = 0.5 * float(held[0] - inside[0])
-        if best is None or held[k] < best[0] - MARGIN / problem.n:
-            best = (float(held[k]), candidate, candidate.grid[k])
-    assert best is not None  # there always is the simplest one
-    _, candidate, penalty = best
-    full = _heads(problem, candidate, penalty, outside, prior)
-    half = torch.from_numpy(assign_folds(problem.target, problem.task, 2, problem.group, problem.seed + 1) == 0)
-    fewer = _heads(problem, candidate, penalty, outside & half, prior)
-    share = float(half.double().mean())
-    lost = float((full.log_likelihood - fewer.log_likelihood).mean())
-    return _Fitted(full, capacity, lost * share / (1 - share), candidate.name)
-
-
-def _heads(
-    problem: EstimatorInput, candidate: Candidate, penalty: float, train: Tensor, prior: OutOfFoldPredictions
-) -> OutOfFoldPredictions:
-    """Return what heads fitted on the rows of ``train`` ``(K, N)`` say of the fold of each row."""
-    penalties = torch.full((problem.folds,), penalty, dtype=torch.float64)
-    weights = candidate.heads.fit(train, penalties, tolerance=0.01 / problem.n)
-    return predictive(problem, candidate.heads.logits(weights), prior)
-
-
-def _losses(problem: EstimatorInput, candidate: Candidate, fold: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the loss of every penalty on samples held out and on those fitted.
-
-    Over several folds where that is cheap, else on fold 1 without fold 0.
-    """
-    penalties = torch.tensor(candidate.grid, dtype=torch.float64)
-    used = next((folds for n, folds in CHOICE if problem.n <= n), 0)
-    if used:
-        train, test = outside[:used], ~outside[:used]
-    else:
-        inner, held_out = _inner(fold)
-        train, test = inner[None], held_out[None]
-    weights = candidate.heads.fit(
-        train.repeat_interleave(len(penalties), 0), penalties.repeat(len(train)), tolerance=0.1 / problem.n
-    )
-    logits = candidate.heads.logits(weights).unflatten(1, (len(train), len(penalties)))
-    held = torch.stack([_loss(problem, logits[rows, k], rows) for k, rows in enumerate(test)]).mean(0)
-    inside = torch.stack([_loss(problem, logits[rows, k], rows) for k, rows in enumerate(train)]).mean(0)
-    return held, inside
-
-
-def _loss(problem: EstimatorInput, logits: Tensor, rows: Tensor) -> Tensor:
-    """Return ``(P,)`` in nats for logits ``(n, P, C)`` of the samples ``rows``."""
-    values, target = logits.transpose(0, 1).double(), problem.target[rows]
-    if problem.task.name != "regression":
-        return -problem.task.log_likelihood(values, target).mean(1)
-    squares = (values - target).square().mean(1)
-    return 0.5 * squares.log().sum(-1)
-
-
-def _inner(fold: Tensor) -> tuple[Tensor, Tensor]:
-    """Return training and validation masks for the penalty that leave fold 0 out."""
-    if int(fold.max()) > 1:
-        return fold > 1, fold == 1
-    rest = torch.from_numpy(np.arange(len(fold)) % 2 == 0)
-    return (fold == 1) & rest, (fold == 1) & ~rest

@@ -16,16 +16,19 @@ from torch import Tensor
 
 from counterpoise.valuation._assemble import Subset
 from counterpoise.valuation.heads.linear import L2_GRID, LinearHeads, standardise
+from counterpoise.valuation.heads.spread import SpreadHeads
 from counterpoise.valuation.heads.table import STRENGTHS, TableHeads, cells, discrete_columns
 from counterpoise.valuation.inputs import EstimatorInput
 
-__all__ = ["Candidate", "Heads", "candidates"]
+__all__ = ["Candidate", "Heads", "candidates", "linear_candidate"]
 
 MAX_CELLS: Final = 256
 MAX_FEATURES: Final = 800
 MAX_QUADRATIC: Final = 38
 MAX_RANDOM: Final = 24
 RANDOM_FEATURES: Final = 200
+MAX_SPREAD: Final = 128
+SPREAD_GRID: Final = (1.0, 10.0, 100.0, 1000.0)
 
 
 class Heads(Protocol):
@@ -43,7 +46,7 @@ class Candidate:
     """One kind of head for one subset of the modalities, and the penalties to try."""
 
     name: str
-    heads: Heads
+    heads: Heads | SpreadHeads
     grid: tuple[float, ...]
 
 
@@ -72,13 +75,16 @@ def candidates(problem: EstimatorInput, subset: Subset) -> Iterator[Candidate]:
     few = discrete_columns(matrix)
     cell = cells(matrix[:, few], min(MAX_CELLS, n // 5)) if few.any() else None
     x = _distinct(_standard(_indicators(matrix, few), np.float64))
-    finite = few.all() and cell is not None and problem.task.name != "regression"
+    finite = few.all() and cell is not None and TableHeads.suits(problem.task)
     if not finite or cell is None or x.shape[1] < cell.max():
         yield _linear("linear", problem, [x])
     if finite and cell is not None:
         yield Candidate("table", TableHeads(cell, problem.target, problem.task), STRENGTHS)
         if 50 * cell.max() < n:
             return
+    if problem.task.is_gaussian and x.shape[1] <= MAX_SPREAD and 5 * x.shape[1] < n:
+        squares = [standardise(x.square())] if 10 * x.shape[1] < n else []
+        yield Candidate("spread", SpreadHeads(x, torch.cat([x, *squares], 1), problem.target), SPREAD_GRID)
     extra = x
     if cell is not None and not finite and cell.max() > 1:
         indicators = np.eye(cell.max() + 1)[cell]
@@ -95,6 +101,12 @@ def candidates(problem: EstimatorInput, subset: Subset) -> Iterator[Candidate]:
         yield _linear("quadratic", problem, [extra, standardise(products[:, products.std(0) > 1e-9])])
     if x.shape[1] <= MAX_RANDOM and not few.all():
         yield _linear("kernel", problem, [extra, standardise(_random_features(x, problem.seed))])
+
+
+def linear_candidate(problem: EstimatorInput, subset: Subset) -> Candidate:
+    """Return linear heads on the columns as they are."""
+    blocks = [_standard(problem.features[m], np.float32) for m in subset]
+    return Candidate("linear", LinearHeads(blocks, problem.target, problem.task), L2_GRID)
 
 
 def _indicators(matrix: np.ndarray, few: np.ndarray) -> np.ndarray:
@@ -121,7 +133,10 @@ def _linear(name: str, problem: EstimatorInput, blocks: list[Tensor]) -> Candida
 
 
 def _standard(x: np.ndarray, dtype: type) -> Tensor:
-    return standardise(torch.from_numpy(np.ascontiguousarray(x, dtype=dtype)))
+    # The mean goes first: float32 does not hold a column whose offset is much larger than its spread.
+    return standardise(torch.from_numpy(np.ascontiguousarray(x))).to(
+        torch.float32 if dtype is np.float32 else torch.float64
+    )
 
 
 def _random_features(x: Tensor, seed: int) -> Tensor:

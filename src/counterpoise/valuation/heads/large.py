@@ -16,9 +16,9 @@ from typing import Final
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor
 
+from counterpoise.tasks import MultiLabel
 from counterpoise.valuation._assemble import Subset
 from counterpoise.valuation.inputs import EstimatorInput
 
@@ -35,7 +35,8 @@ _RIDGE: Final = 1e-3
 def is_large(problem: EstimatorInput) -> bool:
     """Return whether the problem should go this way."""
     dim = sum(x.shape[1] for x in problem.features.values())
-    return problem.n * dim * problem.task.num_outputs > LARGE
+    known = problem.task.has_classes or problem.task.is_gaussian or isinstance(problem.task, MultiLabel)
+    return known and problem.n * dim * problem.task.num_outputs > LARGE
 
 
 def shrink_singular_values(values: Tensor, rows: int, columns: int) -> Tensor:
@@ -71,16 +72,19 @@ class _Reader:
             self.columns[m] = slice(start, start + x.shape[1])
             start += x.shape[1]
         self.dim = start
-        self.mean = torch.cat([x.mean(0, dtype=torch.float64) for x in self.arrays]).float()
+        # The mean goes before the conversion: float32 does not hold an offset that is much larger than the spread.
+        self.means = [x.mean(0, dtype=torch.float64).to(x.dtype) for x in self.arrays]
         spread = torch.cat([_spread(x) for x in self.arrays])
-        dead = spread <= 1e-6 * self.mean.abs().clamp_min(1e-30)
+        dead = torch.cat([_spread(x) <= 8 * torch.finfo(x.dtype).eps * x.abs().amax(0) for x in self.arrays])
         self.inverse = torch.where(dead, torch.zeros_like(spread), 1 / spread.clamp_min(1e-30))
 
     def chunks(self, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield row numbers and ``(rows, D)``."""
         for part in rows.split(_ROWS):
-            x = torch.cat([array[part].float() for array in self.arrays], 1)
-            yield part, x.sub_(self.mean).mul_(self.inverse)
+            x = torch.cat(
+                [(array[part] - mean).float() for array, mean in zip(self.arrays, self.means, strict=True)], 1
+            )
+            yield part, x.mul_(self.inverse)
 
     def select(self, subset: Subset) -> Tensor:
         """Return the column numbers of a subset."""
@@ -130,9 +134,7 @@ class _Moments:
 
 
 def _codes(problem: EstimatorInput, rows: Tensor) -> Tensor:
-    if problem.task.name == "multiclass":
-        return F.one_hot(problem.target[rows], problem.task.num_outputs).double()
-    return problem.target[rows]
+    return problem.task.one_hot(problem.target[rows], torch.float64)
 
 
 def _discriminant(size: float, counts: Tensor, first: Tensor, cross: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,7 +173,7 @@ def large_scores(problem: EstimatorInput, subsets: Sequence[Subset]) -> dict[Sub
     reader = _Reader(problem)
     folds = [torch.from_numpy(np.flatnonzero(problem.fold == k)) for k in range(problem.folds)]
     moments = _Moments(problem, reader, folds)
-    solve = _discriminant if problem.task.name == "multiclass" else _least_squares
+    solve = _discriminant if problem.task.has_classes else _least_squares
     scores = {subset: torch.empty(problem.n, problem.task.num_outputs) for subset in subsets}
     columns = {subset: reader.select(subset) for subset in subsets}
     for k, rows in enumerate(folds):
@@ -181,7 +183,7 @@ def large_scores(problem: EstimatorInput, subsets: Sequence[Subset]) -> dict[Sub
             for subset, (weights, intercepts) in heads.items():
                 own = x if len(columns[subset]) == reader.dim else x[:, columns[subset]]
                 scores[subset][part] = torch.addmm(intercepts.float(), own, weights.float())
-    if problem.task.name != "regression":
+    if not problem.task.is_gaussian:
         for subset in subsets:
             _calibrate(problem, scores[subset], folds)
     return scores
@@ -202,7 +204,7 @@ def _calibrate(problem: EstimatorInput, scores: Tensor, folds: Sequence[Tensor])
 def _fit_curve(problem: EstimatorInput, scores: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return slope and shift: one slope (multi-class), or a logistic curve per label, by damped Newton steps."""
     target = problem.target[rows]
-    if problem.task.name == "multiclass":
+    if problem.task.has_classes:
         log_slope = 0.0
         chosen = scores.gather(1, target[:, None])[:, 0]
         for _ in range(12):

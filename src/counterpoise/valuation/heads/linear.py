@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor
 
 from counterpoise.errors import DataError
-from counterpoise.tasks import Task, make_task
+from counterpoise.tasks import Task, make_task, task_type
 from counterpoise.valuation.heads.optimisation import minimise
 
 if TYPE_CHECKING:
@@ -27,9 +26,14 @@ _CHUNK: Final = 2**23
 
 def standardise(x: Tensor) -> Tensor:
     """Return the columns with mean 0 and standard deviation 1 (constant columns 0). No label is looked at."""
+    x = x if x.is_floating_point() else x.double()
     centred = x - x.mean(0)
+    largest = centred.abs().amax(0)
+    # In units of the largest deviation, so that squares of very small or large units neither vanish nor overflow.
+    unit = torch.where(largest > 0, largest, torch.ones_like(largest))
+    centred = centred / unit
     scale = centred.square().mean(0).sqrt()
-    dead = scale <= 1e-7 * x.abs().amax(0).clamp_min(1e-30)
+    dead = largest <= 8 * torch.finfo(x.dtype).eps * x.abs().amax(0)
     return torch.where(dead, torch.zeros_like(centred), centred / torch.where(dead, torch.ones_like(scale), scale))
 
 
@@ -68,7 +72,7 @@ class LinearHeads:
 
     def __init__(self, blocks: Sequence[Tensor], target: Tensor, task: Task) -> None:
         self.blocks = _in_row_space(list(blocks))
-        self.target = target if task.name == "multiclass" else target.to(self.blocks[0].dtype)
+        self.target = target.to(self.blocks[0].dtype) if target.is_floating_point() else target
         self.task = task
         self.n = len(target)
         self.dim = sum(block.shape[1] for block in self.blocks)
@@ -88,7 +92,7 @@ class LinearHeads:
         """
         weight = train.to(self.blocks[0].dtype)
         size = weight.sum(1)
-        if self.task.name == "regression":
+        if self.task.is_gaussian:
             return torch.stack([self._ridge(w, float(p)) for w, p in zip(weight, l2, strict=True)])
         weight = (weight / size[:, None]).T.contiguous()
         penalty = (l2 / size).to(weight.dtype)
@@ -152,22 +156,19 @@ class LinearHeads:
 
     def _residual(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return the negative log-likelihoods ``(rows, P)`` and their gradient in the logits."""
-        if self.task.name == "multiclass":
+        if self.task.has_classes:  # one pass, in place
             log_p = logits.log_softmax(-1)
             index = target[:, None, None].expand(-1, logits.shape[1], 1)
             nll = -log_p.gather(-1, index).squeeze(-1)
             residual = log_p.exp_()
             return nll, residual.scatter_add_(-1, index, residual.new_full(index.shape, -1.0))
-        wanted = target[:, None].expand_as(logits)
-        nll = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(-1)
-        return nll, logits.sigmoid() - wanted
+        turned = logits.transpose(0, 1)
+        residual = self.task.residual(turned, target)
+        return -self.task.log_likelihood(turned, target).T, residual.transpose(0, 1)
 
     def _prior(self, weight: Tensor) -> Tensor:
         """Return ``(P, C)``: the intercepts of heads that know only the label frequencies."""
-        if self.task.name == "multiclass":
-            counts = weight.T @ F.one_hot(self.target, self.task.num_outputs).to(weight.dtype)
-            return (counts + 1e-3 / self.n).log()
-        return torch.logit(weight.T @ self.target, eps=1e-3 / self.n)
+        return self.task.prior_logits(self.target, 1e-3 / self.n, weight.T).to(weight.dtype)
 
     def gram(self) -> Tensor:
         """Return ``(D + 1, D + 1)``: the second moments of all samples, the intercept last."""
@@ -182,7 +183,7 @@ class LinearHeads:
 
     def _preconditioner(self, penalty: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return which heads have a penalty, and the inverse of the curvature bound k X'X / n + penalty (Böhning)."""
-        k = 0.5 if self.task.name == "multiclass" else 0.25
+        k = self.task.curvature
         gram = self.gram()
         ridge = torch.ones(self.dim + 1, dtype=gram.dtype)
         ridge[-1] = 0
@@ -213,7 +214,7 @@ def choose_l2(heads: LinearHeads, train: Tensor, test: Tensor, grid: Sequence[fl
     penalties = torch.tensor(list(grid))
     weights = heads.fit(train.expand(len(grid), -1), penalties, tolerance=1e-4)
     logits = heads.logits(weights)[test].transpose(0, 1)
-    if heads.task.name == "regression":
+    if heads.task.is_gaussian:
         loss = (logits - heads.target[test]).square().mean((1, 2))
     else:
         loss = -heads.task.log_likelihood(logits, heads.target[test]).mean(1)
@@ -261,8 +262,7 @@ def linear_probe(
         if not x.isfinite().all():
             raise DataError(f"The {part} features of a probe should be finite. Found NaN or inf.")
     if isinstance(task, str):
-        outputs = int(max(y.max() for y in ys)) + 1 if task == "multiclass" else ys[0].shape[1]
-        task = make_task(task, max(outputs, 2) if task == "multiclass" else outputs)
+        task = make_task(task, task_type(task).count_outputs(torch.cat(ys)))
     y = torch.cat(ys)
     seen = torch.arange(len(y)) < len(ys[0])
     inner = seen & (torch.randperm(len(y), generator=torch.Generator().manual_seed(0)) % 5 == 0)
@@ -272,7 +272,4 @@ def linear_probe(
     usable = 0 < int(inner.sum()) < int(seen.sum())
     l2 = choose_l2(heads, seen & ~inner, inner) if usable else 1.0
     logits = heads.logits(heads.fit(seen[None], torch.tensor([l2]), tolerance=1e-6))[~seen, 0]
-    if task.name != "regression":
-        return float(task.sample_score(logits, ys[1]).double().mean())
-    residual, spread = (ys[1] - logits).square().sum(0), (ys[1] - ys[1].double().mean(0)).square().sum(0)
-    return float((1 - residual / spread.clamp_min(1e-12)).mean())
+    return task.score(logits, ys[1])

@@ -1,40 +1,65 @@
-"""Out-of-fold predictive distributions: heads' logits as honest densities, mixed with what the labels alone say."""
+"""Out-of-fold predictive distributions: the logits of heads as densities, and mixtures of several of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import log, pi
+from typing import Final
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor
 
-from counterpoise.tasks import LOG_2PI
+from counterpoise.tasks import Task
 from counterpoise.valuation.inputs import EstimatorInput
 
-__all__ = ["OutOfFoldPredictions", "left_out", "marginal", "predictive"]
+__all__ = ["OutOfFoldPredictions", "Scored", "collect", "left_out", "marginal", "mix", "predictive", "score"]
+
+NOISE_FLOOR: Final = 1e-4
+"""Smallest residual variance of a real target, as a share of its variance: R² above 0.9999 counts as perfect, because
+differences below are rounding and convergence, not information. It caps the information at 4.6 nats per output."""
 
 
 @dataclass(frozen=True)
 class OutOfFoldPredictions:
-    """OutOfFoldPredictions distributions q(y | z_i), each from heads that never saw sample i.
+    """Predictive distributions q(y | z_i), each from heads that were not fitted on sample i.
 
     Attributes:
-        log_likelihood: ``(N,)``, log q(y_i | z_i).
-        in_sample: mean log-likelihood of the same heads on the samples that they were fitted on.
-        parameters: ``(N, C)``: log-probabilities (multi-class), log-odds (multi-label) or means (regression).
-        covariance: ``(N, C, C)`` of the noise, by reference to the fold (regression), or None.
-        per_label: ``(N, C)`` log-likelihoods of the labels (multi-label), or None.
+        task: The likelihood.
+        per_output: ``(N, L)`` log q(y_i | z_i) by output where the outputs are independent (labels), else ``(N, 1)``.
+        in_sample: Mean log-likelihood of the same heads on the samples that they were fitted on; NaN if unknown.
+        parameters: ``(N, C)`` logits in the task's standard form: log-probabilities, log-odds or means.
+        covariance: ``(N, C, C)`` of the noise (Gaussian likelihood), or None.
+        halves: ``(N, L)`` each: the same with heads that were fitted on a half of the samples.
+        name: Kind of the heads.
     """
 
-    log_likelihood: Tensor
+    task: Task
+    per_output: Tensor
     in_sample: float
     parameters: Tensor
     covariance: Tensor | None = None
-    per_label: Tensor | None = None
+    halves: tuple[Tensor, ...] = ()
+    name: str = ""
+
+    @property
+    def log_likelihood(self) -> Tensor:
+        """``(N,)`` log q(y_i | z_i)."""
+        return self.per_output.sum(-1)
+
+    @property
+    def per_label(self) -> Tensor | None:
+        """``(N, C)`` log-likelihoods of several independent outputs, or None."""
+        return self.per_output if self.per_output.shape[1] > 1 else None
+
+    @property
+    def optimism(self) -> float:
+        """Mean log-likelihood on the samples that the heads were fitted on, less that on the others."""
+        return self.in_sample - float(self.log_likelihood.mean())
 
     def kl(self, other: OutOfFoldPredictions) -> np.ndarray:
-        """Return ``(N,)``: KL(q(. | z_i) || other(. | z_i)) in nats."""
+        """Return ``(N,)``: KL(q(. | z_i) || other(. | z_i)) in nats; Gaussians with the same moments for regression."""
         rows = torch.arange(len(self.parameters)).split(max(1, 2**21 // self.parameters.shape[1]))
         return torch.cat([self._kl(other, part) for part in rows]).numpy()
 
@@ -47,124 +72,183 @@ class OutOfFoldPredictions:
             distance = (shift * torch.linalg.solve(theirs, shift)).sum((-1, -2))
             trace = solved.diagonal(dim1=-2, dim2=-1).sum(-1)
             return 0.5 * (trace + distance - p.shape[1] - torch.logdet(solved))
-        if self.per_label is None:
-            return (p.exp() * (p - q)).sum(-1)
-        on, off = F.logsigmoid(p) - F.logsigmoid(q), F.logsigmoid(-p) - F.logsigmoid(-q)
-        return (p.sigmoid() * on + (1 - p.sigmoid()) * off).sum(-1)
+        return self.task.kl(p, q)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Predictive distributions of one head for all samples.
+
+    Attributes:
+        per_output: ``(N, L)`` log-likelihoods.
+        parameters: ``(N, C)``, as in `OutOfFoldPredictions`.
+        covariance: ``(C, C)`` or ``(N, C, C)`` of the noise (regression), or None.
+    """
+
+    per_output: Tensor
+    parameters: Tensor
+    covariance: Tensor | None = None
+
+
+def score(problem: EstimatorInput, logits: Tensor, train: Tensor, prior: Tensor) -> Scored:
+    """Return the predictive distributions of a head.
+
+    They are mixed with the distribution of the labels, of which one tenth of a part in the number of samples: no sample
+    can then cost more than about log N. The noise of a Gaussian likelihood has the covariance of the training residuals.
+
+    Args:
+        problem: The checked input.
+        logits: ``(N, C)`` outputs of the head for all samples.
+        train: ``(N,)`` booleans, the samples that it was fitted on.
+        prior: ``(C,)`` or ``(N, C)`` parameters that stand for the label frequencies.
+    """
+    if problem.task.is_gaussian:
+        return _gaussian(problem, logits.double(), train)
+    parameters = _mixed(problem, logits, prior)
+    return Scored(problem.task.per_output_log_likelihood(parameters, problem.target).double(), parameters)
+
+
+def collect(problem: EstimatorInput, scored: Iterable[tuple[Scored, Tensor]], name: str = "") -> OutOfFoldPredictions:
+    """Put the left-out predictions of the heads of all folds together.
+
+    Args:
+        problem: The checked input.
+        scored: Per fold, the predictions of its head, and the samples ``(N,)`` that it was fitted on.
+        name: Kind of the heads.
+    """
+    fold = torch.from_numpy(problem.fold)
+    held: Tensor | None = None
+    parameters = covariance = torch.empty(0)
+    inside = 0.0
+    for k, (s, train) in enumerate(scored):
+        own = fold == k
+        if held is None:
+            held = s.per_output.new_empty(s.per_output.shape)
+            parameters = s.parameters.new_empty(s.parameters.shape)
+            if s.covariance is not None:
+                covariance = s.covariance.new_empty(problem.n, *s.covariance.shape[-2:])
+        held[own] = s.per_output[own]
+        parameters[own] = s.parameters[own]
+        if s.covariance is not None:
+            covariance[own] = s.covariance if s.covariance.ndim == 2 else s.covariance[own]
+        inside += float(s.per_output[train].sum(-1).mean()) / problem.folds
+    assert held is not None  # there are at least two folds
+    noise = covariance if covariance.numel() else None
+    return OutOfFoldPredictions(problem.task, held, inside, parameters, noise, name=name)
 
 
 def marginal(problem: EstimatorInput) -> OutOfFoldPredictions:
     """Return the distribution of the labels in the other folds (smoothed by half a sample per class)."""
-    n, c = problem.n, problem.task.num_outputs
     fold = torch.from_numpy(problem.fold)
-    outside = (fold[None] != torch.arange(problem.folds)[:, None]).double()  # (K, N)
-    if problem.task.name == "regression":
-        means = outside @ problem.target / outside.sum(1, keepdim=True)
-        return _gaussian(problem, means[None].expand(n, -1, -1), 1)
-    size = outside.sum(1, keepdim=True)
-    if problem.task.name == "multiclass":
-        counts = outside @ F.one_hot(problem.target, c).double()
-        logits = ((counts + 0.5) / (size + 0.5 * c)).log()
-    else:
-        logits = torch.logit((outside @ problem.target + 0.5) / (size + 1))
-    return _discrete(problem, logits[None].expand(n, -1, -1))
+    found = collect(
+        problem,
+        (
+            (score(problem, logits.expand(problem.n, -1), fold != k, logits), fold != k)
+            for k, logits in enumerate(_frequencies(problem))
+        ),
+        "label frequencies",
+    )
+    return replace(found, halves=(found.per_output, found.per_output))
+
+
+def _frequencies(problem: EstimatorInput) -> Tensor:
+    """Return ``(K, C)``: constant logits that fit the labels outside each fold."""
+    outside = torch.from_numpy(problem.fold[None] != np.arange(problem.folds)[:, None]).double()
+    return problem.task.prior_logits(problem.target, 0.5, outside)
 
 
 def predictive(problem: EstimatorInput, logits: Tensor, prior: OutOfFoldPredictions) -> OutOfFoldPredictions:
     """Return the predictive distributions of heads, one per fold.
 
-    Categorical and Bernoulli heads are mixed with the labels' frequencies, of which one part in the number of
-    training samples: no sample that was never seen can then cost more than log N or so.
-
     Args:
-        problem: the checked input.
+        problem: The checked input.
         logits: ``(N, K, C)`` of all samples under the head of each fold (fitted on the others).
-        prior: what `marginal` returned.
+        prior: What `marginal` returned.
     """
-    if problem.task.name == "regression":
-        return _gaussian(problem, logits, 1)
-    return _discrete(problem, _mixed(problem, logits, prior.parameters[:, None]))
+    fold = torch.from_numpy(problem.fold)
+    base = [prior.parameters[fold == k][0] for k in range(problem.folds)]
+    scored = ((score(problem, logits[:, k], fold != k, base[k]), fold != k) for k in range(problem.folds))
+    return collect(problem, scored)
 
 
 def left_out(problem: EstimatorInput, logits: Tensor, prior: OutOfFoldPredictions) -> OutOfFoldPredictions:
     """Return the predictive distributions of heads of which only the left-out outputs ``(N, C)`` are known.
 
-    Nothing is known of the samples that they were fitted on: ``in_sample`` is not a number.
+    Nothing is known about the samples that they were fitted on: ``in_sample`` is NaN.
     """
-    if problem.task.name == "regression":
-        return _gaussian_left_out(problem, logits.double())
-    parameters = _mixed(problem, logits, prior.parameters)
-    if problem.task.name == "multiclass":
-        chosen = parameters.gather(1, problem.target[:, None])[:, 0].double()
-        return OutOfFoldPredictions(chosen, float("nan"), parameters)
-    labels = -F.binary_cross_entropy_with_logits(parameters, problem.target, reduction="none")
-    return OutOfFoldPredictions(labels.sum(-1), float("nan"), parameters, per_label=labels)
+    if not problem.task.is_gaussian:
+        parameters = _mixed(problem, logits, prior.parameters)
+        per_output = problem.task.per_output_log_likelihood(parameters, problem.target).double()
+        return OutOfFoldPredictions(problem.task, per_output, float("nan"), parameters)
+    fold = torch.from_numpy(problem.fold)
+    # Left-out residuals of the other folds set the noise of a fold.
+    scored = ((_gaussian(problem, logits.double(), fold != k), fold != k) for k in range(problem.folds))
+    return replace(collect(problem, scored), in_sample=float("nan"))
 
 
 def _mixed(problem: EstimatorInput, logits: Tensor, base: Tensor) -> Tensor:
     share = 0.1 / (problem.n * (1 - 1 / problem.folds))
-    base = base.to(logits.dtype)
-    if problem.task.name == "multiclass":
-        return torch.logaddexp(logits.log_softmax(-1) + np.log1p(-share), base + np.log(share))
-    p = (1 - share) * logits.double().sigmoid() + share * base.double().sigmoid()
-    return torch.logit(p)
+    return problem.task.mix(logits, base.expand_as(logits), share)
 
 
-def _own(problem: EstimatorInput, values: Tensor) -> Tensor:
-    return values[torch.arange(problem.n), torch.from_numpy(problem.fold)]
-
-
-def _discrete(problem: EstimatorInput, parameters: Tensor) -> OutOfFoldPredictions:
-    own = _own(problem, parameters)
-    if problem.task.name == "multiclass":
-        index = problem.target[:, None, None].expand(-1, problem.folds, 1)
-        every = parameters.gather(-1, index).squeeze(-1).double()
-        per_label = None
-    else:
-        wanted = problem.target[:, None].expand(-1, problem.folds, -1)
-        labels = -F.binary_cross_entropy_with_logits(parameters.double(), wanted, reduction="none")
-        every, per_label = labels.sum(-1), _own(problem, labels)
-    return OutOfFoldPredictions(_own(problem, every), _inside(problem, every), own, per_label=per_label)
-
-
-def _inside(problem: EstimatorInput, every: Tensor) -> float:
-    """Return the mean over folds of the mean over the samples that the fold's head was fitted on."""
-    seen = torch.from_numpy(problem.fold)[:, None] != torch.arange(problem.folds)
-    return float(((every * seen).sum(0) / seen.sum(0)).mean())
-
-
-def _gaussian(problem: EstimatorInput, means: Tensor, freedom: int) -> OutOfFoldPredictions:
-    """Return Gaussian predictive distributions whose covariance is that of the training residuals."""
-    means = means.double()
-    fold = torch.from_numpy(problem.fold)
-    residuals = problem.target[:, None] - means  # (N, K, C)
-    every, covariances = [], []
-    for k in range(problem.folds):
-        r = residuals[fold != k, k]
-        covariance = r.T @ r / max(len(r) - freedom, 1)
-        covariance += 1e-12 * torch.diag(covariance.diagonal().clamp_min(1e-300))
-        distance = (residuals[:, k] * torch.linalg.solve(covariance, residuals[:, k].T).T).sum(-1)
-        constant = problem.task.num_outputs * LOG_2PI + torch.logdet(covariance)
-        every.append(-0.5 * (distance + constant))
-        covariances.append(covariance)
-    stacked = torch.stack(every, 1)
-    return OutOfFoldPredictions(
-        _own(problem, stacked), _inside(problem, stacked), _own(problem, means), torch.stack(covariances)[fold]
-    )
-
-
-def _gaussian_left_out(problem: EstimatorInput, means: Tensor) -> OutOfFoldPredictions:
-    """Return Gaussian predictive distributions whose covariance is that of the residuals left out in other folds."""
-    fold = torch.from_numpy(problem.fold)
+def _gaussian(problem: EstimatorInput, means: Tensor, train: Tensor) -> Scored:
+    """Return Gaussian distributions whose covariance is that of the residuals on some samples, above the floor."""
     residuals = problem.target - means
-    log_likelihood, covariances = torch.empty(problem.n, dtype=torch.float64), []
-    for k in range(problem.folds):
-        r = residuals[fold != k]
-        covariance = r.T @ r / len(r)
-        covariance += 1e-12 * torch.diag(covariance.diagonal().clamp_min(1e-300))
-        own = residuals[fold == k]
-        distance = (own * torch.linalg.solve(covariance, own.T).T).sum(-1)
-        constant = problem.task.num_outputs * LOG_2PI + torch.logdet(covariance)
-        log_likelihood[fold == k] = -0.5 * (distance + constant)
-        covariances.append(covariance)
-    return OutOfFoldPredictions(log_likelihood, float("nan"), means, torch.stack(covariances)[fold])
+    own = residuals[train]
+    covariance = floored(own.T @ own / len(own), problem.target.var(0, correction=0))
+    distance = (residuals * torch.linalg.solve(covariance, residuals.T).T).sum(-1)
+    constant = problem.task.num_outputs * log(2 * pi) + torch.logdet(covariance)
+    return Scored(-0.5 * (distance + constant)[:, None], means, covariance)
+
+
+def floored(covariance: Tensor, variance: Tensor) -> Tensor:
+    """Return a covariance whose eigenvalues, in units of the targets' own variances, are at least the noise floor."""
+    scale = variance.clamp_min(1e-300).sqrt()
+    values, vectors = torch.linalg.eigh(covariance / torch.outer(scale, scale))
+    return (vectors * values.clamp_min(NOISE_FLOOR)) @ vectors.T * torch.outer(scale, scale)
+
+
+def mix(
+    problem: EstimatorInput, parts: Sequence[OutOfFoldPredictions], weights: Tensor, name: str
+) -> OutOfFoldPredictions:
+    """Return the mixture of predictive distributions, label by label.
+
+    Args:
+        problem: The checked input.
+        parts: The components.
+        weights: ``(K, J)``: for the samples of each fold the weights of the components.
+        name: Kind of the heads.
+    """
+    if len(parts) == 1:
+        return replace(parts[0], name=name)
+    log_w = weights.clamp_min(1e-300).log()[torch.from_numpy(problem.fold)]  # (N, J)
+
+    def mixed(terms: Sequence[Tensor]) -> Tensor:
+        total = terms[0].double() + log_w[:, :1]
+        for j, term in enumerate(terms[1:], 1):
+            total = torch.logaddexp(total, term.double() + log_w[:, j, None])
+        return total
+
+    halves = tuple(mixed([p.halves[h] for p in parts]) for h in range(min(len(p.halves) for p in parts)))
+    # To first order the optimism of a mixture is the mean of its components'.
+    share = weights.mean(0)
+    per_output = mixed([p.per_output for p in parts])
+    optimism = sum(float(w) * p.optimism for w, p in zip(share, parts, strict=True))
+    covariance = None
+    if parts[0].covariance is not None:
+        w = log_w.exp()
+        parameters = torch.stack([w[:, j, None] * p.parameters for j, p in enumerate(parts)]).sum(0)
+        covariance = torch.zeros_like(parts[0].covariance)
+        for j, p in enumerate(parts):
+            shift = p.parameters - parameters
+            assert p.covariance is not None  # all or none of them
+            covariance += w[:, j, None, None] * (p.covariance + shift[:, :, None] * shift[:, None])
+    else:
+        task, w = problem.task, log_w.exp().to(parts[0].parameters.dtype)
+        mean = w[:, :1] * task.mean(parts[0].parameters)
+        for j, p in enumerate(parts[1:], 1):
+            mean += w[:, j, None] * task.mean(p.parameters)
+        parameters = task.link(mean)
+    return OutOfFoldPredictions(
+        problem.task, per_output, float(per_output.sum(-1).mean()) + optimism, parameters, covariance, halves, name
+    )

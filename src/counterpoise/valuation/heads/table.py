@@ -80,17 +80,17 @@ class TableHeads:
         """
         return torch.stack([self._fit(rows, float(s)) for rows, s in zip(train, strength, strict=True)])
 
+    @staticmethod
+    def suits(task: Task) -> bool:
+        """Return whether a mean is all that a likelihood needs."""
+        return not task.is_gaussian
+
     def _fit(self, rows: Tensor, strength: float) -> Tensor:
-        c = self.task.num_outputs
-        cell, target = self.cell[rows], self.target[rows]
-        if self.task.name == "multiclass":
-            counts = torch.bincount(cell * c + target, minlength=self.count * c).view(-1, c).double()
-            prior = (counts.sum(0) + 0.5) / (len(cell) + 0.5 * c)
-            return ((counts + strength * prior) / (counts.sum(1, keepdim=True) + strength)).log()
-        on = target.new_zeros(self.count, c).index_add_(0, cell, target)
+        cell, values = self.cell[rows], self.task.one_hot(self.target[rows], torch.float64)
+        total = values.new_zeros(self.count, values.shape[1]).index_add_(0, cell, values)
         size = torch.bincount(cell, minlength=self.count).double()[:, None]
-        prior = (on.sum(0) + 0.5) / (len(cell) + 1)
-        return torch.log(on + strength * prior) - torch.log(size - on + strength * (1 - prior))
+        prior = self.task.mean(self.task.prior_logits(self.target[rows], 0.5))
+        return self.task.link((total + strength * prior) / (size + strength))
 
     def logits(self, weights: Tensor) -> Tensor:
         """Return ``(N, P, C)`` for all samples under all heads."""

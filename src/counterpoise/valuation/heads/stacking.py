@@ -1,0 +1,299 @@
+r"""Heads of one subset of modalities: fitted without each fold, and mixed by how well they predict the other folds.
+
+Several kinds of heads at several penalties are fitted, and the label frequencies are always among the candidates.
+Choosing the best one would make the result depend on chance. They are mixed instead (stacking of predictive
+distributions: Yao, Vehtari, Simpson and Gelman, Bayesian Analysis 2018): the weights maximise the log-likelihood of
+:math:`\sum_j w_j q_j(y | z)` on left-out samples. For the samples of a fold, the weights come from the other folds,
+so that choosing is paid for out of sample like fitting is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from counterpoise.errors import DataError
+from counterpoise.valuation.heads.calibration import CalibrationHeads
+from counterpoise.valuation.heads.candidates import Candidate
+from counterpoise.valuation.heads.predictions import OutOfFoldPredictions, Scored, collect, mix, predictive, score
+from counterpoise.valuation.heads.spread import SpreadHeads
+from counterpoise.valuation.inputs import EstimatorInput, Predictions, assign_folds
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+__all__ = ["FittedSubset", "calibrated", "fit_subset", "prediction_candidates", "stack"]
+
+ALL_FOLDS: Final = 2500
+"""Up to this number of samples every penalty is fitted on all folds; beyond, one fold makes a shortlist."""
+PER_KIND: Final = 3
+"""Penalties of one kind of head that enter a mixture."""
+CLEARLY_WORSE: Final = 30.0
+"""Candidates that are worse than the best by more nats in all are left out of the shortlist of large samples."""
+ITERATIONS: Final = 200
+SMALLEST: Final = 0.02
+SMALLEST_FREE: Final = 0.05
+"""Components of less weight are left out of the mixture, and the weights of the others are fitted again."""
+FEW: Final = 0.1
+"""Share of the pseudo-observations that is left then: where there is information, they would cost some of it."""
+BIAS_PENALTIES: Final = (1.0, 30.0, 1e9)
+"""Of the biases in a calibration; the last one leaves the temperature alone."""
+LARGEST: Final = 1e6
+"""Logits beyond are clipped: -inf is how models rule a class out."""
+FREE: Final = 1.0
+"""Pseudo-observations in favour of the label frequencies and of each smaller subset."""
+
+
+@dataclass(frozen=True)
+class FittedSubset:
+    """The predictions of one subset of the modalities.
+
+    Attributes:
+        predictions: The mixture, out of fold.
+        to_come: What more samples would still bring according to the learning curve, in nats.
+        capacity: Half of the optimism of the least regularised heads: the noise that a choice can pick up.
+        selection: What the weights gain, in nats per sample, if they may look at the samples themselves.
+    """
+
+    predictions: OutOfFoldPredictions
+    to_come: float
+    capacity: float
+    selection: float
+
+
+@dataclass(frozen=True)
+class _Component:
+    predictions: OutOfFoldPredictions
+    source: tuple[Candidate, float] | None = None
+    """Kind and penalty; None for what was fitted already."""
+    free: float = 0.0
+
+
+def fit_subset(
+    problem: EstimatorInput,
+    kinds: Iterable[Candidate],
+    prior: OutOfFoldPredictions,
+    smaller: Sequence[OutOfFoldPredictions] = (),
+    ready: Sequence[OutOfFoldPredictions] = (),
+    *,
+    halves: bool = True,
+) -> FittedSubset:
+    """Fit all kinds of heads of one subset and mix them.
+
+    Args:
+        problem: The checked input.
+        kinds: Kinds of heads, the simplest first.
+        prior: What `marginal` returned: the label frequencies.
+        smaller: Predictions of the subsets of this subset, which are predictions of this subset too.
+        ready: Further predictions, to which nothing is fitted any more.
+        halves: Whether to fit on half of the samples too, for the learning curve.
+    """
+    components = [_Component(prior, free=FREE), *(_Component(p, free=FREE) for p in smaller)]
+    components += [_Component(p) for p in ready]
+    capacity, found = 0.0, []
+    for kind in kinds:
+        fitted = _fit_kind(problem, kind, prior)
+        capacity = capacity or 0.5 * max(fitted[0].predictions.optimism, 0.0)
+        fitted.sort(key=lambda c: -float(c.predictions.log_likelihood.mean()))
+        found += fitted[:PER_KIND]
+    best = max(float(c.predictions.log_likelihood.sum()) for c in [*components, *found])
+    components += [c for c in found if float(c.predictions.log_likelihood.sum()) > best - 4 * CLEARLY_WORSE]
+    weights = stack(problem, [c.predictions for c in components], [c.free for c in components])
+    kept = [
+        j for j, w in enumerate(weights.overall.tolist()) if w >= (SMALLEST_FREE if components[j].free else SMALLEST)
+    ]
+    components = [components[j] for j in kept]
+    few = FEW if problem.group is None else 1.0
+    weights = stack(problem, [c.predictions for c in components], [few * c.free for c in components])
+    per_fold, overall = weights.per_fold, weights.overall
+    if halves:
+        components = _with_halves(problem, components, prior)
+    parts = [c.predictions for c in components]
+    mixture = mix(problem, parts, per_fold, _name(parts, per_fold))
+    seen = mix(problem, parts, overall.expand(problem.folds, -1), "")
+    selection = max(float((seen.log_likelihood - mixture.log_likelihood).mean()), 0.0)
+    lost = 0.0
+    if mixture.halves:
+        fewer = torch.stack([half.sum(-1).mean() for half in mixture.halves]).mean()
+        lost = float(mixture.log_likelihood.mean() - fewer)
+    return FittedSubset(mixture, lost, capacity, selection)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of a mixture: ``(K, J)`` for the samples of each fold, from the others; ``(J,)`` from all samples."""
+
+    per_fold: Tensor
+    overall: Tensor
+
+
+def prediction_candidates(
+    problem: EstimatorInput, predictions: Predictions, prior: OutOfFoldPredictions
+) -> defaultdict[frozenset[str], tuple[list[OutOfFoldPredictions], list[Candidate]]]:
+    """Return the components that a model's own predictions give: as they are, and calibrated as a whole.
+
+    Args:
+        problem: The checked input.
+        predictions: Logits ``(N, C)`` by the subset of modalities that the model saw.
+        prior: What `marginal` returned.
+
+    Returns:
+        By subset, the predictions as they are, and the calibrations to fit.
+
+    Raises:
+        DataError: For logits of another shape or with NaN, or a subset with an unknown modality.
+    """
+    found: defaultdict[frozenset[str], tuple[list[OutOfFoldPredictions], list[Candidate]]]
+    found = defaultdict(lambda: ([], []))
+    for subset, value in predictions.items():
+        unknown_names = [m for m in subset if m not in problem.modalities]
+        if unknown_names:
+            raise DataError(
+                f"Predictions are given for the subset {tuple(subset)}. There is no modality `{unknown_names[0]}`; known: "
+                f"{', '.join(problem.modalities)}."
+            )
+        ready, kinds = calibrated(problem, value, prior)
+        found[frozenset(subset)][0].append(ready)
+        found[frozenset(subset)][1].append(kinds)
+    return found
+
+
+def calibrated(
+    problem: EstimatorInput, logits: ArrayLike | Tensor, prior: OutOfFoldPredictions
+) -> tuple[OutOfFoldPredictions, Candidate]:
+    """Return a model's predictions as they are, and the heads that calibrate them.
+
+    Raises:
+        DataError: For logits of another shape, or with NaN.
+    """
+    array = logits.detach().cpu().double() if isinstance(logits, Tensor) else np.asarray(logits, dtype=np.float64)
+    z = torch.as_tensor(array)
+    wanted = (problem.n, problem.task.num_outputs)
+    if tuple(z.shape) != wanted or z.isnan().any():
+        raise DataError(f"Predictions should be logits of shape {wanted} without NaN. Found {tuple(z.shape)}.")
+    z = z.clamp(-LARGEST, LARGEST)
+    ready = predictive(problem, z[:, None].expand(-1, problem.folds, -1), prior)
+    ready = replace(ready, halves=(ready.per_output, ready.per_output), name="model")
+    return ready, Candidate("calibrated model", CalibrationHeads(z, problem.target, problem.task), BIAS_PENALTIES)
+
+
+def stack(problem: EstimatorInput, parts: Sequence[OutOfFoldPredictions], free: Sequence[float]) -> Weights:
+    """Return the weights of a mixture that predicts left-out samples best.
+
+    Args:
+        problem: The checked input.
+        parts: Out-of-fold predictions of the components.
+        free: Pseudo-observations in favour of each component.
+    """
+    j = len(parts)
+    if j == 1:
+        return Weights(torch.ones(problem.folds, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    log_q = torch.stack([p.per_output.double() for p in parts], -1)  # (N, L, J)
+    ratio = (log_q - log_q.amax(-1, keepdim=True)).exp().flatten(0, 1)
+    own = torch.from_numpy(problem.fold).repeat_interleave(log_q.shape[1])
+    # Samples of one group count as one observation together; chance likenesses of few groups help several folds at once,
+    # so that they need twice the evidence.
+    unit = 1.0 if problem.group is None else 2 * problem.n / (int(problem.group.max()) + 1)
+    prior = torch.tensor(free, dtype=torch.float64) * unit
+    start = torch.full((j,), 1 / j, dtype=torch.float64)
+    overall = _em(ratio, prior, start, ITERATIONS)
+    # A component that vanished on all samples may count on a part of them.
+    warm = 0.9 * overall + 0.1 / j
+    per_fold = torch.stack([_em(ratio[own != k], prior, warm, ITERATIONS // 2) for k in range(problem.folds)])
+    return Weights(per_fold, overall)
+
+
+def _em(ratio: Tensor, prior: Tensor, weights: Tensor, iterations: int) -> Tensor:
+    """Maximise the log-likelihood of a mixture of known densities over its weights (concave; EM never overshoots)."""
+    total = len(ratio) + prior.sum()
+    for _ in range(iterations):
+        mixed = ratio @ weights
+        new = (weights * (ratio.T @ mixed.reciprocal()) + prior) / total
+        done = float((new - weights).abs().max()) < 1e-5
+        weights = new
+        if done:
+            break
+    return weights
+
+
+def _name(parts: Sequence[OutOfFoldPredictions], weights: Tensor) -> str:
+    share: dict[str, float] = {}
+    for p, w in zip(parts, weights.mean(0).tolist(), strict=True):
+        share[p.name] = share.get(p.name, 0.0) + w
+    first, *rest = sorted(share, key=lambda k: -share[k])
+    return " + ".join([first, *(name for name in rest if share[name] >= 0.2)])
+
+
+def _outside(problem: EstimatorInput) -> Tensor:
+    """Return ``(K, N)`` booleans: the samples outside each fold."""
+    return torch.from_numpy(problem.fold[None] != np.arange(problem.folds)[:, None])
+
+
+def _fit_kind(problem: EstimatorInput, kind: Candidate, prior: OutOfFoldPredictions) -> list[_Component]:
+    everything = problem.n <= ALL_FOLDS or isinstance(kind.heads, (SpreadHeads, CalibrationHeads))
+    grid = kind.grid if everything else _shortlist(problem, kind, prior)
+    fitted = _fit(problem, kind, grid, _outside(problem), prior)
+    return [_Component(p, (kind, penalty)) for p, penalty in zip(fitted, grid, strict=True)]
+
+
+def _fit(
+    problem: EstimatorInput, kind: Candidate, grid: Sequence[float], train: Tensor, prior: OutOfFoldPredictions
+) -> list[OutOfFoldPredictions]:
+    """Return the predictions of a kind of head at several penalties, fitted on the rows of ``train`` ``(K, N)``."""
+    if isinstance(kind.heads, SpreadHeads):
+        heads = kind.heads
+        return [collect(problem, ((heads.score(rows, p), rows) for rows in train), kind.name) for p in grid]
+    penalties = torch.tensor(grid, dtype=torch.float64)
+    weights = kind.heads.fit(
+        train.repeat_interleave(len(grid), 0), penalties.repeat(len(train)), tolerance=0.02 / problem.n
+    )
+    fold = torch.from_numpy(problem.fold)
+    base = [prior.parameters[fold == k][0] for k in range(problem.folds)]
+
+    def scored(p: int) -> Iterable[tuple[Scored, Tensor]]:
+        for k, rows in enumerate(train):
+            which = slice(k * len(grid) + p, k * len(grid) + p + 1)
+            yield score(problem, kind.heads.logits(weights[which])[:, 0], rows, base[k]), rows
+
+    return [collect(problem, scored(p), kind.name) for p in range(len(grid))]
+
+
+def _with_halves(
+    problem: EstimatorInput, components: Sequence[_Component], prior: OutOfFoldPredictions
+) -> list[_Component]:
+    """Return the components with the predictions of heads that were fitted on half of the samples."""
+    cut = torch.from_numpy(assign_folds(problem.target, problem.task, 2, problem.group, problem.seed + 1) == 0)
+    halves = [cut, ~cut] if problem.n <= ALL_FOLDS else [cut]
+    outside = _outside(problem)
+    result = []
+    for c in components:
+        p = c.predictions
+        if c.source is not None:
+            kind, penalty = c.source
+            fewer = [_fit(problem, kind, [penalty], outside & half, prior)[0].per_output for half in halves]
+            p = replace(p, halves=tuple(fewer))
+        result.append(_Component(p, c.source, c.free))
+    return result
+
+
+def _shortlist(problem: EstimatorInput, kind: Candidate, prior: OutOfFoldPredictions) -> list[float]:
+    """Return the penalties around the best one, judged by fold 1 after fitting without folds 0 and 1."""
+    fold = torch.from_numpy(problem.fold)
+    inner = fold > 1 if problem.folds > 2 else (fold == 1) & (torch.arange(problem.n) % 2 == 0)
+    test = fold == 1 if problem.folds > 2 else (fold == 1) & ~inner
+    penalties = torch.tensor(kind.grid, dtype=torch.float64)
+    weights = kind.heads.fit(inner.expand(len(penalties), -1), penalties, tolerance=0.1 / problem.n)
+    base = prior.parameters[fold == 1][0]
+    losses = []
+    for p in range(len(penalties)):
+        scored = score(problem, kind.heads.logits(weights[p : p + 1])[:, 0], inner, base)
+        losses.append(-float(scored.per_output[test].sum(-1).mean()))
+    best = int(np.argmin(losses))
+    other = min((k for k in (best - 1, best + 1) if 0 <= k < len(losses)), key=lambda k: losses[k], default=best)
+    return [kind.grid[k] for k in sorted({best, other})]
