@@ -25,9 +25,9 @@ def block(kind: str, argument: str) -> str:
         text = (ROOT / argument).read_text()
         return re.sub(r"\A# .*\n+", "", text).rstrip() + "\n"
     if kind == "catalogue":
-        from counterpoise.cli._commands import all_catalogues
+        from counterpoise.cli._commands import load_catalogue
 
-        rows = all_catalogues()[argument].values()
+        rows = load_catalogue(argument).values()
         lines = [f"| {argument.removesuffix('s')} | what it does | reference |", "|---|---|---|"]
         lines += [f"| `{r.name}` | {r.summary} | {r.reference} |" for r in rows]
         return "\n".join(lines) + "\n"

@@ -1,15 +1,19 @@
-"""What each verb does. Each takes the full options, and what was given explicitly, and returns the exit status."""
+"""The verbs of the command line.
+
+Each takes the options and the settings of runs that were given explicitly, and returns the exit status. Imports wait
+until a verb runs.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from jsonargparse import Namespace
 from rich.markdown import Markdown
 from rich.markup import escape
 
@@ -17,27 +21,39 @@ from counterpoise._validation import unknown
 from counterpoise.catalogue import Catalogue
 from counterpoise.cli._screen import RunProgress, console
 from counterpoise.errors import ConfigError, OutputError
-from counterpoise.experiment.compare import Failure
-from counterpoise.runs import RunRecord
 
 if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
     from counterpoise.diagnosis import Diagnosis
+    from counterpoise.experiment.compare import Failure
+    from counterpoise.runs import RunRecord
+
+__all__ = ["CATALOGUES", "COMMANDS", "load_catalogue"]
 
 SKIPPED: Final = 10
-"""Files that could not be read are named on the screen up to so many; the page names all."""
+"""Unreadable files that are named on the screen, at most. The page names all."""
 
-__all__ = ["compare", "demo", "diagnose", "list", "prepare", "report", "train"]
+CATALOGUES: Final = {
+    "methods": "counterpoise.methods.catalogue:METHODS",
+    "datasets": "counterpoise.data.datasets.catalogue:DATASETS",
+    "encoders": "counterpoise.encoders.catalogue:ENCODERS",
+    "fusions": "counterpoise.fusion.catalogue:FUSIONS",
+    "valuations": "counterpoise.valuation.catalogue:VALUATIONS",
+    "rules": "counterpoise.inference.catalogue:RULES",
+}
+"""Where each catalogue is, by the name that ``list`` knows it by."""
 
 
-def demo(options: Namespace, given: Mapping[str, Any]) -> int:
+def run_demo(options: Namespace, given: Mapping[str, Any]) -> int:
     """Run the demo."""
-    from counterpoise.experiment.demo import run_demo
+    from counterpoise.experiment import demo
 
     console.print(
         "Smart-watch recordings of seven shoulder exercises: does a model use both the accelerometer and the gyroscope?"
     )
     with RunProgress() as progress:
-        records, failures = run_demo(
+        records, failures = demo.run_demo(
             seeds=options.seeds,
             out=options.out,
             jobs=options.jobs,
@@ -51,16 +67,18 @@ def demo(options: Namespace, given: Mapping[str, Any]) -> int:
     return complain(failures)
 
 
-def list(options: Namespace, given: Mapping[str, Any]) -> int:
+def run_list(options: Namespace, given: Mapping[str, Any]) -> int:
     """Show a catalogue."""
     from rich.table import Table
 
     if options.check is not None:
         return _check(options)
-    catalogues = all_catalogues()
-    if options.what not in catalogues:
-        raise unknown("catalogue", options.what, catalogues)
-    rows = catalogues[options.what].values()
+    ignored = [f"--{name}" for name in ("name", "out") if getattr(options, name) is not None]
+    if ignored:
+        raise ConfigError(
+            f"{' and '.join(ignored)} of `list` needs --check DIR, the folder to check. Found no --check."
+        )
+    rows = load_catalogue(options.what).values()
     if options.json:
         print(json.dumps([{k: v for k, v in asdict(r).items() if k != "target"} for r in rows], indent=1, default=str))
         return 0
@@ -87,26 +105,20 @@ def _check(options: Namespace) -> int:
     return 0 if well else 1
 
 
-def all_catalogues() -> dict[str, Catalogue[Any]]:
-    """Return every catalogue by the name that ``list`` knows it by."""
-    from counterpoise.data.datasets.catalogue import DATASETS
-    from counterpoise.encoders.catalogue import ENCODERS
-    from counterpoise.fusion.catalogue import FUSIONS
-    from counterpoise.inference.catalogue import RULES
-    from counterpoise.methods.catalogue import METHODS
-    from counterpoise.valuation.catalogue import VALUATIONS
+def load_catalogue(name: str) -> Catalogue[Any]:
+    """Import and return a catalogue.
 
-    return {
-        "methods": METHODS,
-        "datasets": DATASETS,
-        "encoders": ENCODERS,
-        "fusions": FUSIONS,
-        "valuations": VALUATIONS,
-        "rules": RULES,
-    }
+    Raises:
+        NotFoundError: If there is none of that name.
+    """
+    if name not in CATALOGUES:
+        raise unknown("catalogue", name, CATALOGUES)
+    module, _, attribute = CATALOGUES[name].partition(":")
+    catalogue: Catalogue[Any] = getattr(importlib.import_module(module), attribute)
+    return catalogue
 
 
-def prepare(options: Namespace, given: Mapping[str, Any]) -> int:
+def run_prepare(options: Namespace, given: Mapping[str, Any]) -> int:
     """Prepare a data set."""
     from dataclasses import fields
 
@@ -127,7 +139,7 @@ def prepare(options: Namespace, given: Mapping[str, Any]) -> int:
     return 1 if summary.left_out else 0
 
 
-def train(options: Namespace, given: Mapping[str, Any]) -> int:
+def run_train(options: Namespace, given: Mapping[str, Any]) -> int:
     """Train one run."""
     from counterpoise.data import open_data, split_of_seed
     from counterpoise.experiment.compare import make_config, parse_method
@@ -157,7 +169,7 @@ def train(options: Namespace, given: Mapping[str, Any]) -> int:
     return 0
 
 
-def compare(options: Namespace, given: Mapping[str, Any]) -> int:
+def run_compare(options: Namespace, given: Mapping[str, Any]) -> int:
     """Compare methods."""
     from counterpoise.experiment.compare import compare as compare_methods
 
@@ -184,7 +196,7 @@ def compare(options: Namespace, given: Mapping[str, Any]) -> int:
     return complain(failures)
 
 
-def diagnose(options: Namespace, given: Mapping[str, Any]) -> int:
+def run_diagnose(options: Namespace, given: Mapping[str, Any]) -> int:
     """Say what each modality contributes to a trained model, or to a label in arrays or a table."""
     sources = [name for name in ("run", "arrays", "csv") if getattr(options, name) is not None]
     if len(sources) != 1:
@@ -225,7 +237,7 @@ def _diagnosis(options: Namespace) -> Diagnosis:
     return diagnose_run(Path(options.run), estimator=options.estimator)
 
 
-def report(options: Namespace, given: Mapping[str, Any]) -> int:
+def run_report(options: Namespace, given: Mapping[str, Any]) -> int:
     """Make the page."""
     from counterpoise.report import write_page
     from counterpoise.runs import read_records
@@ -270,3 +282,15 @@ def complain(failures: Sequence[Failure]) -> int:
             highlight=False,
         )
     return 1 if failures else 0
+
+
+COMMANDS: Final[Mapping[str, Callable[[Namespace, Mapping[str, Any]], int]]] = {
+    "demo": run_demo,
+    "list": run_list,
+    "prepare": run_prepare,
+    "train": run_train,
+    "compare": run_compare,
+    "diagnose": run_diagnose,
+    "report": run_report,
+}
+"""The verbs by name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,8 +17,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from counterpoise.experiment.compare import Failure
 from counterpoise.runs import RunRecord
+
+if TYPE_CHECKING:
+    from counterpoise.experiment.compare import Failure
 
 __all__ = ["RunProgress", "console"]
 

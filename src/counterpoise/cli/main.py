@@ -1,20 +1,25 @@
-"""``counterpoise``: the verbs and their options. Heavy imports wait until a verb runs."""
+"""``counterpoise``: the verbs and their options. Nothing heavy is imported before a verb runs."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import re
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from types import FrameType
+from typing import Any, Final, NoReturn
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 
 from counterpoise._version import __version__
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig
-from counterpoise.errors import CounterpoiseError
+from counterpoise.errors import CounterpoiseError, describe
 
 __all__ = ["build_parser", "main"]
 
@@ -179,8 +184,18 @@ counterpoise VERB --help says more.
 """
 
 
+FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+"""Exit statuses: something failed, cannot be done as asked, Ctrl-C (128 + 2), SIGTERM (128 + 15)."""
+
+_RESUME = "Completed runs are kept; run the same command again to resume."
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit status: 0 done, 1 some runs failed, 2 cannot be done as asked."""
+    """Run the command line and return the exit status.
+
+    0: everything that was asked for is done. 1: some runs or samples failed. 2: it cannot be done as asked. 130 and 143:
+    stopped by Ctrl-C or SIGTERM.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     verbs = build_parser()
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
@@ -195,36 +210,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
         match = difflib.get_close_matches(verb, verbs, n=1, cutoff=0.5)
         hint = f" Did you mean `{match[0]}`?" if match else ""
         print(f"error: Unknown verb `{verb}`.{hint} Known: {', '.join(verbs)}.", file=sys.stderr)
-        return 2
+        return USAGE
     try:
-        return _dispatch(verb, verbs[verb], arguments[1:])
+        with _terminable():
+            return _dispatch(verb, verbs[verb], arguments[1:])
     except CounterpoiseError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return USAGE
     except SystemExit as stop:
-        return int(stop.code or 0)
+        if stop.code == TERMINATED:
+            print(f"\nTerminated. {_RESUME}", file=sys.stderr)
+        return stop.code if isinstance(stop.code, int) else 0
     except BrokenPipeError:  # the reader of our output has gone, as in `counterpoise list | head`
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - the interpreter flushes it at exit
         return 0
     except KeyboardInterrupt:
-        print("\ninterrupted: what is finished stays; the same command goes on from there", file=sys.stderr)
-        return 130
+        print(f"\nInterrupted. {_RESUME}", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        print(f"error: {describe(error)}", file=sys.stderr)
+        if "--debug" in arguments:
+            traceback.print_exception(error)
+        else:
+            print(
+                f"This was not foreseen. `counterpoise {verb} --debug ...` shows where it comes from.", file=sys.stderr
+            )
+        return FAILED
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Turn SIGTERM into an orderly exit with status 143 while a verb runs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+_SECTIONS: Final = ("model", "optim", "fit")
 
 
 def _dispatch(verb: str, parser: Parser, arguments: Sequence[str]) -> int:
-    from counterpoise.cli import _commands
-
-    full = parser.parse_args(list(arguments))
     given = parser.parse_args(list(arguments), defaults=False)
-    command = getattr(_commands, verb)
-    status: int = command(full, _plain(given))
-    return status
+    settings = {name: given.pop(name).as_dict() for name in _SECTIONS if name in given}
+    options = parser.get_defaults()
+    options.update(given)
+    from counterpoise.cli._commands import COMMANDS
 
-
-def _plain(given: Namespace) -> dict[str, object]:
-    """Return only the explicitly given settings of a run, nested."""
-    fields = given.as_dict()
-    return {name: fields[name] for name in ("model", "optim", "fit") if isinstance(fields.get(name), dict)}
+    return COMMANDS[verb](options, settings)
 
 
 if __name__ == "__main__":

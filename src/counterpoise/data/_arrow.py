@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from counterpoise._extras import extra
 from counterpoise.errors import OutputError
 
 __all__ = ["quiet_datasets", "write_arrow", "write_dataset", "write_splits"]
@@ -31,7 +32,8 @@ def write_arrow(path: Path, batches: Iterable[Mapping[str, Any]]) -> None:
     Raises:
         OutputError: If it cannot be written.
     """
-    import pyarrow as pa
+    with extra("data"):
+        import pyarrow as pa
 
     temporary = ""
     try:
@@ -58,7 +60,8 @@ def write_arrow(path: Path, batches: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _column(values: Any) -> Any:
-    import pyarrow as pa
+    with extra("data"):
+        import pyarrow as pa
 
     if isinstance(values, np.ndarray) and values.ndim > 1:
         flat = pa.array(np.ascontiguousarray(values).reshape(-1))
@@ -86,7 +89,8 @@ def write_dataset(
     Raises:
         OutputError: If it cannot be written.
     """
-    import datasets
+    with extra("data"):
+        import datasets
 
     folder.mkdir(exist_ok=True)
     step = min(max(BATCH // max(row_bytes, 1), 1), MOST_ROWS)
@@ -118,7 +122,8 @@ def write_splits(folder: Path, names: Sequence[str]) -> None:
 @contextlib.contextmanager
 def quiet_datasets() -> Iterator[None]:
     """Switch the progress bars of `datasets` off, and on again if they were."""
-    import datasets
+    with extra("data"):
+        import datasets
 
     shown = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from counterpoise._extras import extra
 from counterpoise.data._arrow import write_dataset, write_splits
 from counterpoise.data._core import SPLITS, DataInfo, MultimodalData, Split
 from counterpoise.data._mapped import as_rows
@@ -95,7 +96,8 @@ def load_prepared(folder: Path) -> MultimodalData:
         NotFoundError: if the folder is not there or holds no prepared data.
         DataError: if what is there is damaged.
     """
-    import datasets
+    with extra("data"):
+        import datasets
 
     if not (folder / META).is_file():
         raise NotFoundError(

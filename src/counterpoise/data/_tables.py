@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from counterpoise._extras import extra
 from counterpoise.errors import DataError, NotFoundError
 
 if TYPE_CHECKING:
@@ -199,14 +200,16 @@ def read_table(path: Path, *, text: Iterable[str] = ()) -> Table:
 
 
 def _read_parquet(path: Path) -> Table:
-    import pandas as pd
+    with extra("data"):
+        import pandas as pd
 
     return Table(path.name, pd.read_parquet(path).rename(columns=str), typed=True)
 
 
 def _read_json(path: Path) -> Table:
     """Read a JSON list of objects, or one object per line."""
-    import pandas as pd
+    with extra("data"):
+        import pandas as pd
 
     content = path.read_text(encoding=_encoding(path))
     if content.lstrip().startswith("["):
@@ -228,7 +231,8 @@ def _json_row(number: int, line: str) -> Any:
 
 
 def _read_csv(path: Path, text: set[str]) -> Table:
-    import pandas as pd
+    with extra("data"):
+        import pandas as pd
 
     encoding = _encoding(path)
     with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rt", encoding=encoding, newline="") as file:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from counterpoise._extras import extra
 from counterpoise._files import RESERVED, read_npz
 from counterpoise._validation import nearest
 from counterpoise.diagnosis._diagnosis import Diagnosis
@@ -217,7 +218,8 @@ def diagnose_csv(
         NotFoundError: if there is no such file or column.
         DataError: if it cannot be read, has empty cells, or holds what `diagnose_arrays` refuses.
     """
-    import pandas as pd
+    with extra("data"):
+        import pandas as pd
 
     path = Path(path)
     if not path.is_file():

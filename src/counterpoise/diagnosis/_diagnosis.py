@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from counterpoise._extras import extra
 from counterpoise._files import json_safe, write_atomic
 from counterpoise.diagnosis._verdicts import Evidence, Finding, Thresholds, Verdict
 from counterpoise.evaluation._sample_lists import ClassShare, SampleLists
@@ -120,7 +121,8 @@ class Diagnosis:
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per modality: verdict, role, and every estimate with its interval as three columns."""
-        import pandas as pd
+        with extra("report"):
+            import pandas as pd
 
         rows = []
         for m in self.modalities:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from counterpoise._extras import extra
 from counterpoise.diagnosis._plot import INK, PALETTE, svg
 from counterpoise.diagnosis._text import class_rows, damage_rows, headline, modality_rows, sample_rows
 from counterpoise.gallery import Gallery, css
@@ -68,8 +69,9 @@ th, td { padding: .35rem 1.2rem .35rem 0; text-align: left; border-bottom: 1px s
 
 def render(d: Diagnosis) -> str:
     """Return the page; whatever came from the data is escaped."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
+    with extra("report"):
+        from jinja2 import Environment, StrictUndefined
+        from markupsafe import Markup
 
     tables = [
         ("Modalities", "In nats. Alone, and given all the others.", modality_rows(d)),

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from counterpoise._extras import extra
 from counterpoise.errors import OutputError
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ INK: Final = "#1F2937"
 
 def figure(d: Diagnosis) -> Figure:
     """Return the figure; it belongs to no window and no global state."""
-    from matplotlib.figure import Figure
+    with extra("report"):
+        from matplotlib.figure import Figure
 
     panels = 2 if d.damage else 1
     made = Figure(figsize=(5.2 * panels, 0.6 * len(d.modalities) * 2.2 + 1.6), layout="constrained")
@@ -101,7 +103,8 @@ def draw(d: Diagnosis, path: Path) -> Path:
 
 def svg(d: Diagnosis) -> str:
     """Return the figure as an ``<svg>`` element."""
-    from matplotlib import rc_context
+    with extra("report"):
+        from matplotlib import rc_context
 
     buffer = io.StringIO()
     with rc_context({"svg.hashsalt": "diagnosis"}):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from counterpoise._extras import extra
 from counterpoise.errors import ConfigError, NotFoundError
 
 __all__ = ["BERT", "ResNet18", "SequenceTransformer", "ViT"]
@@ -23,7 +24,8 @@ def _pretrained(kind: Any, name: str, **options: Any) -> Any:
     Raises:
         NotFoundError: if they are neither in a folder nor in the local cache, and cannot be downloaded.
     """
-    from transformers.utils import logging
+    with extra("encoders"):
+        from transformers.utils import logging
 
     level = logging.get_verbosity()
     logging.set_verbosity_error()
@@ -43,7 +45,8 @@ def _statistics(name: str) -> tuple[list[float], list[float]] | None:
 
     They stand in ``preprocessor_config.json`` beside the weights.
     """
-    from transformers.utils.hub import cached_file
+    with extra("encoders"):
+        from transformers.utils.hub import cached_file
 
     try:
         path = cached_file(name, "preprocessor_config.json")
@@ -108,7 +111,8 @@ class ResNet18(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], feature_dim: int = 512, *, pretrained: str | None = None) -> None:
         super().__init__()
-        from transformers import ResNetConfig, ResNetModel
+        with extra("encoders"):
+            from transformers import ResNetConfig, ResNetModel
 
         del feature_dim  # the architecture fixes it
         channels = shape[-3] if len(shape) > 2 else 1
@@ -173,7 +177,8 @@ class ViT(nn.Module):
         pretrained: str | None = None,
     ) -> None:
         super().__init__()
-        from transformers import ViTConfig, ViTModel
+        with extra("encoders"):
+            from transformers import ViTConfig, ViTModel
 
         if len(shape) != 3 or shape[1] != shape[2]:
             raise ConfigError(f"A Vision Transformer should get square images (C, S, S). Found shape {shape}.")
@@ -239,7 +244,8 @@ class BERT(nn.Module):
         pretrained: str | None = None,
     ) -> None:
         super().__init__()
-        from transformers import AutoModel, BertConfig, BertModel
+        with extra("encoders"):
+            from transformers import AutoModel, BertConfig, BertModel
 
         self.padding = 0
         if pretrained is not None:

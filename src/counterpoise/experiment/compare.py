@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from counterpoise._extras import extra
 from counterpoise._validation import check_keys
 from counterpoise.catalogue import parse_spec
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig, RunConfig
@@ -195,7 +196,8 @@ def run_all(
     Returns:
         The records in the order of ``configs``, and the failures.
     """
-    import joblib
+    with extra("train"):
+        import joblib
 
     jobs = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or os.cpu_count() or 1
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from counterpoise._extras import extra
 from counterpoise.gallery._cards import Card, Gallery, Said, View
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def render(gallery: Gallery, colours: Mapping[str, int], *, level: int = 3) -> M
         >>> "&lt;i&gt;" in text, "<i>" in text
         (True, False)
     """
-    from markupsafe import Markup
+    with extra("report"):
+        from markupsafe import Markup
 
     text = _template().render(groups=_groups(gallery), colours=colours, level=level, gallery=gallery)
     return Markup(text)  # the template escapes
@@ -132,7 +134,8 @@ def _svg(view: View) -> dict[str, Any] | None:
 
 @lru_cache(maxsize=1)
 def _template() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    with extra("report"):
+        from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("counterpoise.gallery", "templates"),

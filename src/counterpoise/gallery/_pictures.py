@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from counterpoise._extras import extra
 from counterpoise.data._audio import log_mel
 
 __all__ = ["SOUND_NAMES", "Described", "caption", "picture"]
@@ -127,7 +128,8 @@ def _pixels(value: np.ndarray) -> tuple[np.ndarray, str]:
 
 def _encode(pixels: np.ndarray, side: int | None = SIDE) -> dict[str, Any]:
     """Return data URI, width and height: PNG where that is smaller than WebP."""
-    from PIL import Image
+    with extra("report"):
+        from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(pixels))
     if side is not None and max(image.size) > side:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from counterpoise._extras import extra
 from counterpoise._files import write_atomic
 from counterpoise.report.analysis.comparison import Comparison, compare
 from counterpoise.report.analysis.ranking import summary_grid
@@ -97,7 +98,8 @@ def comparison_table(records: Iterable[RunRecord]) -> pd.DataFrame:
         >>> comparison_table(runs)[["data", "method", "metric", "mean", "seeds"]].values.tolist()
         [['digits', 'joint', 'accuracy', 0.55, 2]]
     """
-    import pandas as pd
+    with extra("report"):
+        import pandas as pd
 
     rows = comparison_rows(compare(records))
     return pd.DataFrame([[getattr(row, c) for c in COLUMNS] for row in rows], columns=list(COLUMNS))

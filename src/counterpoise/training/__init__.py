@@ -1,5 +1,10 @@
 """Training: Lightning drives any method by manual optimisation; a run is data set x method x seed x configuration."""
 
+from counterpoise._extras import extra
+
+with extra("train"):
+    import lightning as _lightning  # noqa: F401 - the only place that names the extra; every module here needs it
+
 from counterpoise.evaluation.metrics import collect, scores
 from counterpoise.training.callbacks.loggers import LOGGERS, EpochLogger
 from counterpoise.training.callbacks.progress import EpochLines

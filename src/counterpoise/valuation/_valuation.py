@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from counterpoise._extras import extra
 from counterpoise._files import json_safe
 from counterpoise.errors import DataError
 
@@ -200,7 +201,8 @@ class Valuation:
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per number: columns quantity, modality, value, se, low, high, bound, unit."""
-        import pandas as pd
+        with extra("data"):
+            import pandas as pd
 
         rows = [("mi", "all", self.joint_mi)]
         rows += [("mi", m, self.mi[m]) for m in self.modalities]

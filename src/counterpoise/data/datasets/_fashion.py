@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from counterpoise._extras import extra
 from counterpoise.data._core import SPLITS, DataInfo, Modality, MultimodalData, Split
 from counterpoise.data._vocabulary import Vocabulary
 from counterpoise.errors import DataError
@@ -28,7 +29,8 @@ def decode_jpeg(content: bytes) -> np.ndarray:
     Raises:
         DataError: if the bytes are no image.
     """
-    from PIL import Image, UnidentifiedImageError
+    with extra("data"):
+        from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(content)) as file:
@@ -50,7 +52,8 @@ def fashion(source: Path, *, masked: bool = True) -> MultimodalData:
     Raises:
         DataError: if the file is not laid out as published.
     """
-    import pandas as pd
+    with extra("data"):
+        import pandas as pd
 
     path = source / "fashion_small" / "fashion_small.parquet"
     text = "title_masked" if masked else "title"

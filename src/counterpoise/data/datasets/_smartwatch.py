@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from counterpoise._extras import extra
 from counterpoise.data._core import DataInfo, Modality, MultimodalData, Split
-from counterpoise.errors import NotFoundError
 
 __all__ = ["smartwatch", "windows"]
 
@@ -46,15 +46,10 @@ def smartwatch() -> MultimodalData:
     smartwatch", Physiological Measurement 2018.
 
     Raises:
-        NotFoundError: if ``seglearn`` is not installed.
+        MissingExtraError: If ``seglearn`` is not installed.
     """
-    try:
+    with extra("demo"):
         from seglearn.datasets import load_watch
-    except ImportError as error:
-        raise NotFoundError(
-            "The data set `smartwatch` is inside the package `seglearn`, which is not installed. "
-            "Run: pip install 'counterpoise[demo]'"
-        ) from error
     raw: dict[str, Any] = load_watch()
     cut = [windows(np.asarray(recording, np.float32), LENGTH, STEP) for recording in raw["X"]]
     counts = [len(w) for w in cut]

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from counterpoise._extras import extra
 from counterpoise._files import write_atomic
 from counterpoise.data._arrow import write_splits
 from counterpoise.data._info import SPLITS, DataInfo
@@ -327,8 +328,9 @@ def _one_thread() -> None:
 def _in_parallel(
     items: Sequence[Item], stamps: Mapping[str, str], readers: Mapping[str, Reader], work: Path, jobs: int | None
 ) -> Iterator[tuple[int, Path | None, dict[str, list[Finding]]]]:
-    import joblib
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
+    with extra("data", "Preparing data"):
+        import joblib
+        from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     jobs = jobs or joblib.cpu_count()
     chunks = [items[k : k + CHUNK] for k in range(0, len(items), CHUNK)]

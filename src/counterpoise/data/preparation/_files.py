@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
+from counterpoise._extras import load
 from counterpoise.data.preparation._findings import Remark, UnreadableError
 from counterpoise.data.preparation._images import IMAGE_SUFFIXES, open_image
-from counterpoise.data.preparation._media import extra
 from counterpoise.data.preparation._pickle import read_pickle
 from counterpoise.errors import DataError
 
@@ -50,7 +50,7 @@ def open_sequence(path: Path, size: int, keep: int, remark: Remark) -> list[np.n
     Raises:
         UnreadableError: missing, truncated or undecodable.
     """
-    h5py = extra("h5py", "h5py", "hdf5")
+    h5py = load("h5py", "prepare")
     _require(path)
     try:
         with h5py.File(path) as file:

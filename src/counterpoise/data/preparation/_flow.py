@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
+from counterpoise._extras import load
 from counterpoise._validation import Options
-from counterpoise.data.preparation._media import extra
 from counterpoise.errors import NotFoundError
 
 __all__ = ["BOUND", "METHODS", "optical_flow", "quantise"]
@@ -28,7 +28,7 @@ def optical_flow(first: np.ndarray, second: np.ndarray, method: str = "dis") -> 
     Raises:
         NotFoundError: if OpenCV, or its contrib part, is not installed.
     """
-    cv2 = extra("cv2", "opencv-python-headless", "video")
+    cv2 = load("cv2", "prepare")
     METHODS.check("optical_flow", "method", method)
     grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (first, second)]
     if method == "tvl1":

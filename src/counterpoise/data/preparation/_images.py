@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from counterpoise._extras import extra
 from counterpoise.data.preparation._findings import Remark, UnreadableError
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def open_image(
     Raises:
         UnreadableError: If it is missing, truncated or undecodable.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    with extra("data"):
+        from PIL import Image, ImageOps, UnidentifiedImageError
 
     name = f"{path}{what}"
     try:
@@ -91,7 +93,8 @@ def _eight_bits(image: Pillow.Image, format_: str | None, name: str, remark: Rem
 
 
 def _on_white(image: Pillow.Image, name: str, remark: Remark) -> Pillow.Image:
-    from PIL import Image
+    with extra("data"):
+        from PIL import Image
 
     image = image.convert("RGBA")
     if np.asarray(image.getchannel("A")).min() == EIGHT_BITS:
@@ -103,7 +106,8 @@ def _on_white(image: Pillow.Image, name: str, remark: Remark) -> Pillow.Image:
 
 def _scaled(image: Pillow.Image, format_: str | None, name: str, remark: Remark) -> Pillow.Image:
     """Return a grey picture of more than eight bits, scaled by the range of its kind."""
-    from PIL import Image
+    with extra("data"):
+        from PIL import Image
 
     values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all():

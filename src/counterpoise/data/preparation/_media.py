@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from counterpoise._extras import load
 from counterpoise.data.preparation._containers import Ends
 from counterpoise.data.preparation._findings import Remark, UnreadableError
-from counterpoise.errors import NotFoundError
 
-__all__ = ["AUDIO_SUFFIXES", "VIDEO_SUFFIXES", "extra", "has_track", "read_audio", "read_frames"]
+__all__ = ["AUDIO_SUFFIXES", "VIDEO_SUFFIXES", "has_track", "read_audio", "read_frames"]
 
 VIDEO_SUFFIXES: Final = (
     *(".mp4", ".webm", ".avi", ".mkv", ".flv", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".asf", ".3gp", ".3g2"),
@@ -31,23 +30,9 @@ LOUD: Final = 1.1
 """Peak from which a remark says that a sound was scaled; lossy codecs decode to a little more than 1."""
 
 
-def extra(module: str, package: str, group: str) -> Any:
-    """Import an optional module.
-
-    Raises:
-        NotFoundError: If it is not installed, with the command that installs it.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise NotFoundError(
-            f"This needs the package {package}, which is not installed. Run: pip install 'counterpoise[{group}]'"
-        ) from error
-
-
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
-    av = extra("av", "av", "video")
+    av = load("av", "prepare")
     if path.is_dir():
         raise UnreadableError("undecodable", f"{path}: a folder, not a file")
     if not path.is_file():
@@ -76,7 +61,7 @@ def _decoded(container: Any, stream: Any, ends: Ends) -> Iterator[Any]:
     The packets of all tracks are read to the end of the file, whatever can be decoded, so that ``ends`` tells a file
     that was cut off from one whose tracks have different lengths.
     """
-    av = extra("av", "av", "video")
+    av = load("av", "prepare")
     stream.thread_count = 1  # clips run in parallel, not a clip's slices
     try:
         for packet in container.demux():
@@ -114,7 +99,7 @@ class _Sampler:
         self.end = 0.0
         self._fps, self._size, self._rate, self._following = fps, size, rate, following
         self._first: float | None = None
-        self._scaler = extra("av.video.reformatter", "av", "video").VideoReformatter()
+        self._scaler = load("av.video.reformatter", "prepare").VideoReformatter()
 
     def add(self, frame: Any) -> None:
         time = frame.time if frame.time is not None else self.count / self._rate
@@ -204,7 +189,7 @@ def read_audio(path: Path, *, rate: int, shortest: float = 0.0, remark: Remark |
 
 def _resampled(frames: Iterator[Any], rate: int) -> Iterator[np.ndarray]:
     """Yield the mean of the channels at another rate; a stream may change its rate and its channels."""
-    av = extra("av", "av", "video")
+    av = load("av", "prepare")
     resampler, source = None, 0
     for frame in frames:
         mono = av.AudioFrame.from_ndarray(_mean_of_channels(frame)[None], format="fltp", layout="mono")

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from counterpoise._extras import load
 from counterpoise._validation import Options
 from counterpoise.data.preparation._index import Index, Item, Settings
 from counterpoise.data.preparation._numbers import Padded
@@ -106,9 +107,7 @@ def _content(source: Path, files: tuple[str, ...]) -> Mapping[str, Any]:
     if path is None:
         raise NotFoundError(f"`{source}` should hold {' or '.join(files)}. Give the file, or its folder, as --source.")
     if path.suffix in (".h5", ".hdf5"):
-        from counterpoise.data.preparation._media import extra
-
-        with extra("h5py", "h5py", "hdf5").File(path) as file:
+        with load("h5py", "prepare").File(path) as file:
             return {part: {k: v[()] for k, v in file[part].items()} for part in file}
     content = read_pickle(path)
     if not isinstance(content, dict) or not set(PARTS) & set(content):

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from counterpoise._extras import extra
 from counterpoise.data._arrow import write_arrow
 from counterpoise.data.preparation._findings import Finding
 
@@ -69,7 +70,8 @@ class Shards:
 
     def add(self, path: Path) -> bool:
         """Take up what a file holds; return False if it is no whole file of samples."""
-        import pyarrow as pa
+        with extra("data"):
+            import pyarrow as pa
 
         try:
             table = _table(path)
@@ -101,6 +103,7 @@ class Shards:
 
 
 def _table(path: Path) -> Any:
-    import pyarrow as pa
+    with extra("data"):
+        import pyarrow as pa
 
     return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()

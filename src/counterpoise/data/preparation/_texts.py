@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from counterpoise._extras import extra
 from counterpoise._validation import Interval
 from counterpoise.data._info import Modality
 from counterpoise.data._vocabulary import Vocabulary
@@ -40,7 +41,8 @@ class Text(Reader):
 
     @cached_property
     def _tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
+        with extra("encoders"):
+            from transformers import AutoTokenizer
 
         try:
             found = AutoTokenizer.from_pretrained(self.tokenizer)

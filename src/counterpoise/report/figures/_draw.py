@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from counterpoise._extras import extra
 from counterpoise.report._format import is_share
 from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.series import Point
@@ -54,8 +55,9 @@ DASHES: Final[dict[str, Any]] = {
 
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure (inches) on the Agg canvas; pyplot and its global state stay out of it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with extra("report"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)

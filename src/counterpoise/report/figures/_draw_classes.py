@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from counterpoise._extras import extra
 from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.robustness import corrupted_scores
@@ -31,7 +32,8 @@ COLUMNS = 3
 
 def draw_classes(comparison: Comparison, colours: Sequence[str]) -> Figure | None:
     """Heat maps of the first row of `series.class_rows`: what each modality says by class, alone and beside the others."""
-    from matplotlib.colors import TwoSlopeNorm
+    with extra("report"):
+        from matplotlib.colors import TwoSlopeNorm
 
     label = next(iter(series.class_rows(comparison)), None)
     if label is None:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from counterpoise._extras import extra
 from counterpoise._files import write_atomic
 from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import Comparison, compare
@@ -53,7 +54,8 @@ def draw_figures(records: Iterable[RunRecord]) -> dict[str, Figure]:
     ``coefficients-<data>``, and ARM's own figures one by one: ``dominant-<data>`` (its Fig. 1), ``gap-<data>`` (3),
     ``joint-contribution-<data>`` (4) and ``loss-<data>`` (5); for three data sets or more ``critical-difference``.
     """
-    import matplotlib as mpl
+    with extra("report"):
+        import matplotlib as mpl
 
     comparisons = compare(records)
     colours = series.colour_order(comparisons)
@@ -92,7 +94,8 @@ def write_figures(
     Raises:
         OutputError: if the folder cannot be written to.
     """
-    import matplotlib as mpl
+    with extra("report"):
+        import matplotlib as mpl
 
     written = []
     with mpl.rc_context(STYLE):

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from counterpoise._extras import extra
 from counterpoise._files import write_atomic
 from counterpoise.errors import DataError
 from counterpoise.gallery import css as gallery_css
@@ -43,8 +44,9 @@ def write_page(records: Iterable[RunRecord], out: Path | str, *, skipped: Sequen
 
 def render_page(records: Iterable[RunRecord], *, skipped: Sequence[str] = ()) -> str:
     """Return the page as text; see `write_page`."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
+    with extra("report"):
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+        from markupsafe import Markup
 
     records = list(records)
     if not records:
@@ -138,7 +140,8 @@ def _template(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
+    with extra("report"):
+        from plotly.offline import get_plotlyjs
 
     # An HTML parser turns CR LF into LF, and the hash of the policy is over what it sees.
     return str(get_plotlyjs()).replace("\r\n", "\n").replace("\r", "\n")

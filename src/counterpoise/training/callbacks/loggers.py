@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from lightning.pytorch.callbacks import Callback
 
+from counterpoise._extras import EXTRAS, load
 from counterpoise._validation import unknown
 from counterpoise.config import RunConfig
-from counterpoise.errors import ConfigError
+from counterpoise.errors import ConfigError, MissingExtraError
 from counterpoise.runs import CurveId
 
 if TYPE_CHECKING:
@@ -47,14 +48,14 @@ def check_logger(name: str) -> None:
 
     Raises:
         NotFoundError: if the name is not one of `LOGGERS`.
-        ConfigError: if its package is not installed.
+        MissingExtraError: If its package is not installed.
     """
     if name not in LOGGERS:
         raise unknown("logger", name, LOGGERS)
     if name in ("tensorboard", "wandb") and find_spec(name) is None:
-        raise ConfigError(
-            f"Logger `{name}` needs the package {name}, which is not installed. Run: pip install 'counterpoise[{name}]', "
-            "or take `csv`, which needs none."
+        raise MissingExtraError(
+            f'{EXTRAS[name]} needs {name}. Install it with: pip install "counterpoise[{name}]". The logger `csv` needs no '
+            "further package."
         )
 
 
@@ -110,7 +111,7 @@ def open_logger(name: str, folder: Path | None, config: RunConfig) -> Iterator[l
     finally:
         logger.save()
         if name == "wandb":
-            import wandb
+            wandb = load("wandb", "wandb")
 
             wandb.finish()
 

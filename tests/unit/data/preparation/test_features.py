@@ -19,7 +19,7 @@ from counterpoise.data.preparation import (
     sound_features,
     swap_padding,
 )
-from counterpoise.errors import ConfigError, NotFoundError
+from counterpoise.errors import ConfigError, MissingExtraError, NotFoundError
 
 
 def ignore(kind: str, detail: str) -> None:
@@ -239,5 +239,5 @@ def test_sizes_that_cannot_be_are_refused_before_anything_is_read(make):
 
 def test_without_pyav_the_command_that_installs_it_is_told(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(NotFoundError, match=r"pip install 'counterpoise\[video\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install \"counterpoise\[prepare\]\""):
         Frames(size=16).read(write_image(tmp_path / "a.mp4.png").rename(tmp_path / "a.mp4"), ignore)
