@@ -54,10 +54,10 @@ def map_leaves(function: Callable[..., Tensor], value: Nested, *others: Nested) 
 
 
 def map_named(function: Callable[[str, Tensor], Tensor], value: Nested, name: str = "") -> Nested:
-    """Apply a function to every tensor; it gets the last key above the tensor as well."""
+    """Apply a function to every tensor; its first argument is the dotted path, as in `leaves`."""
     if isinstance(value, Tensor):
         return function(name, value)
-    return {key: map_named(function, part, key) for key, part in value.items()}
+    return {key: map_named(function, part, f"{name}.{key}".lstrip(".")) for key, part in value.items()}
 
 
 def size_of(value: Nested) -> int:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from counterpoise.evaluation.metrics import collect
+from counterpoise.evaluation.collect import collect
 from counterpoise.inference import predict
 from counterpoise.methods import METHODS, EpochContext, make_method
 from counterpoise.model import MultimodalClassifier, evaluation_mode

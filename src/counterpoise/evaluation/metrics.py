@@ -1,82 +1,90 @@
-"""Scores of predictions, and a pass over a split in evaluation mode."""
+"""Scores of predictions. Training, records and diagnosis take every score from here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Final
 
-import torch
 from torch import Tensor
 
-from counterpoise.model import MultimodalClassifier, evaluation_mode
-from counterpoise.records import Batch, Outputs
 from counterpoise.tasks import Task
 
-__all__ = ["collect", "concatenate", "scores"]
+__all__ = ["CALIBRATION_BINS", "calibration_error", "scores"]
 
-
-def concatenate(parts: list[Outputs]) -> Outputs:
-    """Join the outputs of several batches."""
-    first = parts[0]
-    return Outputs(
-        {m: torch.cat([p.features[m] for p in parts]) for m in first.features},
-        torch.cat([p.logits for p in parts]),
-        {m: torch.cat([p.unimodal_logits[m] for p in parts]) for m in first.unimodal_logits},
-    )
-
-
-def to_cpu(outputs: Outputs) -> Outputs:
-    """Return detached float32 outputs on the CPU."""
-    return Outputs(
-        {m: z.detach().float().cpu() for m, z in outputs.features.items()},
-        outputs.logits.detach().float().cpu(),
-        {m: z.detach().float().cpu() for m, z in outputs.unimodal_logits.items()},
-    )
-
-
-@torch.no_grad()
-def collect(model: MultimodalClassifier, batches: Iterable[Batch]) -> tuple[Outputs, Tensor]:
-    """Run a model in evaluation mode over batches.
-
-    Returns:
-        The outputs of all samples, and their targets, on the CPU.
-    """
-    device = next(model.parameters()).device
-    parts, targets = [], []
-    with evaluation_mode(model):
-        for batch in batches:
-            parts.append(to_cpu(model(batch.to(device).inputs)))
-            targets.append(batch.target)
-    return concatenate(parts), torch.cat(targets)
+CALIBRATION_BINS: Final = 15
+"""Bins of equal width for the expected calibration error."""
 
 
 def scores(task: Task, logits: Tensor, target: Tensor) -> dict[str, float]:
     """Return the metrics of predictions by name.
 
-    Multi-class: accuracy, macro_f1, nll (nats), ece (15 bins). Multi-label: accuracy (share of right labels), macro_f1, nll.
-    Regression: r2, rmse, nll (unit variance).
+    - the score of the task (`Task.score`): ``accuracy`` for classes, the share of right labels for several labels, and
+      ``r2``, the mean over outputs, for real targets;
+    - ``nll``: mean negative log-likelihood in nats (unit variance for real targets), without label smoothing;
+    - ``macro_f1``: mean F1 score over classes or labels;
+    - ``ece``: expected calibration error (see `calibration_error`);
+    - ``rmse``: root mean squared error, for real targets.
+
+    Args:
+        task: The task.
+        logits: Predictions ``(N, C)``.
+        target: N targets, as the task defines them.
 
     Example:
         >>> from counterpoise.tasks import MultiClass
-        >>> found = scores(MultiClass(2), torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]]), torch.tensor([0, 1, 1]))
-        >>> round(found["accuracy"], 4), round(found["macro_f1"], 4)
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
+        >>> values = scores(MultiClass(2), logits, torch.tensor([0, 1, 1]))
+        >>> round(values["accuracy"], 4), round(values["macro_f1"], 4)
         (0.6667, 0.6667)
     """
-    from torchmetrics.functional.classification import (
-        multiclass_calibration_error,
-        multiclass_f1_score,
-        multilabel_f1_score,
-    )
-
-    logits = logits.float()
-    found = {"nll": task.loss(logits.double(), target).item()}
-    if task.name == "regression":
-        error = (logits - target).square()
-        spread = (target - target.mean(0)).square().sum()
-        return found | {"r2": (1 - error.sum() / spread).item(), "rmse": error.mean().sqrt().item()}
-    found["accuracy"] = task.sample_score(logits, target).mean().item()
-    if task.name == "multiclass":
-        found["macro_f1"] = multiclass_f1_score(logits, target, num_classes=task.num_outputs, average="macro").item()
-        found["ece"] = multiclass_calibration_error(logits.softmax(-1), target, task.num_outputs, n_bins=15).item()
+    logits, target = logits.detach().double(), target.to(logits.device)
+    values = {
+        "nll": -task.log_likelihood(logits, target).mean().item(),
+        task.score_name: task.score(logits, target),
+    }
+    point = task.point(logits)
+    if point.is_floating_point():
+        values["rmse"] = (point - task.one_hot(target, point.dtype)).square().mean().sqrt().item()
     else:
-        found["macro_f1"] = multilabel_f1_score(logits.sigmoid(), target.long(), task.num_outputs).item()
-    return found
+        values["macro_f1"] = _macro_f1(task, point, target)
+    error = calibration_error(task, logits, target)
+    return values if error is None else values | {"ece": error}
+
+
+def calibration_error(task: Task, logits: Tensor, target: Tensor) -> float | None:
+    r"""Return the expected calibration error, :math:`\sum_b \frac{n_b}{n} |\mathrm{acc}_b - \mathrm{conf}_b|`.
+
+    A prediction's confidence is the probability of the predicted class (Guo et al., "On Calibration of Modern Neural
+    Networks", ICML 2017, Eq. 3). With several labels, every label of every sample is one prediction, whose confidence
+    is the probability of the predicted value.
+
+    Args:
+        task: The task.
+        logits: Predictions ``(N, C)``.
+        target: N targets, as the task defines them.
+
+    Returns:
+        The error in [0, 1], or None for a task without `Task.confidence`.
+
+    Example:
+        >>> from counterpoise.tasks import MultiLabel
+        >>> logits = torch.tensor([[0.9, 0.9]]).logit()
+        >>> round(calibration_error(MultiLabel(2), logits, torch.tensor([[1.0, 0.0]])), 3)
+        0.4
+    """
+    from torchmetrics.functional.classification import binary_calibration_error
+
+    confidence = task.confidence(logits.double())
+    if confidence is None:
+        return None
+    right = task.point(logits) == target.to(logits.device)
+    # Whether a prediction is right is a binary event, and its confidence the probability of that event.
+    error = binary_calibration_error(confidence.flatten(), right.flatten().long(), n_bins=CALIBRATION_BINS)
+    return float(error)
+
+
+def _macro_f1(task: Task, point: Tensor, target: Tensor) -> float:
+    from torchmetrics.functional.classification import multiclass_f1_score, multilabel_f1_score
+
+    if task.has_classes:
+        return float(multiclass_f1_score(point, target, num_classes=task.num_outputs, average="macro"))
+    return float(multilabel_f1_score(point, target.long(), num_labels=task.num_outputs, average="macro"))

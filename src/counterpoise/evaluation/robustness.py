@@ -9,25 +9,18 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from counterpoise._corruption import Corruption
-from counterpoise._tree import leaves, take
+from counterpoise._tree import size_of, take
+from counterpoise.corruptions import TEST_CORRUPTIONS, Corruption, applicable, apply
 from counterpoise.data import Split
-from counterpoise.diagnosis._probe import changed
 from counterpoise.evaluation.metrics import scores
 from counterpoise.inference import Rule
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Outputs
 
-__all__ = ["CHANGES", "CorruptionScore", "corrupted_outputs", "corruption_score", "robustness"]
+__all__ = ["CorruptionScore", "corrupted_outputs", "corruption_score", "robustness"]
 
-CHANGES: Final = {
-    "noise 0.5": Corruption("noise", 0.5),
-    "noise 1": Corruption("noise", 1.0),
-    "noise 2": Corruption("noise", 2.0),
-    "zeros": Corruption("zeros"),
-    "permuted": Corruption("permute"),
-}
 BATCH: Final = 512
+"""Samples that are encoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +54,12 @@ def corrupted_outputs(
         seed: Seed of the noise and of the permutation; the same corruption for every run.
     """
     for m in modalities:
-        whole = {m: split.batch(torch.arange(len(split))).inputs[m]}
-        for change, corruption in CHANGES.items():
-            corrupted = changed(whole, m, change, seed=seed)
-            if corrupted is not None:
+        value = split.batch(torch.arange(len(split))).inputs[m]
+        for corruption in TEST_CORRUPTIONS:
+            if applicable(value, corruption.kind):
+                corrupted = apply(value, corruption, generator=torch.Generator().manual_seed(seed))
                 with torch.no_grad():
-                    yield m, corruption, model.decode({**clean.features, m: _encode(model, m, corrupted[m])})
+                    yield m, corruption, model.decode({**clean.features, m: _encode(model, m, corrupted)})
 
 
 @torch.no_grad()
@@ -99,6 +92,6 @@ def corruption_score(
 
 
 def _encode(model: MultimodalClassifier, m: str, value: Any) -> torch.Tensor:
-    size = len(next(iter(leaves(value).values())))
+    size = size_of(value)
     parts = [model.encoder(m)(take(value, slice(i, i + BATCH))) for i in range(0, size, BATCH)]
     return torch.cat(parts).float()

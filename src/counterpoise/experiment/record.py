@@ -18,7 +18,8 @@ from counterpoise._files import write_atomic
 from counterpoise._version import __version__
 from counterpoise.config import RunConfig
 from counterpoise.data import MultimodalData, Split
-from counterpoise.evaluation.metrics import collect, scores
+from counterpoise.evaluation.collect import collect
+from counterpoise.evaluation.metrics import scores
 from counterpoise.evaluation.robustness import robustness
 from counterpoise.evaluation.sample_selection import run_samples
 from counterpoise.methods import Method

@@ -1,4 +1,4 @@
-"""Training with missing or damaged modalities."""
+"""Training with missing or corrupted modalities."""
 
 from __future__ import annotations
 
@@ -66,12 +66,13 @@ class ModalityDropout(Method):
 
 
 class Corruption(Method):
-    r"""Training with input corruptions: one modality of a sample is damaged, in one of five ways.
+    r"""Training with input corruptions: one modality of a sample is corrupted, in one of five ways.
 
-    With probability p a sample gets one random modality replaced: by itself plus normal noise (probability .3, standard
-    deviation log-uniform in [.3, 3] of the input's own), by zeros (.15), by itself with a random share of its entries zeroed (.15), by
-    another sample's (.15), or by itself plus [.3, 3] times another sample's (.25). A baseline for robustness, ours; entries that are integers (tokens)
-    take no noise and are swapped instead.
+    With probability p the input of one random modality of a sample is replaced: by itself plus normal noise (probability
+    .3, log-uniform in [.3, 3] standard deviations of each column, or of the whole input if it has more axes), by zeros
+    (.15), by itself with a random share of its entries set to zero (.15), by that of another sample (.15), or by itself
+    plus [.3, 3] times that of another sample (.25). A baseline for robustness, ours. Token ids take no noise or mixture:
+    that of another sample replaces them.
 
     Args:
         strength: p, in [0, 1].

@@ -5,7 +5,8 @@ from counterpoise._extras import extra
 with extra("train"):
     import lightning as _lightning  # noqa: F401 - the only place that names the extra; every module here needs it
 
-from counterpoise.evaluation.metrics import collect, scores
+from counterpoise.evaluation.collect import collect
+from counterpoise.evaluation.metrics import scores
 from counterpoise.training.callbacks.loggers import LOGGERS, EpochLogger
 from counterpoise.training.callbacks.progress import EpochLines
 from counterpoise.training.datamodule import MultimodalDataModule

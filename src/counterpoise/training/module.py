@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from counterpoise.config import OptimConfig, RunConfig
 from counterpoise.errors import ConfigError
-from counterpoise.evaluation.metrics import concatenate, scores, to_cpu
+from counterpoise.evaluation.collect import concat_outputs, to_cpu
+from counterpoise.evaluation.metrics import scores
 from counterpoise.inference import Rule
 from counterpoise.methods import EpochContext, Method
 from counterpoise.model import MultimodalClassifier
@@ -205,7 +206,7 @@ class MethodModule(lightning.LightningModule):
         """Score the rule and every head, estimate contributions, and say what selection monitors."""
         if self.trainer.current_epoch >= self.release:
             refresh_rule(self.rule, self.model, self._data)
-        outputs = concatenate([o for o, _ in self._validation])
+        outputs = concat_outputs([o for o, _ in self._validation])
         target = torch.cat([t for _, t in self._validation])
         self._validation = []
         task = self.model.task

@@ -1,0 +1,58 @@
+"""Outputs of a model over a split, in evaluation mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from counterpoise.errors import DataError
+from counterpoise.model import MultimodalClassifier, evaluation_mode
+from counterpoise.records import Batch, Outputs
+
+__all__ = ["collect", "concat_outputs", "to_cpu"]
+
+
+def concat_outputs(parts: Sequence[Outputs]) -> Outputs:
+    """Concatenate the outputs of several batches."""
+    first = parts[0]
+    return Outputs(
+        {m: torch.cat([p.features[m] for p in parts]) for m in first.features},
+        torch.cat([p.logits for p in parts]),
+        {m: torch.cat([p.unimodal_logits[m] for p in parts]) for m in first.unimodal_logits},
+    )
+
+
+def to_cpu(outputs: Outputs) -> Outputs:
+    """Return detached float32 outputs on the CPU."""
+    return Outputs(
+        {m: z.detach().float().cpu() for m, z in outputs.features.items()},
+        outputs.logits.detach().float().cpu(),
+        {m: z.detach().float().cpu() for m, z in outputs.unimodal_logits.items()},
+    )
+
+
+@torch.no_grad()
+def collect(model: MultimodalClassifier, batches: Iterable[Batch]) -> tuple[Outputs, Tensor]:
+    """Run a model in evaluation mode over batches.
+
+    Args:
+        model: The model, on any device.
+        batches: Batches, on any device.
+
+    Returns:
+        The outputs for all samples, and their targets, on the CPU.
+
+    Raises:
+        DataError: If there is no batch.
+    """
+    device = next(model.parameters()).device
+    parts, targets = [], []
+    with evaluation_mode(model):
+        for batch in batches:
+            parts.append(to_cpu(model(batch.to(device).inputs)))
+            targets.append(batch.target.cpu())
+    if not parts:
+        raise DataError("There should be at least one batch. Found none.")
+    return concat_outputs(parts), torch.cat(targets)
