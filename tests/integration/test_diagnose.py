@@ -92,7 +92,7 @@ def test_synergy_is_balanced_if_used_and_under_trained_if_not() -> None:
     assert diagnose(used, loader).verdict == "balanced"
     found = diagnose(unused, loader)
     assert [f.verdict for f in found.findings.values()] == ["under-trained", "under-trained"]
-    assert "beside the others" in found.summary
+    assert "to the other modalities" in found.summary
     assert diagnose(used, loader).samples.need_several.size > 500  # type: ignore[union-attr]
 
 
@@ -119,11 +119,11 @@ def test_potential_says_what_an_encoder_could_hold() -> None:
         return torch.cat([torch.zeros_like(a), 2 * a - 1], 1)
 
     assert diagnose(model, loader).findings["b"].verdict in ("uninformative", "undecided")
-    found = diagnose(model, loader, potential={"b": hidden})
+    found = diagnose(model, loader, reference_features={"b": hidden})
     assert found.findings["b"].verdict == "under-trained"
-    assert any("given as potential" in note for note in found.notes)
+    assert any("given as reference" in note for note in found.notes)
     with pytest.raises(DataError, match=r"600 rows, as the loader. Found 10"):
-        diagnose(model, loader, potential={"b": hidden[:10]})
+        diagnose(model, loader, reference_features={"b": hidden[:10]})
 
 
 def test_several_labels_and_real_targets() -> None:
@@ -132,7 +132,7 @@ def test_several_labels_and_real_targets() -> None:
     labels = (x["a"] + 0.3 * torch.randn(300, 2) > 0).float()
     several = diagnose(lambda a, b: 4 * a, [(x, labels)], task="multilabel")
     assert {m: f.verdict for m, f in several.findings.items()} == {"a": "balanced", "b": "uninformative"}
-    assert set(several.clean) == {"accuracy", "nll", "ece"}
+    assert set(several.clean) >= {"accuracy", "nll"}
     real = diagnose(lambda a, b: a, [(x, x["a"] + 0.5 * torch.randn(300, 2))], task="regression")
     assert {m: f.verdict for m, f in real.findings.items()} == {"a": "balanced", "b": "uninformative"}
     assert real.clean["r2"] > 0.7
@@ -171,7 +171,7 @@ X = {"a": torch.randn(40, 2), "b": torch.randn(40, 2)}
         ([({"a": X["a"].abs() / 0, "b": X["b"]}, Y)], {}, DataError, "`a` holds NaN or inf in 40 of 40"),
         ([(X, Y + 5)], {}, DataError, r"0\.\.1"),
         ([(X, Y)], {"task": "regression"}, DataError, "(?i)target"),
-        ([(X, Y)], {"donors": 0}, ConfigError, "`donors` of `diagnose`"),
+        ([(X, Y)], {"background_size": 0}, ConfigError, "`background_size` of `diagnose`"),
         ([(X, Y)], {"batch_size": 0}, ConfigError, "`batch_size` of `diagnose`"),
         (
             [(X, Y)],

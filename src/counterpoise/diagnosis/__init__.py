@@ -1,13 +1,15 @@
-"""Diagnosis: what each modality contributes, what a model makes of it, and a verdict in plain words.
+"""Diagnosis: how much information each modality carries, how much of it a model uses, and a verdict in words.
 
-`diagnose` looks at a model, `diagnose_arrays` (and `diagnose_file`, `diagnose_csv`) at features without one. Verdicts are
+`diagnose` examines a model, `diagnose_arrays` (and `diagnose_file`, `diagnose_csv`) features without one. Verdicts are
 balanced, under-trained, uninformative, overfitting, and undecided where there are too few samples.
 """
 
-from counterpoise.diagnosis._adapt import Adapter, adapt
-from counterpoise.diagnosis._arrays import diagnose_arrays, diagnose_csv, diagnose_file
+from counterpoise.diagnosis._adapter import Adapter, adapt
+from counterpoise.diagnosis._arrays import diagnose_arrays
 from counterpoise.diagnosis._diagnose import diagnose
 from counterpoise.diagnosis._diagnosis import Damage, Diagnosis
+from counterpoise.diagnosis._options import DiagnosisOptions
+from counterpoise.diagnosis._tables import diagnose_csv, diagnose_file
 from counterpoise.diagnosis._verdicts import Evidence, Finding, Thresholds
 from counterpoise.evaluation._sample_lists import ClassShare, SampleLists
 
@@ -16,6 +18,7 @@ __all__ = [
     "ClassShare",
     "Damage",
     "Diagnosis",
+    "DiagnosisOptions",
     "Evidence",
     "Finding",
     "SampleLists",

@@ -1,410 +1,516 @@
-"""`diagnose`: what a trained model makes of its modalities."""
+"""`diagnose`: how a trained model uses its modalities."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from counterpoise._tree import take
-from counterpoise._validation import Interval
-from counterpoise.data import Modality
-from counterpoise.diagnosis._adapt import Adapter, Features, adapt
+from counterpoise.diagnosis._adapter import Adapter, adapt
 from counterpoise.diagnosis._arrays import class_shares, conclude
+from counterpoise.diagnosis._available import Lattice, best_of, capped, from_valuation, merged, shapley_share
+from counterpoise.diagnosis._calls import CORRUPTIONS, Predictor
+from counterpoise.diagnosis._consistency import contradictions
 from counterpoise.diagnosis._diagnosis import Damage, Diagnosis
-from counterpoise.diagnosis._information import Scored, difference, independent, linear_information
+from counterpoise.diagnosis._information import Quantity, Scored, contrast, independent, linear_information
 from counterpoise.diagnosis._loader import Samples, collect
-from counterpoise.diagnosis._matrices import as_matrix
-from counterpoise.diagnosis._probe import (
-    CHANGES,
-    Partial,
-    changed,
-    partial_logits,
-    predictions,
-    scores,
-)
-from counterpoise.diagnosis._probe import (
-    features as encode,
-)
-from counterpoise.diagnosis._verdicts import Evidence, Thresholds, overall
+from counterpoise.diagnosis._matrices import MatrixBuilder
+from counterpoise.diagnosis._options import DiagnosisOptions, Settings, options_of
+from counterpoise.diagnosis._progress import Progress
+from counterpoise.diagnosis._readout import Readout, noise_floor
+from counterpoise.diagnosis._samples import each_leaf, take_rows
+from counterpoise.diagnosis._verdicts import Evidence, overall
 from counterpoise.errors import DataError, ModelError
 from counterpoise.evaluation._gallery import described, make_gallery
 from counterpoise.evaluation._sample_lists import SampleLists, sample_lists
-from counterpoise.model import MultimodalClassifier
-from counterpoise.tasks import Task, make_task
+from counterpoise.evaluation.metrics import scores
+from counterpoise.tasks import Task, make_task, task_type
 from counterpoise.valuation import Estimate, Valuation, estimate
-from counterpoise.valuation.inputs import EstimatorInput, prepare
+from counterpoise.valuation.inputs import EstimatorInput, prepare, prepare_target
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 __all__ = ["diagnose"]
 
-
-@dataclass(frozen=True)
-class _Settings:
-    task: str | Task
-    estimator: str
-    folds: int
-    confidence: float
-    donors: int
-    size: int
-    seed: int
-    group: np.ndarray | None
+SHOWN_SCORES = ("accuracy", "r2", "nll", "ece")
+Result = TypeVar("Result")
 
 
 def diagnose(
     model: Callable[..., Any] | Adapter,
     loader: Iterable[Any],
+    y: ArrayLike | str | None = None,
     *,
     train: Iterable[Any] | None = None,
-    call: str = "auto",
     modalities: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
-    features: Features | None = None,
-    output: Callable[[Any], Tensor] | None = None,
-    potential: Mapping[str, ArrayLike | Tensor] | None = None,
+    adapter: Adapter | None = None,
     task: str | Task | None = None,
-    label: str | None = None,
-    class_names: Sequence[str] = (),
-    looks: Sequence[Modality] = (),
-    group: ArrayLike | None = None,
-    estimator: str = "variational",
-    folds: int = 5,
-    thresholds: Thresholds | None = None,
-    donors: int = 8,
-    limit: int | None = 5000,
-    batch_size: int = 256,
-    confidence: float = 0.95,
-    seed: int = 0,
+    **settings: Unpack[Settings],
 ) -> Diagnosis:
-    r"""Say what each modality contributes to a model, what becomes of it on the way, and whether that is as it should be.
+    r"""Measure how much information each modality carries and how much of it a model uses.
 
-    On samples that the model was not trained on, three things are compared for every modality m:
+    On samples that the model was not trained on, three numbers are compared for every modality m:
 
-    - what is there: I(X_m; Y), the most that heads find in its inputs, its features or what you give as ``potential``;
-    - what is used: the information in the model's predictions when all other modalities are averaged out (over the
-      same few donors for all samples), :math:`I(\bar f_m(X_m); Y)`;
-    - what the training samples show: the same there, if ``train`` is given.
+    - available information: I(X_m; Y), the most that classifiers find in its inputs, in its features or in the
+      features given as ``reference_features``, or that the model itself is seen to know;
+    - used information: what the model's own predictions know when all other modalities are averaged out over a few
+      background samples. It is 0 where replacing m changes no prediction;
+    - training information: the same on training samples, if ``train`` is given.
 
-    Much there and little used is under-trained; nothing there is uninformative; much shown in training and little of it
-    on other samples is overfitting. `counterpoise.diagnosis.Thresholds` says how much is much.
+    A modality is *under-trained* if it is informative but little of that is used, *uninformative* if it carries no
+    information, *overfitting* if its training information does not generalise, and *undecided* where there are too few
+    samples. `counterpoise.diagnosis.Thresholds` sets the cut-offs.
 
     Args:
-        model: a `MultimodalClassifier`, any torch module over several inputs, a function, or what `adapt` returned.
-        loader: yields `Batch`, ``({m: tensor}, target)``, ``((x1, x2), target)``, ``(x1, x2, target)`` or mappings with
-            a label, of samples that the model was not trained on.
-        train: the same of samples that it was trained on, to see overfitting.
-        call: how the model is called; see `adapt`.
-        modalities: names, or the inputs that make up each; see `adapt`.
-        features: what the encoders say; see `adapt`. A `MultimodalClassifier` tells by itself.
-        output: picks the logits; see `adapt`.
-        potential: ``{m: (N, D)}`` features, in the loader's order, of a better encoder of m (one trained alone, say): how
-            much is there is then measured on them rather than on the raw inputs.
-        task: multiclass (the default), multilabel or regression.
-        label: the key of the target, where batches are mappings.
-        class_names: C names.
-        looks: what the modalities look like (`counterpoise.data.Modality`: words of token ids, rate of a sensor), for the
-            samples on the page; else it is guessed from their shapes.
-        group: ``(N,)``, in the loader's order: which samples belong together (one speaker, one patient). Whole groups stay
-            in one fold, and intervals come from the spread between groups.
-        estimator: a name of `counterpoise.valuation.VALUATIONS`.
-        folds: of the cross-fitting.
-        thresholds: where the verdicts part.
-        donors: over so many samples the other modalities are averaged.
-        limit: a random subset of at most so many samples is looked at; None takes all. Inputs are held in memory.
-        batch_size: samples in a forward pass.
-        confidence: level of the intervals.
-        seed: of folds, donors, noise and the subset.
+        model: A `MultimodalClassifier`, any torch module or function over several inputs, what `adapt` returned, or a
+            fitted scikit-learn estimator (then ``loader`` is a table X, and ``y`` its labels).
+        loader: Yields `Batch`, ``({m: tensor}, target)``, ``((x1, x2), target)``, ``(x1, x2, target)`` or mappings with
+            a label, of samples that the model was not trained on; or a data set of single samples, or a
+            LightningDataModule.
+        y: Labels ``(N,)``, or the name of their column, if ``loader`` is a table; else None.
+        train: The same as ``loader``, of samples that the model was trained on, to see overfitting.
+        modalities: Names in the order of positional inputs, or ``{name: [keys]}`` where a modality has several inputs.
+            For a table, ``{name: [columns]}``.
+        adapter: How the model is called, if `adapt` has to be told.
+        task: multiclass, multilabel, regression, or a `Task`; by default found from the labels and the outputs.
+        settings: ``options=DiagnosisOptions(...)``, or any of its fields by name (``class_names``, ``group``, ``limit``,
+            ``estimator``, ``seed``, ...), and the parameters ``call``, ``features`` and ``output`` of `adapt`.
+
+    Returns:
+        The diagnosis. What fails in a late stage (a corruption that the model refuses, pictures) becomes a note.
 
     Raises:
-        DataError: for input that would give a wrong number (empty, one class, NaN, one modality, unequal lengths).
-        ModelError: for a model that cannot be called, or does not return finite logits ``(B, C)``.
-        ConfigError: for settings out of range.
-        NotFoundError: for an unknown estimator or submodule.
+        DataError: For input that would give a wrong number (empty, one class, NaN, one modality, unequal lengths).
+        ModelError: For a model that cannot be called, does not return finite logits ``(B, C)``, or whose predictions
+            cannot be reproduced.
+        ConfigError: For settings out of range.
+        NotFoundError: For an unknown estimator or submodule.
 
     Example:
         >>> from counterpoise.records import Batch
         >>> g = torch.Generator().manual_seed(0)
         >>> y = torch.randint(2, (400,), generator=g)
         >>> a, b = (torch.randn(400, 1, generator=g) + 2 * y[:, None] for _ in "ab")
-        >>> def deaf(a, b):                                      # it never listens to b
+        >>> def deaf(a, b):                                      # it does not use b
         ...     return torch.cat([torch.zeros_like(a), 2 * a - 2], 1)
-        >>> found = diagnose(deaf, [({"a": a, "b": b}, y)])
-        >>> found.findings["a"].verdict, found.findings["b"].verdict
+        >>> diagnosis = diagnose(deaf, [({"a": a, "b": b}, y)])
+        >>> diagnosis.findings["a"].verdict, diagnosis.findings["b"].verdict
         ('balanced', 'under-trained')
     """
-    for name, value, low in (("donors", donors, 1), ("batch_size", batch_size, 1), ("limit", limit or 1, 1)):
-        Interval(low, integer=True).check("diagnose", name, value)
-    t = thresholds or Thresholds()
-    adapter = (
-        model
-        if isinstance(model, Adapter)
-        else adapt(model, call=call, modalities=modalities, features=features, output=output)
-    )
-    if task is None:
-        task = adapter.model.task if isinstance(adapter.model, MultimodalClassifier) else "multiclass"
-    samples, adapter = collect(loader, adapter, label=label, limit=limit, seed=seed)
-    together = None if group is None else _aligned("group", np.asarray(group), samples)
-    settings = _Settings(task, estimator, folds, confidence, donors, batch_size, seed, together)
-    _check_modalities(adapter.modalities)
-    notes = []
-    if len(samples.index) < samples.seen:
-        notes.append(f"a random subset of {len(samples.index)} of {samples.seen} samples (limit={limit})")
-    with adapter.evaluating():
-        inside = _look(adapter, samples, settings, potential or {})
-        learnt = (
-            None
-            if train is None
-            else _realised(
-                adapter,
-                collect(train, adapter, label=label, limit=limit, seed=seed)[0],
-                replace(settings, group=None),  # of the other samples
-            )
-        )
-        damage = _damage(adapter, samples, inside.problem, settings)
-    notes += inside.notes
-    if learnt is None:
-        notes.append("overfitting was not looked at: give train= samples that the model was trained on")
-    evidence = {m: _evidence(m, inside, learnt, confidence) for m in adapter.modalities}
-    scale = inside.problem.task.information_scale(inside.problem.target)
-    findings = conclude(adapter.modalities, evidence, inside.valuation, scale, t)
-    verdict, summary = overall(findings)
-    alone, drop = _pointwise(inside)
-    lists = sample_lists(alone, drop, samples.index.numpy())
-    return Diagnosis(
-        adapter.modalities,
-        verdict,
-        summary,
-        findings,
-        inside.valuation,
-        inside.source,
-        evidence,
-        joint_realised=inside.realised.whole.estimate,
-        classes=class_shares(inside.problem, {m: s.pointwise for m, s in inside.realised.alone.items()}, class_names),
-        samples=lists,
-        clean=scores(inside.problem.task, inside.realised.logits.whole, inside.problem.target),
-        damage=damage,
-        thresholds=t,
-        notes=(*inside.valuation.notes, *notes),
-        gallery=_gallery(lists, samples, inside, {m: (alone[m], drop[m]) for m in alone}, looks, class_names),
-    )
+    options, call = options_of(settings)
+    if y is not None or hasattr(model, "predict"):
+        from counterpoise.diagnosis._estimators import as_loader
+
+        model, loader, modalities, task, options, more = as_loader(model, loader, y, modalities, task, options)
+    else:
+        more = []
+    ready = _adapter(model, adapter, modalities, call, options)
+    with Progress(options.progress) as progress:
+        run = _Run(ready, options, task, progress, notes=list(more))
+        try:
+            return run.diagnosis(loader, train)
+        finally:
+            run.close()
 
 
-def _gallery(
-    lists: SampleLists,
-    samples: Samples,
-    inside: _Inside,
-    contributions: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    looks: Sequence[Modality],
-    class_names: Sequence[str],
-) -> dict[str, Any]:
-    """Return some of the samples with pictures of their inputs."""
-    place = {int(i): row for row, i in enumerate(samples.index)}
-    modalities, moments = described(samples.inputs, looks)
-    return make_gallery(
-        lists,
-        task=inside.problem.task,
-        index=samples.index.numpy(),
-        target=inside.problem.target,
-        model=inside.realised.logits.whole,
-        alone=inside.realised.logits.alone,
-        contributions=contributions,
-        modalities=modalities,
-        inputs=lambda chosen: {
-            m: take(value, torch.tensor([place[i] for i in chosen])) for m, value in samples.inputs.items()
-        },
-        class_names=class_names or [str(c) for c in inside.problem.classes],
-        moments=moments,
-        source="A modality alone: the model's prediction with all other modalities averaged out.",
-    )
+def _adapter(
+    model: Callable[..., Any] | Adapter,
+    adapter: Adapter | None,
+    modalities: Sequence[str] | Mapping[str, Sequence[str]] | None,
+    call: Mapping[str, Any],
+    options: DiagnosisOptions,
+) -> Adapter:
+    if isinstance(model, Adapter):
+        ready = model
+    elif adapter is not None:
+        ready = replace(adapter, model=model)
+    else:
+        return replace(adapt(model, modalities=modalities, **call), autocast=options.autocast)
+    if modalities is not None:
+        named = adapt(ready.model, modalities=modalities)
+        ready = replace(ready, modalities=named.modalities, groups=named.groups)
+    return replace(ready, autocast=options.autocast or ready.autocast)
 
 
-@dataclass(frozen=True)
-class _Realised:
-    """What predictions say on some samples, with all modalities, each alone, and all but each."""
+@dataclass
+class _Used:
+    """Information in the predictions on some samples, with all modalities, each alone, and all but each."""
 
     problem: EstimatorInput
-    logits: Partial
-    whole: Scored
-    alone: dict[str, Scored]
-    without: dict[str, Scored]
+    predictor: Predictor
+    logits: Tensor
+    readout: Readout
+    lattice: dict[frozenset[str], Scored] = field(default_factory=dict)
+    alone: dict[str, Tensor] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Inside:
-    """What was found on the samples that the model was not trained on."""
+class _Run:
+    """One diagnosis, stage by stage; what is known stays known when a late stage fails."""
 
-    realised: _Realised
-    valuation: Valuation
-    source: str
-    there: tuple[Valuation, ...]
-    encoder: Valuation | None
-    notes: tuple[str, ...]
+    def __init__(
+        self, adapter: Adapter, options: DiagnosisOptions, task: str | Task | None, progress: Progress, notes: list[str]
+    ) -> None:
+        self.adapter, self.options, self.asked, self.progress, self.notes = adapter, options, task, progress, notes
+        self.samples: list[Samples] = []
 
-    @property
-    def problem(self) -> EstimatorInput:
-        return self.realised.problem
+    def close(self) -> None:
+        """Remove temporary files."""
+        for samples in self.samples:
+            samples.store.close()
 
+    def diagnosis(self, loader: Iterable[Any], train: Iterable[Any] | None) -> Diagnosis:
+        """Run all stages."""
+        o = self.options
+        samples = self._collect(loader)
+        modalities = self.adapter.modalities
+        if len(modalities) < 2:
+            raise DataError(
+                f"A diagnosis needs at least two modalities. Found {len(modalities)}: {', '.join(modalities) or 'none'}. "
+                "Yield ({name: tensor, ...}, target) with one entry per modality."
+            )
+        if len(samples.index) < samples.seen:
+            self.notes.append(f"a random subset of {len(samples.index)} of {samples.seen} samples (limit={o.limit})")
+        with self.adapter.evaluating():
+            return self._diagnosis(samples, train)
 
-def _check_modalities(names: tuple[str, ...]) -> None:
-    if len(names) < 2:
-        raise DataError(
-            f"A diagnosis needs at least two modalities. Found {len(names)}: {', '.join(names) or 'none'}. "
-            "Yield ({name: tensor, ...}, target) with one entry per modality."
+    def _collect(self, loader: Iterable[Any]) -> Samples:
+        o = self.options
+        names = self.samples[0].classes if self.samples and self.samples[0].classes else o.class_names
+        samples, self.adapter = collect(
+            loader,
+            self.adapter,
+            label=o.label,
+            limit=o.limit,
+            seed=o.seed,
+            batch_size=o.batch_size,
+            class_names=names,
+        )
+        self.samples.append(samples)
+        self.notes += [note for note in samples.notes if note not in self.notes]
+        return samples
+
+    def _diagnosis(self, samples: Samples, train: Iterable[Any] | None) -> Diagnosis:
+        o, modalities = self.options, self.adapter.modalities
+        with self.adapter.evaluating():
+            self.adapter, note = self.adapter.tried(samples.first)
+        self.notes += [note] * bool(note)
+        matrices = {m: MatrixBuilder() for m in modalities}
+        used, inputs = self._held_out(samples, matrices)
+        sources = self._valuations(used, inputs)
+        permuted = {m: self._optional(f"{m} permuted", used.predictor.corrupted, m, "permuted") for m in modalities}
+        learnt = None if train is None else self._optional("training samples", self._training, train, used.problem)
+        if train is None:
+            self.notes.append("overfitting was not measured: give train= samples that the model was trained on")
+        evidence, valuation, source = self._evidence(used, sources, learnt, permuted)
+        damage = self._damage(used, permuted)
+        clean = self._scores(used.problem, used.logits)
+        problem = used.problem
+        scale = problem.task.information_scale(problem.target)
+        findings = conclude(modalities, evidence, valuation, scale, o.thresholds, problem)
+        names = list(o.class_names) or list(samples.classes)
+        alone = {m: used.lattice[frozenset([m])].pointwise for m in modalities}
+        drop = {m: used.readout.whole.pointwise - used.lattice[self._rest(m)].pointwise for m in modalities}
+        lists = sample_lists(alone, drop, samples.index.numpy())
+        classes = class_shares(problem, alone, names)
+        self.notes += contradictions(problem, valuation, evidence, findings, used.readout.whole.estimate, clean, damage)
+        self.notes += [note for note in used.predictor.notes if note not in self.notes]
+        gallery = self._optional("pictures of samples", self._gallery, lists, used, (alone, drop), names)
+        verdict, summary = overall(findings)
+        return Diagnosis(
+            modalities,
+            verdict,
+            summary,
+            findings,
+            valuation,
+            source,
+            evidence,
+            joint_realised=used.readout.whole.estimate,
+            classes=classes,
+            samples=lists,
+            clean=clean,
+            damage=damage,
+            thresholds=o.thresholds,
+            notes=tuple(dict.fromkeys((*valuation.notes, *self.notes))),
+            gallery=gallery or {},
+        )
+
+    def _optional(self, what: str, function: Callable[..., Result], *arguments: Any) -> Result | None:
+        """Run a late stage; if it fails, say so in a note."""
+        try:
+            return function(*arguments)
+        except Exception as error:  # anything that a user's model or data may raise
+            text = " ".join(str(error).split())[:200]
+            self.notes.append(f"left out: {what} ({type(error).__name__}: {text})")
+            return None
+
+    def _rest(self, m: str) -> frozenset[str]:
+        return frozenset(self.adapter.modalities) - {m}
+
+    # -- predictions on samples that were not trained on ---------------------------------------------------------------
+
+    def _predictor(self, samples: Samples) -> Predictor:
+        o = self.options
+        return Predictor(self.adapter, samples, size=o.batch_size, seed=o.seed, progress=self.progress)
+
+    def _held_out(self, samples: Samples, builders: dict[str, MatrixBuilder]) -> tuple[_Used, dict[str, Any]]:
+        o = self.options
+        group = None if o.group is None else _aligned("group", o.group, samples)
+        predictor = self._predictor(samples)
+        outputs = predictor.whole(builders)
+        matrices, kind, target = self._matrices(samples, builders), self._kind(samples.target, outputs), samples.target
+        if task_type(kind).has_classes and target.ndim == 2 and target.shape[1] == 1:
+            target = target[:, 0]
+        predictor.check_finite(lambda: prepare(matrices, target, task=kind, folds=o.folds, seed=o.seed, group=group))
+        logits = predictor.read(task_type(kind))
+        task = make_task(kind, logits.shape[1])
+        if task.num_outputs != logits.shape[1]:
+            raise ModelError(f"The task has {task.num_outputs} outputs. The model returns {logits.shape[1]}.")
+        problem = prepare_target(
+            target, task=task, num_outputs=task.num_outputs, folds=o.folds, seed=o.seed, group=group
+        )
+        predictor.task = task
+        used = _Used(problem, predictor, logits, Readout(problem, logits, confidence=o.confidence))
+        names = self.adapter.modalities
+        if predictor.features and set(predictor.features) != set(names):
+            raise ModelError(
+                f"There should be features of the modalities {', '.join(names)}. Found {', '.join(predictor.features)}."
+            )
+        self._average_out(used, {frozenset([m]) for m in names} | {self._rest(m) for m in names})
+        return used, matrices
+
+    def _average_out(self, used: _Used, subsets: set[frozenset[str]]) -> None:
+        """Fill the lattice of used information."""
+        whole = frozenset(self.adapter.modalities)
+        used.lattice[whole] = used.readout.whole
+        background = used.predictor.background(self.options.background_size)
+        for subset in sorted(subsets, key=lambda s: (len(s), sorted(s))):
+            self.progress(f"predictions from {', '.join(sorted(subset))}")
+            partial = used.predictor.partial(subset, background, used.readout.scales)
+            used.lattice[subset] = used.readout.partial(partial)
+            if len(subset) == 1:
+                used.alone[next(iter(subset))] = partial.logits
+
+    def _kind(self, target: Tensor, outputs: Tensor) -> str | Task:
+        """Return the task: as asked, the model's own, or the one that labels and outputs fit."""
+        if self.asked is not None:
+            return self.asked
+        classifier = self.adapter.classifier
+        if classifier is not None:
+            return classifier.task
+        wide = target.ndim == 2 and target.shape[1] > 1
+        values = target.double()
+        fractions = target.is_floating_point() and bool(((values != values.round()) & values.isfinite()).any())
+        binary = bool(((target == 0) | (target == 1)).all())
+        if fractions or (not binary and outputs.shape[1] == (target.shape[1] if wide else 1)):
+            self.notes.append("the labels are numbers, so this is read as regression; task= decides otherwise")
+            return "regression"
+        return "multilabel" if wide and binary else "multiclass"
+
+    def _matrices(self, samples: Samples, builders: Mapping[str, MatrixBuilder]) -> dict[str, Any]:
+        matrices: dict[str, Any] = {}
+        for m, builder in builders.items():
+            given = self.options.reference_features.get(m)
+            if given is not None:
+                matrices[m] = _aligned(f"reference features of `{m}`", given, samples)
+                self.notes.append(f"available information in {m} was measured on the features given as reference")
+                continue
+            matrices[m], done = builder.matrix(seed=self.options.seed)
+            if done:
+                self.notes.append(f"available information in {m} was measured on its {done}")
+        return matrices
+
+    # -- available information -----------------------------------------------------------------------------------------
+
+    def _valuations(self, used: _Used, matrices: Mapping[str, Any]) -> dict[str, Valuation]:
+        """Return valuations of the inputs, and of the features where they are known."""
+        o, task = self.options, used.problem.task
+        common: dict[str, Any] = {"estimator": o.estimator, "confidence": o.confidence, "folds": o.folds}
+        common |= {"seed": o.seed, "group": used.problem.group, "task": task, "num_outputs": task.num_outputs}
+        self.progress("information in the inputs")
+        known = {"inputs": estimate(matrices, used.problem.target, **common)}
+        features = {m: used.predictor.features[m] for m in self.adapter.modalities if used.predictor.features}
+        if features:
+            self.progress("information in the features")
+            valuation = self._optional(
+                "information in the features", lambda: estimate(features, used.problem.target, **common)
+            )
+            known |= {} if valuation is None else {"features": valuation}
+        return known
+
+    def _evidence(
+        self,
+        used: _Used,
+        valuations: Mapping[str, Valuation],
+        learnt: _Used | None,
+        permuted: Mapping[str, Tensor | None],
+    ) -> tuple[dict[str, Evidence], Valuation, str]:
+        """Bring together available, used and training information."""
+        modalities, problem, cap = self.adapter.modalities, used.problem, noise_floor(used.problem)
+        heads = {name: capped(from_valuation(v, name), cap) for name, v in valuations.items()}
+        own = {
+            s: Quantity(q.estimate.value, q.pointwise, q.estimate.se, "predictions") for s, q in used.lattice.items()
+        }
+        source = "features" if "features" in heads else "inputs"
+        available = best_of([*heads.values(), own], modalities)
+        shown = best_of([heads[source], own], modalities)
+        self._weak_heads(best_of(list(heads.values()), modalities), own)
+        valuation = merged(valuations[source], shown, problem)
+        evidence = {}
+        for m in modalities:
+            encoder = valuations["features"].mi[m] if "features" in valuations else None
+            e = self._compared(m, available, own, used)
+            training = None if learnt is None else learnt.lattice[frozenset([m])]
+            evidence[m] = replace(
+                e,
+                encoder=encoder,
+                changed=self._changed(problem.task, used.logits, permuted[m]),
+                shown=None if training is None else training.estimate,
+                gap=None
+                if training is None or e.realised is None
+                else independent(training.estimate, e.realised, self.options.confidence),
+            )
+            changed = evidence[m].changed
+            if changed is not None and changed < 0.01:
+                decodable = linear_information(problem, used.alone[m], confidence=self.options.confidence)
+                evidence[m] = replace(evidence[m], decodable=decodable.estimate)
+        return evidence, valuation, source
+
+    def _compared(self, m: str, available: Lattice, own: Lattice, used: _Used) -> Evidence:
+        """Return available and used information of one modality, alone and given the others."""
+        modalities = self.adapter.modalities
+        whole, alone, rest = frozenset(modalities), frozenset([m]), self._rest(m)
+
+        def total(*terms: tuple[float, Quantity]) -> Estimate:
+            return contrast(terms, group=used.problem.group, confidence=self.options.confidence)[0]
+
+        # What the model knows of m given the others, where modalities that harm it are averaged out.
+        known = best_of([own], modalities)
+        lost_cmi = [(1.0, available[whole]), (-1.0, available[rest]), (-1.0, known[whole]), (1.0, own[rest])]
+        share = [(w, q) for w, q in shapley_share(available, m, modalities)]
+        share += [(-w, q) for w, q in shapley_share({**own, whole: known[whole]}, m, modalities)]
+        return Evidence(
+            total((1.0, available[alone])),
+            total((1.0, available[whole]), (-1.0, available[rest])),
+            realised=used.lattice[alone].estimate,
+            lost=total((1.0, available[alone]), (-1.0, own[alone])),
+            lost_cmi=total(*lost_cmi),
+            shortfall=total(*share),
+        )
+
+    def _weak_heads(self, heads: Lattice, own: Lattice) -> None:
+        """Say if the model knows significantly more than all classifiers, and which number to believe."""
+        whole = frozenset(self.adapter.modalities)
+        gain, _ = contrast([(1.0, own[whole]), (-1.0, heads[whole])])
+        if gain.low > 0 and gain.value > 0.02 * max(own[whole].value, 1e-9):
+            self.notes.append(
+                f"the model's predictions know {own[whole].value:.3f} nats, the fitted classifiers find "
+                f"{max(heads[whole].value, 0.0):.3f}: they are too weak for these inputs, and the model's number counts"
+            )
+
+    @staticmethod
+    def _changed(task: Task, logits: Tensor, permuted: Tensor | None) -> float | None:
+        """Return the share of predictions that change when a modality is replaced by another sample's."""
+        if permuted is None:
+            return None
+        before, after = task.point(logits), task.point(permuted)
+        if before.is_floating_point():
+            moved = (before - after).abs() > 0.01 * before.std(0, correction=0).clamp_min(1e-12)
+        else:
+            moved = before != after
+        return float(moved.reshape(len(moved), -1).double().mean())
+
+    def _training(self, train: Iterable[Any], held_out: EstimatorInput) -> _Used:
+        """Return what the predictions know of training samples."""
+        o = self.options
+        samples = self._collect(train)
+        predictor = self._predictor(samples)
+        predictor.whole()
+        logits = predictor.read(type(held_out.task))
+        target = samples.target[:, 0] if held_out.task.has_classes and samples.target.ndim == 2 else samples.target
+        problem = prepare_target(
+            target, task=held_out.task, num_outputs=held_out.task.num_outputs, folds=o.folds, seed=o.seed
+        )
+        predictor.task = problem.task
+        used = _Used(problem, predictor, logits, Readout(problem, logits, confidence=o.confidence))
+        self._average_out(used, {frozenset([m]) for m in self.adapter.modalities})
+        return used
+
+    # -- late stages ---------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _scores(problem: EstimatorInput, logits: Tensor) -> dict[str, float]:
+        known = scores(problem.task, logits, problem.target)
+        return {k: known[k] for k in dict.fromkeys((problem.task.score_name, *SHOWN_SCORES)) if k in known}
+
+    def _damage(self, used: _Used, permuted: Mapping[str, Tensor | None]) -> tuple[Damage, ...]:
+        """Return scores with each modality corrupted; corruptions that the model refuses are left out with a note."""
+        rows = []
+        for m in self.adapter.modalities:
+            for change in CORRUPTIONS if self.options.damage else ("permuted",):
+                if change == "permuted":
+                    logits = permuted[m]
+                else:
+                    self.progress(f"{m}: {change}")
+                    logits = self._optional(f"{m} with {change}", used.predictor.corrupted, m, change)
+                if logits is not None:
+                    rows.append(Damage(m, change, self._scores(used.problem, logits)))
+        return tuple(rows)
+
+    def _gallery(
+        self,
+        lists: SampleLists,
+        used: _Used,
+        contributions: tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]],
+        names: Sequence[str],
+    ) -> dict[str, Any]:
+        """Return some of the samples with pictures of their inputs."""
+        samples = used.predictor.samples
+        place = {int(i): row for row, i in enumerate(samples.index)}
+
+        def floats(_: str, leaf: Any) -> Any:
+            return leaf.float() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+        def rows(chosen: list[int]) -> dict[str, Any]:
+            single = [samples.store.row(place[i]) for i in chosen]
+            return {m: each_leaf(floats, _stacked([one[m] for one in single])) for m in self.adapter.modalities}
+
+        some = next(iter(samples.store.batches(512)))[1]
+        shown = {m: each_leaf(floats, take_rows(v, slice(0, 512))) for m, v in some.items()}
+        modalities, moments = described(shown, self.options.display)
+        alone, added = contributions
+        return make_gallery(
+            lists,
+            task=used.problem.task,
+            index=samples.index.numpy(),
+            target=used.problem.target,
+            model=used.logits,
+            alone=used.alone,
+            contributions={m: (alone[m], added[m]) for m in alone},
+            modalities=modalities,
+            inputs=rows,
+            class_names=names or [str(c) for c in used.problem.classes],
+            moments=moments,
+            source="A modality alone: the model's prediction with all other modalities averaged out.",
         )
 
 
-def _look(adapter: Adapter, samples: Samples, s: _Settings, potential: Mapping[str, Any]) -> _Inside:
-    notes = []
-    matrices: dict[str, Any] = {}
-    for m, value in samples.inputs.items():
-        given = potential.get(m)
-        if given is not None:
-            matrices[m] = _aligned(f"potential of `{m}`", given, samples)
-            notes.append(f"what is there in {m} was measured on the features given as potential")
-            continue
-        matrices[m], done = as_matrix(value, seed=s.seed)
-        if done:
-            notes.append(f"what is there in {m} was measured on its {done}")
-    common: dict[str, Any] = {"folds": s.folds, "seed": s.seed, "group": s.group}
-    task = s.task if isinstance(s.task, Task) else None
-    prepare(matrices, _target(samples.target, s.task), task=s.task, **common)  # refuses bad data before the model runs
-    realised = _realised(adapter, samples, s)
-    task = realised.problem.task
-    target = realised.problem.target
-    more: dict[str, Any] = {"estimator": s.estimator, "confidence": s.confidence, **common}
-    inputs = estimate(matrices, target, task=task, num_outputs=task.num_outputs, **more)
-    encoded = encode(adapter, samples.inputs, s.size)
-    if not encoded:
-        return _Inside(realised, inputs, "inputs", (inputs,), None, tuple(notes))
-    if set(encoded) != set(adapter.modalities):
-        raise ModelError(
-            f"There should be features of the modalities {', '.join(adapter.modalities)}. Found {', '.join(encoded)}."
-        )
-    own = {m: encoded[m] for m in adapter.modalities}
-    valuation = estimate(own, target, task=task, num_outputs=task.num_outputs, **more)
-    return _Inside(realised, valuation, "features", (inputs, valuation), valuation, tuple(notes))
+def _stacked(values: list[Any]) -> Any:
+    """Join single samples; those of differing length are not shown."""
+    from counterpoise.diagnosis._samples import concat_rows, named_leaves
+
+    sizes = {
+        tuple(tuple(leaf.shape[1:]) for leaf in named_leaves(v).values() if isinstance(leaf, Tensor)) for v in values
+    }
+    return concat_rows(values) if len(sizes) == 1 else None
 
 
 def _aligned(name: str, given: Any, samples: Samples) -> np.ndarray:
-    """Return the rows of what came in the loader's order that belong to the samples kept."""
+    """Return the rows of something in the loader's order that belong to the samples kept."""
     x = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
     if len(x) != samples.seen:
         raise DataError(f"The {name} should have {samples.seen} rows, as the loader. Found {len(x)}.")
     return x[samples.index.numpy()]
-
-
-def _target(target: Tensor, task: str | Task) -> Tensor:
-    name = task if isinstance(task, str) else task.name
-    return target[:, 0] if name == "multiclass" and target.ndim == 2 and target.shape[1] == 1 else target
-
-
-def _realised(adapter: Adapter, samples: Samples, s: _Settings) -> _Realised:
-    logits = partial_logits(adapter, samples.inputs, donors=s.donors, size=s.size, seed=s.seed)
-    target = _target(samples.target, s.task)
-    name = s.task if isinstance(s.task, str) else s.task.name
-    if name == "multiclass" and logits.whole.shape[1] == 1:  # log-odds of class 1
-        logits = Partial(
-            _two(logits.whole), *({m: _two(x) for m, x in part.items()} for part in (logits.alone, logits.without))
-        )
-    outputs = logits.whole.shape[1]
-    task = make_task(s.task, outputs)
-    if task.num_outputs != outputs:
-        raise ModelError(f"The task has {task.num_outputs} outputs. The model returns {outputs}.")
-    none = {m: np.zeros((len(target), 1)) for m in samples.inputs}
-    problem = prepare(none, target, task=task, num_outputs=outputs, folds=s.folds, seed=s.seed, group=s.group)
-
-    def score(x: Tensor) -> Scored:
-        return linear_information(problem, x, confidence=s.confidence)
-
-    alone = {m: score(x) for m, x in logits.alone.items()}
-    if len(alone) == 2:
-        first, second = alone
-        without = {first: alone[second], second: alone[first]}
-    else:
-        without = {m: score(x) for m, x in logits.without.items()}
-    return _Realised(problem, logits, score(logits.whole), alone, without)
-
-
-def _two(x: Tensor) -> Tensor:
-    return torch.cat([torch.zeros_like(x), x], 1)
-
-
-def _evidence(m: str, inside: _Inside, learnt: _Realised | None, confidence: float) -> Evidence:
-    """Bring together what is there, what is used and what training shows."""
-    none = np.empty(0)
-    there = max(inside.there, key=lambda v: v.mi[m].value)
-    group = inside.problem.group
-    beside, beside_points = _beside(m, inside.there, confidence, group)
-    used, whole, rest = inside.realised.alone[m], inside.realised.whole, inside.realised.without[m]
-    used_beside = difference(whole.estimate, whole.pointwise, rest.estimate, rest.pointwise, confidence, group=group)
-    points = there.per_sample.get(f"mi:{m}", none)
-    lost = difference(there.mi[m], points, used.estimate, used.pointwise, confidence, group=group)
-    lost_cmi = difference(
-        beside,
-        beside_points,
-        used_beside,
-        whole.pointwise - rest.pointwise,
-        confidence,
-        group=group,
-    )
-    shown: Estimate | None = None if learnt is None else learnt.alone[m].estimate
-    return Evidence(
-        there.mi[m],
-        beside,
-        realised=used.estimate,
-        lost=lost,
-        lost_cmi=lost_cmi,
-        encoder=None if inside.encoder is None else inside.encoder.mi[m],
-        shown=shown,
-        gap=None if shown is None else independent(shown, used.estimate, confidence),
-    )
-
-
-def _beside(
-    m: str, there: Sequence[Valuation], confidence: float, group: np.ndarray | None
-) -> tuple[Estimate, np.ndarray]:
-    """Return the most that is known of I(X_m; Y | X_-m), and its pointwise values.
-
-    The best that any reader found in all modalities, less the best that any found in the others. The larger of two
-    readers' own differences would be wrong: a reader who understands little of the others finds much beside them.
-    """
-
-    def rest(v: Valuation) -> float:
-        return v.joint_mi.value - v.cmi[m].value
-
-    best, other = max(there, key=lambda v: v.joint_mi.value), max(there, key=rest)
-    own = best.per_sample.get(f"cmi:{m}", np.empty(0))
-    if best is other:
-        return best.cmi[m], own
-    joint, shared = best.per_sample.get("mi", np.empty(0)), other.per_sample.get("mi", np.empty(0))
-    without = shared - other.per_sample[f"cmi:{m}"] if len(shared) else shared
-    value = rest(other)
-    left = Estimate(value, other.joint_mi.se, value, value)
-    points = joint - without if len(joint) and len(without) else np.empty(0)
-    return difference(best.joint_mi, joint, left, without, confidence, group=group), points
-
-
-def _pointwise(inside: _Inside) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return what the model's predictions say of every sample with each modality alone, and lose without it."""
-    r = inside.realised
-    alone = {m: s.pointwise for m, s in r.alone.items()}
-    return alone, {m: r.whole.pointwise - s.pointwise for m, s in r.without.items()}
-
-
-def _damage(adapter: Adapter, samples: Samples, problem: EstimatorInput, s: _Settings) -> tuple[Damage, ...]:
-    rows = []
-    for m in adapter.modalities:
-        for change in CHANGES:
-            inputs = changed(samples.inputs, m, change, seed=s.seed)
-            if inputs is None:
-                continue
-            logits = predictions(adapter, inputs, s.size)
-            if logits.shape[1] == 1 and problem.task.name == "multiclass":
-                logits = _two(logits)
-            rows.append(Damage(m, change, scores(problem.task, logits, problem.target)))
-    return tuple(rows)

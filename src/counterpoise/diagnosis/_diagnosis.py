@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Damage", "Diagnosis"]
 
-EVIDENCE: Final = ("realised", "lost", "lost_cmi", "encoder", "shown", "gap")
+EVIDENCE: Final = {
+    "used": "realised",
+    "lost": "lost",
+    "lost_cmi": "lost_cmi",
+    "shortfall": "shortfall",
+    "encoder": "encoder",
+    "shown": "shown",
+    "gap": "gap",
+    "decodable": "decodable",
+}
+"""Estimates of `Evidence` by their names in JSON and tables."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class Damage:
 
     Attributes:
         modality: which.
-        change: zeros, mean, permuted, or noise in standard deviations.
+        change: zeros, mean, permuted (another sample's), or noise in standard deviations.
         scores: accuracy (R² for regression), nll in nats, ece.
     """
 
@@ -116,7 +126,8 @@ class Diagnosis:
             "summary": finding.sentence,
             "role": finding.role,
             "potential": {"mi": evidence.mi.to_dict(), "cmi": evidence.cmi.to_dict()},
-            **{name: _plain(getattr(evidence, name)) for name in EVIDENCE},
+            **{name: _plain(getattr(evidence, key)) for name, key in EVIDENCE.items()},
+            "changed": evidence.changed,
         }
 
     def to_pandas(self) -> pd.DataFrame:
@@ -130,7 +141,7 @@ class Diagnosis:
             row: dict[str, Any] = {"modality": m, "verdict": finding.verdict, "role": finding.role}
             known = {"mi": self.valuation.mi[m], "cmi": self.valuation.cmi[m]}
             known |= {f"potential_{k}": getattr(evidence, k) for k in ("mi", "cmi")}
-            known |= {k: getattr(evidence, k) for k in EVIDENCE if getattr(evidence, k) is not None}
+            known |= {k: getattr(evidence, v) for k, v in EVIDENCE.items() if getattr(evidence, v) is not None}
             for name, e in known.items():
                 row |= {name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}
             rows.append(row)

@@ -1,7 +1,8 @@
-"""Quick information of one set of columns: linear heads, cross-fitted; and paired differences of estimates."""
+"""Estimates over samples: intervals, paired differences, contrasts, and the plain linear head."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from counterpoise.valuation.heads.linear import LinearHeads, standardise
 from counterpoise.valuation.heads.predictions import marginal, predictive
 from counterpoise.valuation.inputs import EstimatorInput
 
-__all__ = ["Scored", "difference", "independent", "linear_information"]
+__all__ = ["Quantity", "Scored", "contrast", "difference", "independent", "interval", "linear_information"]
 
 _PENALTY = 1.0
 """In pseudo-observations: what scikit-learn's LogisticRegression takes by default."""
@@ -22,12 +23,12 @@ _PENALTY = 1.0
 
 @dataclass(frozen=True)
 class Scored:
-    """Information of one set of columns about the labels.
+    """Information of one set of columns, or of one set of predictions, about the labels.
 
     Attributes:
-        estimate: in nats, with its interval.
-        pointwise: ``(N,)``, of samples that the heads were not fitted on; the mean is the estimate.
-        inside: the same heads on the samples that they were fitted on.
+        estimate: In nats, with its interval.
+        pointwise: ``(N,)`` contributions of samples that nothing was fitted on; their mean is the estimate.
+        inside: The same on the samples that were fitted on.
     """
 
     estimate: Estimate
@@ -35,13 +36,36 @@ class Scored:
     inside: float
 
 
+@dataclass(frozen=True)
+class Quantity:
+    """A number in nats that belongs to a set of samples, and enters sums and differences.
+
+    Attributes:
+        value: The number.
+        points: ``(N,)`` contributions of the samples; empty where they are not known.
+        se: Standard error.
+        source: What measured it.
+    """
+
+    value: float
+    points: np.ndarray
+    se: float
+    source: str = ""
+
+    def second_order(self) -> float:
+        """Return the part of the standard error that the spread of the samples does not explain."""
+        if not len(self.points):
+            return self.se
+        return float(np.sqrt(max(self.se**2 - self.points.var(ddof=1) / len(self.points), 0.0)))
+
+
 def linear_information(problem: EstimatorInput, x: Tensor, *, confidence: float = 0.95) -> Scored:
-    """Return what linear heads find in ``x``: a lower bound of I(X; Y) in expectation.
+    """Return the information that linear heads find in ``x``: a lower bound of I(X; Y) in expectation.
 
     Args:
-        problem: labels and folds.
+        problem: Labels and folds.
         x: ``(N, D)``.
-        confidence: of the interval.
+        confidence: Level of the interval.
     """
     fold = torch.from_numpy(problem.fold)
     outside = torch.stack([fold != k for k in range(problem.folds)])
@@ -49,10 +73,42 @@ def linear_information(problem: EstimatorInput, x: Tensor, *, confidence: float 
     penalty = torch.full((problem.folds,), _PENALTY, dtype=torch.float64)
     logits = heads.logits(heads.fit(outside, penalty, tolerance=0.01 / problem.n))
     prior = marginal(problem)
-    found = predictive(problem, logits, prior)
-    pointwise = (found.log_likelihood - prior.log_likelihood).numpy()
-    inside = found.in_sample - prior.in_sample
-    return Scored(_interval(pointwise, problem.group, confidence, "lower"), pointwise, inside)
+    scored = predictive(problem, logits, prior)
+    pointwise = (scored.log_likelihood - prior.log_likelihood).numpy()
+    inside = scored.in_sample - prior.in_sample
+    return Scored(interval(pointwise, problem.group, confidence, "lower"), pointwise, inside)
+
+
+def contrast(
+    terms: Sequence[tuple[float, Quantity]], *, group: np.ndarray | None = None, confidence: float = 0.95
+) -> tuple[Estimate, np.ndarray]:
+    """Return a weighted sum of quantities of the same samples, and its pointwise values (empty where unknown).
+
+    Quantities without pointwise values count as independent of the others, which makes the interval wider.
+
+    Example:
+        >>> q = Quantity(1.0, np.array([0.5, 1.5, 1.0]), 0.29)
+        >>> e, _ = contrast([(1.0, q), (-1.0, q)])
+        >>> e.value, e.se
+        (0.0, 0.0)
+    """
+    value = float(sum(weight * q.value for weight, q in terms))
+    same: dict[int, float] = {}
+    for weight, q in terms:
+        same[id(q)] = same.get(id(q), 0.0) + weight
+    distinct = {id(q): q for _, q in terms}
+    if any(not len(q.points) for _, q in terms):
+        se = float(np.sqrt(sum((same[k] * q.se) ** 2 for k, q in distinct.items())))
+        reach = float(stats.norm.ppf(0.5 + confidence / 2)) * se
+        return Estimate(value, se, value - reach, value + reach), np.empty(0)
+    points = np.sum([weight * q.points for weight, q in terms], axis=0)
+    spread = interval(points, group, confidence, "estimate")
+    extra = sum((same[k] * q.second_order()) ** 2 for k, q in distinct.items()) if group is None else 0.0
+    se = float(np.sqrt(spread.se**2 + extra))
+    reach = 0.5 * (spread.high - spread.low) * (se / spread.se if spread.se > 0 else 0.0)
+    if spread.se == 0:
+        reach = float(stats.norm.ppf(0.5 + confidence / 2)) * se
+    return Estimate(value, se, value - reach, value + reach), points
 
 
 def difference(
@@ -76,7 +132,7 @@ def difference(
     """
     if len(first_points) == 0 or len(second_points) == 0:
         return independent(first, second, confidence)
-    spread = _interval(first_points - second_points, group, confidence, "estimate")
+    spread = interval(first_points - second_points, group, confidence, "estimate")
     value = first.value - second.value
     reach = 0.5 * (spread.high - spread.low)
     return Estimate(value, spread.se, value - reach, value + reach)
@@ -94,7 +150,15 @@ def independent(first: Estimate, second: Estimate, confidence: float = 0.95) -> 
     return Estimate(value, se, value - reach, value + reach)
 
 
-def _interval(pointwise: np.ndarray, group: np.ndarray | None, confidence: float, bound: str) -> Estimate:
+def interval(pointwise: np.ndarray, group: np.ndarray | None, confidence: float, bound: str) -> Estimate:
+    """Return the mean of the samples' contributions with its standard error and a t interval.
+
+    Args:
+        pointwise: ``(N,)``.
+        group: ``(N,)`` groups from 0: the standard error then comes from the spread of the groups' sums.
+        confidence: Level of the interval.
+        bound: What kind of number it is; see `Estimate`.
+    """
     value, n = float(pointwise.mean()), len(pointwise)
     if group is None:
         freedom, se = n - 1, float(pointwise.std(ddof=1)) / n**0.5

@@ -1,74 +1,137 @@
-"""Inputs as matrices that heads can be fitted on. No label is looked at, so information can only be lost."""
+"""Inputs as matrices that heads can be fitted on, batch by batch. No label is used, so information can only be lost."""
 
 from __future__ import annotations
 
-from typing import Final
+import re
+import zlib
+from collections.abc import Iterable
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, pad
 
-from counterpoise._tree import leaves
-from counterpoise.records import Nested
+from counterpoise.diagnosis._keys import is_mask
+from counterpoise.diagnosis._samples import Value, named_leaves
 
-__all__ = ["MAX_COLUMNS", "as_matrix"]
+__all__ = ["MAX_COLUMNS", "MatrixBuilder", "as_matrix"]
 
 MAX_COLUMNS: Final = 512
 KEPT: Final = 128
 MOST_PIXELS: Final = 16384
 BUCKETS: Final = 4096
-"""Token ids beyond so many share columns."""
+"""Token ids beyond this number share columns."""
+TEXT_BUCKETS: Final = 512
 
 
-def as_matrix(value: Nested, *, seed: int = 0) -> tuple[Tensor, str]:
+def as_matrix(value: Value, *, seed: int = 0) -> tuple[Tensor, str]:
     """Return ``(N, D)`` float64 and what was done to get there, or an empty text.
 
     Tensors are flattened. Integers ``(N, L)`` with more than two columns count as token ids (0 is padding) and become
-    counts per token. Images and videos of more than 16,384 numbers are averaged over blocks first. More than 512 columns are replaced by their 128 principal components.
+    counts per token; texts become counts of hashed words and of their groups of three letters. Images and videos of
+    more than 16,384 numbers are averaged over blocks first. More than 512 columns are replaced by their 128 principal
+    components.
 
     Args:
-        value: a tensor ``(N, ...)`` or a mapping of such; leaves called ``*mask*`` are passed over.
-        seed: of the randomised decomposition.
+        value: A tensor ``(N, ...)``, a list of N texts, or a mapping of such; masks are passed over.
+        seed: Seed of the randomised decomposition.
 
     Example:
         >>> as_matrix(torch.tensor([[2, 2, 1], [1, 0, 0]]))[0]          # counts of the tokens 1 and 2
         tensor([[1., 2.],
                 [1., 0.]], dtype=torch.float64)
     """
-    parts, tokens, pooled = [], False, False
-    for name, leaf in leaves(value).items():
-        if "mask" in name.rpartition(".")[2] or name.endswith("token_type_ids"):
-            continue
-        counted = not leaf.is_floating_point() and leaf.dtype not in (torch.bool, torch.uint8)
-        counted = counted and leaf.ndim == 2 and leaf.shape[1] > 2 and bool((leaf >= 0).all())
-        tokens |= counted
-        if not counted and leaf.ndim >= 4 and leaf[0].numel() > MOST_PIXELS:
-            leaf, pooled = _pooled(leaf), True
-        parts.append(_counts(leaf) if counted else leaf.reshape(len(leaf), -1).double())
-    matrix = torch.cat(parts, 1)
-    notes = ["token counts"] if tokens else []
-    notes += ["pixels averaged over blocks"] if pooled else []
-    if matrix.shape[1] > MAX_COLUMNS and len(matrix) > KEPT and bool(matrix.isfinite().all()):
-        notes.append(f"{KEPT} principal components of {matrix.shape[1]} columns")
-        matrix = _components(matrix, seed)
-    return matrix, ", ".join(notes)
+    builder = MatrixBuilder()
+    builder.add(value)
+    return builder.matrix(seed=seed)
 
 
-def _pooled(images: Tensor) -> Tensor:
+class MatrixBuilder:
+    """Collects one modality batch by batch; only summaries of large inputs are held."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[Any]] = {}
+        self._notes: set[str] = set()
+        self._lengths: dict[str, set[tuple[int, ...]]] = {}
+
+    def add(self, value: Value) -> None:
+        """Add the samples of a batch."""
+        leaves = named_leaves(value)
+        masks = {name: leaf for name, leaf in leaves.items() if is_mask(name) and isinstance(leaf, Tensor)}
+        for name, leaf in leaves.items():
+            if is_mask(name):
+                continue
+            self._lengths.setdefault(name, set()).add(tuple(leaf.shape[1:]) if isinstance(leaf, Tensor) else ())
+            self._parts.setdefault(name, []).append(self._summary(leaf, masks.values()))
+
+    def _summary(self, leaf: Any, masks: Iterable[Tensor]) -> Any:
+        if not isinstance(leaf, Tensor):
+            self._notes.add("hashed words" if all(isinstance(x, str) for x in leaf) else "")
+            return _hashed(leaf)
+        if _is_tokens(leaf):
+            mask = next((x for x in masks if x.shape == leaf.shape), None)
+            return leaf if mask is None else leaf * (mask != 0).to(leaf.dtype)
+        if leaf.ndim >= 4 and leaf[0].numel() > MOST_PIXELS:
+            self._notes.add("pixels averaged over blocks")
+            return _averaged(leaf)
+        return leaf.float() if leaf.dtype in (torch.bfloat16, torch.float16) else leaf
+
+    def matrix(self, *, seed: int = 0) -> tuple[Tensor, str]:
+        """Return ``(N, D)`` float64 and what was done, in words."""
+        columns = []
+        for name, parts in self._parts.items():
+            columns.append(self._columns(name, parts))
+        matrix = torch.cat([c.flatten(1) for c in columns], 1) if len(columns) > 1 else columns[0].flatten(1)
+        notes = sorted(note for note in self._notes if note)
+        if matrix.shape[1] > MAX_COLUMNS and len(matrix) > KEPT and bool(matrix.isfinite().all()):
+            notes.append(f"{KEPT} principal components of {matrix.shape[1]} columns")
+            matrix = _components(matrix, seed)
+        return matrix.double(), ", ".join(notes)
+
+    def _columns(self, name: str, parts: list[Any]) -> Tensor:
+        if isinstance(parts[0], Tensor) and _is_tokens(parts[0]):
+            self._notes.add("token counts")
+            longest = max(part.shape[1] for part in parts)
+            return _counts(torch.cat([pad(part, (0, longest - part.shape[1])) for part in parts]))
+        if len({tuple(part.shape[1:]) for part in parts}) > 1:  # sequences of differing length
+            self._notes.add("averages over time")
+            return torch.cat([part.reshape(len(part), -1, part.shape[-1]).float().mean(1) for part in parts])
+        joined = torch.cat(list(parts))
+        return joined if joined.dtype in (torch.float32, torch.float64) else joined.double()
+
+
+def _is_tokens(leaf: Tensor) -> bool:
+    whole = not leaf.is_floating_point() and leaf.dtype not in (torch.bool, torch.uint8)
+    return whole and leaf.ndim == 2 and leaf.shape[1] > 2 and bool((leaf >= 0).all())
+
+
+def _averaged(images: Tensor) -> Tensor:
     """Return ``(N, ..., H', W')`` float32 of at most `MOST_PIXELS` numbers a sample."""
     outer = int(np.prod(images.shape[1:-2]))
     side = max(int((MOST_PIXELS / outer) ** 0.5), 1)
     flat = images.reshape(len(images), outer, *images.shape[-2:])
     size = (min(side, flat.shape[-2]), min(side, flat.shape[-1]))
-    return torch.cat([adaptive_avg_pool2d(part.float(), size) for part in flat.split(256)])
+    return torch.cat([adaptive_avg_pool2d(part.float(), size) for part in flat.split(64)])
+
+
+def _hashed(texts: list[Any]) -> Tensor:
+    """Return counts of hashed words and letter triples ``(N, TEXT_BUCKETS)``."""
+    counts = torch.zeros(len(texts), TEXT_BUCKETS)
+    for row, text in enumerate(texts):
+        for word in re.findall(r"\w+", str(text).lower()):
+            counts[row, zlib.crc32(word.encode()) % TEXT_BUCKETS] += 1
+            padded = f"^{word}$"
+            for k in range(len(padded) - 2):
+                counts[row, zlib.crc32(padded[k : k + 3].encode()) % TEXT_BUCKETS] += 0.3
+    return counts
 
 
 def _counts(ids: Tensor) -> Tensor:
     """Return how often every token occurs in each sample; padding does not count."""
-    bucket = torch.where(ids > 0, (ids - 1) % BUCKETS + 1, 0)
-    counts = torch.zeros(len(ids), int(bucket.max()) + 1, dtype=torch.float64)
-    counts.scatter_add_(1, bucket, torch.ones_like(bucket, dtype=torch.float64))
+    bucket = torch.where(ids > 0, (ids - 1) % BUCKETS + 1, 0).long()
+    counts = torch.zeros(len(ids), int(bucket.max()) + 1, dtype=torch.float32)
+    counts.scatter_add_(1, bucket, torch.ones_like(bucket, dtype=torch.float32))
     counts = counts[:, 1:]
     used = (counts > 0).any(0)
     return counts[:, used] if used.any() else counts.new_zeros(len(ids), 1)

@@ -57,7 +57,7 @@ th, td { padding: .35rem 1.2rem .35rem 0; text-align: left; border-bottom: 1px s
 {% endfor %}
 {% if gallery %}
 <h2>Samples, shown</h2>
-<p class="muted">Alone: what the modality says about the true label; added: what it adds to the others; in nats. {{ source }}</p>
+<p class="muted">Alone: information of the modality about the true label; added: what it adds to the others; in nats. {{ source }}</p>
 {{ gallery }}
 {% endif %}
 {% if d.notes %}<h2>Notes</h2><ul>{% for note in d.notes %}<li>{{ note }}</li>{% endfor %}</ul>{% endif %}
@@ -74,15 +74,19 @@ def render(d: Diagnosis) -> str:
         from markupsafe import Markup
 
     tables = [
-        ("Modalities", "In nats. Alone, and given all the others.", modality_rows(d)),
-        ("Missing or noisy", "The model with one modality replaced; noise in standard deviations.", damage_rows(d)),
+        (
+            "Modalities",
+            "Per cent of what can be known about the label, and nats with their interval: alone, and given the other modalities.",
+            modality_rows(d),
+        ),
+        ("Robustness", "Scores with one modality corrupted; noise in standard deviations.", damage_rows(d)),
         (
             "Classes",
-            "What each modality says on the samples of a class, in nats. In brackets: not certain.",
+            "Information of each modality on the samples of a class, in nats. In brackets: the lead is not significant.",
             class_rows(d, 200),
         ),
         (
-            "Samples to look at",
+            "Samples to inspect",
             "Positions in the loader, or rows of the arrays, the clearest first.",
             sample_rows(d, 30),
         ),

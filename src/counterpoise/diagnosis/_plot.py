@@ -1,4 +1,4 @@
-"""A diagnosis as a figure: contributions, and scores with a modality missing or noisy."""
+"""A diagnosis as a figure: contributions, and scores with a modality corrupted."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def _contributions(axis: Any, d: Diagnosis) -> None:
     for k, m in enumerate(d.modalities):
         evidence, colour = d.evidence[m], PALETTE[k % len(PALETTE)]
         rows = [
-            ("there", evidence.mi, 1.0),
+            ("available", evidence.mi, 1.0),
             ("used", evidence.realised, 0.6),
-            ("beside the others", d.valuation.cmi[m], 0.3),
+            ("given the others", evidence.cmi, 0.3),
         ]
         for name, e, alpha in rows:
             if e is None:
@@ -74,11 +74,11 @@ def _scores(axis: Any, d: Diagnosis) -> None:
         axis.plot(
             [points[changes[i]] for i in where], where, marker, color=PALETTE[k % len(PALETTE)], label=_literal(m)
         )
-    axis.axvline(d.clean[name], color=INK, linewidth=0.8, linestyle="--", label="as it is")
+    axis.axvline(d.clean[name], color=INK, linewidth=0.8, linestyle="--", label="clean")
     axis.set_yticks(range(len(changes)), changes)
     axis.invert_yaxis()
     axis.set_xlabel("R²" if name == "r2" else name)
-    axis.set_title("With one modality missing or noisy", loc="left")
+    axis.set_title("With one modality corrupted", loc="left")
     axis.legend(frameon=False, loc="best")
 
 

@@ -28,36 +28,41 @@ Rows = list[list[str]]
 def headline(d: Diagnosis) -> str:
     """Return what was measured, in one line."""
     v = d.valuation
-    used = "" if d.joint_realised is None else f"; predictions say {d.joint_realised}"
-    return f"n = {v.n}, H(Y) = {v.entropy:.3f} nats; all {d.source} say {v.joint_mi}{used} ({v.estimator})"
+    used = "" if d.joint_realised is None else f"; the predictions use {_cell(d, d.joint_realised)}"
+    return (
+        f"n = {v.n}, H(Y) = {v.entropy:.3f} nats; all modalities together carry {_cell(d, v.joint_mi)}{used} "
+        f"({v.estimator})"
+    )
 
 
 def modality_rows(d: Diagnosis) -> Rows:
     """Return header and rows: one per modality."""
-    head = ["modality", "verdict", "role", "I(m; Y)", "I(m; Y | rest)"]
-    extra = {"realised": "used", "shown": "in training"}
-    present = [k for k in extra if any(getattr(e, k) is not None for e in d.evidence.values())]
-    potential = bool(present) and d.source == "features"
-    rows = [head + ["in the inputs"] * potential + [extra[k] for k in present]]
+    columns = {"available": "mi", "given the others": "cmi"}
+    optional = {"in its features": "encoder", "used": "realised", "in training": "shown"}
+    evidence = d.evidence
+    has_model = any(e.realised is not None for e in evidence.values())
+    if not has_model:
+        optional = {}
+    columns |= {k: v for k, v in optional.items() if any(getattr(e, v) is not None for e in evidence.values())}
+    rows = [["modality", "verdict", "role", *columns]]
     for m in d.modalities:
-        finding, evidence = d.findings[m], d.evidence[m]
-        row = [m, finding.verdict, finding.role, _cell(d.valuation.mi[m]), _cell(d.valuation.cmi[m])]
-        row += [_cell(evidence.mi)] * potential
-        rows.append(row + [_cell(getattr(evidence, k)) for k in present])
+        finding = d.findings[m]
+        cells = [_cell(d, getattr(evidence[m], name)) for name in columns.values()]
+        rows.append([m, finding.verdict, finding.role, *cells])
     return rows
 
 
 def damage_rows(d: Diagnosis) -> Rows:
-    """Return header and rows: scores of the model as it is, and with a modality missing or noisy."""
+    """Return header and rows: scores of the model on clean inputs, and with one modality corrupted."""
     if not d.damage:
         return []
     names = list(d.clean)
-    rows = [["modality", "change", *names], ["", "as it is", *(f"{d.clean[k]:.3f}" for k in names)]]
+    rows = [["modality", "corruption", *names], ["", "none", *(f"{d.clean[k]:.3f}" for k in names)]]
     return rows + [[x.modality, x.change, *(f"{x.scores[k]:.3f}" for k in names)] for x in d.damage]
 
 
 def class_rows(d: Diagnosis, limit: int = 20) -> Rows:
-    """Return header and rows: what each modality says on the samples of a class."""
+    """Return header and rows: information of each modality on the samples of a class."""
     if not d.classes:
         return []
     rows = [["class", "n", *d.modalities, "dominant"]]
@@ -72,12 +77,12 @@ def sample_rows(d: Diagnosis, limit: int = 6) -> Rows:
     """Return header and rows: how many samples of each kind, and the first of them."""
     if d.samples is None:
         return []
-    kinds = {f"hang on {m}": rows for m, rows in d.samples.hang_on.items()}
+    kinds = {f"rely on {m}": rows for m, rows in d.samples.hang_on.items()}
     kinds |= {"need several modalities": d.samples.need_several, "modalities in conflict": d.samples.conflict}
     rows = [["samples that", "n", "first"]]
-    for name, found in kinds.items():
-        first = ", ".join(map(str, found[:limit])) + (", ..." if len(found) > limit else "")
-        rows.append([name, str(len(found)), first])
+    for name, positions in kinds.items():
+        first = ", ".join(map(str, positions[:limit])) + (", ..." if len(positions) > limit else "")
+        rows.append([name, str(len(positions)), first])
     return rows
 
 
@@ -117,8 +122,13 @@ def as_rich(d: Diagnosis) -> RenderableType:
     return Group(*parts, *(Text(f"note: {note}", style="dim") for note in d.notes))
 
 
-def _cell(e: Estimate | None) -> str:
-    return "" if e is None else f"{e:.3f}"
+def _cell(d: Diagnosis, e: Estimate | None) -> str:
+    """Return per cent of what can be known, then nats with their interval."""
+    if e is None:
+        return ""
+    if d.valuation.task == "regression" or not d.valuation.entropy > 0:
+        return f"{e:.3f}"
+    return f"{min(max(e.value / d.valuation.entropy, 0.0), 1.0):.0%}  {e:.3f}"
 
 
 def _align(rows: Rows) -> list[str]:

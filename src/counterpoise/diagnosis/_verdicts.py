@@ -1,16 +1,20 @@
-"""From numbers to verdicts: balanced, under-trained, uninformative, overfitting, or too few samples to say.
+"""From numbers to verdicts: balanced, under-trained, uninformative, overfitting, or undecided.
 
 Pure functions of estimates. The rules, in the order in which they are tried, with H for H(Y):
 
 1. *overfitting*: what the training samples show of a modality does not carry over to others. The gap between the two
    is significant, at least `Thresholds.overfit` of what training shows, and at least `Thresholds.memorised` of H.
-2. *uninformative*: neither what the modality says alone nor what it adds to the others is significant and at least
+2. *uninformative*: neither what the modality carries alone nor what it adds to the others is significant and at least
    `Thresholds.negligible` of H. *Undecided* where one of them is as large but not significant, or where an interval
    reaches beyond `Thresholds.room` of H.
-3. *under-trained*: the information is there and unused. What is lost on the way to the predictions, of I(X_m; Y) or of
-   I(X_m; Y | X_-m), is significant, at least `Thresholds.unused` of it, and at least `Thresholds.negligible` of H. But
-   where the training samples do show it, it was learnt and does not carry over: *overfitting* again.
+3. *under-trained*: information is available and unused. Either what the modality adds to the others is missing in the
+   predictions, or what it carries alone and its fair share (Shapley value) both are. "Missing" means significant, at
+   least `Thresholds.unused` of the available information, and at least `Thresholds.negligible` of H. Where the
+   training samples do show it, it was learnt and does not carry over: *overfitting* again.
 4. *balanced* otherwise.
+
+The exact posterior of its inputs misses nothing of what a modality adds to the others, and its shares sum to all that
+is available. So it is never under-trained, unless it ignores a modality that repeats what the others say.
 """
 
 from __future__ import annotations
@@ -69,14 +73,18 @@ class Evidence:
     """What is known about one modality, in nats.
 
     Attributes:
-        mi: I(X_m; Y), the most that was found in its inputs or in its features.
-        cmi: I(X_m; Y | X_-m), the same beside the others.
-        realised: what predictions take from it alone, or None without a model.
+        mi: Available I(X_m; Y): the most that was found in its inputs, its features, or the model's predictions.
+        cmi: Available I(X_m; Y | X_-m), the same given the other modalities.
+        realised: Used information: what predictions take from it alone, or None without a model.
         lost: ``mi - realised``, paired over the samples.
-        lost_cmi: ``cmi`` less what predictions take from it beside the others.
+        lost_cmi: ``cmi`` less what predictions take from it given the other modalities.
+        shortfall: Shapley share of the available information less that of the used information.
         encoder: I(Z_m; Y) of its features, or None without features.
-        shown: what the training samples show, or None where they were not given.
+        shown: Training information: ``realised`` on the training samples, or None where they were not given.
         gap: ``shown`` less the same on other samples.
+        changed: Share of the predictions that change when the modality is replaced by that of another sample.
+        decodable: Information that a new classifier finds in the model's output of this modality alone, whatever its
+            effect on the predictions.
     """
 
     mi: Estimate
@@ -84,9 +92,12 @@ class Evidence:
     realised: Estimate | None = None
     lost: Estimate | None = None
     lost_cmi: Estimate | None = None
+    shortfall: Estimate | None = None
     encoder: Estimate | None = None
     shown: Estimate | None = None
     gap: Estimate | None = None
+    changed: float | None = None
+    decodable: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -106,112 +117,188 @@ class Finding:
     role: str = ""
 
 
-def decide(m: str, evidence: Evidence, scale: float, thresholds: Thresholds | None = None) -> Finding:
+def decide(
+    m: str, evidence: Evidence, scale: float, thresholds: Thresholds | None = None, *, nats_only: bool = False
+) -> Finding:
     """Return the verdict on modality ``m``.
 
     Args:
-        m: its name.
-        evidence: what is known about it.
+        m: Its name.
+        evidence: What is known about it.
         scale: H(Y) in nats (one nat per output for regression).
-        thresholds: where the verdicts part.
+        thresholds: Cut-offs.
+        nats_only: Whether H(Y) is no scale (regression), so that sentences have no per cent of what can be known.
 
     Example:
         >>> def e(value): return Estimate(value, 0.01, value - 0.02, value + 0.02)
         >>> decide("b", Evidence(e(0.5), e(0.3), e(0.1), e(0.4), e(0.2)), scale=0.69).verdict
         'under-trained'
         >>> print(decide("b", Evidence(e(0.0), e(0.01)), scale=0.69).sentence)
-        b is uninformative: no head found more than 0.000 [-0.020, 0.020] nats in it alone and 0.010 [-0.010, 0.030] beside the others, of H(Y) = 0.690.
+        b is uninformative: it carries less than 5 % of what can be known about the label, alone (0.000 nats [-0.020, 0.020]) and given the other modalities (0.010 nats [-0.010, 0.030]).
     """
     t = thresholds or Thresholds()
+    words = Words(scale, nats_only, t.negligible)
     small = t.negligible * scale
-    if (finding := _overfitting(m, evidence, scale, t)) is not None:
-        return finding
     present = [e for e in (evidence.mi, evidence.cmi) if e.value >= small and e.low > 0]
-    if not present:
-        return _nothing(m, evidence, scale, t)
-    if (finding := _wasted(m, evidence, small, t)) is not None:
+    if (finding := _overfitting(m, evidence, scale, t, words)) is not None:
         return finding
+    if not present:
+        return _nothing(m, evidence, scale, t, words)
+    if (finding := _wasted(m, evidence, small, t, words)) is not None:
+        return finding
+    return _balanced(m, evidence, small, words)
+
+
+@dataclass(frozen=True)
+class Words:
+    """Numbers in words: per cent of what can be known first, nats second.
+
+    Attributes:
+        scale: H(Y) in nats.
+        nats_only: Whether per cent of H(Y) mean nothing.
+        negligible: Share of H(Y) below which information is called so.
+    """
+
+    scale: float
+    nats_only: bool = False
+    negligible: float = 0.05
+
+    def amount(self, e: Estimate) -> str:
+        """Return "47 % of what can be known (0.325 nats [0.28, 0.37])"."""
+        nats = f"{e.value:.3f} nats [{e.low:.3f}, {e.high:.3f}]"
+        if self.nats_only:
+            return nats
+        return f"{self.share(e.value)} of what can be known ({nats})"
+
+    def share(self, value: float) -> str:
+        """Return per cent of H(Y), never above 100."""
+        return f"{min(max(value / self.scale, 0.0), 1.0):.0%}".replace("%", " %")
+
+    @property
+    def small(self) -> str:
+        """What is called negligible, in words."""
+        per_cent = f"{self.negligible:.0%}".replace("%", " %")
+        return (
+            f"less than {self.negligible * self.scale:.2g} nats"
+            if self.nats_only
+            else (f"less than {per_cent} of what can be known about the label")
+        )
+
+
+def _per_cent(part: float, whole: float) -> str:
+    return f"{min(max(part / whole, 0.0), 1.0):.0%}".replace("%", " %") if whole > 0 else "0 %"
+
+
+def _balanced(m: str, evidence: Evidence, small: float, words: Words) -> Finding:
     best = max(evidence.mi.value, evidence.cmi.value)
-    if evidence.realised is None:
-        text = f"{m} is balanced: it says {_show(evidence.mi)} nats alone and adds {_show(evidence.cmi)} to the others."
-        return Finding(BALANCED, best, text)
-    share = f" ({evidence.realised.value / evidence.mi.value:.0%})" if evidence.mi.value >= small else ""
-    text = (
-        f"{m} is balanced: of {_show(evidence.mi)} nats found in it, predictions use {_show(evidence.realised)}{share}."
-    )
-    return Finding(BALANCED, evidence.realised.value, text)
+    used = evidence.realised
+    if used is None:
+        text = f"{m} is informative: alone it carries {words.amount(evidence.mi)}"
+        return Finding(BALANCED, best, f"{text}, and it adds {evidence.cmi} nats to the other modalities.")
+    if evidence.mi.value >= small and evidence.mi.low > 0:
+        text = f"{m} is balanced: it carries {words.amount(evidence.mi)}, and the predictions use "
+        text += f"{_per_cent(used.value, evidence.mi.value)} of that ({used.value:.3f} nats)."
+    else:
+        text = f"{m} is balanced: it adds {words.amount(evidence.cmi)} to the other modalities, and the predictions use it."
+    return Finding(BALANCED, used.value, text)
 
 
-def _overfitting(m: str, evidence: Evidence, scale: float, t: Thresholds) -> Finding | None:
+def _overfitting(m: str, evidence: Evidence, scale: float, t: Thresholds, words: Words) -> Finding | None:
     shown, gap = evidence.shown, evidence.gap
     if shown is None or gap is None or not gap.low > 0:
         return None
     if gap.value < t.overfit * shown.value or gap.value < t.memorised * scale:
         return None
-    return _memorised(m, shown, gap)
+    if evidence.realised is None and evidence.mi.low > 0 and evidence.mi.value >= t.negligible * scale:
+        return None  # a plain head that memorises says nothing against a modality in which others find information
+    return _memorised(m, shown, gap, words)
 
 
-def _memorised(m: str, shown: Estimate, gap: Estimate, there: Estimate | None = None) -> Finding:
+def _memorised(m: str, shown: Estimate, gap: Estimate, words: Words, available: Estimate | None = None) -> Finding:
+    held_out = shown.value - gap.value
     text = (
-        f"{m} is overfitting: training samples show {_show(shown)} nats of it, others {shown.value - gap.value:.3f}; "
-        f"{_show(gap)} nats do not carry over"
+        f"{m} is overfitting: on training samples it is worth {words.amount(shown)}, on other samples "
+        f"{max(held_out, 0.0):.3f} nats"
     )
-    text += "." if there is None else f", though heads find {_show(there)} in it."
+    text += "." if available is None else f", although {available.value:.3f} nats are available."
     return Finding("overfitting", gap.value, text)
 
 
-def _learnt(shown: Estimate, gap: Estimate, there: Estimate, t: Thresholds) -> bool:
-    """Tell whether training samples show what is there, and others do not."""
-    enough = shown.value >= (1 - t.unused) * there.value
+def _learnt(shown: Estimate, gap: Estimate, available: Estimate, t: Thresholds) -> bool:
+    """Tell whether training samples show the available information, and others do not."""
+    enough = shown.value >= (1 - t.unused) * available.value
     return enough and gap.low > 0 and gap.value >= t.unused * shown.value
 
 
-def _nothing(m: str, evidence: Evidence, scale: float, t: Thresholds) -> Finding:
+def _nothing(m: str, evidence: Evidence, scale: float, t: Thresholds, words: Words) -> Finding:
     number = max(evidence.mi.value, evidence.cmi.value)
     reach = max(evidence.mi.high, evidence.cmi.high)
-    open_ = any(e.value >= t.negligible * scale and e.low <= 0 for e in (evidence.mi, evidence.cmi))
-    if open_ or reach > t.room * scale:
-        text = (
-            f"{m} is undecided: there are too few samples to tell nothing from {reach:.3f} nats (alone "
-            f"{_show(evidence.mi)}, beside the others {_show(evidence.cmi)}, of H(Y) = {scale:.3f})."
+    unclear = any(e.value >= t.negligible * scale and e.low <= 0 for e in (evidence.mi, evidence.cmi))
+    if unclear or reach > t.room * scale:
+        text = f"{m} is undecided: there are too few samples. It may carry nothing, or up to "
+        text += (
+            f"{reach:.3f} nats" if words.nats_only else f"{words.share(reach)} of what can be known ({reach:.3f} nats)"
         )
-        return Finding("undecided", number, text)
+        return Finding("undecided", number, text + ".")
+    numbers = [f"{e.value:.3f} nats [{e.low:.3f}, {e.high:.3f}]" for e in (evidence.mi, evidence.cmi)]
     text = (
-        f"{m} is uninformative: no head found more than {_show(evidence.mi)} nats in it alone and "
-        f"{_show(evidence.cmi)} beside the others, of H(Y) = {scale:.3f}."
+        f"{m} is uninformative: it carries {words.small}, alone ({numbers[0]}) and given the other modalities "
+        f"({numbers[1]})."
     )
     return Finding("uninformative", number, text)
 
 
-def _wasted(m: str, evidence: Evidence, small: float, t: Thresholds) -> Finding | None:
-    def wasted(lost: Estimate | None, there: Estimate) -> bool:
-        return lost is not None and lost.low > 0 and lost.value >= max(t.unused * there.value, small)
+def _missing(lost: Estimate | None, available: Estimate, small: float, t: Thresholds) -> bool:
+    return lost is not None and lost.low > 0 and lost.value >= max(t.unused * available.value, small)
 
-    alone, beside = wasted(evidence.lost, evidence.mi), wasted(evidence.lost_cmi, evidence.cmi)
-    if not (alone or beside):
+
+def _wasted(m: str, evidence: Evidence, small: float, t: Thresholds, words: Words) -> Finding | None:
+    alone = _missing(evidence.lost, evidence.mi, small, t) and _short(evidence, t)
+    given = _missing(evidence.lost_cmi, evidence.cmi, small, t)
+    if not (alone or given):
         return None
     shown, gap = evidence.shown, evidence.gap
     if alone and shown is not None and gap is not None and _learnt(shown, gap, evidence.mi, t):
-        return _memorised(m, shown, gap, evidence.mi)
-    lost, there = (evidence.lost, evidence.mi) if alone else (evidence.lost_cmi, evidence.cmi)
-    assert lost is not None  # for the type checker
-    what = "in it" if alone else "in it beside the others"
-    text = (
-        f"{m} is under-trained: of {_show(there)} nats found {what}, predictions leave {_show(lost)} unused "
-        f"({min(lost.value / there.value, 1):.0%})"
-    )
-    if alone and evidence.encoder is not None:
-        kept = evidence.encoder.value
-        lost_before = there.value - kept > 0.5 * lost.value
-        text += f"; its encoder {'holds only' if lost_before else 'holds'} {kept:.3f}"
-        text += "" if lost_before else ", so the fusion does not read it"
-    if alone and evidence.cmi.value < small:
-        text += "; the others say the same, so it is robustness rather than accuracy that would gain"
+        return _memorised(m, shown, gap, words, evidence.mi)
+    lost, available = (evidence.lost, evidence.mi) if alone else (evidence.lost_cmi, evidence.cmi)
+    assert lost is not None  # one of them is missing
+    used = max(available.value - lost.value, 0.0)
+    verb = "carries" if alone else "adds"
+    text = f"{m} is under-trained: it {verb} {words.amount(available)}"
+    text += ", " if alone else " to the other modalities, "
+    text += f"and the predictions use {_per_cent(used, available.value)} of that ({used:.3f} nats)"
+    text += _where(evidence, lost, available, small, alone=alone)
     return Finding("under-trained", lost.value, text + ".")
 
 
-def _show(e: Estimate) -> str:
-    return f"{e:.3f}"
+def _short(evidence: Evidence, t: Thresholds) -> bool:
+    """Tell whether the predictions give the modality less than its share of the available information."""
+    short = evidence.shortfall
+    if short is None:
+        return True
+    share = 0.5 * (evidence.mi.value + max(evidence.cmi.value, 0.0))
+    return short.low > 0 and short.value >= t.unused * share
+
+
+def _where(evidence: Evidence, lost: Estimate, available: Estimate, small: float, *, alone: bool) -> str:
+    """Say where the information is lost, and how much replacing the modality changes."""
+    parts = []
+    if alone and evidence.encoder is not None:
+        kept = evidence.encoder.value
+        before = available.value - kept > 0.5 * lost.value
+        parts.append(f"its encoder {'keeps only' if before else 'keeps'} {max(kept, 0.0):.3f} nats")
+        if not before:
+            parts[-1] += ", so the fusion does not read it"
+    if evidence.changed is not None:
+        share = evidence.changed
+        shown = "none" if share == 0 else f"{share:.1%}".replace("%", " %") if share < 0.1 else _per_cent(share, 1)
+        parts.append(f"replacing it by that of another sample changes {shown} of the predictions")
+        decodable = evidence.decodable
+        if share < 0.01 and decodable is not None and decodable.low > 0 and decodable.value >= small:
+            parts[-1] += f" ({decodable.value:.3f} nats can be decoded from the outputs, but change no prediction)"
+    if alone and evidence.cmi.value < small:
+        parts.append("the other modalities carry the same, so using it would gain robustness rather than accuracy")
+    return "".join(f"; {part}" for part in parts)
 
 
 def overall(findings: Mapping[str, Finding]) -> tuple[Verdict, str]:
@@ -223,7 +310,7 @@ def overall(findings: Mapping[str, Finding]) -> tuple[Verdict, str]:
     """
     verdict = next(v for v in ORDER if any(f.verdict == v for f in findings.values()))
     if verdict == BALANCED:
-        text = "Balanced: no modality is wasted, none is empty, none is memorised."
+        text = "Balanced: every modality carries information and is used, and none is memorised."
     else:
         text = " ".join(f.sentence for v in ORDER[:-1] for f in findings.values() if f.verdict == v)
     leader = [m for m, f in findings.items() if f.role == "dominant"]
@@ -237,7 +324,7 @@ def roles(
     scale: float,
     t: Thresholds,
 ) -> dict[str, str]:
-    """Return what part each modality plays: dominant, redundant, complementary or silent.
+    """Return the role of each modality: dominant, redundant, complementary or silent.
 
     Args:
         share: Shapley values of the information, in nats.

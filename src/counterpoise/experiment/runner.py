@@ -185,6 +185,6 @@ def diagnose_run(folder: Path, *, estimator: str | None = None) -> Diagnosis:
         train=[data.train.batch(part) for part in np.array_split(np.sort(rows), len(rows) // 512 + 1)],
         limit=limit,
         class_names=data.info.class_names,
-        looks=data.info.modalities,
+        display=data.info.modalities,
         estimator=estimator or run_estimator(len(data.test)),
     )

@@ -54,8 +54,7 @@ CASES = [
     (TakesDict, "dict", False),
     (TakesTuple, "tuple", True),
     (TakesArgs, "args", True),
-    (TakesArgs, "args", False),
-    (TakesStar, "args", False),
+    (TakesStar, "args", True),
     (TakesKeywords, "kwargs", False),
 ]
 

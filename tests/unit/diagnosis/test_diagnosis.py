@@ -75,7 +75,8 @@ def test_what_a_deaf_model_does_to_a_modality_is_in_the_numbers(of_model: Diagno
     assert realised["b"] is not None
     assert abs(realised["b"].value) < 0.005
     assert realised["a"].value == pytest.approx(of_model.evidence["a"].mi.value, abs=0.01)
-    assert of_model.joint_realised == realised["a"]
+    assert of_model.joint_realised is not None
+    assert of_model.joint_realised.value == pytest.approx(realised["a"].value)
     assert of_model.samples is not None
     assert not len(of_model.samples.hang_on["b"])
     assert len(of_model.samples.hang_on["a"])
@@ -87,8 +88,8 @@ def test_it_prints_as_a_table(of_model: Diagnosis) -> None:
     assert text == str(of_model)
     assert text.startswith("Diagnosis: under-trained\nb is under-trained")
     assert any(line.split()[:2] == ["b", "under-trained"] for line in text.splitlines())
-    assert "as it is" in text
-    assert "hang on a" in text
+    assert "none" in text
+    assert "rely on a" in text
 
 
 def test_rich_prints_the_same_words_and_no_markup(of_model: Diagnosis, evil: Diagnosis) -> None:
@@ -105,7 +106,7 @@ def test_pandas_has_a_row_per_modality(of_model: Diagnosis) -> None:
     table = of_model.to_pandas().set_index("modality")
     assert table.loc["b", "verdict"] == "under-trained"
     assert table.loc["a", "mi"] == of_model.valuation.mi["a"].value
-    assert table.loc["a", "realised_low"] <= table.loc["a", "realised"] <= table.loc["a", "realised_high"]
+    assert table.loc["a", "used_low"] <= table.loc["a", "used"] <= table.loc["a", "used_high"]
 
 
 class Seen(HTMLParser):

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from counterpoise.diagnosis import adapt
+from counterpoise.diagnosis._calls import CORRUPTIONS, Predictor
+from counterpoise.diagnosis._loader import collect
 from counterpoise.diagnosis._matrices import as_matrix
-from counterpoise.diagnosis._probe import CHANGES, calibration_error, changed, partial_logits, predictions, scores
+from counterpoise.diagnosis._probe import changed
 from counterpoise.errors import ModelError
-from counterpoise.tasks import MultiClass, MultiLabel, Regression
+from counterpoise.tasks import MultiClass, Regression, Task
 
 
-def ready(model: Any, names: tuple[str, ...] = ("a", "b")) -> Any:
-    return adapt(model, call="kwargs").resolve(names, positional=False)
+def predictor(model: Any, inputs: dict[str, Any], task: Task | None = None, **options: Any) -> Predictor:
+    n = len(next(iter(inputs.values())))
+    samples, adapter = collect([(inputs, torch.zeros(n))], adapt(model))
+    made = Predictor(adapter, samples, **options)
+    made.task = task or Regression(1)
+    made.whole()
+    return made
 
 
 def test_partial_predictions_of_an_additive_model_are_exact_up_to_a_constant() -> None:
@@ -28,32 +33,67 @@ def test_partial_predictions_of_an_additive_model_are_exact_up_to_a_constant() -
     def model(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
         return a.exp() + 30 * b + c**2
 
-    found = partial_logits(ready(model, ("a", "b", "c")), inputs, donors=3, size=7, seed=0)
-    torch.testing.assert_close(found.whole, model(**inputs))
-    for value, exact in [
-        (found.alone["a"], inputs["a"].exp()),
-        (found.without["b"], inputs["a"].exp() + inputs["c"] ** 2),
-    ]:
-        offset = value - exact
+    made = predictor(model, inputs, Regression(3), size=7)
+    torch.testing.assert_close(made.outputs, model(**inputs))
+    background = made.background(3)
+    for known, exact in [("a", inputs["a"].exp()), ("ac", inputs["a"].exp() + inputs["c"] ** 2)]:
+        offset = made.partial(known, background, [1.0]).logits - exact
         torch.testing.assert_close(offset, offset[:1].expand_as(offset))
 
 
-def test_partial_predictions_of_two_modalities_are_each_others_rest() -> None:
+def test_a_mixture_is_the_mean_of_the_probabilities() -> None:
+    torch.manual_seed(0)
     inputs = {m: torch.randn(20, 2) for m in "ab"}
-    found = partial_logits(ready(lambda a, b: a * b), inputs, donors=20, size=8, seed=0)
-    assert found.without["a"] is found.alone["b"]
-    torch.testing.assert_close(found.alone["a"], (inputs["a"] * inputs["b"].mean(0)).double())
+    made = predictor(lambda a, b: a * b, inputs, MultiClass(2), size=8)
+    partial = made.partial({"a"}, made.background(20), [2.0])
+    expected = torch.stack([(2 * inputs["a"] * b).double().softmax(-1) for b in inputs["b"]]).mean(0)
+    torch.testing.assert_close(partial.mixtures[2.0].softmax(-1), expected)
+    torch.testing.assert_close(partial.logits, (inputs["a"] * inputs["b"].mean(0)).double())
 
 
 def test_a_model_that_does_not_keep_its_side_is_refused() -> None:
     inputs = {"a": torch.ones(4, 2), "b": torch.ones(4, 2)}
     with pytest.raises(ModelError, match="Found 1 for 4"):
-        predictions(ready(lambda a, b: (a + b)[:1]), inputs, 4)
+        predictor(lambda a, b: (a + b)[:1], inputs)
     with pytest.raises(ModelError, match="NaN or inf in 4 of 4 samples, the first is 0"):
-        predictions(ready(lambda a, b: torch.log(a - b - 1)), inputs, 4)
+        predictor(lambda a, b: torch.log(a - b - 1), inputs).check_finite(lambda: None)
+    with pytest.raises(ModelError, match="different predictions"):
+        predictor(lambda a, b: a + torch.randn(4, 2), inputs)
 
 
-@pytest.mark.parametrize("change", CHANGES)
+def test_a_model_whose_rows_interact_keeps_the_loaders_batches() -> None:
+    torch.manual_seed(0)
+    a, b = torch.randn(12, 2), torch.randn(12, 2)
+    loader = [({"a": a[r], "b": b[r]}, torch.zeros(len(r))) for r in torch.arange(12).split(4)]
+    model = lambda a, b: a - a.mean(0) + b  # noqa: E731
+    samples, adapter = collect(loader, adapt(model))
+    made = Predictor(adapter, samples, size=12)
+    expected = torch.cat([model(**inputs) for inputs, _ in loader])
+    torch.testing.assert_close(made.whole(), expected.double())
+    assert made.notes
+    samples, adapter = collect(loader, adapt(model), limit=9)
+    with pytest.raises(ModelError, match="cannot be reproduced"):
+        Predictor(adapter, samples, size=12).whole()
+
+
+def test_another_samples_input_replaces_all_rows_also_on_disk_and_in_batches_of_differing_length() -> None:
+    inputs = {"a": torch.arange(30.0)[:, None], "b": torch.ones(30, 1)}
+    made = predictor(lambda a, b: a, inputs, size=7)
+    shuffled = made.corrupted("a", "permuted")
+    assert shuffled is not None
+    assert (shuffled[:, 0] != torch.arange(30)).all()
+    assert sorted(shuffled[:, 0].tolist()) == list(range(30))
+    loader = [({"a": torch.full((4, k), float(k)), "b": torch.ones(4, 1)}, torch.zeros(4)) for k in (2, 3, 5)]
+    samples, adapter = collect(loader, adapt(lambda a, b: a.mean(1, keepdim=True)))
+    ragged = Predictor(adapter, samples, size=4)
+    ragged.task = Regression(1)
+    ragged.whole()
+    swapped = ragged.corrupted("a", "permuted")
+    assert swapped is not None
+    assert (swapped != ragged.outputs).all()
+
+
+@pytest.mark.parametrize("change", CORRUPTIONS)
 def test_changes_touch_one_modality_and_not_the_originals(change: str) -> None:
     torch.manual_seed(0)
     inputs = {"a": torch.randn(4000, 2) * torch.tensor([1.0, 10.0]), "b": torch.ones(4000, 1)}
@@ -89,28 +129,6 @@ def test_tokens_can_be_missing_but_have_no_mean_and_masks_stay() -> None:
     assert changed(inputs, "text", "noise 1") is None
     swapped: Any = changed(inputs, "text", "permuted", seed=3)
     assert swapped["text"]["attention_mask"].sum(1).tolist() == (swapped["text"]["input_ids"] > 0).sum(1).tolist()
-
-
-def test_scores_equal_torchmetrics_and_hand_counts() -> None:
-    torch.manual_seed(0)
-    logits, target = 3 * torch.randn(500, 4, dtype=torch.float64), torch.randint(4, (500,))
-    found = scores(MultiClass(4), logits, target)
-    oracle = multiclass_calibration_error(logits.softmax(-1), target, 4, n_bins=15)
-    assert found["ece"] == pytest.approx(float(oracle), abs=1e-6)
-    assert found["accuracy"] == pytest.approx(float((logits.argmax(1) == target).double().mean()))
-    assert found["nll"] == pytest.approx(float(torch.nn.functional.cross_entropy(logits, target)))
-    labels = scores(MultiLabel(2), torch.tensor([[9.0, -9.0]], dtype=torch.float64), torch.tensor([[1.0, 1.0]]))
-    assert labels["accuracy"] == 0.5
-    assert labels["ece"] == pytest.approx(0.5, abs=1e-3)
-    y = torch.randn(50, 2, dtype=torch.float64)
-    assert scores(Regression(2), y, y)["r2"] == 1
-    assert scores(Regression(2), y.mean(0).expand_as(y), y)["r2"] == pytest.approx(0, abs=1e-12)
-    assert "ece" not in scores(Regression(2), y, y)
-
-
-def test_calibration_error_at_the_ends() -> None:
-    assert calibration_error(np.array([1.0, 1.0]), np.array([True, True])) == 0
-    assert calibration_error(np.array([1e-9]), np.array([True])) == pytest.approx(1)
 
 
 def test_matrices_of_images_tokens_and_mappings() -> None:

@@ -70,7 +70,7 @@ def test_thresholds_refuse_what_is_no_fraction(name: str) -> None:
 
 def test_the_sentence_says_where_information_is_lost() -> None:
     common = {"realised": e(0.1), "lost": e(0.4), "lost_cmi": e(0.2)}
-    assert "encoder holds only 0.110" in decide("b", Evidence(e(0.5), e(0.3), encoder=e(0.11), **common), 1.0).sentence
+    assert "encoder keeps only 0.110" in decide("b", Evidence(e(0.5), e(0.3), encoder=e(0.11), **common), 1.0).sentence
     assert "fusion does not read it" in decide("b", Evidence(e(0.5), e(0.3), encoder=e(0.5), **common), 1.0).sentence
     assert "robustness" in decide("b", Evidence(e(0.5), e(0.0), **common), 1.0).sentence
 

@@ -45,7 +45,7 @@ def test_without_training_samples_the_other_three_verdicts_stand(name: str, worl
     made = world(name, 100)
     found = diagnose(made.model, made.held)
     assert found.verdict == name
-    assert any("overfitting was not looked at" in note for note in found.notes)
+    assert any("overfitting was not measured" in note for note in found.notes)
 
 
 ARRAYS = {"balanced": (1.5, 40), "uninformative": (0.0, 40), "overfitting": (0.0, 500)}

@@ -1,0 +1,339 @@
+"""Forward passes: predictions on all samples, with modalities averaged out, and on corrupted inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from counterpoise.diagnosis._adapter import Adapter
+from counterpoise.diagnosis._keys import is_mask
+from counterpoise.diagnosis._loader import Samples
+from counterpoise.diagnosis._matrices import MatrixBuilder
+from counterpoise.diagnosis._outputs import Reading, reading_of
+from counterpoise.diagnosis._samples import Value, each_leaf, named_leaves, num_rows, repeat_row, take_rows
+from counterpoise.errors import CounterpoiseError, ModelError
+from counterpoise.tasks import Task
+
+__all__ = ["CORRUPTIONS", "Partial", "Predictor"]
+
+CORRUPTIONS: Final = ("zeros", "mean", "permuted", "noise 0.5", "noise 1", "noise 2")
+"""A modality missing in three ways, and with noise in standard deviations."""
+
+TOLERANCE: Final = 2e-3
+HALF_TOLERANCE: Final = 5e-2
+"""How far probabilities of one sample may differ between two calls, as a share of the largest output."""
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Predictions with some modalities known and the others averaged out over background samples.
+
+    Attributes:
+        logits: ``(N, C)`` mean logits over the background samples.
+        mixtures: ``{scale: (N, C)}`` logits of the mean prediction, if all logits are first multiplied by ``scale``.
+    """
+
+    logits: Tensor
+    mixtures: dict[float, Tensor] = field(default_factory=dict)
+
+
+class Predictor:
+    """A model on one set of samples.
+
+    Args:
+        adapter: The model, with its call decided.
+        samples: The samples.
+        size: Samples in a forward pass, where the loader's batches can be joined.
+        seed: Seed of background samples, permutations and noise.
+        progress: Called with a text before each pass.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        samples: Samples,
+        *,
+        size: int = 256,
+        seed: int = 0,
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.adapter, self.samples, self.seed, self.progress = adapter, samples, seed, progress
+        self.size: int | None = size
+        self.notes: list[str] = []
+        self.reading = Reading()
+        self.features: dict[str, Tensor] = {}
+        self.outputs = torch.empty(0)
+        self._moments: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return self.samples.store.n
+
+    # -- all inputs ----------------------------------------------------------------------------------------------------
+
+    def whole(self, builders: Mapping[str, MatrixBuilder] | None = None) -> Tensor:
+        """Run the model on all samples, and check that it gives what it gives on the loader's own batches.
+
+        Batches are joined or split for speed only if that changes no prediction.
+
+        Args:
+            builders: Collect summaries of the inputs on the way.
+
+        Returns:
+            The outputs ``(N, C)``, not yet turned into logits.
+
+        Raises:
+            ModelError: If the model returns another number of rows than it was given, or something else when it is
+                called twice with the same batch.
+        """
+        self.progress("predictions")
+        own, again = (self._outputs(self.samples.first) for _ in range(2))
+        if not self._same(own, again):
+            raise ModelError(
+                "The model gives different predictions when it is called twice with the same batch, so they cannot be "
+                "diagnosed. Turn off what is random in evaluation mode."
+            )
+        outputs = self._pass(builders)
+        if not self._agrees(own, outputs):
+            self.size = None
+            self.notes.append("predictions depend on how samples are batched, so the loader's batches were kept")
+            outputs = self._pass(None)
+            if not self._agrees(own, outputs):
+                raise ModelError(
+                    "The model predicts something else for a sample when other samples of its batch are left out, so "
+                    "its predictions cannot be reproduced. Use limit=None, and a model whose rows do not interact."
+                )
+        self.outputs = outputs
+        return outputs
+
+    def check_finite(self, first: Callable[[], object]) -> None:
+        """Raise if an output is not finite, after another check that may name the reason.
+
+        Args:
+            first: A check of the inputs.
+
+        Raises:
+            ModelError: For NaN or inf in the outputs.
+        """
+        first()
+        outputs = self.outputs
+        bad = (~outputs.isfinite()).any(1).nonzero().flatten()
+        if len(bad):
+            raise ModelError(
+                f"The model's logits should be finite. Found NaN or inf in {len(bad)} of {len(outputs)} samples, the "
+                f"first is {int(bad[0])}."
+            )
+
+    def read(self, task: type[Task]) -> Tensor:
+        """Decide how outputs become logits, and return those of all samples ``(N, C)``."""
+        self.reading = reading_of(self.outputs, task)
+        if self.reading.note:
+            self.notes.append(self.reading.note)
+        return self.reading(self.outputs)
+
+    def _pass(self, builders: Mapping[str, MatrixBuilder] | None) -> Tensor:
+        parts, features = [], []
+        for _, inputs in self.samples.store.batches(self.size):
+            if builders is not None:
+                for m, builder in builders.items():
+                    builder.add(inputs[m])
+            logits, known = self._run(inputs)
+            parts.append(logits)
+            features.append(known)
+        self.features = {m: torch.cat([part[m] for part in features]).double() for m in features[0]}
+        return torch.cat(parts)
+
+    def _run(self, inputs: Mapping[str, Value]) -> tuple[Tensor, dict[str, Tensor]]:
+        try:
+            logits, features = self.adapter.run(inputs)
+        except CounterpoiseError:
+            raise
+        except Exception as error:  # whatever a user's model raises
+            raise ModelError(f"The model failed on a batch: {type(error).__name__}: {error}") from error
+        return _checked(logits, num_rows(dict(inputs))).double(), features
+
+    def _outputs(self, inputs: Mapping[str, Value]) -> Tensor:
+        return _checked(self.adapter.logits(inputs), num_rows(dict(inputs))).double()
+
+    def _agrees(self, own: Tensor, outputs: Tensor) -> bool:
+        rows, places = self.samples.first_rows
+        return self._same(own[places], outputs[rows])
+
+    def _same(self, first: Tensor, second: Tensor) -> bool:
+        half = self.adapter.autocast is not None or self._half()
+        room = HALF_TOLERANCE if half else TOLERANCE
+        near = (first - second).abs() <= room * (1 + first.abs())
+        return bool((near | (first == second) | (first.isnan() & second.isnan())).all())
+
+    def _half(self) -> bool:
+        return next((p.dtype for p in self.adapter._parameters()), torch.float32) in (torch.bfloat16, torch.float16)
+
+    # -- some modalities averaged out ----------------------------------------------------------------------------------
+
+    def background(self, count: int) -> list[dict[str, Value]]:
+        """Return some samples, the same ones for every call."""
+        rows = torch.randperm(self.n, generator=torch.Generator().manual_seed(self.seed))[:count]
+        return [self.samples.store.row(int(row)) for row in rows]
+
+    def partial(self, known: Iterable[str], background: list[dict[str, Value]], scales: Iterable[float]) -> Partial:
+        r"""Return predictions with the modalities ``known`` as they are, and the others averaged out.
+
+        For the modalities S the logits are averaged over K background samples whose other modalities replace those of
+        the sample: :math:`\bar f_S(x) = \frac1K \sum_k f(x_S, x^{(k)}_{-S})` (the partial dependence). All samples share
+        the background, so that an additive model gets a constant from it, and no noise.
+        """
+        known = set(known)
+        total: Tensor | float = 0.0
+        mixed: dict[float, Tensor | float] = dict.fromkeys(scales, 0.0)
+        for sample in background:
+            logits = self.reading(self._mixed(known, sample))
+            total = total + logits
+            for scale in mixed:
+                mixed[scale] = mixed[scale] + self.task.mean(scale * logits)
+        count = len(background)
+        assert isinstance(total, Tensor)  # there is a background sample
+        mixtures = {scale: self.task.link(value / count) for scale, value in mixed.items() if isinstance(value, Tensor)}
+        return Partial(total / count, mixtures)
+
+    task: Task
+
+    def _mixed(self, known: set[str], sample: dict[str, Value]) -> Tensor:
+        classifier = self.adapter.classifier
+        if classifier is not None and set(self.features) == set(classifier.modalities):
+            return self._decoded(known, sample)
+        parts = []
+        for _, inputs in self.samples.store.batches(self.size):
+            count = num_rows(inputs)
+            mixed = {m: v if m in known else repeat_row(sample[m], count) for m, v in inputs.items()}
+            parts.append(self._run_logits(mixed))
+        return torch.cat(parts)
+
+    def _decoded(self, known: set[str], sample: dict[str, Value]) -> Tensor:
+        """Return the same from cached features: encoders of our own models run once per background sample."""
+        classifier = self.adapter.classifier
+        assert classifier is not None  # the caller has checked
+        fixed = self.adapter.represent(sample)
+        device = self.adapter.device
+        parts = []
+        for rows in torch.arange(self.n).split(4096):
+            features = {
+                m: (z[rows] if m in known else fixed[m].double().expand(len(rows), -1)).float().to(device)
+                for m, z in self.features.items()
+            }
+            parts.append(classifier.decode(features).logits.detach().cpu().double())
+        return torch.cat(parts)
+
+    def _run_logits(self, inputs: Mapping[str, Value]) -> Tensor:
+        outputs = self._outputs(inputs)
+        if not bool(outputs.isfinite().all()):
+            raise ModelError("The model's logits should be finite. Found NaN or inf with a modality replaced.")
+        return outputs
+
+    # -- corruptions ---------------------------------------------------------------------------------------------------
+
+    def corrupted(self, m: str, change: str) -> Tensor | None:
+        """Return logits ``(N, C)`` with modality ``m`` corrupted, or None where that has no meaning (noise on tokens).
+
+        Masks and positions stay as they are. ``permuted`` replaces the modality by that of another sample.
+        """
+        if change == "permuted":
+            return self.reading(torch.cat([self._run_logits(inputs) for inputs in self._permuted(m)]))
+        first = self.samples.first[m]
+        real = [
+            isinstance(x, Tensor) and x.is_floating_point() for k, x in named_leaves(first).items() if not is_mask(k)
+        ]
+        numeric = all(isinstance(x, Tensor) for x in named_leaves(first).values())
+        if not (all(real) if change != "zeros" else numeric) or (change == "mean" and not self.samples.store.uniform):
+            return None
+        moments = {} if change == "zeros" else self._moments_of(m)
+        generator = torch.Generator().manual_seed(self.seed)
+        parts = []
+        for _, inputs in self.samples.store.batches(self.size):
+            parts.append(self._run_logits({**inputs, m: _changed(inputs[m], change, moments, generator)}))
+        return self.reading(torch.cat(parts))
+
+    def _permuted(self, m: str) -> Iterator[dict[str, Value]]:
+        generator = torch.Generator().manual_seed(self.seed + 1)
+        store = self.samples.store
+        if store.uniform and store.in_memory and self.size is not None:
+            values = [inputs[m] for _, inputs in store.batches(self.size)]
+            from counterpoise.diagnosis._samples import concat_rows
+
+            shuffled = take_rows(concat_rows(values), _derangement(self.n, generator))
+            for rows, inputs in store.batches(self.size):
+                yield {**inputs, m: take_rows(shuffled, rows)}
+            return
+        # Batches of differing lengths, or on disk: each batch gets the modality from rows of the next one.
+        before: dict[str, Value] | None = None
+        last = None
+        for _, inputs in store.batches(self.size):
+            last = inputs
+        before = last
+        for _, inputs in store.batches(self.size):
+            assert before is not None  # there is a batch
+            count, other = num_rows(inputs), num_rows(before)
+            rows = _derangement(other, generator).repeat(-(-count // other))[:count]
+            yield {**inputs, m: take_rows(before[m], rows)}
+            before = inputs
+
+    def _moments_of(self, m: str) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return mean and standard deviation of each leaf: by column for ``(N, D)``, of everything for more axes."""
+        if m in self._moments:
+            return self._moments[m]
+        sums: dict[str, list[Any]] = {}
+        uniform = self.samples.store.uniform
+        for _, inputs in self.samples.store.batches(self.size):
+            for name, leaf in named_leaves(inputs[m]).items():
+                if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
+                    continue
+                x = leaf.double()
+                total, squares = (x.sum(0), x.square().sum(0)) if uniform else (x.sum(), x.square().sum())
+                entry = sums.setdefault(name, [0.0, 0.0, 0.0, leaf.ndim])
+                entry[0] += total
+                entry[1] += squares
+                entry[2] += len(x) if uniform else x.numel()
+        moments = {}
+        for name, (total, squares, count, ndim) in sums.items():
+            mean, second = total / count, squares / count
+            if ndim > 2 and uniform:
+                spread = (second.mean() - mean.mean().square()).clamp_min(0).sqrt()
+            else:
+                spread = (second - mean.square()).clamp_min(0).sqrt()
+            moments[name] = (mean, spread)
+        self._moments[m] = moments
+        return moments
+
+
+def _changed(value: Value, change: str, moments: Mapping[str, tuple[Tensor, Tensor]], g: torch.Generator) -> Value:
+    def edit(name: str, x: Any) -> Any:
+        if is_mask(name):
+            return x
+        if change == "zeros":
+            return torch.zeros_like(x)
+        mean, spread = next(v for k, v in moments.items() if k.rpartition(".")[2] == name)
+        if change == "mean":
+            return mean.to(x.dtype).expand_as(x).clone()
+        noise = torch.randn(x.shape, generator=g, dtype=torch.float32)
+        return (x + float(change.split()[1]) * spread * noise).to(x.dtype)
+
+    edited: Value = each_leaf(edit, value)
+    return edited
+
+
+def _derangement(n: int, generator: torch.Generator) -> Tensor:
+    """Return a random permutation that leaves no sample in its place (for n > 1)."""
+    order = torch.randperm(n, generator=generator)
+    place = torch.empty_like(order)
+    place[order] = order.roll(-1)
+    return place
+
+
+def _checked(logits: Tensor, size: int) -> Tensor:
+    if len(logits) != size:
+        raise ModelError(f"A model should return one row of logits per sample. Found {len(logits)} for {size}.")
+    return logits

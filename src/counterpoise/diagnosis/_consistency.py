@@ -1,0 +1,87 @@
+"""Contradictions between the numbers of a diagnosis, found before anything is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from counterpoise.diagnosis._diagnosis import Damage
+from counterpoise.diagnosis._verdicts import Evidence, Finding
+from counterpoise.valuation import Estimate, Valuation
+from counterpoise.valuation.inputs import EstimatorInput
+
+__all__ = ["contradictions", "outside"]
+
+ERRORS: Final = 3.0
+"""Standard errors beyond which two numbers contradict each other."""
+
+
+def contradictions(
+    problem: EstimatorInput,
+    valuation: Valuation,
+    evidence: Mapping[str, Evidence],
+    findings: Mapping[str, Finding],
+    joint_used: Estimate,
+    clean: Mapping[str, float],
+    damage: Sequence[Damage],
+) -> list[str]:
+    """Return a note for every pair of numbers that exclude each other, with the likely reason.
+
+    Args:
+        problem: Labels and task.
+        valuation: Available information.
+        evidence: Evidence by modality.
+        findings: Verdicts by modality.
+        joint_used: Information in the predictions with all modalities.
+        clean: Scores of the model.
+        damage: Scores with a modality corrupted.
+    """
+    notes = []
+    if joint_used.low > valuation.joint_mi.high:
+        notes.append(
+            f"the predictions know more ({joint_used}) than was found in all inputs ({valuation.joint_mi}): believe the "
+            "predictions; the classifiers are too weak for these inputs"
+        )
+    if problem.task.has_discrete_entropy:
+        notes += outside(valuation)
+    for m, e in evidence.items():
+        notes += _dependence(m, e, findings[m], problem, clean, damage)
+    return notes
+
+
+def outside(v: Valuation) -> list[str]:
+    """Say which contributions lie outside of [0, H(Y)] by more than their standard errors."""
+    numbers = {f"I({m}; Y)": v.mi[m] for m in v.modalities} | {f"I({m}; Y | rest)": v.cmi[m] for m in v.modalities}
+    wrong = [
+        f"{name} = {e}"
+        for name, e in numbers.items()
+        if e.value - ERRORS * e.se > v.entropy or e.value + ERRORS * e.se < 0
+    ]
+    if not wrong:
+        return []
+    return [f"outside of [0, H(Y)], so there are too few samples for this estimate: {'; '.join(wrong)}"]
+
+
+def _dependence(
+    m: str, e: Evidence, finding: Finding, problem: EstimatorInput, clean: Mapping[str, float], damage: Sequence[Damage]
+) -> list[str]:
+    """Compare the verdict with what replacing the modality does to the score."""
+    name = problem.task.score_name
+    permuted = next((d.scores.get(name) for d in damage if d.modality == m and d.change == "permuted"), None)
+    before = clean.get(name)
+    if permuted is None or before is None or not problem.task.has_classes:
+        return []
+    lost, noise = before - permuted, (2 * max(before * (1 - before), 0.25 / problem.n) / problem.n) ** 0.5
+    if finding.verdict == "uninformative" and lost > ERRORS * noise and lost > 0.05:
+        return [
+            f"replacing {m} costs {100 * lost:.1f} points of accuracy although it is uninformative: the model depends on "
+            "it, but the other modalities alone would do as well"
+        ]
+    used = e.realised
+    scale = problem.task.information_scale(problem.target)
+    if used is not None and used.low > 0.1 * scale and e.changed is not None and e.changed < 0.005:
+        return [
+            f"{m} alone predicts the label ({used.value:.3f} nats), but replacing it changes {e.changed:.1%} of the "
+            "predictions: the other modalities decide on these samples"
+        ]
+    return []

@@ -1,0 +1,73 @@
+"""Which inputs of a batch make up a modality: masks and positions belong to the tokens or patches that they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from torch import Tensor
+
+from counterpoise.diagnosis._samples import named_leaves
+from counterpoise.errors import DataError
+
+__all__ = ["group_keys", "is_mask"]
+
+AUXILIARY: Final = ("mask", "token_type_ids", "position_ids", "segment_ids", "lengths", "image_sizes", "grid_thw")
+"""Endings of the names of inputs that describe another input."""
+
+
+def is_mask(name: str) -> bool:
+    """Tell whether an input describes another one (a mask, positions, lengths) by the last part of its name.
+
+    Example:
+        >>> is_mask("text.attention_mask"), is_mask("input_ids"), is_mask("mascot")
+        (True, False, False)
+    """
+    last = name.rpartition(".")[2].lower()
+    return any(last.endswith(ending) for ending in AUXILIARY) or last.startswith(("mask_", "length_"))
+
+
+def group_keys(inputs: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the keys of every modality that has several; empty if each key is a modality of its own.
+
+    Args:
+        inputs: One batch.
+
+    Raises:
+        DataError: If it is not clear what a mask belongs to.
+
+    Example:
+        >>> import torch
+        >>> ids = torch.ones(2, 5)
+        >>> group_keys({"input_ids": ids, "attention_mask": ids, "pixel_values": torch.ones(2, 3, 8, 8)})
+        {'input_ids': ('input_ids', 'attention_mask'), 'pixel_values': ('pixel_values',)}
+    """
+    aside = [k for k in inputs if is_mask(k)]
+    hosts = [k for k in inputs if k not in aside]
+    if not aside or not hosts:
+        return {}
+    groups = {k: [k] for k in hosts}
+    for key in aside:
+        groups[_host(key, hosts, inputs)].append(key)
+    return {m: tuple(keys) for m, keys in groups.items()}
+
+
+def _host(key: str, hosts: list[str], inputs: Mapping[str, Any]) -> str:
+    if len(hosts) == 1:
+        return hosts[0]
+    stem = key.split("_")[0].split(".")[0].lower()
+    related = [h for h in hosts if h.lower().startswith(stem) or stem == h.lower()]
+    if len(related) == 1:
+        return related[0]
+    sized = [h for h in hosts if _lengths(inputs[h]) & _lengths(inputs[key])]
+    tokens = [h for h in sized or hosts if h.endswith("ids") or "embeds" in h]
+    for choice in (sized, tokens):
+        if len(choice) == 1:
+            return choice[0]
+    raise DataError(
+        f"It is not clear which modality `{key}` belongs to. Say modalities={{'text': ['input_ids', '{key}'], ...}}."
+    )
+
+
+def _lengths(value: Any) -> set[tuple[int, ...]]:
+    return {tuple(x.shape[:2]) for x in named_leaves(value).values() if isinstance(x, Tensor) and x.ndim >= 2}

@@ -1,0 +1,149 @@
+"""What a model returns: which part of it are the logits, whether they are probabilities, and pooled features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from counterpoise.errors import ModelError
+from counterpoise.tasks import Task
+
+__all__ = ["Reading", "pick_logits", "pooled", "reading_of"]
+
+SUM_TOLERANCE: Final = 0.02
+"""How far a row of probabilities may sum from 1: half precision keeps two to three digits."""
+EPS: Final = 1e-7
+
+
+def pick_logits(raw: Any, output: Callable[[Any], Any] | None = None, size: int | None = None) -> Tensor:
+    """Return the logits ``(B, C)`` among what a model returned, on the CPU.
+
+    A tensor or array is taken as it is; else ``.logits`` or ``["logits"]``; of a tuple such as (loss, logits) the first
+    floating tensor with one row per sample.
+
+    Args:
+        raw: What the model returned.
+        output: A function that picks the logits.
+        size: B, if known.
+
+    Raises:
+        ModelError: If there are none.
+
+    Example:
+        >>> pick_logits((torch.tensor(0.5), torch.zeros(4, 3)), size=4).shape
+        torch.Size([4, 3])
+    """
+    value = _candidate(output(raw) if output is not None else raw, size)
+    if not isinstance(value, Tensor) or value.ndim not in (1, 2):
+        shown = tuple(value.shape) if isinstance(value, Tensor) else type(raw).__name__
+        raise ModelError(
+            f"A model should return logits of shape (B, C). Found {shown}. Say which output they are: "
+            "adapt(model, output=lambda out: out.scores)."
+        )
+    return value.detach().cpu().reshape(len(value), -1)
+
+
+def _candidate(value: Any, size: int | None) -> Any:
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(np.array(value)) if value.dtype.kind in "fiub" else value
+    if isinstance(value, Tensor):
+        return value
+    for known in (getattr(value, "logits", None), value.get("logits") if isinstance(value, Mapping) else None):
+        if known is not None:
+            return _candidate(known, size)
+    if not isinstance(value, tuple | list):
+        return value
+    parts = [_candidate(part, size) for part in value]
+    rows = [x for x in parts if isinstance(x, Tensor) and x.ndim in (1, 2) and (size is None or len(x) == size)]
+    floating = [x for x in rows if x.is_floating_point()]
+    matrices = [x for x in floating if x.ndim == 2]
+    return next(iter(matrices or floating or rows), parts[0] if parts else None)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the columns of a model's output become logits.
+
+    Attributes:
+        probabilities: Whether the output holds probabilities.
+        two: Whether one column stands for two classes.
+        note: What was decided, for the reader; empty where nothing had to be.
+    """
+
+    probabilities: bool = False
+    two: bool = False
+    note: str = ""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return logits ``(B, C)`` in float64."""
+        x = x.double()
+        if self.probabilities:
+            x = x.clamp(0, 1)
+            single = self.two or x.shape[1] == 1
+            x = torch.logit(x, eps=EPS) if single else x.clamp_min(EPS).log()
+        return torch.cat([torch.zeros_like(x), x], 1) if self.two else x
+
+
+def reading_of(outputs: Tensor, task: type[Task]) -> Reading:
+    """Return how to read the outputs ``(N, C)`` of all samples.
+
+    Args:
+        outputs: What the model returned.
+        task: The kind of task. Only classes and labels have probabilities.
+
+    Example:
+        >>> from counterpoise.tasks import MultiClass
+        >>> reading_of(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), MultiClass).probabilities
+        True
+    """
+    two = task.has_classes and outputs.shape[1] == 1
+    discrete = task.has_classes or task.has_discrete_entropy
+    if not discrete or not bool(((outputs >= -1e-6) & (outputs <= 1 + 1e-3)).all()) or not outputs.is_floating_point():
+        return Reading(two=two)
+    exclusive = task.has_classes and not two
+    if exclusive and bool(((outputs.double().sum(1) - 1).abs() > SUM_TOLERANCE).any()):
+        return Reading(two=two)
+    if bool((outputs == 0).all()):
+        return Reading(two=two)
+    what = "sum to 1" if exclusive else "lie in [0, 1]"
+    note = (
+        f"the model's outputs {what}, so they are read as probabilities and turned into logits; if they are logits, "
+        "multiply them in output="
+    )
+    return Reading(probabilities=True, two=two, note=note)
+
+
+def pooled(m: str, value: Any, size: int | None = None) -> Tensor:
+    """Return features ``(B, D)``: a pooled output where there is one, else averages over time, space or frames.
+
+    Args:
+        m: The modality.
+        value: What its encoder returned.
+        size: B, if known: an encoder of single frames returns B * T rows, which are averaged over T.
+
+    Raises:
+        ModelError: If it is not a tensor with rows for the samples.
+    """
+    for name in ("pooler_output", "last_hidden_state"):
+        if not isinstance(value, Tensor) and getattr(value, name, None) is not None:
+            value = getattr(value, name)
+    if isinstance(value, tuple | list) and value:
+        value = value[0]
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.array(value))
+    if not isinstance(value, Tensor) or not value.ndim:
+        raise ModelError(f"The features of `{m}` should be a tensor (B, ...). Found {type(value).__name__}.")
+    value = value.detach().cpu()
+    if value.ndim == 3:
+        value = value.mean(1)
+    value = value.flatten(2).mean(2) if value.ndim > 3 else value.reshape(len(value), -1)
+    if size and len(value) != size:
+        if len(value) % size:
+            raise ModelError(f"The features of `{m}` should have one row per sample. Found {len(value)} for {size}.")
+        value = value.view(size, len(value) // size, -1).mean(1)
+    return value
