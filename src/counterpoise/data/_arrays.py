@@ -14,7 +14,7 @@ from counterpoise.data._kinds import kind_of
 from counterpoise.data._mapped import check_finite
 from counterpoise.data._precision import keep_digits
 from counterpoise.data._splits import draw_splits, find_copies, given_splits, shared_groups, shared_rows
-from counterpoise.data._targets import Targets, make_targets
+from counterpoise.data._targets import Targets, make_targets, standardise_targets
 from counterpoise.errors import DataError
 
 __all__ = ["from_arrays"]
@@ -83,6 +83,9 @@ def from_arrays(
     targets = make_targets(label, task, num_classes, tuple(class_names))
     group = None if group is None else _groups(group)
     parts, drawn = _parts(stored, targets, split, group, name, seed)
+    if targets.task == "regression" and len(parts["train"]):
+        values, scaled = standardise_targets(targets.values, parts["train"])
+        targets = replace(targets, values=values, notes=(*targets.notes, *scaled))
     info = DataInfo(
         name=name,
         modalities=tuple(replace(one, rate=float((rates or {}).get(m, 0))) for m, (one, _, _) in shaped.items()),

@@ -11,9 +11,11 @@ from counterpoise._arrays import as_labels, guess_task
 from counterpoise._validation import Options
 from counterpoise.errors import DataError
 
-__all__ = ["TASKS", "Targets", "make_targets"]
+__all__ = ["TASKS", "Targets", "make_targets", "standardise_targets"]
 
 TASKS: Final = Options(("multiclass", "multilabel", "regression"))
+LARGE_MEAN: Final = 3.0
+LARGE_SPREAD: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Targets:
     """Targets of a task.
 
     Attributes:
-        values: ``(N,)`` int64 class ids, ``(N, C)`` int64 zeros and ones, or ``(N, C)`` float32.
+        values: ``(N,)`` int64 class ids, ``(N, C)`` int64 zeros and ones, or ``(N, C)`` float64.
         task: Name of the task.
         num_outputs: C.
         class_names: C names, or empty.
@@ -68,7 +70,9 @@ def make_targets(label: object, task: str | None, num_classes: int | None, names
         raise DataError(f"Labels of the task {task} should be numbers. Found texts of shape {y.shape}.")
     if task == "multilabel" and y.ndim == 1:
         raise DataError(f"Labels of the task multilabel should be zeros and ones (N, C). Found shape {y.shape}.")
-    values = y.reshape(len(y), -1).astype(np.int64 if task == "multilabel" else np.float32)
+    values = y.reshape(len(y), -1).astype(np.int64 if task == "multilabel" else np.float64)
+    if task == "regression" and not np.isfinite(values).all():
+        raise DataError("Regression targets should be finite numbers that float32 can hold.")
     if task == "regression" and (values == values[0]).all(0).any():
         raise DataError("A regression target should vary. Found the same value in all samples; leave that target out.")
     return Targets(values, task, values.shape[1], names, notes)
@@ -107,3 +111,28 @@ def _classes(y: np.ndarray, num_classes: int | None, names: tuple[str, ...], not
 def _check_classes(found: np.ndarray, size: int) -> None:
     if len(found) < 2 and size < 2:
         raise DataError("All samples have the same label. A task needs at least two classes.")
+
+
+def standardise_targets(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return regression targets as float32 of a size that networks can learn, and a note if they were changed.
+
+    Outputs start near 0 and move by a learning rate per step, so that a target of 50 or of 3e9 would never be reached.
+    Targets that are far from that are standardised by the mean and the standard deviation of the training samples.
+
+    Args:
+        values: ``(N, C)`` float64.
+        train: Positions of the training samples.
+
+    Example:
+        >>> standardised, notes = standardise_targets(np.array([[3e9], [4e9], [5e9]]), np.arange(3))
+        >>> standardised[:, 0].astype(float).round(2).tolist(), len(notes)
+        ([-1.22, 0.0, 1.22], 1)
+    """
+    mean, std = values[train].mean(0), values[train].std(0)
+    if (np.abs(mean) <= LARGE_MEAN).all() and (std >= 1 / LARGE_SPREAD).all() and (std <= LARGE_SPREAD).all():
+        return values.astype(np.float32), ()
+    std = np.where(std > 0, std, 1.0)
+    shown = "; ".join(f"(y - {m:.6g}) / {s:.6g}" for m, s in zip(mean[:3], std[:3], strict=True))
+    more = ", ..." if len(mean) > 3 else ""
+    note = f"targets are standardised: {shown}{more}; errors and predictions are in these units"
+    return ((values - mean) / std).astype(np.float32), (note,)

@@ -380,6 +380,22 @@ def test_ordinary_numbers_are_left_as_they_are() -> None:
     assert not any("standardised" in note for note in data.info.notes)
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(1e9, 3e9), (9, 50), (1e-6, 0), (1, 20)])
+def test_targets_in_any_unit_become_learnable(scale: float, offset: float) -> None:
+    target = RNG.normal(size=N)
+    data = build(scale * target + offset, split=["train", "val", "test"] * 20)
+    assert np.abs(data.train.target.mean()) < 1e-4
+    assert data.train.target.std() == pytest.approx(1, abs=1e-3)
+    order = np.concatenate([np.arange(N)[k::3] for k in range(3)])
+    assert np.corrcoef(everything(data, "target")[:, 0], target[order])[0, 1] > 0.99999
+    assert any("targets are standardised" in note for note in data.info.notes)
+
+
+def test_targets_of_an_ordinary_size_are_left_alone() -> None:
+    data = build(A[:, 0], split=["train", "val", "test"] * 20)
+    assert np.array_equal(data.train.target[:, 0], A[::3, 0])
+
+
 # --- copies and groups ----------------------------------------------------------------------------------------------
 
 

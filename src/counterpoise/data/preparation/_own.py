@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
+
+import numpy as np
 
 from counterpoise._validation import nearest
 from counterpoise.data._info import SPLIT_ALIASES, SPLITS
 from counterpoise.data._tables import INDEX_NAMES, Table, counts_rows, read_table
-from counterpoise.data._targets import TASKS
+from counterpoise.data._targets import TASKS, standardise_targets
 from counterpoise.data.preparation._columns import Source, read_columns
 from counterpoise.data.preparation._findings import Finding
 from counterpoise.data.preparation._index import Index, Item, Settings, draw_split
@@ -59,6 +62,9 @@ def own(source: Path, settings: Settings) -> Index:
     labels = read_labels(table, label, settings.task)
     items, findings = _items(table, labels, sources)
     items, drawn = _split(items, "split" in table.columns, settings.seed)
+    if labels.task == "regression" and items:
+        items, scaled = _standardised(items)
+        drawn += scaled
     kinds = "; ".join(f"{m}: {type(s.reader).__name__.lower()}" for m, s in sources.items())
     assumed = (note for s in sources.values() for note in s.notes)
     return Index(
@@ -184,3 +190,13 @@ def _split(items: list[Item], given: bool, seed: int) -> tuple[list[Item], list[
             f"validation: an eighth of the training rows, drawn with seed {seed}"
         ]
     return items, []
+
+
+def _standardised(items: list[Item]) -> tuple[list[Item], list[str]]:
+    """Return the items with regression targets that networks can learn, and notes."""
+    values = np.stack([np.atleast_1d(item.label).astype(np.float64) for item in items])
+    train = np.array([k for k, item in enumerate(items) if item.split == "train"], dtype=np.int64)
+    if not len(train):
+        return items, []
+    targets, notes = standardise_targets(values, train)
+    return [replace(item, label=target) for item, target in zip(items, targets, strict=True)], list(notes)
