@@ -74,7 +74,7 @@ class FitConfig:
     batch_size: int = 64
     patience: int = 0
     holdout: float = 0.1
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: str = "auto"
     accumulate: int = 1
 
@@ -128,6 +128,7 @@ class RunConfig:
                     "patience": Interval(0, integer=True),
                     "holdout": Interval(0, 1, "()"),
                     "accumulate": Interval(1, integer=True),
+                    "precision": Options(("32-true", "bf16-mixed", "16-mixed")),
                 },
             ),
         )
