@@ -45,7 +45,7 @@ DAMAGED: Final = 600
 def joined(a: Split, b: Split) -> Split:
     group = None if a.group is None or b.group is None else np.concatenate([a.group, b.group])
     arrays = {m: np.concatenate([a.arrays[m], b.arrays[m]]) for m in a.arrays}
-    return Split(arrays, np.concatenate([a.target, b.target]), group, a.view)
+    return Split(arrays, np.concatenate([a.target, b.target]), group, a.augmentation)
 
 
 def split_of(name: str, k: int) -> MultimodalData:

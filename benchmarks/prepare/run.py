@@ -136,13 +136,13 @@ def concatenated(folder: Path, clips: int) -> list[str]:
 def loader(folder: Path) -> tuple[float, float]:
     """Return the loader's samples per second, with random frames and crops, and those of a joint ResNet-18 step."""
     from counterpoise.data import BatchLoader, open_data
-    from counterpoise.data._views import View
+    from counterpoise.data._augmentation import ClipAugmentation
     from counterpoise.methods import Joint
     from counterpoise.model import build_model
 
     torch.set_num_threads(os.cpu_count() or 1)
     data = open_data(folder)
-    view = View(frames={"clip": 3}, visual=("clip",), smallest=0.5)
+    view = ClipAugmentation(frames={"clip": 3}, visual=("clip",), smallest=0.5)
     split = type(data.train)(data.train.arrays, data.train.target, data.train.group, view)
     batches = BatchLoader(split, 32, seed=0)
     start = time.perf_counter()

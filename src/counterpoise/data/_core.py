@@ -19,7 +19,7 @@ from counterpoise.records import Batch
 from counterpoise.tasks import Task
 
 if TYPE_CHECKING:
-    from counterpoise.data._views import View
+    from counterpoise.data._augmentation import ClipAugmentation
 
 __all__ = ["SPLITS", "DataInfo", "Kind", "Modality", "MultimodalData", "Split"]
 
@@ -29,14 +29,14 @@ class Split:
     """Some samples: one array of shape ``(N, ...)`` per modality, targets, and groups where they are known.
 
     Arrays keep their storage type (uint8 images, float16 sensors); `batch` gives float32, images and videos of uint8
-    divided by 255. ``view`` says which frames of a stored clip a sample has, and how training varies them. ``captions``
+    divided by 255. ``augmentation`` says which frames of a stored clip a sample has, and how training varies them. ``captions``
     holds, for modalities whose numbers say nothing to a reader (hashed words), a text per sample that pages show instead.
     """
 
     arrays: Mapping[str, np.ndarray]
     target: np.ndarray
     group: np.ndarray | None = None
-    view: View | None = None
+    augmentation: ClipAugmentation | None = None
     captions: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -47,11 +47,11 @@ class Split:
         index = torch.as_tensor(index, dtype=torch.long)
         rows = index.numpy()
         arrays: Mapping[str, np.ndarray] = {m: array[rows] for m, array in self.arrays.items()}
-        if self.view is not None:
-            arrays = self.view.select(arrays, generator)
+        if self.augmentation is not None:
+            arrays = self.augmentation.select(arrays, generator)
         inputs = {m: _tensor(array) for m, array in arrays.items()}
-        if self.view is not None and generator is not None:
-            inputs = self.view.vary(inputs, generator)
+        if self.augmentation is not None and generator is not None:
+            inputs = self.augmentation.vary(inputs, generator)
         return Batch(inputs, torch.from_numpy(self.target[rows]), index)
 
     def batches(self, size: int) -> Iterator[Batch]:
@@ -63,7 +63,7 @@ class Split:
         """Return a split of some of the samples (renumbered from 0)."""
         group = None if self.group is None else self.group[index]
         arrays, captions = ({m: rows[index] for m, rows in part.items()} for part in (self.arrays, self.captions))
-        return Split(arrays, self.target[index], group, self.view, captions)
+        return Split(arrays, self.target[index], group, self.augmentation, captions)
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -27,7 +27,7 @@ class Modality:
             integer ids, 0 = padding.
         shape: shape of one sample.
         vocabulary: number of token ids, for tokens.
-        stored: shape on disk where it is another: more frames than a sample has when it is used (see `View`).
+        stored: shape on disk where it is another: more frames than a sample has when it is used (see `ClipAugmentation`).
         words: what the token ids stand for, where that is known: ``words[id]``.
         rate: samples per second of a sequence or a waveform; 0 where it is not known.
     """
@@ -55,7 +55,7 @@ class DataInfo:
         source: where it comes from and under which terms.
         notes: counts, choices and warnings that a reader should know.
         recipe: settings of `RunConfig` that suit this data set (``{"fit": {"epochs": 20}}``).
-        augment: how training varies the inputs: ``{"visual": ["video"], "smallest": 0.5}`` (see `View`).
+        augment: how training varies the inputs: ``{"visual": ["video"], "smallest": 0.5}`` (see `ClipAugmentation`).
     """
 
     name: str

@@ -14,10 +14,10 @@ import numpy as np
 
 from counterpoise._extras import extra
 from counterpoise.data._arrow import write_dataset, write_splits
+from counterpoise.data._augmentation import ClipAugmentation
 from counterpoise.data._core import SPLITS, DataInfo, MultimodalData, Split
 from counterpoise.data._mapped import as_rows
 from counterpoise.data._schema import read_info
-from counterpoise.data._views import View
 from counterpoise.errors import DataError, NotFoundError, OutputError
 
 __all__ = ["META", "load_prepared", "save_prepared", "write_info"]
@@ -134,4 +134,4 @@ def _from_arrow(info: DataInfo, part: Any) -> Split:
         group = group.astype(str)
     known = {m.name for m in info.modalities} & {name.removeprefix(CAPTION) for name in part.column_names}
     captions = {m: column(f"{CAPTION}{m}", ()).astype(str) for m in known if f"{CAPTION}{m}" in part.column_names}
-    return Split(arrays, target, group, View.of(info), captions)
+    return Split(arrays, target, group, ClipAugmentation.of(info), captions)

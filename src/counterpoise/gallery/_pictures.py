@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from counterpoise._extras import extra
-from counterpoise.data._audio import log_mel
+from counterpoise.data.sound import log_mel
 
 __all__ = ["SOUND_NAMES", "Described", "caption", "picture"]
 

@@ -14,7 +14,7 @@ import pytest
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig
 from counterpoise.data import DATASETS, MultimodalData, Split, open_data, prepare, save_prepared
 from counterpoise.data.datasets import catalogue as module
-from counterpoise.errors import DataError, NotFoundError, OutputError
+from counterpoise.errors import DataError, MissingExtraError, NotFoundError, OutputError
 
 
 @pytest.fixture(autouse=True)
@@ -220,7 +220,7 @@ def test_smartwatch_windows_are_the_recordings(watch: MultimodalData) -> None:
 
 def test_smartwatch_without_seglearn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "seglearn.datasets", None)
-    with pytest.raises(NotFoundError, match=r"pip install 'counterpoise\[demo\]'"):
+    with pytest.raises(MissingExtraError, match=r"counterpoise\[demo\]"):
         open_data("smartwatch")
 
 

@@ -11,9 +11,9 @@ from typing import Final, Literal
 
 import numpy as np
 
-from counterpoise.data._audio import add_babble, fit_length, log_mel, read_wav
 from counterpoise.data._core import SPLITS, DataInfo, Modality, MultimodalData, Split
 from counterpoise.data._raw import read_idx
+from counterpoise.data.sound import add_babble, fit_length, log_mel, read_wav
 from counterpoise.errors import DataError
 
 __all__ = ["Recordings", "av_mnist", "pair", "read_recordings", "remove_energy"]

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from counterpoise.data._rows import DATASETS, DataEntry
+from counterpoise.catalogue import Catalogue
+from counterpoise.data.datasets._av_mnist_rows import av_mnist_rows
+from counterpoise.data.datasets._entry import DataEntry
+from counterpoise.data.datasets._feature_rows import (
+    fashion_rows,
+    multiview_rows,
+    sensor_rows,
+    shipped_rows,
+    synthetic_rows,
+)
+from counterpoise.data.datasets._raw_rows import raw_rows
 from counterpoise.errors import ConfigError, NotFoundError, OutputError
 
 if TYPE_CHECKING:
@@ -27,6 +37,18 @@ __all__ = [
     "split_of_seed",
 ]
 
+DATASETS: Final = Catalogue(
+    "data set",
+    [
+        *shipped_rows(),
+        *av_mnist_rows(),
+        *sensor_rows(),
+        *fashion_rows(),
+        *multiview_rows(),
+        *raw_rows(),
+        *synthetic_rows(),
+    ],
+)
 DEFAULT_RAW: Final = Path("../shared/data")
 """The raw data folder beside the checkout; the environment variable COUNTERPOISE_DATA names another."""
 

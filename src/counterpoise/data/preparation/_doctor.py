@@ -17,7 +17,7 @@ from counterpoise.data.preparation._result import MANIFEST, check_prepared
 from counterpoise.errors import DataError, NotFoundError
 
 if TYPE_CHECKING:
-    from counterpoise.data._rows import DataEntry
+    from counterpoise.data.datasets.catalogue import DataEntry
 
 __all__ = ["check_folder"]
 
@@ -81,7 +81,7 @@ def check_folder(
 
 def _candidates(folder: Path, name: str | None) -> list[DataEntry]:
     """Return the data sets that a folder may be: the one that was named, or all; of files of features those that have files of that name."""
-    from counterpoise.data._rows import DATASETS
+    from counterpoise.data.datasets.catalogue import DATASETS
 
     if name is None:
         rows = [row for row in DATASETS.values() if row.raw]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 
 from counterpoise._validation import unknown
+from counterpoise.data.sound import mel_filters
 
 __all__ = ["RECIPES", "SoundRecipe", "sound_features", "sound_recipe"]
+
+LOWEST: Final = 20.0
+"""Frequency in Hz at which Kaldi's first mel band begins."""
 
 
 @dataclass(frozen=True)
@@ -183,27 +186,9 @@ def _fbank(sound: np.ndarray, recipe: SoundRecipe) -> np.ndarray:
     windows = windows - windows.mean(1, keepdims=True)
     windows = np.concatenate([0.03 * windows[:, :1], windows[:, 1:] - 0.97 * windows[:, :-1]], 1)
     power = np.abs(np.fft.rfft(windows * np.hanning(recipe.window), recipe.fft)) ** 2
-    rows = np.log(np.maximum(power @ mel_filters(recipe.fft, recipe.bands, recipe.rate), np.finfo(np.float32).eps))
+    filters = mel_filters(recipe.bands, recipe.fft, recipe.rate, lowest=LOWEST, slopes="mel")
+    rows = np.log(np.maximum(power @ filters, np.finfo(np.float32).eps))
     return np.pad(rows, ((0, steps - len(rows)), (0, 0)))
-
-
-@lru_cache(maxsize=8)
-def mel_filters(fft: int, bands: int, rate: int) -> np.ndarray:
-    """Return ``(fft/2 + 1, bands)`` triangles of height one that are equally wide on Kaldi's mel scale, from 20 Hz to half the rate.
-
-    With many bands the lowest ones lie between two frequencies and are empty, as in the published features.
-    """
-
-    def mel(frequency: np.ndarray | float) -> np.ndarray:
-        return 1127 * np.log(1 + np.asarray(frequency) / 700)
-
-    edges = np.linspace(mel(20), mel(rate / 2), bands + 2)
-    places = mel(np.arange(fft // 2 + 1) * rate / fft)[:, None]
-    rising, falling = (
-        (places - edges[:-2]) / np.diff(edges)[:-1],
-        (edges[2:] - places) / np.diff(edges)[1:],
-    )
-    return np.minimum(rising, falling).clip(min=0)
 
 
 def _log_modulus(sound: np.ndarray, recipe: SoundRecipe) -> np.ndarray:

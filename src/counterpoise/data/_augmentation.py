@@ -14,11 +14,11 @@ from torch.nn.functional import affine_grid, grid_sample
 if TYPE_CHECKING:
     from counterpoise.data._core import DataInfo
 
-__all__ = ["View"]
+__all__ = ["ClipAugmentation"]
 
 
 @dataclass(frozen=True)
-class View:
+class ClipAugmentation:
     """From stored clips to samples.
 
     Evaluation takes the middle frame of each segment, whole and unmirrored, and the middle of the sound. Training takes a random frame of each segment and, where ``smallest`` is below 1, a random part of the image
@@ -42,7 +42,7 @@ class View:
     parts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @staticmethod
-    def of(info: DataInfo) -> View | None:
+    def of(info: DataInfo) -> ClipAugmentation | None:
         """Return the view of a data set, or None where what is stored is what is used."""
         longer = [m for m in info.modalities if m.stored and m.stored != m.shape]
         frames = {m.name: m.shape[0] for m in longer if m.kind == "video"}
@@ -53,7 +53,7 @@ class View:
         if not longer and not visual:
             return None
         flow = tuple(m.name for m in info.modalities if m.name in visual and m.shape[-3] == 2)
-        return View(frames, visual, flow, float(augment.get("smallest", 1.0)), parts)
+        return ClipAugmentation(frames, visual, flow, float(augment.get("smallest", 1.0)), parts)
 
     def select(self, arrays: Mapping[str, np.ndarray], generator: torch.Generator | None) -> dict[str, np.ndarray]:
         """Return what a sample has of what is stored: the middle, or with a generator a random choice.

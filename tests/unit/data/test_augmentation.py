@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from counterpoise.data import BatchLoader, DataInfo, Modality, Split
+from counterpoise.data._augmentation import ClipAugmentation
 from counterpoise.data._mapped import MappedRows, as_rows, rows_not_finite
-from counterpoise.data._views import View
 
 INFO = DataInfo(
     "clips",
@@ -27,7 +27,7 @@ def clips(n: int = 6) -> Split:
         "flow": np.repeat(frame, 2, 2),
         "audio": rng.normal(size=(n, 1, 8, 8)).astype(np.float32),
     }
-    return Split(arrays, np.arange(n) % 2, view=View.of(INFO))
+    return Split(arrays, np.arange(n) % 2, augmentation=ClipAugmentation.of(INFO))
 
 
 def test_evaluation_takes_the_middle_frame_of_each_segment():
@@ -47,7 +47,9 @@ def test_training_takes_one_frame_of_each_segment_the_same_for_all_modalities():
 
 
 def test_the_mirror_negates_u_about_its_middle_and_mirrors_everything_else():
-    view = View(visual=("rgb", "flow"), flow=("flow",), smallest=1 - 1e-9)  # hardly a crop, so the mirror is seen alone
+    view = ClipAugmentation(
+        visual=("rgb", "flow"), flow=("flow",), smallest=1 - 1e-9
+    )  # hardly a crop, so the mirror is seen alone
     rng = torch.Generator().manual_seed(1)
     inputs = {"rgb": torch.rand(64, 2, 3, 16, 16, generator=rng), "flow": torch.rand(64, 2, 2, 16, 16, generator=rng)}
     found = view.vary(inputs, torch.Generator().manual_seed(2))
@@ -64,7 +66,7 @@ def test_the_mirror_negates_u_about_its_middle_and_mirrors_everything_else():
 
 
 def test_mirroring_twice_is_nothing_and_still_flow_stays_still():
-    view = View(visual=("flow",), flow=("flow",), smallest=0.5)
+    view = ClipAugmentation(visual=("flow",), flow=("flow",), smallest=0.5)
     still = {"flow": torch.full((8, 3, 2, 16, 16), 0.5)}
     torch.testing.assert_close(view.vary(still, torch.Generator().manual_seed(0)), still)
     moving = {"flow": torch.stack([torch.full((64, 3, 16, 16), 0.75), torch.full((64, 3, 16, 16), 0.6)], 2)}
@@ -86,7 +88,7 @@ def test_an_epoch_is_a_function_of_seed_and_epoch_alone():
 
 
 def test_what_is_stored_as_it_is_used_has_no_view():
-    assert View.of(DataInfo("a", (Modality("x", "vector", (2,)),), "multiclass", 2)) is None
+    assert ClipAugmentation.of(DataInfo("a", (Modality("x", "vector", (2,)),), "multiclass", 2)) is None
 
 
 def test_mapped_rows_index_as_an_array_does():

@@ -8,7 +8,7 @@ import wave
 import numpy as np
 import pytest
 
-from counterpoise.data._audio import add_babble, fit_length, log_mel, mel_filters, read_wav
+from counterpoise.data.sound import add_babble, fit_length, log_mel, mel_filters, read_wav
 from counterpoise.errors import DataError
 
 RATE, WINDOW, HOP, BANDS = 8000, 256, 200, 32

@@ -1,0 +1,45 @@
+"""A row of the catalogue of data sets. Importing it needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from counterpoise.catalogue import Entry
+
+__all__ = ["DataEntry", "fit_recipe"]
+
+
+@dataclass(frozen=True)
+class DataEntry(Entry):
+    """A data set's row. ``target`` is its builder: called with the raw folder and ``options``, or with ``options`` alone
+    where ``files`` is empty.
+
+    Attributes:
+        modalities: what they are.
+        files: the raw files that the builder reads, below the raw folder; empty if it needs none.
+        options: what distinguishes a variant, handed to the builder.
+        terms: licence or terms of use.
+        recipe: settings of `RunConfig` that suit this data set.
+        splits: number of seeded splits, which ``split`` of the builder chooses from; 1 where the split is fixed.
+        version: raised whenever the prepared data change.
+        raw: whether ``target`` returns an `Index` of videos, images, texts or features that the user has downloaded: such a set is prepared once into a folder of
+            the user's, and opened from there.
+        layout: what the raw folder should hold, for such sets.
+    """
+
+    modalities: str = ""
+    files: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    terms: str = ""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    splits: int = 1
+    version: int = 1
+    raw: bool = False
+    layout: str = ""
+
+
+def fit_recipe(epochs: int, batch_size: int = 64, width: int = 64, lr: float = 1e-3) -> dict[str, Any]:
+    """Return a recipe: settings of `RunConfig` that suit a data set."""
+    return {"fit": {"epochs": epochs, "batch_size": batch_size}, "model": {"width": width}, "optim": {"lr": lr}}
