@@ -1,8 +1,8 @@
 """Fill the generated blocks of README.md and docs/*.md: `make docs`; `--check` fails if one is out of date.
 
-A block stands between ``<!-- begin:KIND ARGUMENT -->`` and ``<!-- end -->``. Kinds: ``file PATH`` (a file as it is), ``text PATH`` (what a
-command printed), ``markdown PATH`` (a generated Markdown file, without its title), ``catalogue NAME`` (a table of names),
-``hyperparameters`` (of all methods, from their declarations), ``layouts`` (what raw folders
+A block stands between ``<!-- begin:KIND ARGUMENT -->`` and ``<!-- end -->``. Kinds: ``file PATH`` (a file as it is),
+``text PATH`` (what a command printed), ``markdown PATH`` (a generated Markdown file, without its title), ``catalogue
+NAME`` (a table of names), ``hyperparameters`` (of all methods, from their declarations), ``layouts`` (what raw folders
 should hold), ``recipes`` (what becomes of sound).
 """
 
@@ -68,7 +68,17 @@ def described(doc: str) -> dict[str, str]:
     return {name: plain(" ".join(text.split())) for name, text in entries}
 
 
-GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "eta": "η", "lambda": "λ", "rho": "ρ", "xi": "ξ"}
+GREEK = {
+    "alpha": "α",
+    "beta": "β",
+    "delta": "δ",
+    "epsilon": "ε",
+    "eta": "η",
+    "gamma": "γ",
+    "lambda": "λ",
+    "rho": "ρ",
+    "xi": "ξ",
+}
 
 
 def plain(text: str) -> str:

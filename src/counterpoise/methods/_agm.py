@@ -38,7 +38,7 @@ MAX_EXPONENT = 30.0
 def strength_ratio(scores: Tensor) -> Tensor:
     r"""Return :math:`r_m = \exp(\tfrac{M}{M-1} (\bar s - s_m))`, larger for a stronger modality.
 
-    For M = 2 that is :math:`r_a = \exp(s_v - s_a)`.
+    For M = 2 that is :math:`r_a = \exp(s_v - s_a)`. The exponent is bounded by 30 in absolute value.
 
     Args:
         scores: ``(M,)`` mean negative log-likelihoods of the modalities' shares, in nats.
@@ -52,7 +52,14 @@ def strength_ratio(scores: Tensor) -> Tensor:
 
 
 def adaptive_coefficients(scores: Tensor, usual: Tensor, alpha: float, cap: float = 10.0) -> Tensor:
-    r"""Return :math:`\kappa_m = \exp(\alpha \min(\hat r_m - r_m, \mathrm{cap}))`: below 1 for a modality stronger than usual.
+    r"""Return :math:`\kappa_m = \exp(\alpha \min(\hat r_m - r_m, \mathrm{cap}))`: below 1 for a modality stronger than
+    usual.
+
+    Args:
+        scores: ``(M,)`` losses of the modalities' shares in this step.
+        usual: ``(M,)`` their mean over the earlier steps.
+        alpha: :math:`\alpha`.
+        cap: Largest difference of ratios.
 
     Example:
         >>> adaptive_coefficients(torch.tensor([0.5, 1.5]), torch.tensor([1.0, 1.0]), alpha=1.0)
@@ -64,22 +71,24 @@ def adaptive_coefficients(scores: Tensor, usual: Tensor, alpha: float, cap: floa
 class AGM(Method):
     r"""Adaptive gradient modulation: the share of each modality in the fused logits gets its own gradient factor.
 
-    Li et al., "Boosting Multi-modal Model Performance with Adaptive Gradient Modulation", ICCV 2023. With
-    :math:`f(S)` the fused logits when the inputs outside S are zeros, :math:`z_m` the Shapley value of m plus
-    :math:`f(\emptyset)/M` (so :math:`\sum_m z_m = f`), :math:`s_m = CE(z_m, y)`, and `strength_ratio` of :math:`s` and of its
-    mean over all earlier steps (0 before the first; `output_losses` for other tasks than classes): `adaptive_coefficients` multiply the gradient that flows back
-    through :math:`z_m`.
+    Li et al., "Boosting Multi-modal Model Performance with Adaptive Gradient Modulation", ICCV 2023. With :math:`f(S)`
+    the fused logits when the inputs outside S are zeros, :math:`z_m` the Shapley value of m plus :math:`f(\emptyset)/M`
+    (so that :math:`\sum_m z_m = f`), :math:`s_m = CE(z_m, y)`, and `strength_ratio` of :math:`s` and of its mean over
+    all earlier steps (0 before the first): `adaptive_coefficients` multiply the gradient that flows back through
+    :math:`z_m`.
 
-    Differs from the authors' code: zeros are encoded once per modality (one sample, evaluation mode) instead of once
-    per subset, so a step costs 2M encoder passes for any M and the fusion sees all :math:`2^M` subsets in one pass; clipping
-    gradients is left to the loop. A published toolkit reverses the sign of the ratio.
+    Known from the authors' code: a step is compared with the mean of the earlier ones. Differs from it: zeros are
+    encoded once per modality (one sample, evaluation mode) instead of once per subset, so that a step costs 2M encoder
+    passes for any M and the fusion sees all :math:`2^M` subsets in one pass; exponents are bounded; clipping of
+    gradients is left to the loop. For other tasks than classes the losses are `output_losses`. A published toolkit
+    reverses the sign of the ratio.
 
     Args:
         strength: :math:`\alpha`, in [0, inf); the authors use 1.5 (CREMA-D), 2.5 (AV-MNIST) and 4 (UR-Funny).
-        cap: largest difference of ratios; the authors use 10, and 7 on UR-Funny.
+        cap: Largest difference of ratios; the authors use 10, and 7 on UR-Funny.
 
     Raises:
-        ModelError: (by `prepare`) for more than ten modalities, for it evaluates every subset.
+        ModelError: (by `prepare`) for more than ten modalities, since every subset is evaluated.
 
     Example:
         >>> AGM(strength=2.5)
@@ -93,7 +102,7 @@ class AGM(Method):
     count: Tensor
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """Make room for the running means of the scores."""
+        """Register the running means of the scores."""
         count = len(model.modalities)
         if count > MAX_MODALITIES:
             raise ModelError(

@@ -40,7 +40,11 @@ def modality_mass(logits: Tensor) -> Tensor:
 
 
 def mask_share(progress: float, ramp: float) -> float:
-    r"""Return :math:`\sin(\frac\pi2 \min(\epsilon, l)/\epsilon)`: from 0 to 1 in the first share :math:`\epsilon` of the training.
+    r"""Return :math:`\sin(\frac\pi2 \min(\epsilon, l)/\epsilon)`, from 0 to 1 in the first part of the training.
+
+    Args:
+        progress: l, share of the training that is done.
+        ramp: :math:`\epsilon`, length of that part as a share of the training.
 
     Example:
         >>> mask_share(0.0, 0.3), mask_share(0.3, 0.3), mask_share(0.9, 0.3)
@@ -50,18 +54,19 @@ def mask_share(progress: float, ramp: float) -> float:
 
 
 class AMCo(ModulatedObjective):
-    r"""Adaptive mask co-optimisation: a growing part of the features of a modality that the prediction depends on is masked.
+    r"""Adaptive mask co-optimisation: more and more features of a modality that the prediction depends on are masked.
 
-    Zhou, Liang, Zheng, Xuan, Kumada, "Adaptive Mask Co-optimization for Modal Dependence in Multimodal Learning", ICASSP 2023.
-    :math:`L = CE(z, y) + \sum_m CE(u_m, y)`; a modality whose `modality_mass` exceeds 1/M (the paper's .5 for two) has
-    :math:`\lfloor p_t D_m \rfloor` random features set to 0 before the fusion, :math:`p_t = p\,` `mask_share`.
+    Zhou, Liang, Zheng, Xuan, Kumada, "Adaptive Mask Co-optimization for Modal Dependence in Multimodal Learning",
+    ICASSP 2023. :math:`L = CE(z, y) + \sum_m CE(u_m, y)`. If the `modality_mass` of a modality exceeds 1/M (the paper's
+    .5 for two), :math:`\lfloor p_t D_m \rfloor` of its features, drawn at random, are set to 0 before the fusion, with
+    :math:`p_t = p\,` `mask_share`.
 
-    Differs from a published toolkit (no code of the authors was found), which masks class logits instead of features, restarts
-    the ramp at every epoch and lets it grow by the batch, so that soon every logit of the dependent modality is 0. Inferred: the
-    largest share p (the paper's ramp goes to 1, which takes the modality away altogether).
+    Differs from a published toolkit (no code of the authors was found), which masks class logits instead of features,
+    restarts the ramp at every epoch and lets it grow by the batch, so that soon every logit of the dependent modality
+    is 0. Inferred: the largest share p (the paper's ramp goes to 1, which removes the modality).
 
     Args:
-        strength: p, the largest share of masked features, in [0, 1]; 0 is joint training.
+        strength: p, largest share of masked features, in [0, 1]; 0 is joint training.
         ramp: :math:`\epsilon`, share of the training in which the mask grows.
 
     Raises:
@@ -83,7 +88,7 @@ class AMCo(ModulatedObjective):
         return model
 
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        """Let the mask grow."""
+        """Compute the share of masked features."""
         self.share = self.strength * mask_share(epoch.number / epoch.total, self.ramp)
 
     def head_gradient(self, model: MultimodalClassifier, batch: Batch) -> float:

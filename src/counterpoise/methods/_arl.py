@@ -18,8 +18,8 @@ __all__ = ["ARL", "asymmetric_weights"]
 def asymmetric_weights(entropy: Tensor, magnitude: Tensor, temperature: float) -> Tensor:
     r"""Return :math:`w = \mathrm{softmax}_m(T\, a_m\, \mathrm{mean}_{j \ne m} b_j)`, ``(M,)``, summing to 1.
 
-    :math:`a_m \propto 1 / \max(H_m / \sum H, 0.6/M)` (a modality that is sure) and :math:`b_m \propto |z_m|` (what the fused
-    prediction depends on), both summing to 1. For M = 2 the floor is the authors' 0.3.
+    :math:`a_m \propto 1 / \max(H_m / \sum H, 0.6/M)` (confidence of the modality) and :math:`b_m \propto |z_m|` (how
+    much the fused prediction relies on it), both summing to 1. For M = 2 the floor is the authors' 0.3.
 
     Args:
         entropy: ``(M,)`` mean entropies in nats.
@@ -28,7 +28,8 @@ def asymmetric_weights(entropy: Tensor, magnitude: Tensor, temperature: float) -
 
     Example:
         >>> import torch
-        >>> asymmetric_weights(torch.tensor([0.5, 0.5]), torch.tensor([3.0, 1.0]), temperature=8.0)   # less relied on: more
+        >>> entropy, magnitude = torch.tensor([0.5, 0.5]), torch.tensor([3.0, 1.0])
+        >>> asymmetric_weights(entropy, magnitude, temperature=8.0)            # less relied on: more
         tensor([0.1192, 0.8808])
     """
     count = len(entropy)
@@ -40,11 +41,11 @@ def asymmetric_weights(entropy: Tensor, magnitude: Tensor, temperature: float) -
 
 
 class ARL(ModulatedObjective):
-    r"""Asymmetric representation learning: confident encoders that the prediction relies on little get more gradient.
+    r"""Asymmetric representation learning: confident encoders that are relied on little get more gradient.
 
-    Wei et al., "Improving Multimodal Learning via Imbalanced Learning", ICCV 2025 (arXiv 2507.10203):
-    :math:`L = CE(z, y) + g \sum_m CE(u_m, y)`, with g = 1 before epoch ``start`` and :math:`g = \gamma` from it on. From
-    then on, the gradient that enters encoder m is also multiplied by :math:`1 + w_m` with `asymmetric_weights`.
+    Wei et al., "Improving Multimodal Learning via Imbalanced Learning", ICCV 2025 (arXiv 2507.10203): :math:`L = CE(z,
+    y) + g \sum_m CE(u_m, y)`, with g = 1 before epoch ``start`` and :math:`g = \gamma` from it on. From then on, the
+    gradient that enters encoder m is also multiplied by :math:`1 + w_m` with `asymmetric_weights`.
 
     Known from the authors' code: the losses before and after the start. Differs from it: there the weights are never
     assigned, so that both gradients are multiplied by 1.5; and its unimodal heads are slices of the fused one (here
@@ -70,13 +71,13 @@ class ARL(ModulatedObjective):
     epoch = 0
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """See whether the fusion has slices."""
+        """Check the task, and whether the fusion has slices."""
         require_multiclass(self, model, "it reads the entropy over classes")
         self.sliced = is_additive(model.fusion)
         return model
 
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        """Start after the warm-up."""
+        """Store the number of the epoch."""
         self.epoch = epoch.number
 
     def head_gradient(self, model: MultimodalClassifier, batch: Batch) -> float:

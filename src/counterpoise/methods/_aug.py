@@ -30,32 +30,37 @@ __all__ = ["AUG", "BoostedFusion", "boosting_loss"]
 
 
 def boosting_loss(old: Tensor, added: Tensor, target: Tensor, discount: float) -> Tensor:
-    r"""Return :math:`\mathrm{mean}_i (1 - \delta\, \mathrm{sg}\, p^{old}_i(y_i)) (-\log p^{add}_i(y_i))`: CE of the new block, less where the old ones know.
+    r"""Return the cross-entropy of the newest block, weighted down where the older blocks are right.
+
+    .. math:: \mathrm{mean}_i (1 - \delta\, \mathrm{sg}\, p^{old}_i(y_i)) (-\log p^{add}_i(y_i))
 
     Args:
-        old: summed logits of the blocks before, ``(B, C)``.
-        added: logits of the newest block, ``(B, C)``.
+        old: Summed logits of the older blocks, ``(B, C)``.
+        added: Logits of the newest block, ``(B, C)``.
         target: ``(B,)``.
         discount: :math:`\delta`; the authors use 1/2.
 
     Example:
         >>> y, zero = torch.tensor([0]), torch.zeros(1, 2)
-        >>> round((boosting_loss(torch.tensor([[50.0, 0.0]]), zero, y, 0.5) / boosting_loss(zero, zero, y, 0.0)).item(), 4)
+        >>> right = torch.tensor([[50.0, 0.0]])
+        >>> round((boosting_loss(right, zero, y, 0.5) / boosting_loss(zero, zero, y, 0.0)).item(), 4)
         0.5
     """
     return discounted_loss(added, old, target, discount)
 
 
 class BoostedFusion(Fusion):
-    r"""Per modality a growing sum of blocks through one shared head: :math:`z_m = \sum_{t < n_m} K\, \mathrm{ReLU}(W_{m,t} h_m + b_{m,t})`, :math:`z = \frac1M \sum_m z_m`.
+    r"""Mean over modalities of growing sums of blocks, which share one head.
 
-    All blocks that may ever be added are parameters from the start, so that every optimizer knows them; those not yet added
-    count nothing. Initial weights come from a generator of their own.
+    .. math:: z_m = \sum_{t < n_m} K\, \mathrm{ReLU}(W_{m,t} h_m + b_{m,t}), \qquad z = \frac1M \sum_m z_m
+
+    All blocks that may ever be added are parameters from the start, so that every optimizer knows them. Blocks that are
+    not added yet do not count. Initial weights come from a generator of their own.
 
     Args:
         feature_dims: D_m by modality.
         num_outputs: C.
-        blocks: most blocks per modality.
+        blocks: Largest number of blocks per modality.
 
     Example:
         >>> fusion = BoostedFusion({"a": 2, "b": 3}, num_outputs=4, blocks=3)
@@ -74,16 +79,16 @@ class BoostedFusion(Fusion):
         self.register_buffer("count", torch.ones(len(feature_dims), dtype=torch.long))
 
     def block_weights(self, m: str) -> tuple[Tensor, Tensor]:
-        """Return weights ``(T, width, D_m)`` and biases ``(T, width)`` of a modality's blocks."""
+        """Return the weights ``(T, width, D_m)`` and biases ``(T, width)`` of a modality's blocks."""
         return self.weights[f"weight_{m}"], self.biases[f"bias_{m}"]
 
     def block_logits(self, m: str, features: Tensor) -> Tensor:
-        """Return the logits of every block of a modality, ``(T, B, C)``, also of those that are not added yet."""
+        """Return the logits of every block of a modality, ``(T, B, C)``, including those that are not added yet."""
         weight, bias = self.block_weights(m)
         return (torch.einsum("bd,twd->tbw", features, weight) + bias.unsqueeze(1)).relu() @ self.head.T
 
     def split(self, m: str, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the summed logits of all added blocks but the newest, and the newest one's, ``(B, C)`` each."""
+        """Return the summed logits of all added blocks but the newest, and those of the newest, ``(B, C)`` each."""
         logits = self.block_logits(m, features)
         number = torch.arange(len(logits), device=logits.device).view(-1, 1, 1)
         newest = self.count[list(self.feature_dims).index(m)] - 1
@@ -104,22 +109,23 @@ def _uniform(blocks: int, rows: int, columns: int) -> Tensor:
 
 
 class AUG(Alternation):
-    r"""Sustained boosting: the weaker modality's classifier gets another block from time to time; modalities take turns.
+    r"""Sustained boosting: the weaker modality's classifier gets further blocks, and modalities are trained in turn.
 
     Jiang, Huang, Yang, "Rethinking Multimodal Learning from the Perspective of Mitigating Classification Ability
-    Disproportion", NeurIPS 2025. One optimizer step per modality:
-    :math:`CE(z^{old} + z^{add}, y) + CE(z^{old}, y) + ` `boosting_loss`, where "add" is the newest block (with one block:
-    :math:`CE(z_m, y)`). Ten times per training, if a modality's mean probability of the true class in the last epoch exceeds the mean of
-    the others' by more than a tolerance, the weakest modality gets a block.
+    Disproportion", NeurIPS 2025. One optimizer step per modality on :math:`CE(z^{old} + z^{add}, y) + CE(z^{old}, y) +`
+    `boosting_loss`, where "add" is the newest block (with one block: :math:`CE(z_m, y)`). Ten times per training, if
+    the mean probability of the true class of one modality in the last epoch exceeds the mean of the others by more than
+    a tolerance, the weakest modality gets a block.
 
     Differs from the authors' code, whose optimizer never learns of the added layers, so that they stay at their random
-    start: here they train. Inferred: the scores are those of an epoch; modalities are merged with equal weights (there .4 and .6); more than
-    two modalities: the weakest gets the block. Setup replaces the fusion. There is no strength: alternation has no joint limit.
+    start: here they train. Inferred: the scores are those of an epoch; modalities are merged with equal weights (there
+    .4 and .6); for more than two modalities the weakest gets the block. The model to train has another fusion
+    (`BoostedFusion`). There is no strength, since alternation has no joint limit.
 
     Args:
         discount: :math:`\delta` of `boosting_loss`.
-        tolerance: how far the largest ratio of scores must exceed 1.
-        blocks: most blocks per modality.
+        tolerance: Excess of the largest ratio of scores over 1 above which a block is added.
+        blocks: Largest number of blocks per modality.
 
     Raises:
         ModelError: (by `prepare`) for a task without classes.
@@ -137,7 +143,7 @@ class AUG(Alternation):
     seen: Tensor
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """Put the growing classifiers in the place of the fusion."""
+        """Replace the fusion by growing classifiers."""
         require_multiclass(self, model, "it boosts classifiers")
         if not isinstance(model.fusion, BoostedFusion):
             reference = next(model.head(model.modalities[0]).parameters())
@@ -149,7 +155,7 @@ class AUG(Alternation):
 
     @torch.no_grad()
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        """Give the weakest modality a block where it is due."""
+        """Give the weakest modality a block if one is due."""
         fusion = require_fusion(self, model, BoostedFusion)
         if epoch.number and epoch.number % max(1, epoch.total // 10) == 0 and self.seen > 0:
             ratio = discrepancy_ratio(self.score / self.seen)

@@ -18,7 +18,7 @@ __all__ = ["CGGM", "gain_shares", "head_gradient_of"]
 
 
 def gain_shares(gain: Tensor) -> Tensor:
-    r"""Return :math:`B_m = (\sum_j \Delta_j - \Delta_m) / \sum_j \Delta_j` of positive gains; 1 where nothing was gained.
+    r"""Return :math:`B_m = (\sum_j \Delta_j - \Delta_m) / \sum_j \Delta_j` of positive gains, or 1 without gains.
 
     Args:
         gain: ``(M,)`` :math:`\Delta`, changes of accuracy; negative ones count as 0.
@@ -53,16 +53,16 @@ class CGGM(ModulatedObjective):
 
     Guo, Jin, Chen, Zhao, "Classifier-guided Gradient Modulation for Enhanced Multimodal Learning", NeurIPS 2024. With
     :math:`\Delta_m` the change of the unimodal head's accuracy on the batch since the last step, and `gain_shares` B:
-    the gradient that enters encoder m is multiplied by :math:`\kappa_m = \rho B_m`, and the loss gets
-    :math:`\lambda\, \mathrm{mean}_m (|B_m| - B_m \cos(G_m, G^{fused}_m))` with the gradients of the unimodal head's and of
-    the fused head's weights for m (`head_gradient_of`).
+    the gradient that enters encoder m is multiplied by :math:`\kappa_m = \rho B_m`, and the loss gets :math:`\lambda\,
+    \mathrm{mean}_m (|B_m| - B_m \cos(G_m, G^{fused}_m))` with the gradients of the unimodal head's and of the fused
+    head's weights for m (`head_gradient_of`).
 
     Known from the authors' code: both formulas. Differs from it: the direction compares gradients, as the paper says
-    (the code: parameters), and negative gains count as 0 (the code: coefficients below 0 and with poles). The clamp has a
-    price: whenever the accuracy of only one of two heads rose, its encoder's coefficient is exactly 0; in small batches
-    that is more than half of the steps. ``floor`` bounds the coefficients from below. Inferred: the fused head is taken
-    as linear in the features for the direction, and for other tasks than classes the score per sample takes the place
-    of the accuracy (for real targets minus the squared error, of which only ratios of changes count).
+    (the code: parameters), and negative gains count as 0 (the code: coefficients below 0 and with poles). The clamp has
+    a price: whenever the accuracy of only one of two heads rose, its encoder's coefficient is exactly 0; in small
+    batches that is more than half of the steps. ``floor`` bounds the coefficients from below. Inferred: the fused head
+    is taken as linear in the features for the direction, and for other tasks than classes the score per sample takes
+    the place of the accuracy (for real targets minus the squared error, of which only ratios of changes count).
 
     Args:
         strength: From joint training (0) to the method (1), in [0, 1].

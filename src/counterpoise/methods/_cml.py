@@ -16,7 +16,8 @@ __all__ = ["CML", "confidence_penalty"]
 def confidence_penalty(logits: Tensor, target: Tensor) -> Tensor:
     r"""Return how much confidence rises where it should not, summed over samples and steps of the chain of subsets.
 
-    .. math:: \sum_{i,k} 1[S_k \text{ right}]\, (c_{k+1} - c_k)^+ + 1[\text{both wrong}]\, (c_{k+1} - \mathrm{sg}\, c_k)^+
+    .. math:: \sum_{i,k} 1[S_k \text{ right}]\, (c_{k+1} - c_k)^+
+        + 1[\text{both wrong}]\, (c_{k+1} - \mathrm{sg}\, c_k)^+
 
     where :math:`c_k` is the confidence of the prediction from :math:`S_k`, its largest probability. A prediction should
     not become more confident when a modality is taken away. Where both are wrong, only the confidence of the smaller
@@ -42,14 +43,14 @@ def confidence_penalty(logits: Tensor, target: Tensor) -> Tensor:
 class CML(ModulatedObjective):
     r"""Calibrating multimodal learning: a prediction should not become more confident when a modality is taken away.
 
-    Ma et al., "Calibrating Multimodal Learning", ICML 2023. With a chain of nested subsets
-    :math:`S_0 = \mathrm{all} \supset S_1 \supset \dots` (modalities removed in random order, drawn per step), where the
-    fused head reads zeros for the removed ones:
-    :math:`L = \mathrm{mean}_S CE(z_S, y) + \tfrac{\beta}{100}` `confidence_penalty`.
+    Ma et al., "Calibrating Multimodal Learning", ICML 2023. With a chain of nested subsets :math:`S_0 = \mathrm{all}
+    \supset S_1 \supset \dots` (modalities removed in random order, drawn per step), where the fused head reads zeros
+    for the removed ones: :math:`L = \mathrm{mean}_S CE(z_S, y) + \tfrac{\beta}{100}` `confidence_penalty`.
 
-    Known from the authors' code: the penalty is a sum over the batch times :math:`\beta / 100`, with the second term for
-    samples where both subsets are wrong. It therefore grows with the batch. Inferred: the default of :math:`\beta`, which
-    equals the weight .1 of a published toolkit. The toolkit has no second term and draws the order once per epoch.
+    Known from the authors' code: the penalty is a sum over the batch times :math:`\beta / 100`, with the second term
+    for samples where both subsets are wrong. It therefore grows with the batch. Inferred: the default of :math:`\beta`,
+    which equals the weight .1 of a published toolkit. The toolkit has no second term and draws the order once per
+    epoch.
 
     Args:
         strength: Factor of everything that is added to joint training, in [0, inf).

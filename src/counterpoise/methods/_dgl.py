@@ -29,7 +29,7 @@ class _Separated(ModulatedObjective):
 
 
 class DGL(_Separated):
-    r"""Disentangled gradients: encoders learn from unimodal losses through the fused head, which learns from the fused loss.
+    r"""Disentangled gradients: encoders learn from unimodal losses, the fused head from the fused loss.
 
     Wei, Luo, Luo, "Boosting Multimodal Learning via Disentangled Gradient Learning", ICCV 2025 (arXiv 2507.10213). With
     :math:`z(\{m\})` the output of the fused head when the features of all other modalities are zeros (its bias whole),
@@ -38,8 +38,8 @@ class DGL(_Separated):
 
     where the fused head :math:`\theta` gets no gradient of the second term and the encoders none of the first.
 
-    Known from the authors' code, which this follows. Inferred: fusions other than concatenation, which read zeros in the
-    same way. The model's unimodal heads are trained on detached features; the authors' network has none. See
+    Known from the authors' code, which this follows. Inferred: fusions other than concatenation, which read zeros in
+    the same way. The model's unimodal heads are trained on detached features; the authors' network has none. See
     `SeparatedGradients` for the form with separate heads.
 
     Args:

@@ -19,11 +19,11 @@ __all__ = ["Corruption", "ModalityDropout", "drop_modalities"]
 def drop_modalities(uniform: Tensor, rate: float) -> Tensor:
     """Return which modalities are dropped, ``(B, M)`` bool: each with probability ``rate``, never all of a sample.
 
-    The one with the largest draw always stays, which makes a difference only where all would be dropped.
+    The modality with the largest draw always stays, which matters only where all would be dropped.
 
     Args:
         uniform: ``(B, M)`` uniform draws.
-        rate: in [0, 1].
+        rate: Probability, in [0, 1].
 
     Example:
         >>> drop_modalities(torch.tensor([[0.1, 0.9], [0.1, 0.2]]), rate=0.5)
@@ -34,11 +34,11 @@ def drop_modalities(uniform: Tensor, rate: float) -> Tensor:
 
 
 class ModalityDropout(Method):
-    r"""Modality dropout: joint training in which inputs of single modalities are missing (zeros).
+    """Modality dropout: joint training in which inputs of single modalities are missing (zeros).
 
-    ModDrop of Neverova, Wolf, Taylor, Nebout, "ModDrop: adaptive multi-modal gesture recognition", TPAMI 2016: each
-    modality of each sample is missing with probability p, independently; here one of them always stays. What is missing is the input, as at
-    a test with a missing modality; nothing is rescaled.
+    ModDrop of Neverova, Wolf, Taylor, Nebout, "ModDrop: adaptive multi-modal gesture recognition", TPAMI 2016. Each
+    modality of each sample is missing with probability p, independently; here one of them always stays. The input is
+    set to zeros, as in a test with a missing modality; nothing is rescaled.
 
     Args:
         strength: p, in [0, 1].

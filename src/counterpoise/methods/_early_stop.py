@@ -17,7 +17,12 @@ __all__ = ["MSES", "patience_update"]
 
 
 def patience_update(loss: Tensor, best: Tensor, waited: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the best losses so far and how many epochs each modality has waited for a better one, ``(M,)`` each.
+    """Return the best losses so far, and for how many epochs each modality has waited for a better one, ``(M,)`` each.
+
+    Args:
+        loss: ``(M,)`` losses of this epoch.
+        best: ``(M,)`` best losses before.
+        waited: ``(M,)`` number of epochs since then.
 
     Example:
         >>> patience_update(torch.tensor([0.5, 0.9]), torch.tensor([0.6, 0.8]), torch.tensor([2, 2]))
@@ -28,21 +33,22 @@ def patience_update(loss: Tensor, best: Tensor, waited: Tensor) -> tuple[Tensor,
 
 
 class MSES(ModulatedObjective):
-    r"""Modality-specific early stopping: an encoder stops where its own held-out loss stops falling, the others go on.
+    r"""Modality-specific early stopping: an encoder stops when the held-out loss of its head stops falling.
 
-    Fujimori, Endo, Kawai, Mochizuki, "Modality-Specific Learning Rate Control for Multimodal Classification", ACPR 2019: the
-    multitask loss :math:`CE(z, y) + \sum_m CE(u_m, y)`; at the start of every epoch the loss of each unimodal head on held-out samples is
-    compared with its best so far; after ``patience`` epochs without a better one the gradient that enters that encoder is multiplied by
-    :math:`1 - s`. With ``release`` it trains again as soon as the loss is better than its best.
+    Fujimori, Endo, Kawai, Mochizuki, "Modality-Specific Learning Rate Control for Multimodal Classification", ACPR
+    2019: the multitask loss :math:`CE(z, y) + \sum_m CE(u_m, y)`. At the start of every epoch the loss of each unimodal
+    head on held-out samples is compared with its best so far. After ``patience`` epochs without a better one, the
+    gradient that enters that encoder is multiplied by :math:`1 - s`. With ``release`` the encoder trains again as soon
+    as the loss is better than its best.
 
-    Inferred (its abstract could be read, its formulas could not): the patience, and that a stopped encoder may go on. An
-    optimizer's momentum and weight decay still move a stopped encoder; a partial strength has little effect under Adam, which divides
-    gradients by their own size.
+    Inferred (the abstract could be read, the formulas could not): the patience, and that a stopped encoder may
+    continue. Momentum and weight decay of the optimizer still move a stopped encoder. A partial strength has little
+    effect under Adam, which divides gradients by their running size.
 
     Args:
-        strength: s, in [0, 1]; 1 stops an encoder altogether.
-        patience: epochs.
-        release: whether a stopped encoder may train again.
+        strength: s, in [0, 1]; 1 stops an encoder completely.
+        patience: Number of epochs without a better loss.
+        release: Whether a stopped encoder may train again.
 
     Example:
         >>> MSES(patience=5)
@@ -58,13 +64,13 @@ class MSES(ModulatedObjective):
     waited: Tensor
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """Make room for the best losses and the waiting."""
+        """Register the best losses and the number of epochs since then."""
         self.register_buffer("best", torch.full((len(model.modalities),), float("inf")))
         self.register_buffer("waited", torch.zeros(len(model.modalities), dtype=torch.long))
         return model
 
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        """Look at the held-out losses."""
+        """Compare the held-out losses with the best so far."""
         if not self.strength:
             return
         loss = head_losses(model, iterate_batches(self, epoch, "held_out"))[1:].to(self.best)

@@ -15,7 +15,8 @@ __all__ = ["GBlending", "blending_weights"]
 
 
 def blending_weights(gain: Tensor, overfit: Tensor) -> Tensor:
-    r"""Return :math:`w_k \propto \max(\Delta G_k, 0) / \Delta O_k^2`, summing to 1; equal weights if nothing generalises.
+    r"""Return :math:`w_k \propto \max(\Delta G_k, 0) / \Delta O_k^2`, summing to 1, or equal weights if no gain is
+    positive.
 
     Args:
         gain: ``(K,)`` fall of the held-out loss, nats.
@@ -30,24 +31,26 @@ def blending_weights(gain: Tensor, overfit: Tensor) -> Tensor:
 
 
 class GBlending(ModulatedObjective):
-    r"""Gradient blending: each head's loss is weighted by how much it generalises against how much it overfits.
+    r"""Gradient blending: the loss of each head is weighted by how much it generalises and how little it overfits.
 
-    Wang, Tran, Feiszli, "What Makes Training Multi-modal Classification Networks Hard?", CVPR 2020:
-    :math:`L = w_0 CE(z, y) + \sum_m w_m CE(u_m, y)`. At the start of every super-epoch (online) or of the training only (offline),
-    from a snapshot of the model: each of the M + 1 heads is trained alone for some epochs; with the losses before and after,
-    :math:`\Delta G = L^{val}_{before} - L^{val}_{after}`, :math:`\Delta O` the growth of :math:`L^{val} - L^{train}`: `blending_weights`.
+    Wang, Tran, Feiszli, "What Makes Training Multi-modal Classification Networks Hard?", CVPR 2020: :math:`L = w_0
+    CE(z, y) + \sum_m w_m CE(u_m, y)`. At the start of every super-epoch (online) or of the training only (offline),
+    each of the M + 1 heads is trained by itself for some epochs from a snapshot of the model. With the losses before
+    and after, :math:`\Delta G = L^{val}_{before} - L^{val}_{after}` and :math:`\Delta O` the growth of :math:`L^{val} -
+    L^{train}` give the `blending_weights`.
 
-    Differs from a published toolkit: all losses are means per sample, evaluated in the same mode (there sums over different
-    numbers of batches, one of them collected during training), :math:`\Delta G` keeps its sign, and the held-out samples never train and are not
-    the test set. Differs from the paper: the snapshots are trained by AdamW for ``inner_epochs`` (there for a whole super-epoch by the
-    main optimizer); the heads themselves get their full gradient, :math:`w_m` is what enters the encoders.
+    Differs from a published toolkit: all losses are means per sample, evaluated in the same mode (there sums over
+    different numbers of batches, one of them collected during training), :math:`\Delta G` keeps its sign, and the
+    held-out samples are never trained on and are not the test set. Differs from the paper: the snapshots are trained by
+    AdamW for ``inner_epochs`` (there for a whole super-epoch by the main optimizer); the heads themselves get their
+    full gradient, and :math:`w_m` is the factor of the gradient that enters the encoders.
 
     Args:
-        strength: from joint training (0) to the method (1), in [0, 1].
-        super_epoch: epochs between two estimates.
-        online: whether to estimate again; else only at the start.
-        inner_epochs: epochs that each snapshot is trained.
-        inner_lr: learning rate of the snapshots.
+        strength: From joint training (0) to the method (1), in [0, 1].
+        super_epoch: Number of epochs between two estimates.
+        online: Whether to estimate again; otherwise only at the start.
+        inner_epochs: Number of epochs that each snapshot is trained.
+        inner_lr: Learning rate of the snapshots.
 
     Example:
         >>> GBlending(online=False)
@@ -69,7 +72,7 @@ class GBlending(ModulatedObjective):
         return model
 
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        """Estimate the weights where a super-epoch begins."""
+        """Estimate the weights at the start of a super-epoch."""
         due = epoch.number % self.super_epoch == 0 if self.online else epoch.number == 0
         if not self.strength or not due:
             return

@@ -1,4 +1,4 @@
-"""Greedy: balanced learning by conditional learning speed (Wu et al., ICML 2022)."""
+"""Greedy: balanced multimodal learning by conditional learning speed (Wu et al., ICML 2022)."""
 
 from __future__ import annotations
 
@@ -31,11 +31,16 @@ __all__ = ["Greedy", "TransferFusion"]
 class TransferFusion(Fusion):
     r"""Multimodal transfer module on features, and one classifier per branch.
 
-    :math:`e = \mathrm{ReLU}(E [h_1; \dots; h_M])`, gates :math:`g_m = \sigma(W_m e)`, branches
-    :math:`z_m = K_m (h_m \odot g_m)`, fused logits :math:`\frac1M \sum_m z_m`. While modality m is curated, its gate is its running mean, so that
-    no other modality speaks into its branch.
+    :math:`e = \mathrm{ReLU}(E [h_1; \dots; h_M])`, gates :math:`g_m = \sigma(W_m e)`, branches :math:`z_m = K_m (h_m
+    \odot g_m)`, fused logits :math:`\frac1M \sum_m z_m`. While modality m is curated, its gate is replaced by its
+    running mean, so that no other modality influences its branch.
 
-    The initial weights are the same for every call (their own generator), and blocks of equal shape are equal.
+    The initial weights come from a generator of their own and are the same for every call; blocks of equal shape are
+    equal.
+
+    Args:
+        feature_dims: D_m by modality.
+        num_outputs: C.
 
     Example:
         >>> TransferFusion({"a": 2, "b": 3}, num_outputs=4)({"a": torch.ones(5, 2), "b": torch.ones(5, 3)}).shape
@@ -78,7 +83,7 @@ class TransferFusion(Fusion):
         return torch.stack(list(self.branch_logits(features).values())).mean(0)
 
     def bypass_parameters(self, m: str) -> list[nn.Parameter]:
-        """Return what carries other modalities into the branch of ``m``: its gate, and the squeeze that all share."""
+        """Return the parameters that carry other modalities into the branch of ``m``: gate and squeeze."""
         return [self.gates[f"gate_{m}"], *self.squeeze.values(), self.bias]
 
 
@@ -89,24 +94,26 @@ def _initial(rows: int, columns: int, fan_in: int) -> nn.Parameter:
 
 
 class Greedy(Method):
-    r"""Balanced learning by conditional learning speed: a branch that leans on the others learns alone for a while.
+    r"""Conditional learning speed: a branch that relies on the others is trained alone for some steps.
 
     Wu, Jastrzebski, Cho, Geras, "Characterizing and Overcoming the Greedy Nature of Learning in Multi-modal Deep Neural
-    Networks", ICML 2022. :math:`L = \sum_m CE(z_m, y)` over the branches of a network with multimodal transfer modules. The
-    speed of a set of parameters is the sum over steps of :math:`\lVert\nabla\rVert^2 / \lVert\theta\rVert^2`; :math:`BDR_m = \log_{10}` of the speed of the module's
-    parameters for m over that of encoder m. From epoch ``start`` on, if the largest BDR exceeds the mean by more than
-    :math:`\epsilon / 2` (for M = 2: the two differ by more than :math:`\epsilon`), that modality is curated for Q steps: its gate is replaced by its running mean.
-    Speeds rest meanwhile, so that at least one step of all branches lies between two curations.
+    Networks", ICML 2022. :math:`L = \sum_m CE(z_m, y)` over the branches of a network with multimodal transfer modules.
+    The speed of a set of parameters is the sum over steps of :math:`\lVert\nabla\rVert^2 / \lVert\theta\rVert^2`, and
+    :math:`BDR_m = \log_{10}` of the speed of the module's parameters for m over that of encoder m. From epoch ``start``
+    on, if the largest BDR exceeds the mean by more than :math:`\epsilon / 2` (for M = 2: the two differ by more than
+    :math:`\epsilon`), that modality is curated for Q steps: its gate is replaced by its running mean. Speeds are not
+    accumulated meanwhile, so that at least one step of all branches lies between two curations.
 
-    Differs from the paper: there the modules sit between the convolutional stages of two equal encoders; here, for encoders
-    of any kind, there is one on the features (`TransferFusion`, which setup puts in the place of the fusion). Differs from the authors'
-    code: the running mean of each gate is its own (the code mixes two); nothing is read from the device in a step. There is no strength:
-    the network is another one.
+    Differs from the paper: there the modules sit between the convolutional stages of two equal encoders; here, for
+    encoders of any kind, there is one on the features (`TransferFusion`, the fusion of the model to train). Differs
+    from the authors' code: the running mean of each gate is its own (the code mixes two); no value is read from the
+    device in a step; gradients are those of the loss itself under loss scaling, and steps whose gradients are not
+    finite do not count. There is no strength, since the network is another one.
 
     Args:
-        epsilon: difference of BDR that starts a curation.
-        window: Q, steps that a curation lasts.
-        start: first epoch that may curate.
+        epsilon: Difference of BDR that starts a curation.
+        window: Q, number of steps of a curation.
+        start: First epoch that may curate.
 
     Example:
         >>> Greedy(window=10)
@@ -122,7 +129,7 @@ class Greedy(Method):
     epoch = 0
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """Put the transfer module in the place of the fusion."""
+        """Replace the fusion by the transfer module."""
         reference = next(model.head(model.modalities[0]).parameters())
         if not isinstance(model.fusion, TransferFusion):
             model = model.with_fusion(TransferFusion(model.feature_dims, model.task.num_outputs).to(reference))
@@ -131,7 +138,7 @@ class Greedy(Method):
         return model
 
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        """Allow curation from epoch ``start`` on."""
+        """Store the number of the epoch: curation is allowed from ``start`` on."""
         self.epoch = epoch.number
 
     def steps(

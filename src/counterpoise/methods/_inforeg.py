@@ -17,7 +17,7 @@ __all__ = ["InfoReg", "anchor_weights", "window_open"]
 
 
 def anchor_weights(scores: Tensor, beta: float) -> Tensor:
-    r"""Return :math:`\beta_m = \beta \exp(\tanh(s_m - \mathrm{mean}_{j \ne m} s_j))` for modalities above the others, else 0.
+    r"""Return :math:`\beta_m = \beta \exp(\tanh(s_m - \mathrm{mean}_{j \ne m} s_j))` for leading modalities, else 0.
 
     Args:
         scores: ``(M,)`` mean probabilities of the true class.
@@ -50,7 +50,7 @@ def window_open(traces: Tensor, threshold: float) -> bool:
 
 
 class InfoReg(ModulatedObjective):
-    r"""Regulated information acquisition: the leading encoder is held back while encoders still gather information fast.
+    r"""Regulated information acquisition: the leading encoder is held back while information is gathered fast.
 
     Huang, Wei, Yang, Hu, "Adaptive Unimodal Regulation for Balanced Multimodal Information Acquisition", CVPR 2025.
     :math:`L = CE(z, y) + \sum_m CE(u_m, y)`. The trace of the Fisher information of an encoder is estimated by the mean
@@ -60,9 +60,9 @@ class InfoReg(ModulatedObjective):
 
     Differs from the authors' code: each encoder has its own window (there the audio encoder's trace decides for all),
     and the trace sums squares over weights (there means per layer; only the course matters). The scores are means over
-    the batch (there sums, so that tanh saturates). One :math:`\beta` for all (there .95 for audio and .1 for video). The
-    unimodal heads are separate (there slices). No backward passes for logging. Gradients are those of the loss itself
-    under loss scaling and accumulation, and steps whose gradients are not finite do not count.
+    the batch (there sums, so that tanh saturates). One :math:`\beta` for all (there .95 for audio and .1 for video).
+    The unimodal heads are separate (there slices). No backward passes for logging. Gradients are those of the loss
+    itself under loss scaling and accumulation, and steps whose gradients are not finite do not count.
 
     Args:
         strength: Factor of everything that is added to joint training, in [0, inf).

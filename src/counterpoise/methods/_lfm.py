@@ -18,14 +18,19 @@ from counterpoise.records import Batch, Outputs
 __all__ = ["LFM", "classification_weight", "jensen_shannon", "meta_gradient"]
 
 POLYNOMIAL = (0.2046, 3.355e-3, 1.230e-4, -2.929e-6, 2.238e-8, -5.397e-11)
-HIGHEST = 0.95
-"""The learned weight of the alignment starts here, and is never more, nor less than 1 - 0.95."""
+MAX_ALIGNMENT = 0.95
+"""Initial and largest learned weight of the alignment; the smallest is 1 - 0.95."""
 EPOCHS = 200
-"""The authors' schedules are written for so many epochs."""
+"""Number of epochs that the authors' schedules are written for."""
 
 
 def classification_weight(progress: float) -> float:
-    r"""Return :math:`a_0(e) = 0.2046 + 3.355\,10^{-3} e + 1.230\,10^{-4} e^2 - \dots` at epoch e = 200 ``progress``, in [0, 1].
+    r"""Return the heuristic weight of the classification, in [0, 1].
+
+    .. math:: a_0(e) = 0.2046 + 3.355\,10^{-3} e + 1.230\,10^{-4} e^2 - \dots, \quad e = 200\,\text{progress}
+
+    Args:
+        progress: Share of the training that is done.
 
     Example:
         >>> classification_weight(0.0), round(classification_weight(0.5), 4)
@@ -58,26 +63,27 @@ def meta_gradient(
     lookahead: float,
     strength: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    r"""Return how the classification loss after one step of gradient descent depends on the weight of the alignment.
+    r"""Return the derivative of the classification loss after one gradient step by the weight of the alignment.
 
-    With :math:`L(\theta; a_1) = (1 + s(1 - 2 a_1))\, CE + 2 s a_1 JS` and :math:`\theta' = \theta - \xi \nabla L(\theta; a_1)`,
-    exactly: :math:`\frac{d}{d a_1} CE'(\theta') = -2 s \xi \langle \nabla CE'(\theta'), \nabla JS(\theta) - \nabla CE(\theta) \rangle`,
-    over all parameters. They are the same afterwards, bit for bit.
+    With :math:`L(\theta; a_1) = (1 + s(1 - 2 a_1))\, CE + 2 s a_1 JS` and :math:`\theta' = \theta - \xi \nabla
+    L(\theta; a_1)`, exactly: :math:`\frac{d}{d a_1} CE'(\theta') = -2 s \xi \langle \nabla CE'(\theta'), \nabla
+    JS(\theta) - \nabla CE(\theta) \rangle`, over all parameters. The parameters are restored bit for bit.
 
     Args:
         parameters: :math:`\theta`.
-        inner: gives CE and JS of the samples that the step is taken on.
-        outer: gives CE' of other samples.
+        inner: Function that returns CE and JS of the samples that the step is taken on.
+        outer: Function that returns CE' of other samples.
         alignment: :math:`a_1`.
         lookahead: :math:`\xi`, length of the step.
         strength: s.
 
     Returns:
-        the derivative, and the same divided by the norms of both vectors and by :math:`2 s \xi`: a cosine, in [-1, 1].
+        The derivative, and the same divided by the norms of both vectors and by :math:`2 s \xi`: a cosine, in [-1, 1].
 
     Example:
         >>> w = nn.Parameter(torch.tensor([1.0, 1.0]))
-        >>> found = meta_gradient([w], lambda: (w[0] ** 2, w[1] ** 2), lambda: w[0] ** 2, alignment=0.9, lookahead=0.1)
+        >>> inner, outer = lambda: (w[0] ** 2, w[1] ** 2), lambda: w[0] ** 2
+        >>> found = meta_gradient([w], inner, outer, alignment=0.9, lookahead=0.1)
         >>> [round(x.item(), 4) for x in found]          # less alignment would help the classification
         [0.768, 0.7071]
     """
@@ -97,27 +103,29 @@ def meta_gradient(
 
 
 class LFM(ModulatedObjective):
-    r"""Learning and aligning: first the modalities' predictions are brought together, later the classification counts more.
+    r"""Learning and aligning: the modalities' predictions are aligned first, and the classification counts more later.
 
     Yang, Wan, Jiang, Xu, "Facilitating Multimodal Classification via Dynamically Learning Modality Gap", NeurIPS 2024:
-    :math:`L = 2 [a_0 CE(z, y) + a_1 JS(p_1, \dots, p_M)]`, :math:`a_0 = 1 - a_1`. :math:`p_m` is the softmax of M times the modality's slice of the
-    fused logits, or of its own head for fusions without slices. The weight follows
+    :math:`L = 2 [a_0 CE(z, y) + a_1 JS(p_1, \dots, p_M)]`, :math:`a_0 = 1 - a_1`. :math:`p_m` is the softmax of M times
+    the modality's slice of the fused logits, or of its own head for fusions without slices. The weight follows
 
     - the authors' heuristic schedule, `classification_weight`, stretched to the length of the run; or
-    - a learned one: :math:`a_1` starts at .95, and before every further epoch
-      :math:`a_1 \leftarrow \mathrm{clip}(a_1 - \eta\, h, .05, .95)`, h the `meta_gradient` on fixed training samples (one half takes the step, the
-      other half judges it), :math:`\eta` halved every tenth of the run and multiplied by 200 over the number of epochs, for the authors train for 200.
+    - a learned one: :math:`a_1` starts at .95, and before every further epoch :math:`a_1 \leftarrow \mathrm{clip}(a_1 -
+      \eta\, h, .05, .95)`, where h is the `meta_gradient` on fixed training samples (one half takes the step, the other
+      half judges it). :math:`\eta` is halved every tenth of the run and multiplied by 200 over the number of epochs,
+      since the authors train for 200.
 
-    Differs from the authors' code: the divergence is Jensen and Shannon's (there :math:`KL(\bar p \Vert p_m)`, the reverse); the
-    meta-gradient is exact for one step ahead and over all parameters (there a product with the Hessian, of the first parameter tensor only), and h is its cosine, for
-    its size shrinks with the step (so :math:`\eta` is another one than their 1e-4). More than two modalities: the generalised divergence.
+    Differs from the authors' code: the divergence is that of Jensen and Shannon (there :math:`KL(\bar p \Vert p_m)`,
+    the reverse). The meta-gradient is exact for one step ahead and over all parameters (there a product with the
+    Hessian, of the first parameter tensor only), and h is its cosine, since its size shrinks with the step (so
+    :math:`\eta` is not comparable with their 1e-4). More than two modalities: the generalised divergence.
 
     Args:
-        strength: from joint training (0) to the method (1); weights :math:`1 + s(2 a_0 - 1)` and :math:`2 s a_1`.
-        schedule: heuristic or learned.
+        strength: From joint training (0) to the method (1); weights :math:`1 + s(2 a_0 - 1)` and :math:`2 s a_1`.
+        schedule: "heuristic" or "learned".
         rate: :math:`\eta` of the learned schedule.
-        lookahead: :math:`\xi`, the step that it looks ahead; the authors train with 0.01.
-        samples: training samples that it reads, at least 2; the authors use 16.
+        lookahead: :math:`\xi`, length of the step that it looks ahead; the authors train with 0.01.
+        samples: Number of training samples that it reads, at least 2; the authors use 16.
 
     Raises:
         ModelError: (by `prepare`) for a task without classes.
@@ -135,12 +143,12 @@ class LFM(ModulatedObjective):
     chosen: Tensor
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """See whether the fusion has slices, and make room for the learned weight and which samples it is learned on."""
+        """Register the learned weight, and the samples that it is learned on."""
         require_multiclass(self, model, "it compares distributions over classes")
         self.sliced = is_additive(model.fusion)
-        self.a0 = classification_weight(0.0) if self.schedule == "heuristic" else 1 - HIGHEST
+        self.a0 = classification_weight(0.0) if self.schedule == "heuristic" else 1 - MAX_ALIGNMENT
         self._picked: Batch | None = None
-        self.register_buffer("alignment", torch.tensor(HIGHEST, dtype=torch.float64))
+        self.register_buffer("alignment", torch.tensor(MAX_ALIGNMENT))
         self.register_buffer("chosen", torch.full((self.samples,), -1))
         return model
 
@@ -152,7 +160,7 @@ class LFM(ModulatedObjective):
         if self.strength and epoch.number:
             eta = self.rate * EPOCHS / epoch.total * 0.5 ** (10 * epoch.number // epoch.total)
             _, cosine = self.hypergradient(model, epoch)
-            self.alignment.sub_(eta * cosine.to(self.alignment)).clamp_(1 - HIGHEST, HIGHEST)
+            self.alignment.sub_(eta * cosine.to(self.alignment)).clamp_(1 - MAX_ALIGNMENT, MAX_ALIGNMENT)
         self.a0 = 1 - self.alignment.item()
 
     def hypergradient(self, model: MultimodalClassifier, epoch: EpochContext) -> tuple[Tensor, Tensor]:
@@ -173,7 +181,7 @@ class LFM(ModulatedObjective):
             return meta_gradient(parameters, inner, outer, self.alignment.item(), self.lookahead, self.strength)
 
     def _meta_batch(self, epoch: EpochContext) -> Batch:
-        """Return the fixed training samples, spread over the set; which ones is part of the state."""
+        """Return the fixed training samples, spread over the set; their indices are part of the state."""
         if self._picked is None:
             if bool((self.chosen < 0).any()):
                 index = torch.cat([b.index for b in iterate_batches(self, epoch)])
@@ -190,7 +198,7 @@ class LFM(ModulatedObjective):
         return 1 + self.strength * (2 * self.a0 - 1)
 
     def divergence(self, logits: Tensor) -> Tensor:
-        """Return how far the modalities' predictions ``(M, B, C)`` are apart, in nats."""
+        """Return the divergence of the modalities' predictions ``(M, B, C)``, in nats."""
         return jensen_shannon(logits)
 
     def _divergence(self, model: MultimodalClassifier, outputs: Outputs) -> Tensor:

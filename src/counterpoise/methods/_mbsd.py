@@ -19,9 +19,14 @@ __all__ = ["MBSD", "pair_distillation"]
 def pair_distillation(first: Tensor, second: Tensor, target: Tensor) -> Tensor:
     r"""Return the mean over samples of :math:`\omega_i [KL_i + RS_i]` for the logits ``(B, C)`` of two modalities.
 
-    :math:`\omega_i = \mathrm{sg}|p_1(y_i) - p_2(y_i)|` if either is right, else 0;
-    :math:`KL_i = KL(\mathrm{sg}(p_\mathrm{strong}) \Vert p_\mathrm{weak})` in nats, the stronger being the one with the larger probability of the true class;
-    :math:`RS_i = \frac1C \lVert z_1 - z_2 \rVert^2`.
+    :math:`\omega_i = \mathrm{sg}|p_1(y_i) - p_2(y_i)|` if either is right, else 0; :math:`KL_i =
+    KL(\mathrm{sg}(p_\mathrm{strong}) \Vert p_\mathrm{weak})` in nats, where the stronger one has the larger probability
+    of the true class; :math:`RS_i = \frac1C \lVert z_1 - z_2 \rVert^2`.
+
+    Args:
+        first: Logits of one modality.
+        second: Logits of the other.
+        target: ``(B,)``.
 
     Example:
         >>> z = torch.tensor([[1.0, 0.0]])
@@ -40,16 +45,17 @@ def pair_distillation(first: Tensor, second: Tensor, target: Tensor) -> Tensor:
 
 
 class MBSD(ModulatedObjective):
-    r"""Modality-bias self-distillation: per sample, the modality that knows less learns from the one that knows more.
+    r"""Modality-bias self-distillation: on each sample, the weaker modality learns from the stronger one.
 
-    "Multimodal Pre-Training with Self-Distillation for Product Understanding in E-Commerce", WSDM 2023: :math:`L = CE(z, y) + \sum_m CE(u_m, y)` plus the mean over all pairs of
-    modalities of `pair_distillation`. No code of the authors was found.
+    Liu et al., "Multimodal Pre-Training with Self-Distillation for Product Understanding in E-Commerce", WSDM 2023:
+    :math:`L = CE(z, y) + \sum_m CE(u_m, y)` plus the mean over all pairs of modalities of `pair_distillation`. No code
+    of the authors was found.
 
-    Differs from a published toolkit, which hands probabilities to a function that expects their logarithms, lets gradient
-    flow through :math:`\omega`, and takes logits for two but probabilities for three modalities.
+    Differs from a published toolkit, which passes probabilities to a function that expects their logarithms, lets
+    gradient flow through :math:`\omega`, and takes logits for two but probabilities for three modalities.
 
     Args:
-        strength: multiplies everything that is added to joint training, in [0, inf).
+        strength: Factor of everything that is added to joint training, in [0, inf).
 
     Raises:
         ModelError: (by `prepare`) for a task without classes.

@@ -43,7 +43,7 @@ def entropy_weights(logits: Tensor) -> Tensor:
 def update_projection(projection: Tensor, mean: Tensor, ridge: float) -> Tensor:
     r"""Return :math:`P - k k^T / (\lambda + \bar r^T k)` with :math:`k = P \bar r`, scaled to unit Frobenius norm.
 
-    What is projected with it hardly moves what a head says of the direction :math:`\bar r`.
+    A gradient that is projected with it hardly changes the head's outputs in the direction :math:`\bar r`.
 
     Args:
         projection: P, ``(D, D)``, symmetric.
@@ -61,7 +61,9 @@ def update_projection(projection: Tensor, mean: Tensor, ridge: float) -> Tensor:
 
 
 class EntropyWeightedHead(SharedHead):
-    r"""One linear head for all modalities, mixed per sample by `entropy_weights`: :math:`z = \sum_m w_m(x)\, (K h_m + b)`.
+    r"""One linear head for all modalities, mixed per sample by `entropy_weights`.
+
+    :math:`z = \sum_m w_m(x)\, (K h_m + b)`.
 
     Example:
         >>> EntropyWeightedHead({"a": 3, "b": 3}, num_outputs=4)({"a": torch.ones(5, 3), "b": torch.ones(5, 3)}).shape
@@ -81,20 +83,22 @@ class EntropyWeightedHead(SharedHead):
 class MLA(Alternation):
     r"""Alternating unimodal adaptation: one optimizer step per modality, through one shared head that forgets little.
 
-    Zhang, Yoon, Bansal, Yao, "Multimodal Representation Learning by Alternating Unimodal Adaptation", CVPR 2024. For each
-    modality in turn: :math:`L_m = CE(K h_m, y)`, the head's gradient becomes :math:`G P^T` with `update_projection`
-    (:math:`\lambda = 0.1^{1 + b/N_b}`, b the batch within the epoch), step. Predictions mix the modalities by `entropy_weights`.
+    Zhang, Yoon, Bansal, Yao, "Multimodal Representation Learning by Alternating Unimodal Adaptation", CVPR 2024. For
+    each modality in turn: :math:`L_m = CE(K h_m, y)`, the head's gradient becomes :math:`G P^T` with
+    `update_projection` (:math:`\lambda = 0.1^{1 + b/N_b}`, b the batch within the epoch), step. Predictions mix the
+    modalities by `entropy_weights`.
 
-    Differs from the authors' code, in which the projection is never applied (it looks for a parameter of another name), the
-    denominator is an element-wise one, and the entropies run over the batch axis. A published toolkit adds the projected gradient
-    to the unprojected one. Differs from the paper: the head's bias is not projected (the paper has none); the shared head starts
-    as the mean of the model's unimodal heads; :math:`N_b` is taken from the size of the training set.
+    Differs from the authors' code, in which the projection is never applied (it looks for a parameter of another name),
+    the denominator is an element-wise one, and the entropies run over the batch axis. A published toolkit adds the
+    projected gradient to the unprojected one. Differs from the paper: the head's bias is not projected (the paper has
+    none); the shared head starts as the mean of the model's unimodal heads; :math:`N_b` is computed from the size of
+    the training set.
 
-    Setup replaces the model's fusion by `EntropyWeightedHead`. There is no strength: alternation has no joint limit.
+    The model to train has the fusion `EntropyWeightedHead`. There is no strength, since alternation has no joint limit.
 
     Args:
-        ridge: base of :math:`\lambda`, in (0, 1].
-        project: whether the head's gradient is projected.
+        ridge: Base of :math:`\lambda`, in (0, 1].
+        project: Whether the head's gradient is projected.
 
     Raises:
         ModelError: (by `prepare`) if the modalities' feature dimensions differ, or for a task without classes.
@@ -111,7 +115,7 @@ class MLA(Alternation):
     batch = largest = 0
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """Put the shared head in the place of the fusion, and start with P = I."""
+        """Replace the fusion by the shared head, and start with P = I."""
         require_multiclass(self, model, "its prediction is weighted by entropies over classes")
         self.samples = len(target)
         if not isinstance(model.fusion, EntropyWeightedHead):

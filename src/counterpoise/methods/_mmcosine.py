@@ -23,7 +23,7 @@ class CosineHead(Fusion):
 
     Args:
         weights: :math:`W_m`, ``(C, D_m)`` by modality.
-        scale: s.
+        scale: Factor s.
 
     Example:
         >>> head = CosineHead({"a": torch.eye(2), "b": torch.eye(2)}, scale=10.0)
@@ -70,11 +70,12 @@ def head_weights(fusion: Fusion) -> dict[str, Tensor]:
 class MMCosine(Joint):
     r"""Joint training with a cosine head, so that neither long features nor long weights can make a modality dominant.
 
-    Xu, Feng, Zhang, Hu, "MMCosine: Multi-Modal Cosine Loss Towards Balanced Audio-Visual Fine-Grained Learning",
-    ICASSP 2023: :math:`L = CE(s \sum_m \cos(W_{m,c}, h_m), y)`. Setup puts `CosineHead` in the place of the fused head, with its weights.
+    Xu, Feng, Zhang, Hu, "MMCosine: Multi-Modal Cosine Loss Towards Balanced Audio-Visual Fine-Grained Learning", ICASSP
+    2023: :math:`L = CE(s \sum_m \cos(W_{m,c}, h_m), y)`. The model to train has `CosineHead` in place of the fused
+    head, with its weights.
 
     Differs from the authors' code and a published toolkit, which both predict with a head that is not normalised: here
-    inference uses the head that was trained. There is no strength: the head is another one.
+    inference uses the head that was trained. There is no strength, since the head is another one.
 
     Args:
         scale: s, in (0, inf); the authors use 10.

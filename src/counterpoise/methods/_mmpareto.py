@@ -14,7 +14,13 @@ __all__ = ["MMPareto", "min_norm", "pareto_gradient"]
 def min_norm(first: list[Tensor], second: list[Tensor]) -> Tensor:
     r"""Return :math:`\alpha` of the shortest vector :math:`\alpha g_1 + (1 - \alpha) g_2`, in [0, 1].
 
-    :math:`\alpha = \mathrm{clip}((g_2 - g_1) \cdot g_2 / \lVert g_1 - g_2 \rVert^2, 0, 1)`; one half where they are equal.
+    .. math:: \alpha = \mathrm{clip}((g_2 - g_1) \cdot g_2 / \lVert g_1 - g_2 \rVert^2, 0, 1)
+
+    It is one half where both are equal.
+
+    Args:
+        first: :math:`g_1`, tensor by tensor.
+        second: :math:`g_2`, tensor by tensor.
 
     Example:
         >>> min_norm([torch.tensor([1.0, 0.0])], [torch.tensor([0.0, 3.0])])
@@ -29,9 +35,14 @@ def min_norm(first: list[Tensor], second: list[Tensor]) -> Tensor:
 def pareto_gradient(joint: list[Tensor], own: list[Tensor], gamma: float) -> tuple[list[Tensor], Tensor]:
     r"""Return the combined gradient of one encoder and the weight of the joint one.
 
-    If the two do not conflict (positive inner product) both weigh one half, else they get the weights of `min_norm`;
-    :math:`d = 2 \alpha g_J + 2 (1 - \alpha) g_m`. Tensors in which d is shorter than :math:`g_J + g_m` are stretched to that length, and all are
-    multiplied by :math:`\gamma`.
+    If the two gradients do not conflict (positive inner product), both weigh one half; otherwise they get the weights
+    of `min_norm`. :math:`d = 2 \alpha g_J + 2 (1 - \alpha) g_m`. Tensors in which d is shorter than :math:`g_J + g_m`
+    are stretched to that length, and all are multiplied by :math:`\gamma`.
+
+    Args:
+        joint: :math:`g_J`, tensor by tensor.
+        own: :math:`g_m`, tensor by tensor.
+        gamma: :math:`\gamma`.
 
     Example:
         >>> d, alpha = pareto_gradient([torch.tensor([1.0, 0.0])], [torch.tensor([0.0, 1.0])], gamma=1.5)
@@ -55,18 +66,19 @@ def _dot(first: list[Tensor], second: list[Tensor]) -> Tensor:
 
 
 class MMPareto(GradientCombination):
-    r"""Unimodal losses help each encoder only where they do not hurt the joint one: Pareto integration of the two gradients.
+    r"""Pareto integration: the unimodal loss helps each encoder only where it does not hurt the joint loss.
 
     Wei, Hu, "MMPareto: Boosting Multimodal Learning with Innocent Unimodal Assistance", ICML 2024. For encoder m with
-    :math:`g_J = \nabla CE(z, y)` and :math:`g_m = \nabla CE(u_m, y)`: `pareto_gradient`. Heads get the gradient of the plain sum.
+    :math:`g_J = \nabla CE(z, y)` and :math:`g_m = \nabla CE(u_m, y)`: `pareto_gradient`. Heads get the gradient of the
+    plain sum.
 
-    Differs from the authors' code: every encoder sees its own two tasks only (there the concatenation of all is inside the min-norm
-    list, which scales the inner products), and parameters of M + 1 restricted backward passes instead of M + 2 full ones. A
-    published toolkit collects the gradients without clearing them in between, so both are the sum of all and its row is uniform multitask
-    training with a factor.
+    Differs from the authors' code: every encoder sees its own two tasks only (there the concatenation of all is inside
+    the min-norm list, which scales the inner products), with M + 1 restricted backward passes instead of M + 2 full
+    ones. A published toolkit collects the gradients without clearing them in between, so that both are the sum of all
+    and its row is uniform multitask training with a factor.
 
     Args:
-        strength: weight of the unimodal losses, in [0, inf); the authors use 1.
+        strength: Weight of the unimodal losses, in [0, inf); the authors use 1.
         gamma: :math:`\gamma`, factor of the combined gradient.
 
     Example:

@@ -29,36 +29,41 @@ from counterpoise.records import Batch, StepRecord
 
 __all__ = ["MSLR", "progress_factor", "relative_rates"]
 
-STEP, REACH = 10**0.5, 4
-"""The search tries so many learning rates on either side of the middle one, each the first times the last."""
+STEP, STEPS_PER_SIDE = 10**0.5, 4
+"""Ratio of neighbouring learning rates of the search, and their number on either side of the middle one."""
 
 BOUND = math.log(2)
 
 
 def best_rate(loss: Callable[[float], float], middle: float) -> float:
-    """Return the learning rate with the least loss, of nine that are half a decade apart; then the minimum of a parabola in its logarithm.
+    """Return the learning rate with the least loss, of nine that are half a decade apart.
+
+    The minimum is refined by a parabola in the logarithm of the rate.
 
     Args:
-        loss: of a learning rate; not a number counts as infinite.
-        middle: the middle one.
+        loss: Loss of a learning rate; a value that is no number counts as infinite.
+        middle: Middle one of the rates.
 
     Example:
         >>> best_rate(lambda rate: (math.log10(rate) + 1.7) ** 2, middle=1e-3)
         0.0199...
     """
-    losses = [loss(middle * STEP**k) for k in range(-REACH, REACH + 1)]
+    losses = [loss(middle * STEP**k) for k in range(-STEPS_PER_SIDE, STEPS_PER_SIDE + 1)]
     losses = [x if math.isfinite(x) else math.inf for x in losses]
-    place = min(range(len(losses)), key=lambda k: (losses[k], abs(k - REACH)))
+    place = min(range(len(losses)), key=lambda k: (losses[k], abs(k - STEPS_PER_SIDE)))
     shift = 0.0
     if 0 < place < len(losses) - 1:
         below, here, above = losses[place - 1 : place + 2]
         curvature = below - 2 * here + above
         shift = (below - above) / (2 * curvature) if 0 < curvature < math.inf else 0.0
-    return middle * STEP ** (place - REACH + shift)
+    return middle * STEP ** (place - STEPS_PER_SIDE + shift)
 
 
 def relative_rates(rates: Tensor) -> Tensor:
-    """Return learning rates ``(M,)`` relative to their geometric mean, so that the loop's own stays the common scale.
+    """Return learning rates ``(M,)`` relative to their geometric mean, so that the loop's rate stays the scale.
+
+    Args:
+        rates: ``(M,)``, positive.
 
     Example:
         >>> relative_rates(torch.tensor([0.001, 0.1]))
@@ -68,11 +73,11 @@ def relative_rates(rates: Tensor) -> Tensor:
 
 
 def progress_factor(loss: Tensor, history: Tensor) -> Tensor:
-    r"""Return :math:`\exp(\bar L_m - L_m)`, in [1/2, 2]: above 1 where the held-out loss is below its mean of the last epochs.
+    r"""Return :math:`\exp(\bar L_m - L_m)`, in [1/2, 2]: above 1 if the held-out loss is below its mean.
 
     Args:
         loss: ``(M,)`` held-out losses now, nats.
-        history: ``(epochs, M)`` those of the epochs before; none gives 1.
+        history: ``(epochs, M)`` losses of the epochs before; an empty history gives 1.
 
     Example:
         >>> progress_factor(torch.tensor([0.5, 0.9]), torch.tensor([[0.6, 0.8], [0.6, 0.8]]))
@@ -84,30 +89,33 @@ def progress_factor(loss: Tensor, history: Tensor) -> Tensor:
 class MSLR(Method):
     r"""Modality-specific learning rates: joint training in which every encoder steps with the rate that suits it alone.
 
-    Yao, Mihalcea, "Modality-specific Learning Rates for Effective Multimodal Additive Late-fusion", Findings of ACL 2022. The learning rate of
-    encoder m is :math:`\eta\, \kappa_m^s`, where :math:`\eta` is the loop's and :math:`r_m` is the best learning rate of modality m alone over
-    the geometric mean of all:
+    Yao, Mihalcea, "Modality-specific Learning Rates for Effective Multimodal Additive Late-fusion", Findings of ACL
+    2022. The learning rate of encoder m is :math:`\eta\, \kappa_m^s`, where :math:`\eta` is the loop's rate and
+    :math:`r_m` is the best learning rate of modality m by itself over the geometric mean of all:
 
     - ``keep``: :math:`\kappa_m = r_m`;
     - ``smooth``: :math:`\kappa_m = \sqrt{r_m}`, halfway between its own rate and the common one;
-    - ``dynamic``: :math:`\kappa_m = r_m` times `progress_factor` of the head's held-out loss, from epoch to epoch.
+    - ``dynamic``: :math:`\kappa_m = r_m` times the `progress_factor` of the head's held-out loss, from epoch to epoch.
 
-    The update that the optimizer made is multiplied by :math:`\kappa_m` after the step, which is the same as another learning rate
-    for every optimizer whose step is proportional to it (SGD, Adam, AdamW with their momenta and decays; a test). Gradients are joint training's.
+    The update that the optimizer made is multiplied by :math:`\kappa_m` after the step, which equals another learning
+    rate for every optimizer whose step is proportional to it (SGD, Adam, AdamW with their momenta and decays; a test).
+    Gradients are those of joint training.
 
-    Inferred (its abstract could be read, its formulas could not): what "smooth" and "dynamic" compute, and the geometric mean. Differs from
-    the paper: encoders start where the loop's do (there from fine-tuned unimodal models); the fused head keeps the loop's rate; any
-    fusion (there a sum of unimodal predictions). Without ``rates`` a search finds them before the first epoch: each modality's encoder
-    and head are trained alone by AdamW with nine learning rates, and the least held-out loss wins (`best_rate`). Nothing is held out where ``rates``
-    are given and the strategy is not "dynamic".
+    Inferred (the abstract could be read, the formulas could not): what "smooth" and "dynamic" compute, and the
+    geometric mean. Differs from the paper: encoders start where the loop's do (there from fine-tuned unimodal models);
+    the fused head keeps the loop's rate; any fusion (there a sum of unimodal predictions). Without ``rates``, a search
+    finds them before the first epoch: the encoder and head of each modality are trained by AdamW with nine learning
+    rates, and the least held-out loss wins (`best_rate`). No samples are held out if ``rates`` are given and the
+    strategy is not "dynamic".
 
     Args:
         strength: s, in [0, inf); 0 is joint training, 1 the method.
-        strategy: keep, smooth or dynamic.
-        rates: the best learning rate of each modality alone, where known; only their ratios count.
-        window: epochs that "dynamic" looks back on.
-        inner_epochs: epochs of each trial of the search.
-        inner_lr: the middle one of the learning rates that the search tries, a hundredth to a hundred times of which are tried.
+        strategy: "keep", "smooth" or "dynamic".
+        rates: Best learning rate of each modality alone, where known; only their ratios count.
+        window: Number of epochs that "dynamic" compares with.
+        inner_epochs: Number of epochs of each trial of the search.
+        inner_lr: Middle one of the learning rates that the search tries; they span a hundredth to a hundred times of
+            it.
 
     Raises:
         ConfigError: (by `prepare`) if ``rates`` does not hold a positive number for each modality.
@@ -136,7 +144,7 @@ class MSLR(Method):
         self.needs_held_out = self.rates is None or self.strategy == "dynamic"
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """Make room for the rates and the losses that "dynamic" looks back on."""
+        """Register the rates, and the losses that "dynamic" compares with."""
         count = len(model.modalities)
         self.factors: dict[str, float] = {}
         relative = torch.ones(count)
@@ -144,8 +152,8 @@ class MSLR(Method):
             check_keys("the rates of `MSLR`", self.rates, model.modalities)
             if len(self.rates) < count:
                 raise ConfigError(
-                    f"Parameter `rates` of `MSLR` should hold a positive number for each of {', '.join(model.modalities)}. "
-                    f"Found {dict(self.rates)}."
+                    "Parameter `rates` of `MSLR` should hold a positive number for each of "
+                    f"{', '.join(model.modalities)}. Found {dict(self.rates)}."
                 )
             relative = relative_rates(torch.tensor([float(self.rates[m]) for m in model.modalities]))
         self.register_buffer("relative", relative)
@@ -183,7 +191,7 @@ class MSLR(Method):
     def steps(
         self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
-        """See `Method.steps`; after the step the encoders' updates get their lengths."""
+        """See `Method.steps`; after the step the updates of the encoders are rescaled."""
         for record in joint_step(model, batch, backward):
             if not self.factors:
                 yield record

@@ -16,14 +16,14 @@ from counterpoise.records import Batch
 
 __all__ = ["OGMGE", "discrepancy_ratio", "modulation"]
 
-LEAST = 1e-6
+MIN_KAPPA = 1e-6
 
 
 def discrepancy_ratio(scores: Tensor) -> Tensor:
     r"""Return OGM's discrepancy ratio :math:`\rho_m = s_m / \operatorname{mean}_{j \ne m} s_j` (its Eq. 8 for M = 2).
 
     Args:
-        scores: ``(M,)`` positive scores, the summed probability that each modality alone gives to the true class.
+        scores: ``(M,)`` positive scores: the summed probability of the true class by each modality alone.
 
     Example:
         >>> discrepancy_ratio(torch.tensor([3.0, 1.0]))
@@ -36,35 +36,42 @@ def discrepancy_ratio(scores: Tensor) -> Tensor:
 def modulation(ratio: Tensor, alpha: float) -> Tensor:
     r"""Return :math:`\kappa_m = 1 - \tanh(\alpha \rho_m)` where :math:`\rho_m > 1`, else 1 (its Eq. 10).
 
-    In floating point tanh reaches 1; :math:`\kappa` is at least 1e-6, for the noise is as large as the gradient before it.
+    In floating point tanh reaches 1; :math:`\kappa` is clamped to at least 1e-6 so that the noise scale
+    :math:`\mathrm{std}(g) / \kappa` stays finite.
+
+    Args:
+        ratio: ``(M,)`` :math:`\rho`.
+        alpha: :math:`\alpha`.
 
     Example:
         >>> modulation(torch.tensor([3.0, 0.3333]), alpha=0.5)
         tensor([0.0949, 1.0000])
     """
-    return torch.where(ratio > 1, (1 - torch.tanh(alpha * ratio)).clamp_min(LEAST), torch.ones_like(ratio))
+    return torch.where(ratio > 1, (1 - torch.tanh(alpha * ratio)).clamp_min(MIN_KAPPA), torch.ones_like(ratio))
 
 
 class OGMGE(ModulatedObjective):
     r"""On-the-fly gradient modulation: the dominant modality's encoder learns more slowly, and noise makes up for it.
 
-    Peng, Wei, Deng, Wang, Hu, "Balanced Multimodal Learning via On-the-fly Gradient Modulation", CVPR 2022: with the
-    slices
-    :math:`z_m = W_m h_m + b/M` of the fused logits, :math:`s_m = \sum_i \mathrm{softmax}(z_m)_{i, y_i}`,
-    `discrepancy_ratio`
-    and `modulation`, :math:`\theta_m \leftarrow \theta_m - \eta (\kappa_m g_m + \epsilon)`, :math:`\epsilon \sim N(0,
-    \mathrm{std}(g_m)^2)` (its Eqs. 11-13).
+    Peng, Wei, Deng, Wang, Hu, "Balanced Multimodal Learning via On-the-fly Gradient Modulation", CVPR 2022. With the
+    slices :math:`z_m = W_m h_m + b/M` of the fused logits, :math:`s_m = \sum_i \mathrm{softmax}(z_m)_{i, y_i}`
+    (`true_scores`), `discrepancy_ratio` and `modulation`: :math:`\theta_m \leftarrow \theta_m - \eta (\kappa_m g_m +
+    \epsilon)`, :math:`\epsilon \sim N(0, \mathrm{std}(g_m)^2)` (its Eqs. 11-13).
 
-    Differs from the authors' code: all parameters of an encoder are modulated as the paper's equation says (the code:
-    convolution weights only); the noise goes to
-    weights (two or more dimensions) of any layer; more than two modalities are compared with the mean of the others
-    (undefined in the paper); for fusions without slices the unimodal heads take their place (the code computes slices that are none).
+    Differs from the authors' code: all parameters of an encoder are modulated, as the equation of the paper says (the
+    code: convolution weights only); the noise is added to weights (two or more dimensions) of any layer; more than two
+    modalities are compared with the mean of the others (undefined in the paper); for fusions without slices the
+    unimodal heads take their place.
 
     Args:
-        strength: :math:`\alpha`, in [0, inf); the authors use 0.8 (CREMA-D) and 0.1 (VGGSound), in the first 50 of 100 epochs.
-        noise: add the generalisation-enhancing noise (GE).
-        start: first epoch of modulation, from 0.
-        end: first epoch after it, or None for never.
+        strength: :math:`\alpha`, in [0, inf); the authors use 0.8 (CREMA-D) and 0.1 (VGGSound), in the first 50 of 100
+            epochs.
+        noise: Whether to add the generalisation-enhancing noise (GE).
+        start: First epoch of modulation, from 0.
+        end: First epoch after the modulation; None for never.
+
+    Raises:
+        ConfigError: If ``end`` is not larger than ``start``.
 
     Example:
         >>> OGMGE(strength=0.3, noise=False)
@@ -107,7 +114,7 @@ class OGMGE(ModulatedObjective):
     def backpropagate(
         self, model: MultimodalClassifier, loss: Tensor, kappa: Mapping[str, Tensor], backward: Backward
     ) -> None:
-        """Back-propagate, with noise added to each weight's gradient as it arrives (so accumulation adds whole steps)."""
+        """Back-propagate, with noise added to each weight's gradient as it arrives."""
         handles = []
         if self.noise and kappa:
             handles = [

@@ -18,7 +18,15 @@ __all__ = ["OPM", "drop_probability"]
 
 
 def drop_probability(scores: Tensor, base: float, sensitivity: float) -> Tensor:
-    r"""Return :math:`q_m = q_0 (1 + \lambda \tanh(u_m - 1))` where :math:`u_m = s_m / \mathrm{mean}_{j \ne m} s_j > 1`, else 0; at most 1.
+    r"""Return the probability with which each modality's features are dropped, ``(M,)``.
+
+    .. math:: q_m = q_0 (1 + \lambda \tanh(u_m - 1)) \text{ where } u_m = s_m / \mathrm{mean}_{j \ne m} s_j > 1,
+        \text{ else } 0; \text{ at most } 1
+
+    Args:
+        scores: ``(M,)`` s.
+        base: :math:`q_0`.
+        sensitivity: :math:`\lambda`.
 
     Example:
         >>> drop_probability(torch.tensor([3.0, 1.0]), base=0.5, sensitivity=0.5)
@@ -36,17 +44,17 @@ class OPM(ModulatedObjective):
     r"""On-the-fly prediction modulation: the dominant modality's features are dropped from the fused head, at random.
 
     Wei, Hu, Du, Wen, "On-the-fly Modulation for Balanced Multimodal Learning", TPAMI 2024. With :math:`s_m` as in OGM:
-    `drop_probability`; in a share of the batches every sample keeps modality m with probability :math:`1 - q_m`, and what is
-    kept is divided by :math:`1 - \theta`, :math:`\theta = \sum_m D_m q_m / \sum_m D_m`.
+    `drop_probability`. In a share of the batches every sample keeps modality m with probability :math:`1 - q_m`, and
+    the kept features are divided by :math:`1 - \theta`, :math:`\theta = \sum_m D_m q_m / \sum_m D_m`.
 
-    Differs from the authors' code: no number of classes and no data set is built in; more than two modalities are compared with
-    the mean of the others (undefined in the paper). Not every modality of a sample can be dropped, for the weakest never is, so no sample is left out.
-    A published toolkit divides in place, so that its second ratio is :math:`s_2^2 / s_1`.
+    Differs from the authors' code: no number of classes and no data set is built in; more than two modalities are
+    compared with the mean of the others (undefined in the paper). The weakest modality is never dropped, so that no
+    sample loses all of them. A published toolkit divides in place, so that its second ratio is :math:`s_2^2 / s_1`.
 
     Args:
         strength: :math:`q_0`, in [0, 1]; the authors use 0.4 to 0.5.
         sensitivity: :math:`\lambda`.
-        probability: share of the batches that are modulated.
+        probability: Share of the batches that are modulated.
         start: First epoch of modulation, from 0; 6 in the authors' code.
 
     Example:
@@ -63,13 +71,13 @@ class OPM(ModulatedObjective):
     epoch = 0
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """See whether the fusion has slices."""
+        """Check whether the fusion has slices, and store the scale of real targets."""
         self.sliced = is_additive(model.fusion)
         self.register_buffer("scale", target_scale(model.task, target), persistent=False)
         return model
 
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        """Start after the warm-up."""
+        """Store the number of the epoch."""
         self.epoch = epoch.number
 
     def _scores(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
@@ -77,7 +85,7 @@ class OPM(ModulatedObjective):
         return true_scores(model, logits, batch.target, self.scale)
 
     def probabilities(self, scores: Tensor) -> Tensor:
-        """Return how likely each modality of a sample is to be dropped, ``(M,)``."""
+        """Return the probability of each modality of a sample to be dropped, ``(M,)``."""
         return drop_probability(scores, self.strength, self.sensitivity)
 
     def modulate(

@@ -37,7 +37,10 @@ def prototype_logits(features: Tensor, prototypes: Tensor, seen: Tensor) -> Tens
 def prototype_boost(scores: Tensor) -> Tensor:
     r"""Return :math:`\beta_m = \mathrm{clip}(\max_j s_j / s_m - 1, 0, 1)`: 0 for the strongest modality.
 
-    For M = 2 that is the paper's :math:`\mathrm{clip}(1/\rho - 1, 0, 1)` and :math:`\mathrm{clip}(\rho - 1, 0, 1)`.
+    For M = 2 these are the paper's :math:`\mathrm{clip}(1/\rho - 1, 0, 1)` and :math:`\mathrm{clip}(\rho - 1, 0, 1)`.
+
+    Args:
+        scores: ``(M,)`` s.
 
     Example:
         >>> prototype_boost(torch.tensor([3.0, 2.0]))
@@ -49,23 +52,23 @@ def prototype_boost(scores: Tensor) -> Tensor:
 class PMR(ModulatedObjective):
     r"""Prototypical modality rebalance: slow modalities are pulled to their own class prototypes.
 
-    Fan, Xu, Wang, Wang, Guo, "PMR: Prototypical Modal Rebalance for Multimodal Learning", CVPR 2023:
-    :math:`L = CE(z, y) + \alpha \sum_m \beta_m CE(\sigma_m, y) - \eta H(\mathrm{softmax}\,\sigma_{m^*})` with
-    `prototype_logits`, `prototype_boost`, and the last term for the dominant modality :math:`m^*` in the first epochs only.
-    Prototypes are class means of features, renewed at the start of each epoch in evaluation mode,
-    :math:`\mu \leftarrow (1 - \epsilon)\mu_\mathrm{new} + \epsilon \mu`.
+    Fan, Xu, Wang, Wang, Guo, "PMR: Prototypical Modal Rebalance for Multimodal Learning", CVPR 2023: :math:`L = CE(z,
+    y) + \alpha \sum_m \beta_m CE(\sigma_m, y) - \eta H(\mathrm{softmax}\,\sigma_{m^*})` with `prototype_logits`,
+    `prototype_boost`, and the last term for the dominant modality :math:`m^*` in the first epochs only. Prototypes are
+    class means of features, updated at the start of each epoch in evaluation mode, :math:`\mu \leftarrow (1 -
+    \epsilon)\mu_\mathrm{new} + \epsilon \mu`.
 
-    Differs from the authors' code: the paper's soft :math:`\beta` (the code: 0 or 1) and its entropy term (absent from the code;
-    its weight is ours); the 10 % that prototypes are computed on are spread over the training set; a class that is not among them
-    keeps its old prototype, or takes no part; it acts to the end (the authors: in the first 100 of 150 epochs); more than two modalities: all
-    but the strongest are boosted.
+    Differs from the authors' code: the paper's soft :math:`\beta` (the code: 0 or 1) and its entropy term (absent from
+    the code; its weight is ours); the 10 % of the samples that prototypes are computed on are spread over the training
+    set; a class that is not among them keeps its old prototype, or takes no part; the method acts to the end (the
+    authors: in the first 100 of 150 epochs). For more than two modalities, all but the strongest are boosted.
 
     Args:
         strength: :math:`\alpha`, in [0, inf); the authors use 1.
-        momentum: :math:`\epsilon`, the share of the old prototypes that stays.
-        share: share of the training set that prototypes are computed on.
+        momentum: :math:`\epsilon`, share of the old prototypes that is kept.
+        share: Share of the training set that prototypes are computed on.
         entropy: :math:`\eta`, weight of the entropy term.
-        entropy_epochs: number of first epochs with that term.
+        entropy_epochs: Number of first epochs with that term.
 
     Raises:
         ModelError: (by `prepare`) for a task without classes.
@@ -84,7 +87,7 @@ class PMR(ModulatedObjective):
     epoch = 0
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """Make room for the prototypes."""
+        """Register the prototypes."""
         require_multiclass(self, model, "it has a prototype per class")
         outputs = model.task.num_outputs
         for m, d in model.feature_dims.items():
@@ -99,7 +102,7 @@ class PMR(ModulatedObjective):
 
     @torch.no_grad()
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        """Renew the prototypes from a part of the training set."""
+        """Update the prototypes from a part of the training set."""
         self.epoch = epoch.number
         if not self.strength:
             return
@@ -125,7 +128,7 @@ class PMR(ModulatedObjective):
         self.seen.logical_or_(found)
 
     def boost(self, scores: Tensor) -> Tensor:
-        """Return how much each modality is boosted, ``(M,)``."""
+        """Return the boost of each modality, ``(M,)``."""
         return prototype_boost(scores)
 
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:

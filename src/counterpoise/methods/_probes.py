@@ -14,10 +14,10 @@ class ContributionProbes(nn.Module):
     r"""Linear heads :math:`q_\mathrm{all}` and :math:`q_{-m}` for every modality, as one matrix product.
 
     Their cross-entropies give :math:`\hat\phi_m = CE(q_{-m}) - CE(q_\mathrm{all})`. Their gradients never reach the
-    encoders. The weights start at zero, so no random numbers are drawn.
+    encoders. The weights start at zero, so that no random numbers are drawn.
 
     Args:
-        model: the model whose features are read.
+        model: Model whose features are read.
 
     Example:
         >>> from counterpoise.model import build_model

@@ -26,10 +26,12 @@ __all__ = ["QMF", "EnergyFusion", "rank_loss", "relative_difficulty"]
 
 
 class EnergyFusion(Fusion):
-    r"""Branches weighted by their energy, per sample: :math:`z = \sum_m c_m(x)\, z_m`, :math:`c_m = \log \sum_c e^{z_{m,c}} / T`.
+    r"""Branches weighted by their energy, sample by sample.
+
+    :math:`z = \sum_m c_m(x)\, z_m`, :math:`c_m = \log \sum_c e^{z_{m,c}} / T`.
 
     Args:
-        heads: one linear layer per modality; copied.
+        heads: One linear layer per modality; copied.
         temperature: T.
 
     Example:
@@ -64,7 +66,9 @@ class EnergyFusion(Fusion):
 
 
 def rank_loss(confidence: Tensor, difficulty: Tensor) -> Tensor:
-    r"""Return :math:`\sum_m \mathrm{mean}_i \max(0, |d_i - d_j| - \mathrm{sgn}(d_j - d_i)(c_i - c_j))`, j the next sample of the batch.
+    r"""Return the rank loss between each sample and the next one of the batch, summed over modalities.
+
+    .. math:: \sum_m \mathrm{mean}_i \max(0, |d_i - d_j| - \mathrm{sgn}(d_j - d_i)(c_i - c_j)), \qquad j = i + 1
 
     A sample that has been easier so far should have a higher confidence, by as much as it was easier.
 
@@ -95,10 +99,10 @@ def relative_difficulty(total: Tensor) -> Tensor:
 class QMF(Method):
     r"""Quality-aware fusion: the energy of a modality's logits is their weight, sample by sample.
 
-    Zhang et al., "Provable Dynamic Fusion for Low-Quality Multimodal Data", ICML 2023:
-    :math:`L = CE(z, y) + \sum_m CE(z_m, y) + \lambda` `rank_loss`. The difficulty of a sample is the sum of its losses so
-    far in that modality, scaled to [0, 1] by the smallest and the largest of the whole training set
-    (`relative_difficulty`). The model to train has `EnergyFusion`, whose branches start as the unimodal heads.
+    Zhang et al., "Provable Dynamic Fusion for Low-Quality Multimodal Data", ICML 2023: :math:`L = CE(z, y) + \sum_m
+    CE(z_m, y) + \lambda` `rank_loss`. The difficulty of a sample is the sum of its losses so far in that modality,
+    scaled to [0, 1] by the smallest and the largest of the whole training set (`relative_difficulty`). The model to
+    train has `EnergyFusion`, whose branches start as the unimodal heads.
 
     Known from the authors' code: the history, its scaling, and the pairs. Differs from it: the margin is added, so that
     a larger gap in difficulty asks for a larger gap in confidence (the code: subtracted). No gradient flows through the

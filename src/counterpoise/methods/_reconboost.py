@@ -29,17 +29,18 @@ __all__ = ["ReconBoost", "reconcilement_loss"]
 def reconcilement_loss(own: Tensor, others: Tensor, target: Tensor, ratio: float) -> Tensor:
     r"""Return the mean of :math:`-(1 - r\, \mathrm{softmax}(F_{-m})_y) \log p_m(y)`, in nats.
 
-    What the other modalities already get right counts less.
+    Samples that the other modalities already classify correctly count less.
 
     Args:
-        own: logits of the modality, ``(B, C)``.
-        others: summed logits of all others; no gradient flows through them.
+        own: Logits of the modality, ``(B, C)``.
+        others: Summed logits of all others; no gradient flows through them.
         target: ``(B,)``.
         ratio: r, in [0, 1].
 
     Example:
-        >>> sure, unsure, y = torch.tensor([[50.0, 0.0]]), torch.zeros(1, 2), torch.tensor([0])
-        >>> round(reconcilement_loss(unsure, sure, y, 0.2).item() / reconcilement_loss(unsure, unsure, y, 0.0).item(), 4)
+        >>> right, zero, y = torch.tensor([[50.0, 0.0]]), torch.zeros(1, 2), torch.tensor([0])
+        >>> ratio = reconcilement_loss(zero, right, y, 0.2) / reconcilement_loss(zero, zero, y, 0.0)
+        >>> round(ratio.item(), 4)
         0.8
     """
     return discounted_loss(own, others, target, ratio)
@@ -48,19 +49,20 @@ def reconcilement_loss(own: Tensor, others: Tensor, target: Tensor, ratio: float
 class ReconBoost(Method):
     r"""Modalities are trained in turn against what the others already explain, then all together.
 
-    Hua, Xu, Bao, Yang, Huang, "ReconBoost: Boosting Can Achieve Modality Reconcilement", ICML 2024. With the slices :math:`F_m` of the
-    fused logits, stage t belongs to modality t mod M: first ``stage_epochs`` of `reconcilement_loss` on that modality's encoder and slice alone,
-    then ``rectify_epochs`` of :math:`CE(\sum_m F_m, y)` on everything.
+    Hua, Xu, Bao, Yang, Huang, "ReconBoost: Boosting Can Achieve Modality Reconcilement", ICML 2024. With the slices
+    :math:`F_m` of the fused logits, stage t belongs to modality t mod M: first ``stage_epochs`` of `reconcilement_loss`
+    on that modality's encoder and slice alone, then ``rectify_epochs`` of :math:`CE(\sum_m F_m, y)` on everything.
 
-    Differs from the authors' code: the weights :math:`w_1 = 5, w_2 = 1` become their ratio, and the loss is not divided by the number of classes;
-    the ensemble's scale is left to the fused head; slices of an additive head take the place of a shared two-layer head; the agreement
-    term is left out (in the code no gradient flows through it); the optimizer is the loop's throughout; no unimodal pre-training. A
-    published toolkit runs one epoch per phase. There is no strength: alternation has no joint limit.
+    Differs from the authors' code: the weights :math:`w_1 = 5, w_2 = 1` become their ratio, and the loss is not divided
+    by the number of classes; the ensemble's scale is left to the fused head; slices of an additive head take the place
+    of a shared two-layer head; the agreement term is left out (in the code no gradient flows through it); the optimizer
+    is the loop's throughout; no unimodal pre-training. A published toolkit runs one epoch per phase. There is no
+    strength, since alternation has no joint limit.
 
     Args:
         ratio: :math:`w_2 / w_1`, in [0, 1]; the authors use 0.2 (CREMA-D) and 0.25 (AVE, ModelNet40).
-        stage_epochs: epochs of a modality's turn.
-        rectify_epochs: epochs of the joint phase after it.
+        stage_epochs: Number of epochs of a modality's turn.
+        rectify_epochs: Number of epochs of the joint phase after it.
 
     Raises:
         ModelError: (by `prepare`) for a task without classes, or a fusion without slices.
@@ -81,13 +83,13 @@ class ReconBoost(Method):
         require_multiclass(self, model, "it weighs samples by the probability of their class")
         if not is_additive(model.fusion):
             raise ModelError(
-                f"`ReconBoost` adds up one learner per modality, so it needs an additive fusion (concat, sum, shared-head). "
-                f"Found `{type(model.fusion).__name__}`."
+                "`ReconBoost` adds up one learner per modality, so it needs an additive fusion (concat, sum, "
+                f"shared-head). Found `{type(model.fusion).__name__}`."
             )
         return model
 
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        """Find out whose turn it is; None is everyone's."""
+        """Determine whose turn it is; None stands for the joint phase."""
         stage, within = divmod(epoch.number, self.stage_epochs + self.rectify_epochs)
         self.turn = stage % len(model.modalities) if within < self.stage_epochs else None
 

@@ -20,9 +20,10 @@ SHARE = 20 / 90
 
 
 def cluster(points: Tensor, clusters: int, *, restarts: int = 3, rounds: int = 100) -> Tensor:
-    """Return the k-means cluster of each point, ``(N,)``: Lloyd's rounds from k-means++ centres, the best of some restarts.
+    """Return the k-means cluster of each point, ``(N,)``.
 
-    It draws from a generator of its own, so the same points always give the same clusters.
+    Lloyd's rounds start from k-means++ centres, and the best of some restarts counts. It draws from a generator of its
+    own, so that the same points always give the same clusters.
 
     Args:
         points: ``(N, D)``.
@@ -84,13 +85,12 @@ def purity(features: Tensor, target: Tensor, clusters: int) -> float:
 
 
 class Relearning(Joint):
-    r"""Diagnosing and re-learning: encoders that separate the training set much better than held-out samples are reset in part.
+    r"""Diagnosing and re-learning: encoders that overfit are moved back towards their initial weights.
 
     Wei, Li, Feng, Hu, "Diagnosing and Re-learning for Balanced Multimodal Learning", ECCV 2024. Every few epochs, with
-    the `purity` P of clusters of :math:`h_m` on training and held-out samples:
-    :math:`w_m = \tanh(\lambda |P_m^{train} - P_m^{held}|)`,
-    :math:`\theta_m \leftarrow w_m \theta_m^{init} + (1 - w_m) \theta_m`, for encoders only. Otherwise it is joint training,
-    as in the authors' code, which re-learns after epoch 20, 40 and 60 (from 0).
+    the `purity` P of clusters of :math:`h_m` on training and held-out samples: :math:`w_m = \tanh(\lambda |P_m^{train}
+    - P_m^{held}|)`, :math:`\theta_m \leftarrow w_m \theta_m^{init} + (1 - w_m) \theta_m`, for encoders only. Otherwise
+    it is joint training, as in the authors' code, which re-learns after epoch 20, 40 and 60 (from 0).
 
     Differs from a published toolkit, which diagnoses on the test set: the held-out samples here are cut from the
     training set and never trained on. The moments of the optimizer are not reset.

@@ -24,7 +24,9 @@ __all__ = ["DataRemixing", "group_order", "least_confident"]
 
 
 def least_confident(logits: Tensor) -> Tensor:
-    r"""Return the modality with the smallest :math:`KL(p_m \Vert \mathrm{uniform}) = \log C - H(p_m)`, ``(B,)``; -1 where several have.
+    r"""Return the modality that is least confident on each sample, ``(B,)``; -1 for a tie.
+
+    It has the smallest :math:`KL(p_m \Vert \mathrm{uniform}) = \log C - H(p_m)`.
 
     Args:
         logits: ``(M, B, C)``.
@@ -42,13 +44,13 @@ def least_confident(logits: Tensor) -> Tensor:
 def group_order(order: Tensor, group: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """Return the order rearranged so that batches of ``size`` hold one group each, as far as the numbers allow.
 
-    Full batches of single groups come first, in random order; what remains of all groups comes last.
+    Full batches of single groups come first, in random order; the remaining samples of all groups come last.
 
     Args:
         order: ``(n,)`` a shuffled epoch.
         group: ``(n,)`` the group of each of its entries.
-        size: samples per batch.
-        generator: of the order of the batches.
+        size: Number of samples per batch.
+        generator: Generator of the order of the batches.
 
     Example:
         >>> order, group = torch.tensor([5, 6, 7, 8, 9]), torch.tensor([0, 1, 0, 1, 1])
@@ -68,10 +70,10 @@ class DataRemixing(ModulatedObjective):
     r"""Data remixing: each sample trains the modality that is least confident on it, in batches of single modalities.
 
     Ma, Chen, Deng, "Improving Multimodal Learning Balance and Sufficiency through Data Remixing", ICML 2025. A warm-up
-    trains on :math:`\frac12 CE(z, y) + \frac12 \sum_m CE(u_m, y)`. After it, at the start of every epoch, each sample is
-    assigned to the modality that is `least_confident` on it; the features of its other modalities are zeros in the fused
-    head, :math:`L = CE(z, y) + CE(u_m, y)`, and batches hold a single modality (`group_order`). A sample with a tie keeps
-    all its modalities.
+    trains on :math:`\frac12 CE(z, y) + \frac12 \sum_m CE(u_m, y)`. After it, at the start of every epoch, each sample
+    is assigned to the modality that is `least_confident` on it; the features of its other modalities are zeros in the
+    fused head, :math:`L = CE(z, y) + CE(u_m, y)`, and batches hold a single modality (`group_order`). A sample with a
+    tie keeps all its modalities.
 
     Known from the authors' code: both losses. Differs from it: any number of classes and modalities (there six and two
     are built in). The size of the batches is that of the largest so far. In a loop without re-sampling, batches mix
@@ -95,7 +97,7 @@ class DataRemixing(ModulatedObjective):
     batch_size: Tensor
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """Make room for one modality per sample; -1 is all of them."""
+        """Register one modality per sample; -1 stands for all of them."""
         require_multiclass(self, model, "sureness is a distance from the uniform distribution over classes")
         self.register_buffer("assigned", torch.full((len(target),), -1))
         self.register_buffer("batch_size", torch.ones((), dtype=torch.long))

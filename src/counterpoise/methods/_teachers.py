@@ -20,7 +20,7 @@ TEACHER = "unimodal-ensemble"
 
 
 class _Taught(ModulatedObjective):
-    """What the two share: a frozen model whose encoders and unimodal heads were trained alone."""
+    """Base of both: a frozen model whose encoders and unimodal heads were trained alone."""
 
     requires = (TEACHER,)
 
@@ -71,7 +71,8 @@ class UMT(_Taught):
     r"""Unimodal teachers: each encoder is kept near the features of one that was trained alone.
 
     Du, Teng, Li, Liu, Yuan, Wang, Yuan, Zhao, "On Uni-Modal Feature Learning in Supervised Multi-Modal Learning", ICML
-    2023: :math:`L = CE(z, y) + \lambda \sum_m \mathrm{MSE}(h_m, h_m^T)`, the teachers frozen. No code of the authors was found.
+    2023: :math:`L = CE(z, y) + \lambda \sum_m \mathrm{MSE}(h_m, h_m^T)`, the teachers frozen. No code of the authors
+    was found.
 
     Args:
         strength: :math:`\lambda`, in [0, inf); a published toolkit uses 10.
@@ -95,6 +96,10 @@ class UMT(_Taught):
 def prioritised(scores: Tensor, count: int) -> Tensor:
     """Return 1 for the ``count`` modalities with the lowest scores and 0 for the others; ties all count as low.
 
+    Args:
+        scores: ``(M,)``.
+        count: Number of modalities.
+
     Example:
         >>> prioritised(torch.tensor([3.0, 1.0, 2.0]), 1)
         tensor([0., 1., 0.])
@@ -103,19 +108,20 @@ def prioritised(scores: Tensor, count: int) -> Tensor:
 
 
 class G2D(_Taught):
-    r"""Gradient-guided distillation: unimodal teachers, and first the encoders whose teachers are weak.
+    r"""Gradient-guided distillation: unimodal teachers, and the encoders whose teachers are weak train first.
 
-    Rakib, Bagavathi, "G2D: Boosting Multimodal Learning with Gradient-Guided Distillation", ICCV 2025:
-    :math:`L = CE(z, y) + \lambda \sum_m [KL(p^T_m \Vert p) + \mathrm{MSE}(h_m, h_m^T)]`; in the first half of the epochs the gradient of an
-    encoder whose teacher has the larger :math:`\sum_i p^T_m(y_i)` is 0 (sequential modality prioritisation). With M modalities that half has M - 1 stages: first
-    the weakest alone trains, then the two weakest, and so on.
+    Rakib, Bagavathi, "G2D: Boosting Multimodal Learning with Gradient-Guided Distillation", ICCV 2025: :math:`L = CE(z,
+    y) + \lambda \sum_m [KL(p^T_m \Vert p) + \mathrm{MSE}(h_m, h_m^T)]`. In the first half of the epochs, the gradient
+    of an encoder whose teacher has the larger :math:`\sum_i p^T_m(y_i)` is 0 (sequential modality prioritisation). With
+    M modalities that half has M - 1 stages: first only the weakest trains, then the two weakest, and so on.
 
-    Differs from the authors' code: all gradients of a suppressed encoder are 0 (the code: convolution weights); teachers are loaded
-    once. Inferred: the direction of KL (from teacher to student, as in distillation), the stages for M > 2, :math:`\lambda` (theirs is 1).
+    Known from the authors' code: KL from teacher to student at T = 1, MSE as a mean. Differs from it: all gradients of
+    a suppressed encoder are 0 (the code: convolution weights); teachers are loaded once. Inferred: the stages for M >
+    2, and :math:`\lambda` (theirs is 1).
 
     Args:
         strength: :math:`\lambda`, in [0, inf).
-        share: share of the epochs with prioritisation; the authors use 150 of 300.
+        share: Share of the epochs with prioritisation; the authors use 150 of 300.
 
     Raises:
         ModelError: (by `prepare`) if the teacher's features have other dimensions.

@@ -1,4 +1,4 @@
-"""Unimodal training: one modality alone, and all of them side by side without any fusion."""
+"""Unimodal training: one modality alone, and all of them in parallel without any fusion."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ __all__ = ["Unimodal", "UnimodalEnsemble"]
 
 
 class Unimodal(Method):
-    r"""One modality alone: :math:`L = CE(u_m, y)`; no other encoder runs, and only this encoder and its head get
-    gradients.
+    """One modality alone: :math:`L = CE(u_m, y)`. No other encoder runs or gets gradients.
 
     Args:
-        modality: which one; None takes the model's first.
+        modality: Name of the modality; None takes the model's first.
 
     Raises:
         ModelError: (by `prepare`) if the model has no such modality.
@@ -36,7 +35,7 @@ class Unimodal(Method):
     trains_fusion = False
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """Check that the modality is there."""
+        """Check that the model has the modality."""
         self.single_modality = self.modality or model.modalities[0]
         require_modality(model, self.single_modality)
         return model
@@ -52,11 +51,11 @@ class Unimodal(Method):
 
 
 class UnimodalEnsemble(Method):
-    r"""Every modality alone, side by side: :math:`L = \sum_m CE(u_m, y)`, predicted by the mean of the unimodal
-    log-probabilities.
+    r"""Every modality alone, in parallel: :math:`L = \sum_m CE(u_m, y)`.
 
-    No parameter sees two modalities, so after any number of steps encoder and head of ``m`` are those of
-    ``Unimodal(m)`` bit for bit (a test); one run gives them all.
+    The prediction is the mean of the unimodal log-probabilities. No parameter sees two modalities, so that after any
+    number of steps the encoder and head of ``m`` are those of ``Unimodal(m)`` bit for bit (a test); one run gives them
+    all.
 
     Example:
         >>> UnimodalEnsemble()

@@ -33,9 +33,16 @@ __all__ = ["ModalityValuation", "SampleValuation", "copies", "sample_values"]
 
 @torch.no_grad()
 def sample_values(model: MultimodalClassifier, features: Mapping[str, Tensor], target: Tensor) -> Tensor:
-    r"""Return each sample's Shapley value of each modality, ``(B, M)``, for :math:`v(S) = |S| \cdot 1[\text{S is right}]`.
+    r"""Return the Shapley value of each modality for each sample, ``(B, M)``.
 
-    S sees zeros for the features outside it. For M = 2 the values lie in {-.5, 0, .5, 1, 1.5} and sum to v(all).
+    The value of a subset is :math:`v(S) = |S| \cdot 1[\text{S is right}]`.
+
+    The features outside S are zeros. For M = 2 the values lie in {-.5, 0, .5, 1, 1.5} and sum to v(all).
+
+    Args:
+        model: Model.
+        features: ``{m: (B, D_m)}``.
+        target: ``(B,)``.
     """
     logits = subset_logits(model, features)
     sizes = torch.tensor([len(s) for s in subsets(len(model.modalities))], device=target.device)
@@ -44,7 +51,10 @@ def sample_values(model: MultimodalClassifier, features: Mapping[str, Tensor], t
 
 
 def copies(values: Tensor) -> Tensor:
-    """Return how many extra copies a sample gets in which only that modality is kept: 0 to 3.
+    """Return the number of extra copies of a sample in which only that modality is kept: 0 to 3.
+
+    Args:
+        values: Shapley values.
 
     Example:
         >>> copies(torch.tensor([1.5, 1.0, 0.5, 0.0, -0.5]))
@@ -54,7 +64,7 @@ def copies(values: Tensor) -> Tensor:
 
 
 class _Valuation(Method):
-    """What both levels share: values between epochs, and masked copies weighted into the loss."""
+    """Base of both levels: values between epochs, and masked copies weighted into the loss."""
 
     strength = Hyperparameter(1.0, STRENGTH)
     warmup = Hyperparameter(5, Interval(0, integer=True))
@@ -62,7 +72,7 @@ class _Valuation(Method):
     """``(N, M)``: the weight of each sample's copy in which only that modality is kept."""
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """Make room for one weight per sample and modality."""
+        """Register one weight per sample and modality."""
         require_multiclass(self, model, "a modality is worth something where its prediction is right")
         self.register_buffer("extra", torch.zeros(len(target), len(model.modalities)))
         return model
@@ -73,7 +83,7 @@ class _Valuation(Method):
 
     @torch.no_grad()
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        """Value every training sample, in evaluation mode, once the warm-up is over."""
+        """Compute the values of every training sample, in evaluation mode, after the warm-up."""
         if not self.strength or epoch.number < self.warmup:
             return
         values, index = [], []
@@ -111,20 +121,20 @@ class _Valuation(Method):
 
 
 class SampleValuation(_Valuation):
-    r"""Sample-level valuation: samples come again, with one modality only, the more the less it contributed to them.
+    r"""Sample-level valuation: samples are repeated with the modality that contributed little to them.
 
     Wei, Feng, Wang, Hu, "Enhancing Multimodal Cooperation via Sample-level Modality Valuation", CVPR 2024. Before every
-    epoch after the warm-up each training sample's `sample_values` are computed; modality m gets `copies` of the sample in which
-    the features of all others are zeros.
+    epoch after the warm-up, the `sample_values` of each training sample are computed; modality m gets `copies` of the
+    sample in which the features of all others are zeros.
 
-    Differs from the authors' code: the copies are weighted terms of the loss of the batch that holds their original
-    instead of further rows of the epoch. The objective of an epoch is the same, the number of steps does not grow (theirs grows up
-    to sevenfold); more than two modalities follow from :math:`v(S) = |S| \cdot 1[\text{right}]`. A published toolkit values every batch by
-    the first one's predictions.
+    Differs from the authors' code: the copies are weighted terms of the loss of the batch that holds their original,
+    instead of further rows of the epoch. The objective of an epoch is the same, and the number of steps does not grow
+    (theirs grows up to sevenfold). More than two modalities follow from :math:`v(S) = |S| \cdot 1[\text{right}]`. A
+    published toolkit values every batch by the predictions of the first one.
 
     Args:
-        strength: multiplies the copies, in [0, inf).
-        warmup: first epochs of joint training.
+        strength: Factor of the copies, in [0, inf).
+        warmup: Number of first epochs of joint training.
 
     Raises:
         ModelError: (by `prepare`) for a task without classes.
@@ -140,19 +150,19 @@ class SampleValuation(_Valuation):
 
 
 class ModalityValuation(_Valuation):
-    r"""Modality-level valuation: the modality that contributes least on average is trained again, alone.
+    r"""Modality-level valuation: the modality that contributes least on average is also trained alone.
 
-    Wei, Feng, Wang, Hu, CVPR 2024, see `SampleValuation`. :math:`\bar\phi_m` is the mean of `sample_values` over a random
-    share of the training set, :math:`p = \alpha \tfrac23 (\max_m \bar\phi_m - \min_m \bar\phi_m)`; a share p of the samples comes again with
-    only the weakest modality kept.
+    Wei, Feng, Wang, Hu, CVPR 2024, see `SampleValuation`. :math:`\bar\phi_m` is the mean of `sample_values` over a
+    random share of the training set, :math:`p = \alpha \tfrac23 (\max_m \bar\phi_m - \min_m \bar\phi_m)`; a share p of
+    the samples is repeated with only the weakest modality kept.
 
-    Differs from the authors' code as `SampleValuation` does: every sample's copy weighs p instead of a random share p of
-    the samples being appended. Their other two forms of p, a tanh and a power of 1.5, are left out.
+    Differs from the authors' code as `SampleValuation` does: the copy of every sample weighs p instead of a random
+    share p of the samples being appended. Their other two forms of p, a tanh and a power of 1.5, are left out.
 
     Args:
         strength: :math:`\alpha`, in [0, inf).
-        warmup: first epochs of joint training.
-        share: share of the training set that the mean is taken over.
+        warmup: Number of first epochs of joint training.
+        share: Share of the training set that the mean is taken over.
 
     Raises:
         ModelError: (by `prepare`) for a task without classes.

@@ -146,9 +146,10 @@ class Method(nn.Module, ABC):
         super().__init__()
         declared, owner = self.declarations, type(self).__name__
         if len(args) > min(1, len(declared)):
+            allowed = "its first hyper-parameter" if declared else "no hyper-parameter"
             raise ConfigError(
-                f"`{owner}` takes {'its first hyper-parameter' if declared else 'no hyper-parameter'} by position. Found "
-                f"{len(args)} values. Name the others: {', '.join(declared) or 'there are none'}."
+                f"`{owner}` takes {allowed} by position. Found {len(args)} values. Name the others: "
+                f"{', '.join(declared) or 'there are none'}."
             )
         given = dict(zip(declared, args, strict=False)) | values
         # A constructor of the author's own may hand on parameters that are declared in its signature only.
@@ -200,8 +201,8 @@ class Method(nn.Module, ABC):
             target: Targets of the whole training set, by index.
 
         Returns:
-            The model to train: ``model`` itself or, if the method needs another fusion, a model that shares its encoders
-            and unimodal heads.
+            The model to train: ``model`` itself or, if the method needs another fusion, a model that shares its
+            encoders and unimodal heads.
 
         Raises:
             ModelError: If the method is not defined for the model's task or fusion, or if the training is distributed
@@ -343,8 +344,8 @@ def require_multiclass(method: Method, model: MultimodalClassifier, why: str) ->
     """
     if not model.task.has_classes:
         raise ModelError(
-            f"`{type(method).__name__}` needs a multiclass task: {why}. Found a {model.task.name} task. Use a method that "
-            "is defined for it (uniform, ogm-ge, umt, ...)."
+            f"`{type(method).__name__}` needs a multiclass task: {why}. Found a {model.task.name} task. Use a method "
+            "that is defined for it (uniform, ogm-ge, umt, ...)."
         )
 
 
@@ -360,9 +361,9 @@ def require_fusion(method: Method, model: MultimodalClassifier, kind: type[Fusio
         ModelError: If the fusion is of another class: the model is not the one that `Method.prepare` returned.
     """
     if not isinstance(model.fusion, kind):
-        owner = type(method).__name__
+        owner, found = type(method).__name__, type(model.fusion).__name__
         raise ModelError(
-            f"`{owner}` trains a model with the fusion `{kind.__name__}`. Found `{type(model.fusion).__name__}`. Use the model "
-            "that `prepare` returns: `model = method.prepare(model, target)`."
+            f"`{owner}` trains a model with the fusion `{kind.__name__}`. Found `{found}`. Use the model that `prepare` "
+            "returns: `model = method.prepare(model, target)`."
         )
     return model.fusion

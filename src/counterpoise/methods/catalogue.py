@@ -1,4 +1,4 @@
-"""The methods by name: the CLI, the docs and the batteries of tests read this table."""
+"""The methods by name: the command line, the docs and the batteries of tests read this table."""
 
 from __future__ import annotations
 
@@ -393,8 +393,8 @@ def make_method(name: str, arguments: Mapping[str, Any] | None = None) -> Method
     if not (isinstance(cls, type) and issubclass(cls, Method)):
         found = f"the class `{cls.__name__}`" if isinstance(cls, type) else f"an object of type `{type(cls).__name__}`"
         raise ConfigError(
-            f"Method `{name}` should be a class derived from `counterpoise.methods.Method` that implements `steps`. Found "
-            f"{found}."
+            f"Method `{name}` should be a class derived from `counterpoise.methods.Method` that implements `steps`. "
+            f"Found {found}."
         )
     if inspect.isabstract(cls):
         missing = ", ".join(f"`{m}`" for m in sorted(cls.__abstractmethods__))

@@ -69,7 +69,8 @@ class Rates:
             right = all(isinstance(m, str) and _positive(rate) for m, rate in value.items())
         if not right:
             raise ConfigError(
-                f"Parameter `{name}` of `{owner}` should hold a positive number per modality. Found `{name} = {value!r}`."
+                f"Parameter `{name}` of `{owner}` should hold a positive number per modality. Found `{name} = "
+                f"{value!r}`."
             )
 
     def invalid(self) -> object:

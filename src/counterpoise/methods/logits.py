@@ -108,7 +108,9 @@ def true_scores(model: MultimodalClassifier, logits: Tensor, target: Tensor, sca
 
 
 def discounted_loss(logits: Tensor, known: Tensor, target: Tensor, discount: float) -> Tensor:
-    r"""Return :math:`\mathrm{mean}_i (1 - \delta\, \mathrm{sg}\, q_i(y_i)) (-\log p_i(y_i))`: cross-entropy that counts less where q is right.
+    r"""Return a cross-entropy that counts less where other predictions q are right.
+
+    .. math:: \mathrm{mean}_i (1 - \delta\, \mathrm{sg}\, q_i(y_i)) (-\log p_i(y_i))
 
     Args:
         logits: Logits of p, ``(B, C)``.

@@ -203,7 +203,7 @@ def gradients(loss: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:
 
 
 def measured_backward(loss: Tensor, backward: Backward, groups: Sequence[Sequence[nn.Parameter]]) -> Tensor:
-    r"""Back-propagate a loss, and return :math:`\lVert \nabla L \rVert^2` by each group of parameters, ``(G,)`` float32.
+    r"""Back-propagate a loss, and return the squared norm of its gradient by each group of parameters, ``(G,)``.
 
     The gradients are those of this loss: a factor that ``backward`` applies (loss scaling under ``16-mixed``, gradient
     accumulation) is taken out, and gradients of earlier batches that wait in ``.grad`` do not count. If the scaled

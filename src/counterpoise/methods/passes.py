@@ -20,16 +20,21 @@ INNER_BATCH = 64
 
 
 def iterate_batches(method: Method, epoch: EpochContext, which: str = "train") -> Iterable[Batch]:
-    """Return the pass over the training (or held-out) samples that a method asked for.
+    """Return the training (or held-out) samples that a method reads between epochs.
+
+    Args:
+        method: Method that reads them, for the message.
+        epoch: Context of the epoch.
+        which: "train" or "held_out".
 
     Raises:
-        DataError: if the loop offers none.
+        DataError: If the loop offers none.
     """
     offered = epoch.train if which == "train" else epoch.held_out
     if offered is None:
         raise DataError(
-            f"`{type(method).__name__}` reads the {which.replace('_', '-')} samples between epochs, and the loop offers "
-            f"none. Pass `EpochContext(number, total, {which}=...)` to `on_epoch_start`."
+            f"`{type(method).__name__}` reads the {which.replace('_', '-')} samples between epochs, and the loop "
+            f"offers none. Pass `EpochContext(number, total, {which}=...)` to `on_epoch_start`."
         )
     return offered()
 
@@ -38,8 +43,8 @@ def batch_rows(batch: Batch, rows: Tensor) -> Batch:
     """Return the given rows of a batch.
 
     Args:
-        batch: the batch.
-        rows: positions within it.
+        batch: Batch.
+        rows: Positions within it.
     """
     inputs = {m: take(value, rows) for m, value in batch.inputs.items()}
     rows = rows.to(batch.target.device)
@@ -54,7 +59,15 @@ def concat_batches(batches: Sequence[Batch]) -> Batch:
 
 @torch.no_grad()
 def head_losses(model: MultimodalClassifier, batches: Iterable[Batch]) -> Tensor:
-    """Return the mean loss per sample of the fused head and of every modality's, ``(M + 1,)`` float64, in evaluation mode."""
+    """Return the mean loss per sample of the fused head and of each unimodal head, in evaluation mode.
+
+    Args:
+        model: Model.
+        batches: Samples.
+
+    Returns:
+        ``(M + 1,)`` float64: the fused head first.
+    """
     device = next(model.parameters()).device
     total, count = torch.zeros(len(model.modalities) + 1, dtype=torch.float64, device=device), 0
     with evaluation_mode(model):
@@ -72,11 +85,11 @@ def trained_alone(
     """Return a copy of the model after AdamW has trained one of its heads alone; the model and the random state stay.
 
     Args:
-        model: the model.
-        batches: the samples, once per epoch of the training; they are shuffled and cut into batches of 64.
-        head: the modality whose head and encoder train; None is the fused head.
-        lr: learning rate.
-        seed: of the order.
+        model: Model.
+        batches: Samples, once per epoch of the training; they are shuffled and cut into batches of 64.
+        head: Modality whose head and encoder train; None is the fused head.
+        lr: Learning rate.
+        seed: Seed of the order.
     """
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -1,4 +1,4 @@
-"""ARM: asymmetric reinforcing against multimodal representation bias, in three parts that can be used alone."""
+"""ARM: asymmetric reinforcing against multimodal representation bias, in three components that can be used alone."""
 
 from counterpoise.methods.arm._arm import ARM
 from counterpoise.methods.arm._fusion import AsymmetricFusion, fusion_weights

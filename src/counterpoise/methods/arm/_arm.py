@@ -25,41 +25,46 @@ MIN_ENTROPY = 1e-6
 
 
 class ARM(Method):
-    r"""Asymmetric reinforcing: each encoder learns what its own modality can say, weak modalities get more weight in the loss and more room in the
-    fusion, and the fused head learns to do without what it hangs on.
+    r"""Asymmetric reinforcing: modalities that contribute little get more weight in the loss and in the fusion.
 
     Gao, Cao, Zhu, Wang, Hu, "Asymmetric Reinforcing against Multi-modal Representation Bias", AAAI 2025 (arXiv
     2501.01240). Each step on a batch:
 
-    1. probes on detached features give the marginal contributions :math:`\hat\phi_m = CE(q_{-m}) -
-    CE(q_\mathrm{all})`, an estimate of the conditional mutual
-       information :math:`I(Z_m; Y | Z_{-m})` in nats; :math:`\phi_m \leftarrow .95 \phi_m + .05 \hat\phi_m`;
-    2. `AsymmetricFusion`: features enter the fused head with weights that fall with :math:`\phi_m`;
-    3. `BalancedMinMaxLoss`: :math:`CE(h) + \sum_m \lambda_m CE(u_m)`; of the gradient of CE(h) the encoders get the share :math:`\rho` that is synergy,
-       what the fused head knows and no sum over modalities does (of :math:`q_\mathrm{all}` and the product of the :math:`u_m` the better). The labels of the
-       :math:`u_m` are smoothed, so that how sure an expert is says how much to trust it on a sample;
-    4. `ContributionResampler`: a share of the samples is shown to the fused head without one modality, drawn by
+    1. Probes on detached features give the marginal contributions :math:`\hat\phi_m = CE(q_{-m}) - CE(q_\mathrm{all})`,
+       an estimate of the conditional mutual information :math:`I(Z_m; Y | Z_{-m})` in nats; :math:`\phi_m \leftarrow
+       .95 \phi_m + .05 \hat\phi_m`.
+    2. `AsymmetricFusion`: features enter the fused head with weights that fall with :math:`\phi_m`.
+    3. `BalancedMinMaxLoss`: :math:`CE(h) + \sum_m \lambda_m CE(u_m)`. Of the gradient of CE(h) the encoders get the
+       share :math:`\rho` that is synergy: information of the fused head that no sum over modalities provides (of
+       :math:`q_\mathrm{all}` and the product of the :math:`u_m`, the better one). The labels of the :math:`u_m` are
+       smoothed, so that the confidence of an expert indicates how much to trust it on a sample.
+    4. `ContributionResampler`: for a share of the samples, one modality is hidden from the fused head, drawn by
        :math:`\phi_m`.
 
-    Differs from the paper: its formulas for the valuation, the min-max loss and the re-sampling could not be
-    obtained; these are derived from its stated principles.
-    Differs from the authors' code, which weights two branches by the ratio of their confidence in the *true* class,
-    also at test time: here no label reaches a prediction, and the conditional mutual information is one.
+    Differs from the paper: its formulas for the valuation, the min-max loss and the re-sampling could not be obtained;
+    these are derived from its stated principles. Differs from the authors' code, which weights two branches by the
+    ratio of their confidence in the *true* class, also at test time: here no label reaches a prediction, and the
+    conditional mutual information is one.
 
     Args:
-        strength: of the asymmetry; multiplies ``tau``, ``gamma`` and ``rate``. 0 switches ARM off: joint training bit for bit.
-        fusion: switch the dynamic fusion on.
-        minmax: switch the contribution-dependent weights of the loss, the share of the fused gradient and the smoothing on (off: all 1, and none).
-        resampling: switch the re-sampling on.
-        tau: exponent of the fusion weights.
-        gamma: how strongly the gap counts in the loss.
-        rate: share of the samples whose modalities are drawn anew.
-        decay: of the moving averages.
-        smoothing: share of the unimodal heads' labels that is spread over all classes (real targets stay as they are).
+        strength: Strength of the asymmetry; multiplies ``tau``, ``gamma`` and ``rate``. 0 is joint training bit for
+            bit.
+        fusion: Whether to use the dynamic fusion.
+        minmax: Whether to use the contribution-dependent weights of the loss, the share of the fused gradient and the
+            smoothing.
+        resampling: Whether to use the re-sampling.
+        tau: Exponent of the fusion weights.
+        gamma: Weight of the contribution gap in the loss.
+        rate: Share of the samples from which a modality is hidden.
+        decay: Decay of the moving averages.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes (real targets stay as they are).
+
+    Raises:
+        ModelError: (by `prepare`) if all training samples have the same label.
 
     Example:
-        >>> ARM(resampling=False)
-        ARM(strength=1.0, fusion=True, minmax=True, resampling=False, tau=0.5, gamma=2.0, rate=0.3, decay=0.95, smoothing=0.1)
+        >>> ARM(resampling=False, minmax=False).hyperparameters["minmax"]
+        False
     """
 
     strength = Hyperparameter(1.0, STRENGTH)
@@ -80,8 +85,8 @@ class ARM(Method):
         self.entropy = model.task.information_scale(target)
         if self.entropy <= MIN_ENTROPY:
             raise ModelError(
-                "`ARM` compares contributions with the entropy of the labels. Found an entropy of 0: all training samples "
-                "have the same label. There is nothing to learn; use joint training."
+                "`ARM` compares contributions with the entropy of the labels. Found an entropy of 0: all training "
+                "samples have the same label. There is nothing to learn; use joint training."
             )
         self.probes = ContributionProbes(model)
         nothing = model.task.prior_logits(target).expand(len(target), -1)
@@ -125,7 +130,7 @@ class ARM(Method):
     def _observe(
         self, model: MultimodalClassifier, outputs: Outputs, probe: Tensor, fused: Tensor, target: Tensor
     ) -> None:
-        """Tell the loss what the better of two sums over modalities knows, the probe or the unimodal heads' product, and what the fused head."""
+        """Report to the loss the information of the better of two sums over modalities, and that of the fused head."""
         heads = torch.stack(list(outputs.unimodal_logits.values()))
         product = heads.mean(0) if model.task.is_gaussian else heads.sum(0)
         additive = torch.minimum(probe, model.task.loss(product, target))

@@ -1,4 +1,4 @@
-"""ARM part 1: dynamic feature-level fusion."""
+"""First component of ARM: dynamic feature-level fusion."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def fusion_weights(phi: Tensor, entropy: float, tau: float, eps: float = 0.02) -
     r"""Return the weights with which features enter the fused head.
 
     .. math:: w_m \propto \left(\frac{\operatorname{mean}_k \phi_k^+ + \epsilon H}{\phi_m^+ + \epsilon H}\right)^\tau,
-    \quad \operatorname{mean}_m w_m = 1
+        \quad \operatorname{mean}_m w_m = 1
 
-    The less a modality contributes, the larger its features. Equal contributions give 1, and so does :math:`\tau = 0`.
+    The less a modality contributes, the larger its weight. Equal contributions give 1, and so does :math:`\tau = 0`.
 
     Args:
         phi: ``(M,)`` marginal contributions in nats.
         entropy: H(Y) in nats, the scale of contributions.
-        tau: exponent, 0 for no re-weighting.
-        eps: floor of a contribution as a share of H(Y).
+        tau: Exponent; 0 for no re-weighting.
+        eps: Floor of a contribution as a share of H(Y).
 
     Example:
         >>> fusion_weights(torch.tensor([1.0, 0.0]), entropy=1.0, tau=0.5)
@@ -38,12 +38,11 @@ def fusion_weights(phi: Tensor, entropy: float, tau: float, eps: float = 0.02) -
 class AsymmetricFusion(Fusion):
     """A fusion whose inputs are scaled, per modality, by `fusion_weights` of the current contributions.
 
-    Wraps any fusion with per-modality inputs. The weights are a buffer: they are saved with the model and used at
-    inference as they are, so no label
-    can reach a prediction.
+    It wraps any fusion. The weights are a buffer: they are saved with the model and used as they are at inference, so
+    that no label can reach a prediction.
 
     Args:
-        inner: the fusion to wrap.
+        inner: Fusion to wrap.
 
     Example:
         >>> from counterpoise.fusion import Concat

@@ -1,4 +1,4 @@
-"""ARM part 3: dynamic sample-level re-sampling."""
+"""Third component of ARM: dynamic sample-level re-sampling."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ __all__ = ["ContributionResampler"]
 
 
 class ContributionResampler(nn.Module):
-    r"""Draw anew, for a share of the samples, which modalities the fused head is shown: less often those that it hangs on.
+    r"""For a random share of the samples, hide one modality from the fused head: rather one that contributes much.
 
-    Each of the samples drawn (probability ``rate``) loses one modality m, drawn with probability proportional to what it contributes,
+    Each of the samples drawn (probability ``rate``) loses one modality m, drawn with probability
 
     .. math:: P(m) \propto \phi_m^+ + \epsilon H(Y),
 
-    and the fused head reads the batch's mean in its place. So it meets the samples again as they would be without what they are usually decided by,
-    and has to learn them from the rest; the features themselves, and the unimodal heads on them, are untouched. No gradient flows into what is masked.
+    and the fused head reads the mean of the batch in its place. The fused head is thereby trained not to depend on a
+    single modality; the features themselves, and the unimodal heads on them, are unchanged. No gradient flows into the
+    hidden features.
 
-    The paper's formula could not be obtained. An earlier form here drew whole samples again, in proportion to their contribution gap, and had no measurable effect;
-    masking uniformly instead of by contribution had less (``benchmarks/arm/NOTES.md``).
+    The paper's formula could not be obtained. An earlier form here drew whole samples repeatedly, in proportion to
+    their contribution gap, and had no measurable effect; hiding modalities uniformly instead of by contribution had
+    less (``benchmarks/arm/NOTES.md``).
 
     Args:
-        rate: share of the samples that lose a modality, in [0, 1].
-        eps: floor of a contribution as a share of H(Y).
+        rate: Share of the samples that lose a modality, in [0, 1].
+        eps: Floor of a contribution as a share of H(Y).
 
     Raises:
-        ConfigError: for a rate outside [0, 1].
+        ConfigError: For a rate outside [0, 1].
 
     Example:
         >>> resampler = ContributionResampler(rate=1.0)
@@ -56,7 +58,7 @@ class ContributionResampler(nn.Module):
 
     @torch.no_grad()
     def draw(self, size: int, phi: Tensor, entropy: float) -> Tensor:
-        """Return what each sample loses, ``(B, M)`` booleans with at most one true per row.
+        """Return the modality that each sample loses, ``(B, M)`` booleans with at most one true per row.
 
         Args:
             size: B.
@@ -68,7 +70,7 @@ class ContributionResampler(nn.Module):
         return hit[:, None] & (which == torch.arange(phi.shape[-1], device=phi.device))
 
     def forward(self, features: Mapping[str, Tensor], phi: Tensor, *, entropy: float) -> dict[str, Tensor]:
-        """Return the features that the fused head is shown, ``{m: (B, D_m)}``; a lone sample loses nothing."""
+        """Return the features that the fused head reads, ``{m: (B, D_m)}``; a lone sample loses nothing."""
         size = len(next(iter(features.values())))
         if size < 2 or not self.rate:
             return dict(features)

@@ -1,1 +1,1 @@
-"""Replicas of released code, with its known errors, for comparison only. Nothing imports them until they are asked for."""
+"""Replicas of released code, with its known errors, for comparison only. They are imported only when asked for."""

@@ -1,4 +1,4 @@
-"""What ARM's authors released, for comparison. It reads labels at test, and is no method to use."""
+"""The released code of ARM's authors, for comparison. It reads labels at test and is no method to use."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ def released_weights(
         w_1 = P_2 / P_1, \; w_2 = P_1 / P_2
 
     Args:
-        confidence: batch means of the softmax probability of the **true** class: of the fused projection (``fused``) and of the two
-            branches (``first``, ``second``).
-        nmi: of the two branches with the fused projection.
-        ncmi: of the two branches with the fused projection, given the other branch.
+        confidence: Batch means of the softmax probability of the **true** class: of the fused projection (``fused``)
+            and of the two branches (``first``, ``second``).
+        nmi: NMI of the two branches with the fused projection.
+        ncmi: NCMI of the two branches with the fused projection, given the other branch.
 
     Example:
-        >>> w = released_weights({"fused": 0.6, "first": 0.5, "second": 0.4}, (0.0, 0.0), (1.0, 1.0))
-        >>> [round(x, 2) for x in w]                # NMI about 0 and NCMI about 1: w_1 = q_1 / q_2, the stronger is reinforced
+        >>> confidence = {"fused": 0.6, "first": 0.5, "second": 0.4}
+        >>> w = released_weights(confidence, (0.0, 0.0), (1.0, 1.0))
+        >>> [round(x, 2) for x in w]         # NMI about 0 and NCMI about 1: w_1 = q_1 / q_2, the stronger is reinforced
         [1.25, 0.8]
     """
     q, q1, q2 = confidence["fused"], confidence["first"], confidence["second"]
@@ -52,9 +53,16 @@ def released_weights(
 
 
 class ReleasedFusion(Fusion):
-    """The released network after its encoders: a projection that is never trained, one shared classifier, and the weighted fusion.
+    """The released network after its encoders: an untrained projection, one shared classifier, and the weighted fusion.
 
     ``forward`` applies no weights, which is all that can be done without labels; `weighted` does.
+
+    Args:
+        feature_dims: D_m by modality, two equal numbers.
+        num_outputs: C.
+
+    Raises:
+        ModelError: For other than two modalities with features of one size.
     """
 
     def __init__(self, feature_dims: Mapping[str, int], num_outputs: int) -> None:
@@ -88,30 +96,32 @@ class ReleasedFusion(Fusion):
 
 
 class ARMOfficial(Method):
-    r"""ARM as its authors released it: weights from the labels of the batch, in training **and at test**.
+    """ARM as its authors released it: weights from the labels of the batch, in training **and at test**.
 
-    Gao et al., AAAI 2025 (code). Per batch: :math:`q` are the shared classifier's mean probabilities of the true class on the two branches and on
-    an untrained projection of both; NMI and NCMI are histograms of flattened features (`counterpoise.valuation.estimators.official_nmi`); `released_weights` scale the
-    branches; the loss is the cross-entropy of the scaled fusion. As NCMI is about 1 for any data, the weights are :math:`q_1/q_2` and its inverse: the
-    branch that is *more* confident in the true class is reinforced.
+    Gao et al., AAAI 2025 (code). Per batch: :math:`q` are the shared classifier's mean probabilities of the true class
+    on the two branches and on an untrained projection of both; NMI and NCMI are histograms of flattened features
+    (`counterpoise.methods.replicas.arm_histograms`); `released_weights` scale the branches; the loss is the
+    cross-entropy of the scaled fusion. As NCMI is about 1 for any data, the weights are :math:`q_1/q_2` and its
+    inverse: the branch that is *more* confident in the true class is reinforced.
 
-    A run's ``accuracy`` is without labels (weights 1). What the release reports is beside it as ``accuracy:reading-labels``: a number that no
-    prediction on unlabelled data can reach, and that depends on which samples share a batch.
+    The ``accuracy`` of a run is without labels (weights 1). The number that the release reports is recorded separately
+    as ``accuracy:reading-labels``: no prediction on unlabelled data can reach it, and it depends on which samples share
+    a batch.
 
     Args:
-        labels_at_test: must be True: says that you know.
-        batch_size: of the test batches whose labels are read (the release: 128).
+        labels_at_test: Must be True, as a confirmation.
+        batch_size: Number of samples in the test batches whose labels are read (the release: 128).
 
     Raises:
-        ConfigError: unless ``labels_at_test`` is True.
-        ModelError: for other than two modalities with features of one size.
+        ConfigError: Unless ``labels_at_test`` is True.
+        ModelError: (by `prepare`) for other than two modalities with features of one size.
 
     Example:
         >>> ARMOfficial()
         Traceback (most recent call last):
         ...
-        counterpoise.errors.ConfigError: Method `arm-official` reads the labels of the test set to make its predictions, as the
-            authors' release does. Its numbers are no measure of anything. To see them beside the honest one, say
+        counterpoise.errors.ConfigError: Method `arm-official` reads the labels of the test set to make its predictions,
+            as the authors' release does. Its numbers are no measure of anything. To see them beside the honest one, say
             `labels_at_test=True` (`--methods "arm-official[labels_at_test=true]"`). The method is `arm`.
     """
 
@@ -119,12 +129,12 @@ class ARMOfficial(Method):
     batch_size = Hyperparameter(128, Interval(1, integer=True))
 
     def validate(self) -> None:
-        """Refuse unless the reader knows that labels are read at test."""
+        """Refuse unless the user confirms that labels are read at test."""
         if not self.labels_at_test:
             raise ConfigError(
-                "Method `arm-official` reads the labels of the test set to make its predictions, as the authors' release "
-                "does. Its numbers are no measure of anything. To see them beside the honest one, say `labels_at_test=True` "
-                '(`--methods "arm-official[labels_at_test=true]"`). The method is `arm`.'
+                "Method `arm-official` reads the labels of the test set to make its predictions, as the authors' "
+                "release does. Its numbers are no measure of anything. To see them beside the honest one, say "
+                '`labels_at_test=True` (`--methods "arm-official[labels_at_test=true]"`). The method is `arm`.'
             )
         self.test_batch_size = self.batch_size
 

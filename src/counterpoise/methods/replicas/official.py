@@ -1,4 +1,4 @@
-"""What authors' releases compute where it is not what their papers say, for comparison. Each is another row, never the method itself."""
+"""What authors' releases compute where it differs from their papers, for comparison. Each has a row of its own."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ __all__ = [
 
 
 class PMROfficial(PMR):
-    r"""`PMR` as the authors' code has it: :math:`\beta_m` is 1 for all modalities but the strongest, and there is no entropy term.
+    r"""`PMR` as released: :math:`\beta_m` is 1 for all modalities but the strongest, and there is no entropy term.
 
     Args:
         strength: :math:`\alpha`, in [0, inf).
-        momentum: share of the old prototypes that stays.
-        share: share of the training set that prototypes are computed on.
+        momentum: Share of the old prototypes that is kept.
+        share: Share of the training set that prototypes are computed on.
 
     Example:
         >>> PMROfficial()
@@ -52,9 +52,9 @@ class PMROfficial(PMR):
 
 
 class MLAOfficial(MLA):
-    """`MLA` as the authors' code has it in training: the head's gradient is never projected.
+    """`MLA` as released, in training: the head's gradient is never projected.
 
-    Its entropies over the batch are not reproduced, for here no prediction depends on other samples.
+    Its entropies over the batch are not reproduced, since no prediction here depends on other samples.
 
     Example:
         >>> MLAOfficial()
@@ -66,10 +66,12 @@ class MLAOfficial(MLA):
 
 
 class LFMOfficial(LFM):
-    r"""`LFM` as the authors' code has it: the divergence is :math:`\frac1M \sum_m KL(\bar p \Vert p_m)`, which has no upper bound; heuristic schedule.
+    r"""`LFM` as released, with the heuristic schedule: the divergence has no upper bound.
+
+    It is :math:`\frac1M \sum_m KL(\bar p \Vert p_m)`.
 
     Args:
-        strength: from joint training (0) to the method (1).
+        strength: From joint training (0) to the method (1).
 
     Example:
         >>> LFMOfficial()
@@ -89,11 +91,12 @@ class LFMOfficial(LFM):
 
 
 class ARLOfficial(ARL):
-    r"""`ARL` as the authors' code has it: the weights are never assigned, from the start
-    on every encoder's gradient is multiplied by :math:`1 + 1/M`.
+    r"""`ARL` as released: the weights are never assigned.
+
+    From the start on, every encoder's gradient is multiplied by :math:`1 + 1/M`.
 
     Args:
-        strength: multiplies everything that is added to joint training, in [0, inf).
+        strength: Factor of everything that is added to joint training, in [0, inf).
         gamma: :math:`\gamma`.
         start: First epoch of modulation, from 0.
 
@@ -113,16 +116,17 @@ class ARLOfficial(ARL):
 
 
 class InfoRegOfficial(InfoReg):
-    r"""`InfoReg` as the authors' code has it: tanh of sums over the batch, one window for all, two values of :math:`\beta`.
+    r"""`InfoReg` as released: tanh of sums over the batch, one window for all, two values of :math:`\beta`.
 
-    The first modality in the order of the alphabet (audio, before video and visual) is theirs: its trace opens and closes everyone's window, and its
-    :math:`\beta` is .95, that of the others .1. With scores summed over a batch tanh is 1 as soon as one leads, so the factor is :math:`\beta e` (2.58 and .27). The
-    unimodal heads stay their own (there slices).
+    The first modality in alphabetical order (audio, before video and visual) has the role of theirs: its trace opens
+    and closes the window of all, and its :math:`\beta` is .95, that of the others .1. With scores summed over a batch,
+    tanh is near 1 as soon as one modality leads clearly, so that the factor is :math:`\beta e` (2.58 and .27). The
+    unimodal heads are separate (there slices).
 
     Args:
-        strength: multiplies everything that is added to joint training, in [0, inf).
-        window: epochs per mean of the trace.
-        threshold: relative growth that counts as fast.
+        strength: Factor of everything that is added to joint training, in [0, inf).
+        window: Number of epochs per mean of the trace.
+        threshold: Relative growth that counts as fast.
 
     Example:
         >>> InfoRegOfficial()
@@ -143,7 +147,7 @@ class InfoRegOfficial(InfoReg):
 
 
 class FrozenBoost(BoostedFusion):
-    """`BoostedFusion` whose added blocks stay as they were drawn; only the first block and the shared head train.
+    """`BoostedFusion` whose added blocks keep their initial weights; only the first block and the shared head train.
 
     Example:
         >>> fusion = FrozenBoost({"a": 2, "b": 3}, num_outputs=4, blocks=3)
@@ -167,14 +171,14 @@ class FrozenBoost(BoostedFusion):
 
 
 class AUGOfficial(AUG):
-    r"""`AUG` as the authors' code has it: the optimizer never learns of the added blocks, so they stay at their random start.
+    r"""`AUG` as released: the optimizer never learns of the added blocks, so that they keep their random start.
 
     Modalities are merged with equal weights here, too (there .4 and .6).
 
     Args:
         discount: :math:`\delta` of `boosting_loss`.
-        tolerance: how far the largest ratio of scores must exceed 1.
-        blocks: most blocks per modality.
+        tolerance: Excess of the largest ratio of scores over 1 above which a block is added.
+        blocks: Largest number of blocks per modality.
 
     Example:
         >>> AUGOfficial()
@@ -201,7 +205,7 @@ class PlainAtTest(CosineHead):
 
 
 class MMCosineOfficial(MMCosine):
-    r"""`MMCosine` as the authors' code has it: what predicts is the head without its normalisation.
+    """`MMCosine` as released: predictions come from the head without its normalisation.
 
     Args:
         scale: s, in (0, inf).

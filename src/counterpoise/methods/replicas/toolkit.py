@@ -1,4 +1,4 @@
-"""What BalanceBenchmark computes where it is not what the papers say, for comparison. Each is another row, never the method itself."""
+"""What BalanceBenchmark computes where it differs from the papers, for comparison. Each has a row of its own."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["AGMToolkit", "GBlendingToolkit", "MBSDToolkit", "MMParetoToolkit", "
 
 
 class AGMToolkit(AGM):
-    r"""`AGM` as BalanceBenchmark has it: the sign in the exponent of the ratio is reversed, so the stronger modality is sped up.
+    r"""`AGM` as in BalanceBenchmark: the sign of the exponent is reversed, so that the stronger modality is sped up.
 
     Args:
         strength: :math:`\alpha`, in [0, inf); the toolkit uses 0.1.
-        cap: largest difference of ratios.
+        cap: Largest difference of ratios.
 
     Example:
         >>> AGMToolkit()
@@ -42,12 +42,13 @@ class AGMToolkit(AGM):
 
 
 class MMParetoToolkit(GradientCombination):
-    r"""MMPareto as BalanceBenchmark has it: both gradients are their sum, so the result is :math:`2 \gamma (g_J + g_m)`.
+    r"""MMPareto as in BalanceBenchmark: both gradients are their sum.
 
+    The result is :math:`2 \gamma (g_J + g_m)`.
     That is `Uniform` with a factor of 3 on the encoders' gradients.
 
     Args:
-        strength: weight of the unimodal losses, in [0, inf).
+        strength: Weight of the unimodal losses, in [0, inf).
         gamma: :math:`\gamma`.
 
     Example:
@@ -64,7 +65,10 @@ class MMParetoToolkit(GradientCombination):
 
 
 def aliased_ratio(scores: Tensor) -> Tensor:
-    """Return each score over the sum of the others, where the ones before have become ratios already.
+    """Return each score over the sum of the others, where the earlier ones have already been replaced by ratios.
+
+    Args:
+        scores: ``(M,)``.
 
     Example:
         >>> aliased_ratio(torch.tensor([3.0, 2.0]))        # s1 / s2 and then s2 / (s1 / s2)
@@ -77,16 +81,17 @@ def aliased_ratio(scores: Tensor) -> Tensor:
 
 
 class OPMToolkit(OPM):
-    r"""`OPM` as BalanceBenchmark has it: ratios are divided in place, so the second is :math:`s_2^2 / s_1`; M > 2 against the sum of the others.
+    r"""`OPM` as in BalanceBenchmark: ratios are divided in place, so that the second is :math:`s_2^2 / s_1`.
 
-    Scores are sums over the batch, so the second modality is dropped in nearly every batch, strong or weak. Samples that lose all
-    modalities stay in the loss here (there they are left out).
+    More than two modalities are compared with the sum of the others. Scores are sums over the batch, so that the second
+    modality is dropped in nearly every batch, strong or weak. Samples that lose all modalities stay in the loss here
+    (there they are left out).
 
     Args:
         strength: :math:`q_0`, in [0, 1].
         sensitivity: :math:`\lambda`.
-        probability: share of the batches that are modulated.
-        start: first epoch of modulation, from 0.
+        probability: Share of the batches that are modulated.
+        start: First epoch of modulation, from 0.
 
     Example:
         >>> OPMToolkit(start=0)
@@ -99,12 +104,13 @@ class OPMToolkit(OPM):
 
 
 class MBSDToolkit(MBSD):
-    r"""`MBSD` as BalanceBenchmark has it: :math:`\sum_c p_s (\log p_s - p_w)` instead of a divergence, and gradient through everything.
+    r"""`MBSD` as in BalanceBenchmark: :math:`\sum_c p_s (\log p_s - p_w)` instead of a divergence.
 
-    The squared distance is one of logits for two modalities, of probabilities for more. Inferred: the stronger distribution is the target.
+    Gradient flows through everything. The squared distance is one of logits for two modalities, of probabilities for
+    more. Inferred: the stronger distribution is the target.
 
     Args:
-        strength: multiplies everything that is added to joint training, in [0, inf).
+        strength: Factor of everything that is added to joint training, in [0, inf).
 
     Example:
         >>> MBSDToolkit()
@@ -129,16 +135,17 @@ class MBSDToolkit(MBSD):
 
 
 class GBlendingToolkit(GBlending):
-    r"""`GBlending` as BalanceBenchmark has it: losses are sums over batches, so that overfitting is mostly the number of batches; gains are absolute.
+    """`GBlending` as in BalanceBenchmark: losses are sums over batches, and gains are absolute.
 
-    The held-out samples are training samples here, too (there the test set).
+    The measure of overfitting is therefore mostly the number of batches. The held-out samples are training samples
+    here, too (there the test set).
 
     Args:
-        strength: from joint training (0) to the method (1), in [0, 1].
-        super_epoch: epochs between two estimates.
-        online: whether to estimate again; else only at the start.
-        inner_epochs: epochs that each snapshot is trained.
-        inner_lr: learning rate of the snapshots.
+        strength: From joint training (0) to the method (1), in [0, 1].
+        super_epoch: Number of epochs between two estimates.
+        online: Whether to estimate again; otherwise only at the start.
+        inner_epochs: Number of epochs that each snapshot is trained.
+        inner_lr: Learning rate of the snapshots.
 
     Example:
         >>> GBlendingToolkit(online=False)
