@@ -61,7 +61,7 @@ def run_demo(options: Namespace, given: Mapping[str, Any]) -> int:
             on_done=progress.done,
             on_figure=progress.figure,
         )
-    show(records)
+    show(records, details=options.details)
     if records:
         console.print(f"\nThe page: [bold]{options.out / 'report.html'}[/]   figures, tables and records beside it")
     return complain(failures)
@@ -187,8 +187,10 @@ def run_compare(options: Namespace, given: Mapping[str, Any]) -> int:
             on_start=progress.start,
             on_done=progress.done,
             on_figure=progress.figure,
+            reference=options.reference,
+            focus=options.focus,
         )
-    show(records)
+    show(records, reference=options.reference, focus=options.focus, details=options.details)
     if options.ablation and records:
         console.print(Markdown((options.out / "ablation.md").read_text(encoding="utf-8")))
     if records:
@@ -251,7 +253,7 @@ def run_report(options: Namespace, given: Mapping[str, Any]) -> int:
         console.print(f"[yellow]skipped[/] {len(skipped) - SKIPPED} more", highlight=False)
     if not records:
         raise OutputError(f"There is no finished run in {', '.join(options.runs)}, so there is nothing to report.")
-    write_page(records, options.out, skipped=skipped)
+    write_page(records, options.out, skipped=skipped, reference=options.reference, focus=options.focus)
     runs = f"{len(records)} run" + ("" if len(records) == 1 else "s")
     console.print(f"The page: [bold]{escape(str(options.out))}[/] ({runs})", highlight=False, soft_wrap=True)
     return 0
@@ -262,16 +264,32 @@ def words(text: str) -> Sequence[str]:
     return [word.strip() for word in re.split(r",(?![^\[]*\])", text) if word.strip()]
 
 
-def show(records: Sequence[RunRecord]) -> None:
-    """Print the table of a comparison, and what it means in words."""
-    from counterpoise.report import explain, rich_table
+def show(
+    records: Sequence[RunRecord], *, reference: str = "joint", focus: str | None = None, details: bool = False
+) -> None:
+    """Print what a comparison shows: the finding and what to do, the table, the evidence, and notes."""
+    from counterpoise.report import conclusions, rich_table
 
     if not records:
         return
+    found = conclusions(records, reference=reference, focus=focus)
+
+    def say(text: str, data: str) -> None:
+        prefix = f"{data}: " if len(found) > 1 else ""
+        console.print(f"{prefix}{text}", highlight=False, markup=False)
+
     console.print()
-    console.print(rich_table(records))
-    for sentence in explain(records):
-        console.print(f"• {sentence}", highlight=False, markup=False)
+    for data, one in found.items():
+        say(one.finding, data)
+        if one.action:
+            say(one.action, data)
+    console.print()
+    console.print(rich_table(records, reference=reference, focus=focus, details=details))
+    for data, one in found.items():
+        for sentence in (*one.evidence, *(one.details if details else ())):
+            say(f"• {sentence}", data)
+    for note in dict.fromkeys(note for record in records for note in record.notes):
+        console.print(f"Note: {note}", highlight=False, markup=False)
 
 
 def complain(failures: Sequence[Failure]) -> int:

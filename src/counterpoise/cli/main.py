@@ -23,6 +23,8 @@ from counterpoise.errors import CounterpoiseError, describe
 
 __all__ = ["build_parser", "main"]
 
+DETAILS = "show every row, p-values, contributions in nats and encoder probes"
+
 
 class Parser(ArgumentParser):
     """An argument parser whose complaint about an unknown option names the nearest known one."""
@@ -46,6 +48,17 @@ def _settings(parser: ArgumentParser) -> None:
     parser.add_argument("--model", type=ModelConfig, help="the network")
     parser.add_argument("--optim", type=OptimConfig, help="the optimizer")
     parser.add_argument("--fit", type=FitConfig, help="the training")
+
+
+def _add_rows(parser: ArgumentParser) -> None:
+    """Add the options that choose the rows a report is about."""
+    parser.add_argument("--reference", type=str, default="joint", help="row that differences are taken to")
+    parser.add_argument(
+        "--focus",
+        type=str | None,
+        default=None,
+        help="row that the conclusions are about: your own method by default, else the best",
+    )
 
 
 def _raw_settings(parser: ArgumentParser) -> None:
@@ -97,6 +110,7 @@ def build_parser() -> dict[str, Parser]:
     demo = verbs["demo"]
     demo.add_argument("--seeds", type=int, default=3, help="runs of each method")
     demo.add_argument("--out", type=Path, default=Path("counterpoise-demo"), help="folder for records, figures, page")
+    demo.add_argument("--details", action="store_true", help=DETAILS)
     demo.add_argument("--jobs", type=int | None, default=None, help="processes; one per core by default")
 
     listing = verbs["list"]
@@ -153,6 +167,8 @@ def build_parser() -> dict[str, Parser]:
     compare.add_argument("--seeds", type=int, default=3, help="runs of each method")
     compare.add_argument("--out", type=Path, default=Path("counterpoise-compare"), help="folder of the comparison")
     compare.add_argument("--jobs", type=int | None, default=None, help="processes; one per core by default")
+    _add_rows(compare)
+    compare.add_argument("--details", action="store_true", help=DETAILS)
     compare.add_argument("--backend", type=str, default="loky", help="joblib backend: loky, or dask for a cluster")
     _settings(compare)
 
@@ -171,6 +187,7 @@ def build_parser() -> dict[str, Parser]:
     report = verbs["report"]
     report.add_argument("runs", nargs="+", help="run folders, folders of runs, or runs.jsonl files")
     report.add_argument("--out", type=Path, required=True, help="the page, an .html file")
+    _add_rows(report)
     return verbs
 
 

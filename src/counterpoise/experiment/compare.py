@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from counterpoise._extras import extra
-from counterpoise._validation import check_keys
+from counterpoise._validation import check_keys, unknown
 from counterpoise.catalogue import parse_spec
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig, RunConfig
 from counterpoise.data import DataInfo
@@ -238,6 +238,8 @@ def compare(
     on_start: Callable[[int], None] | None = None,
     on_done: Callable[[RunRecord | Failure], None] | None = None,
     on_figure: Callable[[int, int], None] | None = None,
+    reference: str = "joint",
+    focus: str | None = None,
 ) -> tuple[list[RunRecord], list[Failure]]:
     """Compare methods on data sets and write records, tables, figures and the page into ``out``.
 
@@ -256,6 +258,8 @@ def compare(
         on_start: called with the number of runs, before the first.
         on_done: called after each run.
         on_figure: called after each figure, with how many are written and how many there are.
+        reference: Row that differences are taken to.
+        focus: Row that the conclusions are about; by default the method with an import path, else the best row.
 
     Raises:
         NotFoundError: for an unknown data set, method or rule.
@@ -270,14 +274,17 @@ def compare(
     configs: list[RunConfig] = []
     for name in data:
         configs += expand(open_data(name).info, name, methods, seeds=seeds, rules=rules, ablation=ablation, given=given)
+    for row in (reference, focus):
+        if row is not None and not any(row.startswith(config.method) for config in configs):
+            raise unknown("row", row, dict.fromkeys(config.method for config in configs))
     if on_start is not None:
         on_start(len(configs))
     records, failures = run_all(configs, out, jobs=jobs, backend=backend, on_done=on_done)
     write_records(out / "runs.jsonl", records)
     if records:
-        write_tables(records, out)
-        write_figures(records, out / "figures", on_figure=on_figure)
-        write_page(records, out / "report.html")
+        write_tables(records, out, reference=reference, focus=focus)
+        write_figures(records, out / "figures", on_figure=on_figure, reference=reference, focus=focus)
+        write_page(records, out / "report.html", reference=reference, focus=focus)
     if ablation is not None:
         write_atomic(out / "ablation.md", ablation_table(records, ablation, METHODS.resolve(ablation).parts))
     return records, failures

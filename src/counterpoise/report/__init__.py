@@ -1,7 +1,7 @@
 """From RunRecords to statistics, tables, words, figures and one self-contained page. Torch-free."""
 
 from counterpoise.report.analysis.ablation import ablation_table
-from counterpoise.report.analysis.conclusions import explain
+from counterpoise.report.analysis.conclusions import Conclusions, conclusions, explain
 from counterpoise.report.analysis.statistics import (
     Friedman,
     Paired,
@@ -29,11 +29,13 @@ from counterpoise.report.tables import (
 
 __all__ = [
     "COLUMNS",
+    "Conclusions",
     "Friedman",
     "Paired",
     "Summary",
     "ablation_table",
     "comparison_table",
+    "conclusions",
     "crossed_error",
     "draw_figures",
     "explain",

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from counterpoise._extras import extra
 from counterpoise._files import write_atomic
-from counterpoise.report.analysis.comparison import Comparison, compare
+from counterpoise.report.analysis.comparison import REFERENCE, Comparison, compare
 from counterpoise.report.analysis.ranking import summary_grid
 from counterpoise.report.figures._layout import (
     Grid,
+    compact_grid,
     contribution_grid,
     encoder_grid,
     score_grid,
@@ -88,8 +89,12 @@ def comparison_rows(comparisons: Iterable[Comparison]) -> list[Row]:
     return rows
 
 
-def comparison_table(records: Iterable[RunRecord]) -> pd.DataFrame:
+def comparison_table(records: Iterable[RunRecord], *, reference: str = REFERENCE) -> pd.DataFrame:
     """Return the long table with exactly `COLUMNS`.
+
+    Args:
+        records: The runs.
+        reference: Row that differences are taken to.
 
     Example:
         >>> from counterpoise.runs import Metric, RowId
@@ -98,10 +103,13 @@ def comparison_table(records: Iterable[RunRecord]) -> pd.DataFrame:
         >>> comparison_table(runs)[["data", "method", "metric", "mean", "seeds"]].values.tolist()
         [['digits', 'joint', 'accuracy', 0.55, 2]]
     """
+    return _frame(comparison_rows(compare(records, reference=reference)))
+
+
+def _frame(rows: Iterable[Row]) -> pd.DataFrame:
     with extra("report"):
         import pandas as pd
 
-    rows = comparison_rows(compare(records))
     return pd.DataFrame([[getattr(row, c) for c in COLUMNS] for row in rows], columns=list(COLUMNS))
 
 
@@ -110,9 +118,30 @@ def csv_number(value: float) -> str:
     return f"{value:.10g}" if math.isfinite(value) else ""
 
 
-def to_csv(records: Iterable[RunRecord]) -> str:
-    """Return `comparison_table` as CSV text."""
-    return comparison_table(records).to_csv(index=False, float_format="%.10g", lineterminator="\n")
+def csv_text(value: str) -> str:
+    """Return a text cell that no spreadsheet takes as a formula.
+
+    An apostrophe precedes ``=``, ``+``, ``-`` and ``@``; control characters become spaces.
+
+    Example:
+        >>> csv_text("=HYPERLINK(1)"), csv_text("joint")
+        ("'=HYPERLINK(1)", 'joint')
+    """
+    value = re.sub(r"[\x00-\x1f]+", " ", value)
+    return f"'{value}" if value.lstrip()[:1] in tuple("=+-@") else value
+
+
+def rows_to_csv(rows: Iterable[Row]) -> str:
+    """Return rows as CSV text without formulas."""
+    frame = _frame(rows)
+    for column in ("data", "method", "metric"):
+        frame[column] = frame[column].map(csv_text)
+    return frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+
+
+def to_csv(records: Iterable[RunRecord], *, reference: str = REFERENCE) -> str:
+    """Return `comparison_table` as CSV text; text cells that a spreadsheet would run get an apostrophe in front."""
+    return rows_to_csv(comparison_rows(compare(records, reference=reference)))
 
 
 def _grids(comparison: Comparison) -> list[Grid]:
@@ -143,9 +172,9 @@ def _markdown(grid: Grid) -> str:
     return "\n".join([f"**{_escape_markdown(grid.title)}**", "", *map(line, [head, rule, *body]), "", grid.note])
 
 
-def to_markdown(records: Iterable[RunRecord]) -> str:
+def to_markdown(records: Iterable[RunRecord], *, reference: str = REFERENCE, focus: str | None = None) -> str:
     """Return readable tables, one section per data set, and a summary where there are several data sets."""
-    comparisons = compare(records)
+    comparisons = compare(records, reference=reference, focus=focus)
     parts = []
     if len(comparisons) > 1:
         parts += ["## All data sets", _markdown(summary_grid(comparisons))]
@@ -213,9 +242,9 @@ def _latex(grid: Grid, label: str) -> str:
     )
 
 
-def to_latex(records: Iterable[RunRecord]) -> str:
+def to_latex(records: Iterable[RunRecord], *, reference: str = REFERENCE, focus: str | None = None) -> str:
     r"""Return the same tables for LaTeX; they need ``\usepackage{booktabs}``."""
-    comparisons = compare(records)
+    comparisons = compare(records, reference=reference, focus=focus)
     tables = [r"% needs \usepackage{booktabs}"]
     if len(comparisons) > 1:
         tables.append(_latex(summary_grid(comparisons), "summary"))
@@ -224,20 +253,32 @@ def to_latex(records: Iterable[RunRecord]) -> str:
     return "\n\n".join(tables) + "\n"
 
 
-def rich_table(records: Iterable[RunRecord]) -> Group:
-    """Return tables for the terminal, 80 columns wide for two modalities.
+def rich_table(
+    records: Iterable[RunRecord], *, reference: str = REFERENCE, focus: str | None = None, details: bool = False
+) -> Group:
+    """Return tables for the terminal.
 
-    Per data set: the score with its difference to joint training, p-value, joint contribution and cost; each
-    modality's held-out contributions; the linear probe of each encoder, alone (rows ``unimodal:<m>``) and inside.
+    One table per data set of at most ten rows and six columns: the score, its difference to the reference in points,
+    the score with one modality corrupted, and the time of a step.
+
+    Args:
+        records: The runs.
+        reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
+        focus: Row that the conclusions are about; see there.
+        details: Show every row with p-values, and two more tables: held-out contributions in nats, and the linear
+            probe of each encoder.
     """
     from rich.console import Group
     from rich.text import Text
 
-    comparisons = compare(records)
+    comparisons = compare(records, reference=reference, focus=focus)
     parts: list[RenderableType] = []
     for comparison in comparisons:
-        parts += [_rich(grid) for grid in terminal_grids(comparison) if grid.rows]
-    return Group(*parts, Text(seeds_note(comparisons), style="dim"))
+        grids = terminal_grids(comparison) if details else [compact_grid(comparison)]
+        for grid in (grid for grid in grids if grid.rows):
+            parts += [_rich(grid), Text(grid.note, style="dim")] if grid.note else [_rich(grid)]
+            parts.append(Text())
+    return Group(*parts, Text(seeds_note(comparisons, tests=details), style="dim"))
 
 
 def _rich(grid: Grid) -> Table:
@@ -256,8 +297,16 @@ def _rich(grid: Grid) -> Table:
     return table
 
 
-def write_tables(records: Iterable[RunRecord], folder: Path | str) -> list[Path]:
+def write_tables(
+    records: Iterable[RunRecord], folder: Path | str, *, reference: str = REFERENCE, focus: str | None = None
+) -> list[Path]:
     """Write ``table.csv``, ``table.md`` and ``table.tex`` into ``folder`` and return their paths.
+
+    Args:
+        records: The runs.
+        folder: The folder.
+        reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
+        focus: Row that the conclusions are about; see there.
 
     Raises:
         OutputError: if the folder cannot be written to.
@@ -265,9 +314,9 @@ def write_tables(records: Iterable[RunRecord], folder: Path | str) -> list[Path]
     records = list(records)
     written = []
     for name, text in (
-        ("table.csv", to_csv(records)),
-        ("table.md", to_markdown(records)),
-        ("table.tex", to_latex(records)),
+        ("table.csv", to_csv(records, reference=reference)),
+        ("table.md", to_markdown(records, reference=reference, focus=focus)),
+        ("table.tex", to_latex(records, reference=reference, focus=focus)),
     ):
         write_atomic(Path(folder) / name, text)
         written.append(Path(folder) / name)

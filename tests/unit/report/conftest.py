@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,3 +192,16 @@ def many_records() -> list[RunRecord]:
         ("handwritten", ("fou", "fac", "kar", "pix", "zer", "last")),
     )
     return [r for i, (data, ms) in enumerate(sets) for r in make_study(data=data, modalities=ms, world=i)]
+
+
+@pytest.fixture
+def golden() -> Callable[[str, str], None]:
+    """Compare a text with ``tests/golden/NAME.txt``; ``COUNTERPOISE_GOLDEN=write`` writes the file again."""
+
+    def check(name: str, text: str) -> None:
+        path = Path(__file__).parents[2] / "golden" / f"{name}.txt"
+        if os.environ.get("COUNTERPOISE_GOLDEN") == "write":
+            path.write_text(f"{text}\n", encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == f"{text}\n"
+
+    return check

@@ -72,7 +72,7 @@ def test_the_page_shows_samples_classes_robustness_and_parts_and_runs_nothing(re
     assert EVIL not in text
     assert text.count("<script") == 3
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
-    for title in ("Samples worth looking at", "Which classes hang on which modality", "Modalities in conflict"):
+    for title in ("Samples to inspect", "Which classes rely on which modality", "Modalities in conflict"):
         assert title in text
     assert "media-src data:" in text
     assert re.search(r'data-gallery="g\d+-\d+"', text)

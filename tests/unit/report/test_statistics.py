@@ -80,8 +80,26 @@ def test_one_seed_and_no_spread_give_no_p_value() -> None:
 
 
 def test_small_but_real_spread_is_tested() -> None:
-    d = paired_difference({0: 0.9 + 1e-9, 1: 0.8}, {0: 0.8, 1: 0.7})
+    d = paired_difference({0: 0.9 + 1e-5, 1: 0.8}, {0: 0.8, 1: 0.7})
     assert d.p_value < 0.001
+
+
+@pytest.mark.parametrize("samples", [3, 30, 1000, 9973, 100_000])
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_equal_differences_of_recorded_scores_have_no_p_value(samples: int, seeds: int) -> None:
+    rng = np.random.default_rng(samples + seeds)
+    hits, gain = rng.integers(samples // 3, samples // 2 + 1, seeds), max(samples // 10, 1)
+
+    def recorded(values: np.ndarray, kind: type) -> dict[int, float]:
+        return {s: float(kind(k) / kind(samples)) for s, k in enumerate(values)}
+
+    for kind in (np.float32, np.float64):
+        d = paired_difference(recorded(hits + gain, kind), recorded(hits, kind))
+        assert math.isnan(d.p_value)
+        assert d.diff == pytest.approx(gain / samples, rel=1e-4)
+    if samples <= 1000:  # one hit more in one seed is spread, however small
+        hits_more = hits + gain + (np.arange(seeds) == 0)
+        assert paired_difference(recorded(hits_more, np.float32), recorded(hits, np.float32)).p_value < 1
 
 
 def test_ranks_average_ties_and_follow_the_direction() -> None:
@@ -104,6 +122,14 @@ def test_friedman_equals_scipys(rows: int, k: int, decimals: int) -> None:
     oracle = stats.friedmanchisquare(*table.T)
     assert friedman(table).statistic == pytest.approx(oracle.statistic)
     assert friedman(table).p_value == pytest.approx(oracle.pvalue)
+
+
+def test_friedman_by_hand() -> None:
+    # ranks 3, 2, 1 on three data sets and 2, 3, 1 on the fourth: mean ranks 2.75, 2.25 and 1;
+    # 12 * 4 / (3 * 4) * (0.75^2 + 0.25^2 + 1) = 6.5, chi-square with two degrees of freedom: p = exp(-6.5 / 2)
+    table = np.array([[0.3, 0.2, 0.1]] * 3 + [[0.2, 0.3, 0.1]])
+    assert friedman(table).statistic == pytest.approx(6.5)
+    assert friedman(table).p_value == pytest.approx(math.exp(-3.25))
 
 
 def test_friedman_without_an_answer_is_nan() -> None:

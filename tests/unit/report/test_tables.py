@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import io
 import math
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.console import Console
 from counterpoise.errors import OutputError
 from counterpoise.report import comparison_table, rich_table, to_csv, to_latex, to_markdown, write_tables
 from counterpoise.report.analysis.comparison import compare
+from counterpoise.report.figures._layout import compact_grid
 from counterpoise.runs import RunRecord
 
 COLUMNS = ["data", "method", "metric", "mean", "se", "seeds", "diff_to_reference", "diff_se", "p_value"]
@@ -171,13 +173,40 @@ def test_latex_tables_are_well_formed(many_records: list[RunRecord]) -> None:
 
 def test_terminal_table_fits_80_columns(demo_records: list[RunRecord]) -> None:
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(rich_table(demo_records))
+    console.print(rich_table(demo_records, details=True))
     text = console.export_text()
     assert "…" not in text
     lines = [line for line in text.splitlines() if line.startswith((" arm (calibrated)", "arm (calibrated)"))]
     assert len(lines) == 3
     assert "86.8 ± 0.2" in lines[0]
     assert "1.19" in lines[0]
+
+
+def test_the_first_table_has_at_most_ten_rows_and_six_columns(make_study) -> None:
+    methods = [f"method{i}" for i in range(20)]
+    runs = make_study(labels=("joint", *methods))
+    comparison = compare(runs, focus="method3")[0]
+    grid = compact_grid(comparison)
+    assert len(grid.header) <= 6
+    assert len(grid.rows) == 10
+    labels = [row[0] for row in grid.rows]
+    assert {"joint", "method3", "unimodal:gyroscope"} <= set(labels)
+    assert labels == [label for label in comparison.labels if label in labels]
+    assert "13 more rows" in grid.note
+    assert not any(head == "p" or "nats" in head for head in grid.header)
+
+
+@pytest.mark.parametrize("name", ["=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", " =1", "=cmd|' /C calc'!A0"])
+def test_no_text_cell_of_a_csv_is_a_formula(make_run, name: str) -> None:
+    from counterpoise.runs import Metric, RowId
+
+    metrics = (Metric(name, 0.5), Metric("accuracy", 0.5, name))
+    record = RunRecord("k", name, RowId(name), 0, modalities=(name,), metrics=metrics)
+    rows = list(csv.reader(io.StringIO(to_csv([record]))))
+    assert len(rows) == 3
+    for cell in (cell for row in rows for cell in row[:3]):
+        assert cell.lstrip()[:1] not in tuple("=+-@")
+        assert cell[:1] not in tuple("\t\r\n")
 
 
 def test_markup_in_a_name_is_shown_not_obeyed(make_run) -> None:

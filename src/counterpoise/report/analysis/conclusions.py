@@ -1,49 +1,69 @@
-"""What the numbers of a comparison mean, in plain sentences that carry their numbers and their uncertainty.
+"""Conclusions from the numbers of a comparison, in sentences that carry their numbers and their uncertainty.
 
 A difference is called a gain or a loss only if a two-sided paired t-test over seeds gives p < 0.05; otherwise the
-sentence says that it cannot be told from noise. One seed has no error estimate, and the sentence says so.
+sentence says that it is not significant. One seed has no error estimate, and the sentence says so.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
+
+from scipy import special
 
 from counterpoise.report._format import number, p_text, plus_minus, unit
 from counterpoise.report.analysis.comparison import REFERENCE, Comparison, compare, title
-from counterpoise.report.analysis.statistics import Paired
-from counterpoise.runs import RunRecord
+from counterpoise.report.analysis.robustness import CorruptedScore, corrupted_scores
+from counterpoise.report.analysis.statistics import Paired, Summary, summarise
+from counterpoise.runs import MetricId, RowId, RunRecord
 
-__all__ = ["ALPHA", "ONE_SEED", "Verdict", "describe", "explain"]
+__all__ = ["ALPHA", "Conclusions", "conclusions", "describe", "explain", "is_significant", "name_of", "seeds_needed"]
 
 ALPHA: Final = 0.05
 """Differences with a smaller p-value are called gains or losses."""
 
-ONE_SEED: Final = "one seed, so there is no error estimate"
-
 SMALL: Final = 0.01
-"""A change of a probe below one point is not worth a word, however sure it is."""
+"""A change of a probe below one point is not reported as a finding, however significant."""
+
+MOST_SEEDS: Final = 50
+"""Largest number of seeds that is named as sufficient."""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What one data set's runs say.
+class Conclusions:
+    """What the runs of one data set show.
 
     Attributes:
-        joint: joint training against the single modalities, and its encoders against those trained alone.
-        methods: the flagship (or the best method) against joint training and its strongest rival.
-        contributions: what each modality contributes; empty without held-out contributions.
+        finding: What joint training (the reference) does, in one sentence with its cost in points.
+        action: What to do about it, in one sentence.
+        evidence: Sentences with the differences in points that finding and action rest on, and on robustness.
+        details: Sentences with p-values and contributions in nats.
     """
 
-    joint: str
-    methods: str
-    contributions: str
+    finding: str
+    action: str = ""
+    evidence: tuple[str, ...] = ()
+    details: tuple[str, ...] = field(default=())
+
+    @property
+    def lead(self) -> str:
+        """Finding and action."""
+        return f"{self.finding} {self.action}".strip()
 
 
-def explain(records: Iterable[RunRecord], *, reference: str = REFERENCE, focus: str | None = None) -> list[str]:
-    """Return two plain sentences per data set, made from the numbers.
+def explain(
+    records: Iterable[RunRecord], *, reference: str = REFERENCE, focus: str | None = None, details: bool = True
+) -> list[str]:
+    """Return the conclusions of every data set as plain sentences, the most important first.
+
+    Args:
+        records: The runs.
+        reference: Row that differences are taken to; see `compare`.
+        focus: Row that the conclusions are about; see `compare`.
+        details: Whether to add the sentences with p-values and nats.
 
     Example:
         >>> from counterpoise.runs import Metric, RowId
@@ -52,74 +72,166 @@ def explain(records: Iterable[RunRecord], *, reference: str = REFERENCE, focus: 
         ...                      metrics=[Metric("accuracy", accuracy)])
         >>> runs = [run(RowId("joint"), s, 0.80 + 0.01 * s) for s in range(3)]
         >>> runs += [run(RowId("unimodal", modality="a"), s, 0.85 + 0.011 * s) for s in range(3)]
-        >>> for sentence in explain(runs): print(sentence)
-        Joint training reaches 81.0 ± 0.6 % test accuracy (± s.e., 3 seeds) and loses 5.1 ± 0.1 points against a alone (p < 0.001).
-        No other method was run, so whether the modalities could be used better is open.
+        >>> for sentence in explain(runs, details=False): print(sentence)
+        Joint training reaches 81.0 %, 5.1 points less than a alone (86.1 %).
+        Use a alone, or compare methods that balance the modalities: no other method was run.
     """
-    comparisons = compare(records, reference=reference, focus=focus)
     sentences = []
-    for comparison in comparisons:
-        verdict = describe(comparison)
-        prefix = f"{comparison.data}: " if len(comparisons) > 1 else ""
-        sentences += [prefix + verdict.joint, prefix + verdict.methods]
+    by_data = conclusions(records, reference=reference, focus=focus)
+    for data, one in by_data.items():
+        prefix = f"{data}: " if len(by_data) > 1 else ""
+        parts = (one.finding, one.action, *one.evidence, *(one.details if details else ()))
+        sentences += [prefix + text for text in parts if text]
     return sentences
 
 
-def describe(comparison: Comparison) -> Verdict:
-    """Put one data set into words."""
-    said = (_joint(comparison), _methods(comparison), _contributions(comparison))
-    return Verdict(*(_once(comparison, text) for text in said))
+def conclusions(
+    records: Iterable[RunRecord], *, reference: str = REFERENCE, focus: str | None = None
+) -> dict[str, Conclusions]:
+    """Return the conclusions by data set; see `explain`."""
+    return {c.data: describe(c) for c in compare(records, reference=reference, focus=focus)}
 
 
-def _once(comparison: Comparison, text: str) -> str:
-    """Say at the end, and once, that there is one seed, if that holds for every row."""
-    lone = all(comparison.summary(label, comparison.score).n <= 1 for label in comparison.labels)
-    if not lone or ONE_SEED not in text:
-        return text
-    return text.replace(f" ({ONE_SEED})", "").replace(f", {ONE_SEED})", ")").removesuffix(".") + f"; {ONE_SEED}."
+def describe(comparison: Comparison) -> Conclusions:
+    """Return the conclusions of one data set."""
+    reference, score = comparison.reference, comparison.score
+    if not any(comparison.seeds(label, score) for label in comparison.labels):
+        return Conclusions("No run reports a test score.")
+    if reference is None or not comparison.seeds(reference, score):
+        return Conclusions(_without_reference(comparison), f"Run `{REFERENCE}` as well to see what a method changes.")
+    encoders = _encoders(comparison, reference)
+    alone = _best_alone(comparison)
+    evidence = (
+        _methods(comparison, reference),
+        _encoder_sentence(encoders, comparison),
+        *_robustness(comparison, reference),
+        *_apparent_contradictions(comparison, reference, alone),
+    )
+    details = (*_tests(comparison, reference, alone, encoders), _contributions(comparison))
+    return Conclusions(
+        _finding(comparison, reference, alone, encoders),
+        _action(comparison, reference, alone),
+        tuple(text for text in evidence if text),
+        tuple(text for text in details if text),
+    )
 
 
-def _name(comparison: Comparison, label: str) -> str:
+# -- words ---------------------------------------------------------------------------------------------------------
+
+
+def name_of(comparison: Comparison, label: str) -> str:
     """Return how a row is called within a sentence."""
     row = comparison.rows[label]
     if row.modality is not None:
-        return f"{row.modality} alone" + str(row).removeprefix(str(type(row)(row.method, modality=row.modality)))
+        return f"{row.modality} alone" + label.removeprefix(str(RowId(row.method, modality=row.modality)))
     if label == comparison.reference:
-        return f"{title(row.method)} training"
+        return f"{title(row.method)} training" + label.removeprefix(row.method)
     return title(row.method) + label.removeprefix(row.method)
 
 
 def _start(text: str) -> str:
-    return text[:1].upper() + text[1:] if text.partition(" ")[0].islower() else text
+    """Return a sentence with a capital letter, unless it starts with a name that has a spelling of its own."""
+    first = text.partition(" ")[0]
+    return text[:1].upper() + text[1:] if first.isalpha() and first.islower() else text
 
 
-def _score_text(comparison: Comparison, label: str) -> str:
-    s = comparison.summary(label, comparison.score)
-    text = plus_minus(s.mean, s.se, comparison.score)
-    return f"{text} %" if comparison.score == "accuracy" else f"R² = {text}"
-
-
-def _amount(diff: float, se: float, metric: str, *, sign: bool = False) -> str:
-    what = unit(metric, difference=True) or ("in R²" if metric == "r2" else "")
-    text = plus_minus(diff if sign else abs(diff), se, metric, sign=sign)
-    return f"{text} {what}" if what else text
-
-
-def _sure(d: Paired) -> bool:
+def is_significant(d: Paired) -> bool:
+    """Return whether a paired difference is significant at `ALPHA`."""
     return math.isfinite(d.p_value) and d.p_value < ALPHA
 
 
-def _relation(d: Paired, metric: str, name: str) -> str:
-    """Return what follows the row's name: a gain or loss only where the test says so."""
-    if _sure(d):
+def seeds_needed(d: Paired) -> int | None:
+    """Return the number of seeds at which a difference of this size and spread would be significant.
+
+    None if the spread is unknown, or if more than `MOST_SEEDS` would be needed.
+
+    Example:
+        >>> seeds_needed(Paired(0.01, 0.005, 0.2, 3))      # s = 0.0087: t = 3.06 > 2.57 with 6 seeds is enough
+        6
+    """
+    if d.n < 2 or not d.se > 0 or not d.diff:
+        return None
+    spread = d.se * math.sqrt(d.n)
+    for n in range(d.n + 1, MOST_SEEDS + 1):
+        if abs(d.diff) > float(special.stdtrit(n - 1, 1 - ALPHA / 2)) * spread / math.sqrt(n):
+            return n
+    return None
+
+
+def _score(comparison: Comparison, s: Summary) -> str:
+    return (
+        f"{number(s.mean, comparison.score)} %" if comparison.in_percent else f"R² = {number(s.mean, comparison.score)}"
+    )
+
+
+def _score_error(comparison: Comparison, s: Summary) -> str:
+    text = plus_minus(s.mean, s.se, comparison.score)
+    return f"{text} %" if comparison.in_percent else text
+
+
+def _amount(comparison: Comparison, value: float) -> str:
+    """Return the size of a difference with its unit."""
+    what = unit(comparison.score, difference=True) or "in R²" * (comparison.score == "r2")
+    return f"{number(abs(value), comparison.score)} {what}".strip()
+
+
+def _amount_error(comparison: Comparison, d: Paired, *, sign: bool = True) -> str:
+    what = unit(comparison.score, difference=True) or "in R²" * (comparison.score == "r2")
+    return f"{plus_minus(d.diff if sign else abs(d.diff), d.se, comparison.score, sign=sign)} {what}".strip()
+
+
+def _relation(comparison: Comparison, d: Paired, other: str) -> str:
+    """Return what follows the name of a row: a gain or a loss only where the test supports it."""
+    if d.n == 0:
+        return f"has no seed in common with {other}"
+    if is_significant(d):
         verb, to = ("gains", "over") if d.diff > 0 else ("loses", "against")
-        return f"{verb} {_amount(d.diff, d.se, metric)} {to} {name} ({p_text(d.p_value)})"
+        return f"{verb} {_amount_error(comparison, d, sign=False)} {to} {other}"
     if math.isfinite(d.p_value):
-        return f"cannot be told from {name} by {d.n} seeds ({_amount(d.diff, d.se, metric, sign=True)}, {p_text(d.p_value)})"
+        needed = seeds_needed(d)
+        more = f"; about {needed} seeds would decide" if needed else ""
+        return f"does not differ significantly from {other} ({_amount_error(comparison, d)}, {d.n} seeds{more})"
+    seeds = "one seed" if d.n == 1 else f"the same in {d.n} seeds"
+    if not round(d.diff, 6):
+        return f"scores the same as {other} ({seeds}, no error estimate)"
     place = "above" if d.diff > 0 else "below"
-    place = f"lies {_amount(d.diff, math.nan, metric)} {place}" if d.diff else "is exactly as good as"
-    seeds = ONE_SEED if d.n == 1 else f"in each of {d.n} seeds, so there is no error estimate"
-    return f"{place} {name} ({seeds})"
+    return f"is {_amount(comparison, d.diff)} {place} {other} ({seeds}, no error estimate)"
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+# -- the finding and what to do ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """The linear probe of an encoder inside the reference, against one that was trained alone."""
+
+    modality: str
+    alone: Summary
+    inside: Summary
+    difference: Paired
+
+    @property
+    def is_under_trained(self) -> bool:
+        """Whether it loses a point or more, significantly."""
+        return self.difference.diff <= -SMALL and is_significant(self.difference)
+
+
+def _encoders(comparison: Comparison, reference: str) -> list[_Encoder]:
+    """Return the encoders that were also trained alone, the one that loses most first."""
+    encoders = []
+    for m in comparison.modalities:
+        alone = comparison.unimodal(m)
+        if alone is None:
+            continue
+        d = comparison.difference(reference, "probe", m, to=alone)
+        if d.n:
+            summaries = (comparison.summary(alone, "probe", m), comparison.summary(reference, "probe", m))
+            encoders.append(_Encoder(m, *summaries, d))
+    return sorted(encoders, key=lambda e: e.difference.diff)
 
 
 def _best_alone(comparison: Comparison) -> str | None:
@@ -127,127 +239,290 @@ def _best_alone(comparison: Comparison) -> str | None:
     return max(rows, key=lambda u: comparison.summary(u, comparison.score).mean, default=None)
 
 
-def _joint(comparison: Comparison) -> str:
-    score = comparison.score
-    what = "test accuracy" if score == "accuracy" else "on the test set"
-    reference = comparison.reference
-    if reference is None or not comparison.seeds(reference, score):
-        rows = [label for label in comparison.labels if comparison.seeds(label, score)]
-        if not rows:
-            return "No run reports a test score, so nothing can be said."
-        best = max(rows, key=lambda label: comparison.summary(label, score).mean)
-        return (
-            f"There is no run of the reference to compare with; the highest score is that of {_name(comparison, best)}, "
-            f"{_score_text(comparison, best)} {what}{_seeds_note(comparison, best)}."
-        )
-    text = f"{_start(_name(comparison, reference))} reaches {_score_text(comparison, reference)} {what}{_seeds_note(comparison, reference)}"
-    alone = _best_alone(comparison)
-    if alone is None:
-        text += ", and no modality was trained alone to compare with"
-    else:
-        d, name = comparison.difference(reference, score, to=alone), _name(comparison, alone)
-        text += f" and {_relation(d, score, name)}" if d.n else f", but has no seed in common with {name}"
-    encoders = _encoders(comparison)
-    return f"{text}; {encoders}." if encoders else f"{text}."
+def _without_reference(comparison: Comparison) -> str:
+    rows = [label for label in comparison.labels if comparison.seeds(label, comparison.score)]
+    best = max(rows, key=lambda label: comparison.summary(label, comparison.score).mean)
+    s = comparison.summary(best, comparison.score)
+    return (
+        "There is no run of the reference to compare with; the highest score is that of "
+        f"{name_of(comparison, best)} ({_score_error(comparison, s)})."
+    )
 
 
-def _seeds_note(comparison: Comparison, label: str) -> str:
-    n = comparison.summary(label, comparison.score).n
-    return f" ({ONE_SEED})" if n == 1 else f" (± s.e., {n} seeds)"
+def _finding(comparison: Comparison, reference: str, alone: str | None, encoders: Sequence[_Encoder]) -> str:
+    s = comparison.summary(reference, comparison.score)
+    text = f"{_start(name_of(comparison, reference))} reaches {_score(comparison, s)}{' with one seed' * (s.n == 1)}"
+    d = comparison.difference(reference, comparison.score, to=alone) if alone is not None else None
+    weak = [e for e in encoders if e.is_under_trained]
+    if alone is not None and d is not None and d.n and d.diff < 0 and not _is_noise(d):
+        other = comparison.summary(alone, comparison.score)
+        less = f"{_amount(comparison, d.diff)} less than {name_of(comparison, alone)} ({_score(comparison, other)})"
+        return f"{text}, {less}{_and_weak(weak)}."
+    if weak:
+        worst = weak[0]
+        cost = _amount(comparison, worst.difference.diff)
+        return f"{text} and leaves {worst.modality} under-trained: its encoder loses {cost} against training it alone."
+    if alone is None or d is None or not d.n:
+        return f"{text}; no modality was trained alone to compare with."
+    if is_significant(d):
+        none = "; no modality is under-trained" * (bool(encoders) and encoders[0].difference.diff > -SMALL)
+        return f"{text}, {_amount(comparison, d.diff)} more than {name_of(comparison, alone)}{none}."
+    return f"{text}; {name_of(comparison, alone)} is {_close(comparison, d)}."
 
 
-def _encoders(comparison: Comparison) -> str:
-    """Return which encoders are worse inside the joint model than alone, by their linear probes."""
-    found: list[tuple[Paired, str, str]] = []
-    reference = comparison.reference
-    shown, percent = comparison.shown("probe"), " %" if comparison.score == "accuracy" else ""
-    for m in comparison.modalities:
-        alone = comparison.unimodal(m)
-        d = comparison.difference(reference, "probe", m, to=alone) if alone and reference else None
-        if alone and d and d.n:
-            before = number(comparison.summary(alone, "probe", m).mean, shown)
-            after = number(comparison.summary(reference, "probe", m).mean, shown)
-            found.append((d, m, f"linear probe {after}{percent} against {before}{percent} alone"))
-    if not found:
+def _is_noise(d: Paired) -> bool:
+    """Return whether a test says that a difference may be chance; without a test (one seed) it is reported as it is."""
+    return math.isfinite(d.p_value) and d.p_value >= ALPHA
+
+
+def _and_weak(weak: Sequence[_Encoder]) -> str:
+    if not weak:
         return ""
-    found.sort(key=lambda f: f[0].diff)
-    worse = [f for f in found if f[0].diff <= -SMALL and _sure(f[0])]
-    if worse:
-        parts = [
-            f"{m} ({span}, {_amount(d.diff, d.se, shown, sign=True)}, {p_text(d.p_value)})" for d, m, span in worse[:2]
-        ]
-        more = f" and {len(worse) - 2} more" if len(worse) > 2 else ""
-        plural = len(worse) > 1
-        joined = (", " if more else " and ").join(parts) + more
-        return f"inside it the encoder{'s' * plural} of {joined} {'are' if plural else 'is'} under-trained"
-    d, m, span = found[0]
-    if d.diff >= 0:
-        return f"no encoder's linear probe is lower inside it than alone (closest: {m}, {span})"
-    if not math.isfinite(d.p_value):
-        seeds = ONE_SEED if d.n == 1 else f"the same in each of {d.n} seeds, so there is no error estimate"
-        return f"the encoder that changes most for the worse is that of {m} ({span}, {seeds})"
-    change = f"{_amount(d.diff, d.se, shown, sign=True)}, {p_text(d.p_value)}"
-    if d.diff > -SMALL:
-        return f"no encoder's linear probe is lower by a point inside it (closest: {m}, {span}, {change})"
-    return f"the encoder of {m} may be under-trained, but {d.n} seeds cannot tell it from noise ({span}, {change})"
+    names = [e.modality for e in weak]
+    return f"; it leaves {_joined(names[:2] if len(names) < 3 else [*names[:2], 'others'])} under-trained"
 
 
-def _methods(comparison: Comparison) -> str:
-    score = comparison.score
-    rows = [label for label in comparison.labels if comparison.seeds(label, score)]
-    trained = [label for label in rows if not comparison.is_unimodal(label) and label != comparison.reference]
-    if not trained:
-        return "No other method was run, so whether the modalities could be used better is open."
-    if comparison.reference not in rows:
-        return "Without joint training no gain or loss of a method can be stated."
+def _close(comparison: Comparison, d: Paired) -> str:
+    if math.isfinite(d.p_value):
+        return "not significantly different"
+    if not round(d.diff, 6):
+        return "as good"
+    return f"{_amount(comparison, d.diff)} {'lower' if d.diff > 0 else 'higher'}"
 
-    def mean(label: str) -> float:
-        return comparison.summary(label, score).mean
 
-    shown = [comparison.focus if comparison.focus in trained else max(trained, key=mean)]
-    text = _start("; ".join(_against_joint(comparison, label) for label in shown))
-    rest = [label for label in rows if label != comparison.reference and label not in shown]
-    if not rest:
+def _action(comparison: Comparison, reference: str, alone: str | None) -> str:
+    """Return what to do: the focus if it gains, else the best row that does, else what would decide."""
+    focus, score = comparison.focus, comparison.score
+    single = alone is not None and _is_better(comparison, alone, reference)
+    if focus is None or not comparison.seeds(focus, score):
+        if single and alone is not None:
+            return f"Use {name_of(comparison, alone)}, or compare methods that balance the modalities: no other method was run."
+        return "Compare it with methods that balance the modalities: no other method was run."
+    d = comparison.difference(focus, score, to=reference)
+    name = name_of(comparison, focus)
+    if _is_better(comparison, focus, reference):
+        reached = _score(comparison, comparison.summary(focus, score))
+        if single and alone is not None and _is_better(comparison, alone, focus):
+            return f"{_verb(comparison, alone, focus)} {name_of(comparison, alone)}: {name} reaches {reached}, less than that."
+        more = f"{_amount(comparison, d.diff)} more than {name_of(comparison, reference)}"
+        return f"{_verb(comparison, focus, reference)} {name}: it reaches {reached}, {more}."
+    if math.isfinite(d.p_value) and not is_significant(d):
+        needed = seeds_needed(d)
+        return f"{name} is not significantly different; " + (
+            f"about {needed} seeds would decide." if needed else "more seeds are unlikely to decide."
+        )
+    if single and alone is not None:
+        return f"{_verb(comparison, alone, reference)} {name_of(comparison, alone)}: {name} is no better."
+    return f"Stay with {name_of(comparison, reference)}: {name} is no better."
+
+
+def _verb(comparison: Comparison, label: str, other: str) -> str:
+    """Return ``Use`` where a significant difference supports the advice, else ``Try``."""
+    return "Use" if is_significant(comparison.difference(label, comparison.score, to=other)) else "Try"
+
+
+def _is_better(comparison: Comparison, label: str, other: str) -> bool:
+    """Return whether a row is above another one: significantly, or with a single seed by its score."""
+    d = comparison.difference(label, comparison.score, to=other)
+    return d.n > 0 and d.diff > 0 and not _is_noise(d)
+
+
+# -- evidence ------------------------------------------------------------------------------------------------------
+
+
+def _methods(comparison: Comparison, reference: str) -> str:
+    """Return the focus against the reference and against its strongest rival."""
+    focus, score = comparison.focus, comparison.score
+    if focus is None or not comparison.seeds(focus, score):
+        return ""
+    name = name_of(comparison, focus)
+    d = comparison.difference(focus, score, to=reference)
+    text = f"{_start(name)} {_relation(comparison, d, name_of(comparison, reference))}"
+    ratio = comparison.summary(focus, "step_time_ratio")
+    if ratio.n:
+        text += f", at {number(ratio.mean, 'step_time_ratio')} × its time per step"
+    rivals = [x for x in comparison.labels if x not in (focus, reference) and comparison.seeds(x, score)]
+    if not rivals:
         return f"{text}."
-    best, rival = max(shown, key=mean), max(rest, key=mean)
-    d, name = comparison.difference(best, score, to=rival), _name(comparison, rival)
-    text += f"; the strongest other row is {name} ({_score_text(comparison, rival)})"
-    if d.n:
-        text += f", and {_name(comparison, best)} {_relation(d, score, 'it')}"
+    rival = max(rivals, key=lambda label: comparison.summary(label, score).mean)
+    s, against = comparison.summary(rival, score), comparison.difference(focus, score, to=rival)
+    text += f"; the strongest other row is {name_of(comparison, rival)} ({_score_error(comparison, s)})"
+    return f"{text}, and {name} {_relation(comparison, against, 'it')}."
+
+
+def _encoder_sentence(encoders: Sequence[_Encoder], comparison: Comparison) -> str:
+    """Return which encoders are under-trained inside the reference, by their linear probes."""
+    if not encoders:
+        return ""
+    shown, percent = comparison.shown("probe"), " %" if comparison.in_percent else ""
+
+    def span(e: _Encoder) -> str:
+        return f"{number(e.inside.mean, shown)}{percent} against {number(e.alone.mean, shown)}{percent} alone"
+
+    weak = [e for e in encoders if e.is_under_trained]
+    if weak:
+        parts = [f"{e.modality} ({span(e)}, {_amount_error(comparison, e.difference)})" for e in weak[:3]]
+        plural = len(weak) > 1
+        more = f" and {len(weak) - 3} more" if len(weak) > 3 else ""
+        return (
+            f"A linear probe shows that the encoder{'s' * plural} of {_joined(parts)}{more} "
+            f"{'are' if plural else 'is'} under-trained."
+        )
+    worst = encoders[0]
+    if worst.difference.diff > -SMALL:
+        return f"By a linear probe no encoder is under-trained (closest: {worst.modality}, {span(worst)})."
+    if math.isfinite(worst.difference.p_value):
+        return f"No encoder is significantly under-trained (closest: {worst.modality}, {span(worst)})."
+    return f"The encoder that loses most is that of {worst.modality} ({span(worst)}, no error estimate)."
+
+
+def _robustness(comparison: Comparison, reference: str) -> list[str]:
+    """Return the mean score with one modality corrupted, and where the reference loses most."""
+    mean = f"{comparison.score}_corrupted"
+    if not comparison.seeds(reference, mean):
+        return []
+    focus = comparison.focus if comparison.focus and comparison.seeds(comparison.focus, mean) else None
+    rows = [x for x in (focus, reference, _same_rule(comparison, reference, focus)) if x is not None]
+    parts = [
+        f"{name_of(comparison, x)} {'keeps ' if i == 0 else ''}{_score_error(comparison, comparison.summary(x, mean))}"
+        for i, x in enumerate(dict.fromkeys(rows))
+    ]
+    text = f"With one modality corrupted, {', '.join(parts)}"
+    if focus is not None:
+        d = comparison.difference(focus, mean, to=reference)
+        text += f"; {name_of(comparison, focus)} {_relation(comparison, d, name_of(comparison, reference))}"
+    return [f"{text}.", _largest_drop(comparison, reference, focus)]
+
+
+def _same_rule(comparison: Comparison, reference: str, focus: str | None) -> str | None:
+    """Return the row of the reference's network that is read with the rule of the focus, if there is one."""
+    if focus is None:
+        return None
+    rules = {label: records[0].rule for label, records in comparison.records.items() if records}
+    method = comparison.rows[reference].method
+    return next(
+        (
+            label
+            for label, row in comparison.rows.items()
+            if row.method == method and label != reference and rules.get(label) and rules[label] == rules.get(focus)
+        ),
+        None,
+    )
+
+
+def _largest_drop(comparison: Comparison, reference: str, focus: str | None) -> str:
+    """Return the corruption under which the reference loses most."""
+    clean = comparison.summary(reference, comparison.score)
+    scores = [(m, s) for m in comparison.modalities for s in corrupted_scores(comparison, reference, m) if s.corruption]
+    if not scores:
+        return ""
+    m, worst = min(scores, key=lambda pair: pair[1].point.mean)
+    at = _score(comparison, Summary(worst.point.mean, math.nan, worst.point.n))
+    text = (
+        f"{_start(name_of(comparison, reference))} depends most on {m}: with its input {_words(worst)} the score falls from "
+        f"{_score(comparison, clean)} to {at}"
+    )
+    if focus is not None:
+        own = comparison.summary(focus, comparison.score, m, worst.corruption)
+        if own.n:
+            text += f"; {name_of(comparison, focus)} reaches {_score(comparison, own)}"
     return f"{text}."
 
 
-def _against_joint(comparison: Comparison, label: str) -> str:
-    d, name = comparison.difference(label, comparison.score, to=comparison.reference), _name(comparison, label)
-    if d.n == 0:
-        return f"{name} has no seed in common with joint training"
-    text = f"{name} {_relation(d, comparison.score, 'joint training')}"
-    ratio = comparison.summary(label, "step_time_ratio")
-    return f"{text} at {number(ratio.mean, 'step_time_ratio')} × its time per step" if ratio.n else text
+def _words(score: CorruptedScore) -> str:
+    """Return a corruption as a participle."""
+    kind = score.corruption.kind if score.corruption is not None else ""
+    strength = score.corruption.strength if score.corruption is not None else 0.0
+    return {
+        "noise": f"noisy ({strength:g} standard deviations)",
+        "zeros": "set to zero",
+        "mean": "replaced by its mean",
+        "permute": "taken from other samples",
+        "dropout": f"partly set to zero ({100 * strength:.0f} %)",
+        "mix": f"mixed with other samples ({strength:g})",
+    }.get(kind, "clean")
+
+
+def _apparent_contradictions(comparison: Comparison, reference: str, alone: str | None) -> list[str]:
+    """Return sentences that resolve charts which seem to contradict each other."""
+    return [*_validation_against_test(comparison, reference, alone), *_rising_curves(comparison)]
+
+
+def _validation_against_test(comparison: Comparison, reference: str, alone: str | None) -> list[str]:
+    if alone is None:
+        return []
+    test, wanted = comparison.difference(reference, comparison.score, to=alone), MetricId(comparison.score)
+    on = {
+        label: summarise([m.value for r in comparison.records[label] for m in r.validation if m.id == wanted])
+        for label in (reference, alone)
+    }
+    gap = on[reference].mean - on[alone].mean
+    if not (math.isfinite(gap) and abs(gap) > SMALL and abs(test.diff) > SMALL and gap * test.diff < 0):
+        return []
+    place = "below" if gap > 0 else "above"
+    other = "above" if gap > 0 else "below"
+    return [
+        f"On the validation set {name_of(comparison, alone)} is {_amount(comparison, gap)} {place} "
+        f"{name_of(comparison, reference)}, on the test set {_amount(comparison, test.diff)} {other}: the two sets hold "
+        "different samples, and all conclusions are about the test set."
+    ]
+
+
+def _rising_curves(comparison: Comparison) -> list[str]:
+    """Return a sentence for the row in focus if its score rises with the noise."""
+    if comparison.focus is None:
+        return []
+    for m in comparison.modalities:
+        noisy = [s for s in corrupted_scores(comparison, comparison.focus, m) if s.is_noise]
+        rises = [b for a, b in pairwise(noisy) if b.point.mean - a.point.mean > SMALL]
+        if rises:
+            return [
+                f"{_start(name_of(comparison, comparison.focus))} scores higher with more noise on {m} "
+                f"({rises[0].words}): strong noise is easier for a decision rule to recognise and to ignore than weak noise."
+            ]
+    return []
+
+
+# -- details -------------------------------------------------------------------------------------------------------
+
+
+def _tests(comparison: Comparison, reference: str, alone: str | None, encoders: Sequence[_Encoder]) -> list[str]:
+    """Return the paired differences with their p-values."""
+    pairs = []
+    if alone is not None:
+        d = comparison.difference(reference, comparison.score, to=alone)
+        pairs.append((f"{name_of(comparison, reference)} against {name_of(comparison, alone)}", d))
+    if comparison.focus is not None and comparison.seeds(comparison.focus, comparison.score):
+        d = comparison.difference(comparison.focus, comparison.score, to=reference)
+        pairs.append((f"{name_of(comparison, comparison.focus)} against {name_of(comparison, reference)}", d))
+    pairs += [(f"encoder of {e.modality}, inside against alone", e.difference) for e in encoders]
+    tested = [
+        f"{what}: {_amount_error(comparison, d)}, {p_text(d.p_value)}" for what, d in pairs if math.isfinite(d.p_value)
+    ]
+    if not tested:
+        return ["No difference could be tested, because that takes two seeds that differ."] if pairs else []
+    return [f"Paired t-tests over seeds: {'; '.join(tested)}."]
 
 
 def _contributions(comparison: Comparison) -> str:
-    label = comparison.reference if comparison.seeds(comparison.reference, "phi_mi") else None
-    label = label or next((row for row in comparison.labels if comparison.seeds(row, "phi_mi")), None)
+    """Return the held-out contributions, as shares of what can be known first and in nats second."""
+    rows = (comparison.reference, *comparison.labels)
+    label = next((row for row in rows if row is not None and comparison.seeds(row, "phi_mi")), None)
     if label is None:
         return ""
     total, entropy = comparison.summary(label, "phi_mi"), comparison.summary(label, "entropy")
-    text = (
-        f"Held out, the features of {_name(comparison, label)} carry {plus_minus(total.mean, total.se, 'phi_mi')} nats"
-    )
-    if entropy.n and entropy.mean > 0 and comparison.score == "accuracy":
-        text += f" of the label's {number(entropy.mean, 'entropy')} ({100 * total.mean / entropy.mean:.0f} %)"
-    else:
-        text += " about the label"
+    scale = entropy.mean if comparison.in_percent and entropy.n and entropy.mean > 0 else math.nan
+
+    def share(s: Summary) -> str:
+        text = f"{plus_minus(s.mean, s.se, 'phi_mi')} nats"
+        return f"{100 * s.mean / scale:.0f} % ({text})".replace("-", "−") if s.mean <= scale else text
+
+    text = f"On held-out test samples the features of {name_of(comparison, label)} carry {share(total)}"
+    text += " of what can be known about the label" if total.mean <= scale else " about the label"
     parts = []
     for m in comparison.modalities:
         mi, cmi = comparison.summary(label, "phi_mi", m), comparison.summary(label, "phi_cmi", m)
-        if not cmi.n:
-            continue
-        clause = f"{m} adds {plus_minus(cmi.mean, cmi.se, 'phi_cmi', sign=cmi.mean < 0)} to the rest"
-        aside = [f"alone it has {plus_minus(mi.mean, mi.se, 'phi_mi')}"] if mi.n else []
-        clause += f" ({'; '.join(aside)})" if aside else ""
-        parts.append(clause)
-    if parts:
-        text += ": " + ", ".join(parts)
-    return f"{text} ({ONE_SEED})." if total.n == 1 else f"{text}."
+        if cmi.n:
+            own = f", and carries {share(mi)} by itself" if mi.n else ""
+            parts.append(f"{m} adds {share(cmi)} to the other modalities{own}")
+    return f"{text}. {'; '.join(parts)}." if parts else f"{text}."

@@ -93,7 +93,7 @@ def class_chart(comparison: Comparison) -> Chart | None:
     ms = list(comparison.modalities)
     cut = f" The {ROWS} of {short} classes on which the modalities differ most; the table has all." if short else ""
     return Chart(
-        "Which classes hang on which modality",
+        "Which classes rely on which modality",
         "Mean over the test samples of a class of what a modality says about the label: blue is information, orange points "
         f"away from the truth. Held-out heads; mean over seeds.{cut}",
         options,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from counterpoise.report._format import MISSING, is_share, number, p_text, plus_minus, unit
 from counterpoise.report.analysis.comparison import LOWER_IS_BETTER, Comparison
@@ -13,6 +14,7 @@ from counterpoise.report.analysis.statistics import holm
 __all__ = [
     "Grid",
     "best_labels",
+    "compact_grid",
     "contribution_grid",
     "encoder_grid",
     "score_grid",
@@ -44,18 +46,20 @@ class Grid:
     source: dict[tuple[int, int], tuple[str, str, str, str]] = field(default_factory=dict)
 
 
-def seeds_note(comparisons: Sequence[Comparison]) -> str:
-    """Say what ± and p mean for these runs."""
+MOST_ROWS: Final = 10
+"""Rows of the table that a terminal shows first."""
+
+
+def seeds_note(comparisons: Sequence[Comparison], *, tests: bool = True) -> str:
+    """Return what ± (and p) mean for these runs."""
     counts = {s.n for c in comparisons for label in c.labels if (s := c.summary(label, c.score)).n}
     if not counts:
         return "No run has a score."
     if max(counts) == 1:
         return "One seed: there is no error estimate."
     span = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
-    return (
-        f"Mean ± standard error over {span} seeds; differences to joint training are paired by seed, p from the "
-        "two-sided paired t-test, not corrected for the number of rows."
-    )
+    note = f"Mean ± standard error over {span} seeds; differences are paired by seed"
+    return f"{note}, p from the two-sided paired t-test, not corrected for the number of rows." if tests else f"{note}."
 
 
 def best_labels(comparison: Comparison, metric: str) -> set[str]:
@@ -148,6 +152,50 @@ def contribution_grid(comparison: Comparison) -> Grid:
     if any(m.name == "phi_shared" for m in metrics):
         note += " φ_MI is shared + unique, φ_CMI unique + synergy (Williams and Beer)."
     return Grid("contributions", f"{comparison.data}: contributions", header, rows, note, source=source)
+
+
+def compact_grid(comparison: Comparison) -> Grid:
+    """At most ten rows and six columns: score, difference to the reference, score under corruption, time, seeds."""
+    score, mean = comparison.score, f"{comparison.score}_corrupted"
+    what = "accuracy %" if comparison.in_percent else name_of_score(score)
+    reference = comparison.reference or "reference"
+    corrupted = comparison.has(mean)
+    header = ["method", f"test\n{what}", f"to {reference}{chr(10) + 'points' if comparison.in_percent else ''}"]
+    header += [f"one modality\ncorrupted {'%' * comparison.in_percent}".rstrip()] * corrupted
+    header += [f"step\n× {reference}", "seeds"]
+    shown = _most_important(comparison)
+    best = best_labels(comparison, score)
+    rows: list[list[str]] = []
+    for label in shown:
+        s, d = comparison.summary(label, score), comparison.difference(label, score)
+        cells = [label, plus_minus(s.mean, s.se, score)]
+        cells.append(MISSING if comparison.is_reference(label) else plus_minus(d.diff, d.se, score, sign=True))
+        if corrupted:
+            c = comparison.summary(label, mean)
+            cells.append(MISSING if comparison.is_unimodal(label) else plus_minus(c.mean, c.se, score))
+        ratio = comparison.summary(label, "step_time_ratio")
+        rows.append([*cells, number(ratio.mean, "step_time_ratio"), str(s.n)])
+    more = len(comparison.labels) - len(shown)
+    note = f"{more} more rows: --details." if more else ""
+    bold = {(i, j) for i, label in enumerate(shown) if label in best for j in (0, 1)}
+    return Grid("compact", f"{comparison.data}: test scores", header, rows, note, bold)
+
+
+def name_of_score(score: str) -> str:
+    """Return how a score is written: ``R²`` for ``r2``."""
+    return {"r2": "R²"}.get(score, score.replace("_", " "))
+
+
+def _most_important(comparison: Comparison) -> list[str]:
+    """Return the rows of the compact table, in the table's order: reference, focus, single modalities, best others."""
+
+    def priority(label: str) -> tuple[int, float]:
+        kind = 0 if label in (comparison.reference, comparison.focus) else 1 if comparison.is_unimodal(label) else 2
+        s = comparison.summary(label, comparison.score)
+        return kind, -s.mean if s.n else math.inf
+
+    chosen = sorted(comparison.labels, key=priority)[:MOST_ROWS]
+    return [label for label in comparison.labels if label in chosen]
 
 
 def terminal_grids(comparison: Comparison) -> list[Grid]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from counterpoise._extras import extra
 from counterpoise._files import write_atomic
 from counterpoise.report.analysis import series
-from counterpoise.report.analysis.comparison import Comparison, compare
+from counterpoise.report.analysis.comparison import REFERENCE, Comparison, compare
 from counterpoise.report.analysis.ranking import ranking
 from counterpoise.report.figures._draw import STYLE
 from counterpoise.report.figures._draw_classes import draw_classes, draw_robustness
@@ -46,7 +46,9 @@ _PER_DATA: Final[dict[str, Callable[[Comparison, Sequence[str]], Figure | None]]
 }
 
 
-def draw_figures(records: Iterable[RunRecord]) -> dict[str, Figure]:
+def draw_figures(
+    records: Iterable[RunRecord], *, reference: str = REFERENCE, focus: str | None = None
+) -> dict[str, Figure]:
     """Return every figure that the records have numbers for, by name.
 
     Per data set: ``accuracy-<data>``, ``differences-<data>`` (paired, to joint training), ``contributions-<data>``,
@@ -57,7 +59,7 @@ def draw_figures(records: Iterable[RunRecord]) -> dict[str, Figure]:
     with extra("report"):
         import matplotlib as mpl
 
-    comparisons = compare(records)
+    comparisons = compare(records, reference=reference, focus=focus)
     colours = series.colour_order(comparisons)
     figures: dict[str, Figure] = {}
     with mpl.rc_context(STYLE):
@@ -81,6 +83,8 @@ def write_figures(
     formats: Sequence[str] = FORMATS,
     dpi: int = 300,
     on_figure: Callable[[int, int], None] | None = None,
+    reference: str = REFERENCE,
+    focus: str | None = None,
 ) -> list[Path]:
     """Write every figure of `draw_figures` into ``folder``, once per format, and return the paths.
 
@@ -90,6 +94,8 @@ def write_figures(
         formats: any of matplotlib's (``png``, ``svg``, ``pdf``).
         dpi: resolution of PNG.
         on_figure: called after each figure, with how many are written and how many there are.
+        reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
+        focus: Row that the conclusions are about; see there.
 
     Raises:
         OutputError: if the folder cannot be written to.
@@ -99,7 +105,7 @@ def write_figures(
 
     written = []
     with mpl.rc_context(STYLE):
-        figures = draw_figures(records)
+        figures = draw_figures(records, reference=reference, focus=focus)
         for count, (name, figure) in enumerate(figures.items(), 1):
             for suffix in formats:
                 buffer = io.BytesIO()

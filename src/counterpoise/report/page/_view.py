@@ -12,7 +12,7 @@ from counterpoise.gallery import Gallery, render
 from counterpoise.report._format import p_text, plus_minus
 from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import Comparison, flat_config
-from counterpoise.report.analysis.conclusions import ONE_SEED, Verdict, describe
+from counterpoise.report.analysis.conclusions import describe
 from counterpoise.report.analysis.ranking import ranking, summary_grid
 from counterpoise.report.figures._chart_classes import class_chart, robustness_charts, shift_grid
 from counterpoise.report.figures._chart_contributions import contribution_charts, encoder_chart, parts_chart
@@ -109,6 +109,7 @@ class Panel:
         tiles: the numbers that matter.
         sections: charts and tables.
         provenance: how the numbers were made; None for the overview.
+        details: sentences with p-values and nats.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Panel:
     tiles: list[Tile]
     sections: list[Section]
     provenance: Provenance | None = None
+    details: list[Sentence] = field(default_factory=list)
 
 
 _NUMBER = re.compile(r"([+−]?\d+(?:\.\d+)?(?: ± \d+(?:\.\d+)?)? (?:%|points|nats|×))")
@@ -174,7 +176,7 @@ def _gallery_section(shown: Sequence[tuple[str, Gallery]], colours: Sequence[str
         f"added: what it adds to the others; both in nats, below zero where it points away. {shown[0][1].source}"
     )
     galleries: list[tuple[str, str]] = [(name, render(gallery, slots)) for name, gallery in shown]
-    return Section("Samples worth looking at", reading=reading, galleries=galleries)
+    return Section("Samples to inspect", reading=reading, galleries=galleries)
 
 
 def panel(
@@ -203,7 +205,7 @@ def panel(
         _section("Over the epochs", curve_charts(comparison, colours), rows, wide=True),
         _section("Classes", [class_chart(comparison)], rows),
         _section(
-            "Robustness: one modality noisy, missing or swapped",
+            "Robustness: the input of one modality corrupted",
             robustness_charts(comparison, colours),
             rows,
             seen=[shift_grid(comparison)],
@@ -213,27 +215,15 @@ def panel(
         _section("What the methods chose", coefficient_charts(comparison, colours), rows, wide=True),
         _section("Cost", [cost_chart(comparison, colours)], rows),
     ]
-    verdict = _paragraphs(said)
     return Panel(
         comparison.data,
         [(m, modality_slot(colours, m)) for m in comparison.modalities],
-        [sentence(text) for text in verdict if text],
+        [sentence(text) for text in (said.lead, *said.evidence)],
         _tiles(comparison),
         [section for section in sections if section],
         _provenance(comparison),
+        [sentence(text) for text in said.details],
     )
-
-
-def _paragraphs(said: Verdict) -> list[str]:
-    """Return the verdict as short paragraphs; that there is one seed is said in the first."""
-    tail = f"; {ONE_SEED}."
-    lone = said.joint.endswith(tail)
-    joint, methods, contributions = (
-        text.removesuffix(tail) + "." if lone and text.endswith(tail) else text
-        for text in (said.joint, said.methods, said.contributions)
-    )
-    lead, _, rest = joint.removesuffix(".").partition("; ")
-    return [lead + (tail if lone else "."), f"{rest[:1].upper()}{rest[1:]}." if rest else "", methods, contributions]
 
 
 def _tiles(comparison: Comparison) -> list[Tile]:
@@ -321,11 +311,11 @@ def overview(comparisons: Sequence[Comparison], rows: Mapping[tuple[str, str, st
             f"among {len(result.labels)} methods that were run on all of them"
         )
         if math.isfinite(result.p_value):
-            word = "differ" if result.p_value < 0.05 else "cannot be told apart"
+            word = "differ significantly" if result.p_value < 0.05 else "do not differ significantly"
             text += f"; by Friedman's test the methods {word} ({p_text(result.p_value)})"
         text += f", and two of them differ if their mean ranks are more than {result.critical_difference:.2f} apart."
         verdict.append(sentence(text))
-    verdict += [sentence(f"{c.data}: {describe(c).methods}") for c in comparisons]
+    verdict += [sentence(f"{c.data}: {describe(c).lead}") for c in comparisons]
     sections = [
         _section("All data sets", [rank_chart(result)] if result else [], rows, seen=[summary_grid(comparisons)]),
     ]

@@ -15,34 +15,50 @@ from counterpoise._extras import extra
 from counterpoise._files import write_atomic
 from counterpoise.errors import DataError
 from counterpoise.gallery import css as gallery_css
-from counterpoise.report.analysis.comparison import compare
+from counterpoise.report.analysis.comparison import REFERENCE, compare
 from counterpoise.report.analysis.series import colour_order
 from counterpoise.report.figures import _palette as palette
 from counterpoise.report.page._gallery import pick
 from counterpoise.report.page._view import Panel, overview, panel
-from counterpoise.report.tables import COLUMNS, Row, comparison_rows, csv_number, to_csv
+from counterpoise.report.tables import COLUMNS, Row, comparison_rows, csv_number, rows_to_csv
 from counterpoise.runs import RunRecord, read_records
 
 __all__ = ["render_page", "write_page", "write_report"]
 
 
-def write_page(records: Iterable[RunRecord], out: Path | str, *, skipped: Sequence[str] = ()) -> Path:
+def write_page(
+    records: Iterable[RunRecord],
+    out: Path | str,
+    *,
+    skipped: Sequence[str] = (),
+    reference: str = REFERENCE,
+    focus: str | None = None,
+) -> Path:
     """Write the page and return its path.
 
     Args:
         records: the runs.
         out: the ``.html`` file.
         skipped: what was read but is no run, one line each; the page says so.
+        reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
+        focus: Row that the conclusions are about; see there.
 
     Raises:
         DataError: if there is no record.
+        NotFoundError: if no data set has the row that ``reference`` or ``focus`` names.
         OutputError: if the file cannot be written.
     """
-    write_atomic(Path(out), render_page(records, skipped=skipped))
+    write_atomic(Path(out), render_page(records, skipped=skipped, reference=reference, focus=focus))
     return Path(out)
 
 
-def render_page(records: Iterable[RunRecord], *, skipped: Sequence[str] = ()) -> str:
+def render_page(
+    records: Iterable[RunRecord],
+    *,
+    skipped: Sequence[str] = (),
+    reference: str = REFERENCE,
+    focus: str | None = None,
+) -> str:
     """Return the page as text; see `write_page`."""
     with extra("report"):
         from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -51,7 +67,7 @@ def render_page(records: Iterable[RunRecord], *, skipped: Sequence[str] = ()) ->
     records = list(records)
     if not records:
         raise DataError("A report needs at least one finished run. Found none; look at what was skipped.")
-    comparisons = compare(records)
+    comparisons = compare(records, reference=reference, focus=focus)
     colours = colour_order(comparisons)
     rows = comparison_rows(comparisons)
     by_key = {(row.data, row.method, row.metric): row for row in rows}
@@ -76,7 +92,7 @@ def render_page(records: Iterable[RunRecord], *, skipped: Sequence[str] = ()) ->
         charts=Markup(_embed(_charts(panels))),
         columns=COLUMNS,
         numbers=[_plain(row) for row in rows],
-        csv=base64.b64encode(to_csv(records).encode()).decode(),
+        csv=base64.b64encode(rows_to_csv(rows).encode()).decode(),
         skipped=list(skipped),
         runs=len(records),
         # Only these two scripts may run: text from data cannot become a third.
@@ -147,12 +163,16 @@ def _plotly() -> str:
     return str(get_plotlyjs()).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def write_report(runs: Iterable[RunRecord | Path | str], out: Path | str) -> list[str]:
+def write_report(
+    runs: Iterable[RunRecord | Path | str], out: Path | str, *, reference: str = REFERENCE, focus: str | None = None
+) -> list[str]:
     """Write the page from records, or from files and folders that hold them.
 
     Args:
         runs: RunRecords, ``runs.jsonl`` files, run folders or folders of runs, mixed as you like.
         out: the ``.html`` file.
+        reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
+        focus: Row that the conclusions are about; see there.
 
     Returns:
         One line for everything that was read but is no run; the page says the same.
@@ -163,5 +183,11 @@ def write_report(runs: Iterable[RunRecord | Path | str], out: Path | str) -> lis
     """
     given = list(runs)
     read, skipped = read_records(item for item in given if not isinstance(item, RunRecord))
-    write_page([*(item for item in given if isinstance(item, RunRecord)), *read], out, skipped=skipped)
+    write_page(
+        [*(item for item in given if isinstance(item, RunRecord)), *read],
+        out,
+        skipped=skipped,
+        reference=reference,
+        focus=focus,
+    )
     return skipped
