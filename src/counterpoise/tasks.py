@@ -21,6 +21,7 @@ import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor
 
 from counterpoise._validation import Interval, unknown
+from counterpoise.catalogue import import_object
 from counterpoise.errors import ConfigError, DataError
 
 __all__ = ["TASKS", "MultiClass", "MultiLabel", "Regression", "Task", "make_task", "task_type"]
@@ -544,18 +545,35 @@ TASKS: Final[dict[str, type[Task]]] = {task.name: task for task in (MultiClass, 
 
 
 def task_type(task: str | Task) -> type[Task]:
-    """Return the class of a task that is given by name or as an object.
+    """Return the class of a task that is given by name, by import path, or as an object.
+
+    Args:
+        task: ``multiclass``, ``multilabel``, ``regression``, ``package.module:Name`` for a task of your own, or a `Task`.
 
     Raises:
-        NotFoundError: for an unknown name.
+        NotFoundError: For an unknown name.
+        ConfigError: If the import path does not lead to a `Task`.
     """
     if isinstance(task, Task):
         return type(task)
-    if task not in TASKS:
+    if task in TASKS:
+        return TASKS[task]
+    if "." not in task and ":" not in task:
         raise unknown("task", task, TASKS)
-    return TASKS[task]
+    kind = import_object("task", task)
+    if not (isinstance(kind, type) and issubclass(kind, Task)):
+        raise ConfigError(f"A task should be a subclass of `counterpoise.tasks.Task`. Found `{task}`, {kind!r}.")
+    return kind
 
 
 def make_task(task: str | Task, num_outputs: int) -> Task:
-    """Return a task by name (``multiclass``, ``multilabel``, ``regression``), or the given one unchanged."""
-    return task if isinstance(task, Task) else task_type(task)(num_outputs)
+    """Return the given task, or that of a name or import path (see `task_type`) with C outputs.
+
+    Raises:
+        ConfigError: If the given task has another number of outputs.
+    """
+    if not isinstance(task, Task):
+        return task_type(task)(num_outputs)
+    if task.num_outputs != num_outputs:
+        raise ConfigError(f"The task {task!r} has {task.num_outputs} outputs. Found `num_outputs = {num_outputs}`.")
+    return task

@@ -61,33 +61,31 @@ def choose(lists: SampleLists, truth: Sequence[str], position: Mapping[int, int]
 
 
 def answers(task: Task, logits: Tensor, target: Tensor, names: Sequence[str]) -> tuple[list[Answer], list[str]]:
-    """Return what logits ``(n, C)`` say of each sample, and the truth, in words.
+    """Return the prediction for each sample, and the truth, in words.
+
+    A prediction has ``answer``; ``right`` where it can be right or wrong, and ``sure``, its probability, where it is a
+    single class.
+
+    Args:
+        task: The task.
+        logits: Predictions ``(n, C)``.
+        target: n targets.
+        names: Names of the C classes or labels, or empty.
 
     Example:
         >>> from counterpoise.tasks import MultiClass
         >>> answers(MultiClass(2), torch.tensor([[0.0, 2.0]]), torch.tensor([0]), ["cat", "dog"])
         ([{'answer': 'dog', 'sure': 0.881, 'right': False}], ['cat'])
     """
-    known = [str(name) for name in names] or [str(c) for c in range(task.num_outputs)]
-    if task.name == "multiclass":
-        p, k = logits.double().softmax(-1).max(-1)
-        rows = zip(p.tolist(), k.tolist(), target.tolist(), strict=True)
-        return [{"answer": known[k], "sure": round(p, 3), "right": k == y} for p, k, y in rows], [
-            known[y] for y in target.tolist()
-        ]
-    if task.name == "multilabel":
-        found, truth = ([_labels(row, known) for row in x.tolist()] for x in (logits > 0, target > 0.5))
-        return [{"answer": a, "right": a == y} for a, y in zip(found, truth, strict=True)], truth
-    said, true = ([_numbers(row) for row in x.reshape(len(x), -1).tolist()] for x in (logits, target))
-    return [{"answer": a} for a in said], true
-
-
-def _labels(row: Sequence[bool], names: Sequence[str]) -> str:
-    return ", ".join(name for name, on in zip(names, row, strict=True) if on) or "none"
-
-
-def _numbers(row: Sequence[float]) -> str:
-    return ", ".join(f"{v:.3g}" for v in row[:4]) + (", …" if len(row) > 4 else "")
+    logits = logits.double()
+    point, confidence = task.point(logits), task.confidence(logits)
+    rows: list[Answer] = [{"answer": text} for text in task.describe(point, names)]
+    if confidence is not None:
+        right = (point == target).reshape(len(point), -1).all(1)
+        for k, row in enumerate(rows):
+            row |= {"sure": round(confidence[k].item(), 3)} if confidence.ndim == 1 else {}
+            row["right"] = bool(right[k])
+    return rows, task.describe(target, names)
 
 
 def make_gallery(

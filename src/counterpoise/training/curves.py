@@ -18,6 +18,8 @@ SAMPLES: Final = 500
 """Validation samples that are looked at, at most."""
 PENALTY: Final = 10.0
 """Fixed, in pseudo-observations; the final valuation chooses it by validation."""
+SMOOTHING: Final = 0.5
+"""Pseudo-observations per class, or per value of a label, in the frequencies of the other half."""
 
 
 def contributions(outputs: Outputs, target: Tensor, task: Task) -> tuple[Metric, ...]:
@@ -43,7 +45,7 @@ def contributions(outputs: Outputs, target: Tensor, task: Task) -> tuple[Metric,
         weights = heads.fit(train, torch.full((2,), PENALTY), iterations=20, tolerance=1e-3)
         logits = heads.logits(weights)  # (N, 2, C)
         own = logits[torch.arange(len(rows)), half.long()]  # the head that did not see the sample
-        return task.loss(own.double(), target).item()
+        return -task.log_likelihood(own.double(), target).mean().item()
 
     prior = _held_out_prior(target, train, half, task)
     nll = {subset: held_out(subset) for subset in {names, *((m,) for m in names), *(_rest(names, m) for m in names)}}
@@ -59,9 +61,5 @@ def _rest(names: tuple[str, ...], m: str) -> tuple[str, ...]:
 
 def _held_out_prior(target: Tensor, train: Tensor, half: Tensor, task: Task) -> float:
     """Return the cross-entropy of the labels under the other half's frequencies (smoothed)."""
-    if task.name == "multiclass":
-        counts = torch.stack([torch.bincount(target[rows], minlength=task.num_outputs) for rows in train]) + 0.5
-        logits = counts.double().log()
-    else:
-        logits = torch.stack([task.prior_logits(target[rows]) for rows in train])
-    return task.loss(logits[half.long()], target if task.name == "multiclass" else target.double()).item()
+    logits = task.prior_logits(target, SMOOTHING, train)
+    return -task.log_likelihood(logits[half.long()], target).mean().item()
