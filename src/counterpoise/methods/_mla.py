@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -122,10 +123,11 @@ class MLA(Alternation):
             with torch.random.fork_rng(devices=[]):
                 fusion = EntropyWeightedHead(model.feature_dims, model.task.num_outputs)
             heads = [model.head(m) for m in model.modalities]
+            fusion = fusion.to(next(heads[0].parameters()))
             with torch.no_grad():
                 for name, p in fusion.head.named_parameters():
                     p.copy_(torch.stack([head.get_parameter(name) for head in heads]).mean(0))
-            model = model.with_fusion(fusion.to(next(model.head(model.modalities[0]).parameters())))
+            model = model.with_fusion(fusion)
         dimension = next(iter(model.feature_dims.values()))
         self.register_buffer("projection", torch.eye(dimension))
         return model
@@ -146,7 +148,7 @@ class MLA(Alternation):
             features = model.encoder(m)(batch.inputs[m])
             handle = None
             if self.project:
-                with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
+                with torch.no_grad(), _full_precision(features.device):
                     mean = features.mean(0).to(self.projection.dtype)
                     self.projection.copy_(update_projection(self.projection, mean, self.ridge ** (1 + progress)))
                 p = self.projection.clone()
@@ -161,9 +163,16 @@ class MLA(Alternation):
             yield StepRecord(shared.detach(), detached({f"shared:{m}": shared, m: unimodal}))
 
 
+def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Switch autocast off, where the device has it: the projection is a running product."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
 def _projected(projection: Tensor) -> Callable[[Tensor], Tensor]:
     def hook(grad: Tensor) -> Tensor:
-        with torch.autocast(grad.device.type, enabled=False):
+        with _full_precision(grad.device):
             return grad @ projection.T.to(grad.dtype)
 
     return hook

@@ -217,6 +217,8 @@ class Method(nn.Module, ABC):
                 )
         prepared = self.setup(model, target) or model
         reference = next(model.parameters(), torch.empty(0))
+        if prepared is not model:
+            prepared.fusion.to(reference.device)
         # Buffers keep at least single precision: running means do not survive in half precision.
         self.to(device=reference.device, dtype=torch.promote_types(reference.dtype, torch.float32))
         return prepared
