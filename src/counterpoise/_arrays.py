@@ -1,10 +1,11 @@
-"""Arrays and tables from the outside: labels as NumPy arrays, and the task that they stand for.
+"""Arrays and tables from the outside: features as floats, labels, and the task that they stand for.
 
 pandas, SciPy and torch are not imported here; their objects are recognised by what they offer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,13 +13,21 @@ import numpy as np
 
 from counterpoise.errors import DataError
 
-__all__ = ["TaskGuess", "as_labels", "as_numpy", "guess_task"]
+__all__ = ["TaskGuess", "as_labels", "as_matrix", "as_numpy", "check_index", "find_copies", "guess_task"]
 
 FEW_VALUES: Final = 20
 """Up to this number of distinct whole numbers they count as classes."""
 SAMPLES_PER_CLASS: Final = 5
 """Whole numbers of more distinct values count as classes only if they run from 0 or 1 without a gap, and occur this
 often on average."""
+MIN_DISTINCT: Final = 30
+"""With fewer distinct rows, equal rows are values of a discrete variable."""
+MAX_REPEATS: Final = 20
+"""Rows that repeat more often than this on average are values of a discrete variable."""
+CHANCE: Final = 4.0
+"""Equal rows are natural up to this multiple of the number that independent columns explain."""
+HALF_COLUMNS: Final = 1.2
+"""Equal rows are natural if half of the columns have more equal pairs than this multiple."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +43,12 @@ class TaskGuess:
     notes: tuple[str, ...] = ()
 
 
-def as_labels(labels: Any) -> np.ndarray:
+def as_labels(labels: Any, name: str = "Labels") -> np.ndarray:
     """Return labels as a NumPy array of numbers, booleans or strings; ``(N, 1)`` becomes ``(N,)``.
 
     Args:
         labels: Array, tensor, list, or a pandas object of any dtype.
+        name: What they are called in messages.
 
     Raises:
         DataError: For missing labels (None, NaN, NA, masked), with their rows, and for mixed kinds.
@@ -49,17 +59,17 @@ def as_labels(labels: Any) -> np.ndarray:
     """
     y = as_numpy(labels)
     if y.ndim == 0:
-        raise DataError("Labels should be one per sample. Found a single value.")
+        raise DataError(f"{name} should be one per sample. Found a single value.")
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     missing = np.flatnonzero(_missing(y).reshape(len(y), -1).any(1)) if y.size else np.empty(0, dtype=int)
     if len(missing):
         shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
         raise DataError(
-            f"Labels should not be missing. Found None, NaN or NA in {len(missing)} of {len(y)} samples: {shown}. "
+            f"{name} should not be missing. Found None, NaN or NA in {len(missing)} of {len(y)} samples: {shown}. "
             "Drop these samples."
         )
-    return _plain(y)
+    return _plain(y, name)
 
 
 def guess_task(labels: Any) -> TaskGuess:
@@ -113,7 +123,10 @@ def _several(y: np.ndarray) -> TaskGuess:
 def as_numpy(value: Any) -> np.ndarray:
     """Return a NumPy array of a tensor, a sparse matrix, a list or a pandas object; missing values stay as they are."""
     if isinstance(value, np.ma.MaskedArray):
-        return value.astype(object).filled(None) if np.ma.is_masked(value) else np.asarray(value.data)
+        plain = value.data.astype(object) if np.ma.is_masked(value) else np.asarray(value.data)
+        if np.ma.is_masked(value):
+            plain[np.ma.getmaskarray(value)] = None
+        return plain
     if hasattr(value, "detach"):  # torch
         value = value.detach().cpu()
         value = value.to_dense() if value.layout.__str__() != "torch.strided" else value
@@ -137,7 +150,7 @@ def _missing(y: np.ndarray) -> np.ndarray:
     return np.array(flat, dtype=bool).reshape(y.shape)
 
 
-def _plain(y: np.ndarray) -> np.ndarray:
+def _plain(y: np.ndarray, name: str) -> np.ndarray:
     """Return an object array as numbers, booleans or strings, by what all of its entries are."""
     if y.dtype.kind != "O":
         return y
@@ -151,4 +164,197 @@ def _plain(y: np.ndarray) -> np.ndarray:
     if all(issubclass(k, (int, float, np.integer, np.floating)) or k.__name__ == "Decimal" for k in kinds):
         return y.astype(np.float64)
     names = ", ".join(sorted(k.__name__ for k in kinds))
-    raise DataError(f"Labels should all be numbers or all be strings. Found a mixture of {names}. Convert them.")
+    raise DataError(f"`{name}` should hold only numbers or only texts. Found {names}. Convert them to one type.")
+
+
+def as_matrix(name: str, value: Any) -> np.ndarray:
+    """Return the features of a modality as floats ``(N, D)``.
+
+    Numbers stay numbers, whatever their storage (nullable, object, sparse, bfloat16, negative strides); more than two
+    axes are flattened; dates become seconds; booleans 0 and 1; texts and categories become one indicator column per
+    value.
+
+    Args:
+        name: Name of the modality, for messages.
+        value: Array, tensor, list, sparse matrix, or a pandas object.
+
+    Raises:
+        DataError: For missing values, NaN or inf (with their samples), complex numbers, and texts of which nearly
+            every sample has another.
+
+    Example:
+        >>> as_matrix("colour", ["red", "green", "red"]).tolist()
+        [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
+    """
+    if hasattr(value, "columns") and hasattr(value, "dtypes"):  # a table: every column keeps its own type
+        columns = [_column(f"{name}, column `{c}`", value[c], len(value)) for c in value.columns]
+        if not columns:
+            raise DataError(f"Modality `{name}` should have at least one column. Found none.")
+        return np.concatenate(columns, 1)
+    if hasattr(value, "dtype") and hasattr(value, "index") and hasattr(value, "array"):  # a pandas series
+        return _column(name, value, len(value))
+    array = as_numpy(value)
+    if array.ndim == 0:
+        raise DataError(f"Modality `{name}` should be an array (N, ...). Found a single number.")
+    array = array.reshape(len(array), -1) if len(array) else array.reshape(0, 1)
+    if array.dtype.kind in "fiub":
+        return _finite(name, array)
+    return np.concatenate([_column(name, column, len(array)) for column in array.T], 1)
+
+
+def _column(name: str, column: Any, n: int) -> np.ndarray:
+    """Return one column as floats: ``(N, 1)``, or one indicator per value."""
+    values = as_numpy(column)
+    dtype = str(getattr(column, "dtype", ""))
+    missing = np.flatnonzero(_missing(values))
+    if len(missing):
+        raise _bad_samples(name, "missing values", missing, n)
+    if values.dtype.kind == "c":
+        raise DataError(f"Modality `{name}` holds complex numbers. Give real and imaginary parts as two columns.")
+    if values.dtype.kind == "O" and hasattr(values.flat[0] if n else None, "timestamp"):
+        values = values.astype("datetime64[ns]")
+    if values.dtype.kind in "mM":
+        return _seconds(values)[:, None]
+    if dtype != "category":
+        values = _plain(values, name)
+        if values.dtype.kind in "fiub":
+            return _finite(name, values[:, None])
+    levels, codes = np.unique(values.astype(str), return_inverse=True)
+    if 2 * len(levels) > n and len(levels) > 2:
+        raise DataError(
+            f"Modality `{name}` holds {len(levels)} different texts in {n} samples: names or sentences rather than "
+            "categories. Leave it out, or turn it into numbers (for example with an embedding)."
+        )
+    return np.eye(len(levels))[codes.reshape(-1)]
+
+
+def _seconds(values: np.ndarray) -> np.ndarray:
+    """Return times in seconds since the first of them, so that no digit is lost to the origin."""
+    first = values.min() if len(values) else values
+    return np.asarray((values - first).astype("timedelta64[us]").astype(np.float64) / 1e6)
+
+
+def _finite(name: str, x: np.ndarray) -> np.ndarray:
+    x = np.ascontiguousarray(x if x.dtype in (np.float32, np.float64) else x.astype(np.float64))
+    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf
+        bad = np.flatnonzero(~np.isfinite(x.sum(1, dtype=np.float64)))
+    bad = bad[~np.isfinite(x[bad]).all(1)]
+    if len(bad):
+        raise _bad_samples(name, "NaN or inf", bad, len(x))
+    return x
+
+
+def _bad_samples(name: str, what: str, bad: np.ndarray, n: int) -> DataError:
+    shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+    return DataError(f"Modality `{name}` holds {what} in {len(bad)} of {n} samples: {shown}. Remove or impute them.")
+
+
+def check_index(columns: Mapping[str, Any]) -> None:
+    """Check that all pandas objects have the same index, so that no rows are paired by position alone.
+
+    Args:
+        columns: What is paired row by row, by name.
+
+    Raises:
+        DataError: If two indexes differ.
+    """
+    indexed = {k: v.index for k, v in columns.items() if hasattr(v, "index") and not callable(v.index)}
+    names = list(indexed)
+    for name in names[1:]:
+        first, other = indexed[names[0]], indexed[name]
+        if len(first) == len(other) and not first.equals(other):
+            same = len(first.difference(other)) == 0
+            how = "hold the same rows in another order" if same else "hold different rows"
+            raise DataError(
+                f"`{names[0]}` and `{name}` have indexes that {how}. Align them (`{name}.reindex({names[0]}.index)`), or "
+                "pass arrays (`.to_numpy()`) if the rows belong together by position."
+            )
+
+
+def find_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Return which samples are copies of each other, as numbers from 0 ``(N,)``, or None if there are no copies.
+
+    Samples are copies if all of their columns are equal, and if that is no accident: discrete data repeat by nature.
+    Equal rows count as natural where a few distinct rows make up all samples, where the frequencies of the columns
+    explain as many equal pairs, or where half of the columns already have many more equal pairs than all columns.
+
+    Args:
+        arrays: ``(N, D_k)`` each, of the same samples.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(60, 2))
+        >>> find_copies([np.repeat(x, 2, axis=0)])[:6].tolist(), find_copies([x])
+        ([0, 0, 1, 1, 2, 2], None)
+    """
+    n = len(arrays[0])
+    code = _row_codes(arrays)
+    distinct, first, copies = np.unique(code, return_index=True, return_inverse=True)
+    if len(distinct) == n or len(distinct) < MIN_DISTINCT or n >= MAX_REPEATS * len(distinct):
+        return None
+    pairs = _equal_pairs(copies)
+    continuous = [_continuous(a[first]) for a in arrays]
+    if pairs <= CHANCE * _chance_pairs(arrays, first, continuous):
+        return None
+    if not any(c.any() for c in continuous) and _half_pairs(arrays) > HALF_COLUMNS * pairs:
+        return None
+    order = np.argsort(np.argsort(first))
+    return order[copies.reshape(-1)]
+
+
+def _row_codes(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Return ``(N,)`` hashes of the rows of all arrays together, equal for equal rows."""
+    n = len(arrays[0])
+    code = np.zeros(n, dtype=np.uint64)
+    rng = np.random.default_rng(1)
+    for a in arrays:
+        weights = rng.integers(1, 2**63, size=a.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+        for start in range(0, n, 4096):
+            bits = np.ascontiguousarray(a[start : start + 4096] + 0.0, dtype=np.float64).view(np.uint64)  # -0.0 is 0.0
+            mixed = (bits ^ (bits >> np.uint64(29))) * weights
+            mixed ^= mixed >> np.uint64(32)
+            code[start : start + 4096] += (mixed * np.uint64(0x9E3779B97F4A7C15)).sum(1, dtype=np.uint64)
+    return code
+
+
+def _equal_pairs(codes: np.ndarray) -> float:
+    sizes = np.bincount(codes.reshape(-1)).astype(float)
+    return float((sizes * (sizes - 1)).sum() / 2)
+
+
+def _half_pairs(arrays: Sequence[np.ndarray]) -> float:
+    """Return the number of equal pairs in half of the columns, averaged over five draws of columns."""
+    rng = np.random.default_rng(0)
+    pairs = []
+    for _ in range(5):
+        # At least one column of each array would favour arrays of few columns, so that all columns are drawn together.
+        dims = [a.shape[1] for a in arrays]
+        chosen = np.zeros(sum(dims), dtype=bool)
+        chosen[rng.permutation(sum(dims))[: (sum(dims) + 1) // 2]] = True
+        parts = np.split(chosen, np.cumsum(dims)[:-1])
+        codes = _row_codes([a[:, part] for a, part in zip(arrays, parts, strict=True) if part.any()])
+        pairs.append(_equal_pairs(np.unique(codes, return_inverse=True)[1]))
+    return float(np.mean(pairs))
+
+
+def _chance_pairs(arrays: Sequence[np.ndarray], first: np.ndarray, continuous: Sequence[np.ndarray]) -> float:
+    """Return how many equal pairs independent columns of the same frequencies would have.
+
+    The frequencies of continuous columns are those in distinct rows: if rows are copied, so are their values.
+    """
+    n = len(arrays[0])
+    pairs = n * (n - 1) / 2
+    for a, smooth in zip(arrays, continuous, strict=True):
+        for k, column in enumerate(a.T):
+            sizes = np.unique(column[first] if smooth[k] else column, return_counts=True)[1].astype(float)
+            count = sizes.sum()
+            pairs *= float((sizes * (sizes - 1)).sum()) / max(count * (count - 1), 1)
+            if pairs < 1e-3:
+                return pairs
+    return pairs
+
+
+def _continuous(x: np.ndarray) -> np.ndarray:
+    """Return which columns of distinct rows ``(U, D)`` have fractions and nearly another value in every row."""
+    found = (x != np.round(x)).any(0)
+    found[found] = [2 * len(np.unique(column)) > len(x) for column in x[:, found].T]
+    return np.asarray(found)

@@ -23,7 +23,7 @@ def estimate(
     features: Features,
     target: ArrayLike | Tensor,
     *,
-    task: str | Task = "multiclass",
+    task: str | Task = "auto",
     num_outputs: int | None = None,
     estimator: str = "variational",
     folds: int = 5,
@@ -38,7 +38,8 @@ def estimate(
         features: ``{m: (N, D_m)}`` arrays or tensors (``(N,)`` for a single column; text becomes indicator columns),
             at least two modalities.
         target: ``(N,)`` labels; ``(N, C)`` zeros and ones (multi-label) or reals (regression).
-        task: multiclass, multilabel, regression, or a `Task`.
+        task: ``multiclass``, ``multilabel``, ``regression``, a `Task`, or ``auto``: strings and few whole numbers are
+            classes, fractions and many whole numbers are reals, zeros and ones ``(N, C)`` are labels.
         num_outputs: C; found in the labels by default.
         estimator: a name of `VALUATIONS`.
         folds: heads are fitted on all but one of so many parts and valued on that one.

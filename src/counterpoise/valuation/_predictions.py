@@ -41,7 +41,7 @@ def estimate_predictions(
     logits: ArrayLike | Tensor,
     target: ArrayLike | Tensor,
     *,
-    task: str | Task = "multiclass",
+    task: str | Task = "auto",
     num_outputs: int | None = None,
     folds: int = 5,
     group: ArrayLike | None = None,

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from counterpoise._arrays import as_labels, as_matrix, check_index, find_copies, guess_task
 from counterpoise.errors import ConfigError, DataError
-from counterpoise.tasks import Task, make_task
+from counterpoise.tasks import Task, make_task, task_type
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -32,12 +33,13 @@ class EstimatorInput:
         features: ``{m: (N, D_m)}`` floats.
         target: ``(N,)`` class ids from 0, or ``(N, C)``.
         task: the likelihood.
-        group: ``(N,)`` group ids from 0, or None.
+        group: ``(N,)`` group ids from 0, or None. Copies of a sample are a group where no groups are given.
         folds: number of folds.
         fold: ``(N,)`` fold of each sample.
         seed: for whatever is random.
         classes: the labels that the class ids stand for (multi-class).
         notes: what was found on the way.
+        copies: ``(N,)`` numbers from 0, equal for samples whose columns are all equal; None without copies.
     """
 
     features: dict[str, np.ndarray]
@@ -49,6 +51,7 @@ class EstimatorInput:
     seed: int
     classes: tuple[object, ...] = ()
     notes: tuple[str, ...] = ()
+    copies: np.ndarray | None = None
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -74,7 +77,7 @@ def prepare(
     features: Features,
     target: ArrayLike | Tensor,
     *,
-    task: str | Task = "multiclass",
+    task: str | Task = "auto",
     num_outputs: int | None = None,
     folds: int = 5,
     group: ArrayLike | None = None,
@@ -91,13 +94,14 @@ def prepare(
             samples), a single class, more classes than half of the samples, a constant target, or too few groups.
         ConfigError: for fewer than two folds.
     """
-    arrays = {m: _matrix(m, value) for m, value in features.items()}
+    check_index(dict(features) | {"the labels": target} | ({} if group is None else {"group": group}))
+    arrays = {m: as_matrix(m, value) for m, value in features.items()}
     if len(arrays) < 2:
         raise DataError(
             f"A valuation needs at least two modalities. Found {len(arrays)}: {', '.join(arrays) or 'none'}. "
             "Give {name: (N, D) array} with one entry per modality."
         )
-    labels = target.detach().cpu().numpy() if isinstance(target, Tensor) else np.asarray(target)
+    labels = as_labels(target)
     sizes = {m: len(x) for m, x in arrays.items()} | {"the labels": len(labels)}
     if len(set(sizes.values())) != 1:
         found = ", ".join(f"{name}: {size}" for name, size in sizes.items())
@@ -108,9 +112,16 @@ def prepare(
         raise ConfigError(
             f"Parameter `folds` of `estimate` should be an integer of at least 2. Found `folds = {folds}`."
         )
-    notes = [f"`{m}` is constant: it says nothing" for m, x in arrays.items() if (x == x[:1]).all()]
+    notes = [f"`{m}` is constant: it carries no information" for m, x in arrays.items() if (x == x[:1]).all()]
+    task, guessed = _choose_task(labels, task, num_outputs)
+    notes += guessed
     y, likelihood, classes = _labels(labels, task, num_outputs)
     groups = None if group is None else _groups(group, len(y), folds)
+    copies = find_copies(list(arrays.values())) if len(y) >= 2 * folds else None
+    if copies is not None:
+        notes.append(_copies_note(copies, groups))
+        if groups is None and copies.max() + 1 >= 2 * folds:
+            groups = copies
     if groups is None and len(y) < 2 * folds:
         raise DataError(
             f"{folds} folds need at least {2 * folds} samples. Found {len(y)}. Use fewer folds or more data."
@@ -120,13 +131,32 @@ def prepare(
         rare = int((np.bincount(y.numpy(), minlength=likelihood.num_outputs) < folds).sum())
         if rare:
             notes.append(f"{rare} of {likelihood.num_outputs} classes have fewer samples than folds")
-    return EstimatorInput(arrays, y, likelihood, groups, folds, fold, seed, classes, tuple(notes))
+    return EstimatorInput(arrays, y, likelihood, groups, folds, fold, seed, classes, tuple(notes), copies)
+
+
+def _choose_task(labels: np.ndarray, task: str | Task, num_outputs: int | None) -> tuple[str | Task, list[str]]:
+    """Return the task, guessed from the labels if it is ``auto``, and what was assumed."""
+    if task != "auto":
+        return task, []
+    if num_outputs is not None and labels.ndim == 1 and labels.dtype.kind in "iubUS":
+        return "multiclass", []
+    guess = guess_task(labels)
+    return guess.task, list(guess.notes)
+
+
+def _copies_note(copies: np.ndarray, groups: np.ndarray | None) -> str:
+    repeated = len(copies) - (int(copies.max()) + 1)
+    note = f"{repeated} of {len(copies)} samples are copies of others (all columns identical)"
+    if groups is None:
+        return f"{note}: copies stay in one fold and count as one group"
+    split = len(np.unique(np.stack([copies, groups]), axis=1).T) > copies.max() + 1
+    return f"{note}, some in other groups: the folds are not independent" if split else note
 
 
 def prepare_target(
     target: ArrayLike | Tensor,
     *,
-    task: str | Task = "multiclass",
+    task: str | Task = "auto",
     num_outputs: int | None = None,
     folds: int = 5,
     group: ArrayLike | None = None,
@@ -139,43 +169,15 @@ def prepare_target(
         ConfigError: As `prepare`.
     """
     n = len(target)  # type: ignore[arg-type]
-    placeholder = {name: np.arange(n, dtype=np.float64) for name in "ab"}
+    placeholder = {name: np.arange(n, dtype=np.float64) / 7 for name in "ab"}
     data = prepare(placeholder, target, task=task, num_outputs=num_outputs, folds=folds, group=group, seed=seed)
     return replace(data, features={})
 
 
-def _matrix(m: str, value: ArrayLike | Tensor) -> np.ndarray:
-    x = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    if x.ndim == 0:
-        raise DataError(f"Modality `{m}` should be an array (N, ...). Found a single number.")
-    x = x.reshape(len(x), -1) if len(x) else x.reshape(0, 1)
-    if x.dtype.kind not in "fiub":
-        columns = [np.unique(column.astype(str), return_inverse=True) for column in x.T]
-        return np.concatenate([np.eye(len(values))[codes.reshape(-1)] for values, codes in columns], 1)
-    x = x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
-    with np.errstate(invalid="ignore"):  # inf - inf
-        bad = np.flatnonzero(~np.isfinite(x.sum(1, dtype=np.float64)))
-    bad = bad[~np.isfinite(x[bad]).all(1)]
-    if len(bad):
-        shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-        raise DataError(
-            f"Modality `{m}` holds NaN or inf in {len(bad)} of {len(x)} samples: {shown}. Remove or impute them."
-        )
-    return x
-
-
 def _labels(labels: np.ndarray, task: str | Task, num_outputs: int | None) -> tuple[Tensor, Task, tuple[object, ...]]:
-    name = task if isinstance(task, str) else task.name
-    if name != "multiclass":
-        wide = labels.reshape(len(labels), -1)
-        if wide.dtype.kind not in "fiub":
-            raise DataError(f"The targets of a {name} task should be numbers. Found {labels.dtype}.")
-        likelihood = make_task(task, num_outputs or wide.shape[1])
-        y = torch.from_numpy(wide.astype(np.float64))
-        likelihood.check_target(y)
-        if ((wide == wide[:1]).all(0)).any():
-            raise DataError("A target that never changes has nothing to be informed about. Remove it.")
-        return y, likelihood, ()
+    kind = task_type(task) if isinstance(task, str) else type(task)
+    if not kind.has_classes:
+        return _values(labels, task, num_outputs)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
@@ -210,13 +212,27 @@ def _labels(labels: np.ndarray, task: str | Task, num_outputs: int | None) -> tu
             f"{count} classes need at least {2 * count} samples, two each. Found {len(y)}. Merge rare classes; for real "
             "targets choose task='regression'."
         )
-    likelihood = make_task(task if not isinstance(task, str) else name, count)
+    likelihood = make_task(task, count)
     likelihood.check_target(y)
     return y, likelihood, classes
 
 
+def _values(labels: np.ndarray, task: str | Task, num_outputs: int | None) -> tuple[Tensor, Task, tuple[object, ...]]:
+    """Return targets that are numbers: labels, reals or counts ``(N, C)``."""
+    wide = labels.reshape(len(labels), -1)
+    if wide.dtype.kind not in "fiub":
+        name = task if isinstance(task, str) else task.name
+        raise DataError(f"The targets of a {name} task should be numbers. Found {labels.dtype}.")
+    likelihood = make_task(task, num_outputs or wide.shape[1])
+    y = torch.from_numpy(wide.astype(np.float64))
+    likelihood.check_target(y)
+    if ((wide == wide[:1]).all(0)).any():
+        raise DataError("A target that never changes has no entropy, and nothing can be known about it. Remove it.")
+    return y, likelihood, ()
+
+
 def _groups(group: ArrayLike, n: int, folds: int) -> np.ndarray:
-    raw = np.asarray(group)
+    raw = as_labels(group, "Groups")
     if raw.shape != (n,):
         raise DataError(f"Groups should have shape ({n},), one per sample. Found {raw.shape}.")
     codes = np.unique(raw, return_inverse=True)[1].reshape(-1)
