@@ -15,6 +15,8 @@ from counterpoise.diagnosis._available import Lattice, best_of, capped, from_val
 from counterpoise.diagnosis._calls import CORRUPTIONS, Predictor
 from counterpoise.diagnosis._consistency import contradictions
 from counterpoise.diagnosis._diagnosis import Damage, Diagnosis
+from counterpoise.diagnosis._estimators import as_loader, is_estimator
+from counterpoise.diagnosis._frames import is_frame
 from counterpoise.diagnosis._information import Quantity, Scored, contrast, independent, linear_information
 from counterpoise.diagnosis._loader import Samples, collect
 from counterpoise.diagnosis._matrices import MatrixBuilder
@@ -102,12 +104,10 @@ def diagnose(
         ('balanced', 'under-trained')
     """
     options, call = options_of(settings)
-    if y is not None or hasattr(model, "predict"):
-        from counterpoise.diagnosis._estimators import as_loader
-
+    more: list[str] = []
+    if y is not None or is_estimator(model):
         model, loader, modalities, task, options, more = as_loader(model, loader, y, modalities, task, options)
-    else:
-        more = []
+        call = {**call, "call": "dict"}
     ready = _adapter(model, adapter, modalities, call, options)
     with Progress(options.progress) as progress:
         run = _Run(ready, options, task, progress, notes=list(more))
@@ -316,7 +316,8 @@ class _Run:
             given = self.options.reference_features.get(m)
             if given is not None:
                 matrices[m] = _aligned(f"reference features of `{m}`", given, samples)
-                self.notes.append(f"available information in {m} was measured on the features given as reference")
+                if not is_estimator(getattr(self.adapter.model, "estimator", None)):
+                    self.notes.append(f"available information in {m} was measured on the features given as reference")
                 continue
             matrices[m], done = builder.matrix(seed=self.options.seed)
             if done:
@@ -508,9 +509,10 @@ def _stacked(values: list[Any]) -> Any:
     return concat_rows(values) if len(sizes) == 1 else None
 
 
-def _aligned(name: str, given: Any, samples: Samples) -> np.ndarray:
+def _aligned(name: str, given: Any, samples: Samples) -> Any:
     """Return the rows of something in the loader's order that belong to the samples kept."""
-    x = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
+    x = given.detach().cpu().numpy() if isinstance(given, Tensor) else given if is_frame(given) else np.asarray(given)
     if len(x) != samples.seen:
         raise DataError(f"The {name} should have {samples.seen} rows, as the loader. Found {len(x)}.")
-    return x[samples.index.numpy()]
+    rows = samples.index.numpy()
+    return x.iloc[rows] if is_frame(x) else x[rows]

@@ -15,7 +15,7 @@ from torch.nn.functional import adaptive_avg_pool2d, pad
 from counterpoise.diagnosis._keys import is_mask
 from counterpoise.diagnosis._samples import Value, named_leaves
 
-__all__ = ["MAX_COLUMNS", "MatrixBuilder", "as_matrix"]
+__all__ = ["MAX_COLUMNS", "MatrixBuilder", "as_matrix", "hashed_texts"]
 
 MAX_COLUMNS: Final = 512
 KEPT: Final = 128
@@ -68,7 +68,7 @@ class MatrixBuilder:
     def _summary(self, leaf: Any, masks: Iterable[Tensor]) -> Any:
         if not isinstance(leaf, Tensor):
             self._notes.add("hashed words" if all(isinstance(x, str) for x in leaf) else "")
-            return _hashed(leaf)
+            return hashed_texts(leaf)
         if _is_tokens(leaf):
             mask = next((x for x in masks if x.shape == leaf.shape), None)
             return leaf if mask is None else leaf * (mask != 0).to(leaf.dtype)
@@ -115,7 +115,7 @@ def _averaged(images: Tensor) -> Tensor:
     return torch.cat([adaptive_avg_pool2d(part.float(), size) for part in flat.split(64)])
 
 
-def _hashed(texts: list[Any]) -> Tensor:
+def hashed_texts(texts: list[Any]) -> Tensor:
     """Return counts of hashed words and letter triples ``(N, TEXT_BUCKETS)``."""
     counts = torch.zeros(len(texts), TEXT_BUCKETS)
     for row, text in enumerate(texts):
