@@ -200,10 +200,11 @@ def run_compare(options: Namespace, given: Mapping[str, Any]) -> int:
 
 def run_diagnose(options: Namespace, given: Mapping[str, Any]) -> int:
     """Say what each modality contributes to a trained model, or to a label in arrays or a table."""
-    sources = [name for name in ("run", "arrays", "csv") if getattr(options, name) is not None]
+    sources = [name for name in ("run", "arrays", "table", "csv") if getattr(options, name) is not None]
     if len(sources) != 1:
         raise ConfigError(
-            f"Give one thing to diagnose: a run folder, --arrays FILE.npz or --csv FILE. Found {' and '.join(sources) or 'none'}."
+            "Give one thing to diagnose: a run folder, --arrays FILE.npz or --table FILE. Found "
+            f"{' and '.join(sources) or 'none'}."
         )
     with console.status("measuring contributions"):
         found = _diagnosis(options)
@@ -222,9 +223,10 @@ def run_diagnose(options: Namespace, given: Mapping[str, Any]) -> int:
 def _diagnosis(options: Namespace) -> Diagnosis:
     from counterpoise.diagnosis import diagnose_csv, diagnose_file
 
+    estimator, table = options.estimator or "variational", options.table or options.csv
     if options.arrays is not None:
-        return diagnose_file(options.arrays, estimator=options.estimator or "variational")
-    if options.csv is not None:
+        return diagnose_file(options.arrays, task=options.task, estimator=estimator)
+    if table is not None:
         columns = {}
         for text in options.modality:
             name, equals, rest = text.partition("=")
@@ -232,7 +234,12 @@ def _diagnosis(options: Namespace) -> Diagnosis:
                 raise ConfigError(f"`--modality` should be NAME=COLUMN,COLUMN. Found `{text}`.")
             columns[name] = words(rest)
         return diagnose_csv(
-            options.csv, label=options.label, modalities=columns, estimator=options.estimator or "variational"
+            table,
+            label=options.label,
+            modalities=columns,
+            group=options.group,
+            task=options.task,
+            estimator=estimator,
         )
     from counterpoise.experiment.runner import diagnose_run
 

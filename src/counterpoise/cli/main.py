@@ -175,10 +175,22 @@ def build_parser() -> dict[str, Parser]:
     diagnose = verbs["diagnose"]
     diagnose.add_argument("run", nargs="?", default=None, help="run folder or checkpoint")
     diagnose.add_argument("--arrays", type=Path | None, default=None, help=".npz: one array per modality, and `label`")
-    diagnose.add_argument("--csv", type=Path | None, default=None, help="table with one row per sample")
-    diagnose.add_argument("--label", type=str, default="label", help="label column of --csv")
     diagnose.add_argument(
-        "--modality", action="append", default=[], metavar="NAME=COL,COL", help="columns of a modality of --csv"
+        "--table", type=Path | None, default=None, help="table with one row per sample: CSV, TSV, JSON lines or Parquet"
+    )
+    diagnose.add_argument("--csv", type=Path | None, default=None, help="the same as --table")
+    diagnose.add_argument("--label", type=str, default="label", help="label column of the table")
+    diagnose.add_argument(
+        "--group", type=str | None, default=None, help="column of the table that says which rows belong together"
+    )
+    diagnose.add_argument(
+        "--task",
+        type=str | None,
+        default=None,
+        help="multiclass, multilabel or regression; decided from the labels by default",
+    )
+    diagnose.add_argument(
+        "--modality", action="append", default=[], metavar="NAME=COL,COL", help="columns of a modality of the table"
     )
     diagnose.add_argument("--estimator", type=str | None, default=None, help="see `counterpoise list valuations`")
     diagnose.add_argument("--json", action="store_true", help="print JSON")

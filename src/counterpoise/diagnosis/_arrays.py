@@ -11,6 +11,7 @@ from torch import Tensor
 
 from counterpoise._arrays import guess_task
 from counterpoise.diagnosis._diagnosis import Diagnosis
+from counterpoise.diagnosis._frames import filled, is_frame
 from counterpoise.diagnosis._information import difference, independent, linear_information
 from counterpoise.diagnosis._options import Settings, options_of
 from counterpoise.diagnosis._verdicts import Evidence, Finding, Thresholds, decide, overall, roles, shapley
@@ -78,6 +79,7 @@ def diagnose_features(
     if call:
         raise DataError(f"`diagnose_arrays` has no model, so `{next(iter(call))}` means nothing. Leave it out.")
     guess = guess_task(labels) if task in (None, "auto") else None
+    features, remarks = _filled(features)
     chosen: str | Task = guess.task if guess is not None else task  # type: ignore[assignment]
     common: dict[str, Any] = {"folds": options.folds, "group": options.group, "seed": options.seed, "task": chosen}
     problem = prepare(features, labels, **common)
@@ -97,7 +99,7 @@ def diagnose_features(
     lists: SampleLists | None = None
     if len(drop) == len(alone) == len(problem.modalities):
         lists = sample_lists(alone, drop, np.arange(problem.n))
-    notes = (*valuation.notes, *(guess.notes if guess is not None else ()), *_outside(valuation, problem))
+    notes = (*valuation.notes, *remarks, *(guess.notes if guess is not None else ()), *_outside(valuation, problem))
     return Diagnosis(
         problem.modalities,
         verdict,
@@ -111,6 +113,17 @@ def diagnose_features(
         thresholds=options.thresholds,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _filled(features: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the features with missing numbers of tables filled in, and notes on them."""
+    result, notes = {}, []
+    for m, value in features.items():
+        if is_frame(value):
+            value, remarks = filled(value)
+            notes += remarks
+        result[m] = value
+    return result, notes
 
 
 def _outside(valuation: Valuation, problem: EstimatorInput) -> list[str]:

@@ -9,12 +9,13 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from counterpoise.corruptions import Corruption, apply
 from counterpoise.diagnosis._adapter import Adapter
 from counterpoise.diagnosis._keys import is_mask
 from counterpoise.diagnosis._loader import Samples
 from counterpoise.diagnosis._matrices import MatrixBuilder
 from counterpoise.diagnosis._outputs import Reading, reading_of
-from counterpoise.diagnosis._samples import Value, each_leaf, named_leaves, num_rows, repeat_row, take_rows
+from counterpoise.diagnosis._samples import Value, concat_rows, named_leaves, num_rows, repeat_row, take_rows
 from counterpoise.errors import CounterpoiseError, ModelError
 from counterpoise.tasks import Task
 
@@ -262,8 +263,6 @@ class Predictor:
         store = self.samples.store
         if store.uniform and store.in_memory and self.size is not None:
             values = [inputs[m] for _, inputs in store.batches(self.size)]
-            from counterpoise.diagnosis._samples import concat_rows
-
             shuffled = take_rows(concat_rows(values), _derangement(self.n, generator))
             for rows, inputs in store.batches(self.size):
                 yield {**inputs, m: take_rows(shuffled, rows)}
@@ -304,25 +303,21 @@ class Predictor:
                 spread = (second.mean() - mean.mean().square()).clamp_min(0).sqrt()
             else:
                 spread = (second - mean.square()).clamp_min(0).sqrt()
-            moments[name] = (mean, spread)
+            moments[name.rpartition(".")[2]] = (mean, spread)
         self._moments[m] = moments
         return moments
 
 
 def _changed(value: Value, change: str, moments: Mapping[str, tuple[Tensor, Tensor]], g: torch.Generator) -> Value:
-    def edit(name: str, x: Any) -> Any:
-        if is_mask(name):
-            return x
-        if change == "zeros":
-            return torch.zeros_like(x)
-        mean, spread = next(v for k, v in moments.items() if k.rpartition(".")[2] == name)
-        if change == "mean":
-            return mean.to(x.dtype).expand_as(x).clone()
-        noise = torch.randn(x.shape, generator=g, dtype=torch.float32)
-        return (x + float(change.split()[1]) * spread * noise).to(x.dtype)
-
-    edited: Value = each_leaf(edit, value)
-    return edited
+    """Return one modality corrupted; what describes it (masks, positions) stays as it is."""
+    kind, _, strength = change.partition(" ")
+    corruption = Corruption(kind, float(strength or 1))
+    if not isinstance(value, dict):
+        return apply(value, corruption, generator=g, statistics=moments)  # type: ignore[arg-type, return-value]
+    fixed = {k: v for k, v in value.items() if is_mask(k)}
+    real = {k: v for k, v in value.items() if k not in fixed}
+    changed: Value = {**apply(real, corruption, generator=g, statistics=moments), **fixed}  # type: ignore[dict-item]
+    return {k: changed[k] for k in value}
 
 
 def _derangement(n: int, generator: torch.Generator) -> Tensor:

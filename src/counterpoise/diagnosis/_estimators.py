@@ -28,9 +28,7 @@ def is_estimator(model: Any) -> bool:
     return hasattr(model, "predict") and hasattr(model, "fit") and not isinstance(model, torch.nn.Module)
 
 
-Converted = tuple[
-    Callable[..., Any], Iterable[Any], tuple[str, ...], "str | Task", DiagnosisOptions, list[str]
-]
+Converted = tuple[Callable[..., Any], Iterable[Any], tuple[str, ...], "str | Task", DiagnosisOptions, list[str]]
 
 
 def as_loader(

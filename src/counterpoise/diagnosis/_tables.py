@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
-from counterpoise._extras import extra
 from counterpoise._files import RESERVED, read_npz
 from counterpoise._validation import nearest
+from counterpoise.data._tables import Table, numbers, read_table
 from counterpoise.diagnosis._arrays import diagnose_features
 from counterpoise.diagnosis._diagnosis import Diagnosis
 from counterpoise.diagnosis._options import Settings
@@ -18,9 +19,6 @@ from counterpoise.errors import DataError, NotFoundError
 from counterpoise.tasks import Task
 
 __all__ = ["columns_of", "diagnose_csv", "diagnose_file"]
-
-PARQUET: Final = (".parquet", ".pq")
-TABS: Final = (".tsv", ".tab")
 
 
 def diagnose_file(path: Path | str, *, task: str | Task | None = None, **settings: Unpack[Settings]) -> Diagnosis:
@@ -71,25 +69,60 @@ def diagnose_csv(
     task: str | Task | None = None,
     **settings: Unpack[Settings],  # type: ignore[misc]  # group is a column here
 ) -> Diagnosis:
-    """Diagnose a table: CSV or TSV with a header line, or Parquet.
+    """Diagnose a table: CSV or TSV with a header line, JSON lines, or Parquet.
 
     Args:
         path: The file. Its ending decides the format.
         label: Column of the labels.
-        modalities: ``{name: [columns]}``; columns of few different texts become indicators, one per value.
+        modalities: ``{name: [columns]}``; columns of few different texts become indicators, one per value, and empty
+            cells of a column of numbers the mean and an indicator.
         group: Column that says which rows belong together.
         task: See `counterpoise.diagnose_arrays`.
         settings: See `counterpoise.diagnose_arrays`.
 
     Raises:
         NotFoundError: If there is no such file or column.
-        DataError: If it cannot be read, has empty cells, or holds what `diagnose_arrays` refuses.
+        DataError: If it cannot be read, has empty cells among texts or labels, or holds what `diagnose_arrays` refuses.
     """
     path = Path(path)
-    table = _read(path)
-    features, labels = _chosen(table, label, modalities, path.name, [group] if group else [])
-    given = {} if group is None else {"group": table[group].to_numpy()}
-    return diagnose_features(features, labels, task, {**given, **settings})
+    table = read_table(path, text=[name for name in (label, group) if name])
+    names = [name for columns in modalities.values() for name in ([columns] if isinstance(columns, str) else columns)]
+    frame = _numeric(table, [name for name in names if name != label])
+    features, labels = _chosen(frame, label, modalities, path.name, [group] if group else [])
+    given: dict[str, Any] = {} if group is None else {"group": frame[group].to_numpy()}
+    result = diagnose_features(features, _as_numbers(label, labels, table), task, {**given, **settings})
+    return replace(result, notes=(*result.notes, *table.notes))
+
+
+def _numeric(table: Table, names: Sequence[str]) -> Any:
+    """Return the table with columns of numbers as numbers, whatever was written into single cells.
+
+    Raises:
+        DataError: For cells that are no numbers in a column of numbers.
+    """
+    frame = table.frame
+    for name in dict.fromkeys(names):
+        if name not in table.columns or frame[name].dtype.kind in "iufb":
+            continue
+        column = numbers(name, frame[name], typed=table.typed)
+        if column is None:
+            continue
+        if column.odd:
+            row, cell = next(iter(column.odd.items()))
+            raise DataError(
+                f"Column `{name}` of `{table.name}` holds {len(column.odd)} cells that are no numbers, the first in row "
+                f"{row + 1}: `{cell[:40]}`. Correct them, or leave them empty."
+            )
+        frame = frame.assign(**{name: column.values})
+    return frame
+
+
+def _as_numbers(name: str, labels: Any, table: Table) -> Any:
+    """Return labels that were kept as text as numbers, if all of them are."""
+    if table.typed or labels.dtype.kind in "iufb":
+        return labels
+    column = numbers(name, labels, typed=False)
+    return labels if column is None or column.odd else labels.astype(float)
 
 
 def columns_of(table: Any, labels: Any, modalities: Mapping[str, Sequence[str]]) -> tuple[dict[str, Any], Any]:
@@ -134,55 +167,4 @@ def _chosen(
     twice = [c for c in wanted if sum(c in names for names in chosen.values()) > 1]
     if twice:
         raise DataError(f"Column `{twice[0]}` should belong to one modality. Found it in several.")
-    _check_cells(table, [*([label] if label else []), *(c for names in chosen.values() for c in names)], file)
-    return {m: _columns(table[names]) for m, names in chosen.items()}, None if label is None else table[label]
-
-
-def _check_cells(table: Any, used: Sequence[str], file: str) -> None:
-    holes = {c: int(table[c].isna().sum()) for c in used if table[c].isna().any()}
-    if holes:
-        shown = ", ".join(f"`{c}`: {k}" for c, k in holes.items())
-        first = int(np.flatnonzero(table[used].isna().any(axis=1))[0]) + 2
-        raise DataError(
-            f"`{file}` has empty cells or NaN in {shown} of {len(table)} rows, the first in line {first}. Fill or drop "
-            "them."
-        )
-
-
-def _columns(table: Any) -> np.ndarray:
-    """Return ``(N, D)``: numbers as they are, text and booleans as indicator columns."""
-    parts = []
-    for name in table.columns:
-        column = table[name]
-        if column.dtype.kind in "fiub":
-            parts.append(column.to_numpy(dtype=np.float64)[:, None])
-            continue
-        values, codes = np.unique(column.astype(str).to_numpy(dtype=str), return_inverse=True)
-        if 2 * len(values) > len(column):
-            raise DataError(
-                f"Column `{name}` holds {len(values)} different texts in {len(column)} rows: names rather than kinds. "
-                "Leave it out, or turn it into numbers."
-            )
-        parts.append(np.eye(len(values))[codes.reshape(-1)])
-    return np.concatenate(parts, 1)
-
-
-def _read(path: Path) -> Any:
-    with extra("data"):
-        import pandas as pd
-
-    if not path.is_file():
-        raise NotFoundError(f"There is no file `{path}`. Give a CSV, TSV or Parquet file with named columns.")
-    endings = [s.lower() for s in path.suffixes]
-    try:
-        if any(ending in PARQUET for ending in endings):
-            return pd.read_parquet(path)
-        # Only an empty cell is missing: "NA" or "None" may be the name of a class.
-        separator = "\t" if any(ending in TABS for ending in endings) else ","
-        return pd.read_csv(path, sep=separator, keep_default_na=False, na_values=[""])
-    except ImportError as error:
-        raise DataError(
-            f"`{path.name}` is a Parquet file. To read it, install pyarrow: pip install pyarrow."
-        ) from error
-    except (OSError, ValueError) as error:  # pandas' parser errors and undecodable text are ValueErrors
-        raise DataError(f"`{path.name}` is no readable table: {error}. Save it as UTF-8 with a header line.") from error
+    return {m: table[names] for m, names in chosen.items()}, None if label is None else table[label]

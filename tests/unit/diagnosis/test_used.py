@@ -1,0 +1,143 @@
+"""Used information belongs to the predictions, and a model is one of the things that find available information."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from counterpoise.diagnosis import Diagnosis, DiagnosisOptions, diagnose
+
+FAST = DiagnosisOptions(damage=False)
+
+
+def two(n: int, noise: float, seed: int = 0, classes: int = 2) -> tuple[dict[str, Tensor], Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    y = torch.randint(classes, (n,), generator=g)
+    x = {m: noise * torch.randn(n, classes + 2, generator=g) for m in ("image", "text")}
+    for value in x.values():
+        value[:, :classes] += nn.functional.one_hot(y, classes)
+    return x, y
+
+
+Planted = Callable[[float], Callable[[Tensor, Tensor], Tensor]]
+FORMS: dict[str, Planted] = {
+    "linear": lambda w: lambda image, text: 4 * text[:, :3] + w * image[:, :3],
+    "gated": lambda w: lambda image, text: 4 * text[:, :3] * (1 + w * image[:, :3].tanh()) + w * image[:, :3],
+    "hidden": lambda w: lambda image, text: 4 * text[:, :3] + w * (image[:, :3] ** 3).tanh(),
+}
+
+
+@pytest.mark.parametrize("form", list(FORMS))
+def test_used_rises_and_falls_with_the_weight_and_only_the_unused_is_accused(form: str) -> None:
+    x, y = two(500, 0.5, classes=3)
+    used = []
+    for weight in (0.0, 1e-6, 0.1, 1.0, 4.0):
+        found = diagnose(FORMS[form](weight), [(x, y)], options=FAST)
+        used.append(found.evidence["image"].realised.value)  # type: ignore[union-attr]
+        assert found.findings["text"].verdict == "balanced", (weight, found.findings["text"].sentence)
+        if weight <= 1e-6:
+            assert found.findings["image"].verdict == "under-trained"
+    assert used[0] == 0
+    assert abs(used[1]) < 1e-3
+    assert used[1] < used[2] < used[3] < 1.05 * used[4] + 0.02
+
+
+@pytest.mark.parametrize(("classes", "n"), [(2, 300), (10, 300), (25, 400)])
+def test_the_exact_posterior_wastes_nothing(classes: int, n: int) -> None:
+    for seed in range(2 if classes <= 10 else 1):
+        g = torch.Generator().manual_seed(seed)
+        centres = {m: torch.randn(classes, 6, generator=g) for m in "ab"}
+        y = (torch.arange(n) % classes)[torch.randperm(n, generator=g)]
+        spread = {"a": 1.0, "b": 3.0}
+        x = {m: centres[m][y] + spread[m] * torch.randn(n, 6, generator=g) for m in "ab"}
+
+        def posterior(a: Tensor, b: Tensor, centres=centres, spread=spread) -> Tensor:  # type: ignore[no-untyped-def]
+            parts = zip((a, b), "ab", strict=True)
+            return sum(-0.5 * (torch.cdist(v.double(), centres[m].double()) / spread[m]) ** 2 for v, m in parts)  # type: ignore[return-value]
+
+        found = diagnose(posterior, [(x, y)], seed=seed, options=FAST)
+        for m in "ab":
+            lost = found.evidence[m].lost
+            assert lost is not None
+            assert found.findings[m].verdict != "under-trained"
+            assert lost.low <= 0.05
+
+
+def check_no_contradiction(found: Diagnosis) -> None:
+    assert found.joint_realised is not None
+    assert found.joint_realised.low <= found.valuation.joint_mi.high
+    for m, e in found.evidence.items():
+        assert e.realised is not None
+        assert e.realised.low <= e.mi.high, m
+        assert e.mi.low <= found.valuation.entropy
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_perfect_parity_of_modalities_is_never_uninformative(count: int) -> None:
+    g = torch.Generator().manual_seed(0)
+    names = "abc"[:count]
+    bits = torch.randint(2, (count, 700), generator=g)
+    x = {m: 0.3 * torch.randn(700, 30, generator=g) for m in names}
+    for bit, m in zip(bits, names, strict=True):
+        x[m][:, 0] += 2 * bit - 1
+
+    def model(batch: dict[str, Tensor]) -> Tensor:
+        odds = 4 * torch.stack([batch[m][:, 0] for m in names]).prod(0) * (-1) ** count
+        return torch.stack([odds, -odds], 1)
+
+    found = diagnose(model, [(x, bits.sum(0) % 2)], call="dict", options=FAST)
+    assert {f.verdict for f in found.findings.values()} == {"balanced"}
+    assert min(e.cmi.value for e in found.evidence.values()) > 0.6
+    assert any("too weak" in note for note in found.notes)
+    check_no_contradiction(found)
+
+
+def test_information_inside_one_modality_that_no_classifier_finds() -> None:
+    g = torch.Generator().manual_seed(0)
+    a, b = torch.randn(600, 20, generator=g), torch.randn(600, 5, generator=g)
+    y = (a[:, :4].prod(1) > 0).long()
+
+    def model(a: Tensor, b: Tensor) -> Tensor:
+        odds = 20 * a[:, :4].prod(1).sign() + 0 * b[:, 0]
+        return torch.stack([-odds, odds], 1)
+
+    found = diagnose(model, [({"a": a, "b": b}, y)], options=FAST)
+    assert {m: f.verdict for m, f in found.findings.items()} == {"a": "balanced", "b": "uninformative"}
+    assert found.evidence["a"].mi.value > 0.68
+    check_no_contradiction(found)
+
+
+def test_a_perfect_regression_is_balanced_and_a_blind_one_is_not() -> None:
+    g = torch.Generator().manual_seed(0)
+    audio, video = torch.randn(400, 5, generator=g), torch.randn(400, 5, generator=g)
+    loader = [({"audio": audio, "video": video}, video[:, 1] - video[:, 0])]
+    exact = diagnose(lambda audio, video: (video[:, 1] - video[:, 0])[:, None] + 0 * audio[:, :1], loader, options=FAST)
+    assert exact.valuation.task == "regression"
+    assert exact.findings["video"].verdict == "balanced"
+    weak = diagnose(lambda audio, video: audio[:, :1] + 1e-6 * video[:, :1], loader, options=FAST)
+    assert weak.findings["video"].verdict == "under-trained"
+    assert abs(weak.evidence["video"].realised.value) < 0.02  # type: ignore[union-attr]
+
+
+def test_shared_information_may_be_taken_from_both_copies() -> None:
+    """Each of three copies has a third of the weight: all are used, though each alone predicts less than it could."""
+    g = torch.Generator().manual_seed(0)
+    y = torch.randint(2, (1000,), generator=g)
+    a = torch.randn(1000, 1, generator=g) + 2 * y[:, None]
+    copies = {m: a.clone() for m in "abc"}
+    found = diagnose(lambda a, b, c: torch.cat([0 * a, (2 / 3) * (a + b + c) - 2], 1), [(copies, y)], options=FAST)
+    assert found.verdict == "balanced", found.summary
+
+
+def test_a_modality_that_changes_nothing_is_unused_though_it_can_be_decoded() -> None:
+    x, y = two(600, 0.3)
+    found = diagnose(lambda image, text: 5 * text[:, :2] + 1e-6 * image[:, :2], [(x, y)], options=FAST)
+    e = found.evidence["image"]
+    assert e.changed == 0
+    assert e.decodable is not None
+    assert e.decodable.value > 0.3
+    assert e.realised is not None
+    assert abs(e.realised.value) < 1e-3
