@@ -87,7 +87,9 @@ def diagnose_features(
     evidence = {}
     for m in problem.modalities:
         mi, cmi = valuation.mi[m], valuation.cmi[m]
-        plain = linear_information(problem, torch.from_numpy(problem.features[m]), confidence=options.confidence)
+        plain = linear_information(
+            problem, torch.from_numpy(np.array(problem.features[m])), confidence=options.confidence
+        )
         shown = Estimate(plain.inside, 0.0, plain.inside, plain.inside)
         evidence[m] = Evidence(mi, cmi, shown=shown, gap=independent(shown, mi, options.confidence))
     scale = problem.task.information_scale(problem.target)

@@ -173,12 +173,12 @@ def _reference(table: Any, groups: Mapping[str, Sequence[Any]], frame: bool) -> 
     features, notes = {}, []
     few = max(CATEGORIES, len(table) ** 0.5)
     for m, names in groups.items():
-        part, remarks = filled(table[list(names)])
-        notes += remarks
+        part = table[list(names)]
         texts = [c for c in names if table[c].dtype.kind in "OU" or str(table[c].dtype) in ("string", "str")]
         texts = [c for c in texts if table[c].nunique() > few]
         if texts:
             part = encoded_texts(part, texts)
             notes.append(f"available information in {m} was measured on hashed words of {', '.join(map(str, texts))}")
-        features[m] = part
+        features[m], remarks = filled(part)
+        notes += remarks
     return features, notes
