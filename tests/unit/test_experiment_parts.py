@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from counterpoise.cli._commands import words
+from counterpoise.cli._commands import data_names, words
 from counterpoise.data import DataInfo, Modality
 from counterpoise.errors import ConfigError, NotFoundError
 from counterpoise.experiment.compare import combinations_of, expand, parse_method
@@ -15,6 +17,16 @@ INFO = DataInfo("toy", (Modality("a", "vector", (2,)), Modality("b", "vector", (
 
 def test_commas_in_brackets_do_not_part_methods() -> None:
     assert words("joint, arm[tau=1,minmax=false],uniform") == ["joint", "arm[tau=1,minmax=false]", "uniform"]
+
+
+def test_commas_in_the_name_of_a_file_do_not_split_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a,b.npz", "c, d.npz", "e.npz"):
+        (tmp_path / name).touch()
+    assert data_names("a,b.npz") == ["a,b.npz"]
+    assert data_names("kanji,a,b.npz, e.npz") == ["kanji", "a,b.npz", "e.npz"]
+    assert data_names("x,y.npz") == ["x", "y.npz"]
+    assert data_names("c, d.npz,kanji,") == ["c, d.npz", "kanji"]
 
 
 @pytest.mark.parametrize("text", ["arm[", "arm[tau]", "arm[tau=1", "[tau=1]", "arm[=1]"])

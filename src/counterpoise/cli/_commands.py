@@ -175,7 +175,7 @@ def run_compare(options: Namespace, given: Mapping[str, Any]) -> int:
 
     with RunProgress() as progress:
         records, failures = compare_methods(
-            words(options.data),
+            data_names(options.data),
             words(options.methods or ("joint" if options.ablation else "all")),
             seeds=options.seeds,
             out=options.out,
@@ -269,6 +269,22 @@ def run_report(options: Namespace, given: Mapping[str, Any]) -> int:
 def words(text: str) -> Sequence[str]:
     """Split at commas, but not inside brackets."""
     return [word.strip() for word in re.split(r",(?![^\[]*\])", text) if word.strip()]
+
+
+def data_names(text: str) -> list[str]:
+    """Split names of data sets at commas, but not within the name of a file or folder that exists.
+
+    Example:
+        >>> data_names("kanji, world-xor")
+        ['kanji', 'world-xor']
+    """
+    parts = text.split(",")
+    names: list[str] = []
+    while parts:
+        longest = next((n for n in range(len(parts), 1, -1) if Path(",".join(parts[:n]).strip()).exists()), 1)
+        names.append(",".join(parts[:longest]).strip())
+        parts = parts[longest:]
+    return [name for name in names if name]
 
 
 def show(
