@@ -28,7 +28,7 @@ from train import SELECTION, Keep, base_config, variant  # noqa: E402
 
 from counterpoise.data import MultimodalData, Split  # noqa: E402
 from counterpoise.evaluation.robustness import corrupted_outputs  # noqa: E402
-from counterpoise.experiment.compare import parse_method  # noqa: E402
+from counterpoise.experiment.config import parse_method  # noqa: E402
 from counterpoise.experiment.runner import open_cached  # noqa: E402
 from counterpoise.report.analysis.statistics import Paired, paired_difference  # noqa: E402
 from counterpoise.training import collect, fit  # noqa: E402

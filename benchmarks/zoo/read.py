@@ -23,7 +23,7 @@ from train import ALONE, EPOCHS
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig, RunConfig
 from counterpoise.data import MultimodalData, Split
 from counterpoise.evaluation.robustness import corrupted_outputs, corruption_score
-from counterpoise.experiment.compare import parse_method
+from counterpoise.experiment.config import parse_method
 from counterpoise.experiment.runner import open_cached
 from counterpoise.inference import Rule, make_rule
 from counterpoise.runs import Metric, RowId, RunRecord, corrupted_means, read_records, write_records

@@ -27,7 +27,7 @@ import torch
 
 from counterpoise.config import RunConfig
 from counterpoise.data import open_data
-from counterpoise.experiment.compare import make_config, parse_method
+from counterpoise.experiment.config import make_config, parse_method
 from counterpoise.experiment.runner import open_cached, teachers_of
 from counterpoise.methods import METHODS, make_method
 from counterpoise.runs import CurveId

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
+import socket
 import tempfile
+import time
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +20,10 @@ import numpy as np
 from counterpoise._validation import nearest
 from counterpoise.errors import DataError, NotFoundError, OutputError
 
-__all__ = ["RESERVED", "json_safe", "read_npz", "write_atomic"]
+__all__ = ["RESERVED", "json_safe", "read_npz", "remove_temporary", "replacing", "write_atomic"]
+
+TEMPORARY: Final = ".partial"
+"""Suffix of temporary files."""
 
 RESERVED: Final = ("label", "split", "group", "task", "num_classes", "class_names")
 """Entries of an `.npz` data set that are not modalities. Entries called ``rate_<modality>`` are reserved as well."""
@@ -25,6 +31,43 @@ LARGE: Final = 1 << 26
 """Arrays up to this many bytes (64 MiB) are unpacked however well they were compressed."""
 RATIO: Final = 200
 """Larger arrays that unpack to more than this many times their compressed size are refused."""
+
+
+@contextlib.contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``path``; what is written there replaces ``path`` at the end.
+
+    The content is on the disk before it replaces the old file, so that a crash leaves the old or the new one. After an
+    error the temporary file is removed and the old file stays.
+
+    Raises:
+        OutputError: If the folder cannot be created or written to, or the disk is full.
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.{_host()}.{os.getpid()}.", suffix=TEMPORARY
+        )
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(
+            f"Could not write `{path}`: {error.strerror or error}. No partial file was left. "
+            "Free some disk space, or choose another output path."
+        ) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path | str, content: str | bytes) -> Path:
@@ -43,24 +86,42 @@ def write_atomic(path: Path | str, content: str | bytes) -> Path:
     Raises:
         OutputError: If the folder cannot be created or written to, or the disk is full.
     """
-    path = Path(path)
-    temporary: str | None = None
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    return Path(path)
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove the temporary files of `replacing` whose process has ended.
+
+    Files of other machines that share the folder are removed once they are a day old.
+
+    Args:
+        folder: The folder.
+    """
+    for path in folder.glob(f".*{TEMPORARY}"):
+        with contextlib.suppress(OSError, ValueError):
+            host, pid = path.name.removesuffix(TEMPORARY).split(".")[-3:-1]
+            if host != _host():
+                abandoned = time.time() - path.stat().st_mtime > 86_400
+            else:
+                abandoned = not _runs(int(pid))
+            if abandoned:
+                path.unlink()
+
+
+def _host() -> str:
+    return re.sub(r"\W", "-", socket.gethostname())
+
+
+def _runs(pid: int) -> bool:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink(missing_ok=True)
-        raise OutputError(
-            f"Could not write `{path}`: {error.strerror or error}. No partial file was left. "
-            "Free some disk space, or choose another output path."
-        ) from error
-    return path
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def json_safe(value: Any) -> Any:

@@ -14,7 +14,32 @@ from typing import Any, Generic, TypeVar
 from counterpoise._validation import nearest, unknown
 from counterpoise.errors import ConfigError, NotFoundError
 
-__all__ = ["Catalogue", "Entry", "import_object", "parse_spec"]
+__all__ = ["Catalogue", "Entry", "ImportPath", "import_object", "parse_spec", "user_name"]
+
+
+class ImportPath(str):
+    """An import path that the user gave on the command line, in Python, or in a file named with ``--config``.
+
+    Only names of this type are imported. A name that was read from a run, a prepared data set or a checkpoint is a plain
+    string, which resolves in a catalogue or not at all.
+    """
+
+    __slots__ = ()
+
+
+def user_name(name: str) -> str:
+    """Return a name that the user gave: an `ImportPath` if it is written as one, else the name itself.
+
+    Never call this for a name that was read from a file of results or data.
+
+    Example:
+        >>> type(user_name("joint")).__name__, type(user_name("package.module.Method")).__name__
+        ('str', 'ImportPath')
+    """
+    if not isinstance(name, str):
+        raise ConfigError(f"A name should be text. Found {name!r}.")
+    word = name.partition("[")[0]
+    return ImportPath(name) if "." in word or ":" in word else name
 
 
 @dataclass(frozen=True)
@@ -51,7 +76,8 @@ def parse_spec(what: str, text: str) -> tuple[str, dict[str, Any]]:
     """
     import yaml
 
-    name, bracket, rest = text.strip().partition("[")
+    word, bracket, rest = text.strip().partition("[")
+    name = ImportPath(word) if isinstance(text, ImportPath) else word
     if not bracket:
         return name, {}
     arguments: dict[str, Any] = {}
@@ -63,7 +89,12 @@ def parse_spec(what: str, text: str) -> tuple[str, dict[str, Any]]:
             raise ConfigError(
                 f"{article} {what} with hyper-parameters should be NAME[KEY=VALUE,KEY=VALUE]. Found `{text}`."
             )
-        arguments[key.strip()] = yaml.safe_load(value)
+        try:
+            arguments[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(
+                f"`{key.strip()}` of {what} `{name}` should be a number, true, false or a word. Found `{value.strip()}`."
+            ) from error
     return name, arguments
 
 
@@ -78,11 +109,12 @@ class Catalogue(Mapping[str, E], Generic[E]):
         counterpoise.errors.NotFoundError: Unknown fusion `conact`. Did you mean `concat`? Known: concat.
     """
 
-    def __init__(self, kind: str, entries: list[E]) -> None:
+    def __init__(self, kind: str, entries: list[E], *, base: str = "") -> None:
         names = [entry.name for entry in entries]
         if len(set(names)) != len(names):
             raise ValueError(f"The catalogue of {kind}s names something twice: {names}.")
         self.kind = kind
+        self.base = base
         self._rows = MappingProxyType({entry.name: entry for entry in entries})
 
     def _row(self, name: object) -> E | None:
@@ -109,13 +141,43 @@ class Catalogue(Mapping[str, E], Generic[E]):
         return len(self._rows)
 
     def resolve(self, name: str) -> Any:
-        """Return the object called ``name``, or import a user's own from ``package.module.Name`` or ``module:Name``.
+        """Return the object called ``name``, or import a user's own class from an `ImportPath`.
 
-        The current folder is searched first.
+        Args:
+            name: Name of a row, or an `ImportPath` (``package.module.Name`` or ``module:Name``; the current folder is
+                searched first). A plain string with dots is never imported: it may come from a file.
+
+        Raises:
+            NotFoundError: If there is no such row, module or object.
+            ConfigError: If the imported object is not of the kind that the catalogue holds.
         """
-        if name not in self and ("." in name or ":" in name):
-            return import_object(self.kind, name)
+        if not isinstance(name, str):
+            raise ConfigError(f"The name of a {self.kind} should be text. Found {name!r}.")
+        if isinstance(name, ImportPath):
+            return self._own(name)
+        if name not in self and isinstance(user_name(name), ImportPath):
+            raise NotFoundError(
+                f"`{name}` is not in the catalogue of {self.kind}s. A class of your own is imported only if you name it "
+                "yourself, on the command line, in Python, or in a file given as --config."
+            )
         return self[name].load()
+
+    def _own(self, path: ImportPath) -> Any:
+        """Import a user's own class and check that it is of the right kind."""
+        found = import_object(self.kind, path)
+        if self.base:
+            base = Entry("", self.base, "").load()
+            if not (isinstance(found, type) and issubclass(found, base)):
+                what = f"the class `{found.__name__}`" if isinstance(found, type) else f"a `{type(found).__name__}`"
+                module = self.base.partition(":")[0]
+                raise ConfigError(
+                    f"{self.kind.capitalize()} `{path}` should be a class derived from `{module}.{base.__name__}`. Found {what}."
+                )
+        elif not callable(found):
+            raise ConfigError(
+                f"{self.kind.capitalize()} `{path}` should be a function. Found a `{type(found).__name__}`."
+            )
+        return found
 
 
 def import_object(kind: str, path: str) -> Any:
@@ -133,6 +195,8 @@ def import_object(kind: str, path: str) -> Any:
         <class 'collections.OrderedDict'>
     """
     module, _, attribute = path.rpartition(":" if ":" in path else ".")
+    if not all(part.isidentifier() for part in (*module.split("."), attribute)):
+        raise NotFoundError(f"`{path}` is no import path. Write {kind} as `package.module.Name`.")
     with _current_folder():
         try:
             return getattr(importlib.import_module(module), attribute)
@@ -149,7 +213,7 @@ def import_object(kind: str, path: str) -> Any:
             raise NotFoundError(
                 f"Could not import {kind} `{path}`: module `{module}` has no `{attribute}`.{hint}"
             ) from error
-        except (ImportError, ValueError, SyntaxError) as error:
+        except Exception as error:  # whatever the user's module does when it is imported
             raise NotFoundError(f"Could not import {kind} `{path}`: {type(error).__name__}: {error}.") from error
 
 

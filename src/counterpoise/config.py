@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from counterpoise._validation import Interval, Options
+from counterpoise.catalogue import user_name
 from counterpoise.errors import ConfigError
 
 __all__ = ["FitConfig", "ModelConfig", "OptimConfig", "RunConfig"]
+
+MAX_SEED: Final = 2**32 - 1
+"""Largest seed that NumPy's generators take as well."""
+MAX_WIDTH: Final = 16_384
+"""Largest feature dimension of the library's encoders."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,15 @@ class ModelConfig:
     encoders: dict[str, str] = field(default_factory=dict)
     width: int = 64
     init_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        Interval(1, MAX_WIDTH, "[]", integer=True).check("model", "width", self.width)
+        if self.init_seed is not None:
+            Interval(0, MAX_SEED, "[]", integer=True).check("model", "init_seed", self.init_seed)
+        _check_type("model", "fusion", self.fusion, str)
+        _check_type("model", "encoders", self.encoders, Mapping)
+        object.__setattr__(self, "fusion", user_name(self.fusion))
+        object.__setattr__(self, "encoders", {m: user_name(name) for m, name in self.encoders.items()})
 
 
 @dataclass(frozen=True)
@@ -55,6 +71,18 @@ class OptimConfig:
     step: int = 30
     factor: float = 0.1
 
+    def __post_init__(self) -> None:
+        limits: dict[str, Interval | Options] = {
+            "name": Options(("adamw", "adam", "sgd")),
+            "lr": Interval(0, ends="()"),
+            "weight_decay": Interval(0),
+            "momentum": Interval(0, 1),
+            "schedule": Options(("cosine", "constant", "step")),
+            "step": Interval(1, integer=True),
+            "factor": Interval(0, 1, "(]"),
+        }
+        _check("optim", self, limits)
+
 
 @dataclass(frozen=True)
 class FitConfig:
@@ -75,8 +103,20 @@ class FitConfig:
     patience: int = 0
     holdout: float = 0.1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    accelerator: str = "auto"
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"
     accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        limits: dict[str, Interval | Options] = {
+            "epochs": Interval(1, integer=True),
+            "batch_size": Interval(1, integer=True),
+            "patience": Interval(0, integer=True),
+            "holdout": Interval(0, 1, "()"),
+            "precision": Options(("32-true", "bf16-mixed", "16-mixed")),
+            "accelerator": Options(("auto", "cpu", "gpu", "cuda", "mps", "tpu")),
+            "accumulate": Interval(1, integer=True),
+        }
+        _check("fit", self, limits)
 
 
 @dataclass(frozen=True)
@@ -104,46 +144,19 @@ class RunConfig:
     fit: FitConfig = field(default_factory=FitConfig)
 
     def __post_init__(self) -> None:
-        checks: tuple[tuple[str, object, dict[str, Interval | Options]], ...] = (
-            ("model", self.model, {"width": Interval(1, integer=True)}),
-            (
-                "optim",
-                self.optim,
-                {
-                    "name": Options(("adamw", "adam", "sgd")),
-                    "lr": Interval(0, ends="()"),
-                    "weight_decay": Interval(0),
-                    "momentum": Interval(0, 1),
-                    "schedule": Options(("cosine", "constant", "step")),
-                    "step": Interval(1, integer=True),
-                    "factor": Interval(0, 1, "(]"),
-                },
-            ),
-            (
-                "fit",
-                self.fit,
-                {
-                    "epochs": Interval(1, integer=True),
-                    "batch_size": Interval(1, integer=True),
-                    "patience": Interval(0, integer=True),
-                    "holdout": Interval(0, 1, "()"),
-                    "accumulate": Interval(1, integer=True),
-                    "precision": Options(("32-true", "bf16-mixed", "16-mixed")),
-                },
-            ),
-        )
-        for owner, part, limits in checks:
-            for name, limit in limits.items():
-                limit.check(owner, name, getattr(part, name))
-        if self.seed < 0:
-            raise ConfigError(f"Parameter `seed` should not be negative. Found `seed = {self.seed}`.")
+        Interval(0, MAX_SEED, "[]", integer=True).check("run", "seed", self.seed)
+        for name, kind in (("data", str), ("method", str), ("rule", str), ("method_args", Mapping)):
+            _check_type("run", name, getattr(self, name), kind)
+        object.__setattr__(self, "method", user_name(self.method))
+        object.__setattr__(self, "rule", user_name(self.rule))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain nested dictionaries."""
-        return asdict(self)
+        """Return plain nested dictionaries, lists, texts and numbers."""
+        fields: dict[str, Any] = _plain(asdict(self))
+        return fields
 
     def key(self, fingerprint: str) -> str:
-        """Return the run's name: a hash of the configuration and of the data's fingerprint.
+        """Return the hash of the configuration and of the fingerprint of the data.
 
         Example:
             >>> RunConfig("smartwatch").key("x") == RunConfig("smartwatch").key("x")
@@ -152,9 +165,23 @@ class RunConfig:
             False
         """
         settings = self.to_dict()
-        if settings["model"]["init_seed"] is None:  # younger than the first runs, which are to be found again
-            del settings["model"]["init_seed"]
-        if settings["optim"]["schedule"] != "step":  # likewise
-            del settings["optim"]["step"], settings["optim"]["factor"]
         text = json.dumps([settings, fingerprint], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return str(value) if isinstance(value, str) else value
+
+
+def _check(owner: str, part: object, limits: Mapping[str, Interval | Options]) -> None:
+    for name, limit in limits.items():
+        limit.check(owner, name, getattr(part, name))
+
+
+def _check_type(owner: str, name: str, value: object, kind: type | tuple[type, ...]) -> None:
+    if not isinstance(value, kind):
+        raise ConfigError(f"Parameter `{name}` of `{owner}` has the wrong type. Found `{name} = {value!r}`.")

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise._validation import check_keys
-from counterpoise.catalogue import parse_spec
+from counterpoise.catalogue import parse_spec, user_name
 from counterpoise.encoders import DEFAULT_ENCODER, ENCODERS
-from counterpoise.errors import DataError, ModelError
+from counterpoise.errors import CounterpoiseError, DataError, ModelError, describe
 from counterpoise.fusion import FUSIONS, Fusion, feature_dims_of
 from counterpoise.records import Inputs, Nested, Outputs, batch_size
 from counterpoise.tasks import Task, make_task
@@ -126,7 +126,7 @@ class MultimodalClassifier(nn.Module):
         self.feature_dims = {m: given[m] if m in given else feature_dims_of({m: e})[m] for m, e in encoders.items()}
         # Module names are prefixed so that a modality may be called like a Module attribute ("type", "half").
         self._encoders = nn.ModuleDict({f"encoder_{m}": encoder for m, encoder in encoders.items()})
-        make: type[Fusion] | Fusion = FUSIONS.resolve(fusion) if isinstance(fusion, str) else fusion
+        make: type[Fusion] | Fusion = FUSIONS.resolve(user_name(fusion)) if isinstance(fusion, str) else fusion
         self.fusion: Fusion = make if isinstance(make, Fusion) else make(self.feature_dims, num_outputs)
         self._heads = nn.ModuleDict({f"head_{m}": nn.Linear(d, num_outputs) for m, d in self.feature_dims.items()})
 
@@ -234,10 +234,18 @@ def build_model(
     check_keys("the encoders", chosen, modalities)
     built: dict[str, nn.Module] = {}
     for m, (kind, shape, vocabulary) in modalities.items():
-        name, arguments = parse_spec("encoder", chosen.get(m, DEFAULT_ENCODER[kind]))
+        name, arguments = parse_spec("encoder", user_name(chosen.get(m, DEFAULT_ENCODER[kind])))
         encoder = ENCODERS.resolve(name)
         known = [p for p, q in inspect.signature(encoder).parameters.items() if q.kind is q.KEYWORD_ONLY]
         check_keys(f"encoder `{name}`", arguments, known)
         given = (shape, width, vocabulary) if vocabulary else (shape, width)
-        built[m] = encoder(*given, **arguments)
+        try:
+            built[m] = encoder(*given, **arguments)
+        except CounterpoiseError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"Encoder `{name}` of `{m}` could not be built for samples of shape {tuple(shape)} and {width} features: "
+                f"{describe(error)}. Choose another encoder, or other arguments."
+            ) from error
     return MultimodalClassifier(built, num_outputs=num_outputs, task=task, fusion=fusion)

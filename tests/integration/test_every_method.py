@@ -89,7 +89,7 @@ def test_what_reads_or_re_orders_the_samples_resumes_exactly(
 ) -> None:
     from dataclasses import replace
 
-    from counterpoise.experiment.compare import parse_method
+    from counterpoise.experiment.config import parse_method
 
     plain, arguments = parse_method(name)
     settings = config(plain)

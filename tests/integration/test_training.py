@@ -23,7 +23,7 @@ from counterpoise.model import build_model
 from counterpoise.records import StepRecord
 from counterpoise.runs import CurveId
 from counterpoise.training import collect, fit, make_optimizer, seed_epoch
-from counterpoise.training.fit import load_weights
+from counterpoise.training.checkpoints import load_weights
 from counterpoise.training.module import TOTAL_LOSS, MethodModule
 
 EPOCHS = 4

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig, RunConfig
 from counterpoise.data import DataInfo, Modality
 from counterpoise.errors import ConfigError, NotFoundError
-from counterpoise.experiment.compare import expand, make_config
+from counterpoise.experiment.compare import expand
+from counterpoise.experiment.config import make_config
 
 INFO = DataInfo(
     "toy",
@@ -19,19 +21,23 @@ INFO = DataInfo(
 
 
 @pytest.mark.parametrize(
-    ("part", "message"),
+    ("make", "message"),
     [
-        ({"optim": OptimConfig(lr=0.0)}, "`lr` of `optim`"),
-        ({"optim": OptimConfig(name="sgdd")}, "Did you mean `sgd`"),  # type: ignore[arg-type]
-        ({"fit": FitConfig(epochs=0)}, "`epochs` of `fit`"),
-        ({"fit": FitConfig(holdout=1.0)}, "`holdout` of `fit`"),
-        ({"model": ModelConfig(width=0)}, "`width` of `model`"),
-        ({"seed": -1}, "`seed`"),
+        (lambda: OptimConfig(lr=0.0), "`lr` of `optim`"),
+        (lambda: OptimConfig(name="sgdd"), "Did you mean `sgd`"),  # type: ignore[arg-type]
+        (lambda: FitConfig(epochs=0), "`epochs` of `fit`"),
+        (lambda: FitConfig(holdout=1.0), "`holdout` of `fit`"),
+        (lambda: ModelConfig(width=0), "`width` of `model`"),
+        (lambda: RunConfig("toy", seed=-1), "`seed`"),
+        (lambda: RunConfig("toy", seed=2**63), "`seed`"),
+        (lambda: ModelConfig(init_seed=2**70), "`init_seed`"),
+        (lambda: ModelConfig(width=1_000_000), "`width`"),
+        (lambda: FitConfig(accelerator="quantum"), "`accelerator`"),
     ],
 )
-def test_values_out_of_range_are_refused(part: dict[str, object], message: str) -> None:
+def test_values_out_of_range_are_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        RunConfig("toy", **part)  # type: ignore[arg-type]
+        make()
 
 
 def test_the_key_depends_on_everything_that_determines_a_run() -> None:

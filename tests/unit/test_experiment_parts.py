@@ -10,7 +10,8 @@ import pytest
 from counterpoise.cli._commands import data_names, words
 from counterpoise.data import DataInfo, Modality
 from counterpoise.errors import ConfigError, NotFoundError
-from counterpoise.experiment.compare import combinations_of, expand, parse_method
+from counterpoise.experiment.compare import combinations_of, expand
+from counterpoise.experiment.config import parse_method
 
 INFO = DataInfo("toy", (Modality("a", "vector", (2,)), Modality("b", "vector", (2,))), "multiclass", 2)
 

@@ -142,7 +142,7 @@ def run_prepare(options: Namespace, given: Mapping[str, Any]) -> int:
 def run_train(options: Namespace, given: Mapping[str, Any]) -> int:
     """Train one run."""
     from counterpoise.data import open_data, split_of_seed
-    from counterpoise.experiment.compare import make_config, parse_method
+    from counterpoise.experiment.config import make_config, parse_method
     from counterpoise.experiment.runner import run, run_folder
     from counterpoise.training.callbacks.loggers import check_logger, log_folder
 
@@ -243,7 +243,7 @@ def _diagnosis(options: Namespace) -> Diagnosis:
         )
     from counterpoise.experiment.runner import diagnose_run
 
-    return diagnose_run(Path(options.run), estimator=options.estimator)
+    return diagnose_run(Path(options.run), estimator=options.estimator, trust=options.trust)
 
 
 def run_report(options: Namespace, given: Mapping[str, Any]) -> int:

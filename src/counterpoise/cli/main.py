@@ -193,6 +193,9 @@ def build_parser() -> dict[str, Parser]:
         "--modality", action="append", default=[], metavar="NAME=COL,COL", help="columns of a modality of the table"
     )
     diagnose.add_argument("--estimator", type=str | None, default=None, help="see `counterpoise list valuations`")
+    diagnose.add_argument(
+        "--trust", action="store_true", help="import the class of somebody's own that a run was trained with"
+    )
     diagnose.add_argument("--json", action="store_true", help="print JSON")
     diagnose.add_argument("--out", type=Path | None, default=None, help="folder for the page, the figure and the JSON")
 
@@ -200,6 +203,8 @@ def build_parser() -> dict[str, Parser]:
     report.add_argument("runs", nargs="+", help="run folders, folders of runs, or runs.jsonl files")
     report.add_argument("--out", type=Path, required=True, help="the page, an .html file")
     _add_rows(report)
+    for parser in verbs.values():
+        parser.add_argument("--debug", action="store_true", help="show where an unexpected error comes from")
     return verbs
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from counterpoise._extras import extra
 from counterpoise.diagnosis._matrices import hashed_texts
 from counterpoise.errors import DataError
 
@@ -50,7 +51,8 @@ def filled(frame: Any) -> tuple[Any, list[str]]:
 
 def _indicators(frame: Any) -> Any:
     """Return a table whose texts are one indicator column per value."""
-    import pandas as pd
+    with extra("data"):
+        import pandas as pd
 
     texts = [c for c in frame.columns if frame[c].dtype.kind not in "fiubmM"]
     for name in texts:
@@ -72,7 +74,8 @@ def encoded_texts(frame: Any, texts: Sequence[str]) -> Any:
         frame: The columns of one modality.
         texts: Names of the columns with free text.
     """
-    import pandas as pd
+    with extra("data"):
+        import pandas as pd
 
     parts = [frame.drop(columns=list(texts))]
     for name in texts:

@@ -27,6 +27,7 @@ ENCODERS = Catalogue(
             "Vaswani et al., NeurIPS 2017",
         ),
     ],
+    base="torch.nn:Module",
 )
 
 DEFAULT_ENCODER: Final = {

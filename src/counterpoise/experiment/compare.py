@@ -6,55 +6,21 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from counterpoise._extras import extra
-from counterpoise._validation import check_keys, unknown
-from counterpoise.catalogue import parse_spec
-from counterpoise.config import FitConfig, ModelConfig, OptimConfig, RunConfig
+from counterpoise._validation import unknown
+from counterpoise.config import RunConfig
 from counterpoise.data import DataInfo
 from counterpoise.errors import ConfigError, CounterpoiseError
+from counterpoise.experiment.config import make_config, parse_method
 from counterpoise.inference.catalogue import RULES
 from counterpoise.methods.catalogue import METHODS
 from counterpoise.runs import RunRecord, write_records
 
-__all__ = ["Failure", "combinations_of", "compare", "expand", "make_config", "parse_method", "run_all"]
-
-
-def make_config(info: DataInfo, given: Mapping[str, Any]) -> RunConfig:
-    """Build a run's configuration: defaults, then the data set's recipe, then what the user gave.
-
-    Args:
-        info: what is known about the data set.
-        given: nested settings of `RunConfig` that were given explicitly.
-
-    Raises:
-        ConfigError: for an unknown key, with the nearest name.
-
-    Example:
-        >>> from counterpoise.data import Modality
-        >>> info = DataInfo("toy", (Modality("a", "vector", (2,)),), "multiclass", 2, recipe={"fit": {"epochs": 7}})
-        >>> make_config(info, {"data": "toy", "optim": {"lr": 0.1}}).fit.epochs
-        7
-    """
-    settings: dict[str, Any] = {}
-    sections = {"model": ModelConfig, "optim": OptimConfig, "fit": FitConfig}
-    for source in (info.recipe, given):
-        check_keys("the configuration", source, [f.name for f in fields(RunConfig)])
-        for name, value in source.items():
-            if name in sections:
-                value = value if isinstance(value, Mapping) else vars(value)
-                check_keys(f"section `{name}` of the configuration", value, [f.name for f in fields(sections[name])])
-                settings[name] = {**settings.get(name, {}), **value}
-            else:
-                settings[name] = value
-    if "method" in settings and settings["method"] in METHODS:
-        settings["method"] = METHODS[settings["method"]].name
-    built = {name: sections[name](**values) for name, values in settings.items() if name in sections}
-    assert all(is_dataclass(part) for part in built.values())
-    return RunConfig(**{**settings, **built})
+__all__ = ["Failure", "combinations_of", "compare", "expand", "run_all"]
 
 
 def expand(
@@ -116,19 +82,6 @@ def expand(
             config = make_config(info, {**(given or {}), "data": data, "method": "joint", "seed": seed})
             configs.setdefault(config.key(""), config)
     return list(configs.values())
-
-
-def parse_method(text: str) -> tuple[str, dict[str, Any]]:
-    """Split a method and its hyper-parameters.
-
-    Raises:
-        ConfigError: if it cannot be read.
-
-    Example:
-        >>> parse_method("arm[tau=1.0, minmax=false]")
-        ('arm', {'tau': 1.0, 'minmax': False})
-    """
-    return parse_spec("method", text)
 
 
 def combinations_of(method: str) -> list[str]:

@@ -12,20 +12,23 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from counterpoise._files import write_atomic
+from counterpoise._files import remove_temporary, write_atomic
 from counterpoise.config import RunConfig
 from counterpoise.data import MultimodalData, open_data, split_of_seed
 from counterpoise.diagnosis import Diagnosis, diagnose
-from counterpoise.errors import CheckpointError, OutputError
+from counterpoise.errors import CheckpointError, CounterpoiseError, OutputError
+from counterpoise.experiment.config import read_config
 from counterpoise.experiment.record import groups_of, make_record, run_estimator
 from counterpoise.methods import make_method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.runs import SAMPLES, RunRecord, read_records
 from counterpoise.training.callbacks.loggers import check_logger, log_folder, log_history, open_logger
-from counterpoise.training.fit import BEST, LAST, Fitted, assemble, fit, load_weights
+from counterpoise.training.checkpoints import BEST, LAST, PREVIOUS, load_weights
+from counterpoise.training.checks import check_data, check_space
+from counterpoise.training.fit import Fitted, assemble, fit
 from counterpoise.training.module import MethodModule
 
-__all__ = ["diagnose_run", "load_run", "open_cached", "run", "run_folder", "teachers_of"]
+__all__ = ["diagnose_run", "finished", "load_run", "open_cached", "run", "run_folder", "teachers_of"]
 
 MEMORY = 1 << 31
 """Bytes of inputs that a diagnosis holds of each split."""
@@ -76,29 +79,47 @@ def run(
     check_logger(logger)
     data = data or open_cached(config.data, config.seed)
     folder = run_folder(config, data, out)
-    if (folder / "record.json").is_file():
-        records, _ = read_records([folder])
-        if records:
-            if not log_folder(folder, logger).exists():
-                with open_logger(logger, folder, config) as loggers:
-                    log_history(loggers, {c.id: c.values for c in records[0].curves})
-            return records[0]
-    write_atomic(folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
+    record = finished(folder)
+    if record is not None:
+        if not log_folder(folder, logger).exists():
+            with open_logger(logger, folder, config) as loggers:
+                log_history(loggers, {c.id: c.values for c in record.curves})
+        return record
+    notes = check_data(data)
+    check_space(folder, assemble(data, config)[0])
+    remove_temporary(folder)
+    write_atomic(folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
     teachers = teachers_of(config, data, out, progress=progress)
     try:
         fitted = fit(data, config, folder=folder, progress=progress, logger=logger, teachers=teachers)
     except OSError as error:
+        if isinstance(error, CounterpoiseError):
+            raise
         raise OutputError(
-            f"Could not write checkpoints to `{folder}`: {error.strerror or error}. The run can be repeated and will go on from its "
-            "last epoch."
+            f"Could not write checkpoints to `{folder}`: {error.strerror or error}. Free some space and run the same "
+            "command again to resume from the last epoch."
         ) from error
     record = make_record(fitted, data, config, folder)
-    record = replace(record, seconds=time.perf_counter() - started, command=command or " ".join(sys.argv))
+    record = replace(
+        record,
+        seconds=time.perf_counter() - started,
+        command=command or " ".join(sys.argv),
+        notes=tuple(dict.fromkeys((*notes, *fitted.notes, *record.notes))),
+    )
     if record.samples:
         write_atomic(folder / SAMPLES, json.dumps(record.samples, separators=(",", ":")))
     write_atomic(folder / "record.json", record.to_json() + "\n")
-    (folder / LAST).unlink(missing_ok=True)
+    for name in (LAST, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
     return record
+
+
+def finished(folder: Path) -> RunRecord | None:
+    """Return the record of a run that is finished, else None. A damaged record counts as none."""
+    if not (folder / "record.json").is_file():
+        return None
+    records, _ = read_records([folder])
+    return records[0] if records else None
 
 
 def teachers_of(
@@ -109,72 +130,61 @@ def teachers_of(
     for name in make_method(config.method, config.method_args).requires:
         required = replace(config, method=name, method_args={}, rule="default")
         run(required, out, data=data, progress=progress)
-        teachers[name] = load_run(run_folder(required, data, out), data=data).model
+        teachers[name] = _rebuild(required, data, run_folder(required, data, out) / BEST).model
     return teachers
 
 
-def load_run(folder: Path, *, data: MultimodalData | None = None) -> Fitted:
+def load_run(folder: Path | str, *, data: MultimodalData | None = None, trust: bool = False) -> Fitted:
     """Rebuild the model, method and rule of a run and load the selected weights.
 
+    The files of a run are data: names in them resolve in the catalogues only, and nothing is unpickled.
+
     Args:
-        folder: the run's folder, or a checkpoint in it.
-        data: the data of the run, if it is already open.
+        folder: Folder of the run, or a checkpoint in it.
+        data: Data of the run, if they are already open.
+        trust: Allow a run that was trained with a class of somebody's own. Its code is imported and run.
 
     Raises:
-        CheckpointError: if there is no such run, or its checkpoint belongs to another model.
+        CheckpointError: If there is no such run, its checkpoint belongs to another model, or its configuration names a
+            class that is in no catalogue and ``trust`` is False.
     """
+    path, config = _locate(Path(folder), trust=trust)
+    return _rebuild(config, data or open_cached(config.data, config.seed), path)
+
+
+def _locate(folder: Path, *, trust: bool) -> tuple[Path, RunConfig]:
+    """Return the checkpoint and the configuration of a run."""
     path = folder if folder.is_file() else folder / BEST
     source = path.parent / "config.yaml"
     if not path.is_file() or not source.is_file():
         raise CheckpointError(
             f"There is no run in `{folder}`: it should hold config.yaml and {BEST}. `counterpoise train` makes one."
         )
-    config = read_config(source)
-    data = data or open_cached(config.data, config.seed)
-    teachers: dict[str, MultimodalClassifier] = {}
-    model, method, rule = assemble(data, config, teachers)
+    return path, read_config(source, trust=trust)
+
+
+def _rebuild(config: RunConfig, data: MultimodalData, path: Path) -> Fitted:
+    model, method, rule = assemble(data, config)
     module = MethodModule(model, method, rule, config, release=0)
     epoch = load_weights(module, path)
     module.eval()
-    return Fitted(model, method, rule, {}, epoch, float("nan"), float("nan"))
+    return Fitted(module.model, method, rule, {}, epoch, float("nan"), float("nan"))
 
 
-def read_config(path: Path) -> RunConfig:
-    """Read the ``config.yaml`` of a run.
-
-    Raises:
-        CheckpointError: if it is no configuration of a run.
-    """
-    from counterpoise.config import FitConfig, ModelConfig, OptimConfig
-
-    try:
-        fields = yaml.safe_load(path.read_text())
-        return RunConfig(
-            **{
-                **fields,
-                "model": ModelConfig(**fields["model"]),
-                "optim": OptimConfig(**fields["optim"]),
-                "fit": FitConfig(**fields["fit"]),
-            }
-        )
-    except (yaml.YAMLError, TypeError, KeyError) as error:
-        raise CheckpointError(f"`{path}` is not the configuration of a run: {error}.") from error
-
-
-def diagnose_run(folder: Path, *, estimator: str | None = None) -> Diagnosis:
+def diagnose_run(folder: Path | str, *, estimator: str | None = None, trust: bool = False) -> Diagnosis:
     """Return the diagnosis of a run's model on its test set, with its training set beside it to see overfitting.
 
     Args:
         folder: the run's folder, or a checkpoint in it.
         estimator: Name in `counterpoise.valuation.VALUATIONS`; None takes the one that the record of the run used.
+        trust: See `load_run`.
 
     Raises:
         CheckpointError: if there is no such run.
     """
-    fitted = load_run(folder)
-    path = folder.parent if folder.is_file() else folder
-    config = read_config(path / "config.yaml")
+    path, config = _locate(Path(folder), trust=trust)
     data = open_cached(config.data, config.seed)
+    fitted = _rebuild(config, data, path)
     size = 4 * sum(int(np.prod(m.shape)) for m in data.info.modalities)  # bytes of one sample's inputs
     limit = min(5000, max(500, MEMORY // size))
     rows = np.random.default_rng(0).permutation(len(data.train))[: min(len(data.test), limit)]

@@ -13,4 +13,5 @@ FUSIONS = Catalogue(
         Entry("gated", "counterpoise.fusion:Gated", "gated sum of one projection per modality (GMU)"),
         Entry("shared-head", "counterpoise.fusion:SharedHead", "mean of one linear head that all modalities share"),
     ],
+    base="counterpoise.fusion:Fusion",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from counterpoise.catalogue import Catalogue, Entry
+from counterpoise.catalogue import Catalogue, Entry, user_name
 from counterpoise.errors import ModelError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ RULES = Catalogue(
             "dynamic", "counterpoise.inference:Dynamic", "the same with weights that depend on the sample, label-free"
         ),
     ],
+    base="counterpoise.inference:Rule",
 )
 
 
@@ -51,7 +52,7 @@ def make_rule(
         NotFoundError: for an unknown rule.
         ModelError: for the rule ``dynamic`` without ``feature_dims``.
     """
-    cls = RULES.resolve(name)
+    cls = RULES.resolve(user_name(name))
     more: list[object] = []
     if name == "unimodal":
         more = [modality or modalities[0]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from counterpoise._validation import check_keys
-from counterpoise.catalogue import Catalogue, Entry
+from counterpoise.catalogue import Catalogue, Entry, user_name
 from counterpoise.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class _Methods(Catalogue[MethodEntry]):
     """The methods. Those that read labels at test are known by name only: ``all`` and every list leave them out."""
 
     def __init__(self, entries: list[MethodEntry], label_reading: list[MethodEntry]) -> None:
-        super().__init__("method", entries)
+        super().__init__("method", entries, base="counterpoise.methods:Method")
         self.label_reading = Catalogue("method", label_reading)
 
     def resolve(self, name: str) -> Any:
@@ -386,16 +386,8 @@ def make_method(name: str, arguments: Mapping[str, Any] | None = None) -> Method
         counterpoise.errors.ConfigError: Unknown key `strenght` for method `uniform`. Did you mean `strength`? Known:
             strength.
     """
-    from counterpoise.methods.base import Method
-
     arguments = dict(arguments or {})
-    cls = METHODS.resolve(name)
-    if not (isinstance(cls, type) and issubclass(cls, Method)):
-        found = f"the class `{cls.__name__}`" if isinstance(cls, type) else f"an object of type `{type(cls).__name__}`"
-        raise ConfigError(
-            f"Method `{name}` should be a class derived from `counterpoise.methods.Method` that implements `steps`. "
-            f"Found {found}."
-        )
+    cls = METHODS.resolve(user_name(name))
     if inspect.isabstract(cls):
         missing = ", ".join(f"`{m}`" for m in sorted(cls.__abstractmethods__))
         raise ConfigError(f"Method `{name}` is abstract: `{cls.__name__}` does not implement {missing}.")

@@ -11,30 +11,31 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from counterpoise.config import RunConfig
 from counterpoise.data import MultimodalData
-from counterpoise.errors import CheckpointError, ConfigError
+from counterpoise.errors import ConfigError, CounterpoiseError
 from counterpoise.inference import Rule, make_rule
 from counterpoise.methods import Method, make_method
 from counterpoise.model import MultimodalClassifier, build_model
 from counterpoise.runs import CurveId
 from counterpoise.training.callbacks.loggers import EpochLogger, log_folder, open_logger
 from counterpoise.training.callbacks.progress import EpochLines
+from counterpoise.training.checkpoints import BEST, CheckpointFiles, RunCheckpoints, find_resume, load_weights
+from counterpoise.training.checks import check_inputs
 from counterpoise.training.datamodule import MultimodalDataModule
 from counterpoise.training.module import MethodModule
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
-__all__ = ["Fitted", "assemble", "fit", "load_weights"]
-
-BEST, LAST = "best.ckpt", "last.ckpt"
+__all__ = ["Fitted", "assemble", "fit"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Fitted:
         best_epoch: the selected epoch, from 0.
         step_ms: milliseconds per training step, of the fastest epoch.
         seconds: wall time.
+        notes: What a reader should know: a checkpoint that could not be read, curves that are missing.
     """
 
     model: MultimodalClassifier
@@ -58,6 +60,7 @@ class Fitted:
     best_epoch: int
     step_ms: float
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def assemble(
@@ -117,6 +120,8 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except SystemExit as stop:
+        if isinstance(stop, SIGTERMException):
+            raise SystemExit(143) from None  # 128 + SIGTERM, as shells and schedulers expect it
         if not isinstance(stop.__context__, KeyboardInterrupt):
             raise
         if threading.current_thread() is threading.main_thread():
@@ -156,6 +161,39 @@ def fit(
         NotFoundError: if there is no logger of that name.
     """
     started = time.perf_counter()
+    module, datamodule = _prepare(data, config, teachers, curves=curves)
+    resume, notes = (None, []) if folder is None else find_resume(folder, module)
+    try:
+        best_epoch = _train(module, datamodule, folder, resume, callbacks, logger, progress=progress)
+    except _UnusableCheckpointError as error:
+        notes.append(f"{error} The run was started again.")
+        module, datamodule = _prepare(data, config, teachers, curves=curves)
+        best_epoch = _train(module, datamodule, folder, None, callbacks, logger, progress=progress)
+    module.to("cpu").eval()
+    return Fitted(
+        module.model,
+        module.method,
+        module.rule,
+        module.history,
+        best_epoch,
+        1e3 * min(module.step_seconds, default=float("nan")),
+        time.perf_counter() - started,
+        tuple(notes + module.notes),
+    )
+
+
+class _UnusableCheckpointError(Exception):
+    """A checkpoint that Lightning could not restore."""
+
+
+def _prepare(
+    data: MultimodalData,
+    config: RunConfig,
+    teachers: dict[str, MultimodalClassifier] | None,
+    *,
+    curves: bool,
+) -> tuple[MethodModule, MultimodalDataModule]:
+    """Build what is trained and what it is trained on; refuse settings that cannot work."""
     model, method, rule = assemble(data, config, teachers)
     release = config.fit.epochs // 2
     if rule.needs_holdout and release == 0:
@@ -163,43 +201,73 @@ def fit(
             "A rule that is fitted on held-out samples needs at least 2 epochs (they are held out for half of them). "
             "Found `fit.epochs = 1`."
         )
-    module = MethodModule(model, method, rule, config, release=release, curves=curves)
     if config.fit.accumulate > 1 and method.alternates:
         raise ConfigError(
             f"Method `{config.method}` steps several times a batch, so gradients of several batches cannot be added up. "
             f"Found `fit.accumulate = {config.fit.accumulate}`; set it to 1."
         )
+    check_inputs(data, config, model)
+    module = MethodModule(model, method, rule, config, release=release, curves=curves)
     held_until = None if method.needs_held_out else release if rule.needs_holdout else 0
-    datamodule = MultimodalDataModule(data, config.fit, seed=config.seed, release=held_until, plan=method.resample)
-    extra: list[Callback] = list(callbacks)
-    best: ModelCheckpoint | None = None
-    resume: Path | None = None
+    return module, MultimodalDataModule(data, config.fit, seed=config.seed, release=held_until, plan=method.resample)
+
+
+def _train(
+    module: MethodModule,
+    datamodule: MultimodalDataModule,
+    folder: Path | None,
+    resume: Path | None,
+    callbacks: Sequence[Callback],
+    logger: Logger | Iterable[Logger] | str,
+    *,
+    progress: bool,
+) -> int:
+    """Run Lightning's trainer and return the selected epoch, whose weights the module holds afterwards."""
+    config = module.config
+    every = [*callbacks]
     if folder is not None:
-        best = ModelCheckpoint(folder, "best", monitor="selection", mode="max", enable_version_counter=False)
-        last = ModelCheckpoint(folder, "last", save_top_k=1, every_n_epochs=1, enable_version_counter=False)
-        extra += [best, last]
-        resume = folder / LAST if (folder / LAST).is_file() else None
+        every.append(RunCheckpoints(folder))
     if config.fit.patience:
-        extra.append(_PatientFrom(release, config.fit.patience))
+        every.append(_PatientFrom(module.release, config.fit.patience))
     if progress:
-        extra.append(EpochLines())
+        every.append(EpochLines())
     with _quiet(), _interruptible(), contextlib.ExitStack() as stack:
         if isinstance(logger, str):
-            # Lightning begins a CSV anew; the other logs go on where they stopped.
+            # Lightning begins a CSV again; the other logs continue where they stopped.
             fresh = logger == "csv" or folder is None or not log_folder(folder, logger).exists()
             loggers = stack.enter_context(open_logger(logger, folder, config))
         else:
             fresh = False
             loggers = [*logger] if isinstance(logger, Iterable) else [logger]
         if loggers:
-            extra.append(EpochLogger(fresh=fresh))
-        trainer = lightning.Trainer(
+            every.append(EpochLogger(fresh=fresh))
+        trainer = _make_trainer(config, every, loggers, folder)
+        try:
+            trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            if isinstance(error, CounterpoiseError):
+                raise
+            if module.started:
+                module.check_finite(error)
+                raise
+            if resume is None:
+                raise
+            raise _UnusableCheckpointError(f"`{resume}` could not be restored ({type(error).__name__}).") from error
+    return trainer.current_epoch - 1 if folder is None else load_weights(module, folder / BEST)
+
+
+def _make_trainer(
+    config: RunConfig, callbacks: list[Callback], loggers: Sequence[Logger], folder: Path | None
+) -> lightning.Trainer:
+    try:
+        return lightning.Trainer(
             max_epochs=config.fit.epochs,
             accelerator=config.fit.accelerator,
             devices=1,
             precision=config.fit.precision,
-            logger=loggers or False,
-            callbacks=extra,
+            logger=list(loggers) or False,
+            callbacks=callbacks,
+            plugins=[CheckpointFiles()],
             enable_checkpointing=folder is not None,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -207,40 +275,8 @@ def fit(
             reload_dataloaders_every_n_epochs=1,
             log_every_n_steps=1,
         )
-        trainer.fit(module, datamodule=datamodule, ckpt_path=str(resume) if resume else None, weights_only=False)
-    best_epoch = trainer.current_epoch - 1
-    if best is not None and folder is not None:
-        best_epoch = load_weights(module, folder / BEST)
-    module.to("cpu").eval()
-    return Fitted(
-        model,
-        method,
-        rule,
-        module.history,
-        best_epoch,
-        1e3 * min(module.step_seconds, default=float("nan")),
-        time.perf_counter() - started,
-    )
-
-
-def load_weights(module: torch.nn.Module, path: Path) -> int:
-    """Load the weights of a checkpoint into a `MethodModule` and return the epoch they are from.
-
-    Raises:
-        CheckpointError: if the file is damaged, or belongs to another model or method.
-    """
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        state, epoch = checkpoint["state_dict"], int(checkpoint["epoch"])
-    except Exception as error:
-        raise CheckpointError(f"`{path}` is no checkpoint that can be read: {type(error).__name__}: {error}") from error
-    own = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    saved = {name: tuple(value.shape) for name, value in state.items()}
-    if own != saved:
-        differing = sorted(n for n in own.keys() | saved.keys() if own.get(n) != saved.get(n))
-        raise CheckpointError(
-            f"`{path}` belongs to another model or method: {len(differing)} tensors differ, first `{differing[0]}` (here "
-            f"{own.get(differing[0], 'absent')}, there {saved.get(differing[0], 'absent')}). Use the configuration saved beside it."
-        )
-    module.load_state_dict(state)
-    return epoch
+    except MisconfigurationException as error:
+        raise ConfigError(
+            f"Lightning cannot train with `fit.accelerator = {config.fit.accelerator}` and `fit.precision = "
+            f"{config.fit.precision}` on this machine: {error}"
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.config import OptimConfig, RunConfig
-from counterpoise.errors import ConfigError
+from counterpoise.errors import ConfigError, TrainingError, describe
 from counterpoise.evaluation.collect import concat_outputs, to_cpu
 from counterpoise.evaluation.metrics import scores
 from counterpoise.inference import Rule
@@ -29,7 +30,7 @@ TOTAL_LOSS = CurveId("loss", "total")
 
 
 CURVE_POINTS = 20
-"""Contributions are estimated about so many times a run; between two estimates the last one stands."""
+"""Number of estimates of the contributions in a run; between two estimates the last one stands."""
 
 
 def make_optimizer(config: OptimConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -43,6 +44,20 @@ def make_optimizer(config: OptimConfig, parameters: list[nn.Parameter]) -> torch
 def seed_epoch(seed: int, epoch: int) -> None:
     """Seed torch's generators for an epoch, so that a resumed run draws what an uninterrupted one would."""
     torch.manual_seed(seed * 1_000_003 + epoch + 1)
+
+
+def selection(score: float, nll: float) -> float:
+    """Return the number that selects an epoch: the score, with ties broken by the negative log-likelihood.
+
+    Where the score is not defined (R2 of a constant target, say), the likelihood alone decides.
+
+    Example:
+        >>> selection(0.75, 0.5) > selection(0.75, 0.6), selection(float("nan"), 0.5)
+        (True, -0.5)
+    """
+    value = score - 1e-4 * nll
+    value = value if math.isfinite(value) else -nll
+    return value if math.isfinite(value) else -1e300
 
 
 def accumulation_group(index: int, batches: int, accumulate: int) -> tuple[int, bool]:
@@ -104,6 +119,8 @@ class MethodModule(lightning.LightningModule):
         self._steps = 0
         self._validation: list[tuple[Outputs, Tensor]] = []
         self._started = 0.0
+        self.notes: list[str] = []
+        self.started = False
         self._contributions: tuple[Metric, ...] = ()
 
     # -- optimisation ------------------------------------------------------------------------------------------------
@@ -161,8 +178,9 @@ class MethodModule(lightning.LightningModule):
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def on_train_epoch_start(self) -> None:
-        """Seed the epoch, fit the rule if its time has come, and let the method do its part."""
+        """Seed the epoch, fit the decision rule when due, and call the method's epoch hook."""
         epoch = self.trainer.current_epoch
+        self.started = True
         if self.rule.needs_holdout and epoch == self.release:
             fit_rule(self.rule, self.model, self._data, self.config.seed)
         seed_epoch(self.config.seed, epoch)
@@ -202,13 +220,48 @@ class MethodModule(lightning.LightningModule):
         """Keep the outputs."""
         self._validation.append((to_cpu(self.model(batch.inputs)), batch.target.cpu()))
 
-    def on_validation_epoch_end(self) -> None:
-        """Score the rule and every head, estimate contributions, and say what selection monitors."""
-        if self.trainer.current_epoch >= self.release:
-            refresh_rule(self.rule, self.model, self._data)
+    def _validation_outputs(self) -> tuple[Outputs, Tensor]:
+        """Return the outputs and targets of the validation set.
+
+        Raises:
+            TrainingError: If the outputs are not finite.
+        """
         outputs = concat_outputs([o for o, _ in self._validation])
         target = torch.cat([t for _, t in self._validation])
         self._validation = []
+        values = (outputs.logits, *outputs.unimodal_logits.values(), *outputs.features.values())
+        if not all(bool(value.isfinite().all()) for value in values):
+            raise self._diverged("the outputs of the model are not finite")
+        return outputs, target
+
+    def check_finite(self, error: Exception) -> None:
+        """Raise `TrainingError` if an error has its cause in weights that are not finite."""
+        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            raise self._diverged("the weights of the model are not finite") from error
+
+    def _diverged(self, reason: str) -> TrainingError:
+        losses = self.history.get(TOTAL_LOSS, [])
+        last = f"the training loss was {losses[-1]:.3g}" if losses else "no epoch was completed"
+        return TrainingError(
+            f"Training diverged in epoch {self.trainer.current_epoch + 1}: {reason} ({last}). Lower the learning rate "
+            f"(--optim.lr, now {self.config.optim.lr:g})."
+        )
+
+    def _estimate_contributions(self, outputs: Outputs, target: Tensor) -> None:
+        """Estimate contributions on the validation set; where that is impossible, the curve has a gap and a note is kept."""
+        try:
+            self._contributions = contributions(outputs, target, self.model.task)
+        except Exception as error:
+            self._contributions = ()
+            if not self.notes:
+                note = "Contributions on the validation set could not be estimated in every epoch"
+                self.notes.append(f"{note}: {describe(error)}")
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the rule and every head, estimate contributions, and set what selects an epoch."""
+        outputs, target = self._validation_outputs()
+        if self.trainer.current_epoch >= self.release:
+            refresh_rule(self.rule, self.model, self._data)
         task = self.model.task
         predicted = scores(task, self.rule.to("cpu")(outputs), target)
         score = predicted[task.score_name]
@@ -220,12 +273,12 @@ class MethodModule(lightning.LightningModule):
         if self.curves:
             every = max(1, self.config.fit.epochs // CURVE_POINTS)
             if self.trainer.current_epoch % every == 0 or not self._contributions:
-                self._contributions = contributions(outputs, target, task)
+                self._estimate_contributions(outputs, target)
             reached |= {CurveId("contribution", c.name, c.modality): c.value for c in self._contributions}
         self._write_down(reached)
         # Ties in the score (small validation sets) go to the better likelihood; nothing before the release can be selected.
         selectable = self.trainer.current_epoch >= self.release
-        self.log("selection", score - 1e-4 * predicted["nll"] if selectable else float("-inf"), logger=False)
+        self.log("selection", selection(score, predicted["nll"]) if selectable else float("-inf"), logger=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the curves with the weights."""

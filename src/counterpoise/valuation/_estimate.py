@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from counterpoise._validation import Interval
+from counterpoise.catalogue import user_name
 from counterpoise.tasks import Task
 from counterpoise.valuation._valuation import Valuation
 from counterpoise.valuation.catalogue import VALUATIONS
@@ -69,7 +70,7 @@ def estimate(
         '0.69 0.00'
     """
     Interval(0, 1, "()").check("estimate", "confidence", confidence)
-    run = VALUATIONS.resolve(estimator)
+    run = VALUATIONS.resolve(user_name(estimator))
     problem = prepare(features, target, task=task, num_outputs=num_outputs, folds=folds, group=group, seed=seed)
     options = {} if predictions is None else {"predictions": predictions}
     valuation: Valuation = run(problem, confidence=confidence, **options)
