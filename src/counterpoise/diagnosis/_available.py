@@ -36,7 +36,7 @@ def from_valuation(v: Valuation, source: str) -> Lattice:
         rest = whole - {m}
         if len(rest) == 1:
             continue
-        known = v.subsets.get("+".join(k for k in v.modalities if k != m))
+        known = v.subsets.get(tuple(k for k in v.modalities if k != m))
         own = joint - points[f"cmi:{m}"] if len(joint) and f"cmi:{m}" in points else np.empty(0)
         se = known.se if known is not None else float(np.hypot(v.joint_mi.se, cmi.se))
         lattice[rest] = Quantity(v.joint_mi.value - cmi.value, own, se, source)
@@ -127,7 +127,7 @@ def merged(v: Valuation, lattice: Lattice, problem: EstimatorInput) -> Valuation
             cmi[m], per_sample[f"cmi:{m}"] = estimate([(1.0, lattice[whole]), (-1.0, lattice[whole - {m}])])
     subsets = dict(v.subsets)
     for s in changed:
-        subsets["+".join(k for k in names if k in s)] = estimate([(1.0, lattice[s])])[0]
+        subsets[tuple(k for k in names if k in s)] = estimate([(1.0, lattice[s])])[0]
     co = v.co_information
     every = [frozenset(s) for size in range(1, len(names) + 1) for s in combinations(names, size)]
     if co is not None and all(s in lattice for s in every):

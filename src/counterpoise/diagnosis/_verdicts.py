@@ -346,23 +346,24 @@ def roles(
 
 
 def shapley(
-    subsets: Mapping[str, Estimate], mi: Mapping[str, Estimate], cmi: Mapping[str, Estimate]
+    subsets: Mapping[tuple[str, ...], Estimate], mi: Mapping[str, Estimate], cmi: Mapping[str, Estimate]
 ) -> dict[str, float]:
     """Return Shapley values of I(X_S; Y), or the mean of mi and cmi where not all subsets were valued.
 
     Args:
-        subsets: I(X_S; Y) by names joined with ``+``.
+        subsets: I(X_S; Y) by the tuple of names.
         mi: I(X_m; Y).
         cmi: I(X_m; Y | X_-m).
 
     Example:
         >>> def e(value): return Estimate(value, 0, value, value)
-        >>> shapley({"a+b": e(1.0), "a": e(0.75), "b": e(0.5)}, {"a": e(0.75), "b": e(0.5)}, {"a": e(0.5), "b": e(0.25)})
+        >>> subsets = {("a", "b"): e(1.0), ("a",): e(0.75), ("b",): e(0.5)}
+        >>> shapley(subsets, {"a": e(0.75), "b": e(0.5)}, {"a": e(0.5), "b": e(0.25)})
         {'a': 0.625, 'b': 0.375}
     """
     modalities = tuple(mi)
     every = [s for k in range(1, len(modalities) + 1) for s in combinations(modalities, k)]
-    if any("+".join(s) not in subsets for s in every):
+    if any(s not in subsets for s in every):
         return {m: 0.5 * (mi[m].value + cmi[m].value) for m in modalities}
-    value = {frozenset(s): subsets["+".join(s)].value for s in every} | {frozenset(): 0.0}
+    value = {frozenset(s): subsets[s].value for s in every} | {frozenset(): 0.0}
     return {m: float(share) for m, share in coalitions.shapley(value, modalities).items()}

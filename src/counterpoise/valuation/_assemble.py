@@ -16,6 +16,8 @@ from counterpoise.valuation.inputs import EstimatorInput
 __all__ = ["Subset", "SubsetEstimate", "assemble", "estimate_of", "needed_subsets"]
 
 Subset: TypeAlias = tuple[str, ...]
+NEGLIGIBLE = 0.02
+"""Deviations below this share of the scale are rounding of an estimate of zero."""
 MAX_LATTICE = 4
 """Up to so many modalities all 2^M - 1 subsets are valued, and with them the co-information."""
 
@@ -101,21 +103,40 @@ def assemble(
         shares |= {f"cmi:{m}": whole.per_label - without[m].per_label for m in everything}
         per_class = {key: value.mean(0) for key, value in shares.items() if value is not None}
     per_sample |= {f"kl:{m}": value for m, value in (label_free or {}).items()}
+    joint = contrast((1, whole), kind=bound)
+    mi = {m: contrast((1, single[m]), kind=bound) for m in everything}
+    cmi = {m: contrast((1, whole), (-1, without[m])) for m in everything}
+    named = {"mi": joint} | {f"mi:{m}": e for m, e in mi.items()} | {f"cmi:{m}": e for m, e in cmi.items()}
+    impossible = _impossible(problem, named, entropy)
+    if impossible:
+        notes = (*notes, f"too few samples for {', '.join(impossible)}: outside of 0 to H(Y) by more than the error")
     return Valuation(
         modalities=everything,
         n=problem.n,
         entropy=entropy,
-        joint_mi=contrast((1, whole), kind=bound),
-        mi={m: contrast((1, single[m]), kind=bound) for m in everything},
-        cmi={m: contrast((1, whole), (-1, without[m])) for m in everything},
+        joint_mi=joint,
+        mi=mi,
+        cmi=cmi,
         co_information=co,
-        subsets={"+".join(s): contrast((1, i), kind=bound) for s, i in information.items()},
+        subsets={s: contrast((1, i), kind=bound) for s, i in information.items()},
         per_class={key: value for key, value in per_class.items() if len(value)},
         per_sample=per_sample,
         estimator=estimator,
         task=problem.task.name,
         confidence=confidence,
         notes=(*problem.notes, *notes),
+        too_few_samples=impossible,
+    )
+
+
+def _impossible(problem: EstimatorInput, named: Mapping[str, Estimate], entropy: float) -> tuple[str, ...]:
+    """Return the quantities that no information can be: outside of [0, H(Y)] by more than the standard error."""
+    scale = abs(problem.task.information_scale(problem.target))
+    most = entropy if problem.task.has_discrete_entropy else np.inf
+    return tuple(
+        name
+        for name, e in named.items()
+        if max(-e.value, e.value - most) > max(e.se, NEGLIGIBLE * scale) or not np.isfinite(e.value)
     )
 
 

@@ -30,7 +30,11 @@ class Estimate:
         se: standard error.
         low: lower end of the confidence interval.
         high: upper end of the confidence interval.
-        bound: what kind of number it is: ``lower`` (expected to lie below the truth), ``estimate`` (no bound).
+        bound: What kind of number it is: ``lower`` (a lower bound of the information in expectation), ``estimate`` (no
+            bound), ``gaussian`` (real targets: what the reduction of the residuals is worth in nats if targets and
+            residuals are Gaussian; more than the information where the targets are not), ``sum over labels`` (several
+            labels: the sum of the information about each, which is more than the information about all where labels
+            are correlated).
     """
 
     value: float
@@ -76,7 +80,7 @@ class Valuation:
         cmi: I(Z_m; Y | Z_-m) of each modality given all the others.
         co_information: for M = 2 redundancy less synergy; see `functional.co_information`. None where it was not asked
             for (M > 4).
-        subsets: I(Z_S; Y) of every subset that was valued, by the names joined with ``+``.
+        subsets: I(Z_S; Y) of every subset that was valued, by the tuple of its modalities in order.
         per_class: ``(C,)`` arrays named ``mi``, ``mi:<m>`` and ``cmi:<m>``: means over the samples of a class
             (multi-class; NaN where there is none), or the share of each label (multi-label: these sum to the total).
         per_sample: ``(N,)`` arrays named ``mi``, ``mi:<m>``, ``cmi:<m>`` (with the label) and ``kl:<m>`` (without it).
@@ -84,7 +88,9 @@ class Valuation:
         task: multiclass, multilabel or regression.
         unit: nats, bits or fraction of H(Y).
         confidence: level of the intervals.
-        notes: what a reader should know.
+        notes: Remarks for the reader.
+        too_few_samples: Quantities that cannot be right, such as ``cmi:text``: outside of [0, H(Y)] by more than their
+            standard error. A report should not print them as results.
 
     Example:
         >>> e = Estimate(0.5, 0.01, 0.48, 0.52)
@@ -100,7 +106,7 @@ class Valuation:
     mi: dict[str, Estimate]
     cmi: dict[str, Estimate]
     co_information: Estimate | None = None
-    subsets: dict[str, Estimate] = field(default_factory=dict)
+    subsets: dict[tuple[str, ...], Estimate] = field(default_factory=dict)
     per_class: dict[str, np.ndarray] = field(default_factory=dict, compare=False)
     per_sample: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
     estimator: str = ""
@@ -108,6 +114,7 @@ class Valuation:
     unit: str = "nats"
     confidence: float = 0.95
     notes: tuple[str, ...] = ()
+    too_few_samples: tuple[str, ...] = ()
 
     def scaled(self, factor: float, unit: str) -> Valuation:
         """Return the valuation with every number multiplied by ``factor``, in a unit called ``unit``."""
@@ -167,9 +174,10 @@ class Valuation:
             "joint_mi": self.joint_mi.to_dict(),
             "modalities": {m: {"mi": self.mi[m].to_dict(), "cmi": self.cmi[m].to_dict()} for m in self.modalities},
             "co_information": None if self.co_information is None else self.co_information.to_dict(),
-            "subsets": {s: e.to_dict() for s, e in self.subsets.items()},
+            "subsets": [{"modalities": list(s), **e.to_dict()} for s, e in self.subsets.items()],
             "per_class": {k: v.tolist() for k, v in self.per_class.items()},
             "notes": list(self.notes),
+            "too_few_samples": list(self.too_few_samples),
         }
         if samples:
             fields["per_sample"] = {k: v.tolist() for k, v in self.per_sample.items()}
@@ -189,7 +197,7 @@ class Valuation:
             mi={m: Estimate.from_dict(row["mi"]) for m, row in rows.items()},
             cmi={m: Estimate.from_dict(row["cmi"]) for m, row in rows.items()},
             co_information=None if co is None else Estimate.from_dict(co),
-            subsets={s: Estimate.from_dict(e) for s, e in fields.get("subsets", {}).items()},
+            subsets={tuple(e["modalities"]): Estimate.from_dict(e) for e in fields.get("subsets", ())},
             per_class={k: np.array(v, dtype=float) for k, v in fields.get("per_class", {}).items()},
             per_sample={k: np.array(v, dtype=float) for k, v in fields.get("per_sample", {}).items()},
             estimator=fields.get("estimator", ""),
@@ -197,6 +205,7 @@ class Valuation:
             unit=fields["unit"],
             confidence=fields.get("confidence", 0.95),
             notes=tuple(fields.get("notes", ())),
+            too_few_samples=tuple(fields.get("too_few_samples", ())),
         )
 
     def to_pandas(self) -> pd.DataFrame:

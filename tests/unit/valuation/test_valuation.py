@@ -24,7 +24,7 @@ def valuation() -> Valuation:
         mi={"image": e, "text": Estimate(-0.01, 0.02, -0.05, 0.03)},
         cmi={"image": e, "text": e},
         co_information=Estimate(-0.2, 0.1, -0.4, 0.0),
-        subsets={"image+text": e},
+        subsets={("image", "text"): e},
         per_class={"mi": np.array([0.4, math.nan])},
         per_sample={"mi": np.array([0.1, 0.9])},
         estimator="variational",

@@ -76,12 +76,28 @@ def _value(
         problem,
         information,
         estimator=name,
-        entropy=float(problem.task.entropy(problem.target)),
-        bound="estimate" if correct else "lower",
+        entropy=entropy_of(problem, prior),
+        bound=bound_of(problem, correct),
         confidence=confidence,
         label_free=label_free,
         notes=("heads: " + "; ".join(f"{', '.join(s)}: {f.predictions.name}" for s, f in fitted.items()),),
     )
+
+
+def entropy_of(problem: EstimatorInput, prior: OutOfFoldPredictions) -> float:
+    """Return H(Y): of the label frequencies, or of the density that stands for them."""
+    if problem.task.is_gaussian and problem.task.num_outputs == 1:
+        return -float(prior.log_likelihood.mean())
+    return float(problem.task.entropy(problem.target))
+
+
+def bound_of(problem: EstimatorInput, correct: bool) -> str:
+    """Return what kind of number the information of a subset is; see `Estimate.bound`."""
+    if problem.task.is_gaussian:
+        return "estimate" if problem.task.num_outputs == 1 else "gaussian"
+    if problem.task.has_independent_outputs and problem.task.num_outputs > 1:
+        return "sum over labels"
+    return "estimate" if correct else "lower"
 
 
 def fit_subsets(

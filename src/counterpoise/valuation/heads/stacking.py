@@ -21,6 +21,7 @@ from torch import Tensor
 from counterpoise.errors import DataError
 from counterpoise.valuation.heads.calibration import CalibrationHeads
 from counterpoise.valuation.heads.candidates import Candidate
+from counterpoise.valuation.heads.mixture import stack
 from counterpoise.valuation.heads.predictions import OutOfFoldPredictions, Scored, collect, mix, predictive, score
 from counterpoise.valuation.heads.spread import SpreadHeads
 from counterpoise.valuation.inputs import EstimatorInput, Predictions, assign_folds
@@ -28,7 +29,7 @@ from counterpoise.valuation.inputs import EstimatorInput, Predictions, assign_fo
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["FittedSubset", "calibrated", "fit_subset", "prediction_candidates", "stack"]
+__all__ = ["FittedSubset", "calibrated", "fit_subset", "prediction_candidates"]
 
 ALL_FOLDS: Final = 2500
 """Up to this number of samples every penalty is fitted on all folds; beyond, one fold makes a shortlist."""
@@ -36,7 +37,6 @@ PER_KIND: Final = 3
 """Penalties of one kind of head that enter a mixture."""
 CLEARLY_WORSE: Final = 30.0
 """Candidates that are worse than the best by more nats in all are left out of the shortlist of large samples."""
-ITERATIONS: Final = 200
 SMALLEST: Final = 0.02
 SMALLEST_FREE: Final = 0.05
 """Components of less weight are left out of the mixture, and the weights of the others are fitted again."""
@@ -104,13 +104,13 @@ def fit_subset(
         found += fitted[:PER_KIND]
     best = max(float(c.predictions.log_likelihood.sum()) for c in [*components, *found])
     components += [c for c in found if float(c.predictions.log_likelihood.sum()) > best - 4 * CLEARLY_WORSE]
-    weights = stack(problem, [c.predictions for c in components], [c.free for c in components])
+    weights = stack(problem, [c.predictions.per_output for c in components], [c.free for c in components])
     kept = [
         j for j, w in enumerate(weights.overall.tolist()) if w >= (SMALLEST_FREE if components[j].free else SMALLEST)
     ]
     components = [components[j] for j in kept]
     few = FEW if problem.group is None else 1.0
-    weights = stack(problem, [c.predictions for c in components], [few * c.free for c in components])
+    weights = stack(problem, [c.predictions.per_output for c in components], [few * c.free for c in components])
     per_fold, overall = weights.per_fold, weights.overall
     if halves:
         components = _with_halves(problem, components, prior)
@@ -123,14 +123,6 @@ def fit_subset(
         fewer = torch.stack([half.sum(-1).mean() for half in mixture.halves]).mean()
         lost = float(mixture.log_likelihood.mean() - fewer)
     return FittedSubset(mixture, lost, capacity, selection)
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Weights of a mixture: ``(K, J)`` for the samples of each fold, from the others; ``(J,)`` from all samples."""
-
-    per_fold: Tensor
-    overall: Tensor
 
 
 def prediction_candidates(
@@ -181,45 +173,6 @@ def calibrated(
     ready = predictive(problem, z[:, None].expand(-1, problem.folds, -1), prior)
     ready = replace(ready, halves=(ready.per_output, ready.per_output), name="model")
     return ready, Candidate("calibrated model", CalibrationHeads(z, problem.target, problem.task), BIAS_PENALTIES)
-
-
-def stack(problem: EstimatorInput, parts: Sequence[OutOfFoldPredictions], free: Sequence[float]) -> Weights:
-    """Return the weights of a mixture that predicts left-out samples best.
-
-    Args:
-        problem: The checked input.
-        parts: Out-of-fold predictions of the components.
-        free: Pseudo-observations in favour of each component.
-    """
-    j = len(parts)
-    if j == 1:
-        return Weights(torch.ones(problem.folds, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
-    log_q = torch.stack([p.per_output.double() for p in parts], -1)  # (N, L, J)
-    ratio = (log_q - log_q.amax(-1, keepdim=True)).exp().flatten(0, 1)
-    own = torch.from_numpy(problem.fold).repeat_interleave(log_q.shape[1])
-    # Samples of one group count as one observation together; chance likenesses of few groups help several folds at once,
-    # so that they need twice the evidence.
-    unit = 1.0 if problem.group is None else 2 * problem.n / (int(problem.group.max()) + 1)
-    prior = torch.tensor(free, dtype=torch.float64) * unit
-    start = torch.full((j,), 1 / j, dtype=torch.float64)
-    overall = _em(ratio, prior, start, ITERATIONS)
-    # A component that vanished on all samples may count on a part of them.
-    warm = 0.9 * overall + 0.1 / j
-    per_fold = torch.stack([_em(ratio[own != k], prior, warm, ITERATIONS // 2) for k in range(problem.folds)])
-    return Weights(per_fold, overall)
-
-
-def _em(ratio: Tensor, prior: Tensor, weights: Tensor, iterations: int) -> Tensor:
-    """Maximise the log-likelihood of a mixture of known densities over its weights (concave; EM never overshoots)."""
-    total = len(ratio) + prior.sum()
-    for _ in range(iterations):
-        mixed = ratio @ weights
-        new = (weights * (ratio.T @ mixed.reciprocal()) + prior) / total
-        done = float((new - weights).abs().max()) < 1e-5
-        weights = new
-        if done:
-            break
-    return weights
 
 
 def _name(parts: Sequence[OutOfFoldPredictions], weights: Tensor) -> str:

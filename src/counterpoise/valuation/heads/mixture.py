@@ -1,0 +1,70 @@
+"""Weights of a mixture of predictive distributions, from how well each predicts left-out samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from counterpoise.valuation.inputs import EstimatorInput
+
+__all__ = ["Weights", "fit_weights", "stack"]
+
+ITERATIONS: Final = 200
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of a mixture: ``(K, J)`` for the samples of each fold, from the others; ``(J,)`` from all samples."""
+
+    per_fold: Tensor
+    overall: Tensor
+
+
+def stack(problem: EstimatorInput, parts: Sequence[Tensor], free: Sequence[float]) -> Weights:
+    """Return the weights of a mixture that predicts left-out samples best.
+
+    Args:
+        problem: The checked input.
+        parts: ``(N, L)`` out-of-fold log-likelihoods of the components.
+        free: Pseudo-observations in favour of each component.
+    """
+    j = len(parts)
+    if j == 1:
+        return Weights(torch.ones(problem.folds, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    log_q = torch.stack([p.double() for p in parts], -1)  # (N, L, J)
+    ratio = (log_q - log_q.amax(-1, keepdim=True)).exp().flatten(0, 1)
+    own = torch.from_numpy(problem.fold).repeat_interleave(log_q.shape[1])
+    # Samples of one group count as one observation together; chance likenesses of few groups help several folds at once,
+    # so that they need twice the evidence.
+    unit = 1.0 if problem.group is None else 2 * problem.n / (int(problem.group.max()) + 1)
+    prior = torch.tensor(free, dtype=torch.float64) * unit
+    start = torch.full((j,), 1 / j, dtype=torch.float64)
+    overall = fit_weights(ratio, prior, start, ITERATIONS)
+    # A component that vanished on all samples may count on a part of them.
+    warm = 0.9 * overall + 0.1 / j
+    per_fold = torch.stack([fit_weights(ratio[own != k], prior, warm, ITERATIONS // 2) for k in range(problem.folds)])
+    return Weights(per_fold, overall)
+
+
+def fit_weights(ratio: Tensor, prior: Tensor, weights: Tensor, iterations: int) -> Tensor:
+    """Maximise the log-likelihood of a mixture of known densities over its weights (concave; EM never overshoots).
+
+    Args:
+        ratio: ``(N, J)`` densities, each row up to a factor.
+        prior: ``(J,)`` pseudo-observations in favour of the components.
+        weights: ``(J,)`` where to start.
+        iterations: Largest number of steps.
+    """
+    total = len(ratio) + prior.sum()
+    for _ in range(iterations):
+        mixed = ratio @ weights
+        new = (weights * (ratio.T @ mixed.reciprocal()) + prior) / total
+        done = float((new - weights).abs().max()) < 1e-5
+        weights = new
+        if done:
+            break
+    return weights
