@@ -51,7 +51,8 @@ comparison: $(STAMP)   ## every method on real data, tuned alike, under three ru
 	$(BIN)/counterpoise compare --data wikipedia,smartwatch --methods joint,ogm-ge,uniform,arm --seeds 5 --model.init_seed 0 --out comparison-runs/curves
 	for name in dominant gap joint-contribution loss; do cp comparison-runs/curves/figures/$$name-*.png benchmarks/arm/; done
 
-screenshots: $(STAMP)  ## the demo's output, and pictures of its page, a comparison's and a diagnosis's
+screenshots: $(STAMP)  ## outputs and pictures of the README, and pictures of pages
+	$(BIN)/python benchmarks/demo/quickstart.py
 	$(BIN)/python benchmarks/demo/run.py build/pages/demo
 	$(BIN)/python benchmarks/screenshots/run.py --work build/pages
 

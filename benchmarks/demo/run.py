@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -24,13 +23,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "counterpoise.cli.main", "demo"]
         environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1"}
-        started = time.perf_counter()
         result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
-        seconds = time.perf_counter() - started
         lines = [line.rstrip() for line in result.stdout.splitlines() if not line.startswith(("training", "figures"))]
         text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
-        cores = len(os.sched_getaffinity(0))
-        (HERE / "output.txt").write_text(f"$ counterpoise demo\n{text}\n\n({seconds:.0f} seconds on {cores} cores)\n")
+        (HERE / "output.txt").write_text(f"$ counterpoise demo\n{text}\n")
         print((HERE / "output.txt").read_text())
         if len(sys.argv) > 1:
             shutil.rmtree(sys.argv[1], ignore_errors=True)

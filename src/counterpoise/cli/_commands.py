@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -49,11 +50,13 @@ def run_demo(options: Namespace, given: Mapping[str, Any]) -> int:
     """Run the demo."""
     from counterpoise.experiment import demo
 
-    console.print(
-        "Smart-watch recordings of seven shoulder exercises: does a model use both the accelerometer and the gyroscope?"
-    )
+    if options.name not in demo.DEMOS:
+        raise unknown("demo", options.name, demo.DEMOS)
+    started = time.monotonic()
+    console.print(demo.DEMOS[options.name].question, highlight=False)
     with RunProgress() as progress:
         records, failures = demo.run_demo(
+            options.name,
             seeds=options.seeds,
             out=options.out,
             jobs=options.jobs,
@@ -63,7 +66,15 @@ def run_demo(options: Namespace, given: Mapping[str, Any]) -> int:
         )
     show(records, details=options.details)
     if records:
-        console.print(f"\nThe page: [bold]{options.out / 'report.html'}[/]   figures, tables and records beside it")
+        console.print(
+            "\n`counterpoise diagnose` finds out whether your model has this problem; `counterpoise compare` tries the "
+            "remedies on your data.",
+            highlight=False,
+        )
+        page, seconds = escape(str(options.out / "report.html")), time.monotonic() - started
+        console.print(
+            f"The page, with the samples themselves: [bold]{page}[/] ({seconds:.0f} seconds)", highlight=False
+        )
     return complain(failures)
 
 
