@@ -98,8 +98,8 @@ def read(d: Diagnosis) -> Reading:
         accuracy=d.clean.get("accuracy", d.clean.get("r2")),
         permuted={
             row.modality: row.scores.get("accuracy", row.scores.get("r2", np.nan))
-            for row in d.damage
-            if row.change == "permuted"
+            for row in d.corrupted
+            if row.corruption.kind == "permute"
         },
         text="\n".join([repr(d), d.summary, *(f.sentence for f in d.findings.values())]),
         notes=d.notes,

@@ -17,7 +17,7 @@ from counterpoise._tree import leaves, map_named, size_of, take, where
 from counterpoise.errors import DataError
 from counterpoise.records import Inputs, Nested, batch_size
 
-__all__ = ["KINDS", "TEST_CORRUPTIONS", "Corruption", "applicable", "apply", "corrupt_one", "moments"]
+__all__ = ["KINDS", "TEST_CORRUPTIONS", "Corruption", "applicable", "apply", "corrupt_one", "is_mask", "moments"]
 
 TEST_CORRUPTIONS: Final = (
     Corruption("noise", 0.5),
@@ -40,8 +40,19 @@ Moments: TypeAlias = Mapping[str, tuple[Tensor, Tensor]]
 """Mean and standard deviation of each leaf of an input, by its name."""
 
 
-def _is_mask(name: str) -> bool:
-    return "mask" in name
+AUXILIARY: Final = ("mask", "token_type_ids", "position_ids", "segment_ids", "lengths", "image_sizes", "grid_thw")
+"""Endings of the names of inputs that describe another input."""
+
+
+def is_mask(name: str) -> bool:
+    """Return whether an input describes another one (a mask, positions, lengths), by the last part of its name.
+
+    Example:
+        >>> is_mask("text.attention_mask"), is_mask("input_ids"), is_mask("mascot")
+        (True, False, False)
+    """
+    last = name.rpartition(".")[2].lower()
+    return any(last.endswith(ending) for ending in AUXILIARY) or last.startswith(("mask_", "length_"))
 
 
 def applicable(value: Nested, kind: str) -> bool:
@@ -52,7 +63,7 @@ def applicable(value: Nested, kind: str) -> bool:
         (False, True)
     """
     return kind not in ("noise", "mean", "mix") or all(
-        leaf.is_floating_point() for name, leaf in leaves(value).items() if not _is_mask(name)
+        leaf.is_floating_point() for name, leaf in leaves(value).items() if not is_mask(name)
     )
 
 
@@ -65,7 +76,7 @@ def moments(value: Nested) -> dict[str, tuple[Tensor, Tensor]]:
     return {
         name: (x.mean(0, keepdim=True), x.std(0, correction=0) if x.ndim <= 2 else x.std(correction=0))
         for name, x in leaves(value).items()
-        if x.is_floating_point() and not _is_mask(name)
+        if x.is_floating_point() and not is_mask(name)
     }
 
 
@@ -78,7 +89,7 @@ def apply(
 ) -> Nested:
     """Return a corrupted copy of one modality's input.
 
-    Leaves whose name contains ``mask`` keep their values, unless another sample's input takes the place of the whole.
+    Leaves that describe others (`is_mask`) keep their values, unless another sample's input takes the place of the whole.
 
     Args:
         value: One tensor ``(B, ...)`` or a nested mapping of them.
@@ -115,7 +126,7 @@ def _apply(
         return take(value, partner.to(next(iter(leaves(value).values())).device))
 
     def edit(name: str, x: Tensor) -> Tensor:
-        if _is_mask(name):
+        if is_mask(name):
             return x
         if kind == "zeros":
             return torch.zeros_like(x)

@@ -7,16 +7,15 @@ balanced, under-trained, uninformative, overfitting, and undecided where there a
 from counterpoise.diagnosis._adapter import Adapter, adapt
 from counterpoise.diagnosis._arrays import diagnose_arrays
 from counterpoise.diagnosis._diagnose import diagnose
-from counterpoise.diagnosis._diagnosis import Damage, Diagnosis
+from counterpoise.diagnosis._diagnosis import Diagnosis
 from counterpoise.diagnosis._options import DiagnosisOptions
 from counterpoise.diagnosis._tables import diagnose_csv, diagnose_file
 from counterpoise.diagnosis._verdicts import Evidence, Finding, Thresholds
-from counterpoise.evaluation._sample_lists import ClassShare, SampleLists
+from counterpoise.evaluation.sample_lists import ClassShare, SampleLists
 
 __all__ = [
     "Adapter",
     "ClassShare",
-    "Damage",
     "Diagnosis",
     "DiagnosisOptions",
     "Evidence",

@@ -16,7 +16,7 @@ from counterpoise.diagnosis._information import difference, independent, linear_
 from counterpoise.diagnosis._options import Settings, options_of
 from counterpoise.diagnosis._verdicts import Evidence, Finding, Thresholds, decide, overall, roles, shapley
 from counterpoise.errors import DataError
-from counterpoise.evaluation._sample_lists import SampleLists, by_class, sample_lists
+from counterpoise.evaluation.sample_lists import SampleLists, by_class, sample_lists
 from counterpoise.tasks import Task
 from counterpoise.valuation import Estimate, Valuation, estimate
 from counterpoise.valuation.inputs import EstimatorInput, prepare

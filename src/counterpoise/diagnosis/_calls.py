@@ -9,9 +9,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from counterpoise.corruptions import Corruption, apply
+from counterpoise.corruptions import Corruption, applicable, apply
 from counterpoise.diagnosis._adapter import Adapter
-from counterpoise.diagnosis._keys import is_mask
 from counterpoise.diagnosis._loader import Samples
 from counterpoise.diagnosis._matrices import MatrixBuilder
 from counterpoise.diagnosis._outputs import Reading, reading_of
@@ -19,10 +18,18 @@ from counterpoise.diagnosis._samples import Value, concat_rows, named_leaves, nu
 from counterpoise.errors import CounterpoiseError, ModelError
 from counterpoise.tasks import Task
 
-__all__ = ["CORRUPTIONS", "Partial", "Predictor"]
+__all__ = ["CORRUPTIONS", "PERMUTED", "Partial", "Predictor"]
 
-CORRUPTIONS: Final = ("zeros", "mean", "permuted", "noise 0.5", "noise 1", "noise 2")
-"""A modality missing in three ways, and with noise in standard deviations."""
+PERMUTED: Final = Corruption("permute")
+CORRUPTIONS: Final = (
+    Corruption("zeros"),
+    Corruption("mean"),
+    PERMUTED,
+    Corruption("noise", 0.5),
+    Corruption("noise", 1.0),
+    Corruption("noise", 2.0),
+)
+"""The corruptions under which a diagnosed model is scored."""
 
 TOLERANCE: Final = 2e-3
 HALF_TOLERANCE: Final = 5e-2
@@ -237,25 +244,22 @@ class Predictor:
 
     # -- corruptions ---------------------------------------------------------------------------------------------------
 
-    def corrupted(self, m: str, change: str) -> Tensor | None:
-        """Return logits ``(N, C)`` with modality ``m`` corrupted, or None where that has no meaning (noise on tokens).
-
-        Masks and positions stay as they are. ``permuted`` replaces the modality by that of another sample.
-        """
-        if change == "permuted":
+    def corrupted(self, m: str, corruption: Corruption) -> Tensor | None:
+        """Return logits ``(N, C)`` with modality ``m`` corrupted, or None where that has no meaning (noise on tokens)."""
+        if corruption.kind == "permute":
             return self.reading(torch.cat([self._run_logits(inputs) for inputs in self._permuted(m)]))
-        first = self.samples.first[m]
-        real = [
-            isinstance(x, Tensor) and x.is_floating_point() for k, x in named_leaves(first).items() if not is_mask(k)
-        ]
+        first: Any = self.samples.first[m]
+        kind = corruption.kind
         numeric = all(isinstance(x, Tensor) for x in named_leaves(first).values())
-        if not (all(real) if change != "zeros" else numeric) or (change == "mean" and not self.samples.store.uniform):
+        if not numeric or not applicable(first, kind) or (kind == "mean" and not self.samples.store.uniform):
             return None
-        moments = {} if change == "zeros" else self._moments_of(m)
+        statistics = None if kind == "zeros" else self._moments_of(m)
         generator = torch.Generator().manual_seed(self.seed)
         parts = []
         for _, inputs in self.samples.store.batches(self.size):
-            parts.append(self._run_logits({**inputs, m: _changed(inputs[m], change, moments, generator)}))
+            value: Any = inputs[m]
+            value = apply(value, corruption, generator=generator, statistics=statistics)
+            parts.append(self._run_logits({**inputs, m: value}))
         return self.reading(torch.cat(parts))
 
     def _permuted(self, m: str) -> Iterator[dict[str, Value]]:
@@ -306,18 +310,6 @@ class Predictor:
             moments[name.rpartition(".")[2]] = (mean, spread)
         self._moments[m] = moments
         return moments
-
-
-def _changed(value: Value, change: str, moments: Mapping[str, tuple[Tensor, Tensor]], g: torch.Generator) -> Value:
-    """Return one modality corrupted; what describes it (masks, positions) stays as it is."""
-    kind, _, strength = change.partition(" ")
-    corruption = Corruption(kind, float(strength or 1))
-    if not isinstance(value, dict):
-        return apply(value, corruption, generator=g, statistics=moments)  # type: ignore[arg-type, return-value]
-    fixed = {k: v for k, v in value.items() if is_mask(k)}
-    real = {k: v for k, v in value.items() if k not in fixed}
-    changed: Value = {**apply(real, corruption, generator=g, statistics=moments), **fixed}  # type: ignore[dict-item]
-    return {k: changed[k] for k in value}
 
 
 def _derangement(n: int, generator: torch.Generator) -> Tensor:

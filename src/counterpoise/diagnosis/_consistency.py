@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from counterpoise.diagnosis._diagnosis import Damage
 from counterpoise.diagnosis._verdicts import Evidence, Finding
+from counterpoise.evaluation.robustness import CorruptionScore
 from counterpoise.valuation import Estimate, Valuation
 from counterpoise.valuation.inputs import EstimatorInput
 
@@ -23,7 +23,7 @@ def contradictions(
     findings: Mapping[str, Finding],
     joint_used: Estimate,
     clean: Mapping[str, float],
-    damage: Sequence[Damage],
+    corrupted: Sequence[CorruptionScore],
 ) -> list[str]:
     """Return a note for every pair of numbers that exclude each other, with the likely reason.
 
@@ -34,7 +34,7 @@ def contradictions(
         findings: Verdicts by modality.
         joint_used: Information in the predictions with all modalities.
         clean: Scores of the model.
-        damage: Scores with a modality corrupted.
+        corrupted: Scores with a modality corrupted.
     """
     notes = []
     if joint_used.low > valuation.joint_mi.high:
@@ -45,7 +45,7 @@ def contradictions(
     if problem.task.has_discrete_entropy:
         notes += outside(valuation)
     for m, e in evidence.items():
-        notes += _dependence(m, e, findings[m], problem, clean, damage)
+        notes += _dependence(m, e, findings[m], problem, clean, corrupted)
     return notes
 
 
@@ -63,11 +63,16 @@ def outside(v: Valuation) -> list[str]:
 
 
 def _dependence(
-    m: str, e: Evidence, finding: Finding, problem: EstimatorInput, clean: Mapping[str, float], damage: Sequence[Damage]
+    m: str,
+    e: Evidence,
+    finding: Finding,
+    problem: EstimatorInput,
+    clean: Mapping[str, float],
+    corrupted: Sequence[CorruptionScore],
 ) -> list[str]:
     """Compare the verdict with what replacing the modality does to the score."""
     name = problem.task.score_name
-    permuted = next((d.scores.get(name) for d in damage if d.modality == m and d.change == "permuted"), None)
+    permuted = next((d.scores.get(name) for d in corrupted if (d.modality, d.corruption.kind) == (m, "permute")), None)
     before = clean.get(name)
     if permuted is None or before is None or not problem.task.has_classes:
         return []

@@ -12,9 +12,9 @@ from torch import Tensor
 from counterpoise.diagnosis._adapter import Adapter, adapt
 from counterpoise.diagnosis._arrays import class_shares, conclude
 from counterpoise.diagnosis._available import Lattice, best_of, capped, from_valuation, merged, shapley_share
-from counterpoise.diagnosis._calls import CORRUPTIONS, Predictor
+from counterpoise.diagnosis._calls import CORRUPTIONS, PERMUTED, Predictor
 from counterpoise.diagnosis._consistency import contradictions
-from counterpoise.diagnosis._diagnosis import Damage, Diagnosis
+from counterpoise.diagnosis._diagnosis import Diagnosis
 from counterpoise.diagnosis._estimators import as_loader, is_estimator
 from counterpoise.diagnosis._frames import is_frame
 from counterpoise.diagnosis._information import Quantity, Scored, contrast, independent, linear_information
@@ -26,9 +26,10 @@ from counterpoise.diagnosis._readout import Readout, noise_floor
 from counterpoise.diagnosis._samples import each_leaf, take_rows
 from counterpoise.diagnosis._verdicts import Evidence, overall
 from counterpoise.errors import DataError, ModelError
-from counterpoise.evaluation._gallery import described, make_gallery
-from counterpoise.evaluation._sample_lists import SampleLists, sample_lists
 from counterpoise.evaluation.metrics import scores
+from counterpoise.evaluation.robustness import CorruptionScore
+from counterpoise.evaluation.sample_gallery import described, make_gallery
+from counterpoise.evaluation.sample_lists import SampleLists, sample_lists
 from counterpoise.tasks import Task, make_task, task_type
 from counterpoise.valuation import Estimate, Valuation, estimate
 from counterpoise.valuation.inputs import EstimatorInput, prepare, prepare_target
@@ -201,12 +202,12 @@ class _Run:
         matrices = {m: MatrixBuilder() for m in modalities}
         used, inputs = self._held_out(samples, matrices)
         sources = self._valuations(used, inputs)
-        permuted = {m: self._optional(f"{m} permuted", used.predictor.corrupted, m, "permuted") for m in modalities}
+        permuted = {m: self._optional(f"{m} permuted", used.predictor.corrupted, m, PERMUTED) for m in modalities}
         learnt = None if train is None else self._optional("training samples", self._training, train, used.problem)
         if train is None:
             self.notes.append("overfitting was not measured: give train= samples that the model was trained on")
         evidence, valuation, source = self._evidence(used, sources, learnt, permuted)
-        damage = self._damage(used, permuted)
+        corrupted = self._corrupted(used, permuted)
         clean = self._scores(used.problem, used.logits)
         problem = used.problem
         scale = problem.task.information_scale(problem.target)
@@ -216,7 +217,9 @@ class _Run:
         drop = {m: used.readout.whole.pointwise - used.lattice[self._rest(m)].pointwise for m in modalities}
         lists = sample_lists(alone, drop, samples.index.numpy())
         classes = class_shares(problem, alone, names)
-        self.notes += contradictions(problem, valuation, evidence, findings, used.readout.whole.estimate, clean, damage)
+        self.notes += contradictions(
+            problem, valuation, evidence, findings, used.readout.whole.estimate, clean, corrupted
+        )
         self.notes += [note for note in used.predictor.notes if note not in self.notes]
         gallery = self._optional("pictures of samples", self._gallery, lists, used, (alone, drop), names)
         verdict, summary = overall(findings)
@@ -232,7 +235,7 @@ class _Run:
             classes=classes,
             samples=lists,
             clean=clean,
-            damage=damage,
+            corrupted=corrupted,
             thresholds=o.thresholds,
             notes=tuple(dict.fromkeys((*valuation.notes, *self.notes))),
             gallery=gallery or {},
@@ -447,18 +450,18 @@ class _Run:
         known = scores(problem.task, logits, problem.target)
         return {k: known[k] for k in dict.fromkeys((problem.task.score_name, *SHOWN_SCORES)) if k in known}
 
-    def _damage(self, used: _Used, permuted: Mapping[str, Tensor | None]) -> tuple[Damage, ...]:
+    def _corrupted(self, used: _Used, permuted: Mapping[str, Tensor | None]) -> tuple[CorruptionScore, ...]:
         """Return scores with each modality corrupted; corruptions that the model refuses are left out with a note."""
         rows = []
         for m in self.adapter.modalities:
-            for change in CORRUPTIONS if self.options.damage else ("permuted",):
-                if change == "permuted":
+            for corruption in CORRUPTIONS if self.options.corruptions else (PERMUTED,):
+                if corruption == PERMUTED:
                     logits = permuted[m]
                 else:
-                    self.progress(f"{m}: {change}")
-                    logits = self._optional(f"{m} with {change}", used.predictor.corrupted, m, change)
+                    self.progress(f"{m}: {corruption}")
+                    logits = self._optional(f"{m} with {corruption}", used.predictor.corrupted, m, corruption)
                 if logits is not None:
-                    rows.append(Damage(m, change, self._scores(used.problem, logits)))
+                    rows.append(CorruptionScore(m, corruption, self._scores(used.problem, logits)))
         return tuple(rows)
 
     def _gallery(

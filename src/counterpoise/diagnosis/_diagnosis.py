@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 from counterpoise._extras import extra
 from counterpoise._files import json_safe, write_atomic
 from counterpoise.diagnosis._verdicts import Evidence, Finding, Thresholds, Verdict
-from counterpoise.evaluation._sample_lists import ClassShare, SampleLists
+from counterpoise.evaluation.robustness import CorruptionScore
+from counterpoise.evaluation.sample_lists import ClassShare, SampleLists
 from counterpoise.valuation import Estimate, Valuation
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import RenderableType
 
-__all__ = ["Damage", "Diagnosis"]
+__all__ = ["Diagnosis"]
 
 EVIDENCE: Final = {
     "used": "realised",
@@ -30,21 +31,6 @@ EVIDENCE: Final = {
     "decodable": "decodable",
 }
 """Estimates of `Evidence` by their names in JSON and tables."""
-
-
-@dataclass(frozen=True)
-class Damage:
-    """How a model does when one modality is missing or noisy.
-
-    Attributes:
-        modality: which.
-        change: zeros, mean, permuted (another sample's), or noise in standard deviations.
-        scores: accuracy (R² for regression), nll in nats, ece.
-    """
-
-    modality: str
-    change: str
-    scores: dict[str, float]
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,7 +52,7 @@ class Diagnosis:
         samples: positions in the loader (rows of the arrays) of samples worth looking at; None where the estimator
             gives no contributions of samples.
         clean: scores of the model as it is; empty without a model.
-        damage: scores with a modality missing or noisy.
+        corrupted: Scores with one modality corrupted.
         thresholds: where the verdicts part.
         notes: what a reader should know.
         gallery: some of the samples with pictures, for the page, as `counterpoise.gallery.Gallery` reads it; not in
@@ -84,7 +70,7 @@ class Diagnosis:
     classes: tuple[ClassShare, ...] = ()
     samples: SampleLists | None = None
     clean: dict[str, float] = field(default_factory=dict)
-    damage: tuple[Damage, ...] = ()
+    corrupted: tuple[CorruptionScore, ...] = ()
     thresholds: Thresholds = field(default_factory=Thresholds)
     notes: tuple[str, ...] = ()
     gallery: dict[str, Any] = field(default_factory=dict, compare=False)
@@ -110,7 +96,9 @@ class Diagnosis:
                 "classes": [asdict(row) for row in self.classes],
                 "samples": None if self.samples is None else self.samples.to_dict(),
                 "scores": self.clean,
-                "damage": [{"modality": d.modality, "change": d.change, **d.scores} for d in self.damage],
+                "corrupted": [
+                    {"modality": c.modality, "corruption": asdict(c.corruption), **c.scores} for c in self.corrupted
+                ],
                 "thresholds": asdict(self.thresholds),
                 "notes": list(self.notes),
             }

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from torch import Tensor
 
+from counterpoise.corruptions import is_mask
 from counterpoise.diagnosis._samples import named_leaves
 from counterpoise.errors import DataError
 
-__all__ = ["group_keys", "is_mask"]
-
-AUXILIARY: Final = ("mask", "token_type_ids", "position_ids", "segment_ids", "lengths", "image_sizes", "grid_thw")
-"""Endings of the names of inputs that describe another input."""
-
-
-def is_mask(name: str) -> bool:
-    """Tell whether an input describes another one (a mask, positions, lengths) by the last part of its name.
-
-    Example:
-        >>> is_mask("text.attention_mask"), is_mask("input_ids"), is_mask("mascot")
-        (True, False, False)
-    """
-    last = name.rpartition(".")[2].lower()
-    return any(last.endswith(ending) for ending in AUXILIARY) or last.startswith(("mask_", "length_"))
+__all__ = ["group_keys"]
 
 
 def group_keys(inputs: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

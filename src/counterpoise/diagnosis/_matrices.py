@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, pad
 
-from counterpoise.diagnosis._keys import is_mask
+from counterpoise.corruptions import is_mask
 from counterpoise.diagnosis._samples import Value, named_leaves
 
 __all__ = ["MAX_COLUMNS", "MatrixBuilder", "as_matrix", "hashed_texts"]

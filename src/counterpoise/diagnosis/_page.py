@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from counterpoise._extras import extra
 from counterpoise.diagnosis._plot import INK, PALETTE, svg
-from counterpoise.diagnosis._text import class_rows, damage_rows, headline, modality_rows, sample_rows
+from counterpoise.diagnosis._text import class_rows, corruption_rows, headline, modality_rows, sample_rows
 from counterpoise.gallery import Gallery, css
 from counterpoise.gallery import render as render_gallery
 
@@ -79,7 +79,7 @@ def render(d: Diagnosis) -> str:
             "Per cent of what can be known about the label, and nats with their interval: alone, and given the other modalities.",
             modality_rows(d),
         ),
-        ("Robustness", "Scores with one modality corrupted; noise in standard deviations.", damage_rows(d)),
+        ("Robustness", "Scores with one modality corrupted; noise in standard deviations.", corruption_rows(d)),
         (
             "Classes",
             "Information of each modality on the samples of a class, in nats. In brackets: the lead is not significant.",

@@ -27,11 +27,11 @@ def figure(d: Diagnosis) -> Figure:
     with extra("report"):
         from matplotlib.figure import Figure
 
-    panels = 2 if d.damage else 1
+    panels = 2 if d.corrupted else 1
     made = Figure(figsize=(5.2 * panels, 0.6 * len(d.modalities) * 2.2 + 1.6), layout="constrained")
     axes = made.subplots(1, panels, squeeze=False)[0]
     _contributions(axes[0], d)
-    if d.damage:
+    if d.corrupted:
         _scores(axes[1], d)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
@@ -66,9 +66,9 @@ def _contributions(axis: Any, d: Diagnosis) -> None:
 
 def _scores(axis: Any, d: Diagnosis) -> None:
     name = next(iter(d.clean))
-    changes = list(dict.fromkeys(x.change for x in d.damage))
+    changes = list(dict.fromkeys(str(x.corruption) for x in d.corrupted))
     for k, m in enumerate(d.modalities):
-        points = {x.change: x.scores[name] for x in d.damage if x.modality == m}
+        points = {str(x.corruption): x.scores[name] for x in d.corrupted if x.modality == m}
         where = [i for i, change in enumerate(changes) if change in points]
         marker = "os^Dv<>P"[k % 8]
         axis.plot(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from counterpoise.diagnosis._diagnosis import Diagnosis
 
-__all__ = ["COLOURS", "as_rich", "as_text", "class_rows", "damage_rows", "headline", "modality_rows", "sample_rows"]
+__all__ = ["COLOURS", "as_rich", "as_text", "class_rows", "corruption_rows", "headline", "modality_rows", "sample_rows"]
 
 COLOURS: Final = {
     "balanced": "green",
@@ -52,13 +52,13 @@ def modality_rows(d: Diagnosis) -> Rows:
     return rows
 
 
-def damage_rows(d: Diagnosis) -> Rows:
+def corruption_rows(d: Diagnosis) -> Rows:
     """Return header and rows: scores of the model on clean inputs, and with one modality corrupted."""
-    if not d.damage:
+    if not d.corrupted:
         return []
     names = list(d.clean)
     rows = [["modality", "corruption", *names], ["", "none", *(f"{d.clean[k]:.3f}" for k in names)]]
-    return rows + [[x.modality, x.change, *(f"{x.scores[k]:.3f}" for k in names)] for x in d.damage]
+    return rows + [[x.modality, str(x.corruption), *(f"{x.scores[k]:.3f}" for k in names)] for x in d.corrupted]
 
 
 def class_rows(d: Diagnosis, limit: int = 20) -> Rows:
@@ -89,7 +89,7 @@ def sample_rows(d: Diagnosis, limit: int = 6) -> Rows:
 def as_text(d: Diagnosis) -> str:
     """Return plain text of at most 120 columns, names and numbers apart."""
     parts = [f"Diagnosis: {d.verdict}", *textwrap.wrap(d.summary, 110), "", headline(d), *_align(modality_rows(d))]
-    for rows in (damage_rows(d), class_rows(d), sample_rows(d)):
+    for rows in (corruption_rows(d), class_rows(d), sample_rows(d)):
         if rows:
             parts += ["", *_align(rows)]
     return "\n".join([*parts, *(f"note: {note}" for note in d.notes)])
@@ -116,7 +116,7 @@ def as_rich(d: Diagnosis) -> RenderableType:
         Text(headline(d), style="dim"),
         table(modality_rows(d)),
     ]
-    for rows in (damage_rows(d), class_rows(d), sample_rows(d)):
+    for rows in (corruption_rows(d), class_rows(d), sample_rows(d)):
         if rows:
             parts += [Text(""), table(rows)]
     return Group(*parts, *(Text(f"note: {note}", style="dim") for note in d.notes))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from counterpoise.data import MultimodalData
-from counterpoise.evaluation._gallery import make_gallery
-from counterpoise.evaluation._sample_lists import sample_lists
+from counterpoise.evaluation.sample_gallery import make_gallery
+from counterpoise.evaluation.sample_lists import sample_lists
 from counterpoise.records import Outputs
 from counterpoise.valuation import Valuation
 

@@ -247,7 +247,7 @@ def test_texts_are_passed_on_and_a_failing_corruption_is_a_note() -> None:
     assert found.evidence["text"].realised.value > 0.6  # type: ignore[union-attr]
     assert found.findings["b"].verdict == "uninformative"
     assert any("no zeros here" in note for note in found.notes)
-    assert {d.change for d in found.damage if d.modality == "text"} == {"permuted"}
+    assert {d.corruption.kind for d in found.corrupted if d.modality == "text"} == {"permute"}
 
 
 def test_large_inputs_go_to_a_file_and_come_back(tmp_path: Any) -> None:

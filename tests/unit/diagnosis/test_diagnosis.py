@@ -52,23 +52,17 @@ def test_json_has_the_promised_fields(of_model: Diagnosis, tmp_path: Path) -> No
         assert row["cmi"]["low"] <= row["cmi"]["value"] <= row["cmi"]["high"]
     assert found["modalities"]["b"]["verdict"] == found["verdict"] == "under-trained"
     assert found["modalities"]["b"]["lost"]["value"] == found["modalities"]["b"]["number"]
-    assert {row["change"] for row in found["damage"]} == {
-        "zeros",
-        "mean",
-        "permuted",
-        "noise 0.5",
-        "noise 1",
-        "noise 2",
-    }
+    corruptions = {(row["corruption"]["kind"], row["corruption"]["strength"]) for row in found["corrupted"]}
+    assert corruptions == {("zeros", 1), ("mean", 1), ("permute", 1), ("noise", 0.5), ("noise", 1), ("noise", 2)}
     assert found == json.loads(json.dumps(of_model.to_dict()))
 
 
 def test_what_a_deaf_model_does_to_a_modality_is_in_the_numbers(of_model: Diagnosis) -> None:
-    """The model reads a only, so damaging b changes nothing, and what it reads of a is what is there."""
-    for row in of_model.damage:
+    """The model reads a only, so corrupting b changes nothing, and what it reads of a is what is there."""
+    for row in of_model.corrupted:
         if row.modality == "b":
             assert row.scores == pytest.approx(of_model.clean)
-    permuted = next(d for d in of_model.damage if (d.modality, d.change) == ("a", "permuted"))
+    permuted = next(d for d in of_model.corrupted if (d.modality, d.corruption.kind) == ("a", "permute"))
     assert permuted.scores["accuracy"] < 0.6 < of_model.clean["accuracy"]
     realised = {m: e.realised for m, e in of_model.evidence.items()}
     assert realised["a"] is not None

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from counterpoise.corruptions import Corruption
 from counterpoise.diagnosis import adapt
 from counterpoise.diagnosis._calls import CORRUPTIONS, Predictor
 from counterpoise.diagnosis._loader import collect
@@ -80,7 +81,7 @@ def test_a_model_whose_rows_interact_keeps_the_loaders_batches() -> None:
 def test_another_samples_input_replaces_all_rows_also_on_disk_and_in_batches_of_differing_length() -> None:
     inputs = {"a": torch.arange(30.0)[:, None], "b": torch.ones(30, 1)}
     made = predictor(lambda a, b: a, inputs, size=7)
-    shuffled = made.corrupted("a", "permuted")
+    shuffled = made.corrupted("a", Corruption("permute"))
     assert shuffled is not None
     assert (shuffled[:, 0] != torch.arange(30)).all()
     assert sorted(shuffled[:, 0].tolist()) == list(range(30))
@@ -89,7 +90,7 @@ def test_another_samples_input_replaces_all_rows_also_on_disk_and_in_batches_of_
     ragged = Predictor(adapter, samples, size=4)
     ragged.task = Regression(1)
     ragged.whole()
-    swapped = ragged.corrupted("a", "permuted")
+    swapped = ragged.corrupted("a", Corruption("permute"))
     assert swapped is not None
     assert (swapped != ragged.outputs).all()
 
@@ -104,30 +105,30 @@ def echo(values: list[Tensor]) -> Any:
     return model
 
 
-@pytest.mark.parametrize("change", CORRUPTIONS)
-def test_corruptions_touch_one_modality_and_not_the_originals(change: str) -> None:
+@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
+def test_corruptions_touch_one_modality_and_not_the_originals(corruption: Corruption) -> None:
     torch.manual_seed(0)
     inputs = {"a": torch.randn(4000, 2) * torch.tensor([1.0, 10.0]), "b": torch.ones(4000, 1)}
     before = inputs["a"].clone()
     values: list[Tensor] = []
     made = predictor(echo(values), inputs, size=4000)
     values.clear()
-    made.corrupted("a", change)
-    made.corrupted("a", change)
+    made.corrupted("a", corruption)
+    made.corrupted("a", corruption)
     a, again = values
     torch.testing.assert_close(inputs["a"], before)
     torch.testing.assert_close(a, again)
-    if change == "zeros":
+    if corruption.kind == "zeros":
         assert not a.any()
-    elif change == "mean":
+    elif corruption.kind == "mean":
         torch.testing.assert_close(a, before.mean(0).expand(4000, 2))
-    elif change == "permuted":
+    elif corruption.kind == "permute":
         assert not torch.equal(a, before)
         torch.testing.assert_close(a.sort(0).values, before.sort(0).values)
         assert {tuple(row) for row in a.tolist()} == {tuple(row) for row in before.tolist()}  # whole rows move
     else:
         noise = (a - before).std(0) / before.std(0)
-        torch.testing.assert_close(noise, torch.full((2,), float(change.split()[1])), rtol=0.05, atol=0)
+        torch.testing.assert_close(noise, torch.full((2,), corruption.strength), rtol=0.05, atol=0)
 
 
 def test_tokens_can_be_zeroed_but_have_no_mean_and_masks_stay() -> None:
@@ -135,12 +136,12 @@ def test_tokens_can_be_zeroed_but_have_no_mean_and_masks_stay() -> None:
     values: list[Any] = []
     made = predictor(echo(values), {"a": text, "b": torch.ones(2, 1)}, n=2)
     values.clear()
-    made.corrupted("a", "zeros")
+    made.corrupted("a", Corruption("zeros"))
     assert values[0]["input_ids"].tolist() == [[0, 0], [0, 0]]
     assert values[0]["attention_mask"].tolist() == text["attention_mask"].tolist()
-    assert made.corrupted("a", "mean") is None
-    assert made.corrupted("a", "noise 1") is None
-    made.corrupted("a", "permuted")
+    assert made.corrupted("a", Corruption("mean")) is None
+    assert made.corrupted("a", Corruption("noise")) is None
+    made.corrupted("a", Corruption("permute"))
     swapped = values[-1]
     assert swapped["attention_mask"].sum(1).tolist() == (swapped["input_ids"] > 0).sum(1).tolist()
 

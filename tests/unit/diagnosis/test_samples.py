@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from counterpoise.evaluation._sample_lists import TELLING, by_class, sample_lists
+from counterpoise.evaluation.sample_lists import TELLING, by_class, sample_lists
 
 
 def test_lists_by_definition_and_by_strength() -> None:

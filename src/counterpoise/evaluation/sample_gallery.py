@@ -12,7 +12,7 @@ from torch import Tensor
 
 from counterpoise.data import Modality
 from counterpoise.data._core import Kind
-from counterpoise.evaluation._sample_lists import SampleLists
+from counterpoise.evaluation.sample_lists import SampleLists
 from counterpoise.gallery import caption, picture
 from counterpoise.tasks import Task
 
