@@ -87,7 +87,7 @@ class MultimodalClassifier(nn.Module):
     Args:
         encoders: one module per modality, from that modality's input to ``(B, D_m)``.
         num_outputs: C.
-        fusion: a fusion's name, a `Fusion` subclass, or an instance.
+        fusion: Name or import path of a fusion (arguments in brackets), a `Fusion` subclass, or an instance.
         task: multiclass, multilabel, regression, or a `Task`.
         feature_dims: D_m by modality, where the encoder does not tell.
 
@@ -126,8 +126,7 @@ class MultimodalClassifier(nn.Module):
         self.feature_dims = {m: given[m] if m in given else feature_dims_of({m: e})[m] for m, e in encoders.items()}
         # Module names are prefixed so that a modality may be called like a Module attribute ("type", "half").
         self._encoders = nn.ModuleDict({f"encoder_{m}": encoder for m, encoder in encoders.items()})
-        make: type[Fusion] | Fusion = FUSIONS.resolve(user_name(fusion)) if isinstance(fusion, str) else fusion
-        self.fusion: Fusion = make if isinstance(make, Fusion) else make(self.feature_dims, num_outputs)
+        self.fusion: Fusion = _make_fusion(fusion, self.feature_dims, num_outputs)
         self._heads = nn.ModuleDict({f"head_{m}": nn.Linear(d, num_outputs) for m, d in self.feature_dims.items()})
 
     def with_fusion(self, fusion: Fusion) -> MultimodalClassifier:
@@ -199,6 +198,24 @@ class MultimodalClassifier(nn.Module):
     def unimodal(self, inputs: Inputs, m: str) -> Tensor:
         """Return the logits of modality ``m`` alone; no other encoder runs."""
         return self.head(m)(self._features(m, inputs[m], batch_size({m: inputs[m]})))
+
+
+def _make_fusion(fusion: str | type[Fusion] | Fusion, feature_dims: Mapping[str, int], num_outputs: int) -> Fusion:
+    """Return a fusion from its name or import path (with arguments in brackets), its class, or itself."""
+    if isinstance(fusion, Fusion):
+        return fusion
+    if not isinstance(fusion, str):
+        return fusion(feature_dims, num_outputs)
+    name, arguments = parse_spec("fusion", fusion)
+    kind = FUSIONS.resolve(user_name(name))
+    if not (isinstance(kind, type) and issubclass(kind, Fusion)):
+        raise ConfigError(
+            f"Fusion `{name}` should be a class derived from `counterpoise.fusion.Fusion`. Found {kind!r}."
+        )
+    known = [p for p in inspect.signature(kind).parameters if p not in ("feature_dims", "num_outputs")]
+    check_keys(f"fusion `{name}`", arguments, known)
+    made: Fusion = kind(feature_dims, num_outputs, **arguments)
+    return made
 
 
 def build_model(

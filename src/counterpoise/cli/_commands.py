@@ -277,6 +277,29 @@ def run_report(options: Namespace, given: Mapping[str, Any]) -> int:
     return 0
 
 
+def run_check(options: Namespace, given: Mapping[str, Any]) -> int:
+    """Run every check on a method and print the results."""
+    from rich.table import Table
+
+    from counterpoise.catalogue import parse_spec
+    from counterpoise.methods.checks import check_method
+
+    name, arguments = parse_spec("method", options.method)
+    results = check_method(name, arguments)
+    failed = sum(r.status == "failed" for r in results)
+    if options.json:
+        print(json.dumps([asdict(r) for r in results], indent=2))
+        return int(failed > 0)
+    table = Table("check", "result", "message", title=f"Checks of {escape(options.method)}")
+    colours = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
+    for r in results:
+        table.add_row(r.name, f"[{colours[r.status]}]{r.status}[/]", escape(r.message))
+    console.print(table)
+    skipped = sum(r.status == "skipped" for r in results)
+    console.print(f"{len(results) - failed - skipped} passed, {failed} failed, {skipped} skipped")
+    return int(failed > 0)
+
+
 def words(text: str) -> Sequence[str]:
     """Split at commas, but not inside brackets."""
     return [word.strip() for word in re.split(r",(?![^\[]*\])", text) if word.strip()]
@@ -344,5 +367,6 @@ COMMANDS: Final[Mapping[str, Callable[[Namespace, Mapping[str, Any]], int]]] = {
     "compare": run_compare,
     "diagnose": run_diagnose,
     "report": run_report,
+    "check": run_check,
 }
 """The verbs by name."""

@@ -105,6 +105,7 @@ def build_parser() -> dict[str, Parser]:
             "compare": "Compare methods on data sets over seeds; finished runs are not repeated.",
             "diagnose": "Say what each modality contributes to a trained model, or to a label in arrays or a table.",
             "report": "Make one self-contained page from finished runs.",
+            "check": "Check a method, also one of your own: gradients, strength 0, resume, precision, devices.",
         }.items()
     }
     demo = verbs["demo"]
@@ -199,6 +200,12 @@ def build_parser() -> dict[str, Parser]:
     )
     diagnose.add_argument("--json", action="store_true", help="print JSON")
     diagnose.add_argument("--out", type=Path | None, default=None, help="folder for the page, the figure and the JSON")
+
+    check = verbs["check"]
+    check.add_argument(
+        "method", help="name or import path (module:Class), with hyper-parameters in brackets (mine:Margin[start=0])"
+    )
+    check.add_argument("--json", action="store_true", help="print JSON")
 
     report = verbs["report"]
     report.add_argument("runs", nargs="+", help="run folders, folders of runs, or runs.jsonl files")
