@@ -208,10 +208,6 @@ def _make_fusion(fusion: str | type[Fusion] | Fusion, feature_dims: Mapping[str,
         return fusion(feature_dims, num_outputs)
     name, arguments = parse_spec("fusion", fusion)
     kind = FUSIONS.resolve(user_name(name))
-    if not (isinstance(kind, type) and issubclass(kind, Fusion)):
-        raise ConfigError(
-            f"Fusion `{name}` should be a class derived from `counterpoise.fusion.Fusion`. Found {kind!r}."
-        )
     known = [p for p in inspect.signature(kind).parameters if p not in ("feature_dims", "num_outputs")]
     check_keys(f"fusion `{name}`", arguments, known)
     made: Fusion = kind(feature_dims, num_outputs, **arguments)

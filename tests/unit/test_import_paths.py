@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from counterpoise.errors import ConfigError, NotFoundError
-from counterpoise.methods import METHODS, make_method
+from counterpoise.methods import make_method
 
 OWN = """
 from counterpoise.methods import ModulatedObjective
@@ -93,4 +93,4 @@ def test_what_is_no_method_is_refused(name: str, kind: type[Exception], message:
 def test_a_module_that_the_users_module_misses_is_named(folder: Path) -> None:
     (folder / "own_helpers.py").write_text("import no_such_package\n")
     with pytest.raises(NotFoundError, match="no_such_package"):
-        METHODS.resolve("own_methods.Margin")
+        make_method("own_methods.Margin")
