@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from counterpoise.cli.main import main
+from counterpoise.runs import RunRecord, read_records
 
 QUICK = ["--fit.epochs", "2", "--fit.accelerator", "cpu", "--model.width", "8"]
 
@@ -91,9 +92,9 @@ def test_compare_on_my_own_arrays(npz: Callable[..., str], tmp_path: Path, capsy
         "phi_cmi:motion",
         "step_time_ratio",
     }
-    records = [json.loads(line) for line in (out / "runs.jsonl").read_text().splitlines()]
+    records, _ = read_records([out])
     assert len(records) == 10
-    accuracy = [metric(r, "accuracy") for r in records if r["row"]["method"] == "arm"]
+    accuracy = [r.value("accuracy") for r in records if r.method == "arm"]
     row = next(row for row in rows if (row["method"], row["metric"]) == ("arm", "accuracy"))
     assert float(row["mean"]) == pytest.approx(np.mean(accuracy), abs=1e-9)
     assert float(row["se"]) == pytest.approx(np.std(accuracy, ddof=1) / np.sqrt(2), abs=1e-9)
@@ -108,8 +109,8 @@ def test_compare_on_my_own_arrays(npz: Callable[..., str], tmp_path: Path, capsy
     assert {p: s for p, s in stamps.items() if p != victim} == {
         p: p.stat().st_mtime_ns for p in out.glob("runs/*/record.json") if p != victim
     }
-    redone, original = json.loads(victim.read_text()), json.loads(before)
-    assert metric(redone, "nll") == metric(original, "nll")
+    redone, original = RunRecord.from_json(victim.read_text()), RunRecord.from_json(before)
+    assert redone.value("nll") == original.value("nll")
 
     # The page, from the folder.
     page = tmp_path / "page.html"
@@ -171,8 +172,8 @@ def test_two_trainings_with_one_seed_are_equal(npz: Callable[..., str], tmp_path
     metrics = []
     for name in "xy":
         assert main(["train", "--data", data, "--method", "ogm-ge", "--out", str(tmp_path / name), *QUICK]) == 0
-        record = json.loads(next((tmp_path / name).glob("runs/*/record.json")).read_text())
-        metrics.append([m for m in record["metrics"] if m["name"] != "step_ms"])
+        (record,), _ = read_records([tmp_path / name])
+        metrics.append([m for m in record.metrics if m.name != "step_ms"])
     assert metrics[0] == metrics[1]
 
 
@@ -271,7 +272,7 @@ def test_folders_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_broken_and_foreign_folders_are_named_and_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from counterpoise.runs import RowId, RunRecord, write_records
+    from counterpoise.runs import RowId, write_records
 
     good, broken, empty, page = (tmp_path / name for name in ("good", "broken [i]", "empty", "page.html"))
     write_records(good / "runs.jsonl", [RunRecord("k", "mine", RowId("joint"), 0, modalities=("a", "b"))])
