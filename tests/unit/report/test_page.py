@@ -115,13 +115,14 @@ def test_chart_numbers_are_those_of_the_csv(demo: Page, demo_records: list[RunRe
     scores = charts[next(k for k, title in headings.items() if title == "Test accuracy of every method")][0]
     trace = scores["data"][0]
     assert len(trace["y"]) == 10
-    for name, x in zip(trace["y"], trace["x"], strict=True):
+    names = dict(zip(*(scores["layout"]["yaxis"][k] for k in ("tickvals", "ticktext")), strict=True))
+    for name, x in zip((names[y] for y in trace["y"]), trace["x"], strict=True):
         label = f"unimodal:{name.removesuffix(' alone')}" if name.endswith(" alone") else name
         assert x == pytest.approx(100 * table[label, "accuracy"], rel=1e-5)
     contribution = charts[next(k for k, title in headings.items() if title.startswith("What each modality knows"))]
     bars = [t for t in contribution[0]["data"] if t["type"] == "bar"]
     for bar, kind in zip(bars, ("phi_mi", "phi_cmi"), strict=True):
-        for m, x in zip(bar["y"], bar["x"], strict=True):
+        for m, x in zip(contribution[0]["layout"]["yaxis"]["ticktext"], bar["x"], strict=True):
             assert x == pytest.approx(table["joint", f"{kind}:{m}"], rel=1e-5)
 
 
@@ -135,9 +136,11 @@ def test_same_colour_for_the_same_modality_everywhere(many_records, make_study) 
     for options in charts.values():
         for figure in options:
             for trace in figure["data"]:
-                if trace["type"] == "bar" and isinstance(trace["marker"]["color"], list):
-                    for m, c in zip(trace["y"], trace["marker"]["color"], strict=True):
-                        found.setdefault(m.removesuffix(" alone"), set()).add(c)
+                axis = figure["layout"]["yaxis"]
+                if trace["type"] == "bar":
+                    names = dict(zip(axis["tickvals"], axis["ticktext"], strict=True))
+                    for y, c in zip(trace["y"], trace["marker"]["color"], strict=True):
+                        found.setdefault(names[y].removesuffix(" alone"), set()).add(c)
                 elif trace.get("name") in {"image", "text", "audio"}:
                     found.setdefault(trace["name"], set()).add(trace["line"]["color"])
     assert {m: found[m] for m in ("image", "text", "audio")} == {"image": {"@m0"}, "text": {"@m1"}, "audio": {"@m2"}}
@@ -177,8 +180,10 @@ def test_names_from_data_are_shown_and_never_run(make_study) -> None:
         label
         for options in json.loads(charts).values()
         for f in options
-        for t in f["data"]
-        for label in flat(t.get("y"))
+        for label in (
+            *f["layout"]["yaxis"].get("ticktext", []),
+            *(x for t in f["data"] for x in t.get("hovertext", [])),
+        )
     ]
     assert "&lt;img src=x onerror=alert(2)&gt;" in labels  # Plotly reads pseudo-HTML, so its labels are escaped too
     assert not any("<" in label for label in labels)

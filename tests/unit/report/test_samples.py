@@ -23,7 +23,8 @@ from counterpoise.report import draw_figures, render_page, to_csv
 from counterpoise.report.analysis.comparison import compare
 from counterpoise.report.analysis.ranking import Ranking
 from counterpoise.report.analysis.robustness import corrupted_scores
-from counterpoise.report.figures._chart_scores import rank_chart
+from counterpoise.report.figures.scores import rank_figure
+from counterpoise.report.figures.spec import Series
 from counterpoise.runs import Metric, RunRecord, read_records, write_records
 
 EVIL = "<script>alert(1)</script>"
@@ -81,7 +82,7 @@ def test_the_page_shows_samples_classes_robustness_and_parts_and_runs_nothing(re
     assert heat[0]["data"][0]["z"] == [[0.5, 0.5], [1.5, 1.5]]  # the class without samples is left out
     assert heat[0]["data"][0]["y"][0] == "a"
     stacked = next(
-        o for o in charts.values() if [t.get("name") for t in o[0]["data"]][:3] == ["shared", "only here", "synergy"]
+        o for o in charts.values() if [t.get("name") for t in o[0]["data"]][:3] == ["shared", "unique", "synergy"]
     )
     shared, unique, synergy = stacked[0]["data"][:3]
     table = {(r["method"], r["metric"]): float(r["mean"]) for r in csv.DictReader(io.StringIO(to_csv(records)))}
@@ -119,10 +120,9 @@ def test_figures_of_classes_and_robustness(records: list[RunRecord]) -> None:
 
 
 def test_cliques_of_the_critical_difference_diagram() -> None:
-    chart = rank_chart(Ranking(("a", "b", "c"), (1.0, 1.5, 3.0), 1.0, 5.0, 0.04, 6))
-    bars = next(t for t in chart.options[0][1]["data"] if t.get("line", {}).get("color") == "@accent")
-    assert bars["x"][0] < 1.0 < 1.5 < bars["x"][1] < 3.0
-    assert len(bars["x"]) == 3  # one clique
+    chart = rank_figure(Ranking(("a", "b", "c"), (1.0, 1.5, 3.0), 1.0, 5.0, 0.04, 6))
+    (bar,) = [mark for mark in chart.panel.marks if isinstance(mark, Series) and mark.colour == "@accent"]  # one clique
+    assert bar.x[0] < 1.0 < 1.5 < bar.x[1] < 3.0
     assert chart.table.rows == [["a", "1.00", "b"], ["b", "1.50", "a"], ["c", "3.00", "none"]]
 
 

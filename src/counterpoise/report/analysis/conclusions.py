@@ -473,7 +473,7 @@ def _rising_curves(comparison: Comparison) -> list[str]:
     if comparison.focus is None:
         return []
     for m in comparison.modalities:
-        noisy = [s for s in corrupted_scores(comparison, comparison.focus, m) if s.is_noise]
+        noisy = [s for s in corrupted_scores(comparison, comparison.focus, m) if s.is_noise and s.corruption]
         rises = [b for a, b in pairwise(noisy) if b.point.mean - a.point.mean > SMALL]
         if rises:
             return [

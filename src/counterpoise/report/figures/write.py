@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,16 +14,12 @@ from counterpoise._files import write_atomic
 from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import REFERENCE, Comparison, compare
 from counterpoise.report.analysis.ranking import ranking
-from counterpoise.report.figures._draw import STYLE
-from counterpoise.report.figures._draw_classes import draw_classes, draw_robustness
-from counterpoise.report.figures._draw_curves import draw_coefficients, draw_curves, draw_panel
-from counterpoise.report.figures._draw_points import (
-    draw_accuracy,
-    draw_contributions,
-    draw_critical_difference,
-    draw_differences,
-    draw_encoders,
-)
+from counterpoise.report.figures._matplotlib import STYLE, sheet
+from counterpoise.report.figures.classes import class_figure, robustness_figures
+from counterpoise.report.figures.contributions import contribution_figure
+from counterpoise.report.figures.curves import coefficient_figures, curve_figures
+from counterpoise.report.figures.scores import difference_figure, encoder_figure, rank_figure, score_figure
+from counterpoise.report.figures.spec import FigureSpec, Heat, Panel
 from counterpoise.runs import RunRecord
 
 if TYPE_CHECKING:
@@ -33,17 +29,49 @@ __all__ = ["FORMATS", "draw_figures", "write_figures"]
 
 FORMATS: Final = ("png", "svg", "pdf")
 
-_PER_DATA: Final[dict[str, Callable[[Comparison, Sequence[str]], Figure | None]]] = {
-    "accuracy": draw_accuracy,
-    "differences": draw_differences,
-    "contributions": draw_contributions,
-    "encoders": draw_encoders,
-    "curves": draw_curves,
-    "coefficients": draw_coefficients,
-    "classes": draw_classes,
-    "robustness": draw_robustness,
-    **{name: partial(draw_panel, name) for name in ("dominant", "gap", "joint-contribution", "loss")},
-}
+LARGEST_HEAT_MAP: Final = 60
+"""Maximum number of classes of a heat map in a file."""
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """The panels of one file, and how they are arranged."""
+
+    panels: Sequence[Panel]
+    columns: int = 1
+    width: float = 4.6
+
+
+def _sheets(comparison: Comparison, colours: Sequence[str]) -> dict[str, _Sheet]:
+    """Return the files of one data set, by name."""
+    single = {
+        "accuracy": score_figure(comparison, colours),
+        "differences": difference_figure(comparison, colours),
+        "contributions": contribution_figure(comparison, colours),
+        "encoders": encoder_figure(comparison, colours),
+    }
+    sheets = {name: _Sheet([figure.panel]) for name, figure in single.items() if figure is not None}
+    curves = curve_figures(comparison, colours)
+    four = [figure.panel for name, figure in curves.items() if name != "dominant"]
+    if four:
+        sheets["curves"] = _Sheet(four, columns=2, width=7.0)
+    grids = {
+        "coefficients": [figure.panel for figure in coefficient_figures(comparison, colours)],
+        "robustness": [figure.panel for figure in robustness_figures(comparison, colours)],
+        "classes": _heat_maps(class_figure(comparison)),
+    }
+    for name, panels in grids.items():
+        if panels:
+            columns = min(3, len(panels))
+            sheets[name] = _Sheet(panels, columns, 2.6 * columns + 0.4)
+    own = ("dominant", "gap", "joint-contribution", "loss")
+    return sheets | {name: _Sheet([curves[name].panel], width=3.5) for name in own if name in curves}
+
+
+def _heat_maps(figure: FigureSpec | None) -> list[Panel]:
+    """Return both heat maps of the first row, unless they have too many classes to be read."""
+    panels = [panel for _, panel in figure.options[:2]] if figure is not None else []
+    return [p for p in panels if all(len(h.rows) <= LARGEST_HEAT_MAP for h in p.marks if isinstance(h, Heat))]
 
 
 def draw_figures(
@@ -51,10 +79,15 @@ def draw_figures(
 ) -> dict[str, Figure]:
     """Return every figure that the records have numbers for, by name.
 
-    Per data set: ``accuracy-<data>``, ``differences-<data>`` (paired, to joint training), ``contributions-<data>``,
+    Per data set: ``accuracy-<data>``, ``differences-<data>`` (paired, to the reference), ``contributions-<data>``,
     ``encoders-<data>``, ``classes-<data>`` (class x modality), ``robustness-<data>``, ``curves-<data>``,
-    ``coefficients-<data>``, and ARM's own figures one by one: ``dominant-<data>`` (its Fig. 1), ``gap-<data>`` (3),
-    ``joint-contribution-<data>`` (4) and ``loss-<data>`` (5); for three data sets or more ``critical-difference``.
+    ``coefficients-<data>``, and single panels over epochs: ``dominant-<data>``, ``gap-<data>``,
+    ``joint-contribution-<data>`` and ``loss-<data>``; for three data sets or more ``critical-difference``.
+
+    Args:
+        records: The runs.
+        reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
+        focus: Row that the conclusions are about; see there.
     """
     with extra("report"):
         import matplotlib as mpl
@@ -66,13 +99,11 @@ def draw_figures(
         slugs: set[str] = set()
         for comparison in comparisons:
             slug = _slug(comparison.data, slugs)
-            for name, draw in _PER_DATA.items():
-                figure = draw(comparison, colours)
-                if figure is not None:
-                    figures[f"{name}-{slug}"] = figure
+            for name, one in _sheets(comparison, colours).items():
+                figures[f"{name}-{slug}"] = sheet(one.panels, columns=one.columns, width=one.width)
         result = ranking(comparisons)
         if result is not None and len(comparisons) >= 3:
-            figures["critical-difference"] = draw_critical_difference(result)
+            figures["critical-difference"] = sheet([rank_figure(result).panel], width=6.0)
     return figures
 
 

@@ -14,13 +14,13 @@ from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import Comparison, flat_config
 from counterpoise.report.analysis.conclusions import describe
 from counterpoise.report.analysis.ranking import ranking, summary_grid
-from counterpoise.report.figures._chart_classes import class_chart, robustness_charts, shift_grid
-from counterpoise.report.figures._chart_contributions import contribution_charts, encoder_chart, parts_chart
-from counterpoise.report.figures._chart_curves import coefficient_charts, curve_charts
-from counterpoise.report.figures._chart_scores import cost_chart, difference_chart, rank_chart, score_chart
-from counterpoise.report.figures._charts import Chart
 from counterpoise.report.figures._layout import Grid, contribution_grid, score_grid
 from counterpoise.report.figures._palette import modality_slot
+from counterpoise.report.figures.classes import class_figure, robustness_figures, shift_grid
+from counterpoise.report.figures.contributions import contribution_figure, parts_figure
+from counterpoise.report.figures.curves import coefficient_figures, curve_figures
+from counterpoise.report.figures.scores import cost_figure, difference_figure, encoder_figure, rank_figure, score_figure
+from counterpoise.report.figures.spec import FigureSpec
 from counterpoise.report.tables import Row, csv_number
 from counterpoise.runs import RunRecord
 
@@ -70,7 +70,7 @@ class Section:
     """
 
     title: str
-    charts: list[tuple[Chart, Table]] = field(default_factory=list)
+    charts: list[tuple[FigureSpec, Table]] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     folded: list[Table] = field(default_factory=list)
     wide: bool = False
@@ -152,7 +152,7 @@ def cells(grid: Grid, rows: Mapping[tuple[str, str, str], Row]) -> Table:
 
 def _section(
     title: str,
-    charts: Iterable[Chart | None],
+    charts: Iterable[FigureSpec | None],
     rows: Mapping[tuple[str, str, str], Row],
     *,
     seen: Sequence[Grid] = (),
@@ -191,29 +191,29 @@ def panel(
     sections = [
         _section(
             "Contributions",
-            [contribution_charts(comparison, colours), parts_chart(comparison, colours)],
+            [contribution_figure(comparison, colours), parts_figure(comparison, colours)],
             rows,
             folded=[contributions],
         ),
-        _section("Encoders", [encoder_chart(comparison, colours)], rows),
+        _section("Encoders", [encoder_figure(comparison, colours)], rows),
         _section(
             "Test scores",
-            [score_chart(comparison, colours), difference_chart(comparison, colours)],
+            [score_figure(comparison, colours), difference_figure(comparison, colours)],
             rows,
             seen=[scores],
         ),
-        _section("Over the epochs", curve_charts(comparison, colours), rows, wide=True),
-        _section("Classes", [class_chart(comparison)], rows),
+        _section("Over the epochs", curve_figures(comparison, colours).values(), rows, wide=True),
+        _section("Classes", [class_figure(comparison)], rows),
         _section(
             "Robustness: the input of one modality corrupted",
-            robustness_charts(comparison, colours),
+            robustness_figures(comparison, colours),
             rows,
             seen=[shift_grid(comparison)],
             wide=True,
         ),
         _gallery_section(shown, colours),
-        _section("What the methods chose", coefficient_charts(comparison, colours), rows, wide=True),
-        _section("Cost", [cost_chart(comparison, colours)], rows),
+        _section("What the methods chose", coefficient_figures(comparison, colours), rows, wide=True),
+        _section("Cost", [cost_figure(comparison, colours)], rows),
     ]
     return Panel(
         comparison.data,
@@ -317,6 +317,6 @@ def overview(comparisons: Sequence[Comparison], rows: Mapping[tuple[str, str, st
         verdict.append(sentence(text))
     verdict += [sentence(f"{c.data}: {describe(c).lead}") for c in comparisons]
     sections = [
-        _section("All data sets", [rank_chart(result)] if result else [], rows, seen=[summary_grid(comparisons)]),
+        _section("All data sets", [rank_figure(result)] if result else [], rows, seen=[summary_grid(comparisons)]),
     ]
     return Panel("All data sets", [], verdict, [], [section for section in sections if section])

@@ -18,6 +18,7 @@ from counterpoise.gallery import css as gallery_css
 from counterpoise.report.analysis.comparison import REFERENCE, compare
 from counterpoise.report.analysis.series import colour_order
 from counterpoise.report.figures import _palette as palette
+from counterpoise.report.figures._plotly import render
 from counterpoise.report.page._gallery import pick
 from counterpoise.report.page._view import Panel, overview, panel
 from counterpoise.report.tables import COLUMNS, Row, comparison_rows, csv_number, rows_to_csv
@@ -106,7 +107,7 @@ def render_page(
 def _charts(panels: Sequence[Panel]) -> dict[str, list[dict[str, Any]]]:
     """Return every chart's variants by the id that the template gives it."""
     return {
-        f"c{p}-{s}-{c}": [spec for _, spec in chart.options]
+        f"c{p}-{s}-{c}": [render(panel) for _, panel in chart.options]
         for p, one in enumerate(panels)
         for s, section in enumerate(one.sections)
         for c, (chart, _) in enumerate(section.charts)

@@ -1,0 +1,199 @@
+"""Figures of classes and of robustness."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from counterpoise.report._format import number, plus_minus
+from counterpoise.report.analysis import series
+from counterpoise.report.analysis.comparison import Comparison
+from counterpoise.report.analysis.robustness import CorruptedScore, corrupted_scores
+from counterpoise.report.figures import _palette as palette
+from counterpoise.report.figures._layout import Grid
+from counterpoise.report.figures.spec import (
+    Axis,
+    FigureSpec,
+    Heat,
+    Panel,
+    PointRow,
+    Rule,
+    Series,
+    factor_of,
+    interval_text,
+    points_grid,
+    scaled,
+    score_axis,
+    whence,
+)
+from counterpoise.runs import MetricId
+
+__all__ = ["class_figure", "robustness_figures", "shift_grid"]
+
+ROWS: Final = 40
+"""Maximum number of classes of a heat map."""
+
+_KINDS: Final = (("mi", "by itself (φ_MI)"), ("cmi", "added to the others (φ_CMI)"))
+
+
+def class_figure(comparison: Comparison) -> FigureSpec | None:
+    """Heat map: what each modality contributes on the samples of each class."""
+    options, cells, most = [], [], 0
+    for label in series.class_rows(comparison):
+        for kind, words in _KINDS:
+            found = series.class_values(comparison, label, kind)
+            if found is None:
+                continue
+            names, ms, values = found
+            most = max(most, len(names))
+            kept = _most_different(values)
+            heat = Heat(ms, [names[i] for i in kept], [values[i] for i in kept], "nats")
+            title = f"{comparison.data}, {label}: {words}"
+            x, y = Axis("modality (nats)", grid=False), Axis(grid=False)
+            options.append((f"{label}: {words}", Panel(x, y, (heat,), height=96 + 26 * len(kept), title=title)))
+            cells += [
+                [label, words, name, *(number(v, "phi_mi") for v in row)]
+                for name, row in zip(names, values, strict=True)
+            ]
+    if not options:
+        return None
+    cut = (
+        f" The {ROWS} of {most} classes on which the modalities differ most; the table has all." if most > ROWS else ""
+    )
+    return FigureSpec(
+        "Which classes rely on which modality",
+        "Mean over the test samples of a class of what a modality contributes to predicting the label: blue is information, "
+        f"orange points away from the truth. Held-out classifiers; mean over seeds.{cut}",
+        tuple(options),
+        Grid("classes", "Contributions by class in nats", ["method", "kind", "class", *comparison.modalities], cells),
+        "Method and kind",
+    )
+
+
+def _most_different(values: Sequence[Sequence[float]]) -> list[int]:
+    """Return the classes that are shown: all, or those on which the modalities differ most."""
+    order = sorted(range(len(values)), key=lambda i: min(values[i]) - max(values[i]))
+    return sorted(order[:ROWS])
+
+
+def robustness_figures(comparison: Comparison, colours: Sequence[str]) -> list[FigureSpec]:
+    """Return one figure per corrupted modality: a line per method over the noise, and points for the other kinds."""
+    by_modality = {
+        m: {
+            label: scores
+            for label in comparison.labels
+            if not comparison.is_unimodal(label) and (scores := corrupted_scores(comparison, label, m))
+        }
+        for m in comparison.modalities
+    }
+    by_modality = {m: found for m, found in by_modality.items() if found}
+    ends = _common_range(comparison, list(by_modality.values()))
+    return [_robustness(comparison, m, found, ends, colours) for m, found in by_modality.items()]
+
+
+def _common_range(
+    comparison: Comparison, figures: Sequence[Mapping[str, Sequence[CorruptedScore]]]
+) -> tuple[float, float]:
+    """Return the vertical range of all figures: every mean, and every whisker that is not much longer than the range."""
+    factor = factor_of(comparison.score)
+    points = [s.point for found in figures for scores in found.values() for s in scores]
+    means = [factor * p.mean for p in points]
+    if not means:
+        return 0.0, 1.0
+    room = (max(means) - min(means)) or 5 * 0.01 * factor
+    low = [max(factor * p.low, min(means) - 0.3 * room) for p in points if math.isfinite(p.low)]
+    high = [min(factor * p.high, max(means) + 0.3 * room) for p in points if math.isfinite(p.high)]
+    ends = min([*means, *low]) - 0.06 * room, max([*means, *high]) + 0.06 * room
+    return (max(ends[0], 0.0), min(ends[1], 101.0)) if comparison.in_percent else ends
+
+
+def _robustness(
+    comparison: Comparison,
+    m: str,
+    found: Mapping[str, Sequence[CorruptedScore]],
+    ends: tuple[float, float],
+    colours: Sequence[str],
+) -> FigureSpec:
+    score, factor = comparison.score, factor_of(comparison.score)
+    table: list[PointRow] = [
+        ([label, s.words], label, score if s.corruption is None else "", s.point)
+        for label in found
+        for s in found[label]
+    ]
+    marks = [mark for i, label in enumerate(found) for mark in _row_marks(comparison, label, found[label], i, len(found), colours)]  # fmt: skip
+    ticks = sorted({(s.place, s.words.removeprefix("noise ")) for scores in found.values() for s in scores})
+    others = [k for k in comparison.modalities if k != m]
+    alone = comparison.unimodal(others[0]) if len(others) == 1 else None
+    base = series.point(comparison, alone, score) if alone else None
+    rules: tuple[Rule, ...] = ()
+    reading = (
+        f"Scores when only {m} is corrupted: noise in standard deviations, all zeros, or the input of another sample "
+        "(permute). "
+    )
+    if base is not None and base.n:
+        level = factor * base.mean
+        ends = min(ends[0], level - 1), max(ends[1], level + 1)
+        rules = (Rule(level, palette.modality_token(colours, others[0]), "dot", horizontal=True),)
+        reading += f"Dotted line: {others[0]} trained alone, which a model without {m} should still reach. "
+    x = Axis("noise (standard deviations), other kinds", ticks=tuple(ticks), range=(-0.2, ticks[-1][0] + 0.4))
+    y = Axis(score_axis(comparison, "test"), range=ends)
+    title = f"Test scores with {m} corrupted"
+    clause = whence(table)
+    return FigureSpec(
+        title,
+        f"{reading}{clause[:1].upper()}{clause[1:]}.",
+        (("", Panel(x, y, tuple(marks), rules, 340, legend=True, title=f"{m} corrupted")),),
+        points_grid(f"robustness-{m}", title, comparison, table, ["method", "corruption"], score),
+    )
+
+
+def _row_marks(
+    comparison: Comparison, label: str, scores: Sequence[CorruptedScore], i: int, count: int, colours: Sequence[str]
+) -> list[Series]:
+    """Return a row's curve over the noise, and its points for other kinds, shifted so that rows do not overlap."""
+    factor, name = factor_of(comparison.score), series.short(comparison, label)
+    shade, style = palette.token(comparison, label, colours), palette.dash(comparison, label)
+    shift = (i - (count - 1) / 2) * min(0.08, 0.5 / count)
+    marks = []
+    for noisy in (True, False):
+        part = [s for s in scores if s.is_noise == noisy]
+        if part:
+            marks.append(
+                Series(
+                    [s.place + shift * (not noisy) for s in part],
+                    [factor * s.point.mean for s in part],
+                    shade,
+                    name if noisy else "",
+                    style if noisy and len(part) > 1 else "",  # tokens take no noise: the clean score is then alone
+                    "circle",
+                    7,
+                    intervals=[scaled(s.point, factor) for s in part],
+                    hover=[f"{name}, {s.words}: {interval_text(s.point, comparison.score)}" for s in part],
+                )
+            )
+    return marks
+
+
+def shift_grid(comparison: Comparison) -> Grid:
+    """Methods as rows: the score for clean inputs, its mean over all corruptions, and over those of each modality."""
+    score, mean = comparison.score, f"{comparison.score}_corrupted"
+    metrics = [MetricId(score), MetricId(mean), *(MetricId(mean, m) for m in comparison.modalities)]
+    metrics = [metric for metric in metrics if comparison.has(metric.name, metric.modality)]
+    unit = " (%)" if comparison.in_percent else ""
+    names = {MetricId(score): f"clean{unit}", MetricId(mean): f"all corruptions{unit}"}
+    header = ["method", *(names.get(metric, f"{metric.modality} corrupted{unit}") for metric in metrics)]
+    rows: list[list[str]] = []
+    source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
+    for label in comparison.labels:
+        if not comparison.seeds(label, mean) or comparison.is_unimodal(label):
+            continue
+        summaries = [(metric, comparison.summary(label, metric.name, metric.modality)) for metric in metrics]
+        source |= {
+            (len(rows), j): (comparison.data, label, str(metric), "mean")
+            for j, (metric, s) in enumerate(summaries, 1)
+            if s.n
+        }
+        rows.append([label, *(plus_minus(s.mean, s.se, score) for _, s in summaries)])
+    note = "Mean over three strengths of noise, zeros and permute; texts take no noise."
+    return Grid("shift", f"{comparison.data}: test scores under corruption", header, rows, note, source=source)

@@ -1,0 +1,231 @@
+"""Figures of what modalities contribute: bars against H(Y), and the parts with their intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from counterpoise.report.analysis import series
+from counterpoise.report.analysis.comparison import Comparison
+from counterpoise.report.analysis.series import Point
+from counterpoise.report.figures import _palette as palette
+from counterpoise.report.figures.spec import (
+    Axis,
+    Bars,
+    FigureSpec,
+    Panel,
+    PointRow,
+    Rule,
+    Series,
+    interval_text,
+    points_grid,
+    rows_axis,
+    scaled,
+    whence,
+)
+
+__all__ = ["contribution_figure", "parts_figure"]
+
+QUANTITIES: Final = (
+    ("phi_mi", "by itself (φ_MI)", "circle"),
+    ("phi_cmi", "added to the others (φ_CMI)", "square"),
+    ("phi_shared", "shared", "diamond"),
+    ("phi_synergy", "synergy", "cross"),
+)
+"""Metric, name and marker of every quantity of a modality."""
+
+Known = Mapping[tuple[str, str], Point]
+"""Points by metric and modality."""
+
+
+def _ordered(comparison: Comparison) -> list[str]:
+    """Return the rows with contributions, the reference first."""
+    return sorted(series.contributions(comparison), key=lambda label: label != comparison.reference)
+
+
+def _known(comparison: Comparison, label: str) -> dict[tuple[str, str], Point]:
+    return {
+        (kind, m): p
+        for m in comparison.modalities
+        if comparison.seeds(label, "phi_cmi", m)
+        for kind, *_ in QUANTITIES
+        if (p := series.point(comparison, label, kind, m)).n
+    }
+
+
+def contribution_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
+    """One bar per modality against H(Y): what it shares with the others, what only it knows, and the synergy.
+
+    Records without that split give a pale bar for what it knows by itself, and a solid one for what it adds.
+    """
+    labels = _ordered(comparison)
+    if not labels:
+        return None
+    split = any(comparison.seeds(label, "phi_shared", m) for label in labels for m in comparison.modalities)
+    options, rows = [], []
+    for label in labels:
+        known, joint = _known(comparison, label), series.point(comparison, label, "phi_mi")
+        names = {kind: name for kind, name, _ in QUANTITIES}
+        own: list[PointRow] = [([label, m, names[kind]], label, f"{kind}:{m}", p) for (kind, m), p in known.items()]
+        if joint.n:
+            own.append(([label, "all together", "together"], label, "phi_mi", joint))
+        rows += own
+        options.append((label, _bars_panel(comparison, label, known, own, colours)))
+    bars = (
+        "Pale: what it shares with the other modalities. Solid: what only it knows. Hatched: what it and the others know "
+        "only together (synergy). Pale and solid are φ_MI, what it knows by itself; solid and hatched are φ_CMI, what it "
+        "adds to the others; the two whiskers are theirs. "
+        if split
+        else "Pale bar: information about the label in the modality by itself (φ_MI). Solid bar: what it adds to the others "
+        "(φ_CMI). "
+    )
+    entropy = "Dotted line: all that can be known, H(Y). " if comparison.in_percent else ""
+    return FigureSpec(
+        "What each modality knows by itself, and what it adds",
+        f"{bars}{entropy}Measured on test samples that no classifier was fitted on; {whence(rows)}.",
+        tuple(options),
+        points_grid(
+            "contributions", "Contributions in nats", comparison, rows, ["method", "modality", "kind"], "phi_mi"
+        ),
+        "Method",
+    )
+
+
+def _bars_panel(
+    comparison: Comparison, label: str, known: Known, rows: Sequence[PointRow], colours: Sequence[str]
+) -> Panel:
+    ms = [m for m in comparison.modalities if ("phi_cmi", m) in known]
+    shades = [palette.modality_token(colours, m) for m in ms]
+    split = all(("phi_shared", m) in known and ("phi_synergy", m) in known and ("phi_mi", m) in known for m in ms)
+    marks, ends = _stacked(ms, known, shades) if split else _overlaid(ms, known, shades)
+    entropy, joint = comparison.summary(label, "entropy"), comparison.summary(label, "phi_mi")
+    rules = [Rule(0.0, "@muted", "solid")]
+    if joint.n:
+        rules.append(Rule(joint.mean, "@ink", "solid", "all together", anchor="right"))
+    if entropy.n and comparison.in_percent:
+        rules.append(Rule(entropy.mean, "@ink", "dot", "H(Y)", anchor="left"))
+    points = [p for *_, p in rows]
+    reach = [*ends, *(p.mean for p in points), *(p.high for p in points), *(rule.value for rule in rules)]
+    top = max((v for v in reach if math.isfinite(v)), default=1.0)
+    low = min((v for p in points for v in (p.mean, p.low) if math.isfinite(v)), default=0.0)
+    x = Axis("held-out contribution (nats)", range=(1.1 * min(low, 0.0), 1.12 * top or 1.0))
+    title = f"{comparison.data}: contributions in {label}"
+    return Panel(x, rows_axis(ms), tuple(marks), tuple(rules), 96 + 56 * len(ms), title=title)
+
+
+def _stacked(ms: Sequence[str], known: Known, shades: Sequence[str]) -> tuple[list[Bars | Series], list[float]]:
+    """Return three segments per modality (shared, unique, synergy), the whiskers, and where the bars end.
+
+    A negative estimate of a part has no length; it is shown where it lies by a marker.
+    """
+    places = list(map(float, range(len(ms))))
+
+    def means(kind: str) -> list[float]:
+        return [known[kind, m].mean for m in ms]
+
+    shared, alone, synergy = means("phi_shared"), means("phi_mi"), means("phi_synergy")
+    pale = [max(v, 0.0) for v in shared]
+    solid = [max(a - s, 0.0) for a, s in zip(alone, pale, strict=True)]
+    starts = [a + b for a, b in zip(pale, solid, strict=True)]
+    hatched = [max(v, 0.0) for v in synergy]
+    ends = [a + b for a, b in zip(starts, hatched, strict=True)]
+    unique = [a - s for a, s in zip(alone, shared, strict=True)]
+    marks: list[Bars | Series] = [
+        _segment("shared", ms, places, [0.0] * len(ms), pale, shades, shared, opacity=0.35),
+        _segment("unique", ms, places, pale, solid, shades, unique),
+        _segment("synergy", ms, places, starts, hatched, shades, synergy, hatched=True),
+        _whiskers(ms, places, -0.13, alone, known, "phi_mi"),
+        _whiskers(ms, places, 0.13, ends, known, "phi_cmi"),
+    ]
+    negative = [(v, y, c) for v, y, c in zip(shared, places, shades, strict=True) if v < 0]
+    if negative:
+        x, y, colour = zip(*negative, strict=True)
+        hover = [f"shared: {v:.3f} nats (a negative estimate)" for v in x]
+        marks.append(Series(x, y, colour, marker="diamond", size=9, hollow=False, hover=hover))
+    return marks, ends
+
+
+def _segment(
+    name: str,
+    ms: Sequence[str],
+    places: Sequence[float],
+    base: Sequence[float],
+    length: Sequence[float],
+    shades: Sequence[str],
+    values: Sequence[float],
+    *,
+    opacity: float = 1.0,
+    hatched: bool = False,
+) -> Bars:
+    hover = [f"{m}, {name}: {v:.3f} nats" for m, v in zip(ms, values, strict=True)]
+    return Bars(places, base, length, shades, name, 0.56, opacity, hatched, hover)
+
+
+def _overlaid(ms: Sequence[str], known: Known, shades: Sequence[str]) -> tuple[list[Bars | Series], list[float]]:
+    """Return a pale bar for what each modality knows by itself, a solid one for what it adds, and their whiskers."""
+    marks: list[Bars | Series] = []
+    ends: list[float] = []
+    for kind, name, height, opacity in (
+        ("phi_mi", "by itself", 0.66, 0.35),
+        ("phi_cmi", "added to the others", 0.3, 1.0),
+    ):
+        there = [(m, float(i), shades[i]) for i, m in enumerate(ms) if (kind, m) in known]
+        names, places, colours = [m for m, *_ in there], [y for _, y, _ in there], [c for *_, c in there]
+        values = [known[kind, m].mean for m in names]
+        hover = [f"{m}, {name}: {interval_text(known[kind, m], kind)}" for m in names]
+        marks.append(Bars(places, [0.0] * len(names), values, colours, name, height, opacity, hover=hover))
+        marks.append(_whiskers(names, places, -0.2 if kind == "phi_mi" else 0.0, values, known, kind))
+        ends += values
+    return marks, ends
+
+
+def _whiskers(
+    ms: Sequence[str], places: Sequence[float], shift: float, at: Sequence[float], known: Known, kind: str
+) -> Series:
+    """Return whiskers of their own: a pale bar's would be pale."""
+    points = [known[kind, m] for m in ms]
+    ends = [(x - p.mean + p.low, x - p.mean + p.high) for x, p in zip(at, points, strict=True)]
+    hover = [f"{m}: {interval_text(p, kind)}" for m, p in zip(ms, points, strict=True)]
+    where = [y + shift for y in places]
+    return Series(at, where, "@ink", marker="circle", size=1, intervals=ends, across=True, hover=hover)
+
+
+def parts_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
+    """Dots with intervals: by itself, added, shared and synergistic, by modality; negative estimates as they are."""
+    labels = [
+        label
+        for label in _ordered(comparison)
+        if any(comparison.seeds(label, "phi_shared", m) for m in comparison.modalities)
+    ]
+    if not labels:
+        return None
+    options, rows = [], []
+    for label in labels:
+        known = _known(comparison, label)
+        marks, ticks, place = [], [], 0.0
+        for m in comparison.modalities:
+            own = [(kind, name, mark, known[kind, m]) for kind, name, mark in QUANTITIES if (kind, m) in known]
+            rows += [([label, m, name], label, f"{kind}:{m}", p) for kind, name, _, p in own]
+            for kind, name, mark, p in own:
+                shade, hover = palette.modality_token(colours, m), [f"{m}, {name}: {interval_text(p, kind)}"]
+                marks.append(
+                    Series([p.mean], [place], shade, marker=mark, intervals=[scaled(p, 1)], across=True, hover=hover)
+                )
+                ticks.append((place, f"{m}: {name}"))
+                place += 1
+            place += 0.6
+        y = Axis(ticks=tuple(ticks), range=(place, -0.6), grid=False)
+        x = Axis("held-out contribution (nats)")
+        title = f"{comparison.data}: parts in {label}"
+        options.append(
+            (label, Panel(x, y, tuple(marks), (Rule(0.0, "@muted", "solid"),), round(84 + 24 * place), title=title))
+        )
+    return FigureSpec(
+        "The parts with their intervals",
+        "The estimate of a part that does not exist lies below zero half of the time, and is shown as it is; "
+        f"{whence(rows)}.",
+        tuple(options),
+        points_grid("parts", "Parts of the contributions in nats", comparison, rows, ["method", "modality", "part"], "phi_mi"),
+        "Method",
+    )  # fmt: skip

@@ -1,0 +1,163 @@
+"""Figures over epochs: contribution gap, joint contribution, scores, losses, and what the methods chose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from counterpoise.report._format import number
+from counterpoise.report.analysis import series
+from counterpoise.report.analysis.comparison import Comparison
+from counterpoise.report.analysis.series import Curve
+from counterpoise.report.figures import _palette as palette
+from counterpoise.report.figures._layout import Grid
+from counterpoise.report.figures.spec import Axis, FigureSpec, Panel, Series, factor_of, score_axis
+from counterpoise.runs import CurveId
+
+__all__ = ["coefficient_figures", "curve_figures"]
+
+Line = tuple[str, str, str, Curve]
+"""Name, colour, style of the line, curve."""
+
+
+def curve_figures(comparison: Comparison, colours: Sequence[str]) -> dict[str, FigureSpec]:
+    """Return the figures over epochs of one data set, by name."""
+    figures = {
+        "gap": _gap(comparison, colours),
+        "joint-contribution": _joint(comparison, colours),
+        "scores": _scores(comparison, colours),
+        "dominant": _dominant(comparison, colours),
+        "loss": _losses(comparison, colours),
+    }
+    return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def _lines(comparison: Comparison, colours: Sequence[str], curve: CurveId) -> list[Line]:
+    """Return a curve of every network that has it."""
+    rows = series.curve_rows(comparison, curve.kind, curve.name)
+    curves = [(label, series.curve(comparison, label, curve)) for label in rows]
+    return [_line(comparison, colours, label, c) for label, c in curves if c is not None]
+
+
+def _line(comparison: Comparison, colours: Sequence[str], label: str, c: Curve) -> Line:
+    shade, style = palette.token(comparison, label, colours), palette.dash(comparison, label)
+    return series.short(comparison, label), shade, style, c
+
+
+def _gap(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
+    rows = series.curve_rows(comparison, "contribution", "phi_cmi")
+    gaps = [(label, series.gap_curve(comparison, label)) for label in rows]
+    lines = [_line(comparison, colours, label, c) for label, c in gaps if c is not None]
+    reading = "Largest minus smallest contribution of a modality (φ_CMI), on validation samples: 0 is balanced."
+    return _figure("Contribution gap (max − min φ_CMI)", reading, lines, y="nats")
+
+
+def _joint(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
+    lines = _lines(comparison, colours, CurveId("contribution", "phi_mi"))
+    reading = "What all features together know about the label (φ_MI), on validation samples."
+    return _figure("Joint contribution (φ_MI of all)", reading, lines, y="nats")
+
+
+def _alone(comparison: Comparison, colours: Sequence[str], m: str | None) -> list[Line]:
+    """Return the validation score of a modality trained alone."""
+    label = comparison.unimodal(m) if m else None
+    c = series.curve(comparison, label, CurveId("score", comparison.score)) if label else None
+    return [(f"{m} alone", palette.modality_token(colours, m), "solid", c)] if c else []
+
+
+def _scores(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
+    m, score = series.dominant(comparison), comparison.score
+    lines = _lines(comparison, colours, CurveId("score", score))
+    alone = _alone(comparison, colours, m) if lines else []
+    name = score_axis(comparison, "validation")
+    title = "Dominant modality against the methods" if alone else f"{name[:1].upper()}{name[1:]}"
+    reading = f"Score of every method on the validation set{f', and of {m} trained alone' if alone else ''}."
+    return _figure(title, reading, [*lines, *alone], y=name, factor=factor_of(score))
+
+
+def _dominant(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
+    m, score = series.dominant(comparison), comparison.score
+    lines = _lines(comparison, colours, CurveId("score", score, m)) if m else []
+    if not lines:
+        return None
+    whole = series.curve(comparison, comparison.reference, CurveId("score", score))
+    if whole is not None:
+        lines.append((f"{comparison.reference}, all modalities", "@muted", "dot", whole))
+    lines += _alone(comparison, colours, m)
+    reading = f"Validation score of the unimodal head of {m}, the dominant modality, inside every method."
+    title = f"The dominant modality ({m}) inside every method"
+    return _figure(title, reading, lines, y=score_axis(comparison, "validation"), factor=factor_of(score))
+
+
+def _figure(title: str, reading: str, lines: Sequence[Line], *, y: str, factor: float = 1.0) -> FigureSpec | None:
+    """Return a figure of curves with bands of one standard error."""
+    if not lines:
+        return None
+    marks = tuple(
+        Series(
+            c.epochs,
+            [factor * v for v in c.mean],
+            shade,
+            name,
+            style,
+            intervals=[(factor * a, factor * b) for a, b in zip(c.low, c.high, strict=True)] if c.n > 1 else (),
+            band=True,
+        )
+        for name, shade, style, c in lines
+    )
+    panel = Panel(Axis("epoch"), Axis(y), marks, legend=True, title=title, shared_hover=True)
+    seeds = max(c.n for *_, c in lines)
+    tail = f" Mean of {seeds} seeds; the band is one standard error." if seeds > 1 else " One seed."
+    epochs = sorted({e for *_, c in lines for e in c.epochs})
+    columns = [dict(zip(c.epochs, c.mean, strict=True)) for *_, c in lines]
+    metric = "accuracy" if factor > 1 else ""
+    cells = [[str(e), *(number(column[e], metric) if e in column else "–" for column in columns)] for e in epochs]
+    table = Grid("curve", title, ["epoch", *(name for name, *_ in lines)], cells)
+    return FigureSpec(title, reading + tail, (("", panel),), table)
+
+
+def _losses(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
+    """One thin line per seed, so that the spread over initialisations is seen."""
+    runs = [
+        (label, record, i)
+        for label in series.curve_rows(comparison, "loss", "total")
+        for i, record in enumerate(comparison.records[label])
+        if record.curve("loss", "total")
+    ]
+    if not runs:
+        return None
+    marks = tuple(
+        Series(
+            range(1, len(values) + 1),
+            values,
+            palette.token(comparison, label, colours),
+            series.short(comparison, label) if not i else "",
+            "solid",
+            hover=[f"{label}, seed {record.seed}: {v:.4g}" for v in values],
+            width=1.2,
+        )
+        for label, record, i in runs
+        for values in [record.curve("loss", "total")]
+    )
+    names = [f"{label}, seed {record.seed}" for label, record, _ in runs]
+    columns = [record.curve("loss", "total") for _, record, _ in runs]
+    cells = [
+        [str(e + 1), *(number(values[e], "loss") if e < len(values) else "–" for values in columns)]
+        for e in range(max(map(len, columns)))
+    ]
+    title = "Training loss of each seed"
+    panel = Panel(Axis("epoch"), Axis("loss (nats)"), marks, legend=True, title=title)
+    reading = "One line per run; losses of different methods have different terms, so compare shapes, not heights."
+    return FigureSpec(title, reading, (("", panel),), Grid("loss", title, ["epoch", *names], cells))
+
+
+def coefficient_figures(comparison: Comparison, colours: Sequence[str]) -> list[FigureSpec]:
+    """Return what each method chose per modality and epoch (weights, gradient scales), one figure per coefficient."""
+    figures = []
+    for label in (label for label in comparison.labels if not comparison.same_network(label)):
+        for name, ms in series.coefficients(comparison, label).items():
+            found = [(m, series.curve(comparison, label, CurveId("coefficient", name, m))) for m in ms]
+            lines: list[Line] = [
+                (m or name, palette.modality_token(colours, m), "solid", c) for m, c in found if c is not None
+            ]
+            figures.append(_figure(f"{label}: {name}", f"What {label} chose per modality.", lines, y="coefficient"))
+    return [figure for figure in figures if figure is not None]
