@@ -26,6 +26,8 @@ __all__ = ["PartialInformation", "decompose", "decompose_samples"]
 MAX_SYMBOLS: Final = 12
 MAX_TABLE: Final = 2000
 REPLICATES: Final = 20
+PER_CELL: Final = 5
+"""Samples per cell of a table, on average, below which its frequencies say more about chance than about the labels."""
 
 
 @dataclass(frozen=True)
@@ -185,11 +187,12 @@ def _shared(
 
 def _summary(pointwise: np.ndarray, group: np.ndarray | None, confidence: float) -> Estimate:
     value, n = float(pointwise.mean()), len(pointwise)
-    se = float(pointwise.std(ddof=1) / np.sqrt(n))
+    freedom, se = n - 1, float(pointwise.std(ddof=1) / np.sqrt(n))
     if group is not None:
         sums = np.bincount(group, pointwise - value)
-        se = float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)) / n)
-    reach = float(stats.norm.ppf(0.5 + confidence / 2)) * se
+        freedom = len(sums) - 1
+        se = float(np.sqrt((sums**2).sum() * len(sums) / freedom) / n)
+    reach = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * se
     return Estimate(value, se, value - reach, value + reach)
 
 
@@ -212,15 +215,56 @@ def _broja(problem: EstimatorInput, m: str, confidence: float) -> PartialInforma
             f"A `broja` decomposition of {shape[0]} x {shape[1]} x {shape[2]} values is too large (at most {MAX_TABLE} "
             "cells). Use definition='imin'."
         )
-    counts = np.bincount(np.ravel_multi_index((a, b, problem.labels), shape), minlength=int(np.prod(shape)))
+    if problem.n < PER_CELL * np.prod(shape):
+        raise DataError(
+            f"A `broja` decomposition of {shape[0]} x {shape[1]} x {shape[2]} values needs at least "
+            f"{PER_CELL * int(np.prod(shape))} samples, {PER_CELL} per cell. Found {problem.n}. Use definition='imin'."
+        )
+    return _corrected_parts(problem, m, (a, b), shape, source, confidence)
+
+
+def _corrected_parts(
+    problem: EstimatorInput,
+    m: str,
+    symbols: tuple[np.ndarray, np.ndarray],
+    shape: tuple[int, int, int],
+    source: str,
+    confidence: float,
+) -> PartialInformation:
+    """Solve the table, less what tables without any information show: frequencies alone look like synergy.
+
+    The null permutes the labels. The error comes from resampled tables, and from the spread of the null.
+    """
     rng = np.random.default_rng(problem.seed)
-    tables = [counts, *rng.multinomial(problem.n, counts / problem.n, size=REPLICATES)]
-    solved = [broja(table.reshape(shape), tolerance=1e-4, iterations=1000) for table in tables]
-    values = np.array([(d.redundant, d.unique_a, d.unique_b, d.synergistic) for d in solved])
-    reach = float(stats.t.ppf(0.5 + confidence / 2, REPLICATES - 1))
-    errors = values[1:].std(0, ddof=1)
-    redundancy, unique, unique_rest, synergy = (
+    cell = np.ravel_multi_index((*symbols, np.zeros_like(symbols[0])), shape)
+
+    def parts(labels: np.ndarray) -> np.ndarray:
+        counts = np.bincount(cell + labels, minlength=int(np.prod(shape)))
+        return _solve(counts.reshape(shape))
+
+    observed = parts(problem.labels)
+    null = np.array([parts(rng.permutation(problem.labels)) for _ in range(REPLICATES)])
+    counts = np.bincount(cell + problem.labels, minlength=int(np.prod(shape)))
+    if problem.group is None:
+        draws = rng.multinomial(problem.n, counts / problem.n, size=REPLICATES)
+        resampled = np.array([_solve(table.reshape(shape)) for table in draws])
+    else:  # whole groups are drawn, since their samples depend on each other
+        tables = np.zeros((int(problem.group.max()) + 1, int(np.prod(shape))), dtype=np.int64)
+        np.add.at(tables, (problem.group, cell + problem.labels), 1)
+        picks = rng.integers(len(tables), size=(REPLICATES, len(tables)))
+        resampled = np.array([_solve(tables[pick].sum(0).reshape(shape)) for pick in picks])
+    values = observed - null.mean(0)
+    errors = np.sqrt(resampled.var(0, ddof=1) + null.var(0, ddof=1))
+    freedom = REPLICATES - 1 if problem.group is None else min(REPLICATES, int(problem.group.max()) + 1) - 1
+    reach = float(stats.t.ppf(0.5 + confidence / 2, freedom))
+    estimates = [
         Estimate(float(v), float(se), float(v - reach * se), float(v + reach * se))
-        for v, se in zip(values[0], errors, strict=True)
-    )
-    return PartialInformation(m, redundancy, unique, unique_rest, synergy, "broja", source, problem.n)
+        for v, se in zip(values, errors, strict=True)
+    ]
+    return PartialInformation(m, *estimates, "broja", source, problem.n)
+
+
+def _solve(table: np.ndarray) -> np.ndarray:
+    """Return redundant, unique (of both sides) and synergistic information of a table of counts."""
+    d = broja(table, tolerance=1e-4, iterations=1000)
+    return np.array([d.redundant, d.unique_a, d.unique_b, d.synergistic])

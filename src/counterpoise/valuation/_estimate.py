@@ -1,8 +1,9 @@
-"""`estimate`: one door to every estimator."""
+"""`estimate`: the entry point for all estimators."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -73,5 +74,9 @@ def estimate(
     run = VALUATIONS.resolve(user_name(estimator))
     problem = prepare(features, target, task=task, num_outputs=num_outputs, folds=folds, group=group, seed=seed)
     options = {} if predictions is None else {"predictions": predictions}
-    valuation: Valuation = run(problem, confidence=confidence, **options)
-    return valuation
+    if estimator.startswith("variational") or problem.copies is None:
+        valuation: Valuation = run(problem, confidence=confidence, **options)
+        return valuation
+    # Without folds there is nothing that keeps copies apart, so that only distinct samples are valued.
+    valuation = run(problem.without_copies(), confidence=confidence, **options)
+    return replace(valuation, per_sample={key: value[problem.copies] for key, value in valuation.per_sample.items()})

@@ -68,6 +68,18 @@ class EstimatorInput:
         """The target as a NumPy array."""
         return self.target.numpy()
 
+    def without_copies(self) -> EstimatorInput:
+        """Return the distinct samples only, for estimators that have no folds."""
+        if self.copies is None:
+            return self
+        rows = np.unique(self.copies, return_index=True)[1]
+        features = {m: x[rows] for m, x in self.features.items()}
+        group = None if self.group is self.copies or self.group is None else self.group[rows]
+        codes = None if group is None else np.unique(group, return_inverse=True)[1].reshape(-1)
+        return replace(
+            self, features=features, target=self.target[rows], group=codes, fold=self.fold[rows], copies=None
+        )
+
     def matrix(self, subset: tuple[str, ...]) -> np.ndarray:
         """Return the features of some modalities side by side, ``(N, D)`` in float64."""
         return np.concatenate([self.features[m] for m in subset], 1).astype(np.float64)
