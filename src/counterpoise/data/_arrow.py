@@ -51,8 +51,8 @@ def write_arrow(path: Path, batches: Iterable[Mapping[str, Any]]) -> None:
         Path(temporary).replace(path)
     except OSError as error:
         raise OutputError(
-            f"Could not write `{path}`: {error.strerror or error}. Free some disk space and run the same command again; "
-            "it resumes."
+            f"Could not write `{path}`: {error.strerror or error}. Free some disk space and run the same command "
+            "again; it resumes."
         ) from error
     finally:
         if temporary:

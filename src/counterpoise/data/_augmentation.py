@@ -1,4 +1,4 @@
-"""How training varies what is stored: which frames, which part of them, mirrored or not; and what evaluation looks at instead."""
+"""Augmentation of stored clips in training (frames, crops, mirrors), and the fixed choice for evaluation."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 if TYPE_CHECKING:
-    from counterpoise.data._core import DataInfo
+    from counterpoise.data._info import DataInfo, Modality
 
 __all__ = ["ClipAugmentation"]
 
 
 @dataclass(frozen=True)
 class ClipAugmentation:
-    """From stored clips to samples.
+    """Make samples of stored clips.
 
-    Evaluation takes the middle frame of each segment, whole and unmirrored, and the middle of the sound. Training takes a random frame of each segment and, where ``smallest`` is below 1, a random part of the image
-    (RandomResizedCrop: area between ``smallest`` and 1, aspect between 3/4 and 4/3), mirrored with probability one half. All modalities of a sample that are seen
-    through the same lens get the same frames, the same part and the same mirror; of optical flow (two channels) the horizontal component changes its sign in the mirror.
-
-    Sound that is stored longer than a sample's is cut at random in training.
+    Evaluation takes the middle frame of each segment, whole and unmirrored, and the middle of the sound. Training takes
+    a random frame of each segment and, where ``smallest`` is below 1, a random part of the image (RandomResizedCrop:
+    area between ``smallest`` and 1, aspect between 3/4 and 4/3), mirrored with probability one half. All visual
+    modalities of a sample get the same frames, the same part and the same mirror; the horizontal component of optical
+    flow (two channels) changes its sign in the mirror. Sound that is stored longer than a sample's is cut at random in
+    training.
 
     Attributes:
         frames: frames per sample by modality, for videos that are stored with more.
-        parts: axis of time (counted without the samples' own) and steps per sample by modality, for sound that is stored longer.
+        parts: axis of time (counted without the samples' own) and steps per sample by modality, for longer sound.
         visual: names of the modalities that are cropped and mirrored.
         flow: which of them are optical flow.
         smallest: least area of the crop; 1 leaves images whole and unmirrored.
@@ -43,17 +44,15 @@ class ClipAugmentation:
 
     @staticmethod
     def of(info: DataInfo) -> ClipAugmentation | None:
-        """Return the view of a data set, or None where what is stored is what is used."""
+        """Return the augmentation of a data set, or None where samples are used as they are stored."""
         longer = [m for m in info.modalities if m.stored and m.stored != m.shape]
-        frames = {m.name: m.shape[0] for m in longer if m.kind == "video"}
-        axis = {m.name: next(k for k, n in enumerate(m.shape) if n != m.stored[k]) for m in longer}
-        parts = {m.name: (axis[m.name], m.shape[axis[m.name]]) for m in longer if m.kind != "video"}
-        augment = info.augment
-        visual = tuple(m.name for m in info.modalities if m.name in augment.get("visual", ()))
+        visual = tuple(name for name in info.names if name in info.augment.get("visual", ()))
         if not longer and not visual:
             return None
         flow = tuple(m.name for m in info.modalities if m.name in visual and m.shape[-3] == 2)
-        return ClipAugmentation(frames, visual, flow, float(augment.get("smallest", 1.0)), parts)
+        frames = {m.name: m.shape[0] for m in longer if m.kind == "video"}
+        parts = {m.name: _longer_axis(m) for m in longer if m.kind != "video"}
+        return ClipAugmentation(frames, visual, flow, float(info.augment.get("smallest", 1.0)), parts)
 
     def select(self, arrays: Mapping[str, np.ndarray], generator: torch.Generator | None) -> dict[str, np.ndarray]:
         """Return what a sample has of what is stored: the middle, or with a generator a random choice.
@@ -116,3 +115,9 @@ class ClipAugmentation:
                 moved = torch.stack([horizontal, moved[..., 1, :, :]], -3)
             found[m] = moved
         return found
+
+
+def _longer_axis(modality: Modality) -> tuple[int, int]:
+    """Return the axis along which more is stored than is used, and how much of it is used."""
+    axis = next(k for k, size in enumerate(modality.shape) if size != modality.stored[k])
+    return axis, modality.shape[axis]

@@ -29,8 +29,9 @@ class Split:
     """Some samples: one array of shape ``(N, ...)`` per modality, targets, and groups where they are known.
 
     Arrays keep their storage type (uint8 images, float16 sensors); `batch` gives float32, images and videos of uint8
-    divided by 255. ``augmentation`` says which frames of a stored clip a sample has, and how training varies them. ``captions``
-    holds, for modalities whose numbers say nothing to a reader (hashed words), a text per sample that pages show instead.
+    divided by 255. ``augmentation`` says which frames of a stored clip a sample has, and how training varies them.
+    ``captions`` holds, for modalities whose numbers say nothing to a reader (hashed words), a text per sample that
+    pages show instead.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -107,8 +108,8 @@ class MultimodalData:
             _check_split(self.info, part, self.split(part), task)
         if len(self.val) == len(self.test) and _same(self.val, self.test):
             raise DataError(
-                f"The validation set of `{self.info.name}` is its test set ({len(self.test)} samples). The best epoch would be chosen "
-                "on the test set; give a validation set of its own, cut from the training set."
+                f"The validation set of `{self.info.name}` is its test set ({len(self.test)} samples). The best epoch "
+                "would be chosen on the test set; give a validation set of its own, cut from the training set."
             )
 
     def split(self, name: str) -> Split:

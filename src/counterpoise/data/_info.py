@@ -1,4 +1,4 @@
-"""What is known about a data set before any of it is opened. Importing it needs no torch, so that processes that read raw files start quickly."""
+"""The description of a data set. Importing it needs no torch, so that processes that read raw files start quickly."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Modality:
             integer ids, 0 = padding.
         shape: shape of one sample.
         vocabulary: number of token ids, for tokens.
-        stored: shape on disk where it is another: more frames than a sample has when it is used (see `ClipAugmentation`).
+        stored: shape on disk where it is another: more frames than a sample has when it is used (see
+            `ClipAugmentation`).
         words: what the token ids stand for, where that is known: ``words[id]``.
         rate: samples per second of a sequence or a waveform; 0 where it is not known.
     """

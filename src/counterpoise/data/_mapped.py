@@ -19,7 +19,8 @@ BLOCK: Final = 1 << 25
 class MappedRows:
     """An array ``(N, ...)`` in memory-mapped pieces: what is indexed is read, nothing else is.
 
-    Knows as much of NumPy's interface as a split needs: ``shape``, ``dtype``, ``len``, indexing by a position, a slice or an array of positions, and
+    Knows as much of NumPy's interface as a split needs: ``shape``, ``dtype``, ``len``, indexing by a position, a slice
+    or an array of positions, and
     ``np.asarray`` (which reads everything).
 
     Example:
@@ -63,7 +64,7 @@ class MappedRows:
 
 
 def as_rows(pieces: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the pieces as one array: copied if it is small, else as `MappedRows` (typed as an array, whose part it plays)."""
+    """Return the pieces as one array: copied if it is small, else as `MappedRows`, typed as the array it stands for."""
     if sum(piece.nbytes for piece in pieces) <= IN_MEMORY:
         return np.concatenate(pieces)
     return MappedRows(pieces)  # type: ignore[return-value]

@@ -90,7 +90,7 @@ def _two_axes(array: np.ndarray) -> np.ndarray:
 
 
 def load_prepared(folder: Path) -> MultimodalData:
-    """Read what `save_prepared` wrote, or what raw files were prepared to. Small arrays are copied once, large ones stay memory-mapped (see `as_rows`).
+    """Read a prepared data set. Small arrays are copied once, large ones stay memory-mapped (see `as_rows`).
 
     Raises:
         NotFoundError: if the folder is not there or holds no prepared data.

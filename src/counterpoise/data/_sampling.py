@@ -100,8 +100,8 @@ def _draw_stratified(target: np.ndarray, share: float, rng: np.random.Generator)
     free, wanted = order[~first], max(1, round(share * n))
     if wanted > len(free):
         raise DataError(
-            f"Too few samples to hold out {share:.0%} and keep one of each class: {n} samples, {int(first.sum())} classes. "
-            "Give more samples, or a smaller share."
+            f"Too few samples to hold out {share:.0%} and keep one of each class: {n} samples, {int(first.sum())} "
+            "classes. Give more samples, or a smaller share."
         )
     held = np.zeros(n, dtype=bool)
     held[free[np.floor((np.arange(wanted) + rng.random()) * len(free) / wanted).astype(int)]] = True
@@ -126,7 +126,8 @@ class BatchLoader:
 
     Example:
         >>> split = Split({"a": np.zeros((5, 2), np.float32), "b": np.zeros((5, 3), np.float32)}, np.arange(5))
-        >>> [batch.index.tolist() for batch in BatchLoader(split, 2, seed=0, indices=np.array([4, 2, 0]), shuffle=False)]
+        >>> loader = BatchLoader(split, 2, seed=0, indices=np.array([4, 2, 0]), shuffle=False)
+        >>> [batch.index.tolist() for batch in loader]
         [[4, 2, 0]]
     """
 

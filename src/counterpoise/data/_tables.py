@@ -114,31 +114,41 @@ def numbers(name: str, column: pd.Series, *, typed: bool) -> Numbers | None:
     """
     if column.dtype.kind in "iufb":
         return Numbers(column.to_numpy(np.float64, na_value=np.nan) if column.hasnans else column.to_numpy(np.float64))
-    values = np.full(len(column), np.nan)
-    odd: dict[int, str] = {}
-    meant = empty = 0
-    for row, cell in enumerate(column.tolist()):
-        value = None if is_empty(cell) else _number(cell, typed)
-        if value is not None:
-            values[row] = value
-            meant += 1
-        elif is_empty(cell) or (isinstance(cell, str) and not typed and cell.strip().lower() in MISSING):
-            empty += 1
-        elif isinstance(cell, (list, dict, np.ndarray)):
-            return None
-        else:
-            odd[row] = str(cell)
-    if not meant and not any(FORMATTED.fullmatch(text.strip()) for text in odd.values()):
+    cells = column.tolist()
+    if any(isinstance(cell, (list, dict, np.ndarray)) for cell in cells):
         return None
-    formatted = 0 if typed else sum(bool(FORMATTED.fullmatch(text.strip())) for text in odd.values())
-    filled = len(values) - empty
-    if len(odd) <= (1 - MOST) * filled:
-        return Numbers(values, odd)
-    if meant + formatted >= MOST * filled or 2 * meant >= filled:
-        row, cell = next(iter(odd.items()))
+    values = np.full(len(cells), np.nan)
+    odd: dict[int, str] = {}
+    filled = 0
+    for row, cell in enumerate(cells):
+        if _is_missing(cell, typed):
+            continue
+        filled += 1
+        value = _number(cell, typed)
+        if value is None:
+            odd[row] = str(cell)
+        else:
+            values[row] = value
+    return _judged(name, Numbers(values, odd), filled, typed)
+
+
+def _is_missing(cell: Any, typed: bool) -> bool:
+    return is_empty(cell) or (isinstance(cell, str) and not typed and cell.strip().lower() in MISSING)
+
+
+def _judged(name: str, found: Numbers, filled: int, typed: bool) -> Numbers | None:
+    """Return the numbers if nearly all cells are some, None if most are not, or raise `DataError`."""
+    read = filled - len(found.odd)
+    formatted = 0 if typed else sum(bool(FORMATTED.fullmatch(text.strip())) for text in found.odd.values())
+    if not read + formatted:
+        return None
+    if len(found.odd) <= (1 - MOST) * filled:
+        return found
+    if read + formatted >= MOST * filled or 2 * read >= filled:
+        row, cell = next(iter(found.odd.items()))
         raise DataError(
-            f"Column `{name}` holds {meant} numbers and {len(odd)} cells that are none, the first in row {row + 1}: "
-            f"`{cell[:40]}`. Write numbers like 1234.5, leave missing cells empty, or leave the column out."
+            f"Column `{name}` holds {read} numbers and {len(found.odd)} cells that are none, the first in row "
+            f"{row + 1}: `{cell[:40]}`. Write numbers like 1234.5, leave missing cells empty, or leave the column out."
         )
     return None
 

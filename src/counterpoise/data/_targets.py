@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from counterpoise._arrays import as_labels, guess_task
+from counterpoise._arrays import TaskGuess, as_labels, guess_task
 from counterpoise._validation import Options
 from counterpoise.errors import DataError
 
@@ -56,56 +56,67 @@ def make_targets(label: object, task: str | None, num_classes: int | None, names
             "`label` should be class ids or names (N,), zeros and ones (N, C), or reals (N,) or (N, C). "
             f"Found {y.dtype} of shape {y.shape}."
         )
-    notes: tuple[str, ...] = ()
     if task is not None:
         TASKS.check("from_arrays", "task", task)
+        guess = TaskGuess(task)
     elif y.ndim == 1 and y.dtype.kind in "iub" and (num_classes is not None or names):
-        task = "multiclass"
+        guess = TaskGuess("multiclass")
     else:
         guess = guess_task(y)
-        task, notes = guess.task, guess.notes
-    if task == "multiclass":
-        return _classes(y, num_classes, names, notes)
+    if guess.task == "multiclass":
+        return _classes(y, num_classes, names, guess.notes)
+    return _numbers(y, guess, names)
+
+
+def _numbers(y: np.ndarray, guess: TaskGuess, names: tuple[str, ...]) -> Targets:
+    """Return several labels per sample, or regression targets."""
     if y.dtype.kind in "US":
-        raise DataError(f"Labels of the task {task} should be numbers. Found texts of shape {y.shape}.")
-    if task == "multilabel" and y.ndim == 1:
-        raise DataError(f"Labels of the task multilabel should be zeros and ones (N, C). Found shape {y.shape}.")
-    values = y.reshape(len(y), -1).astype(np.int64 if task == "multilabel" else np.float64)
-    if task == "regression" and not np.isfinite(values).all():
+        raise DataError(f"Labels of the task {guess.task} should be numbers. Found texts of shape {y.shape}.")
+    if guess.task == "multilabel":
+        if y.ndim == 1:
+            raise DataError(f"Labels of the task multilabel should be zeros and ones (N, C). Found shape {y.shape}.")
+        return Targets(y.astype(np.int64), "multilabel", y.shape[1], names, guess.notes)
+    values = y.reshape(len(y), -1).astype(np.float64)
+    if not np.isfinite(values).all():
         raise DataError("Regression targets should be finite numbers that float32 can hold.")
-    if task == "regression" and (values == values[0]).all(0).any():
+    if (values == values[0]).all(0).any():
         raise DataError("A regression target should vary. Found the same value in all samples; leave that target out.")
-    return Targets(values, task, values.shape[1], names, notes)
+    return Targets(values, "regression", values.shape[1], names, guess.notes)
 
 
 def _classes(y: np.ndarray, num_classes: int | None, names: tuple[str, ...], notes: tuple[str, ...]) -> Targets:
     if y.ndim != 1:
         raise DataError(f"`label` should have one class per sample. Found shape {y.shape}.")
-    if y.dtype.kind == "f":
-        if (y != np.floor(y)).any():
-            raise DataError("Classes should be whole numbers or names. Found fractions in `label`.")
-        y = y.astype(np.int64)
-    if y.dtype.kind in "uib":
-        values = y.astype(np.int64)
-        found = np.unique(values)
-        if num_classes is not None or names or (found[0] >= 0 and found[-1] == len(found) - 1):
-            size = num_classes or len(names) or int(found[-1]) + 1
-            _check_classes(found, size)
-            return Targets(values, "multiclass", size, names, notes)
-        notes += (
-            f"class ids {found[0]}..{found[-1]} with gaps or not from 0 were numbered 0..{len(found) - 1}; their old "
-            "ids are the names of the classes",
-        )
+    if y.dtype.kind == "f" and (y != np.floor(y)).any():
+        raise DataError("Classes should be whole numbers or names. Found fractions in `label`.")
+    if y.dtype.kind in "US":
+        return _named_classes(y, names, notes)
+    values = y.astype(np.int64)
+    found = np.unique(values)
+    if num_classes is not None or names or (found[0] >= 0 and found[-1] == len(found) - 1):
+        size = num_classes or len(names) or int(found[-1]) + 1
+        _check_classes(found, size)
+        return Targets(values, "multiclass", size, names, notes)
+    note = (
+        f"class ids {found[0]}..{found[-1]} with gaps or not from 0 were numbered 0..{len(found) - 1}; their old ids "
+        "are the names of the classes"
+    )
+    _check_classes(found, len(found))
+    ids = np.searchsorted(found, values)
+    return Targets(ids.astype(np.int64), "multiclass", len(found), tuple(map(str, found.tolist())), (*notes, note))
+
+
+def _named_classes(y: np.ndarray, names: tuple[str, ...], notes: tuple[str, ...]) -> Targets:
+    """Return classes in the order of ``names``, or of the alphabet."""
     distinct, values = np.unique(y, return_inverse=True)
     known = tuple(v.decode() if isinstance(v, bytes) else str(v) for v in distinct)
-    if names and y.dtype.kind in "US":  # the names give the order
+    if names:
         missing = sorted(set(known) - set(names))
         if missing:
             raise DataError(f"`label` holds `{missing[0]}`, which is not in `class_names`: {', '.join(names)}.")
-        position = np.array([names.index(v) for v in known])
-        known, values = names, position[values]
-    _check_classes(np.unique(values), len(known))
-    return Targets(values.astype(np.int64), "multiclass", len(known), known, notes)
+        values = np.array([names.index(v) for v in known])[values]
+    _check_classes(np.unique(values), len(names or known))
+    return Targets(values.astype(np.int64), "multiclass", len(names or known), names or known, notes)
 
 
 def _check_classes(found: np.ndarray, size: int) -> None:

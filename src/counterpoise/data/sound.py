@@ -33,7 +33,8 @@ def read_wav(content: bytes, name: str, rate: int) -> np.ndarray:
     if samples.ndim != 1 or samples.dtype != np.int16 or found_rate != rate:
         channels = 1 if samples.ndim == 1 else samples.shape[1]
         raise DataError(
-            f"`{name}` should be mono, 16 bit, {rate} Hz. Found {channels} channels, {8 * samples.dtype.itemsize} bit, {found_rate} Hz."
+            f"`{name}` should be mono, 16 bit, {rate} Hz. Found {channels} channels, {8 * samples.dtype.itemsize} bit, "
+            f"{found_rate} Hz."
         )
     if not len(samples):
         raise DataError(f"`{name}` holds no sound.")

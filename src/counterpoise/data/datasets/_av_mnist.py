@@ -60,16 +60,17 @@ def av_mnist(
 ) -> MultimodalData:
     """Pair each image with a recording of the same digit.
 
-    No image and no recording is in two splits. Test images are MNIST's test set, test recordings FSDD's (0-4 of each speaker and digit;
-    5-9 are validation), or those of two speakers who are in no other split.
+    No image and no recording is in two splits. Test images are MNIST's test set, test recordings FSDD's (0-4 of each
+    speaker and digit; 5-9 are validation), or those of two speakers who are in no other split.
 
     Args:
         source: raw data folder.
         speakers: test on speakers never heard in training.
         weak_image: remove the principal components that carry 75 % of the images' variance (fitted on the training
             images).
-        babble: ``test`` puts four other recordings of the test set behind every test digit, together 0 to 6 dB louder than it,
-            and leaves training and validation clean; ``all`` does so in every split, with recordings of that split.
+        babble: ``test`` puts four other recordings of the test set behind every test digit, together 0 to 6 dB louder
+            than it, and leaves training and validation clean; ``all`` does so in every split, with recordings of that
+            split.
         sizes: number of pairs for training, validation and test; (55000, 5000, 10000) is the published size.
         seed: of the pairing.
 

@@ -13,8 +13,10 @@ __all__ = ["DataEntry", "fit_recipe"]
 
 @dataclass(frozen=True)
 class DataEntry(Entry):
-    """A data set's row. ``target`` is its builder: called with the raw folder and ``options``, or with ``options`` alone
-    where ``files`` is empty.
+    """A data set's row.
+
+    ``target`` is its builder, which is called with the raw folder and ``options``, or with ``options`` alone where
+    ``files`` is empty.
 
     Attributes:
         modalities: what they are.
@@ -24,8 +26,8 @@ class DataEntry(Entry):
         recipe: settings of `RunConfig` that suit this data set.
         splits: number of seeded splits, which ``split`` of the builder chooses from; 1 where the split is fixed.
         version: raised whenever the prepared data change.
-        raw: whether ``target`` returns an `Index` of videos, images, texts or features that the user has downloaded: such a set is prepared once into a folder of
-            the user's, and opened from there.
+        raw: whether ``target`` returns an `Index` of videos, images, texts or features that the user has downloaded:
+            such a set is prepared once into a folder of the user's, and opened from there.
         layout: what the raw folder should hold, for such sets.
     """
 

@@ -80,7 +80,8 @@ def fashion(source: Path, *, masked: bool = True) -> MultimodalData:
         class_names=tuple(map(str, class_names)),
         source="Fashion Product Images (Small), P. Aggarwal; photographs by Myntra",
         notes=(
-            f"{text}: {len(words)} ids (0 padding, 1 unknown) of the words that occur {RARE} times or more in the training titles",
+            f"{text}: {len(words)} ids (0 padding, 1 unknown) of the words that occur {RARE} times or more in the "
+            "training titles",
             f"images averaged over {POOL}x{POOL} pixels",
             *notes,
         ),

@@ -21,8 +21,8 @@ FILES: Final = {"wikipedia": "wikipedia_img_text"}
 def multiview(source: Path, name: str) -> MultimodalData:
     """Build one of the multi-view sets.
 
-    Test is the first of the file's five stratified splits, or Wikipedia's own; validation is a seeded stratified eighth of the rest.
-    Views are float32 as they are (the encoders standardise).
+    Test is the first of the file's five stratified splits, or Wikipedia's own; validation is a seeded stratified
+    eighth of the rest. Views are float32 as they are (the encoders standardise).
 
     Args:
         source: raw data folder.

@@ -15,7 +15,10 @@ _RAW = "counterpoise.data.preparation"
 def raw_rows() -> list[DataEntry]:
     """Return the sets of videos, photographs, texts and features."""
     clips = "audio, video"
-    kinetics = "my_train.txt, my_test.txt, KS_train_val.json, or <split>/<class>/<clip>.mp4; clips anywhere below: videos, or folders of frames and .npy"
+    kinetics = (
+        "my_train.txt, my_test.txt, KS_train_val.json, or <split>/<class>/<clip>.mp4; clips anywhere below: videos, or "
+        "folders of frames and .npy"
+    )
     mosei = ("mosei_senti_data_noalign.pkl", "mosei_senti_data.pkl", "mosei_raw.pkl", "mosei.hdf5")
     mosi = ("mosi_data_noalign.pkl", "mosi_data.pkl", "mosi_raw.pkl", "mosi.hdf5")
     rows: list[tuple[str, str, str, str, str, dict[str, Any], str]] = [
@@ -44,7 +47,8 @@ def raw_rows() -> list[DataEntry]:
             "Gao et al., AAAI 2025",
             clips,
             {"variant": "arm"},
-            "<split>/<class>/<clip>.mp4, or train.txt, val.txt (`name label`), image/<split>/<clip>/, spec/<split>/<clip>.npy",
+            "<split>/<class>/<clip>.mp4, or train.txt, val.txt (`name label`), image/<split>/<clip>/, "
+            "spec/<split>/<clip>.npy",
         ),
         (
             "crema-d",
@@ -71,7 +75,8 @@ def raw_rows() -> list[DataEntry]:
             "Soomro et al. 2012",
             "rgb, flow",
             {},
-            "classInd.txt, trainlist01.txt, testlist01.txt; v_*.avi, or jpegs_256/<video>/ and tvl1_flow/{u,v}/<video>/",
+            "classInd.txt, trainlist01.txt, testlist01.txt; v_*.avi, or jpegs_256/<video>/ and "
+            "tvl1_flow/{u,v}/<video>/",
         ),
         (
             "ucf51",

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from counterpoise._files import read_npz
-from counterpoise.data._core import DataInfo, Modality, MultimodalData, Split
+from counterpoise.data._core import DataInfo, Kind, Modality, MultimodalData, Split
 
 __all__ = ["utd_mhad"]
 
@@ -36,10 +36,10 @@ def utd_mhad(source: Path) -> MultimodalData:
         raw["label"].astype(np.int64),
         subject,
     )
-    kinds = {"inertial": "sequence", "skeleton": "sequence", "depth": "video"}
+    kinds: dict[str, Kind] = {"inertial": "sequence", "skeleton": "sequence", "depth": "video"}
     info = DataInfo(
         name="utd-mhad",
-        modalities=tuple(Modality(m, kinds[m], array.shape[1:]) for m, array in whole.arrays.items()),  # type: ignore[arg-type]
+        modalities=tuple(Modality(m, kinds[m], array.shape[1:]) for m, array in whole.arrays.items()),
         task="multiclass",
         num_outputs=len(raw["class_names"]),
         class_names=tuple(str(name).replace("_", " ") for name in raw["class_names"]),

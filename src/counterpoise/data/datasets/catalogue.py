@@ -138,7 +138,8 @@ def open_data(name: Path | str, *, split: int | None = None) -> MultimodalData:
     if str(name) not in DATASETS and (path.exists() or len(path.parts) > 1):
         found = "holds no prepared data" if path.exists() else "is not there"
         raise NotFoundError(
-            f"`{name}` {found}. Give an .npz, a folder written by `counterpoise prepare`, or one of: {', '.join(DATASETS)}."
+            f"`{name}` {found}. Give an .npz, a folder written by `counterpoise prepare`, or one of: "
+            f"{', '.join(DATASETS)}."
         )
     entry = DATASETS[str(name)]
     if entry.raw:
@@ -233,14 +234,14 @@ def _prepare_raw(
     index = entry.load()(source, settings or Settings(), **entry.options)
     name = source.stem if entry.name == "own" else entry.name
     report = prepare_index(index, out, name=name, recipe=entry.recipe, jobs=jobs, on_progress=on_progress)
-    told = [f"the whole list of findings: {out / FINDINGS}"] if report.findings else []
+    pointer = [f"the whole list of findings: {out / FINDINGS}"] if report.findings else []
     return PrepareSummary(
         name=name,
         out=out,
         samples=report.samples,
         classes=report.info.num_outputs,
         modalities={m.name: m.shape for m in report.info.modalities},
-        notes=(*report.info.notes, *told),
+        notes=(*report.info.notes, *pointer),
         left_out=report.left_out,
     )
 
@@ -254,6 +255,7 @@ def _require(entry: DataEntry, folder: Path) -> None:
     missing = [file for file in entry.files if not (folder / file).is_file()]
     if missing:
         raise NotFoundError(
-            f"The raw files of `{entry.name}` are not in `{folder}`: missing {', '.join(missing)}. Download them ({entry.reference}) "
-            f"into a folder, then set COUNTERPOISE_DATA to it or run: counterpoise prepare {entry.name} --source FOLDER --out DIR"
+            f"The raw files of `{entry.name}` are not in `{folder}`: missing {', '.join(missing)}. Download them "
+            f"({entry.reference}) into a folder, then set COUNTERPOISE_DATA to it or run: counterpoise prepare "
+            f"{entry.name} --source FOLDER --out DIR"
         )

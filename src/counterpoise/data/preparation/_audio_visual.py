@@ -41,7 +41,7 @@ class Clip(NamedTuple):
 
 
 class Clips:
-    """Where the pictures and the sound of clips are: extracted frames and sound files where there are any, else the video itself."""
+    """Where the pictures and the sound of clips are: extracted frames and sound files if they exist, else the video."""
 
     def __init__(self, source: Path) -> None:
         self.source = source
@@ -56,7 +56,8 @@ class Clips:
                 self.folders.setdefault(path.parent.name, path.parent)
         if not (len(self.videos) or len(self.sequences) or self.folders):
             raise NotFoundError(
-                f"No videos ({', '.join(VIDEO_SUFFIXES)}), no folders of frames and no HDF5 files of frames were found below `{source}`."
+                f"No videos ({', '.join(VIDEO_SUFFIXES)}), no folders of frames and no HDF5 files of frames were found "
+                f"below `{source}`."
             )
 
     def sources(self, name: str) -> dict[str, Path]:
@@ -66,7 +67,7 @@ class Clips:
         return {"audio": self.sounds.get(name, video), "video": frames}
 
     def ambiguous(self, names: Sequence[str]) -> list[Finding]:
-        """Return what cannot be told by name alone."""
+        """Return findings on names that several files have."""
         return [*self.videos.ambiguous(names, "video"), *self.sounds.ambiguous(names, "audio")]
 
 
@@ -112,14 +113,16 @@ def _index(
 def kinetics_sounds(source: Path, settings: Settings, *, variant: str = "public") -> Index:
     """Return Kinetics-Sounds.
 
-    Lists: ``my_train.txt``, ``my_test.txt`` (lines ``youtubeid_start_end,10,label``; ids as in the alphabetical list of classes) and ``KS_train_val.json``
-    for the validation set, or for all three; or ``train.txt``, ``val.txt``, ``test.txt`` with lines ``name label`` (an id of the variant's list, or a class); or, without
-    lists, the folders of Kinetics, ``{train,val,test}/<class>/<clip>.mp4``, of which the variant's classes are taken. Where nothing is called test, what is called val is it.
-    Two lists of 31 classes circulate; they differ in one class and therefore in 26 ids, so that ``my_train.txt``, which has ids of the public one, is not read for ``arm``.
+    Lists: ``my_train.txt``, ``my_test.txt`` (lines ``youtubeid_start_end,10,label``; ids as in the alphabetical list of
+    classes) and ``KS_train_val.json`` for the validation set, or for all three; or ``train.txt``, ``val.txt``,
+    ``test.txt`` with lines ``name label`` (an id of the variant's list, or a class); or, without lists, the folders of
+    Kinetics, ``{train,val,test}/<class>/<clip>.mp4``, of which the variant's classes are taken. Where nothing is called
+    test, ``val`` is the test set. Two lists of 31 classes circulate; they differ in one class and therefore in 26 ids,
+    so that ``my_train.txt``, which has ids of the public one, is not read for ``arm``.
 
     Args:
-        source: folder of the lists and the clips.
-        settings: what the user chose.
+        source: Folder of the lists and the clips.
+        settings: What the user chose.
         variant: ``public``, or ``arm`` for the class list of ARM's authors.
     """
     public = variant == "public"
@@ -129,18 +132,12 @@ def kinetics_sounds(source: Path, settings: Settings, *, variant: str = "public"
     if file is not None:
         entries, more = read_database(file)
         findings += more
-        there = {clip.split for clip in clips}
-        clips += [Clip(c, part, _class(label, classes), _youtube(c)) for c, part, label in entries if part not in there]
-    if not (clips or findings):
-        clips = _by_folder(source, classes)
+        listed_splits = {clip.split for clip in clips}
+        missing = [entry for entry in entries if entry[1] not in listed_splits]
+        clips += [Clip(c, part, _class(label, classes), _youtube(c)) for c, part, label in missing]
+    clips = clips if clips or findings else _by_folder(source, classes)
     if not any(clip.split == "test" for clip in clips):  # Kinetics' own test labels are not public
         clips = [clip._replace(split="test") if clip.split == "val" else clip for clip in clips]
-    expected = {"test": 2459}
-    if public:
-        held = any(clip.split == "val" for clip in clips)
-        expected = {"test": 2597} | ({"train": 14799, "val": 1320} if held else {"train+val": 14799})
-        summed = "train" if held else "train+val"
-        expected |= {f"{summed} stomping_grapes": 197, f"{summed} blowing_out_candles": 690}
     return _index(
         source,
         settings,
@@ -149,10 +146,18 @@ def kinetics_sounds(source: Path, settings: Settings, *, variant: str = "public"
         classes=classes,
         findings=findings,
         group="source video",
-        expected=expected,
+        expected=_published(any(clip.split == "val" for clip in clips)) if public else {"test": 2459},
         notes=(f"class list: {variant} ({len(classes)} classes)",),
         origin="Arandjelovic & Zisserman, ICCV 2017; clips of Kinetics-400",
     )
+
+
+def _published(validation: bool) -> dict[str, int]:
+    """Return the published numbers of the public lists, with a validation set or without."""
+    sizes = {"train": 14799, "val": 1320} if validation else {"train+val": 14799}
+    train = "train" if validation else "train+val"
+    classes = {f"{train} stomping_grapes": 197, f"{train} blowing_out_candles": 690}
+    return {"test": 2597} | sizes | classes
 
 
 def _youtube(clip: str) -> str:
@@ -166,7 +171,7 @@ def _class(label: str, classes: Sequence[str]) -> str:
 
 
 def _by_lists(source: Path, classes: Sequence[str], prefixes: Sequence[str]) -> tuple[list[Clip], list[Finding]]:
-    """Return the clips of ``train.txt``, ``val.txt`` and ``test.txt``, whose first cell is the clip and whose last the class."""
+    """Return the clips of ``train.txt``, ``val.txt`` and ``test.txt``: first cell the clip, last cell the class."""
     clips: list[Clip] = []
     findings: list[Finding] = []
     for part in ("train", "val", "test"):
@@ -190,7 +195,8 @@ def _by_folder(source: Path, classes: Sequence[str]) -> list[Clip]:
             found.append(Clip(name, part, label, _youtube(name)))
     if not found:
         raise NotFoundError(
-            f"`{source}` should hold lists (my_train.txt and my_test.txt, or train.txt and val.txt with lines `name label`), or folders <split>/<class>/<clip>.mp4."
+            f"`{source}` should hold lists (my_train.txt and my_test.txt, or train.txt and val.txt with lines "
+            "`name label`), or folders <split>/<class>/<clip>.mp4."
         )
     return found
 
@@ -198,8 +204,10 @@ def _by_folder(source: Path, classes: Sequence[str]) -> list[Clip]:
 def crema_d(source: Path, settings: Settings, *, by_actor: bool = False) -> Index:
     """Return CREMA-D.
 
-    Lists: ``train.csv`` (or ``my_train.csv`` with ``val.csv``), ``test.csv`` with lines ``1088_IOM_NEU_XX,NEU``; without lists all clips by their names.
-    Clips: ``VideoFlash/*.flv``, sound ``AudioWAV/*.wav`` where it is there. The list that nearly everybody uses has all 91 actors on both sides.
+    Lists: ``train.csv`` (or ``my_train.csv`` with ``val.csv``), ``test.csv`` with lines ``1088_IOM_NEU_XX,NEU``;
+        without
+    lists all clips by their names. Clips: ``VideoFlash/*.flv``, sound ``AudioWAV/*.wav`` where it exists. The list that
+    nearly everybody uses has all 91 actors on both sides.
 
     Args:
         source: folder of the lists and the clips.
@@ -276,7 +284,10 @@ def vggsound(source: Path, settings: Settings) -> Index:
 
 
 def ave(source: Path, settings: Settings) -> Index:
-    """Return AVE: ``trainSet.txt``, ``valSet.txt``, ``testSet.txt`` (``category&id&quality&start&end``) and clips ``<id>.mp4``."""
+    """Return AVE.
+
+    Lists: ``trainSet.txt``, ``valSet.txt``, ``testSet.txt`` (``category&id&quality&start&end``); clips: ``<id>.mp4``.
+    """
     clips: list[Clip] = []
     findings: list[Finding] = []
     for part in ("train", "val", "test"):
@@ -300,7 +311,8 @@ def ave(source: Path, settings: Settings) -> Index:
 def balanced_av(source: Path, settings: Settings) -> Index:
     """Return BalancedAV: a JSON database ``{"database": {clip: {"subset", "annotations": {"label"}}}}`` and the clips.
 
-    Clips are videos; or, as the set is distributed, ``<clip>.hdf5`` with the encoded frames and ``<clip>.pkl`` with the features of the sound.
+    Clips are videos; or, as the set is distributed, ``<clip>.hdf5`` with the encoded frames and ``<clip>.pkl`` with the
+    features of the sound.
     """
     files = [path for path in sorted(source.rglob("*.json")) if "database" in read_json(path)]
     if not files:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any, Final
 
 import numpy as np
 
+from counterpoise.data import _tables as tables
 from counterpoise.data._precision import keep_digits
 from counterpoise.data._tables import Table
 from counterpoise.data.preparation._images import IMAGE_SUFFIXES
@@ -75,21 +76,14 @@ def read_columns(m: str, table: Table, names: Sequence[str], folder: Path, setti
     Raises:
         DataError: If columns are mixed, or hold files that cannot be read.
     """
-    columns = [table.numbers(name) for name in names]
-    if all(column is not None for column in columns):
-        values = np.stack([column.values for column in columns if column is not None], 1)
-        odd = {
-            row: f"`{cell[:40]}` in column `{name}` is no number"
-            for name, column in zip(names, columns, strict=True)
-            if column is not None
-            for row, cell in column.odd.items()
-        }
-        exact, note = keep_digits(m, values)
-        return Source(Numbers((len(names),)), list(exact), odd, (note,) if note else ())
+    columns = {name: table.numbers(name) for name in names}
+    numeric = {name: column for name, column in columns.items() if column is not None}
+    if len(numeric) == len(names):
+        return _numbers(m, numeric)
     if len(names) > 1:
-        other = [name for name, column in zip(names, columns, strict=True) if column is None]
+        other = ", ".join(name for name in names if name not in numeric)
         raise DataError(
-            f"Modality `{m}` mixes numbers with other columns: {', '.join(other)}. Give texts and files one column each."
+            f"Modality `{m}` mixes numbers with other columns: {other}. Give texts and files one column each."
         )
     cells = table.cells(names[0])
     if 2 * sum(isinstance(cell, (list, np.ndarray)) for cell in cells) > sum(cell is not None for cell in cells):
@@ -98,30 +92,47 @@ def read_columns(m: str, table: Table, names: Sequence[str], folder: Path, setti
     return _files(m, names[0], texts, folder, settings) or Source(_text(settings), texts)
 
 
+def _numbers(m: str, columns: Mapping[str, tables.Numbers]) -> Source:
+    exact, note = keep_digits(m, np.stack([column.values for column in columns.values()], 1))
+    odd = {
+        row: f"`{cell[:40]}` in column `{name}` is no number"
+        for name, column in columns.items()
+        for row, cell in column.odd.items()
+    }
+    return Source(Numbers((len(columns),)), list(exact), odd, (note,) if note else ())
+
+
 def _text(settings: Settings) -> Text:
     return Text(settings.tokenizer or "words", settings.length or 40)
 
 
 def _lists(m: str, cells: Sequence[Any], settings: Settings) -> Source:
     """Lists of numbers are vectors, lists of lists sequences, lists of texts one text."""
-    if any(isinstance(part, str) for cell in cells if isinstance(cell, (list, np.ndarray)) for part in cell):
-        joined = [" ".join(map(str, cell)) if isinstance(cell, (list, np.ndarray)) else cell for cell in cells]
-        return Source(_text(settings), [None if cell is None else str(cell) for cell in joined])
-    arrays: list[np.ndarray | None] = []
-    odd: dict[int, str] = {}
-    for row, cell in enumerate(cells):
-        array = None
-        if cell is not None:
-            try:
-                array = np.asarray(cell, np.float64)
-            except (TypeError, ValueError):
-                odd[row] = f"`{str(cell)[:40]}` is no array of numbers"
-        arrays.append(array)
-    shapes = Counter(array.shape for array in arrays if array is not None)
-    if not shapes or len(shapes.most_common(1)[0][0]) not in (1, 2):
-        found = f"shape {shapes.most_common(1)[0][0]}" if shapes else "something else"
+    if any(isinstance(part, str) for cell in cells for part in _parts(cell)):
+        return Source(_text(settings), [None if cell is None else _joined(cell) for cell in cells])
+    arrays = [None if cell is None else _array(cell) for cell in cells]
+    failed = [row for row, array in enumerate(arrays) if array is None and cells[row] is not None]
+    odd = {row: f"`{str(cells[row])[:40]}` is no array of numbers" for row in failed}
+    shapes = Counter(array.shape for array in arrays if array is not None).most_common(1)
+    if not shapes or len(shapes[0][0]) not in (1, 2):
+        found = f"shape {shapes[0][0]}" if shapes else "lists of something else"
         raise DataError(f"Column `{m}` should hold lists of numbers, (D,) or (T, D). Found {found}.")
-    return Source(Numbers(shapes.most_common(1)[0][0]), arrays, odd)
+    return Source(Numbers(shapes[0][0]), arrays, odd)
+
+
+def _parts(cell: Any) -> Sequence[Any]:
+    return cell if isinstance(cell, (list, np.ndarray)) else ()
+
+
+def _joined(cell: Any) -> str:
+    return " ".join(map(str, cell)) if isinstance(cell, (list, np.ndarray)) else str(cell)
+
+
+def _array(cell: Any) -> np.ndarray | None:
+    try:
+        return np.asarray(np.stack(cell) if isinstance(cell, np.ndarray) and cell.dtype == object else cell, np.float64)
+    except (TypeError, ValueError):
+        return None
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -130,33 +141,44 @@ def _lists(m: str, cells: Sequence[Any], settings: Settings) -> Source:
 def _files(m: str, column: str, texts: Sequence[str | None], folder: Path, settings: Settings) -> Source | None:
     """Return how a column of paths is read, or None if it holds texts."""
     filled = [text for text in texts if text]
-    paths = [None if not text else _path(text, folder) for text in texts]
-    kinds = Counter(_suffix(text) for text in filled)
-    readers = _file_readers(m, settings)
-    chosen = _most(readers, kinds, len(filled))
-    if chosen is None:
+    paths = [_path(text, folder) if text else None for text in texts]
+    suffixes = Counter(_suffix(text) for text in filled)
+    reader = _most(_file_readers(m, settings), suffixes, len(filled))
+    if reader is None:
         there = [path for path in paths if path is not None and _exists(path)]
-        if 2 * sum(path.is_dir() for path in there) > len(filled):
-            chosen = _frames(settings)
-        elif 2 * len(there) > len(filled):
-            begun = Counter(_suffix_of_content(path) for path in there)
-            chosen = _most(readers, begun, len(there))
-        if chosen is None and (2 * len(there) > len(filled) or _one_suffix(filled, kinds)):
-            commonest = kinds.most_common(1)[0][0] or "no suffix"
-            raise DataError(
-                f"Column `{column}` holds files with {commonest}, which cannot be read. Convert them to .png, .wav, "
-                ".mp4 or .npy, or leave the column out."
-            )
-    if chosen is None:
-        return None
+        reader = _reader_of_content(m, there, len(filled), settings)
+        if reader is None:
+            _check_no_files(column, filled, suffixes, len(there))
+            return None
     if not settings.allow_outside:
         _check_inside(column, texts, folder)
-    odd = {
+    return Source(reader, paths, _addresses(texts))
+
+
+def _addresses(texts: Sequence[str | None]) -> dict[int, str]:
+    return {
         row: f"`{text[:80]}` is an address on the network; download the file first"
         for row, text in enumerate(texts)
         if text and URL.match(text)
     }
-    return Source(chosen, paths, odd)
+
+
+def _check_no_files(column: str, filled: Sequence[str], suffixes: Counter[str], there: int) -> None:
+    if 2 * there > len(filled) or _one_suffix(filled, suffixes):
+        commonest = suffixes.most_common(1)[0][0] or "no suffix"
+        raise DataError(
+            f"Column `{column}` holds files with {commonest}, which cannot be read. Convert them to .png, .wav, "
+            ".mp4 or .npy, or leave the column out."
+        )
+
+
+def _reader_of_content(m: str, there: Sequence[Path], total: int, settings: Settings) -> Reader | None:
+    """Return the reader of folders of frames, or of files that are known by how they begin, if they are most."""
+    if 2 * sum(path.is_dir() for path in there) > total:
+        return _frames(settings)
+    if 2 * len(there) > total:
+        return _most(_file_readers(m, settings), Counter(map(_suffix_of_content, there)), len(there))
+    return None
 
 
 def _suffix(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A look at a folder of raw files without decoding them: counts, leakage, what is missing, empty, silent or cannot be opened."""
+"""Check a folder of raw files without decoding them: counts, leakage, missing, empty, silent and unreadable files."""
 
 from __future__ import annotations
 
@@ -25,62 +25,67 @@ __all__ = ["check_folder"]
 def check_folder(
     folder: Path, name: str | None = None, settings: Settings | None = None
 ) -> tuple[list[str], list[Finding], bool]:
-    """Say what a folder holds, prepared or raw, and what is wrong with it.
+    """Describe a folder, prepared or raw, and find what is wrong with it.
 
-    Prepared data are compared with their manifest and checksums. Of raw files the lists are read and every file's header is opened, every folder of frames counted; only ``prepare`` decodes them to the end.
+    Prepared data are compared with their manifest and checksums. Of raw files the lists are read, every file's header
+    is opened and every folder of frames is counted; only ``prepare`` decodes them to the end.
 
     Args:
-        folder: the folder, or a manifest of one's own.
-        name: which raw data set it is; every one that recognises the folder is tried if None.
-        settings: as for ``prepare``.
+        folder: The folder, or a manifest of one's own.
+        name: Name of the raw data set; every one that recognises the folder is tried if None.
+        settings: As for ``prepare``.
 
     Returns:
         Lines for the screen, the findings (of raw files), and whether nothing is missing.
 
     Raises:
-        NotFoundError: if it is not there, or no data set recognises it.
+        NotFoundError: If it is not there, or no data set recognises it.
     """
     if not folder.exists():
         raise NotFoundError(f"There is no `{folder}`.")
     if (folder / MANIFEST).is_file():
         lines, well = check_prepared(folder)
         return lines, [], well
-    said: list[str] = []
-    broken: list[str] = []
-    findings: list[Finding] = []
+    lines, broken, findings = [], [], []
     for row in _candidates(folder, name):
         try:
             index: Index = row.load()(folder, settings or Settings(), **row.options)
             found = check_index(index)
-        except NotFoundError:
+        except (DataError, NotFoundError) as error:
             if name:
                 raise
-            continue
-        except DataError as error:
-            if name:
-                raise
-            broken.append(f"{row.name}: {error}")
+            if not isinstance(error, NotFoundError):
+                broken.append(f"{row.name}: {error}")
             continue
         found += [f for item in index.items for f in _look(item, index.readers)]
-        counts = Counter(item.split for item in index.items)
-        listed = ", ".join(f"{n:,} {part}" for part, n in counts.items())
-        said += [
-            f"{row.name}: {listed} listed; {len(index.classes)} classes",
-            *(f"  {note}" for note in index.notes),
-            *(f"  {line}" for line in summary(found)),
-        ]
+        lines += _description(row.name, index, found)
         findings += found
-    if broken and not said:
-        raise DataError(f"`{folder}` may hold {broken[0]}")
-    if not said:
-        raise NotFoundError(
-            f"`{folder}` holds neither prepared data nor the lists of a raw data set that is known. Name it (--name) to be told what is missing; see: counterpoise list datasets."
-        )
-    return said, findings, not any(f.left_out for f in findings)
+    if not lines:
+        raise _unknown_folder(folder, broken)
+    return lines, findings, not any(f.left_out for f in findings)
+
+
+def _description(name: str, index: Index, findings: Sequence[Finding]) -> list[str]:
+    counts = Counter(item.split for item in index.items)
+    listed = ", ".join(f"{n:,} {part}" for part, n in counts.items())
+    return [
+        f"{name}: {listed} listed; {len(index.classes)} classes",
+        *(f"  {note}" for note in index.notes),
+        *(f"  {line}" for line in summary(findings)),
+    ]
+
+
+def _unknown_folder(folder: Path, broken: Sequence[str]) -> DataError | NotFoundError:
+    if broken:
+        return DataError(f"`{folder}` may hold {broken[0]}")
+    return NotFoundError(
+        f"`{folder}` holds neither prepared data nor the lists of a known raw data set. Name it (--name) to see "
+        "what is missing; see: counterpoise list datasets."
+    )
 
 
 def _candidates(folder: Path, name: str | None) -> list[DataEntry]:
-    """Return the data sets that a folder may be: the one that was named, or all; of files of features those that have files of that name."""
+    """Return the data sets that a folder may be: the named one, or all; of feature files those of that name."""
     from counterpoise.data.datasets.catalogue import DATASETS
 
     if name is None:
@@ -92,7 +97,7 @@ def _candidates(folder: Path, name: str | None) -> list[DataEntry]:
 
 
 def _look(item: Item, readers: Mapping[str, Reader]) -> Sequence[Finding]:
-    """Return what listings and headers of a sample's files say."""
+    """Return findings from listings and headers of a sample's files."""
     found = []
     for m, reader in readers.items():
         source = item.sources.get(m)
@@ -122,7 +127,9 @@ def _look_at(path: Path, track: str, remark: Callable[[str, str], None]) -> None
         raise UnreadableError("truncated", f"{path}: empty file")
     elif suffix == ".npy":
         open_npy(path)
-    elif suffix in (VIDEO_SUFFIXES if track == "video" else (*VIDEO_SUFFIXES, *AUDIO_SUFFIXES)) and not has_track(
-        path, track
-    ):
+    elif _is_media(suffix, track) and not has_track(path, track):
         raise UnreadableError("silent" if track == "audio" else "undecodable", f"{path}: no {track} track")
+
+
+def _is_media(suffix: str, track: str) -> bool:
+    return suffix in VIDEO_SUFFIXES or (track == "audio" and suffix in AUDIO_SUFFIXES)

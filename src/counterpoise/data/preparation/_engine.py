@@ -1,4 +1,4 @@
-"""From raw files to prepared data: in parallel, in shards that survive being killed, nothing left out without being told."""
+"""Prepare raw files: in parallel, in shards that survive a kill; every sample that is left out is reported."""
 
 from __future__ import annotations
 
@@ -78,25 +78,25 @@ def prepare_index(
 ) -> Report:
     """Read every item and write the prepared data, a manifest and the findings.
 
-    Work is done in shards of 32 samples in ``.NAME.partial`` beside ``out``; a second run, also after a kill, reads only what is missing there and
-    what has changed, or was damaged, since ``out`` was written. The result does not depend on the number of processes.
+    Work is done in shards of 32 samples in ``.NAME.partial`` beside ``out``. A second run, also after a kill, reads
+    only what is missing there and what has changed, or was damaged, since ``out`` was written. The result does not
+    depend on the number of processes.
 
     Args:
-        index: what lies in the raw folder.
-        out: folder to write.
-        name: name of the data set.
-        recipe: settings of `RunConfig` that suit it.
-        jobs: processes; None takes one per core.
-        on_progress: called with the samples that are done and all samples.
+        index: Content of the raw folder.
+        out: Folder to write.
+        name: Name of the data set.
+        recipe: Settings of `RunConfig` that suit it.
+        jobs: Number of processes; None takes one per core.
+        on_progress: Called with the number of samples that are done and of all samples.
 
     Raises:
-        DataError: if a split has no readable sample.
-        OutputError: if ``out`` cannot be written to.
+        DataError: If a split has no readable sample.
+        OutputError: If ``out`` cannot be written to.
     """
     findings = check_index(index)
     readers = dict(index.readers)
-    for m, reader in readers.items():
-        reader.fit(item.sources[m] for item in index.items if item.split == "train" and item.sources.get(m) is not None)
+    _fit(readers, index)
     key = _key(readers)
     unique = list({item.id: item for item in index.items}.values())
     stamps = {item.id: _stamp(item, key) for item in unique}
@@ -105,29 +105,53 @@ def prepare_index(
         work.mkdir(parents=True, exist_ok=True)
         shards, unreadable = _from_before(work, out)
         todo = [item for item in unique if stamps[item.id] not in shards and stamps[item.id] not in unreadable]
-        done = len(unique) - len(todo)
+        progress = _Progress(len(unique) - len(todo), len(unique), on_progress)
         for count, path, new in _in_parallel(todo, stamps, readers, work, jobs):
             unreadable |= new
             if path is not None:
                 shards.add(path)
-            done += count
-            if on_progress is not None:
-                on_progress(done, len(unique))
+            progress.add(count)
         for item in unique:
-            findings += [*unreadable.get(stamps[item.id], []), *shards.told.get(stamps[item.id], [])]
+            findings += [*unreadable.get(stamps[item.id], []), *shards.findings.get(stamps[item.id], [])]
         readable = [item for item in index.items if stamps[item.id] in shards]
         findings += _same_content(readable, tuple(readers), stamps, shards)
-        kept = {part: [item for item in readable if item.split == part] for part in SPLITS}
-        for part, items in kept.items():
-            if not items:
-                write_atomic(work / FINDINGS, to_csv(findings))
-                raise DataError(
-                    f"No sample of the split `{part}` of `{name}` could be read. {' '.join(summary(findings)) or 'None is listed.'} "
-                    f"The whole list: {work / FINDINGS}."
-                )
+        kept = _by_split(readable)
+        _check_not_empty(kept, name, work, findings)
         info = _info(index, readers, name, recipe, findings)
         _write(work, out, info, index, kept, stamps, shards, unreadable, findings)
     return Report({part: len(items) for part, items in kept.items()}, findings, len(todo), info)
+
+
+def _fit(readers: Mapping[str, Reader], index: Index) -> None:
+    train = [item for item in index.items if item.split == "train"]
+    for m, reader in readers.items():
+        reader.fit(item.sources[m] for item in train if item.sources.get(m) is not None)
+
+
+class _Progress:
+    """The number of samples that are done."""
+
+    def __init__(self, done: int, total: int, on_progress: Callable[[int, int], None] | None) -> None:
+        self._done, self._total, self._call = done, total, on_progress
+
+    def add(self, count: int) -> None:
+        self._done += count
+        if self._call is not None:
+            self._call(self._done, self._total)
+
+
+def _by_split(items: Sequence[Item]) -> dict[str, list[Item]]:
+    return {part: [item for item in items if item.split == part] for part in SPLITS}
+
+
+def _check_not_empty(kept: Mapping[str, Sequence[Item]], name: str, work: Path, findings: Sequence[Finding]) -> None:
+    empty = next((part for part, items in kept.items() if not items), None)
+    if empty is not None:
+        write_atomic(work / FINDINGS, to_csv(findings))
+        raise DataError(
+            f"No sample of the split `{empty}` of `{name}` could be read. "
+            f"{' '.join(summary(findings)) or 'None is listed.'} The whole list: {work / FINDINGS}."
+        )
 
 
 def _left_out(findings: Iterable[Finding]) -> int:
@@ -143,7 +167,8 @@ def _writing(out: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise OutputError(
-            f"Could not write `{out}`: {error.strerror or error}. Make room, or choose another --out; the next run goes on from here."
+            f"Could not write `{out}`: {error.strerror or error}. Free some disk space or choose another --out, then "
+            "run the same command again; it resumes."
         ) from error
 
 
@@ -285,7 +310,10 @@ def _named(item: Item, source: Any) -> str:
 
 
 def _content(source: Any, array: np.ndarray) -> str:
-    """Return a hash that tells one file from another (of folders, what was read), or nothing for texts and numbers, which may agree by chance."""
+    """Return a hash of a file (of a folder: of what was read), or nothing for texts and numbers.
+
+    Texts and numbers of different samples may be equal by chance.
+    """
     if isinstance(source, Path) and source.is_file():
         return checksum(source)
     if isinstance(source, (Path, tuple)):
@@ -296,7 +324,7 @@ def _content(source: Any, array: np.ndarray) -> str:
 def _chunk(
     items: Sequence[Item], stamps: Sequence[str], readers: Mapping[str, Reader], work: str
 ) -> tuple[int, str | None, dict[str, list[dict[str, Any]]]]:
-    """Read some items and write them as one shard, whole or not at all; return how many, the shard, and what cannot be read."""
+    """Read some items and write them as one shard; return their number, the shard, and what cannot be read."""
     if multiprocessing.parent_process() is not None:
         _one_thread()
     samples: list[Sample] = []
@@ -346,7 +374,8 @@ def _in_parallel(
             yield count, Path(path) if path else None, found
     except TerminatedWorkerError as error:
         raise DataError(
-            "A process that was reading files died: memory ran out, or a file crashes the decoder. What was read is kept; run again with --jobs 1."
+            "A process that was reading files died: memory ran out, or a file crashes the decoder. What was read is "
+            "kept; run again with --jobs 1."
         ) from error
 
 

@@ -45,7 +45,9 @@ def frames_of(folder: Path, remark: Remark) -> list[Path]:
 
 
 def open_sequence(path: Path, size: int, keep: int, remark: Remark) -> list[np.ndarray]:
-    """Return ``keep`` frames ``(size, size, 3)`` of an HDF5 file whose data set ``video`` (or its only one) is a clip's encoded images, in order.
+    """Return ``keep`` frames ``(size, size, 3)`` of an HDF5 file of encoded images.
+
+    They are in the data set ``video``, or in the only one.
 
     Raises:
         UnreadableError: missing, truncated or undecodable.
@@ -137,7 +139,7 @@ def _finite(array: np.ndarray, path: Path) -> np.ndarray:
 
 
 def fitted(array: np.ndarray, shape: tuple[int, ...], path: Path) -> np.ndarray:
-    """Return the array in the shape that is expected: axes of length one may be more or fewer, others may not change places."""
+    """Return the array in the expected shape; only axes of length one may differ."""
     if [n for n in array.shape if n > 1] != [n for n in shape if n > 1]:
         raise UnreadableError("undecodable", f"{path}: shape {array.shape}, expected {shape}")
     return array.reshape(shape)

@@ -81,7 +81,7 @@ def to_csv(findings: Iterable[Finding]) -> str:
 
 
 def summary(findings: Iterable[Finding], shown: int = 3) -> list[str]:
-    """Return one line per kind: how many samples (or, where it is about the set, findings), what it means, the first few.
+    """Return one line per kind of finding: number of samples, meaning, and the first few details.
 
     Example:
         >>> summary([Finding("silent", "a", "audio", "a.mp4", True), Finding("silent", "b", "audio", "b.mp4", True)])
@@ -95,6 +95,6 @@ def summary(findings: Iterable[Finding], shown: int = 3) -> list[str]:
         count = len({f.item for f in found if f.item}) + sum(not f.item for f in found)
         details = list(dict.fromkeys(f.detail for f in found))
         more = "; ..." if len(details) > shown else ""
-        word = "told" if stays else "left out"
+        word = "reported" if stays else "left out"
         lines.append(f"{word}: {count:,} x {kind} ({KINDS[kind]}): {'; '.join(details[:shown])}{more}")
     return lines

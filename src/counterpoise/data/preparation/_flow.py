@@ -13,12 +13,14 @@ from counterpoise.errors import NotFoundError
 __all__ = ["BOUND", "METHODS", "optical_flow", "quantise"]
 
 BOUND: Final = 20.0
-"""Displacements are clipped to this many pixels and mapped to 0..255, zero motion in the middle: the layout of the shared TV-L1 archives."""
+"""Displacements are clipped to this many pixels and mapped to 0..255, as in the shared TV-L1 archives."""
 METHODS: Final = Options(("dis", "tvl1"))
 
 
 def optical_flow(first: np.ndarray, second: np.ndarray, method: str = "dis") -> np.ndarray:
-    """Return the displacement of every pixel from ``first`` to ``second``, ``(2, H, W)`` float32 in pixels: u to the right, v down.
+    """Return the displacement of every pixel from ``first`` to ``second``, ``(2, H, W)`` float32 in pixels.
+
+    The first component is u, to the right; the second is v, downwards.
 
     Args:
         first: ``(H, W, 3)`` uint8.
@@ -34,7 +36,8 @@ def optical_flow(first: np.ndarray, second: np.ndarray, method: str = "dis") -> 
     if method == "tvl1":
         if not hasattr(cv2, "optflow"):
             raise NotFoundError(
-                "Flow by TV-L1 needs the contrib build of OpenCV. Run: pip install opencv-contrib-python-headless, or take --flow dis."
+                "Flow by TV-L1 needs the contrib build of OpenCV. Run: pip install opencv-contrib-python-headless, or "
+                "take --flow dis."
             )
         engine = cv2.optflow.DualTVL1OpticalFlow_create()
     else:

@@ -1,4 +1,4 @@
-"""What a raw folder holds, before anything is decoded: items, splits, groups, and what is wrong with that."""
+"""The content of a raw folder before anything is decoded: items, splits, groups, and findings about them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ class Settings:
     seed: int = 0
 
     def clip(self, **own: Any) -> dict[str, Any]:
-        """Return the parameters of `Frames`: the data set's ``own``, then what was given; never more frames than are kept, nor fewer kept than used."""
+        """Return the parameters of `Frames`: the data set's ``own``, then what was given.
+
+        At least as many frames are kept as are used.
+        """
         names = ("fps", "keep", "frames", "size")
         found = {**own, **{k: getattr(self, k) for k in names if getattr(self, k) is not None}}
         if self.frames is None:
@@ -66,7 +69,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Item:
-    """One sample: its id, split, label, group, and where each modality is (a path, a pair of paths, a text, numbers)."""
+    """One sample: its id, split, label, group, and the source of each modality (a path, two paths, a text, numbers)."""
 
     id: str
     split: str
@@ -85,7 +88,8 @@ class Index:
         classes: names of the classes, or empty.
         task: multiclass, multilabel or regression.
         group: what groups are (``actor``), or empty.
-        expected: published numbers: of samples by split (``train+val`` where validation is cut from training) or by split and class (``test SAD``), and of ``classes``.
+        expected: published numbers of samples by split (``train+val`` where validation is cut from training) or by
+            split and class (``test SAD``), and of ``classes``.
         findings: what is wrong with the lists.
         notes: choices that were made.
         origin: where the data come from.
@@ -110,7 +114,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 class FileTable:
-    """Files by stem, whatever the folders between are called: those with one of the suffixes, the first in order where several have one name."""
+    """Files with one of some suffixes, by stem, in any folder; the first in order where several have one name."""
 
     def __init__(self, files: Iterable[Path], suffixes: Sequence[str]) -> None:
         self.found: dict[str, Path] = {}
@@ -138,7 +142,7 @@ class FileTable:
 def draw_split(
     items: Sequence[Item], part: str, share: float, seed: int, *, source: str = "train", by_group: bool = True
 ) -> list[Item]:
-    """Return the items with a share of those in ``source`` moved to ``part``: by whole groups, or stratified by class."""
+    """Return the items, a share of those in ``source`` moved to ``part``: by whole groups, or stratified by class."""
     from counterpoise.data._sampling import holdout_split
 
     rows = [k for k, item in enumerate(items) if item.split == source]
@@ -155,34 +159,50 @@ def draw_split(
 
 
 def check_index(index: Index) -> list[Finding]:
-    """Return what can be said of the lists alone: counts, samples in two splits, groups in two splits.
+    """Return findings on the lists alone: counts, samples in two splits, groups in two splits.
 
     Raises:
-        DataError: if there are no items, or a split that nobody knows.
+        DataError: If there are no items, or a split has an unknown name.
     """
     if not index.items:
         raise DataError("No samples were found. Is --source the folder that holds the lists and the files?")
     strange = {item.split for item in index.items} - set(SPLITS)
     if strange:
         raise DataError(f"Splits should be train, val and test. Found `{min(strange)}`.")
-    found = list(index.findings)
+    return [*index.findings, *_wrong_counts(index), *_items_in_two_splits(index), *_groups_in_two_splits(index)]
+
+
+def _wrong_counts(index: Index) -> list[Finding]:
+    """Return a finding for every published number that the lists do not have."""
     counts: Counter[str] = Counter({"classes": len(index.classes)})
     for item in index.items:
         counts.update((item.split, f"{item.split} {item.label}"))
+    found = []
     for part, number in index.expected.items():
         summed, _, label = part.partition(" ")
         listed = sum(counts[f"{p} {label}".strip()] for p in summed.split("+"))
         if listed != number:
             found.append(Finding("count", "", "", f"{part}: {listed:,} listed, {number:,} published", False))
+    return found
+
+
+def _items_in_two_splits(index: Index) -> list[Finding]:
     splits: dict[str, set[str]] = {}
-    groups: dict[str, set[str]] = {}
     for item in index.items:
         splits.setdefault(item.id, set()).add(item.split)
+    return [
+        Finding("duplicate", name, "", f"{name} is in {' and '.join(sorted(parts))}", False)
+        for name, parts in splits.items()
+        if len(parts) > 1
+    ]
+
+
+def _groups_in_two_splits(index: Index) -> list[Finding]:
+    groups: dict[str, set[str]] = {}
+    for item in index.items:
         if item.group:
             groups.setdefault(item.group, set()).add(item.split)
-    for name, parts in splits.items():
-        if len(parts) > 1:
-            found.append(Finding("duplicate", name, "", f"{name} is in {' and '.join(sorted(parts))}", False))
+    found = []
     for a, b in combinations(SPLITS, 2):
         shared = [name for name, parts in groups.items() if {a, b} <= parts]
         if shared:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from counterpoise.errors import DataError
 __all__ = ["Labels", "read_labels"]
 
 WHOLE: Final = re.compile(r"[-+]?\d+")
+LARGEST_ID: Final = 100_000
 
 
 @dataclass(frozen=True)
@@ -81,38 +82,38 @@ def _numbers(table: Table, column: str, cells: Sequence[Any], task: str | None) 
         found = table.numbers(column)
     except DataError:  # numbers and names: names
         return None
-    if found is None or all(str(cell) in ("True", "False") for cell in cells if cell is not None):
+    present = [str(cell).strip() for cell in cells if cell is not None]
+    if found is None or set(present) <= {"True", "False"}:
         return None
-    finite = found.values[np.isfinite(found.values)]
-    spelled = all(WHOLE.fullmatch(str(cell).strip()) for k, cell in enumerate(cells) if np.isfinite(found.values[k]))
+    read = np.isfinite(found.values)
+    spelled = all(WHOLE.fullmatch(str(cells[k]).strip()) for k in np.flatnonzero(read))
+    finite = found.values[read]
     guess = guess_task(finite.astype(np.int64) if spelled else finite)
     if task != "regression" and guess.task == "multiclass":
-        known = [None if _is_missing(cell) else cell for cell in cells]
-        named = _names([cell if spelled or k in found.odd else _whole(cell) for k, cell in enumerate(known)])
+        known = [_known(cell) for cell in cells]
+        named = _names(known if spelled else [_whole(cell, k in found.odd) for k, cell in enumerate(known)])
         return replace(named, notes=(*guess.notes, *named.notes))
     values = [float(v) if np.isfinite(v) else None for v in found.values]
     odd = {k: f"the label `{cell[:40]}` is no number" for k, cell in found.odd.items()}
     return Labels(values, "regression", odd=odd, notes=guess.notes if task is None else ())
 
 
-def _is_missing(cell: Any) -> bool:
-    return cell is None or str(cell).strip().lower() in MISSING
+def _known(cell: Any) -> Any:
+    """Return a cell of a column of numbers, or None if it is empty or a word for missing."""
+    return None if cell is None or str(cell).strip().lower() in MISSING else cell
 
 
-def _whole(cell: Any) -> str | None:
-    return None if cell is None else str(int(float(cell)))
+def _whole(cell: Any, odd: bool) -> Any:
+    """Return a whole number without its decimals; other cells as they are."""
+    return cell if cell is None or odd else str(int(float(cell)))
 
 
 def _names(cells: Iterable[Any]) -> Labels:
     values = [None if cell is None else str(cell).strip() for cell in cells]
     classes = sorted({value for value in values if value is not None}, key=_order)
-    joined = [name for name in classes if re.fullmatch(r"[^|]+(\|[^|]+)+", name)]
-    notes = (
-        (f"labels like `{joined[0]}` are one class per combination; give lists in JSON for several labels per sample",)
-        if joined
-        else ()
-    )
-    return Labels(values, "multiclass", tuple(classes), notes=notes)
+    joined = next((name for name in classes if re.fullmatch(r"[^|]+(\|[^|]+)+", name)), None)
+    note = f"labels like `{joined}` are one class per combination; give lists in JSON for several labels per sample"
+    return Labels(values, "multiclass", tuple(classes), notes=(note,) if joined else ())
 
 
 def _order(name: str) -> tuple[bool, float, str]:
@@ -120,41 +121,68 @@ def _order(name: str) -> tuple[bool, float, str]:
     return (False, float(name), name) if WHOLE.fullmatch(name) else (True, 0.0, name)
 
 
+# -- lists -------------------------------------------------------------------------------------------------------------
+
+Rows: TypeAlias = list[list[Any] | None]
+
+
 def _several(table: Table, column: str, cells: Sequence[Any]) -> Labels:
     """Return lists of names or ids, or rows of zeros and ones, as several labels per sample."""
-    odd = {k: f"the label `{str(cell)[:40]}` is no list" for k, cell in enumerate(cells) if cell is not None and not _is_list(cell)}  # fmt: skip
-    lists = [list(cell) if _is_list(cell) else None for cell in cells]
-    filled = [part for part in lists if part is not None]
-    if any(isinstance(name, str) for part in filled for name in part):
-        known = sorted({str(name) for part in filled for name in part}, key=_order)
-        note = f"lists of names: {len(known)} labels, each present or not"
-        return _hot([None if p is None else [known.index(str(n)) for n in p] for p in lists], known, odd, note)
-    length, count = Counter(map(len, filled)).most_common(1)[0]
-    if count * 2 > len(filled) and all(n in (0, 1) for part in filled for n in part) and length > 1:
-        odd |= {
-            k: f"{len(part)} labels, expected {length}"
-            for k, part in enumerate(lists)
-            if part is not None and len(part) != length
-        }
-        values = [None if p is None or k in odd else np.asarray(p, np.int64) for k, p in enumerate(lists)]
-        return Labels(values, "multilabel", odd=odd)
-    if all(float(n).is_integer() and n >= 0 for part in filled for n in part):
-        largest = max((int(n) for part in filled for n in part), default=0)
-        note = f"lists of ids: {largest + 1} labels, each present or not"
-        ids = [None if p is None else [int(n) for n in p] for p in lists]
-        return _hot(ids, list(map(str, range(largest + 1))), odd, note)
-    odd |= {
-        k: f"{len(p)} numbers, expected {length}" for k, p in enumerate(lists) if p is not None and len(p) != length
-    }
-    targets = [None if p is None or k in odd else np.asarray(p, np.float64) for k, p in enumerate(lists)]
-    return Labels(targets, "regression", odd=odd, notes=(f"lists of numbers: {length} regression targets",))
+    rows, odd = _rows(cells)
+    entries = [entry for row in rows if row is not None for entry in row]
+    if any(isinstance(entry, str) for entry in entries):
+        return _named_lists(rows, odd)
+    length, count = Counter(len(row) for row in rows if row is not None).most_common(1)[0]
+    if length > 1 and 2 * count > len(rows) - rows.count(None) and set(entries) <= {0, 1}:
+        return Labels(_equal_rows(rows, length, np.int64, odd), "multilabel", odd=odd)
+    if all(float(entry).is_integer() and entry >= 0 for entry in entries):
+        return _id_lists(rows, odd)
+    note = f"lists of numbers: {length} regression targets"
+    return Labels(_equal_rows(rows, length, np.float64, odd), "regression", odd=odd, notes=(note,))
 
 
-def _hot(ids: Sequence[list[int] | None], names: Sequence[str], odd: dict[int, str], note: str) -> Labels:
+def _rows(cells: Sequence[Any]) -> tuple[Rows, dict[int, str]]:
+    rows: Rows = []
+    odd = {}
+    for k, cell in enumerate(cells):
+        rows.append(list(cell) if _is_list(cell) else None)
+        if rows[-1] is None and cell is not None:
+            odd[k] = f"the label `{str(cell)[:40]}` is no list"
+    return rows, odd
+
+
+def _equal_rows(rows: Rows, length: int, kind: type, odd: dict[int, str]) -> list[np.ndarray | None]:
+    """Return rows of one length as arrays, and add those of another length to the odd ones."""
+    values: list[np.ndarray | None] = []
+    for k, row in enumerate(rows):
+        if row is not None and len(row) != length:
+            odd[k] = f"{len(row)} numbers, expected {length}"
+        values.append(np.asarray(row, kind) if row is not None and k not in odd else None)
+    return values
+
+
+def _named_lists(rows: Rows, odd: dict[int, str]) -> Labels:
+    names = sorted({str(name) for row in rows if row is not None for name in row}, key=_order)
+    position = {name: k for k, name in enumerate(names)}
+    ids = [None if row is None else [position[str(name)] for name in row] for row in rows]
+    note = f"lists of names: {len(names)} labels, each present or not"
+    return Labels(_hot(ids, len(names)), "multilabel", tuple(names), odd, (note,))
+
+
+def _id_lists(rows: Rows, odd: dict[int, str]) -> Labels:
+    ids = [None if row is None else [int(entry) for entry in row] for row in rows]
+    size = 1 + max((max(row) for row in ids if row), default=0)
+    if size > LARGEST_ID:
+        raise DataError(f"Lists of label ids should hold ids below {LARGEST_ID:,}. Found {size - 1:,}.")
+    note = f"lists of ids: {size} labels, each present or not"
+    return Labels(_hot(ids, size), "multilabel", tuple(map(str, range(size))), odd, (note,))
+
+
+def _hot(ids: Sequence[list[int] | None], size: int) -> list[np.ndarray | None]:
     values: list[np.ndarray | None] = []
     for part in ids:
-        row = None if part is None else np.zeros(len(names), np.int64)
+        row = None if part is None else np.zeros(size, np.int64)
         if row is not None and part:
             row[part] = 1
         values.append(row)
-    return Labels(values, "multilabel", tuple(names), odd, (note,))
+    return values

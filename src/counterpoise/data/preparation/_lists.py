@@ -60,7 +60,7 @@ def listed(
     spaces: bool = False,
     header: Callable[[list[str]], bool] = lambda row: False,
 ) -> tuple[list[list[str]], list[Finding]]:
-    """Return the rows that have at least so many cells, and a finding for each that has fewer.
+    """Return the rows that have at least ``cells`` cells, and a finding for each that has fewer.
 
     Args:
         path: the list.
@@ -85,7 +85,10 @@ def listed(
 
 
 def read_database(path: Path) -> tuple[list[tuple[str, str, str]], list[Finding]]:
-    """Return (clip, split, label) of ``{"database": {clip: {"subset", "annotations": {"label"}}}}``, and a finding for each entry without them."""
+    """Return (clip, split, label) of a database, and a finding for each entry that lacks them.
+
+    The layout is ``{"database": {clip: {"subset", "annotations": {"label"}}}}``.
+    """
     parts = {
         "training": "train",
         "train": "train",
@@ -99,7 +102,10 @@ def read_database(path: Path) -> tuple[list[tuple[str, str, str]], list[Finding]
         try:
             found.append((clip, parts[entry["subset"]], str(entry["annotations"]["label"])))
         except (KeyError, TypeError) as error:
-            detail = f"{path}: `{clip}`: expected subset (training, validation, testing) and annotations.label, found {json.dumps(entry)[:80]} ({error})"
+            detail = (
+                f"{path}: `{clip}`: expected subset (training, validation, testing) and annotations.label, found "
+                f"{json.dumps(entry)[:80]} ({error})"
+            )
             findings.append(Finding("line", clip, "", detail, True))
     return found, findings
 

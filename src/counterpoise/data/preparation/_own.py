@@ -29,9 +29,9 @@ def own(source: Path, settings: Settings) -> Index:
     """Return a data set of one's own from a manifest: CSV, TSV, JSON lines, JSON or Parquet.
 
     One column is the label (``label``, or the one that ``--label`` names); ``split`` (train, val, test), ``group`` (who
-    must not be in two splits) and ``id`` are optional; every other column is a modality: paths to videos, sounds, images
-    or ``.npy`` arrays (from the manifest's folder), inline text, or numbers. Columns ``sensor.x``, ``sensor.y`` are one
-    modality ``sensor``, or say ``--modality sensor=x,y``; a column of videos whose name says sound (``audio``,
+    must not be in two splits) and ``id`` are optional; every other column is a modality: paths to videos, sounds,
+    images or ``.npy`` arrays (from the manifest's folder), inline text, or numbers. Columns ``sensor.x``, ``sensor.y``
+    are one modality ``sensor``, or say ``--modality sensor=x,y``; a column of videos whose name says sound (``audio``,
     ``sound``, ``speech``, ``voice``) is their sound track. A column that counts the rows is left out.
 
     Args:
@@ -50,7 +50,8 @@ def own(source: Path, settings: Settings) -> Index:
     if label not in table.columns:
         raise DataError(
             f"`{source.name}` has no column `{label}`.{nearest(label, table.columns)} Found: "
-            f"{', '.join(table.columns)}. Name it with --label; columns should be separated by commas, semicolons or tabs."
+            f"{', '.join(table.columns)}. Name it with --label; cells should be separated by commas, semicolons or "
+            "tabs."
         )
     columns, notes = _modalities(table, label, settings.modality)
     if len(columns) < 2:

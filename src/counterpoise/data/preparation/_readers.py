@@ -30,13 +30,13 @@ __all__ = ["Flow", "Frames", "Image", "Sound"]
 
 
 class Frames(Reader):
-    """RGB frames ``(keep, 3, size, size)`` uint8 of a video, of a folder of numbered images, or of an HDF5 file of encoded ones.
+    """RGB frames ``(keep, 3, size, size)`` uint8 of a video, a folder of numbered images or an HDF5 file of images.
 
     Args:
         fps: instants per second that are looked at.
         keep: how many of them are stored: the middles of so many equal segments of the clip.
-        frames: how many a sample has when it is used: one per segment, at random in training, the middle one otherwise; 0 takes all
-            that are stored.
+        frames: how many a sample has when it is used: one per segment, at random in training, the middle one
+            otherwise; 0 takes all that are stored.
         size: height and width.
         shortest: seconds that a clip must have.
     """
@@ -47,7 +47,8 @@ class Frames(Reader):
         self.fps, self.keep, self.frames, self.size, self.shortest = fps, keep, frames, size, shortest
         if keep < 1 or not 0 <= frames <= keep or size < 8 or fps < 0:
             raise ConfigError(
-                f"Frames need fps >= 0, keep >= frames >= 0, keep >= 1 and size >= 8. Found fps={fps:g}, keep={keep}, frames={frames}, size={size}."
+                f"Frames need fps >= 0, keep >= frames >= 0, keep >= 1 and size >= 8. Found fps={fps:g}, keep={keep}, "
+                f"frames={frames}, size={size}."
             )
 
     def read(self, source: Path, remark: Remark) -> np.ndarray:
@@ -81,8 +82,14 @@ class Flow(Frames):
     """
 
     def __init__(
-        self, method: str = "dis", fps: float = 1.0, keep: int = 10, frames: int = 3, size: int = 112, shortest: float = 0.5
-    ) -> None:  # fmt: skip
+        self,
+        method: str = "dis",
+        fps: float = 1.0,
+        keep: int = 10,
+        frames: int = 3,
+        size: int = 112,
+        shortest: float = 0.5,
+    ) -> None:
         super().__init__(fps, keep, frames, size, shortest)
         self.method = method
 
@@ -109,7 +116,7 @@ class Flow(Frames):
 
 
 class Sound(Reader):
-    """Features of a sound file's or a video's sound, ``(1, H, W)`` float16, or of a ``.npy`` or ``.pkl`` that holds them already.
+    """Features of a file's sound, ``(1, H, W)`` float16; a ``.npy`` or ``.pkl`` holds such features already.
 
     Args:
         recipe: name of a recipe (see `RECIPES`).

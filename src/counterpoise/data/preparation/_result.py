@@ -1,4 +1,4 @@
-"""The result of preparing raw files: Hugging Face ``datasets`` on disk, a manifest of what was read, and checks of both."""
+"""The result of preparing raw files: Hugging Face ``datasets`` on disk, a manifest, and checks of both."""
 
 from __future__ import annotations
 
@@ -88,7 +88,9 @@ def undamaged(folder: Path, manifest: Mapping[str, Any]) -> list[Path]:
 
 
 def check_prepared(folder: Path) -> tuple[list[str], bool]:
-    """Return what there is to say of prepared data, and whether all is well: counts against the lists and the published ones, checksums, findings.
+    """Return lines that describe prepared data, and whether nothing is damaged or missing.
+
+    Counts are compared with the lists and with the published ones, files with their checksums.
 
     Raises:
         DataError: if the manifest is damaged.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,82 +25,96 @@ CONVENTIONS: Final = {
     "three": "negative, neutral, positive",
     "score": "the score itself, -3 to 3: regression",
 }
-"""What becomes of the sentiment score."""
+"""Rules by which the sentiment score becomes a label."""
+CLASSES: Final = {
+    "non-negative": ("negative", "non-negative"),
+    "signed": ("negative", "positive"),
+    "three": ("negative", "neutral", "positive"),
+}
 PARTS: Final = {"train": "train", "valid": "val", "val": "val", "dev": "val", "test": "test"}
 ALIASES: Final = {
-    "vision": ("vision", "visual", "video"),
-    "audio": ("audio", "covarep"),
     "text": ("text", "glove", "language"),
+    "audio": ("audio", "covarep"),
+    "vision": ("vision", "visual", "video"),
 }
 
 
 def sentiment(
     source: Path, settings: Settings, *, corpus: str, files: tuple[str, ...], expected: Mapping[str, int] | None = None
 ) -> Index:
-    """Return a corpus of features from a pickle ``{train, valid, test} -> {text, audio, vision, labels, id}``, or one HDF5 file of that layout.
+    """Return a corpus of features.
 
-    Sequences of unequal length are cut to ``length`` steps (default 50) or padded with zeros in front. The score of MOSEI and MOSI becomes classes by a named convention
-    (``--label``), and which one is in the notes: 'non-negative' and 'signed' differ in a fifth of the samples. IEMOCAP's four emotions are four labels.
+    It is a pickle ``{train, valid, test} -> {text, audio, vision, labels, id}``, or one HDF5 file of that layout.
+    Sequences of unequal length are cut to ``length`` steps (default 50) or padded with zeros in front. The score of
+    MOSEI and MOSI becomes classes by a named convention (``--label``), which the notes name: 'non-negative' and
+    'signed' differ in a fifth of the samples. IEMOCAP's four emotions are four labels.
 
     Args:
-        source: the file, or the folder that holds it.
-        settings: what the user chose; ``label`` is the convention.
-        corpus: name.
-        files: names the file circulates under.
-        expected: published numbers of samples.
+        source: The file, or the folder that holds it.
+        settings: What the user chose; ``label`` is the convention.
+        corpus: Name of the corpus.
+        files: Names under which the file circulates.
+        expected: Published numbers of samples.
     """
     content = _content(source, files)
     convention = settings.label or "non-negative"
     Options(tuple(CONVENTIONS)).check(corpus, "label", convention)
-    items: list[Item] = []
-    neutral = 0
-    names = ("text", "audio", "vision")
-    emotions = False
-    for key, part in PARTS.items():
-        if key not in content:
-            continue
-        fields = content[key]
-        arrays = {m: _field(fields, m, corpus) for m in names}
-        labels = np.asarray(_named(fields, ("labels", "label", "regression_labels"), corpus))
-        ids = fields.get("id", fields.get("ids"))
-        emotions = (labels.ndim == 3 and labels.shape[1] > 1) or (labels.ndim == 2 and labels.shape[1] == 4)
-        for k in range(len(labels)):
-            name = _name(ids, k) or f"{part}{k}"
-            label = _emotions(labels[k]) if emotions else _label(float(np.ravel(labels[k])[0]), convention)
-            if label is None:
-                neutral += 1
-                continue
-            sources = {m: np.asarray(arrays[m][k], np.float32) for m in names}
-            items.append(
-                Item(
-                    f"{part}/{name}#{k}",
-                    part,
-                    label,
-                    re.split(r"\[|\$_\$", name)[0] if ids is not None else "",
-                    sources,
-                )
-            )
+    parts = {part: _part(content[key], corpus) for key, part in PARTS.items() if key in content}
+    emotions = any(part.emotions for part in parts.values())
+    listed = [item for name, part in parts.items() for item in part.items(name, convention)]
+    items = [item for item in listed if item.label is not None]
+    neutral = len(listed) - len(items)
     length = settings.length or 50
-    classes = {
-        "non-negative": ("negative", "non-negative"),
-        "signed": ("negative", "positive"),
-        "three": ("negative", "neutral", "positive"),
-    }
-    task = "multilabel" if emotions else "regression" if convention == "score" else "multiclass"
+    task, classes, about = _task(emotions, convention)
+    left_out = (f"{neutral} neutral samples are not part of it",) if neutral else ()
     return Index(
         items,
-        {m: Padded(items[0].sources[m].shape[-1], length) for m in names} if items else {},
-        () if emotions else classes.get(convention, ()),
+        {m: Padded(array.shape[-1], length) for m, array in items[0].sources.items()} if items else {},
+        classes,
         task=task,
         group="video" if any(item.group for item in items) else "",
         expected={} if neutral else expected or {},
-        notes=(
-            "four emotions, each present or not" if emotions else f"labels: {CONVENTIONS[convention]}",
-            f"the last {length} steps",
-            *([f"{neutral} neutral samples are not part of it"] if neutral else []),
-        ),
+        notes=(about, f"the last {length} steps", *left_out),
         origin=corpus,
     )
+
+
+def _task(emotions: bool, convention: str) -> tuple[str, tuple[str, ...], str]:
+    """Return the task, its classes, and a note on both."""
+    if emotions:
+        return "multilabel", (), "four emotions, each present or not"
+    task = "regression" if convention == "score" else "multiclass"
+    return task, CLASSES.get(convention, ()), f"labels: {CONVENTIONS[convention]}"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One split of a corpus: features by modality, labels, and ids where they are known."""
+
+    arrays: Mapping[str, Any]
+    labels: np.ndarray
+    ids: Any
+
+    @property
+    def emotions(self) -> bool:
+        """Whether the labels are four emotions, ``(N, 4)`` or ``(N, 4, 2)``."""
+        labels = self.labels
+        return (labels.ndim == 3 and labels.shape[1] > 1) or (labels.ndim == 2 and labels.shape[1] == 4)
+
+    def items(self, split: str, convention: str) -> Iterator[Item]:
+        """Yield the samples; those that the convention leaves out have no label."""
+        for k, row in enumerate(self.labels):
+            name = _name(self.ids, k) or f"{split}{k}"
+            label = _emotions(row) if self.emotions else _label(float(np.ravel(row)[0]), convention)
+            group = "" if self.ids is None else re.split(r"\[|\$_\$", name)[0]
+            sources = {m: np.asarray(array[k], np.float32) for m, array in self.arrays.items()}
+            yield Item(f"{split}/{name}#{k}", split, label, group, sources)
+
+
+def _part(fields: Mapping[str, Any], corpus: str) -> _Part:
+    arrays = {m: _named(fields, ALIASES[m], corpus) for m in tuple(ALIASES)}
+    labels = np.asarray(_named(fields, ("labels", "label", "regression_labels"), corpus))
+    return _Part(arrays, labels, fields.get("id", fields.get("ids")))
 
 
 def _content(source: Path, files: tuple[str, ...]) -> Mapping[str, Any]:
@@ -122,10 +137,6 @@ def _named(fields: Mapping[str, Any], names: tuple[str, ...], corpus: str) -> An
         if name in fields:
             return fields[name]
     raise DataError(f"{corpus}: each split should hold `{names[0]}`. Found {', '.join(fields)}.")
-
-
-def _field(fields: Mapping[str, Any], m: str, corpus: str) -> Any:
-    return _named(fields, ALIASES[m], corpus)
 
 
 def _name(ids: Any, k: int) -> str:

@@ -1,4 +1,4 @@
-"""Samples on disk while a data set is prepared: written whole or not at all, read through a few mapped files at a time."""
+"""Samples on disk while a data set is prepared: written atomically, read through a few mapped files at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Sample", "Shards", "write_shard"]
 
 OPEN: Final = 4
 """Files that are mapped at once: what reading takes of memory, however many samples there are."""
-COLUMNS: Final = ("stamp", "content", "told")
+COLUMNS: Final = ("stamp", "content", "findings")
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,19 @@ class Sample:
     Attributes:
         stamp: hash of its sources as they were (see the engine).
         content: one hash per modality of what its file holds; empty for modalities that are no files.
-        told: what was found that did not cost the sample.
+        findings: what was found that did not cost the sample.
         arrays: one per modality.
     """
 
     stamp: str
     content: Sequence[str]
-    told: Sequence[Finding]
+    findings: Sequence[Finding]
     arrays: Mapping[str, np.ndarray]
 
     @property
     def columns(self) -> tuple[str, str, str]:
         """The entries of `COLUMNS`."""
-        return self.stamp, json.dumps(list(self.content)), json.dumps([asdict(f) for f in self.told])
+        return self.stamp, json.dumps(list(self.content)), json.dumps([asdict(f) for f in self.findings])
 
 
 def write_shard(path: Path, samples: Sequence[Sample]) -> None:
@@ -57,31 +57,31 @@ def write_shard(path: Path, samples: Sequence[Sample]) -> None:
 
 
 class Shards:
-    """What lies in shards, by stamp."""
+    """Samples in shards, by stamp."""
 
     def __init__(self) -> None:
         self._places: dict[str, tuple[Path, int]] = {}
         self.content: dict[str, tuple[str, ...]] = {}
-        self.told: dict[str, list[Finding]] = {}
+        self.findings: dict[str, list[Finding]] = {}
         self._open: OrderedDict[Path, Any] = OrderedDict()
 
     def __contains__(self, stamp: str) -> bool:
         return stamp in self._places
 
     def add(self, path: Path) -> bool:
-        """Take up what a file holds; return False if it is no whole file of samples."""
+        """Add the samples of a file; return False if it is no whole file of samples."""
         with extra("data"):
             import pyarrow as pa
 
         try:
             table = _table(path)
-            stamps, contents, told = (table.column(name).to_pylist() for name in COLUMNS)
+            stamps, contents, findings = (table.column(name).to_pylist() for name in COLUMNS)
         except (pa.ArrowInvalid, KeyError, OSError):
             return False
         for row, stamp in enumerate(stamps):
             self._places[stamp] = path, row
             self.content[stamp] = tuple(json.loads(contents[row]))
-            self.told[stamp] = [Finding(**f) for f in json.loads(told[row])]
+            self.findings[stamp] = [Finding(**f) for f in json.loads(findings[row])]
         return True
 
     def cell(self, stamp: str, column: str) -> np.ndarray:
@@ -97,7 +97,7 @@ class Shards:
 
     def columns(self, stamps: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         """Yield what is kept of samples beside their arrays, column by column."""
-        rows = [Sample(s, self.content[s], self.told[s], {}).columns for s in stamps]
+        rows = [Sample(s, self.content[s], self.findings[s], {}).columns for s in stamps]
         for k, name in enumerate(COLUMNS):
             yield name, [row[k] for row in rows]
 

@@ -32,7 +32,8 @@ class SoundRecipe:
         length: time steps that features are cut or zero-padded to; 0 keeps them.
         shift: subtracted from the features.
         scale: what they are divided by then.
-        stored: length of sound that is kept where it is more: training takes ``seconds`` of it at random, evaluation the middle; 0 keeps ``seconds``.
+        stored: length of sound that is kept where it is more: training takes ``seconds`` of it at random, evaluation
+            the middle; 0 keeps ``seconds``.
         source: where the numbers come from.
     """
 
@@ -87,7 +88,8 @@ RECIPES: Final = {
         length=1024,
         shift=-4.503877,
         scale=2 * 5.141276,
-        source="OGM-GE's script for Kinetics-Sounds: Kaldi fbank, 128 mel bands, 25 ms Hanning windows every 10 ms, 1,024 steps",
+        source="OGM-GE's script for Kinetics-Sounds: Kaldi fbank, 128 mel bands, 25 ms Hanning windows every 10 ms, "
+        "1,024 steps",
     ),
     "stft-crema-d": SoundRecipe(
         "stft",
@@ -107,7 +109,8 @@ RECIPES: Final = {
         128,
         256,
         stored=10.0,
-        source="OGM-GE for VGGSound: five of ten seconds (at random in training, the middle at test), 256-point windows every 128 samples",
+        source="OGM-GE for VGGSound: five of ten seconds (at random in training, the middle at test), 256-point "
+        "windows every 128 samples",
     ),
     "fbank-small": SoundRecipe(
         "fbank",
@@ -140,7 +143,8 @@ def sound_recipe(name: str) -> SoundRecipe:
 def sound_features(sound: np.ndarray, recipe: SoundRecipe) -> np.ndarray:
     """Return the features of one sound, ``recipe.stored_shape`` float16.
 
-    ``fbank``: Kaldi's filter bank on the mean-free waveform (pre-emphasis 0.97, offset of each window removed, power spectrum, mel scale
+    ``fbank``: Kaldi's filter bank on the mean-free waveform (pre-emphasis 0.97, offset of each window removed, power
+    spectrum, mel scale
     ``1127 log(1 + f / 700)`` from 20 Hz, logarithm); ``stft``: ``log(|S| + 1e-7)``, windows centred.
 
     Args:
@@ -159,8 +163,9 @@ def sound_features(sound: np.ndarray, recipe: SoundRecipe) -> np.ndarray:
 def _cut(sound: np.ndarray, recipe: SoundRecipe) -> np.ndarray:
     """Return the part that is kept: the middle of longer sounds.
 
-    Sounds of less than one sample's seconds are filled as the recipe says (``fbank`` pads its features instead); those between one sample and what is kept go on at both
-    ends as if they were repeated, so that a random part is never silence and the middle stays the middle.
+    Sounds of less than one sample's seconds are filled as the recipe says (``fbank`` pads its features instead); those
+    between one sample and what is kept go on at both ends as if they were repeated, so that a random part is never
+    silence and the middle stays the middle.
     """
     used, kept = round(recipe.seconds * recipe.rate), round(recipe.kept * recipe.rate)
     if len(sound) < used and recipe.fill == "tile":
@@ -179,7 +184,7 @@ def _windows(sound: np.ndarray, recipe: SoundRecipe) -> np.ndarray:
 
 
 def _fbank(sound: np.ndarray, recipe: SoundRecipe) -> np.ndarray:
-    """Return ``(steps, bands)``; zeros before shift and scale where the sound has ended, as in the published features."""
+    """Return ``(steps, bands)``; zeros (before shift and scale) where the sound has ended, as published."""
     steps = recipe.stored_shape[1]
     sound = np.pad(sound - sound.mean(), (0, max(recipe.window - len(sound), 0)))
     windows = _windows(sound, recipe)[:steps]
@@ -192,7 +197,7 @@ def _fbank(sound: np.ndarray, recipe: SoundRecipe) -> np.ndarray:
 
 
 def _log_modulus(sound: np.ndarray, recipe: SoundRecipe) -> np.ndarray:
-    """Return ``(frequencies, steps)``: zeros before and behind the sound, so that step k is centred at sample ``k * hop``."""
+    """Return ``(frequencies, steps)``; the sound is padded, so that step k is centred at sample ``k * hop``."""
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(recipe.window) / recipe.window)
     windows = _windows(np.pad(sound, recipe.window // 2), recipe)
     return np.log(np.abs(np.fft.rfft(windows * hann, recipe.fft)) + 1e-7).T

@@ -23,8 +23,9 @@ class Text(Reader):
     """Token ids ``(length,)`` int32, 0 where the text has ended: so the attention mask is ``ids != 0``.
 
     Args:
-        tokenizer: ``words`` (the words of the training texts), or what `transformers` calls a tokenizer: a folder, or a name on
-            the hub. Where its padding is another id than 0 the two change places; encoders that are pretrained change them back.
+        tokenizer: ``words`` (the words of the training texts), or what `transformers` calls a tokenizer: a folder, or
+            a name on the hub. Where its padding is another id than 0 the two change places; encoders that are
+            pretrained change them back.
         length: ids per text, special tokens included.
         least: how often a word must occur in training, for ``words``.
     """
@@ -48,8 +49,9 @@ class Text(Reader):
             found = AutoTokenizer.from_pretrained(self.tokenizer)
         except (OSError, ValueError) as error:
             raise NotFoundError(
-                f"The tokenizer `{self.tokenizer}` is neither a folder nor in the local cache of the Hugging Face hub, and could not be "
-                "downloaded. Connect to the network, give a folder that holds it, or take --tokenizer words."
+                f"The tokenizer `{self.tokenizer}` is neither a folder nor in the local cache of the Hugging Face hub, "
+                "and could not be downloaded. Connect to the network, give a folder that holds it, or take --tokenizer "
+                "words."
             ) from error
         if found.pad_token_id is None:
             raise DataError(

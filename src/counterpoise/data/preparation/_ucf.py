@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,56 +24,36 @@ SOUNDING: Final = {"train+val+test": 6845, "classes": 51}
 def ucf101(source: Path, settings: Settings, *, sound: bool = False, fold: int = 1) -> Index:
     """Return UCF-101 by its official split.
 
-    Lists: ``classInd.txt``, ``trainlist01.txt``, ``testlist01.txt``. Videos ``v_<Class>_g<group>_c<clip>.avi``; where they were extracted,
-    ``jpegs_256/<video>/frame000001.jpg`` and ``tvl1_flow/u/<video>/``, ``tvl1_flow/v/<video>/``; else frames are decoded and flow is computed. A group's clips are cut from
-    one video, so validation is cut from the training list by group.
+    Lists: ``classInd.txt``, ``trainlist01.txt``, ``testlist01.txt``. Videos are ``v_<Class>_g<group>_c<clip>.avi``.
+        Where
+    they were extracted, ``jpegs_256/<video>/frame000001.jpg``, ``tvl1_flow/u/<video>/`` and ``tvl1_flow/v/<video>/``
+    are read; else frames are decoded and flow is computed. A group's clips are cut from one video, so validation is
+    cut from the training list by group.
 
     Args:
-        source: folder of the lists, the videos and the extracted frames.
-        settings: what the user chose.
+        source: Folder of the lists, the videos and the extracted frames.
+        settings: What the user chose.
         sound: RGB and sound, of the videos with an audio track only (UCF-51), instead of RGB and flow.
-        fold: which of the three official splits.
+        fold: Number of the official split, 1 to 3.
     """
     numbered, findings = listed(find(source, "classInd.txt"), 2, delimiter=" ")
     classes = [row[1] for row in numbered]
-    videos = FileTable(files_below(source), VIDEO_SUFFIXES)
-    folders: dict[str, dict[str, Path]] = {"rgb": {}, "u": {}, "v": {}}
-    for path in sorted(p for p in source.rglob("v_*") if p.is_dir()):
-        folders[path.parent.name if path.parent.name in "uv" else "rgb"].setdefault(path.name, path)
-    items: list[Item] = []
-    for part in ("train", "test"):
-        found, bad = listed(find(source, f"{part}list{fold:02d}.txt"), 1, delimiter=" ")
-        findings += bad
-        for row in found:
-            label, _, file = row[0].rpartition("/")
-            name = Path(file).stem
-            label = label or GROUP.sub("", name).removeprefix("v_")
-            video = videos.get(name, source / label / file)
-            if sound and not _sounds(video):
-                continue
-            group = GROUP.search(name)
-            sources: dict[str, Any] = {"rgb": folders["rgb"].get(name, video)}
-            sources |= {"audio": video} if sound else {"flow": _flow_source(name, folders, video)}
-            items.append(Item(name, part, label, f"{label} g{group[1]}" if group else "", sources))
+    items, more = _listed_items(source, fold, sound)
+    findings += more
     chosen = settings.clip(fps=1.0, keep=6, frames=3, size=224)
     readers: dict[str, Reader] = {"rgb": Frames(**chosen)}
+    notes = [f"official split {fold}; validation: 10 % of the training list by group, drawn with seed {settings.seed}"]
     if sound:
         readers["audio"] = Sound(settings.audio or "fbank")
         with_sound = {item.label for item in items}
         classes = [c for c in classes if c in with_sound]
+        notes.append(f"{len(classes)} classes have videos with sound; videos without a track are not part of this set")
     else:
         readers["flow"] = Flow(settings.flow or "dis", **chosen)
-    findings += [
-        Finding("label", i.id, "", f"{i.id}: class `{i.label}` is not in classInd.txt", True)
-        for i in items
-        if i.label not in classes
-    ]
-    items = draw_split([i for i in items if i.label in classes], "val", 0.1, settings.seed) if items else items
-    notes = [f"official split {fold}; validation: 10 % of the training list by group, drawn with seed {settings.seed}"]
-    if sound:
-        notes.append(f"{len(classes)} classes have videos with sound; videos without a track are not part of this set")
+    known = [item for item in items if item.label in classes]
+    findings += _unknown_labels(items, classes)
     return Index(
-        items,
+        draw_split(known, "val", 0.1, settings.seed),
         readers,
         tuple(classes),
         group="group",
@@ -84,13 +65,54 @@ def ucf101(source: Path, settings: Settings, *, sound: bool = False, fold: int =
     )
 
 
-def _flow_source(name: str, folders: dict[str, dict[str, Path]], video: Path) -> Any:
-    u, v = folders["u"].get(name), folders["v"].get(name)
-    return (u, v) if u is not None and v is not None else video
+def _listed_items(source: Path, fold: int, sound: bool) -> tuple[list[Item], list[Finding]]:
+    """Return the videos of both lists; with ``sound`` those that have an audio track."""
+    files = _Files(source)
+    items: list[Item] = []
+    findings: list[Finding] = []
+    for part in ("train", "test"):
+        rows, bad = listed(find(source, f"{part}list{fold:02d}.txt"), 1, delimiter=" ")
+        findings += bad
+        for row in rows:
+            label, _, file = row[0].rpartition("/")
+            name = Path(file).stem
+            label = label or GROUP.sub("", name).removeprefix("v_")
+            video = files.videos.get(name, source / label / file)
+            if not sound or _sounds(video):
+                group = GROUP.search(name)
+                sources = files.sources(name, video, sound)
+                items.append(Item(name, part, label, f"{label} g{group[1]}" if group else "", sources))
+    return items, findings
+
+
+class _Files:
+    """Where the videos, the extracted frames and the extracted flow are."""
+
+    def __init__(self, source: Path) -> None:
+        self.videos = FileTable(files_below(source), VIDEO_SUFFIXES)
+        self._folders: dict[str, dict[str, Path]] = {"rgb": {}, "u": {}, "v": {}}
+        for path in sorted(p for p in source.rglob("v_*") if p.is_dir()):
+            kind = path.parent.name if path.parent.name in "uv" else "rgb"
+            self._folders[kind].setdefault(path.name, path)
+
+    def sources(self, name: str, video: Path, sound: bool) -> dict[str, Any]:
+        """Return where the modalities of a clip are."""
+        rgb, u, v = (self._folders[kind].get(name) for kind in ("rgb", "u", "v"))
+        if sound:
+            return {"rgb": rgb or video, "audio": video}
+        return {"rgb": rgb or video, "flow": video if u is None or v is None else (u, v)}
+
+
+def _unknown_labels(items: Sequence[Item], classes: Sequence[str]) -> list[Finding]:
+    return [
+        Finding("label", i.id, "", f"{i.id}: class `{i.label}` is not in classInd.txt", True)
+        for i in items
+        if i.label not in classes
+    ]
 
 
 def _sounds(video: Path) -> bool:
-    """Tell whether a video is part of the set with sound; what cannot be opened stays in, to be told about."""
+    """Tell whether a video is part of the set with sound; what cannot be opened stays in, and becomes a finding."""
     try:
         return has_track(video, "audio")
     except UnreadableError:

@@ -141,7 +141,8 @@ class Redundant(DiscreteWorld):
         return symbols, target, channel(target, copy, self.num_outputs, self.flip) / self.num_outputs
 
     def __repr__(self) -> str:
-        return f"Redundant({len(self.modalities)}, classes={self.num_outputs}, flip={self.flip}, noise_dims={self.noise_dims})"
+        size = f"{len(self.modalities)}, classes={self.num_outputs}"
+        return f"Redundant({size}, flip={self.flip}, noise_dims={self.noise_dims})"
 
 
 class Unique(DiscreteWorld):

@@ -14,9 +14,9 @@ class Dominant(DiscreteWorld):
     r"""Modality ``a`` is easy to learn, the others are hard, and all of them are needed.
 
     Every modality shows the class or, in an independent share of the samples, visibly nothing, so that
-    :math:`I(X_S; Y) = \log C \, (1 - \prod_{m \in S} e_m)` with the shares :math:`e_m`. ``a`` shows it as a plain one-hot code.
-    The others hide it: they show a random symbol u and the class minus u modulo C, which no linear map can read; an
-    encoder must learn to add first. In joint training ``a`` explains most labels before that happens.
+    :math:`I(X_S; Y) = \log C \, (1 - \prod_{m \in S} e_m)` with the shares :math:`e_m`. ``a`` shows it as a plain
+    one-hot code. The others hide it: they show a random symbol u and the class minus u modulo C, which no linear map
+    can read; an encoder must learn to add first. In joint training ``a`` explains most labels before that happens.
 
     Args:
         modalities: M.

@@ -43,7 +43,8 @@ class Gaussian(World):
         >>> world = Gaussian((0.6, 0.8))
         Traceback (most recent call last):
         ...
-        counterpoise.errors.ConfigError: No Gaussian has the correlations (0.6, 0.8) with Y and 0.0 between: Y would be explained to 100 %. Lower them.
+        counterpoise.errors.ConfigError: No Gaussian has the correlations (0.6, 0.8) with Y and 0.0 between: Y would be
+            explained to 100 %. Lower them.
         >>> round(Gaussian((0.6, 0.6)).mi(["a"]), 4)          # -log(1 - 0.36) / 2
         0.2231
     """
@@ -63,8 +64,8 @@ class Gaussian(World):
         explained = self._explained(self.modalities)
         if explained > 1 - 1e-9:
             raise ConfigError(
-                f"No Gaussian has the correlations {self.correlations} with Y and {between} between: Y would be explained to "
-                f"{explained:.0%}. Lower them.".replace("%", " %")
+                f"No Gaussian has the correlations {self.correlations} with Y and {between} between: Y would be "
+                f"explained to {explained:.0%}. Lower them.".replace("%", " %")
             )
 
     def _weights(self, subset: tuple[str, ...]) -> tuple[list[int], np.ndarray]:
@@ -111,8 +112,8 @@ class Gaussian(World):
 class GaussianClasses(World):
     r"""Two equally likely classes; one number per modality, Gaussian given the class, with chosen separations.
 
-    Given y the modalities are :math:`N((y - \tfrac12)\delta, R)`. The log-likelihood ratio of a subset is itself Gaussian,
-    :math:`L | y = 1 \sim N(d^2/2, d^2)` with :math:`d^2 = \delta_S^\top R_S^{-1} \delta_S`, so that
+    Given y the modalities are :math:`N((y - \tfrac12)\delta, R)`. The log-likelihood ratio of a subset is itself
+    Gaussian, :math:`L | y = 1 \sim N(d^2/2, d^2)` with :math:`d^2 = \delta_S^\top R_S^{-1} \delta_S`, so that
 
     .. math:: I(X_S; Y) = \log 2 - E \log(1 + e^{-L})
 

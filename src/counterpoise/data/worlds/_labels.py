@@ -25,7 +25,8 @@ class ManyLabels(World):
 
     Example:
         >>> world = ManyLabels()
-        >>> [round(v / float(np.log(2)), 4) for v in (world.mi(["a"]), world.mi(), world.cmi("a"), world.co_information())]
+        >>> nats = (world.mi(["a"]), world.mi(), world.cmi("a"), world.co_information())
+        >>> [round(v / float(np.log(2)), 4) for v in nats]
         [2.0, 4.0, 2.0, 0.0]
     """
 
