@@ -16,6 +16,9 @@ from counterpoise.records import Batch
 NAMES = ("a", "b", "c", "d")
 CLASSES = 3
 DIM = 6
+DEVICE = os.environ.get("COUNTERPOISE_TEST_DEVICE", "cpu")
+"""Device of the contract battery; ``meta`` is that of tests/contract/test_devices.py only, since it holds no numbers."""
+HOME = "cpu" if DEVICE == "meta" else DEVICE
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +60,9 @@ def make_model() -> Callable[..., MultimodalClassifier]:
                 torch.manual_seed(seed + (0 if tied else 200 + NAMES.index(m)))
                 model.head(m).weight.normal_(std=0.2)  # type: ignore[union-attr, operator]
                 model.head(m).bias.zero_()  # type: ignore[union-attr, operator]
-        return model.to(dtype)
+        if HOME == "mps" and dtype == torch.float64:
+            pytest.skip("MPS has no float64")
+        return model.to(HOME, dtype)
 
     return build
 
@@ -92,6 +97,7 @@ def make_batches() -> Callable[..., list[Batch]]:
         if alike:
             inputs = dict.fromkeys(inputs, inputs["a"])
         index = torch.arange(n)
-        return [Batch({m: inputs[m][rows] for m in names}, target[rows], rows) for rows in index.split(size)]
+        parts = [Batch({m: inputs[m][rows] for m in names}, target[rows], rows) for rows in index.split(size)]
+        return [part.to(HOME) for part in parts]
 
     return build

@@ -31,7 +31,8 @@ def prepared(name: str, model: MultimodalClassifier, batches: Sequence[Batch], *
     method = make_method(name, {**METHODS[name].early, **arguments})
     method.use_teachers({required: copy.deepcopy(model) for required in method.requires})
     model.fusion = method.prepare(model, targets(batches)).fusion
-    return method.to(next(model.parameters()).dtype)
+    parameter = next(model.parameters())
+    return method.to(parameter.device, parameter.dtype)
 
 
 def start(method: Method, model: MultimodalClassifier, batches: Sequence[Batch]) -> None:
