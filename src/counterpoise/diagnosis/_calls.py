@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from counterpoise.diagnosis._matrices import MatrixBuilder
 from counterpoise.diagnosis._outputs import Reading, reading_of
 from counterpoise.diagnosis._samples import Value, concat_rows, named_leaves, num_rows, repeat_row, take_rows
 from counterpoise.errors import CounterpoiseError, ModelError
+from counterpoise.model import MultimodalClassifier
 from counterpoise.tasks import Task
 
 __all__ = ["CORRUPTIONS", "PERMUTED", "Partial", "Predictor"]
@@ -30,6 +31,9 @@ CORRUPTIONS: Final = (
     Corruption("noise", 2.0),
 )
 """The corruptions under which a diagnosed model is scored."""
+
+BATCH_BYTES: Final = 64 * 2**20
+"""Bytes of inputs in a forward pass; larger samples make smaller batches."""
 
 TOLERANCE: Final = 2e-3
 HALF_TOLERANCE: Final = 5e-2
@@ -70,7 +74,7 @@ class Predictor:
         progress: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.adapter, self.samples, self.seed, self.progress = adapter, samples, seed, progress
-        self.size: int | None = size
+        self.size: int | None = max(1, min(size, BATCH_BYTES // samples.store.bytes_per_sample))
         self.notes: list[str] = []
         self.reading = Reading()
         self.features: dict[str, Tensor] = {}
@@ -188,53 +192,78 @@ class Predictor:
         rows = torch.randperm(self.n, generator=torch.Generator().manual_seed(self.seed))[:count]
         return [self.samples.store.row(int(row)) for row in rows]
 
-    def partial(self, known: Iterable[str], background: list[dict[str, Value]], scales: Iterable[float]) -> Partial:
-        r"""Return predictions with the modalities ``known`` as they are, and the others averaged out.
+    def partials(
+        self, subsets: Iterable[frozenset[str]], background: list[dict[str, Value]], scales: Iterable[float]
+    ) -> dict[frozenset[str], Partial]:
+        r"""Return predictions with the modalities of each subset as they are, and the others averaged out.
 
         For the modalities S the logits are averaged over K background samples whose other modalities replace those of
         the sample: :math:`\bar f_S(x) = \frac1K \sum_k f(x_S, x^{(k)}_{-S})` (the partial dependence). All samples share
-        the background, so that an additive model gets a constant from it, and no noise.
+        the background, so that an additive model gets a constant from it, and no noise. The inputs are read once.
         """
-        known = set(known)
-        total: Tensor | float = 0.0
-        mixed: dict[float, Tensor | float] = dict.fromkeys(scales, 0.0)
-        for sample in background:
-            logits = self.reading(self._mixed(known, sample))
-            total = total + logits
-            for scale in mixed:
-                mixed[scale] = mixed[scale] + self.task.mean(scale * logits)
-        count = len(background)
-        assert isinstance(total, Tensor)  # there is a background sample
-        mixtures = {scale: self.task.link(value / count) for scale, value in mixed.items() if isinstance(value, Tensor)}
-        return Partial(total / count, mixtures)
+        wanted, factors = list(subsets), list(scales)
+        parts: dict[frozenset[str], list[Partial]] = {s: [] for s in wanted}
+        for evaluate in self._sweep(background):
+            for subset in wanted:
+                parts[subset].append(self._averaged((evaluate(subset, k) for k in range(len(background))), factors))
+        return {
+            s: Partial(
+                torch.cat([p.logits for p in several]),
+                {f: torch.cat([p.mixtures[f] for p in several]) for f in factors},
+            )
+            for s, several in parts.items()
+        }
 
     task: Task
 
-    def _mixed(self, known: set[str], sample: dict[str, Value]) -> Tensor:
+    def _averaged(self, outputs: Iterable[Tensor], scales: Sequence[float]) -> Partial:
+        """Return the mean over background samples of outputs ``(B, C)``."""
+        total: Tensor | float = 0.0
+        mixed: dict[float, Tensor | float] = dict.fromkeys(scales, 0.0)
+        count = 0
+        for output in outputs:
+            logits = self.reading(output)
+            total, count = total + logits, count + 1
+            for scale in mixed:
+                mixed[scale] = mixed[scale] + self.task.mean(scale * logits)
+        assert isinstance(total, Tensor)  # there is a background sample
+        return Partial(
+            total / count, {s: self.task.link(value / count) for s, value in mixed.items() if isinstance(value, Tensor)}
+        )
+
+    def _sweep(self, background: list[dict[str, Value]]) -> Iterator[Callable[[frozenset[str], int], Tensor]]:
+        """Yield for every batch a function that replaces all but the known modalities by those of a background sample."""
         classifier = self.adapter.classifier
         if classifier is not None and set(self.features) == set(classifier.modalities):
-            return self._decoded(known, sample)
-        parts = []
+            yield from self._decoded(classifier, background)
+            return
         for _, inputs in self.samples.store.batches(self.size):
             count = num_rows(inputs)
-            mixed = {m: v if m in known else repeat_row(sample[m], count) for m, v in inputs.items()}
-            parts.append(self._run_logits(mixed))
-        return torch.cat(parts)
 
-    def _decoded(self, known: set[str], sample: dict[str, Value]) -> Tensor:
-        """Return the same from cached features: encoders of our own models run once per background sample."""
-        classifier = self.adapter.classifier
-        assert classifier is not None  # the caller has checked
-        fixed = self.adapter.represent(sample)
+            def replaced(known: frozenset[str], k: int, inputs: Any = inputs, count: int = count) -> Tensor:
+                other = background[k]
+                return self._run_logits(
+                    {m: v if m in known else repeat_row(other[m], count) for m, v in inputs.items()}
+                )
+
+            yield replaced
+
+    def _decoded(
+        self, classifier: MultimodalClassifier, background: list[dict[str, Value]]
+    ) -> Iterator[Callable[[frozenset[str], int], Tensor]]:
+        """Do the same from cached features: encoders of our own models run once per background sample."""
+        fixed = [self.adapter.represent(sample) for sample in background]
         device = self.adapter.device
-        parts = []
         for rows in torch.arange(self.n).split(4096):
-            features = {
-                m: (z[rows] if m in known else fixed[m].double().expand(len(rows), -1)).float().to(device)
-                for m, z in self.features.items()
-            }
-            parts.append(classifier.decode(features).logits.detach().cpu().double())
-        return torch.cat(parts)
+
+            def decoded(known: frozenset[str], k: int, rows: Tensor = rows) -> Tensor:
+                features = {
+                    m: (z[rows] if m in known else fixed[k][m].double().expand(len(rows), -1)).float().to(device)
+                    for m, z in self.features.items()
+                }
+                return classifier.decode(features).logits.detach().cpu().double()
+
+            yield decoded
 
     def _run_logits(self, inputs: Mapping[str, Value]) -> Tensor:
         outputs = self._outputs(inputs)

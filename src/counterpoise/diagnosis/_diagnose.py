@@ -290,9 +290,8 @@ class _Run:
         whole = frozenset(self.adapter.modalities)
         used.lattice[whole] = used.readout.whole
         background = used.predictor.background(self.options.background_size)
-        for subset in sorted(subsets, key=lambda s: (len(s), sorted(s))):
-            self.progress(f"predictions from {', '.join(sorted(subset))}")
-            partial = used.predictor.partial(subset, background, used.readout.scales)
+        self.progress("predictions with modalities averaged out")
+        for subset, partial in used.predictor.partials(subsets, background, used.readout.scales).items():
             used.lattice[subset] = used.readout.partial(partial)
             if len(subset) == 1:
                 used.alone[next(iter(subset))] = partial.logits

@@ -9,7 +9,6 @@ import numpy as np
 
 from counterpoise._extras import extra
 from counterpoise.diagnosis._matrices import hashed_texts
-from counterpoise.errors import DataError
 
 __all__ = ["encoded_texts", "filled", "is_frame"]
 
@@ -46,25 +45,7 @@ def filled(frame: Any) -> tuple[Any, list[str]]:
         notes.append(
             f"{int(missing.sum())} of {len(column)} values of `{name}` are missing; that counts as information of its own"
         )
-    return _indicators(frame), notes
-
-
-def _indicators(frame: Any) -> Any:
-    """Return a table whose texts are one indicator column per value."""
-    with extra("data"):
-        import pandas as pd
-
-    texts = [c for c in frame.columns if frame[c].dtype.kind not in "fiubmM"]
-    for name in texts:
-        count = frame[name].nunique()
-        if 2 * count > len(frame) and count > 2:
-            raise DataError(
-                f"Column `{name}` holds {count} different texts in {len(frame)} rows: names or sentences rather than "
-                "categories. Leave it out, or turn it into numbers."
-            )
-        if frame[name].isna().any():
-            raise DataError(f"Column `{name}` has empty cells among its texts. Fill or drop them.")
-    return pd.get_dummies(frame, columns=texts, dtype=float) if texts else frame
+    return frame, notes
 
 
 def encoded_texts(frame: Any, texts: Sequence[str]) -> Any:

@@ -19,7 +19,7 @@ __all__ = ["MAX_COLUMNS", "MatrixBuilder", "as_matrix", "hashed_texts"]
 
 MAX_COLUMNS: Final = 512
 KEPT: Final = 128
-MOST_PIXELS: Final = 16384
+MOST_PIXELS: Final = 4096
 BUCKETS: Final = 4096
 """Token ids beyond this number share columns."""
 TEXT_BUCKETS: Final = 512
@@ -30,7 +30,7 @@ def as_matrix(value: Value, *, seed: int = 0) -> tuple[Tensor, str]:
 
     Tensors are flattened. Integers ``(N, L)`` with more than two columns count as token ids (0 is padding) and become
     counts per token; texts become counts of hashed words and of their groups of three letters. Images and videos of
-    more than 16,384 numbers are averaged over blocks first. More than 512 columns are replaced by their 128 principal
+    more than 4,096 numbers are averaged over blocks first. More than 512 columns are replaced by their 128 principal
     components.
 
     Args:
@@ -140,6 +140,5 @@ def _counts(ids: Tensor) -> Tensor:
 def _components(matrix: Tensor, seed: int) -> Tensor:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        centred = matrix - matrix.mean(0)
-        left, values, _ = torch.svd_lowrank(centred, q=KEPT, niter=2)
+        left, values, _ = torch.svd_lowrank(matrix - matrix.mean(0), q=KEPT, niter=2)
     return left * values

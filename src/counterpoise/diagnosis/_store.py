@@ -14,7 +14,7 @@ from counterpoise.diagnosis._samples import Value, concat_rows, named_leaves, nu
 
 __all__ = ["Store"]
 
-BUDGET: Final = 256 * 2**20
+BUDGET: Final = 64 * 2**20
 """Bytes of inputs that are held in memory."""
 
 Inputs = dict[str, Value]
@@ -36,6 +36,7 @@ class Store:
 
     def __init__(self, budget: int = BUDGET) -> None:
         self.n = 0
+        self.bytes_per_sample = 1
         self._budget, self._used = budget, 0
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._chunks: list[Inputs | Path] = []
@@ -48,7 +49,9 @@ class Store:
         chunk: Inputs = dict(inputs)
         size = sum(_bytes(leaf) for leaf in named_leaves(chunk).values())
         self._starts.append(self.n)
-        self.n += num_rows(chunk)
+        rows = num_rows(chunk)
+        self.n += rows
+        self.bytes_per_sample = max(self.bytes_per_sample, size // max(rows, 1))
         self._kept.append(None)
         self._shapes.append(shapes(chunk))
         storable = all(isinstance(leaf, Tensor) for leaf in named_leaves(chunk).values())

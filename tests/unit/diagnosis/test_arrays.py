@@ -230,7 +230,7 @@ def test_bad_csv_is_refused(table: Path, tmp_path: Path) -> None:
     with pytest.raises((DataError, NotFoundError)):
         diagnose_csv(tmp_path / "binary.csv", label="ill", modalities=COLUMNS)
     (tmp_path / "ids.csv").write_text("\n".join(["name,x,y", *(f"n{i},{i},{i % 2}" for i in range(100))]))
-    with pytest.raises(DataError, match="`name` holds 100 different texts in 100 rows"):
+    with pytest.raises(DataError, match=r"`name`.* holds 100 different texts in 100"):
         diagnose_csv(tmp_path / "ids.csv", label="y", modalities={"a": ["name"], "b": ["x"]})
 
 

@@ -39,7 +39,8 @@ def test_partial_predictions_of_an_additive_model_are_exact_up_to_a_constant() -
     torch.testing.assert_close(made.outputs, model(**inputs))
     background = made.background(3)
     for known, exact in [("a", inputs["a"].exp()), ("ac", inputs["a"].exp() + inputs["c"] ** 2)]:
-        offset = made.partial(known, background, [1.0]).logits - exact
+        subset = frozenset(known)
+        offset = made.partials([subset], background, [1.0])[subset].logits - exact
         torch.testing.assert_close(offset, offset[:1].expand_as(offset))
 
 
@@ -47,7 +48,7 @@ def test_a_mixture_is_the_mean_of_the_probabilities() -> None:
     torch.manual_seed(0)
     inputs = {m: torch.randn(20, 2) for m in "ab"}
     made = predictor(lambda a, b: a * b, inputs, MultiClass(2), size=8)
-    partial = made.partial({"a"}, made.background(20), [2.0])
+    partial = made.partials([frozenset("a")], made.background(20), [2.0])[frozenset("a")]
     expected = torch.stack([(2 * inputs["a"] * b).double().softmax(-1) for b in inputs["b"]]).mean(0)
     torch.testing.assert_close(partial.mixtures[2.0].softmax(-1), expected)
     torch.testing.assert_close(partial.logits, (inputs["a"] * inputs["b"].mean(0)).double())
