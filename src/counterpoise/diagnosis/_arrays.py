@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from counterpoise._arrays import guess_task
+from counterpoise.diagnosis._available import best_of, from_valuation, merged
 from counterpoise.diagnosis._diagnosis import Diagnosis
 from counterpoise.diagnosis._frames import filled, is_frame
 from counterpoise.diagnosis._information import difference, independent, linear_information
@@ -84,6 +85,8 @@ def diagnose_features(
     common: dict[str, Any] = {"folds": options.folds, "group": options.group, "seed": options.seed, "task": chosen}
     problem = prepare(features, labels, **common)
     valuation = estimate(features, labels, estimator=options.estimator, confidence=options.confidence, **common)
+    # A larger subset carries at least what a smaller one does.
+    valuation = merged(valuation, best_of([from_valuation(valuation, "inputs")], problem.modalities), problem)
     evidence = {}
     for m in problem.modalities:
         mi, cmi = valuation.mi[m], valuation.cmi[m]

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["diagnose"]
 
+IGNORED = 0.005
+"""A modality whose replacement changes less than this share of the predictions is ignored by the model."""
 SHOWN_SCORES = ("accuracy", "r2", "nll", "ece")
 Result = TypeVar("Result")
 
@@ -352,7 +354,8 @@ class _Run:
         permuted: Mapping[str, Tensor | None],
     ) -> tuple[dict[str, Evidence], Valuation, str]:
         """Bring together available, used and training information."""
-        modalities, problem, cap = self.adapter.modalities, used.problem, noise_floor(used.problem)
+        o, modalities, problem = self.options, self.adapter.modalities, used.problem
+        cap = noise_floor(problem)
         heads = {name: capped(from_valuation(v, name), cap) for name, v in valuations.items()}
         own = {
             s: Quantity(q.estimate.value, q.pointwise, q.estimate.se, "predictions") for s, q in used.lattice.items()
@@ -363,27 +366,37 @@ class _Run:
         self._weak_heads(best_of(list(heads.values()), modalities), own)
         valuation = merged(valuations[source], shown, problem)
         evidence = {}
+        changed = {m: self._changed(problem.task, used.logits, permuted[m]) for m in modalities}
+        scale = problem.task.information_scale(problem.target)
+        ignored = {
+            m
+            for m, share in changed.items()
+            if share is not None and share < IGNORED and own[frozenset([m])].value < o.thresholds.negligible * scale
+        }
         for m in modalities:
             encoder = valuations["features"].mi[m] if "features" in valuations else None
-            e = self._compared(m, available, own, used)
+            e = self._compared(m, available, own, used, ignored - {m})
             training = None if learnt is None else learnt.lattice[frozenset([m])]
             evidence[m] = replace(
                 e,
                 encoder=encoder,
-                changed=self._changed(problem.task, used.logits, permuted[m]),
+                changed=changed[m],
                 shown=None if training is None else training.estimate,
                 gap=None
                 if training is None or e.realised is None
                 else independent(training.estimate, e.realised, self.options.confidence),
             )
-            changed = evidence[m].changed
-            if changed is not None and changed < 0.01:
+            if m in ignored:
                 decodable = linear_information(problem, used.alone[m], confidence=self.options.confidence)
                 evidence[m] = replace(evidence[m], decodable=decodable.estimate)
         return evidence, valuation, source
 
-    def _compared(self, m: str, available: Lattice, own: Lattice, used: _Used) -> Evidence:
-        """Return available and used information of one modality, alone and given the others."""
+    def _compared(self, m: str, available: Lattice, own: Lattice, used: _Used, ignored: set[str]) -> Evidence:
+        """Return available and used information of one modality, alone and given the others.
+
+        The predictions can only use what m adds to modalities that they do not ignore: that those are ignored is not
+        held against m.
+        """
         modalities = self.adapter.modalities
         whole, alone, rest = frozenset(modalities), frozenset([m]), self._rest(m)
 
@@ -392,7 +405,12 @@ class _Run:
 
         # What the model knows of m given the others, where modalities that harm it are averaged out.
         known = best_of([own], modalities)
-        lost_cmi = [(1.0, available[whole]), (-1.0, available[rest]), (-1.0, known[whole]), (1.0, own[rest])]
+        top, others = whole - ignored, rest - ignored
+        if top not in known or top not in available or (others and others not in own):
+            top, others = whole, rest
+        lost_cmi = [(1.0, available[top]), (-1.0, known[top])]
+        if others:
+            lost_cmi += [(-1.0, available[others]), (1.0, own[others])]
         share = [(w, q) for w, q in shapley_share(available, m, modalities)]
         share += [(-w, q) for w, q in shapley_share({**own, whole: known[whole]}, m, modalities)]
         return Evidence(
@@ -402,6 +420,7 @@ class _Run:
             lost=total((1.0, available[alone]), (-1.0, own[alone])),
             lost_cmi=total(*lost_cmi),
             shortfall=total(*share),
+            joint_lost=total((1.0, available[whole]), (-1.0, known[whole])),
         )
 
     def _weak_heads(self, heads: Lattice, own: Lattice) -> None:

@@ -11,10 +11,12 @@ Pure functions of estimates. The rules, in the order in which they are tried, wi
    predictions, or what it carries alone and its fair share (Shapley value) both are. "Missing" means significant, at
    least `Thresholds.unused` of the available information, and at least `Thresholds.negligible` of H. Where the
    training samples do show it, it was learnt and does not carry over: *overfitting* again.
+   If the predictions with all modalities miss nothing, a modality is only under-trained if less than
+   `Thresholds.unused` of what it carries alone is used: the others carry the same, and the model ignores it.
 4. *balanced* otherwise.
 
-The exact posterior of its inputs misses nothing of what a modality adds to the others, and its shares sum to all that
-is available. So it is never under-trained, unless it ignores a modality that repeats what the others say.
+The exact posterior of its inputs misses nothing of what a modality adds to the others, and its predictions with all
+modalities miss nothing. So it is never under-trained, unless it ignores a modality that repeats what the others say.
 """
 
 from __future__ import annotations
@@ -79,6 +81,7 @@ class Evidence:
         lost: ``mi - realised``, paired over the samples.
         lost_cmi: ``cmi`` less what predictions take from it given the other modalities.
         shortfall: Shapley share of the available information less that of the used information.
+        joint_lost: Available information of all modalities less that of the predictions from all of them.
         encoder: I(Z_m; Y) of its features, or None without features.
         shown: Training information: ``realised`` on the training samples, or None where they were not given.
         gap: ``shown`` less the same on other samples.
@@ -93,6 +96,7 @@ class Evidence:
     lost: Estimate | None = None
     lost_cmi: Estimate | None = None
     shortfall: Estimate | None = None
+    joint_lost: Estimate | None = None
     encoder: Estimate | None = None
     shown: Estimate | None = None
     gap: Estimate | None = None
@@ -253,7 +257,7 @@ def _missing(lost: Estimate | None, available: Estimate, small: float, t: Thresh
 
 
 def _wasted(m: str, evidence: Evidence, small: float, t: Thresholds, words: Words) -> Finding | None:
-    alone = _missing(evidence.lost, evidence.mi, small, t) and _short(evidence, t)
+    alone = _missing(evidence.lost, evidence.mi, small, t) and _short(evidence, small, t)
     given = _missing(evidence.lost_cmi, evidence.cmi, small, t)
     if not (alone or given):
         return None
@@ -271,9 +275,11 @@ def _wasted(m: str, evidence: Evidence, small: float, t: Thresholds, words: Word
     return Finding("under-trained", lost.value, text + ".")
 
 
-def _short(evidence: Evidence, t: Thresholds) -> bool:
+def _short(evidence: Evidence, small: float, t: Thresholds) -> bool:
     """Tell whether the predictions give the modality less than its share of the available information."""
-    short = evidence.shortfall
+    short, joint, lost = evidence.shortfall, evidence.joint_lost, evidence.lost
+    if joint is not None and lost is not None and not (joint.low > 0 and joint.value >= small):
+        return lost.value >= (1 - t.unused) * evidence.mi.value
     if short is None:
         return True
     share = 0.5 * (evidence.mi.value + max(evidence.cmi.value, 0.0))
