@@ -71,7 +71,7 @@ def test_the_number_that_says_so_is_the_one_in_the_sentence(world: Callable[[str
     assert evidence.realised is not None
     assert finding.number == evidence.lost.value
     assert evidence.lost.value == pytest.approx(evidence.mi.value - evidence.realised.value)
-    assert f"{finding.number:.3f}" in finding.sentence
+    assert f"{evidence.mi.value - finding.number:.3f} nats" in finding.sentence
 
 
 def test_a_wide_frozen_encoder_that_keeps_everything_is_not_called_under_trained() -> None:
