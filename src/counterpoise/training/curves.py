@@ -16,8 +16,8 @@ __all__ = ["contributions"]
 
 SAMPLES: Final = 500
 """Validation samples that are looked at, at most."""
-PENALTY: Final = 10.0
-"""Fixed, in pseudo-observations; the final valuation chooses it by validation."""
+PENALTIES: Final = (3.0, 30.0, 300.0)
+"""Tried for every subset of modalities, in pseudo-observations; the label frequencies are a candidate as well."""
 SMOOTHING: Final = 0.5
 """Pseudo-observations per class, or per value of a label, in the frequencies of the other half."""
 
@@ -40,18 +40,25 @@ def contributions(outputs: Outputs, target: Tensor, task: Task) -> tuple[Metric,
     blocks = {m: standardise(z[rows].float()) for m, z in outputs.features.items()}
     names = outputs.modalities
 
-    def held_out(subset: tuple[str, ...]) -> float:
-        heads = LinearHeads([blocks[m] for m in subset], target, task)
-        weights = heads.fit(train, torch.full((2,), PENALTY), iterations=20, tolerance=1e-3)
-        logits = heads.logits(weights)  # (N, 2, C)
-        own = logits[torch.arange(len(rows)), half.long()]  # the head that did not see the sample
-        return -task.log_likelihood(own.double(), target).mean().item()
-
     prior = _held_out_prior(target, train, half, task)
-    nll = {subset: held_out(subset) for subset in {names, *((m,) for m in names), *(_rest(names, m) for m in names)}}
-    joint = [Metric("phi_mi", prior - nll[names])]
-    alone = [Metric("phi_mi", prior - nll[(m,)], m) for m in names]
-    added = [Metric("phi_cmi", nll[_rest(names, m)] - nll[names], m) for m in names]
+    nll: dict[frozenset[str], float] = {}
+    penalties = torch.tensor(PENALTIES).repeat_interleave(2)
+    for subset in sorted({names, *((m,) for m in names), *(_rest(names, m) for m in names)}, key=len):
+        heads = LinearHeads([blocks[m] for m in subset], target, task)
+        weights = heads.fit(train.repeat(len(PENALTIES), 1), penalties, iterations=20, tolerance=1e-3)
+        logits = heads.logits(weights).unflatten(1, (len(PENALTIES), 2)).double()
+        own = logits[torch.arange(len(rows)), :, half.long()]  # (N, penalties, C), from the head of the other half
+        losses = [-task.log_likelihood(own[:, p], target).mean().item() for p in range(len(PENALTIES))]
+        # What a smaller subset predicts, this one does as well.
+        smaller = [value for s, value in nll.items() if s < set(subset)]
+        nll[frozenset(subset)] = min([prior, *losses, *smaller])
+
+    def value(subset: tuple[str, ...]) -> float:
+        return nll[frozenset(subset)]
+
+    joint = [Metric("phi_mi", prior - value(names))]
+    alone = [Metric("phi_mi", prior - value((m,)), m) for m in names]
+    added = [Metric("phi_cmi", value(_rest(names, m)) - value(names), m) for m in names]
     return (*joint, *alone, *added)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor
 from torchmetrics import Metric
 
 from counterpoise.errors import DataError
-from counterpoise.tasks import Task
+from counterpoise.tasks import MultiLabel, Task
 from counterpoise.valuation.functional.entropy import entropy, gaussian_entropy
 
 __all__ = ["Contributions"]
@@ -57,6 +56,11 @@ class Contributions(Metric):
 
     def __init__(self, task: Task, modalities: Collection[str]) -> None:
         super().__init__()
+        if not (task.has_classes or task.is_gaussian or isinstance(task, MultiLabel)):
+            raise DataError(
+                f"Sums over a stream give the entropy of classes, labels and real targets only. Found the task {task.name}; "
+                "use `estimate` on arrays."
+            )
         self.task = task
         self.modalities = tuple(modalities)
         self.names = ("mi", *(f"{kind}:{m}" for kind in ("mi", "cmi", "kl") for m in self.modalities))
@@ -68,7 +72,7 @@ class Contributions(Metric):
             "by_class": (rows, c),
             "cross": (rows, c),
             "label_sum": (c,),
-            "label_outer": (c, c) if task.name != "multiclass" else (0, 0),
+            "label_outer": (0, 0) if task.has_classes else (c, c),
         }
         for name, shape in shapes.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
@@ -95,7 +99,7 @@ class Contributions(Metric):
         for m, value in without.items():
             terms[f"cmi:{m}"] = whole - self._log_likelihood(value, target)
             terms[f"kl:{m}"] = self.task.kl(logits.double(), value.double())[:, None]
-        labels = (F.one_hot(target, self.task.num_outputs) if self.task.name == "multiclass" else target).double()
+        labels = self.task.one_hot(target, torch.float64)
         for name, term in terms.items():
             row = self.names.index(name)
             sample = term.sum(-1)
@@ -106,7 +110,7 @@ class Contributions(Metric):
             if term.shape[-1] == self.task.num_outputs:
                 self.by_class[row] += term.sum(0)
         self.label_sum += labels.sum(0)
-        if self.task.name != "multiclass":
+        if not self.task.has_classes:
             self.label_outer += labels.T @ labels
 
     def compute(self) -> dict[str, Tensor]:
@@ -129,19 +133,19 @@ class Contributions(Metric):
         is_mi = name.startswith("mi")
         mean, square = self.total[row] / n, self.square[row] / n
         found = {name: mean + self._entropy(n) if is_mi else mean}
-        if is_mi and self.task.name != "regression":
+        if is_mi and self._knows_marginal:
             # log p(y) = base + slope . y, so its moments follow from the sums that are kept.
             base, slope = self._marginal(n)
             crossed = base * mean + self.cross[row] @ slope / n
-            outer = self.label_sum.diag() if self.task.name == "multiclass" else self.label_outer
+            outer = self.label_sum.diag() if self.task.has_classes else self.label_outer
             marginal = base.square() + 2 * base * slope @ self.label_sum / n + slope @ outer @ slope / n
             mean, square = found[name], square - 2 * crossed + marginal
-        if not (is_mi and self.task.name == "regression"):
+        if not (is_mi and not self._knows_marginal):
             found[f"se:{name}"] = ((square - mean.square()).clamp_min(0) / (n - 1).clamp_min(1)).sqrt()
-        if self.task.name == "multiclass":
+        if self.task.has_classes:
             value = self.cross[row] / self.label_sum
             found[f"per_class:{name}"] = value - (self.label_sum / n).log() if is_mi else value
-        elif self.task.name == "multilabel" and not name.startswith("kl"):
+        elif self._labels and not name.startswith("kl"):
             value = self.by_class[row] / n
             found[f"per_class:{name}"] = value + self._label_entropies(n) if is_mi else value
         return found
@@ -149,26 +153,32 @@ class Contributions(Metric):
     def _marginal(self, n: Tensor) -> tuple[Tensor, Tensor]:
         """Return base and slope of log p(y) = base + slope . y for the label frequencies seen."""
         p = (self.label_sum / n).clamp_min(torch.finfo(torch.float64).tiny)
-        if self.task.name == "multiclass":
+        if self.task.has_classes:
             return p.new_zeros(()), p.log()
         off = (1 - p).clamp_min(torch.finfo(torch.float64).tiny)
         return off.log().sum(), p.log() - off.log()
 
     def _log_likelihood(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return ``(B, C)`` per label for multi-label, else ``(B, 1)``."""
-        if self.task.name == "multilabel":
-            wanted = target.double()
-            return -F.binary_cross_entropy_with_logits(logits.double(), wanted, reduction="none")
-        return self.task.log_likelihood(logits.double(), target)[:, None]
+        return self.task.per_output_log_likelihood(logits.double(), target).double()
+
+    @property
+    def _labels(self) -> bool:
+        return isinstance(self.task, MultiLabel)
+
+    @property
+    def _knows_marginal(self) -> bool:
+        """Whether log p(y) is linear in the labels, so that its moments follow from the sums."""
+        return self.task.has_classes or self._labels
 
     def _label_entropies(self, n: Tensor) -> Tensor:
         p = self.label_sum / n
         return entropy(torch.stack([p, 1 - p]), dim=0)
 
     def _entropy(self, n: Tensor) -> Tensor:
-        if self.task.name == "multiclass":
+        if self.task.has_classes:
             return entropy(self.label_sum / n)
-        if self.task.name == "multilabel":
+        if self._labels:
             return self._label_entropies(n).sum()
         mean = self.label_sum / n
         return gaussian_entropy(self.label_outer / n - torch.outer(mean, mean))

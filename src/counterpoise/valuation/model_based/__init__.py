@@ -7,16 +7,19 @@ never met is part of what is measured: compare baselines before trusting one.
 """
 
 from counterpoise.valuation.model_based._drops import ablation, conditional_utilisation, perceptual_score
+from counterpoise.valuation.model_based._emap import Emap, emap
 from counterpoise.valuation.model_based._gradients import discrepancy_ratio, gradient_share
 from counterpoise.valuation.model_based._scores import Predict, subset_scores
 from counterpoise.valuation.model_based._shapley import Shapley, shapley
 
 __all__ = [
+    "Emap",
     "Predict",
     "Shapley",
     "ablation",
     "conditional_utilisation",
     "discrepancy_ratio",
+    "emap",
     "gradient_share",
     "perceptual_score",
     "shapley",
