@@ -18,7 +18,7 @@ from rich.console import Console
 from counterpoise.config import FitConfig, ModelConfig, RunConfig
 from counterpoise.data import MultimodalData
 from counterpoise.data.worlds import Dominant, Gaussian
-from counterpoise.errors import ConfigError, NotFoundError
+from counterpoise.errors import ConfigError, MissingExtraError, NotFoundError
 from counterpoise.experiment.runner import run, run_folder
 from counterpoise.runs import CurveId
 from counterpoise.training import EpochLines, fit
@@ -280,7 +280,7 @@ def test_mistakes_are_named_before_any_work(
         fit(data, config(data), logger="csv")
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     for name in ("tensorboard", "wandb"):
-        with pytest.raises(ConfigError, match=rf"pip install 'counterpoise\[{name}\]'"):
+        with pytest.raises(MissingExtraError, match=rf'pip install "counterpoise\[{name}\]"'):
             run(config(data), tmp_path, data=data, logger=name)
     assert not any(tmp_path.iterdir())
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
 
     from counterpoise.diagnosis import Diagnosis
-    from counterpoise.experiment.compare import Failure
+    from counterpoise.experiment.parallel import Failure
     from counterpoise.runs import RunRecord
 
 __all__ = ["CATALOGUES", "COMMANDS", "load_catalogue"]
@@ -171,6 +171,11 @@ def run_train(options: Namespace, given: Mapping[str, Any]) -> int:
             "seed": options.seed,
         },
     )
+    if config.method == "unimodal" and "modality" not in config.method_args:
+        raise ConfigError(
+            f"Method `unimodal` needs a modality: --method 'unimodal[modality={data.info.names[0]}]'. Known: "
+            f"{', '.join(data.info.names)}."
+        )
     record = run(config, options.out, data=data, progress=True, logger=options.logger)
     show([record])
     folder = run_folder(config, data, options.out)
@@ -182,13 +187,16 @@ def run_train(options: Namespace, given: Mapping[str, Any]) -> int:
 
 def run_compare(options: Namespace, given: Mapping[str, Any]) -> int:
     """Compare methods."""
-    from counterpoise.experiment.compare import compare as compare_methods
+    from counterpoise.experiment import compare
 
+    methods = options.methods
+    if methods is None:
+        methods = "joint" if options.ablation else "all"
     with RunProgress() as progress:
-        records, failures = compare_methods(
+        records, failures = compare.compare(
             data_names(options.data),
-            words(options.methods or ("joint" if options.ablation else "all")),
-            seeds=options.seeds,
+            words(methods),
+            seeds=seed_numbers(options.seeds),
             out=options.out,
             rules=words(options.rules),
             ablation=options.ablation,
@@ -352,11 +360,22 @@ def show(
 def complain(failures: Sequence[Failure]) -> int:
     """Print what failed; return the exit status."""
     for failure in failures:
-        console.print(
-            f"[red]failed[/] {failure.config.data} · {failure.config.method} · seed {failure.config.seed}: {failure.message}",
-            highlight=False,
-        )
+        console.print(f"[red]failed[/] {escape(str(failure))}", highlight=False, soft_wrap=True)
     return 1 if failures else 0
+
+
+def seed_numbers(text: str) -> int | list[int]:
+    """Read ``--seeds``: how many, or the seeds themselves.
+
+    Example:
+        >>> seed_numbers("3"), seed_numbers("3,7,11")
+        (3, [3, 7, 11])
+    """
+    try:
+        numbers = [int(word) for word in text.split(",") if word.strip()]
+    except ValueError as error:
+        raise ConfigError(f"`--seeds` should be a number, or seeds separated by commas. Found `{text}`.") from error
+    return numbers[0] if len(numbers) == 1 and "," not in text else numbers
 
 
 COMMANDS: Final[Mapping[str, Callable[[Namespace, Mapping[str, Any]], int]]] = {

@@ -20,7 +20,7 @@ from rich.progress import (
 from counterpoise.runs import RunRecord
 
 if TYPE_CHECKING:
-    from counterpoise.experiment.compare import Failure
+    from counterpoise.experiment.parallel import Failure
 
 __all__ = ["RunProgress", "console"]
 

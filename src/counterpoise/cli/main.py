@@ -166,12 +166,14 @@ def build_parser() -> dict[str, Parser]:
         "--ablation", type=str, help="a method whose parts are switched on and off in all combinations"
     )
     compare.add_argument("--rules", type=str, default="default", help="rules of inference, separated by commas")
-    compare.add_argument("--seeds", type=int, default=3, help="runs of each method")
+    compare.add_argument("--seeds", type=str, default="3", help="runs of each method, or seeds separated by commas")
     compare.add_argument("--out", type=Path, default=Path("counterpoise-compare"), help="folder of the comparison")
     compare.add_argument("--jobs", type=int | None, default=None, help="processes; one per core by default")
     _add_rows(compare)
     compare.add_argument("--details", action="store_true", help=DETAILS)
-    compare.add_argument("--backend", type=str, default="loky", help="joblib backend: loky, or dask for a cluster")
+    compare.add_argument(
+        "--backend", type=str, default="loky", help="joblib backend: loky, threading, or dask for a cluster"
+    )
     _settings(compare)
 
     diagnose = verbs["diagnose"]

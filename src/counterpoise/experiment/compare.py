@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import warnings
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from counterpoise._extras import extra
-from counterpoise._validation import unknown
-from counterpoise.config import RunConfig
-from counterpoise.data import DataInfo
-from counterpoise.errors import ConfigError, CounterpoiseError
+from counterpoise._files import remove_temporary, write_atomic
+from counterpoise._validation import Interval, unknown
+from counterpoise._version import __version__
+from counterpoise.catalogue import user_name
+from counterpoise.config import MAX_SEED, RunConfig
+from counterpoise.data import DataInfo, open_data
+from counterpoise.errors import ConfigError, NotFoundError, describe
 from counterpoise.experiment.config import make_config, parse_method
+from counterpoise.experiment.folders import finished_runs
+from counterpoise.experiment.parallel import Failure, check_parallel, run_all
 from counterpoise.inference.catalogue import RULES
 from counterpoise.methods.catalogue import METHODS
 from counterpoise.runs import RunRecord, write_records
@@ -28,7 +29,7 @@ def expand(
     data: str,
     methods: Sequence[str],
     *,
-    seeds: int,
+    seeds: int | Sequence[int],
     rules: Sequence[str] = ("default",),
     ablation: str | None = None,
     given: Mapping[str, Any] | None = None,
@@ -42,7 +43,7 @@ def expand(
         data: the name or path it is opened by.
         methods: names, with hyper-parameters in brackets where they are not the defaults (``arm[tau=1.0,minmax=false]``); ``all``
             takes the whole catalogue.
-        seeds: how many, from 0.
+        seeds: Number of runs of each method (seeds 0, 1, ...), or the seeds themselves.
         rules: rules of inference; ``default`` is each method's own.
         ablation: a method whose named parts are switched on and off in all combinations.
         given: further settings, nested.
@@ -51,8 +52,7 @@ def expand(
         ConfigError: for an unknown key, or no seeds.
         NotFoundError: for an unknown method or rule.
     """
-    if seeds < 1:
-        raise ConfigError(f"Parameter `seeds` should be at least 1. Found `seeds = {seeds}`.")
+    numbers = _seed_list(seeds)
     specs = list(METHODS) if "all" in methods else list(dict.fromkeys(methods))
     specs += [] if ablation is None else combinations_of(ablation)
     chosen = [parse_method(spec) for spec in specs]
@@ -71,17 +71,28 @@ def expand(
             if not cls.trains_fusion and rule != "default":
                 continue
             for arguments in variants:
-                for seed in range(seeds):
+                for seed in numbers:
                     settings = {**(given or {}), "data": data, "method": name, "seed": seed}
                     settings["method_args"] = arguments
                     settings["rule"] = "default" if rule == cls.default_rule else rule
                     config = make_config(info, settings)
                     configs.setdefault(config.key(""), config)
     if "default" not in rules:  # the reference row: joint training as it is
-        for seed in range(seeds):
+        for seed in numbers:
             config = make_config(info, {**(given or {}), "data": data, "method": "joint", "seed": seed})
             configs.setdefault(config.key(""), config)
     return list(configs.values())
+
+
+def _seed_list(seeds: int | Sequence[int]) -> list[int]:
+    if isinstance(seeds, int):
+        Interval(1, 10_000, "[]", integer=True).check("compare", "seeds", seeds)
+        return list(range(seeds))
+    if not seeds:
+        raise ConfigError("Parameter `seeds` should name at least one seed. Found none.")
+    for seed in seeds:
+        Interval(0, MAX_SEED, "[]", integer=True).check("compare", "seeds", seed)
+    return list(dict.fromkeys(seeds))
 
 
 def combinations_of(method: str) -> list[str]:
@@ -97,7 +108,7 @@ def combinations_of(method: str) -> list[str]:
     """
     from itertools import product
 
-    parts = METHODS.resolve(method).parts
+    parts = METHODS.resolve(user_name(method)).parts
     if not parts:
         raise ConfigError(f"Method `{method}` has no parts that can be switched off. `arm` has.")
     found = []
@@ -107,81 +118,11 @@ def combinations_of(method: str) -> list[str]:
     return found
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A run that could not be finished, and why."""
-
-    config: RunConfig
-    message: str
-
-
-def _job(config: RunConfig, out: str, command: str, threads: int) -> RunRecord | Failure:
-    import torch
-
-    from counterpoise.experiment.runner import run
-
-    torch.set_num_threads(threads)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            return run(config, Path(out), command=command)
-    except CounterpoiseError as error:
-        return Failure(config, f"{type(error).__name__}: {error}")
-
-
-def run_all(
-    configs: Sequence[RunConfig],
-    out: Path,
-    *,
-    jobs: int | None = None,
-    backend: str = "loky",
-    on_done: Callable[[RunRecord | Failure], None] | None = None,
-) -> tuple[list[RunRecord], list[Failure]]:
-    """Do runs in parallel, each in one thread, in any order; finished ones are read, interrupted ones go on.
-
-    Args:
-        configs: the runs.
-        out: where run folders go.
-        jobs: processes; None takes one per core.
-        backend: joblib's backend: ``loky`` on one machine, ``dask`` on a cluster.
-        on_done: called after each run, in this process.
-
-    Returns:
-        The records in the order of ``configs``, and the failures.
-    """
-    with extra("train"):
-        import joblib
-
-    jobs = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or os.cpu_count() or 1
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    if len(configs) == 1 or jobs == 1:
-        results = (_job(config, str(out), command, jobs) for config in configs)
-    else:
-        parallel = joblib.Parallel(n_jobs=min(jobs, len(configs)), backend=backend, return_as="generator_unordered")
-        results = parallel(joblib.delayed(_job)(config, str(out), command, 1) for config in configs)
-    records: list[RunRecord] = []
-    failures: list[Failure] = []
-    for result in results:
-        if isinstance(result, Failure):
-            failures.append(result)
-        else:
-            records.append(result)
-        if on_done is not None:
-            on_done(result)
-    order = {_identity(config.to_dict()): i for i, config in enumerate(configs)}
-    records.sort(key=lambda r: order.get(_identity(r.config), len(order)))
-    return records, failures
-
-
-def _identity(config: Mapping[str, Any]) -> str:
-    return repr(sorted(config.items(), key=lambda item: item[0]))
-
-
 def compare(
     data: Sequence[str],
     methods: Sequence[str],
     *,
-    seeds: int,
+    seeds: int | Sequence[int],
     out: Path,
     rules: Sequence[str] = ("default",),
     ablation: str | None = None,
@@ -201,7 +142,7 @@ def compare(
     Args:
         data: names or paths of data sets.
         methods: names of methods, or ``all``.
-        seeds: how many, from 0.
+        seeds: Number of runs of each method (seeds 0, 1, ...), or the seeds themselves.
         out: the folder of the comparison; what is already there is not repeated.
         rules: rules of inference.
         ablation: a method whose parts are switched on and off in all combinations; writes ``ablation.md`` too.
@@ -218,26 +159,97 @@ def compare(
         NotFoundError: for an unknown data set, method or rule.
         OutputError: if ``out`` cannot be written to.
     """
-    from counterpoise._files import write_atomic
-    from counterpoise.data import open_data
-    from counterpoise.report import ablation_table, write_figures, write_page, write_tables
-
+    check_parallel(jobs, backend)
+    for name, values in (("data", data), ("methods", methods), ("rules", rules)):
+        if not values:
+            raise ConfigError(f"Parameter `{name}` should name at least one. Found none.")
     write_atomic(out / ".writable", "")  # fail before the work, not after it
     (out / ".writable").unlink(missing_ok=True)
-    configs: list[RunConfig] = []
-    for name in data:
-        configs += expand(open_data(name).info, name, methods, seeds=seeds, rules=rules, ablation=ablation, given=given)
+    remove_temporary(out)
+    configs, failures = _expand_all(
+        _distinct(data), methods, seeds=seeds, rules=rules, ablation=ablation, given=given, on_done=on_done
+    )
     for row in (reference, focus):
-        if row is not None and not any(row.startswith(config.method) for config in configs):
+        if row is not None and configs and not any(row.startswith(config.method) for config in configs):
             raise unknown("row", row, dict.fromkeys(config.method for config in configs))
     if on_start is not None:
         on_start(len(configs))
-    records, failures = run_all(configs, out, jobs=jobs, backend=backend, on_done=on_done)
-    write_records(out / "runs.jsonl", records)
+    records, failed = run_all(configs, out, jobs=jobs, backend=backend, on_done=on_done)
+    failures += failed
+    known = {record.key: record for record in finished_runs(out)}
+    write_records(out / "runs.jsonl", {**{r.key: r for r in records}, **known}.values())
     if records:
-        write_tables(records, out, reference=reference, focus=focus)
-        write_figures(records, out / "figures", on_figure=on_figure, reference=reference, focus=focus)
-        write_page(records, out / "report.html", reference=reference, focus=focus)
-    if ablation is not None:
-        write_atomic(out / "ablation.md", ablation_table(records, ablation, METHODS.resolve(ablation).parts))
+        failures += _write_outputs(
+            records, out, reference=reference, focus=focus, ablation=ablation, on_figure=on_figure
+        )
     return records, failures
+
+
+def _distinct(data: Sequence[str]) -> list[str]:
+    """Return the data sets without repetitions: one file under two paths is one."""
+    names: dict[str, str] = {}
+    for name in data:
+        names.setdefault(str(Path(name).resolve()) if Path(name).exists() else name, name)
+    return list(names.values())
+
+
+def _expand_all(
+    data: Sequence[str],
+    methods: Sequence[str],
+    *,
+    on_done: Callable[[RunRecord | Failure], None] | None,
+    **options: Any,
+) -> tuple[list[RunConfig], list[Failure]]:
+    """Return the runs of every data set. A set that cannot be used costs itself only, unless it is the only one."""
+    configs: list[RunConfig] = []
+    failures: list[Failure] = []
+    for name in data:
+        try:
+            info = open_data(name).info
+        except NotFoundError:
+            raise
+        except Exception as error:
+            if len(data) == 1:
+                raise
+            failures.append(Failure(RunConfig(name), describe(error)))
+            continue
+        configs += expand(info, name, methods, **options)
+    return configs, failures
+
+
+def _write_outputs(
+    records: list[RunRecord],
+    out: Path,
+    *,
+    reference: str,
+    focus: str | None,
+    ablation: str | None,
+    on_figure: Callable[[int, int], None] | None,
+) -> list[Failure]:
+    """Write what is made from the records, if they changed. What cannot be written is a failure of its own."""
+    from counterpoise.report import ablation_table, write_figures, write_page, write_tables
+
+    rows = {"reference": reference, "focus": focus}
+    stamp = out / ".outputs"
+    digest = hashlib.sha256(repr((__version__, rows, ablation, [r.to_json() for r in records])).encode()).hexdigest()
+    present = all((out / name).exists() for name in ("report.html", "table.csv", "figures"))
+    if present and stamp.is_file() and stamp.read_text(encoding="utf-8", errors="replace") == digest:
+        return []
+    stamp.unlink(missing_ok=True)
+    steps: dict[str, Callable[[], object]] = {
+        "tables": lambda: write_tables(records, out, **rows),
+        "figures": lambda: write_figures(records, out / "figures", on_figure=on_figure, **rows),
+        "page": lambda: write_page(records, out / "report.html", **rows),
+    }
+    if ablation is not None:
+        parts = METHODS.resolve(user_name(ablation)).parts
+        steps["ablation"] = lambda: write_atomic(out / "ablation.md", ablation_table(records, ablation, parts))
+    failures = []
+    for name, write in steps.items():
+        try:
+            write()
+        except Exception as error:
+            failures.append(Failure(None, f"The {name} could not be written: {describe(error)}"))
+    if not failures:
+        write_atomic(stamp, digest)
+    return failures

@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,15 @@ import yaml
 
 from counterpoise._files import remove_temporary, write_atomic
 from counterpoise.config import RunConfig
-from counterpoise.data import MultimodalData, open_data, split_of_seed
+from counterpoise.data import MultimodalData
 from counterpoise.diagnosis import Diagnosis, diagnose
 from counterpoise.errors import CheckpointError, CounterpoiseError, OutputError
 from counterpoise.experiment.config import read_config
+from counterpoise.experiment.folders import finished, open_cached, run_folder
 from counterpoise.experiment.record import groups_of, make_record, run_estimator
 from counterpoise.methods import make_method
 from counterpoise.model import MultimodalClassifier
-from counterpoise.runs import SAMPLES, RunRecord, read_records
+from counterpoise.runs import SAMPLES, RunRecord
 from counterpoise.training.callbacks.loggers import check_logger, log_folder, log_history, open_logger
 from counterpoise.training.checkpoints import BEST, LAST, PREVIOUS, load_weights
 from counterpoise.training.checks import check_data, check_space
@@ -32,21 +32,6 @@ __all__ = ["diagnose_run", "finished", "load_run", "open_cached", "run", "run_fo
 
 MEMORY = 1 << 31
 """Bytes of inputs that a diagnosis holds of each split."""
-
-
-@lru_cache(maxsize=2)
-def _open_split(name: str, split: int | None) -> MultimodalData:
-    return open_data(name, split=split)
-
-
-def open_cached(name: str, seed: int = 0) -> MultimodalData:
-    """Open the data of a run once per process: of a set with several seeded splits, the one of the seed."""
-    return _open_split(name, split_of_seed(name, seed))
-
-
-def run_folder(config: RunConfig, data: MultimodalData, out: Path) -> Path:
-    """Return the folder of a run below ``out``."""
-    return out / "runs" / config.key(data.fingerprint())
 
 
 def run(
@@ -112,14 +97,6 @@ def run(
     for name in (LAST, PREVIOUS):
         (folder / name).unlink(missing_ok=True)
     return record
-
-
-def finished(folder: Path) -> RunRecord | None:
-    """Return the record of a run that is finished, else None. A damaged record counts as none."""
-    if not (folder / "record.json").is_file():
-        return None
-    records, _ = read_records([folder])
-    return records[0] if records else None
 
 
 def teachers_of(
