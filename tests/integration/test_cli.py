@@ -36,12 +36,6 @@ def npz(tmp_path: Path) -> Callable[..., str]:
     return write
 
 
-def metric(record: dict[str, Any], name: str) -> float:
-    """Return a metric of a record that is about no single modality and no corruption."""
-    (value,) = (m["value"] for m in record["metrics"] if set(m) == {"name", "value"} and m["name"] == name)
-    return float(value)
-
-
 def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Run a command that cannot be done as asked; return what it said (one line, no traceback)."""
     assert main(list(arguments)) == 2

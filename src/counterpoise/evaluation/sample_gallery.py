@@ -30,7 +30,9 @@ KINDS: Final[dict[int, Kind]] = {2: "vector", 3: "sequence", 4: "image", 5: "vid
 Answer = dict[str, Any]
 
 
-def choose(lists: SampleLists, truth: Sequence[str], position: Mapping[int, int]) -> list[tuple[int, str]]:
+def choose(
+    lists: SampleLists, truth: Sequence[str], position: Mapping[int, int], right: Sequence[bool] = ()
+) -> list[tuple[int, str]]:
     """Return (position in the loader, group) of the samples to show: the clearest of each group, of different classes first.
 
     The first of every group come first, so that a budget cuts all groups alike.
@@ -39,6 +41,8 @@ def choose(lists: SampleLists, truth: Sequence[str], position: Mapping[int, int]
         lists: what `sample_lists` found.
         truth: of every sample that was looked at, its label in words.
         position: where a position in the loader is among them.
+        right: Whether the model predicts each sample correctly. Correct ones come first in groups that explain on
+            which modalities the model relies; the order is kept otherwise.
     """
     each = max(HANG_ON // max(len(lists.hang_on), 1), 1)
     groups = {f"hang_on:{m}": (rows, each) for m, rows in lists.hang_on.items()}
@@ -47,6 +51,8 @@ def choose(lists: SampleLists, truth: Sequence[str], position: Mapping[int, int]
     chosen: dict[str, list[int]] = {}
     for group, (rows, most) in groups.items():
         free = [int(i) for i in rows if int(i) not in taken]
+        if right and group != "conflict":
+            free.sort(key=lambda i: not right[position[i]])
         seen: set[str] = set()
         first = []
         for i in free:
@@ -127,8 +133,8 @@ def make_gallery(
     counts = {f"hang_on:{m}": len(rows) for m, rows in lists.hang_on.items()}
     counts |= {"need_several": len(lists.need_several), "conflict": len(lists.conflict)}
     gallery: dict[str, Any] = {"n": len(index), "counts": counts, "cards": [], "source": source}
-    _, truth = answers(task, model, target, class_names)
-    chosen = choose(lists, truth, position)
+    predictions, truth = answers(task, model, target, class_names)
+    chosen = choose(lists, truth, position, [bool(row.get("right", True)) for row in predictions])
     if not chosen:
         return gallery
     rows = [position[i] for i, _ in chosen]

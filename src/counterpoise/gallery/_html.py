@@ -1,4 +1,4 @@
-"""A gallery as HTML: everything that came from data is escaped, pictures and sounds are data URIs that were checked."""
+"""A gallery as HTML: text from data is escaped, and pictures and sounds are data URIs that were checked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from counterpoise._extras import extra
 from counterpoise.gallery._cards import Card, Gallery, Said, View
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["css", "render"]
 
 WIDTH, HEIGHT = 240.0, 72.0
+
+RELIES_ON: Final = "hang_on:"
+"""How the group of a card starts whose prediction relies on one modality; the name of the modality follows."""
 
 
 def css() -> str:
@@ -62,18 +65,28 @@ def _groups(gallery: Gallery) -> list[dict[str, Any]]:
 
 
 def _title(group: str) -> str:
-    kind, _, m = group.partition(":")
-    words = {"hang_on": f"Hang on {m}", "need_several": "Need several modalities", "conflict": "Modalities in conflict"}
-    return words.get(kind, group)
+    words = {"need_several": "Need several modalities", "conflict": "Modalities in conflict"}
+    m = _relied_on(group)
+    return f"Relies on {m}" if m else words.get(group, group)
+
+
+def _relied_on(group: str) -> str:
+    """Return the modality of a group of samples whose prediction relies on one, else an empty text."""
+    return group.removeprefix(RELIES_ON) if group.startswith(RELIES_ON) else ""
 
 
 def _explained(group: str) -> str:
-    kind, _, m = group.partition(":")
+    if m := _relied_on(group):
+        return (
+            f"Without {m} the probability of the true label falls by at least a third; without any other modality it does "
+            "not. Samples that the model predicts correctly come first."
+        )
     return {
-        "hang_on": f"Without {m} the true label loses at least a third of its probability; without any other modality it does not.",
-        "need_several": "Without one modality the true label loses at least a third of its probability, and without another too.",
-        "conflict": "One modality alone makes the true label at least 1.5 times as probable, another as improbable.",
-    }.get(kind, "")
+        "need_several": "The probability of the true label falls by at least a third without one modality, and also "
+        "without another.",
+        "conflict": "One modality by itself makes the true label at least 1.5 times as probable, another one at least 1.5 "
+        "times as improbable.",
+    }.get(group, "")
 
 
 def _shown(card: Card) -> dict[str, Any]:
@@ -89,7 +102,7 @@ def _row(s: Said) -> dict[str, Any]:
     return {
         "who": s.who,
         "answer": s.answer,
-        "sure": f"{100 * s.sure:.0f} %" if math.isfinite(s.sure) else "",
+        "sure": f"{100 * s.sure:.0f}\u00a0%" if math.isfinite(s.sure) else "",
         "mark": {True: "right", False: "wrong", None: ""}[s.right],
         "alone": _nats(s.alone),
         "added": _nats(s.added),
