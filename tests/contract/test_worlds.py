@@ -100,6 +100,8 @@ LEANS = {
     "data-remixing": ("shown", "down"),
     "aug": ("blocks", "down"),
     "arm": ("w", "down"),
+    "mlb": ("kappa", "down"),
+    "uncertainty-weighting": ("weight", "up"),
 }
 """What of the dominant modality is less (more) than that of the weak one. For the others: `test_who_leans_how_is_written_down`."""
 
@@ -111,6 +113,7 @@ ELSEWHERE = {
     "mslr": "by learning rates alone: test_mslr",
     "greedy": "by the speed of the transfer: test_greedy",
     "mmpareto": "weight of the joint gradient, per encoder: test_mmpareto",
+    "pcgrad": "weight of the joint gradient, per encoder: test_balancing_rows",
     "mmpareto-toolkit": "always one half: test_official",
     "qmf": "per sample: test_cggm_mses_qmf",
     "arl-official": "constant: test_official",

@@ -27,18 +27,22 @@ if TYPE_CHECKING:
     from counterpoise.methods._lfm import LFM
     from counterpoise.methods._mbsd import MBSD
     from counterpoise.methods._mla import MLA
+    from counterpoise.methods._mlb import MLB
     from counterpoise.methods._mmcosine import MMCosine
     from counterpoise.methods._mmpareto import MMPareto
     from counterpoise.methods._mslr import MSLR
     from counterpoise.methods._ogm import OGMGE
     from counterpoise.methods._opm import OPM
+    from counterpoise.methods._pcgrad import PCGrad
     from counterpoise.methods._pmr import PMR
     from counterpoise.methods._probes import ContributionProbes
     from counterpoise.methods._qmf import QMF
     from counterpoise.methods._reconboost import ReconBoost
     from counterpoise.methods._relearning import Relearning
     from counterpoise.methods._remixing import DataRemixing
+    from counterpoise.methods._tcmax import TCMax
     from counterpoise.methods._teachers import G2D, UMT
+    from counterpoise.methods._uncertainty import UncertaintyWeighting
     from counterpoise.methods._uniform import Uniform
     from counterpoise.methods._unimodal import Unimodal, UnimodalEnsemble
     from counterpoise.methods._valuation import ModalityValuation, SampleValuation
@@ -61,6 +65,7 @@ __all__ = [
     "MBSD",
     "METHODS",
     "MLA",
+    "MLB",
     "MSES",
     "MSLR",
     "OGMGE",
@@ -89,10 +94,13 @@ __all__ = [
     "ModalityDropout",
     "ModalityValuation",
     "ModulatedObjective",
+    "PCGrad",
     "ReconBoost",
     "Relearning",
     "SampleValuation",
     "SeparatedGradients",
+    "TCMax",
+    "UncertaintyWeighting",
     "Uniform",
     "Unimodal",
     "UnimodalEnsemble",
@@ -100,6 +108,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "UncertaintyWeighting": "_uncertainty",
+    "PCGrad": "_pcgrad",
+    "TCMax": "_tcmax",
+    "MLB": "_mlb",
     "AGM": "_agm",
     "AMCo": "_amco",
     "ARL": "_arl",

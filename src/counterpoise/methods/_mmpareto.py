@@ -8,7 +8,7 @@ from torch import Tensor
 from counterpoise.methods.base import Hyperparameter, Interval
 from counterpoise.methods.objective import GradientCombination
 
-__all__ = ["MMPareto", "min_norm", "pareto_gradient"]
+__all__ = ["MMPareto", "inner_product", "min_norm", "pareto_gradient"]
 
 
 def min_norm(first: list[Tensor], second: list[Tensor]) -> Tensor:
@@ -27,8 +27,8 @@ def min_norm(first: list[Tensor], second: list[Tensor]) -> Tensor:
         tensor(0.9000)
     """
     difference = [b - a for a, b in zip(first, second, strict=True)]
-    squared = _dot(difference, difference)
-    alpha = (_dot(difference, second) / squared.clamp_min(1e-30)).clamp(0, 1)
+    squared = inner_product(difference, difference)
+    alpha = (inner_product(difference, second) / squared.clamp_min(1e-30)).clamp(0, 1)
     return torch.where(squared > 0, alpha, torch.full_like(alpha, 0.5))
 
 
@@ -49,7 +49,9 @@ def pareto_gradient(joint: list[Tensor], own: list[Tensor], gamma: float) -> tup
         >>> d, alpha
         ([tensor([1.5000, 1.5000])], tensor(0.5000))
     """
-    alpha = torch.where(_dot(joint, own) > 0, torch.full_like(_dot(joint, own), 0.5), min_norm(joint, own))
+    alpha = torch.where(
+        inner_product(joint, own) > 0, torch.full_like(inner_product(joint, own), 0.5), min_norm(joint, own)
+    )
     combined = []
     for a, b in zip(joint, own, strict=True):
         d = 2 * alpha * a + 2 * (1 - alpha) * b
@@ -61,7 +63,8 @@ def pareto_gradient(joint: list[Tensor], own: list[Tensor], gamma: float) -> tup
     return combined, alpha
 
 
-def _dot(first: list[Tensor], second: list[Tensor]) -> Tensor:
+def inner_product(first: list[Tensor], second: list[Tensor]) -> Tensor:
+    """Return the inner product of two lists of tensors."""
     return torch.stack([(a * b).sum() for a, b in zip(first, second, strict=True)]).sum()
 
 

@@ -277,6 +277,30 @@ METHODS = _Methods(
             "baseline",
         ),
         MethodEntry(
+            "mlb",
+            "counterpoise.methods:MLB",
+            "speeds up weak encoders and slows down strong ones, in multitask training",
+            "Kontras et al., BMVC 2024",
+        ),
+        MethodEntry(
+            "tcmax",
+            "counterpoise.methods:TCMax",
+            "separates right combinations of modalities and label from all others",
+            "TCMax, ICLR 2026",
+        ),
+        MethodEntry(
+            "pcgrad",
+            "counterpoise.methods:PCGrad",
+            "projects conflicting gradients of the joint and each unimodal loss",
+            "Yu et al., NeurIPS 2020",
+        ),
+        MethodEntry(
+            "uncertainty-weighting",
+            "counterpoise.methods:UncertaintyWeighting",
+            "weighs the fused and the unimodal losses by learned uncertainties",
+            "Kendall et al., CVPR 2018",
+        ),
+        MethodEntry(
             "aug",
             "counterpoise.methods:AUG",
             "the weak modality's classifier gets more blocks; modalities take turns",

@@ -16,11 +16,11 @@ from counterpoise.methods import METHODS, EpochContext, make_method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
-ADDITIVE_ONLY = {"reconboost", "mmcosine", "mmcosine-official"}
+ADDITIVE_ONLY = {"reconboost", "mmcosine", "mmcosine-official", "tcmax"}
 CLASSES_ONLY = {
     "pmr", "pmr-official", "sample-valuation", "modality-valuation", "mbsd", "cml", "lfm", "lfm-official", "arl",
     "arl-official", "amco", "reconboost", "relearning", "data-remixing", "qmf", "mla", "mla-official", "mmcosine",
-    "aug", "aug-official", "mbsd-toolkit", "mmcosine-official",
+    "aug", "aug-official", "mbsd-toolkit", "mmcosine-official", "tcmax",
 }  # fmt: skip
 ONE_WIDTH = {"mla", "mla-official"}
 """They read every modality with one head."""

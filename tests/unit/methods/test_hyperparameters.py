@@ -83,6 +83,11 @@ qmf               temperature     10.0   (0,inf)
 dgl               strength        1.0    [0,1]
 dgl               alpha           4.0    [0,inf)
 separated-gradients strength      1.0    [0,1]
+mlb               strength        1.0    [0,inf)
+mlb               alpha           0.8    [0,inf)
+tcmax             strength        1.0    [0,1]
+pcgrad            strength        1.0    [0,inf)
+uncertainty-weighting strength    1.0    [0,inf)
 aug               discount        0.5    [0,1]
 aug               tolerance       0.01   [0,inf)
 aug               blocks          11     int [1,inf)
