@@ -49,7 +49,7 @@ class DataInfo:
     Attributes:
         name: its name.
         modalities: in order.
-        task: multiclass, multilabel or regression.
+        task: multiclass, multilabel or regression, or a `counterpoise.tasks.Task` of your own.
         num_outputs: C.
         class_names: C names, or empty.
         group: what the group column is (``speaker``, ``subject``), or empty.
@@ -61,7 +61,7 @@ class DataInfo:
 
     name: str
     modalities: tuple[Modality, ...]
-    task: str
+    task: str | Task
     num_outputs: int
     class_names: tuple[str, ...] = ()
     group: str = ""

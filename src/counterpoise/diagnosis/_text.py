@@ -126,7 +126,7 @@ def _cell(d: Diagnosis, e: Estimate | None) -> str:
     """Return per cent of what can be known, then nats with their interval."""
     if e is None:
         return ""
-    if d.valuation.task == "regression" or not d.valuation.entropy > 0:
+    if d.valuation.differential or not d.valuation.entropy > 0:
         return f"{e:.3f}"
     return f"{min(max(e.value / d.valuation.entropy, 0.0), 1.0):.0%}  {e:.3f}"
 

@@ -14,6 +14,7 @@ from counterpoise.config import RunConfig
 from counterpoise.data import MultimodalData
 from counterpoise.errors import ConfigError, CounterpoiseError, DataError, ModelError, OutputError, describe
 from counterpoise.model import MultimodalClassifier
+from counterpoise.tasks import Task
 
 __all__ = ["check_data", "check_inputs", "check_space"]
 
@@ -41,18 +42,16 @@ def check_data(data: MultimodalData) -> list[str]:
             f"The target of the {len(target)} training samples of `{data.info.name}` never changes, so there is nothing "
             "to learn. Check the label column and the split."
         )
-    return _notes(np.asarray(data.test.target), data.info.task)
+    return _notes(np.asarray(data.test.target), data.info.make_task())
 
 
-def _notes(target: np.ndarray, task: str) -> list[str]:
+def _notes(target: np.ndarray, task: Task) -> list[str]:
     if len(target) < FEW:
         return [f"The test split holds {len(target)} samples; contributions need at least {FEW} and are left out."]
-    if task == "multiclass" and len(np.unique(target)) < 2:
+    if task.has_classes and len(np.unique(target)) < 2:
         return ["The test split holds one class only; contributions are left out."]
-    if target.ndim == 2 and task == "multilabel" and bool((target == target[:1]).all(0).any()):
-        return ["A label never changes in the test split; contributions may be left out."]
-    if task == "regression" and bool((target == target[:1]).all(0).any()):
-        return ["A target never changes in the test split; contributions and R2 may be left out."]
+    if target.ndim == 2 and bool((target == target[:1]).all(0).any()):
+        return ["A column of the targets never changes in the test split; contributions and scores may be left out."]
     return []
 
 

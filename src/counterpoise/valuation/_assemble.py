@@ -123,6 +123,7 @@ def assemble(
         per_sample=per_sample,
         estimator=estimator,
         task=problem.task.name,
+        differential=not problem.task.has_discrete_entropy,
         confidence=confidence,
         notes=(*problem.notes, *notes),
         too_few_samples=impossible,

@@ -9,8 +9,8 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from counterpoise.errors import DataError
-from counterpoise.tasks import MultiLabel, Task
-from counterpoise.valuation.functional.entropy import entropy, gaussian_entropy
+from counterpoise.tasks import Task
+from counterpoise.valuation.functional.entropy import gaussian_entropy
 
 __all__ = ["Contributions"]
 
@@ -53,15 +53,15 @@ class Contributions(Metric):
     cross: Tensor
     label_sum: Tensor
     label_outer: Tensor
+    base_sum: Tensor
+    base_square: Tensor
+    base_label: Tensor
+    base_cross: Tensor
 
     def __init__(self, task: Task, modalities: Collection[str]) -> None:
         super().__init__()
-        if not (task.has_classes or task.is_gaussian or isinstance(task, MultiLabel)):
-            raise DataError(
-                f"Sums over a stream give the entropy of classes, labels and real targets only. Found the task {task.name}; "
-                "use `estimate` on arrays."
-            )
         self.task = task
+        self._example: Tensor | None = None
         self.modalities = tuple(modalities)
         self.names = ("mi", *(f"{kind}:{m}" for kind in ("mi", "cmi", "kl") for m in self.modalities))
         rows, c = len(self.names), task.num_outputs
@@ -73,6 +73,10 @@ class Contributions(Metric):
             "cross": (rows, c),
             "label_sum": (c,),
             "label_outer": (0, 0) if task.has_classes else (c, c),
+            "base_sum": (c if task.has_independent_outputs and not task.is_gaussian else 1,),
+            "base_square": (),
+            "base_label": (c,),
+            "base_cross": (rows,),
         }
         for name, shape in shapes.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
@@ -100,6 +104,7 @@ class Contributions(Metric):
             terms[f"cmi:{m}"] = whole - self._log_likelihood(value, target)
             terms[f"kl:{m}"] = self.task.kl(logits.double(), value.double())[:, None]
         labels = self.task.one_hot(target, torch.float64)
+        base = self._log_likelihood(torch.zeros_like(logits), target)
         for name, term in terms.items():
             row = self.names.index(name)
             sample = term.sum(-1)
@@ -107,9 +112,14 @@ class Contributions(Metric):
             self.total[row] += sample.sum()
             self.square[row] += sample.square().sum()
             self.cross[row] += sample @ labels
+            self.base_cross[row] += sample @ base.sum(-1)
             if term.shape[-1] == self.task.num_outputs:
                 self.by_class[row] += term.sum(0)
         self.label_sum += labels.sum(0)
+        self.base_sum += base.sum(0)
+        self.base_square += base.sum(-1).square().sum()
+        self.base_label += base.sum(-1) @ labels
+        self._example = target[:1]
         if not self.task.has_classes:
             self.label_outer += labels.T @ labels
 
@@ -130,56 +140,59 @@ class Contributions(Metric):
 
     def _summary(self, row: int, name: str, n: Tensor) -> dict[str, Tensor]:
         """Return the mean, its standard error and the classes' means of one quantity."""
-        is_mi = name.startswith("mi")
+        is_mi, task = name.startswith("mi"), self.task
         mean, square = self.total[row] / n, self.square[row] / n
         found = {name: mean + self._entropy(n) if is_mi else mean}
-        if is_mi and self._knows_marginal:
-            # log p(y) = base + slope . y, so its moments follow from the sums that are kept.
-            base, slope = self._marginal(n)
-            crossed = base * mean + self.cross[row] @ slope / n
-            outer = self.label_sum.diag() if self.task.has_classes else self.label_outer
-            marginal = base.square() + 2 * base * slope @ self.label_sum / n + slope @ outer @ slope / n
-            mean, square = found[name], square - 2 * crossed + marginal
-        if not (is_mi and not self._knows_marginal):
+        if is_mi and not task.is_gaussian:
+            # log p(y) = base(y) + slope . y + constant, so its moments follow from the sums that are kept.
+            slope, constant = self._prior(n)
+            c = constant.sum()
+            outer = self.label_sum.diag() if task.has_classes else self.label_outer
+            crossed = (self.base_cross[row] + self.cross[row] @ slope) / n + c * mean
+            linear = (self.base_sum.sum() + self.label_sum @ slope) / n
+            marginal = (self.base_square + 2 * self.base_label @ slope + slope @ outer @ slope) / n
+            mean, square = found[name], square - 2 * crossed + marginal + 2 * c * linear + c.square()
+        if not (is_mi and task.is_gaussian):
             found[f"se:{name}"] = ((square - mean.square()).clamp_min(0) / (n - 1).clamp_min(1)).sqrt()
-        if self.task.has_classes:
+        if task.has_classes:
             value = self.cross[row] / self.label_sum
             found[f"per_class:{name}"] = value - (self.label_sum / n).log() if is_mi else value
-        elif self._labels and not name.startswith("kl"):
+        elif task.has_independent_outputs and not task.is_gaussian and not name.startswith("kl"):
             value = self.by_class[row] / n
-            found[f"per_class:{name}"] = value + self._label_entropies(n) if is_mi else value
+            found[f"per_class:{name}"] = value + self._output_entropies(n) if is_mi else value
         return found
 
-    def _marginal(self, n: Tensor) -> tuple[Tensor, Tensor]:
-        """Return base and slope of log p(y) = base + slope . y for the label frequencies seen."""
-        p = (self.label_sum / n).clamp_min(torch.finfo(torch.float64).tiny)
-        if self.task.has_classes:
-            return p.new_zeros(()), p.log()
-        off = (1 - p).clamp_min(torch.finfo(torch.float64).tiny)
-        return off.log().sum(), p.log() - off.log()
+    def _prior(self, n: Tensor) -> tuple[Tensor, Tensor]:
+        """Return slope and constant of log p(y) = log p(y | logits 0) + slope . y + constant, for the labels seen.
+
+        The slope is the natural parameter of the constant prediction. The constant, one per output, does not depend on
+        y (likelihoods are exponential families), so that any target gives it.
+        """
+        slope = self.task.link(self.label_sum / n)
+        example = self._example
+        if example is None:  # nothing was seen in this process
+            shape = (1,) if self.task.has_classes else (1, self.task.num_outputs)
+            example = torch.zeros(shape, dtype=self.task.dtype)
+        example = example.to(slope.device)
+        difference = self._log_likelihood(slope[None], example) - self._log_likelihood(0 * slope[None], example)
+        linear = slope * self.task.one_hot(example, slope.dtype)
+        return slope, (difference - (linear if difference.shape[-1] > 1 else linear.sum(-1, keepdim=True)))[0]
 
     def _log_likelihood(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return ``(B, C)`` per label for multi-label, else ``(B, 1)``."""
-        return self.task.per_output_log_likelihood(logits.double(), target).double()
+        """Return ``(B, C)`` per output where outputs are independent, else ``(B, 1)``."""
+        if self.task.has_independent_outputs and not self.task.is_gaussian:
+            return self.task.per_output_log_likelihood(logits.double(), target)
+        return self.task.log_likelihood(logits.double(), target)[:, None]
 
-    @property
-    def _labels(self) -> bool:
-        return isinstance(self.task, MultiLabel)
-
-    @property
-    def _knows_marginal(self) -> bool:
-        """Whether log p(y) is linear in the labels, so that its moments follow from the sums."""
-        return self.task.has_classes or self._labels
-
-    def _label_entropies(self, n: Tensor) -> Tensor:
-        p = self.label_sum / n
-        return entropy(torch.stack([p, 1 - p]), dim=0)
+    def _output_entropies(self, n: Tensor) -> Tensor:
+        """Return the entropy of each output, or of all together where they are not independent."""
+        slope, constant = self._prior(n)
+        linear = slope * self.label_sum
+        return -(self.base_sum + (linear if len(constant) > 1 else linear.sum())) / n - constant
 
     def _entropy(self, n: Tensor) -> Tensor:
-        if self.task.has_classes:
-            return entropy(self.label_sum / n)
-        if self._labels:
-            return self._label_entropies(n).sum()
+        if not self.task.is_gaussian:
+            return self._output_entropies(n).sum()
         mean = self.label_sum / n
         return gaussian_entropy(self.label_outer / n - torch.outer(mean, mean))
 

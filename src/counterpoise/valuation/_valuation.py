@@ -85,7 +85,8 @@ class Valuation:
             (multi-class; NaN where there is none), or the share of each label (multi-label: these sum to the total).
         per_sample: ``(N,)`` arrays named ``mi``, ``mi:<m>``, ``cmi:<m>`` (with the label) and ``kl:<m>`` (without it).
         estimator: the name of the estimator.
-        task: multiclass, multilabel or regression.
+        task: Name of the task.
+        differential: Whether H(Y) is a differential entropy, which is no scale: it can be 0 or negative.
         unit: nats, bits or fraction of H(Y).
         confidence: level of the intervals.
         notes: Remarks for the reader.
@@ -111,6 +112,7 @@ class Valuation:
     per_sample: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
     estimator: str = ""
     task: str = "multiclass"
+    differential: bool = False
     unit: str = "nats"
     confidence: float = 0.95
     notes: tuple[str, ...] = ()
@@ -151,9 +153,9 @@ class Valuation:
         """Return it as a fraction of H(Y).
 
         Raises:
-            DataError: for regression, whose differential entropy is no scale.
+            DataError: If the entropy is differential, as for real targets.
         """
-        if self.task == "regression":
+        if self.differential:
             raise DataError("The differential entropy of a real target is no scale: it can be 0 or negative. Use nats.")
         nats = self if self.unit == UNITS[2] else self.in_nats()
         return nats if nats.unit == UNITS[2] else nats.scaled(1 / nats.entropy, UNITS[2])
@@ -169,6 +171,7 @@ class Valuation:
             "n": self.n,
             "entropy": self.entropy,
             "task": self.task,
+            "differential": self.differential,
             "estimator": self.estimator,
             "confidence": self.confidence,
             "joint_mi": self.joint_mi.to_dict(),
@@ -202,6 +205,7 @@ class Valuation:
             per_sample={k: np.array(v, dtype=float) for k, v in fields.get("per_sample", {}).items()},
             estimator=fields.get("estimator", ""),
             task=fields.get("task", "multiclass"),
+            differential=bool(fields.get("differential", False)),
             unit=fields["unit"],
             confidence=fields.get("confidence", 0.95),
             notes=tuple(fields.get("notes", ())),

@@ -48,7 +48,7 @@ def _data(names: str, n: int = 60, seed: int = 1) -> tuple[dict[str, Tensor], Te
 def test_shapley_equals_the_mean_over_all_orders(names: str, measure: str) -> None:
     inputs, y = _data(names)
     predict = _model(names)
-    found = shapley(predict, inputs, y, task=TASK, measure=measure, baseline="zero")
+    found = shapley(predict, inputs, y, task=TASK, measure=measure, baseline="zeros")
 
     def value(present: tuple[str, ...]) -> np.ndarray:
         logits = predict({m: x if m in present else torch.zeros_like(x) for m, x in inputs.items()})
@@ -63,7 +63,7 @@ def test_shapley_equals_the_mean_over_all_orders(names: str, measure: str) -> No
 
 
 @pytest.mark.parametrize("names", ["abc", "abcdefgh"])
-@pytest.mark.parametrize("baseline", ["zero", "mean", "permutation"])
+@pytest.mark.parametrize("baseline", ["zeros", "mean", "permute"])
 def test_shapley_values_sum_to_the_whole(names: str, baseline: str) -> None:
     inputs, y = _data(names)
     found = shapley(_model(names), inputs, y, task=TASK, baseline=baseline, permutations=6)
@@ -110,12 +110,12 @@ def test_baselines_put_in_what_they_say() -> None:
     x = torch.arange(10.0)[:, None].repeat(1, 2)
     inputs = {"a": x, "b": {"ids": torch.arange(10)[:, None], "mask": torch.ones(10, 1)}}
     y = torch.zeros(10, dtype=torch.long)
-    for baseline, expected in {"zero": torch.zeros(10, 2), "mean": torch.full((10, 2), 4.5)}.items():
+    for baseline, expected in {"zeros": torch.zeros(10, 2), "mean": torch.full((10, 2), 4.5)}.items():
         subset_scores(spy, inputs, y, task=TASK, subsets=[("b",)], baseline=baseline, batch=4)
         torch.testing.assert_close(torch.cat(seen["a"][-3:]), expected)
     subset_scores(spy, inputs, y, task=TASK, subsets=[("a",)], baseline="mean", batch=4)
     assert torch.cat(seen["b"][-3:]).sum() == 0  # token ids have no mean
-    subset_scores(spy, inputs, y, task=TASK, subsets=[("b",)], baseline="permutation", batch=4)
+    subset_scores(spy, inputs, y, task=TASK, subsets=[("b",)], baseline="permute", batch=4)
     moved = torch.cat(seen["a"][-3:])
     assert sorted(moved[:, 0].tolist()) == list(range(10))
     assert not torch.equal(moved, x)
@@ -125,7 +125,7 @@ def test_ablation_and_perceptual_score_by_hand() -> None:
     """A model that copies a: without it (zeros) it says class 0; permuted it is right by chance."""
     y = torch.arange(3000) % 3
     inputs = {"a": 5.0 * torch.nn.functional.one_hot(y, 3), "b": torch.zeros(3000, 3)}
-    lost = ablation(lambda i: i["a"] + i["b"], inputs, y, task=TASK, baseline="zero")
+    lost = ablation(lambda i: i["a"] + i["b"], inputs, y, task=TASK, baseline="zeros")
     assert lost["a"].value == pytest.approx(2 / 3)
     assert lost["b"].value == 0
     score = perceptual_score(lambda i: i["a"] + i["b"], inputs, y, task=TASK, repeats=3)

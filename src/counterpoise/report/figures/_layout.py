@@ -83,7 +83,7 @@ def score_grid(comparison: Comparison) -> Grid:
     others = [m for m in ("accuracy", "r2", "macro_f1", "rmse", "nll", "ece") if m != score and comparison.has(m)]
     header = [
         "method",
-        _head(names[score], score),
+        _head(names.get(score, score.replace("_", " ")), score),
         f"to joint{' (points)' if is_share(score) else ''}",
         "p",
         "p (Holm)",

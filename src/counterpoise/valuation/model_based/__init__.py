@@ -1,8 +1,8 @@
 r"""Measures of a model rather than of information: what its predictions lose without a modality.
 
 Each takes a function from inputs ``{m: tensor or nested mapping of tensors}`` to logits ``(B, C)``; any model over
-several inputs will do. A modality is taken away by putting a *baseline* in its place: ``zero``, ``mean`` (over the
-samples given; integers become 0) or ``permutation`` (another sample's value). What the model makes of inputs that it
+several inputs will do. A modality is taken away by putting a *baseline* in its place: ``zeros``, ``mean`` (over the
+samples given; integers become 0) or ``permute`` (another sample's value). What the model makes of inputs that it
 never met is part of what is measured: compare baselines before trusting one.
 """
 

@@ -36,7 +36,7 @@ def ablation(
         target: as the task takes it.
         task: the likelihood.
         measure: ``accuracy`` or ``log_likelihood`` (nats).
-        baseline: ``zero``, ``mean`` or ``permutation``.
+        baseline: ``zeros``, ``mean`` or ``permute``.
         batch: samples at a time.
         seed: of the permutation.
 
@@ -91,7 +91,7 @@ def perceptual_score(
             target,
             task=task,
             subsets=[names, *(tuple(k for k in names if k != m) for m in names)],
-            baseline="permutation",
+            baseline="permute",
             measure="accuracy",
             batch=batch,
             seed=seed + k,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -11,8 +10,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from counterpoise._tree import map_leaves, take
+from counterpoise._tree import take
 from counterpoise._validation import Options
+from counterpoise.corruptions import Corruption, applicable, apply
 from counterpoise.errors import DataError
 from counterpoise.records import Inputs, Nested, batch_size
 from counterpoise.tasks import Task
@@ -23,27 +23,18 @@ __all__ = ["Predict", "subset_scores", "summary"]
 Predict: TypeAlias = Callable[[Inputs], Tensor]
 """From inputs to logits ``(B, C)``."""
 
-BASELINES: Final = Options(("zero", "mean", "permutation"))
+BASELINES: Final = Options(("zeros", "mean", "permute"))
+"""Kinds of corruption that leave nothing of a modality."""
 MEASURES: Final = Options(("accuracy", "log_likelihood"))
 
 
 def _baselines(inputs: Inputs, baseline: str, seed: int) -> dict[str, Nested]:
-    """Return, per modality, what stands in for it, of the same shape."""
+    """Return the input that replaces each modality, of the same shape; token ids have no mean and become zeros."""
     generator = torch.Generator().manual_seed(seed)
-    n = batch_size(inputs)
-
-    def stand_in(x: Tensor, order: Tensor) -> Tensor:
-        if baseline == "permutation":
-            return x[order.to(x.device)]
-        if baseline == "mean" and x.is_floating_point():
-            return x.mean(0, keepdim=True).expand_as(x)
-        return torch.zeros_like(x)
-
-    found = {}
-    for m, value in inputs.items():
-        order = torch.randperm(n, generator=generator)
-        found[m] = map_leaves(partial(stand_in, order=order), value)
-    return found
+    return {
+        m: apply(value, Corruption(baseline if applicable(value, baseline) else "zeros"), generator=generator)
+        for m, value in inputs.items()
+    }
 
 
 @torch.no_grad()
@@ -84,7 +75,7 @@ def subset_scores(
         target: as the task takes it.
         task: the likelihood.
         subsets: which modalities are there; the empty one too if you like.
-        baseline: what stands in for the others: ``zero``, ``mean`` or ``permutation``.
+        baseline: what stands in for the others: ``zeros``, ``mean`` or ``permute``.
         measure: ``accuracy`` or ``log_likelihood`` (nats).
         batch: samples at a time.
         seed: of the permutation.
@@ -97,7 +88,7 @@ def subset_scores(
         >>> from counterpoise.tasks import MultiClass
         >>> inputs = {"a": torch.tensor([[9.0, 0.0], [0.0, 9.0]]), "b": torch.zeros(2, 2)}
         >>> found = subset_scores(lambda x: x["a"] + x["b"], inputs, torch.tensor([0, 1]), task=MultiClass(2),
-        ...                       subsets=[("a",), ("b",)], baseline="zero", measure="accuracy")
+        ...                       subsets=[("a",), ("b",)], baseline="zeros", measure="accuracy")
         >>> found[frozenset("a")].tolist()
         [1.0, 1.0]
     """

@@ -69,7 +69,7 @@ def shapley(
         target: as the task takes it.
         task: the likelihood.
         measure: ``accuracy`` or ``log_likelihood`` (nats).
-        baseline: ``zero``, ``mean`` or ``permutation``.
+        baseline: ``zeros``, ``mean`` or ``permute``.
         permutations: orders drawn beyond six modalities (rounded up to pairs, two pairs at least).
         batch: samples at a time.
         seed: of the orders and of the permutation baseline.
