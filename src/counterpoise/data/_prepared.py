@@ -93,8 +93,8 @@ def load_prepared(folder: Path) -> MultimodalData:
     """Read a prepared data set. Small arrays are copied once, large ones stay memory-mapped (see `as_rows`).
 
     Raises:
-        NotFoundError: if the folder is not there or holds no prepared data.
-        DataError: if what is there is damaged.
+        NotFoundError: If the folder does not exist or holds no prepared data.
+        DataError: If the data are damaged, or their description is not acceptable.
     """
     with extra("data"):
         import datasets

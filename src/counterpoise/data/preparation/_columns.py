@@ -120,8 +120,8 @@ def _lists(m: str, cells: Sequence[Any], settings: Settings) -> Source:
     return Source(Numbers(shapes[0][0]), arrays, odd)
 
 
-def _parts(cell: Any) -> Sequence[Any]:
-    return cell if isinstance(cell, (list, np.ndarray)) else ()
+def _parts(cell: Any) -> list[Any]:
+    return list(cell) if isinstance(cell, (list, np.ndarray)) else []
 
 
 def _joined(cell: Any) -> str:
@@ -130,7 +130,8 @@ def _joined(cell: Any) -> str:
 
 def _array(cell: Any) -> np.ndarray | None:
     try:
-        return np.asarray(np.stack(cell) if isinstance(cell, np.ndarray) and cell.dtype == object else cell, np.float64)
+        rows = list(cell) if isinstance(cell, np.ndarray) and cell.dtype == object else cell
+        return np.asarray(rows, np.float64)
     except (TypeError, ValueError):
         return None
 

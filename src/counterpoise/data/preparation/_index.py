@@ -151,7 +151,7 @@ def draw_split(
     if all(isinstance(items[k].label, str) for k in rows):
         labels = np.unique([items[k].label for k in rows], return_inverse=True)[1]
     else:  # numbers and several labels have no strata
-        labels = np.zeros((len(rows), 1))
+        labels = np.zeros((len(rows), 1), dtype=np.int64)
     groups = np.array([items[k].group for k in rows])
     _, held = holdout_split(labels, groups if by_group and groups.any() else None, share, seed)
     moved = {rows[k] for k in held}

@@ -86,7 +86,7 @@ def _numbers(table: Table, column: str, cells: Sequence[Any], task: str | None) 
     if found is None or set(present) <= {"True", "False"}:
         return None
     read = np.isfinite(found.values)
-    spelled = all(WHOLE.fullmatch(str(cells[k]).strip()) for k in np.flatnonzero(read))
+    spelled = all(WHOLE.fullmatch(str(cells[k]).strip()) for k in np.flatnonzero(read).tolist())
     finite = found.values[read]
     guess = guess_task(finite.astype(np.int64) if spelled else finite)
     if task != "regression" and guess.task == "multiclass":
