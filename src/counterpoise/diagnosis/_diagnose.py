@@ -472,7 +472,7 @@ class _Run:
         """Return scores with each modality corrupted; corruptions that the model refuses are left out with a note."""
         rows = []
         for m in self.adapter.modalities:
-            for corruption in CORRUPTIONS if self.options.corruptions else (PERMUTED,):
+            for corruption in CORRUPTIONS if self.options.damage else (PERMUTED,):
                 if corruption == PERMUTED:
                     logits = permuted[m]
                 else:

@@ -35,7 +35,7 @@ EVIDENCE: Final = {
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis:
-    """What each modality contributes, what becomes of it, and a verdict. Numbers are nats.
+    """Result of a diagnosis: available and used information of each modality in nats, and verdicts.
 
     Printed it is a table; in a notebook or with rich a coloured one.
 
@@ -47,14 +47,14 @@ class Diagnosis:
         valuation: contributions of the modalities with intervals, per class and per sample.
         source: what was valued: ``features`` (of the model) or ``inputs``.
         evidence: the numbers behind the verdicts.
-        joint_realised: I(f(X); Y), what the model's predictions say, or None.
+        joint_realised: Used information of all modalities together, I(f(X); Y), or None without a model.
         classes: which modality dominates which class.
-        samples: positions in the loader (rows of the arrays) of samples worth looking at; None where the estimator
+        samples: positions in the loader (rows of the arrays) of samples to inspect; None where the estimator
             gives no contributions of samples.
         clean: scores of the model as it is; empty without a model.
         corrupted: Scores with one modality corrupted.
         thresholds: where the verdicts part.
-        notes: what a reader should know.
+        notes: Assumptions and contradictions, for the reader.
         gallery: some of the samples with pictures, for the page, as `counterpoise.gallery.Gallery` reads it; not in
             `to_dict`.
     """

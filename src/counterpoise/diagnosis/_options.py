@@ -41,7 +41,7 @@ class DiagnosisOptions:
         batch_size: Samples in a forward pass. The loader's batches are joined only where that changes no prediction.
         confidence: Level of the intervals.
         seed: Seed of folds, background samples, noise and the subset.
-        corruptions: Whether to measure scores with each modality corrupted.
+        damage: Whether to measure scores with each modality corrupted.
         progress: Whether to show progress; None shows it in a terminal.
         autocast: Precision of `torch.autocast` for the model's passes, such as ``torch.bfloat16``; None for none.
 
@@ -63,7 +63,7 @@ class DiagnosisOptions:
     batch_size: int = 256
     confidence: float = 0.95
     seed: int = 0
-    corruptions: bool = True
+    damage: bool = True
     progress: bool | None = None
     autocast: torch.dtype | None = None
 
@@ -95,7 +95,7 @@ class Settings(TypedDict, total=False):
     batch_size: int
     confidence: float
     seed: int
-    corruptions: bool
+    damage: bool
     progress: bool | None
     autocast: torch.dtype | None
 

@@ -127,8 +127,13 @@ def _cell(d: Diagnosis, e: Estimate | None) -> str:
     if e is None:
         return ""
     if d.valuation.differential or not d.valuation.entropy > 0:
-        return f"{e:.3f}"
-    return f"{min(max(e.value / d.valuation.entropy, 0.0), 1.0):.0%}  {e:.3f}"
+        return _plain(e)
+    return f"{min(max(e.value / d.valuation.entropy, 0.0), 1.0):.0%}  {_plain(e)}"
+
+
+def _plain(e: Estimate) -> str:
+    """Return nats with their interval; a zero has no sign."""
+    return f"{e:.3f}".replace("-0.000", "0.000")
 
 
 def _align(rows: Rows) -> list[str]:

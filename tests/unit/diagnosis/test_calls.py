@@ -15,7 +15,7 @@ from counterpoise.diagnosis import DiagnosisOptions, adapt, diagnose
 from counterpoise.diagnosis._store import Store
 from counterpoise.errors import ConfigError, DataError, ModelError
 
-FAST = DiagnosisOptions(estimator="variational-linear", corruptions=False)
+FAST = DiagnosisOptions(estimator="variational-linear", damage=False)
 
 
 class Net(nn.Module):
@@ -265,9 +265,9 @@ def test_large_inputs_go_to_a_file_and_come_back(tmp_path: Any) -> None:
 
 
 def test_settings_are_options_or_their_fields_and_nothing_else(batch: dict[str, Tensor]) -> None:
-    options = DiagnosisOptions(limit=100, estimator="variational-linear", corruptions=False)
+    options = DiagnosisOptions(limit=100, estimator="variational-linear", damage=False)
     one = diagnose(Net(), [batch], options=options)
-    other = diagnose(Net(), [batch], limit=100, estimator="variational-linear", corruptions=False)
+    other = diagnose(Net(), [batch], limit=100, estimator="variational-linear", damage=False)
     assert repr(one) == repr(other)
     with pytest.raises(ConfigError, match=r"Unknown key `limits`.*Did you mean `limit`"):
         diagnose(Net(), [batch], limits=100)  # type: ignore[call-arg]

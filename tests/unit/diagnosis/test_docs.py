@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import runpy
 from pathlib import Path
+
+import pytest
 
 from counterpoise.diagnosis import Thresholds
 
@@ -22,3 +25,13 @@ def test_every_example_is_shown_as_it_is() -> None:
 def test_thresholds_are_documented_with_their_defaults() -> None:
     for field in dataclasses.fields(Thresholds):
         assert re.search(rf"`{field.name}={field.default:g}`", PAGE), field.name
+
+
+def test_printed_outputs_are_those_of_the_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    """The arrays example prints, but for rounding, what the page shows."""
+    runpy.run_path(str(ROOT / "examples" / "diagnose_arrays.py"), run_name="__main__")
+    verdicts = [
+        line.split()[:2] for line in capsys.readouterr().out.splitlines() if line.startswith(("blood ", "scan "))
+    ]
+    for name, verdict in verdicts:
+        assert re.search(rf"^{name} +{verdict}", PAGE, re.MULTILINE)

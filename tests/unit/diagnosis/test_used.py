@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from counterpoise.diagnosis import Diagnosis, DiagnosisOptions, diagnose
 
-FAST = DiagnosisOptions(corruptions=False)
+FAST = DiagnosisOptions(damage=False)
 
 
 def two(n: int, noise: float, seed: int = 0, classes: int = 2) -> tuple[dict[str, Tensor], Tensor]:
