@@ -68,11 +68,11 @@ class ModalityDropout(Method):
 class Corruption(Method):
     r"""Training with input corruptions: one modality of a sample is corrupted, in one of five ways.
 
-    With probability p the input of one random modality of a sample is replaced: by itself plus normal noise (probability
-    .3, log-uniform in [.3, 3] standard deviations of each column, or of the whole input if it has more axes), by zeros
-    (.15), by itself with a random share of its entries set to zero (.15), by that of another sample (.15), or by itself
-    plus [.3, 3] times that of another sample (.25). A baseline for robustness, ours. Token ids take no noise or mixture:
-    that of another sample replaces them.
+    With probability p the input of one random modality of a sample is replaced: by itself plus normal noise
+    (probability .3, log-uniform in [.3, 3] standard deviations of each column, or of the whole input if it has more
+    axes), by zeros (.15), by itself with a random share of its entries set to zero (.15), by that of another sample
+    (.15), or by itself plus [.3, 3] times that of another sample (.25). A baseline for robustness, ours. Token ids take
+    no noise or mixture: that of another sample replaces them.
 
     Args:
         strength: p, in [0, 1].

@@ -37,7 +37,7 @@ def total_correlation_loss(slices: Tensor, target: Tensor) -> Tensor:
     modalities, size, classes = slices.shape
     fused = slices.sum(0)
     right = fused.gather(-1, target.unsqueeze(-1)).mean()
-    # log sum_c prod_m sum_j exp z_m(j)_c: logsumexp over samples first, then the sum over modalities, then over classes.
+    # log sum_c prod_m sum_j exp z_m(j)_c: logsumexp over samples, the sum over modalities, logsumexp over classes.
     every = slices.logsumexp(1).sum(0).logsumexp(0)
     return every - right - modalities * math.log(size) - math.log(classes)
 

@@ -365,7 +365,7 @@ def require_fusion(method: Method, model: MultimodalClassifier, kind: type[Fusio
     if not isinstance(model.fusion, kind):
         owner, found = type(method).__name__, type(model.fusion).__name__
         raise ModelError(
-            f"`{owner}` trains a model with the fusion `{kind.__name__}`. Found `{found}`. Use the model that `prepare` "
-            "returns: `model = method.prepare(model, target)`."
+            f"`{owner}` trains a model with the fusion `{kind.__name__}`. Found `{found}`. Use the model that "
+            "`prepare` returns: `model = method.prepare(model, target)`."
         )
     return model.fusion
