@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from counterpoise._extras import extra
 from counterpoise.diagnosis._plot import INK, PALETTE, svg
 from counterpoise.diagnosis._text import class_rows, corruption_rows, headline, modality_rows, sample_rows
-from counterpoise.gallery import Gallery, css
+from counterpoise.gallery import Gallery, css, page_css
 from counterpoise.gallery import render as render_gallery
 
 if TYPE_CHECKING:
@@ -24,43 +24,42 @@ TEMPLATE: Final = """<!doctype html>
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="data:,">
 <title>Diagnosis: {{ d.verdict }}</title>
-<style>
-:root { color-scheme: light; --paper: #fbfbf9; --surface: #ffffff; --ink: #1b2330; --muted: #5a6472; --rule: #e3e6ea; --good: #1a7f4b;
-  --bad: #b42318; {{ tokens }} }
-@media (prefers-color-scheme: dark) { :root { color-scheme: dark; --paper: #111419; --surface: #171b21; --ink: #e7eaee;
-  --muted: #a1aab6; --rule: #2b323b; --good: #5cc98f; --bad: #ff8a7a; --m0: #3d9bdc; --m6: #9387e6; --m7: #bf8650; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 68rem; padding: 2rem 1.25rem 5rem; color: var(--ink); background: var(--paper);
-  font: 16px/1.6 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; overflow-wrap: anywhere; }
-h1 { margin: 0; line-height: 1.2; } h2 { margin: 2.5rem 0 .5rem; font-size: 1.2rem; }
-.muted { color: var(--muted); } .scroll { overflow-x: auto; } figure { margin: 0; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem 1.2rem .35rem 0; text-align: left; border-bottom: 1px solid var(--rule); white-space: nowrap; }
+<style>:root { {{ tokens }} }
+{{ page_css }}
 .figure svg { max-width: 100%; height: auto; min-width: 30rem; fill: currentColor; }
-@media print { body { background: #fff; } audio { display: none; } }
+th, td { text-align: left; }
 {{ gallery_css }}
 </style>
 </head>
 <body>
-<main>
+<header class="top">
+<p class="brand"><svg width="20" height="20" viewBox="0 0 20 20" aria-hidden="true"><path d="M10 3v13M4 17h12M3 7l14-2" fill="none" stroke="currentColor" stroke-width="1.5" stroke-linecap="round"/><circle cx="3" cy="10" r="2.4" fill="var(--m0)"/><circle cx="17" cy="8" r="2.4" fill="var(--m1)"/></svg> counterpoise</p>
 <h1>Diagnosis: {{ d.verdict }}</h1>
-<p class="muted">{{ headline }}</p>
-<ul>{% for f in d.findings.values() %}<li>{{ f.sentence }}</li>{% endfor %}</ul>
+<p class="sub">{{ headline }}</p>
+</header>
+<main>
+<section class="panel">
+<div class="verdict">{% for f in d.findings.values() %}<p{% if loop.first %} class="lead"{% endif %}>{{ f.sentence }}</p>{% endfor %}</div>
 <figure class="figure scroll" tabindex="0" role="img" aria-label="Contributions of the modalities; the numbers are in the tables.">{{ figure }}</figure>
 {% for title, note, rows in tables if rows %}
+<section class="block">
 <h2>{{ title }}</h2>
-<p class="muted">{{ note }}</p>
+<p class="reading">{{ note }}</p>
 <div class="scroll" tabindex="0" role="region" aria-label="{{ title }}"><table>
 <thead><tr>{% for cell in rows[0] %}<th scope="col">{{ cell }}</th>{% endfor %}</tr></thead>
 <tbody>{% for row in rows[1:] %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody>
 </table></div>
+</section>
 {% endfor %}
 {% if gallery %}
+<section class="block">
 <h2>Samples, shown</h2>
-<p class="muted">Alone: information of the modality about the true label; added: what it adds to the others; in nats. {{ source }}</p>
+<p class="reading">By itself: information of the modality about the true label; added: what it adds to the others; in nats. {{ source }}</p>
 {{ gallery }}
+</section>
 {% endif %}
-{% if d.notes %}<h2>Notes</h2><ul>{% for note in d.notes %}<li>{{ note }}</li>{% endfor %}</ul>{% endif %}
+{% if d.notes %}<section class="block"><h2>Notes</h2><ul class="note">{% for note in d.notes %}<li>{{ note }}</li>{% endfor %}</ul></section>{% endif %}
+</section>
 </main>
 </body>
 </html>
@@ -103,5 +102,6 @@ def render(d: Diagnosis) -> str:
         tokens=Markup("".join(f"--m{k}: {colour}; " for k, colour in enumerate(PALETTE))),
         gallery=render_gallery(shown, slots) if shown.cards else "",
         gallery_css=Markup(css()),
+        page_css=Markup(page_css()),
         source=shown.source,
     )

@@ -1,11 +1,11 @@
-"""Samples worth looking at, as plain data: pictures of what went in, what was said of it, and the HTML that shows both.
+"""Samples to inspect, as plain data: pictures of the inputs, the predictions, and the HTML that shows both.
 
 A gallery is JSON: `picture` makes small views of single samples (image, spectrogram, sound, frames, words, traces,
 bars), `Gallery.read` checks what a file holds before a page shows it, and `render` writes the HTML. Torch-free.
 """
 
 from counterpoise.gallery._cards import Card, Gallery, Said, View
-from counterpoise.gallery._html import css, render
+from counterpoise.gallery._html import css, page_css, render
 from counterpoise.gallery._pictures import Described, caption, picture
 
-__all__ = ["Card", "Described", "Gallery", "Said", "View", "caption", "css", "picture", "render"]
+__all__ = ["Card", "Described", "Gallery", "Said", "View", "caption", "css", "page_css", "picture", "render"]

@@ -14,7 +14,7 @@ from counterpoise.gallery._cards import Card, Gallery, Said, View
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-__all__ = ["css", "render"]
+__all__ = ["css", "page_css", "render"]
 
 WIDTH, HEIGHT = 240.0, 72.0
 
@@ -25,6 +25,11 @@ RELIES_ON: Final = "hang_on:"
 def css() -> str:
     """Return the style sheet. It needs the custom properties ``--m0`` to ``--m7``, ``--ink``, ``--muted``, ``--rule`` and ``--surface``."""
     return (Path(__file__).parent / "templates" / "gallery.css").read_text(encoding="utf-8")
+
+
+def page_css() -> str:
+    """Return the style sheet that all pages share: the report and the diagnosis."""
+    return (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
 
 
 def render(gallery: Gallery, colours: Mapping[str, int], *, level: int = 3) -> Markup:

@@ -15,6 +15,7 @@ from counterpoise._extras import extra
 from counterpoise._files import write_atomic
 from counterpoise.errors import DataError
 from counterpoise.gallery import css as gallery_css
+from counterpoise.gallery import page_css
 from counterpoise.report.analysis.comparison import REFERENCE, compare
 from counterpoise.report.analysis.series import colour_order
 from counterpoise.report.figures import _palette as palette
@@ -83,9 +84,9 @@ def render_page(
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    sources = {name: _template(name) for name in ("page.css", "page.js")}
+    own_script = _template("page.js")
     plotly = _plotly()
-    scripts = [plotly, sources["page.js"]]
+    scripts = [plotly, own_script]
     return environment.get_template("page.html.j2").render(
         title=comparisons[0].data if len(comparisons) == 1 else f"{len(comparisons)} data sets",
         modalities=colours,
@@ -98,9 +99,9 @@ def render_page(
         runs=len(records),
         # Only these two scripts may run: text from data cannot become a third.
         policy=" ".join(f"'sha256-{_sha256(script)}'" for script in scripts),
-        css=Markup(_colours() + sources["page.css"] + gallery_css()),
+        css=Markup(_colours() + page_css() + gallery_css()),
         plotly=Markup(plotly),
-        script=Markup(sources["page.js"]),
+        script=Markup(own_script),
     )
 
 
