@@ -14,7 +14,8 @@ modality by another sample's worsens the planted model, as a share of the same f
 | more than 10 % | at most 10 % | under-trained |
 | anything | training samples are looked up by it | overfitting |
 
-Three rules complete the table. *Undecided* is always acceptable and counted separately: saying it always is no success.
+Four rules complete the table. *Under-trained* is also acceptable where another modality is not read and the model could
+use less than 70 % of what the modality holds without that one (synergy): who is to blame is a matter of words. *Undecided* is always acceptable and counted separately: saying it always is no success.
 *Overfitting* is acceptable where there is no model, nothing is known and there are at least a quarter as many columns as
 samples, since a plain classifier does memorise such columns. A *false accusation* is "under-trained" or "overfitting" on
 a modality that the table does not allow it for.
@@ -38,6 +39,7 @@ __all__ = ["UNDECIDED", "Truth", "Verdict", "acceptable", "judge", "truth_of"]
 UNDECIDED = "undecided"
 NOTHING, LITTLE = 0.025, 0.10
 UNUSED, USED = 0.1, 0.8
+SYNERGY = 0.7
 ACCUSATIONS = ("under-trained", "overfitting")
 
 
@@ -225,20 +227,19 @@ def truth_of(
     """
     names = world.modalities
     used_share = {m: effects[m] / max(exact[m], 1e-12) for m in names} if plant else dict.fromkeys(names)
-    verdicts = {
-        m: acceptable(
-            world.available(m),
-            used_share[m],
-            memorised=plant is not None and plant.memorised == m,
-            wide=wide.get(m, False),
-        )
-        for m in names
-    }
+    unread = {m for m in names if plant is not None and plant.reads(m) < 1e-4}
+    verdicts = {}
+    for m in names:
+        memorised = plant is not None and plant.memorised == m
+        allowed = acceptable(world.available(m), used_share[m], memorised=memorised, wide=wide.get(m, False))
+        if allowed == ("balanced",) and unread - {m} and world.mi(m) < SYNERGY * max(world.mi(m), world.cmi(m)):
+            allowed = ("balanced", "under-trained")
+        verdicts[m] = allowed
     if not world.known:
         none = dict.fromkeys(names)
         return Truth(world.label_limit, None, none, none, None, none, verdicts)
     joint_used, used = None, {}
-    if plant is not None and not plant.fitted and not plant.gated:
+    if plant is not None and not (plant.fitted or plant.gated or plant.point):
         read = {m: plant.reads(m) for m in names}
         if all(w == 1 or w < 1e-4 for w in read.values()):
             joint_used = world.truths[tuple(m for m in names if read[m] == 1)]

@@ -16,9 +16,6 @@ __all__ = ["BLIND", "EXACT", "Outputs", "Plant", "blind", "memoriser", "permutat
 Outputs: TypeAlias = Callable[[Mapping[str, Tensor]], Tensor]
 """A model as a function: ``{m: (N, D_m)}`` to logits, log-odds or predictions ``(N, C)``."""
 
-NOT_USED, USED = 0.1, 0.8
-"""Below and above these shares of the exact posterior's reliance a modality counts as unused and as used."""
-
 
 @dataclass(frozen=True)
 class Plant:
@@ -31,6 +28,7 @@ class Plant:
         memorised: Modality by which the training samples are looked up, or None.
         gated: Whether weights multiply a saturated function of the modality rather than its evidence.
         fitted: Whether the model is scikit-learn's logistic regression, fitted to 20,000 other samples.
+        point: Whether it predicts a mean of which it is not known how much information it holds.
     """
 
     name: str
@@ -39,6 +37,7 @@ class Plant:
     memorised: str | None = None
     gated: bool = False
     fitted: bool = False
+    point: bool = False
 
     def build(self, world: World, train: Draw | None) -> Outputs:
         """Return the model."""
