@@ -89,7 +89,7 @@ def apply(
 ) -> Nested:
     """Return a corrupted copy of one modality's input.
 
-    Leaves that describe others (`is_mask`) keep their values, unless another sample's input takes the place of the whole.
+    Leaves that describe others (`is_mask`) keep their values, unless another sample's input replaces the whole.
 
     Args:
         value: One tensor ``(B, ...)`` or a nested mapping of them.

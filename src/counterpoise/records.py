@@ -1,4 +1,4 @@
-"""The nouns that cross the borders between the packages. Reading them is reading the architecture."""
+"""Data structures shared between the packages."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a multimodal model says of a batch. It never saw a target.
+    """Outputs of a multimodal model for a batch. The model has no access to the targets.
 
     Attributes:
         features: ``{m: (B, D_m)}``, each encoder's representation.
@@ -106,7 +106,9 @@ class Outputs:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What one training step did. All tensors are detached and stay on their device: reading them is up to the logger.
+    """Summary of one training step.
+
+    All tensors are detached and stay on their device, so that only a logger that reads them synchronises.
 
     Attributes:
         loss: scalar, what was minimised.

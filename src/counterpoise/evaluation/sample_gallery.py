@@ -22,7 +22,7 @@ BUDGET: Final = 60_000
 """Bytes of a gallery, as JSON."""
 PER_GROUP: Final = 3
 HANG_ON: Final = 6
-"""Samples that hang on one modality, over all modalities."""
+"""Samples that depend on one modality, over all modalities."""
 
 KINDS: Final[dict[int, Kind]] = {2: "vector", 3: "sequence", 4: "image", 5: "video"}
 """By the number of axes, the samples' among them."""

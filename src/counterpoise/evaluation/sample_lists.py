@@ -1,4 +1,4 @@
-"""Which samples and which classes hang on what: pure functions of the samples' contributions."""
+"""Samples and classes by the modalities that they depend on: pure functions of the samples' contributions."""
 
 from __future__ import annotations
 

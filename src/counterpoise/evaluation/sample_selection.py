@@ -1,4 +1,4 @@
-"""The test samples that a run leaves for its page: those that hang on one modality, need several, or are in conflict."""
+"""The test samples that a run's page shows: they depend on one modality, need several, or are in conflict."""
 
 from __future__ import annotations
 

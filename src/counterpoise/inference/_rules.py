@@ -248,7 +248,7 @@ def fit_without(task: Task, experts: Tensor, target: Tensor) -> Tensor:
 
 @torch.enable_grad()
 def _fit_exponents(task: Task, experts: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return theta ``(K,)`` and t, which minimise the loss of the product of experts ``(K, N, C)`` plus 2/N |theta|²."""
+    """Return theta ``(K,)`` and t of a calibrated product of experts ``(K, N, C)``; see `Calibrated`."""
     experts = task.normalise(experts)
     theta = experts.new_zeros(len(experts), requires_grad=True)
     temperature = experts.new_tensor(-math.log(len(experts)), requires_grad=True)
