@@ -26,7 +26,7 @@ TEMPLATE: Final = """<!doctype html>
 <title>Diagnosis: {{ d.verdict }}</title>
 <style>:root { {{ tokens }} }
 {{ page_css }}
-.figure svg { max-width: 100%; height: auto; min-width: 30rem; fill: currentColor; }
+.figure svg { max-width: 100%; height: auto; fill: currentColor; }
 th, td { text-align: left; }
 {{ gallery_css }}
 </style>

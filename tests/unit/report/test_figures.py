@@ -9,8 +9,13 @@ import pytest
 
 from counterpoise.errors import OutputError
 from counterpoise.report import draw_figures, write_figures
+from counterpoise.report.analysis.comparison import compare
 from counterpoise.report.analysis.ranking import indistinct
+from counterpoise.report.figures._matplotlib import sheet
 from counterpoise.report.figures._palette import FOCUS, METHODS, MODALITIES
+from counterpoise.report.figures._plotly import render
+from counterpoise.report.figures.curves import curve_figures
+from counterpoise.report.figures.scores import difference_figure, encoder_figure, score_figure
 from counterpoise.runs import RunRecord
 
 KINDS = {
@@ -164,3 +169,18 @@ def test_ranks_on_the_line_do_not_overlap(methods: int, make_run) -> None:
         ends = sorted((box.intervalx if axis == 0 else box.intervaly).tolist() for box in boxes)
         assert all(right <= left for (_, right), (left, _) in pairwise(ends))
     assert len([t for t in ax.get_yticklabels() if t.get_text()]) == methods
+
+
+def test_page_and_file_draw_the_same_numbers(demo_records: list[RunRecord]) -> None:
+    comparison = compare(demo_records)[0]
+    colours = comparison.modalities
+    figures = [score_figure(comparison, colours), difference_figure(comparison, colours)]
+    figures += [encoder_figure(comparison, colours), *curve_figures(comparison, colours).values()]
+    for figure in figures:
+        assert figure is not None
+        ax = sheet([figure.panel]).axes[0]
+        drawn = {round(float(x), 6) for line in ax.lines for x in line.get_xdata()}
+        traces = [t for t in render(figure.panel)["data"] if t.get("fill") != "toself"]
+        shown = {round(float(x), 6) for t in traces for x in t["x"]}
+        assert shown
+        assert shown <= drawn
