@@ -40,7 +40,7 @@ def figure(d: Diagnosis) -> Figure:
 
 
 def _contributions(axis: Any, d: Diagnosis) -> None:
-    """One group of bars per modality: there, used, beside the others."""
+    """Draw one group of bars per modality: available, used, and given the others."""
     labels, position = [], 0.0
     for k, m in enumerate(d.modalities):
         evidence, colour = d.evidence[m], PALETTE[k % len(PALETTE)]

@@ -48,7 +48,7 @@ class Thresholds:
         unused: the share of a modality's information that predictions may leave unused.
         overfit: the share of what training samples show that may be missing on others.
         memorised: a gap between training and other samples below this fraction of H(Y) is no overfitting.
-        dominance: a modality dominates if it says so many times as much as the next one.
+        dominance: a modality dominates if its share is at least this many times that of the next one.
 
     Example:
         >>> Thresholds(unused=1.5)
