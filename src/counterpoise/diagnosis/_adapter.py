@@ -203,6 +203,7 @@ class Adapter:
     def run(self, inputs: Mapping[str, Value]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the outputs ``(B, C)`` and the features ``{m: (B, D_m)}`` of one forward pass, on the CPU."""
         size = num_rows(dict(inputs))
+        found: Mapping[str, Any]
         if isinstance(self.features, Mapping):
             raw, found = self._hooked(inputs, self.features)
         else:
@@ -271,7 +272,8 @@ class Adapter:
 
     def _hooked(self, inputs: Mapping[str, Value], names: Mapping[str, str]) -> tuple[Any, dict[str, Any]]:
         # A compiled module does not run the hooks of its parts, so the module inside is called.
-        model = self.model._modules["_orig_mod"] if _compiled(self.model) else self.model
+        wrapped: Any = self.model
+        model = wrapped._modules["_orig_mod"] if _compiled(wrapped) else wrapped
         assert isinstance(model, nn.Module)  # adapt has checked
         caught: dict[str, Any] = {}
 

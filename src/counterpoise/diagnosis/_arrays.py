@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from counterpoise.diagnosis._available import best_of, from_valuation, merged
 from counterpoise.diagnosis._diagnosis import Diagnosis
 from counterpoise.diagnosis._frames import filled, is_frame
 from counterpoise.diagnosis._information import difference, independent, linear_information
-from counterpoise.diagnosis._options import Settings, options_of
+from counterpoise.diagnosis._options import options_of
 from counterpoise.diagnosis._verdicts import Evidence, Finding, Thresholds, decide, overall, roles, shapley
 from counterpoise.errors import DataError
 from counterpoise.evaluation.sample_lists import SampleLists, by_class, sample_lists
@@ -34,7 +34,7 @@ def diagnose_arrays(
     *,
     modalities: Mapping[str, Sequence[str]] | None = None,
     task: str | Task | None = None,
-    **settings: Unpack[Settings],
+    **settings: Any,
 ) -> Diagnosis:
     """Measure how much information each modality of some arrays carries about the labels; no model is needed.
 

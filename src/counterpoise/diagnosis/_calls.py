@@ -309,8 +309,8 @@ class Predictor:
         for _, inputs in store.batches(self.size):
             assert before is not None  # there is a batch
             count, other = num_rows(inputs), num_rows(before)
-            rows = _derangement(other, generator).repeat(-(-count // other))[:count]
-            yield {**inputs, m: take_rows(before[m], rows)}
+            order = _derangement(other, generator).repeat(-(-count // other))[:count]
+            yield {**inputs, m: take_rows(before[m], order)}
             before = inputs
 
     def _moments_of(self, m: str) -> dict[str, tuple[Tensor, Tensor]]:

@@ -532,7 +532,9 @@ def _stacked(values: list[Any]) -> Any:
 
 def _aligned(name: str, given: Any, samples: Samples) -> Any:
     """Return the rows of something in the loader's order that belong to the samples kept."""
-    x = given.detach().cpu().numpy() if isinstance(given, Tensor) else given if is_frame(given) else np.asarray(given)
+    x: Any = (
+        given.detach().cpu().numpy() if isinstance(given, Tensor) else given if is_frame(given) else np.asarray(given)
+    )
     if len(x) != samples.seen:
         raise DataError(f"The {name} should have {samples.seen} rows, as the loader. Found {len(x)}.")
     rows = samples.index.numpy()

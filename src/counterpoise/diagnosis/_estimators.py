@@ -65,7 +65,7 @@ def as_loader(
     groups = _groups(table, modalities, frame)
     labels = _labels(table, y)
     classes = getattr(estimator, "classes_", None)
-    notes = []
+    notes: list[str] = []
     kind = task
     if kind is None:
         guess = guess_task(labels)

@@ -120,7 +120,7 @@ class Readout:
             optimiser.zero_grad()
             likelihood = task.log_likelihood(logits + offsets[:, None], target)
             value = -(self._weight * likelihood).sum() + 0.5 * offsets.square().sum() / self.problem.n
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             return value
 
         with torch.enable_grad():

@@ -117,7 +117,7 @@ def concat_rows(parts: Sequence[Value]) -> Value:
     """Join batches of one shape."""
     first = parts[0]
     if isinstance(first, Mapping):
-        return {key: concat_rows([part[key] for part in parts]) for key in first}  # type: ignore[call-overload]
+        return {key: concat_rows([part[key] for part in parts]) for key in first}  # type: ignore[call-overload, index]
     if isinstance(first, Tensor):
         return torch.cat(list(parts))  # type: ignore[arg-type]
     return [entry for part in parts for entry in part]

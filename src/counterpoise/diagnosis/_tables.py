@@ -67,7 +67,7 @@ def diagnose_csv(
     modalities: Mapping[str, Sequence[str]],
     group: str | None = None,
     task: str | Task | None = None,
-    **settings: Unpack[Settings],  # type: ignore[misc]  # group is a column here
+    **settings: Any,
 ) -> Diagnosis:
     """Diagnose a table: CSV or TSV with a header line, JSON lines, or Parquet.
 
@@ -138,7 +138,7 @@ def columns_of(table: Any, labels: Any, modalities: Mapping[str, Sequence[str]])
         DataError: For a column in two modalities, or the label's own column among the features.
     """
     if not hasattr(table, "columns"):
-        array = np.asarray(table)
+        array: Any = np.asarray(table)
         return {m: array[:, list(names)] for m, names in modalities.items()}, labels
     if isinstance(labels, str):
         return _chosen(table, labels, modalities, "the table", [])
