@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from counterpoise._extras import extra
 from counterpoise.report.figures import _palette as palette
 from counterpoise.report.figures.spec import Axis, Bars, Heat, Panel, Rule, Series
 
@@ -58,8 +59,9 @@ _SCALE: Final = 0.55
 
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure (inches) on the Agg canvas; pyplot and its global state stay out of it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with extra("report"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -167,7 +169,8 @@ def _bars(mark: Bars, ax: Axes) -> None:
 
 
 def _heat(mark: Heat, ax: Axes) -> None:
-    from matplotlib.colors import TwoSlopeNorm
+    with extra("report"):
+        from matplotlib.colors import TwoSlopeNorm
 
     top = max((abs(v) for row in mark.values for v in row), default=0.0) or 1.0
     ax.imshow(mark.values, aspect="auto", cmap="PuOr", norm=TwoSlopeNorm(0.0, -1.6 * top, 1.6 * top))
