@@ -375,7 +375,7 @@ class _Run:
         }
         for m in modalities:
             encoder = valuations["features"].mi[m] if "features" in valuations else None
-            e = self._compared(m, available, own, used, ignored - {m})
+            e = self._compared(m, available, own, used, set() if m in ignored else ignored)
             training = None if learnt is None else learnt.lattice[frozenset([m])]
             evidence[m] = replace(
                 e,

@@ -203,7 +203,9 @@ def _balanced(m: str, evidence: Evidence, small: float, words: Words) -> Finding
         text = f"{m} is balanced: it carries {words.amount(evidence.mi)}, and the predictions use "
         text += f"{_per_cent(used.value, evidence.mi.value)} of that ({used.value:.3f} nats)."
     else:
-        text = f"{m} is balanced: it adds {words.amount(evidence.cmi)} to the other modalities, and the predictions use it."
+        missed = evidence.joint_lost is not None and evidence.joint_lost.value >= 0.5 * evidence.cmi.value
+        outcome = "the predictions miss it with the modality that they ignore" if missed else "the predictions use it"
+        text = f"{m} is balanced: it adds {words.amount(evidence.cmi)} to the other modalities, and {outcome}."
     return Finding(BALANCED, used.value, text)
 
 

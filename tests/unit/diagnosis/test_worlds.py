@@ -154,5 +154,5 @@ def test_joint_training_starves_the_hard_modality_of_the_dominant_world() -> Non
             optimiser.step()
     found = diagnose(model, data.test.batches(256), train=data.train.batches(256), limit=1000)
     assert {m: f.verdict for m, f in found.findings.items()} == {"a": "balanced", "b": "under-trained"}
-    assert "encoder holds only" in found.findings["b"].sentence
+    assert "encoder keeps only" in found.findings["b"].sentence
     assert abs(found.evidence["b"].mi.value - known.mi(["b"])) < 4 * found.evidence["b"].mi.se + 0.05
