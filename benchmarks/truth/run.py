@@ -345,4 +345,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    import run  # functions of `__main__` cannot be sent to other processes
+
+    run.main()
