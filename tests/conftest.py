@@ -17,7 +17,7 @@ NAMES = ("a", "b", "c", "d")
 CLASSES = 3
 DIM = 6
 DEVICE = os.environ.get("COUNTERPOISE_TEST_DEVICE", "cpu")
-"""Device of the contract battery; ``meta`` is that of tests/contract/test_devices.py only, since it holds no numbers."""
+"""Device of the contract battery; only tests/contract/test_devices.py uses ``meta``, which holds no numbers."""
 HOME = "cpu" if DEVICE == "meta" else DEVICE
 
 

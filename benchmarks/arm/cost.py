@@ -1,9 +1,10 @@
-"""What ARM does between steps, as a share of an epoch at 10,000 samples: contributions, re-sampling, the rule of inference.
+"""Cost of what ARM computes between steps (contributions, re-sampling, decision rule), as a share of an epoch.
 
     python benchmarks/arm/cost.py [--out benchmarks/arm/cost.md]
 
-Two modalities of random 28 x 28 images, 10,000 training and 1,000 validation samples, small convolutional encoders, thirty epochs, one thread. Times are of
-the processor, so that other work on the machine counts little. The step itself is timed in ``benchmarks/step``.
+Two modalities of random 28 x 28 images, 10,000 training and 1,000 validation samples, small convolutional encoders,
+thirty epochs, one thread. Times are of the processor, so that other work on the machine counts little. The step itself
+is timed in ``benchmarks/step``.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def main() -> None:
     lines = [
         "# What ARM does between steps",
         "",
-        f"10,000 samples, {steps} steps of {fitted.step_ms:.0f} ms = {epoch:.1f} s an epoch; processor seconds, mean over {EPOCHS} epochs.",
+        f"10,000 samples, {steps} steps of {fitted.step_ms:.0f} ms = {epoch:.1f} s an epoch; processor seconds, mean "
+        f"over {EPOCHS} epochs.",
         "",
         "| part | s an epoch | of an epoch |",
         "|---|---:|---:|",

@@ -1,10 +1,11 @@
-"""How formulations of ARM are chosen: on splits of the training and validation sets of four data sets. No test set is opened.
+"""Choose formulations of ARM on splits of the training and validation sets of four data sets. No test set is read.
 
     python benchmarks/arm/formulations.py --work FOLDER [--methods "uniform;arm;arm[gamma=0]"] [--jobs 2]
 
-Six splits per data set: a quarter of the samples, two of the smart watch's subjects, or one speaker (four splits) stand for the test set, the rest trains. Every row is trained at 3
-and 9 times the recipe's learning rate, and the rate that is best for it under the calibrated rule counts. Writes ``formulations.md`` beside this file: points over uniform training on the same
-splits.
+Six splits per data set: a quarter of the samples, two of the smart watch's subjects, or one speaker (four splits) stand
+for the test set, the rest trains. Every row is trained at 3 and 9 times the recipe's learning rate, and the rate that
+is best for it under the calibrated rule counts. Writes ``formulations.md`` beside this file: points over uniform
+training on the same splits.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def score(name: str, spec: str, rate: float, k: int, work: Path) -> dict[str, fl
 
 
 def table(scores: dict[tuple[str, str, float, int], dict[str, float]], methods: Sequence[str]) -> str:
-    """Return points over the first method, paired by split: per data set under the dynamic rule, and means over the data sets."""
+    """Return points over the first method, paired by split: by data set under the dynamic rule, and their means."""
     shown = ("fused", "calibrated", "dynamic", "dynamic, damaged")
 
     def best(d: str, m: str) -> dict[int, dict[str, float]]:
@@ -104,7 +105,8 @@ def table(scores: dict[tuple[str, str, float, int], dict[str, float]], methods: 
         return paired_difference(ours, theirs)
 
     lines = [
-        f"Points of accuracy over {methods[0]} training, paired by split (mean ± standard error), on splits of the training and validation sets; in the last columns means over the four data sets.",
+        f"Points of accuracy over {methods[0]} training, paired by split (mean ± standard error), on splits of the "
+        "training and validation sets; in the last columns means over the four data sets.",
         "",
         "| method | " + " | ".join([*(f"{d} (dynamic)" for d in SELECTION), *shown]) + " |",
         "|---|" + "---:|" * (len(SELECTION) + len(shown)),

@@ -1,9 +1,13 @@
-"""ARM against joint training, single modalities and its strongest rivals, all tuned alike, each under three rules of inference.
+"""Compare ARM with joint training, single modalities and its strongest rivals, each under three decision rules.
 
-    python benchmarks/zoo/train.py --work FOLDER && python benchmarks/zoo/read.py --work FOLDER && python benchmarks/arm/tables.py --work FOLDER
+    python benchmarks/zoo/train.py --work FOLDER && python benchmarks/zoo/read.py --work FOLDER
+    python benchmarks/arm/tables.py --work FOLDER
 
-Writes ``summary.md`` (test scores and mean ranks), ``shift.md`` (one modality damaged), ``probes.md`` (each encoder), ``headroom.md`` (each encoder against one trained alone), ``aims.md`` (what ARM should hold, data set by
-data set), ``rates.md`` (each modality alone at three learning rates), ``lead.md`` (what of the lead over DGL is whose, if FOLDER has a study of `BARE` in ``control``), ``table.csv``, ``table.md``, ``table.tex`` and ``runs.jsonl`` beside this file. A row named after the method alone has the method's own rule: the fused head, for ARM the dynamic one.
+Writes ``summary.md`` (test scores and mean ranks), ``shift.md`` (one modality damaged), ``probes.md`` (each encoder),
+``headroom.md`` (each encoder against one trained alone), ``aims.md`` (what ARM should hold, data set by data set),
+``rates.md`` (each modality alone at three learning rates), ``lead.md`` (what of the lead over DGL is whose, if FOLDER
+has a study of `BARE` in ``control``), ``table.csv``, ``table.md``, ``table.tex`` and ``runs.jsonl`` beside this file. A
+row named after the method alone has the method's own rule: the fused head, for ARM the dynamic one.
 """
 
 from __future__ import annotations
@@ -97,8 +101,9 @@ def shift(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
         last = ["–", "–"] if x == "arm" else [f"{sum(gaps) / len(gaps):+.1f}", f"{sum(g > 0 for g in gaps)}"]
         body.append([x, *(f"{v:.1f}" for v in (*means, sum(means) / len(means))), *last])
     text = (
-        "Mean test accuracy (%) over noise of 0.5, 1 and 2 standard deviations, zeros and another sample's input, of each modality in turn; mean over five seeds. The last "
-        f"columns: the mean of the paired differences of `arm` to the row, and on how many of the {len(sets)} data sets it is ahead."
+        "Mean test accuracy (%) over noise of 0.5, 1 and 2 standard deviations, zeros and another sample's input, of "
+        "each modality in turn; mean over five seeds. The last columns: the mean of the paired differences of `arm` "
+        f"to the row, and on how many of the {len(sets)} data sets it is ahead."
     )
     header = ["method", *sets, "mean", "arm ahead by", "on sets"]
     return "\n".join(["# One modality damaged at test", "", text, "", *markdown(header, body)]) + "\n"
@@ -119,14 +124,14 @@ def probes(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
         lead = difference(rows, d, "arm", "joint", "probe", first)
         body.append([d, f"{first} {plus_minus(lead)}", ", ".join(cells)])
     text = (
-        "Linear probe of each encoder inside ARM less inside joint training: points of test accuracy, paired by seed, mean ± standard error. The dominant modality is the one "
-        "that does best alone."
+        "Linear probe of each encoder inside ARM less inside joint training: points of test accuracy, paired by seed, "
+        "mean ± standard error. The dominant modality is the one that does best alone."
     )
     return "\n".join(["# Encoders", "", text, "", *markdown(["data", "dominant", "the others"], body)]) + "\n"
 
 
 def headroom(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
-    """Return each encoder's linear probe less that of a network trained on its modality alone: what is left to reinforce."""
+    """Return the linear probe of each encoder less that of a network trained on its modality alone."""
     inside = ("joint (calibrated)", "uniform (calibrated)", "mmpareto (calibrated)", "dgl (calibrated)", "arm")
     body = []
     for d in sets:
@@ -140,15 +145,16 @@ def headroom(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
             mean = summarise(list(alone.values())).mean
             body.append([d, m, f"{mean:.1f}", *cells])
     text = (
-        "Linear probe of each encoder less that of a network trained on its modality alone (test accuracy in %, and points, paired by seed, mean ± standard error). All of them "
-        "tuned by the calibrated rule (alone: by their own); networks trained alone have nothing held out. Empty: not taken."
+        "Linear probe of each encoder less that of a network trained on its modality alone (test accuracy in %, and "
+        "points, paired by seed, mean ± standard error). All of them tuned by the calibrated rule (alone: by their "
+        "own); networks trained alone have nothing held out. Empty: not taken."
     )
     header = ["data", "modality", "alone", *(x.removesuffix(" (calibrated)") for x in inside)]
     return "\n".join(["# What is left to reinforce", "", text, "", *markdown(header, body)]) + "\n"
 
 
 def rates(rows: Sequence[RunRecord], sets: Sequence[str], work: Path) -> str:
-    """Return the validation score of each modality alone at the learning rates that everyone is tried with, and what ARM's encoders got."""
+    """Return the unimodal validation score of each modality at each learning rate, and the rate chosen for ARM."""
     body = []
     for d in sets:
         chosen = next(e for e in json.loads((work / d / "chosen.json").read_text()) if e["method"] == "arm")
@@ -159,15 +165,15 @@ def rates(rows: Sequence[RunRecord], sets: Sequence[str], work: Path) -> str:
             ours = chosen["calibrated"][0]["optim"]["lr"] / config.optim.lr
             body.append([d, m, *(f"{s:.1f}" for s in scores), f"{ours:g}"])
     text = (
-        "Validation score (%) of a network trained on one modality alone, with 1, 3 and 9 times the recipe's learning rate (one seed), and the factor that validation chose for ARM, "
-        "whose encoders all get the same."
+        "Validation score (%) of a network trained on one modality alone, with 1, 3 and 9 times the recipe's learning "
+        "rate (one seed), and the factor that validation chose for ARM, whose encoders all get the same."
     )
     header = ["data", "modality", *(f"× {rate:g}" for rate in RATES), "ARM's"]
     return "\n".join(["# One learning rate for all encoders", "", text, "", *markdown(header, body)]) + "\n"
 
 
 def lead(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
-    """Return what the smoothing gains over DGL, and what fusion weights, re-sampling and loss weights gain on top of that."""
+    """Return the gain of label smoothing over DGL, and that of fusion weights, re-sampling and loss weights on top."""
     rules = ("fused", "calibrated", "dynamic")
     names = {"dgl": [row_name("dgl", r) for r in rules], "arm": [row_name("arm", r) for r in rules]}
     pairs = [(f"bare ({r})", x) for r, x in zip(rules, names["dgl"], strict=True)]
@@ -179,8 +185,9 @@ def lead(rows: Sequence[RunRecord], sets: Sequence[str]) -> str:
     for title, key in (("mean", "accuracy"), ("mean, one damaged", "accuracy_corrupted")):
         body.append([title, *(f"{np.mean([g.diff for g in column]):+.1f}" for column in zip(*gaps[key], strict=True))])
     text = (
-        f"Points of test accuracy, paired by seed, mean ± standard error. Bare: `{BARE}`, tuned and read as the others are. With plain labels it is DGL, bit for bit, where "
-        "a sum over modalities says it all; so the first three columns are the smoothing's, the last three fusion weights', loss weights' and re-sampling's."
+        f"Points of test accuracy, paired by seed, mean ± standard error. Bare: `{BARE}`, tuned and read as the others "
+        "are. With plain labels it is DGL, bit for bit, where a sum over modalities says it all; so the first three "
+        "columns are the smoothing's, the last three fusion weights', loss weights' and re-sampling's."
     )
     header = ["data", *(f"bare less DGL, {r}" for r in rules), *(f"ARM less bare, {r}" for r in rules)]
     return "\n".join(["# Whose the lead over DGL is", "", text, "", *markdown(header, body)]) + "\n"
@@ -209,14 +216,16 @@ def aims(rows: Sequence[RunRecord], sets: Sequence[str], work: Path) -> str:
             ]
         )
     text = (
-        "ARM (its own rule) less the row of the column: points of test accuracy, paired by seed, mean ± standard error over five seeds (in brackets: over seeds and test samples). **below**: by more than one standard error over seeds. "
-        "\\*: formulations were not chosen on this data set."
+        "ARM (its own rule) less the row of the column: points of test accuracy, paired by seed, mean ± standard error "
+        "over five seeds (in brackets: over seeds and test samples). **below**: by more than one standard error over "
+        "seeds. \\*: formulations were not chosen on this data set."
     )
     degrees = to_joint.n - 1
     chance = float(stats.t.cdf(-1, df=degrees))
     last = (
-        f"A row that is no different from another in truth is below it by more than one standard error in {100 * chance:.0f} % of such comparisons (t, {degrees} degrees of freedom), so on "
-        f"{chance * len(sets):.1f} of {len(sets)} sets; ARM is below joint training on {below[0]}, below the best single modality on {below[1]}."
+        "A row that is no different from another in truth is below it by more than one standard error in "
+        f"{100 * chance:.0f} % of such comparisons (t, {degrees} degrees of freedom), so on {chance * len(sets):.1f} "
+        f"of {len(sets)} sets; ARM is below joint training on {below[0]}, below the best single modality on {below[1]}."
     )
     header = ["data", "joint", "best single modality", *(f"{x} (dynamic)" for x in STRONG), "joint, one damaged"]
     return "\n".join(["# What ARM should hold", "", text, "", *markdown(header, body), "", last]) + "\n"

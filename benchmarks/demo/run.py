@@ -2,8 +2,8 @@
 
     python benchmarks/demo/run.py [FOLDER]
 
-Runs ``counterpoise demo`` and writes ``output.txt`` beside this file. What the demo left is kept in FOLDER, if one is given: pictures are made of it
-(``benchmarks/screenshots/run.py``).
+Runs ``counterpoise demo`` and writes ``output.txt`` beside this file. What the demo left is kept in FOLDER, if one is
+given: pictures are made of it (``benchmarks/screenshots/run.py``).
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ def graft(mutant: Mutant, functions: Functions) -> None:
         functions: what is loaded of its file.
 
     Raises:
-        NotGraftedError: if nothing that is loaded differs from the mutant, or its code takes other variables from around it.
+        NotGraftedError: if nothing that is loaded differs from the mutant, or its code takes other variables from
+            around it.
     """
     code = compile(mutant.source, str(mutant.file), "exec", dont_inherit=True)
     if mutant.in_body:

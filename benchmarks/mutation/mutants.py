@@ -1,9 +1,10 @@
 """The mutants of a source file: one small change each, made on its syntax tree and written into its text.
 
-Changed are: arithmetic, comparisons, boolean operators, conditions, numbers, switches, statements that only have an effect,
-calls that limit, detach or aggregate, keyword arguments, early exits, blocks without gradients. Left alone are: strings (and
-so docstrings, messages and names), annotations, decorators, ``raise`` statements, ``strict=`` and ``device=``, the rows
-of the catalogue, and the sign of -1 (the last axis of a matrix is its axis 1; -1 does become -2 and -0).
+Changed are: arithmetic, comparisons, boolean operators, conditions, numbers, switches, statements that only have an
+effect, calls that limit, detach or aggregate, keyword arguments, early exits, blocks without gradients. Left alone are:
+strings (and so docstrings, messages and names), annotations, decorators, ``raise`` statements, ``strict=`` and
+``device=``, the rows of the catalogue, and the sign of -1 (the last axis of a matrix is its axis 1; -1 does become -2
+and -0).
 """
 
 from __future__ import annotations

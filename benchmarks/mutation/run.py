@@ -1,9 +1,10 @@
 """Mutation run over the methods and the pure functions of valuation: `make mutation`.
 
-One process imports everything, runs the tests of a file once and notes which of its lines each reaches. Then every mutant
-gets a fork of it: the changed code is put in place of the loaded one, and the tests that reach the changed statement run,
-until one fails. A mutant that no test fails on is a survivor. Survivors must have a reason in ``reasons.toml``, or a
-test is missing. Writes ``survivors.md`` beside this file and keeps the outcomes in ``build/mutation/``.
+One process imports everything, runs the tests of a file once and notes which of its lines each reaches. Then every
+mutant gets a fork of it: the changed code is put in place of the loaded one, and the tests that reach the changed
+statement run, until one fails. A mutant that no test fails on is a survivor. Survivors must have a reason in
+``reasons.toml``, or a test is missing. Writes ``survivors.md`` beside this file and keeps the outcomes in
+``build/mutation/``.
 """
 
 from __future__ import annotations
@@ -289,8 +290,8 @@ def write(rows: list[str], listed: list[str], missing: list[str], total: Counter
     head = [
         "# Mutants of the methods and of valuation's functions",
         "",
-        "One small change to the code each; a change that fails no test survives, and is explained below. Written by `make mutation`; what is changed and what is "
-        "left alone says `mutants.py`.",
+        "One small change to the code each; a change that fails no test survives, and is explained below. Written by "
+        "`make mutation`; what is changed and what is left alone says `mutants.py`.",
         "",
         "| file | mutants tried | number | killed | timed out | survived | explained |",
         "|---|---|---:|---:|---:|---:|---:|",

@@ -1,9 +1,9 @@
-"""How fast raw clips are prepared, beside ffmpeg doing the same decode; how fast the loader is, beside a ResNet-18's step; how much memory it takes.
+"""Measure speed and memory of preparing raw clips (against ffmpeg) and of the loader (against a ResNet-18 step).
 
     python benchmarks/prepare/run.py [--distinct 200] [--clips 1000] [--few 200] [--many 2000]
 
-Clips are made here: five seconds of 320 x 240 at 25 frames per second, h264 and aac. On a busy machine compare the seconds of processor time, which do not depend on who else is
-at work. Writes ``prepare.md`` beside this file.
+Clips are made here: five seconds of 320 x 240 at 25 frames per second, h264 and aac. On a busy machine compare the
+seconds of processor time, which do not depend on who else is at work. Writes ``prepare.md`` beside this file.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def cpu():
     return sum(os.times()[:4])
 
 start, before = time.perf_counter(), cpu()
-prepare("own", sys.argv[1], sys.argv[2], settings=Settings(size=112, keep=5, frames=3, audio="fbank"), jobs=int(sys.argv[3]))
+settings = Settings(size=112, keep=5, frames=3, audio="fbank")
+prepare("own", sys.argv[1], sys.argv[2], settings=settings, jobs=int(sys.argv[3]))
 seconds = time.perf_counter() - start
 get_reusable_executor().shutdown(wait=True)
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
@@ -91,7 +92,7 @@ def make_clip(path: Path, seed: int) -> None:
 
 
 def manifest(folder: Path, clips: int, distinct: int) -> Path:
-    """Write a table of ``clips`` rows; beyond ``distinct`` files they are hard links, so that each is a file of its own to the preparation."""
+    """Write a table of ``clips`` rows. Rows beyond ``distinct`` are hard links, read as separate files."""
     rows = []
     for k in range(clips):
         path = folder / f"c{k}.mp4"
@@ -195,8 +196,9 @@ def main() -> None:
     rows = [
         "# Preparing raw clips",
         "",
-        f"Clips of {SECONDS} s, {WIDTH} x {HEIGHT}, {FPS} frames per second, h264 and aac, {options.distinct} different ones; five frames of 112 x 112 and Kaldi's filter bank are kept "
-        f"of each. {os.cpu_count()} cores, load {os.getloadavg()[2]:.1f} over the last 15 minutes. Made by `python benchmarks/prepare/run.py`.",
+        f"Clips of {SECONDS} s, {WIDTH} x {HEIGHT}, {FPS} frames per second, h264 and aac, {options.distinct} "
+        f"different ones; five frames of 112 x 112 and Kaldi's filter bank are kept of each. {os.cpu_count()} cores, "
+        f"load {os.getloadavg()[2]:.1f} over the last 15 minutes. Made by `python benchmarks/prepare/run.py`.",
         "",
         "| | clips | seconds | clips per second | processor time per clip (ms) | against ffmpeg |",
         "|---|---:|---:|---:|---:|---:|",
@@ -214,8 +216,8 @@ def main() -> None:
         "|---:|---:|---:|---:|",
         *(f"| {n:,} | {cost.end:.0f} | {cost.peak:.0f} | {cost.reader:.0f} |" for n, cost in memory.items()),
         "",
-        f"The loader gives {speed:.0f} samples per second (random frames, crops and mirrors); a joint step of two ResNet-18 takes {step:.1f} samples per second: the loader is "
-        f"{speed / step:.0f} times as fast.",
+        f"The loader gives {speed:.0f} samples per second (random frames, crops and mirrors); a joint step of two "
+        f"ResNet-18 takes {step:.1f} samples per second: the loader is {speed / step:.0f} times as fast.",
     ]
     (HERE / "prepare.md").write_text("\n".join(rows) + "\n")
     print("\n".join(rows))

@@ -1,10 +1,11 @@
-"""Pictures of the pages: demo, comparison of two data sets, diagnosis; 1280 and 390 pixels wide, and the demo's in the dark.
+"""Take screenshots of the demo, comparison and diagnosis pages, 1280 and 390 pixels wide, and of the dark demo.
 
     python benchmarks/screenshots/run.py [--work DIR] [--out docs/img] [--all]
 
-What is not yet in ``--work`` is made there: ``demo`` (``counterpoise demo``, the smart-watch recordings), ``digits`` (scikit-learn's hand-written
-digits, each half of an image a modality), and from them the pages. The pictures go to ``--out``: those that the documents show, or all of them with
-``--all``. It needs Chromium, chromedriver and the development tools.
+What is not yet in ``--work`` is made there: ``demo`` (``counterpoise demo``, the smart-watch recordings), ``digits``
+(scikit-learn's hand-written digits, each half of an image a modality), and from them the pages. The pictures go to
+``--out``: those that the documents show, or all of them with ``--all``. It needs Chromium, chromedriver and the
+development tools.
 """
 
 from __future__ import annotations

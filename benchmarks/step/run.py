@@ -1,9 +1,9 @@
 """Cost of one training step per method, as ratios to joint training: `make bench`.
 
-Each method takes turns with joint training in one process (so that a slow moment of the machine hits both); ratios are taken within each turn and the medians
-printed with their quartiles. Peak memory is the largest resident set of a process of its own that takes two steps.
-ResNet-18 at full size is measured for a few methods, smaller settings for the whole catalogue. Writes ``step.md``,
-``headline.md`` (the first setting) and ``step.csv`` beside this file.
+Each method takes turns with joint training in one process (so that a slow moment of the machine hits both); ratios are
+taken within each turn and the medians printed with their quartiles. Peak memory is the largest resident set of a
+process of its own that takes two steps. ResNet-18 at full size is measured for a few methods, smaller settings for the
+whole catalogue. Writes ``step.md``, ``headline.md`` (the first setting) and ``step.csv`` beside this file.
 """
 
 from __future__ import annotations
@@ -120,8 +120,9 @@ def to_markdown(rows: list[Row]) -> str:
     lines = [
         "# Cost of one training step",
         "",
-        f"Batch {BATCH}, float32, {torch.get_num_threads()} threads, torch {torch.__version__}, {platform.machine()}. Ratios to joint "
-        "training: median (quartiles) over turns; peak resident memory of a process that takes two steps. Regenerate with `make bench`.",
+        f"Batch {BATCH}, float32, {torch.get_num_threads()} threads, torch {torch.__version__}, {platform.machine()}. "
+        "Ratios to joint training: median (quartiles) over turns; peak resident memory of a process that takes two "
+        "steps. Regenerate with `make bench`.",
     ]
     for setting in dict.fromkeys(r.setting for r in rows):
         lines += ["", f"## {setting}", ""]

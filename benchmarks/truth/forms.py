@@ -288,7 +288,7 @@ def _arrays(request: Request, features: Mapping[str, Any], target: Any = None, g
 
 
 def _frame(request: Request) -> Reading:
-    """Frames with mixed columns: the first of each modality as words where it is a code, the rest as nullable numbers."""
+    """Frames with mixed columns: the first of each modality as words if it is a code, the rest as nullable numbers."""
     n = len(request.draw.target)
     index = np.random.default_rng(request.seed).permutation(n)
     features = {m: _mixed(request, m).set_axis(index) for m in request.draw.inputs}

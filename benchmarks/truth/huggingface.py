@@ -22,8 +22,8 @@ class Classifier(PreTrainedModel):
     """BERT on ``input_ids`` and a vision transformer on ``pixel_values``, and a linear classifier on both.
 
     The outputs of attention and feed-forward layers are set to 0: what remains are embeddings, residual paths and layer
-    norms, so that the state of a position depends on its own token or patch only. The classifier is then the solution of
-    a linear system: for every pair of symbols, its logits are those of the planted model.
+    norms, so that the state of a position depends on its own token or patch only. The classifier is then the solution
+    of a linear system: for every pair of symbols, its logits are those of the planted model.
     """
 
     config_class = _Config

@@ -79,7 +79,7 @@ def measure(case: Case, seed: int) -> dict[str, Any]:
 
 
 def repeated(draw: Draw, copies: int) -> Draw:
-    """Return a draw in which rows are repeated, in random order: all, or those of class 1 where ``copies`` is negative."""
+    """Return a draw with repeated rows in random order: all rows, or those of class 1 if ``copies`` is negative."""
     if copies == 1:
         return draw
     times = np.where(draw.target == 1, -copies, 1) if copies < 0 else np.full(len(draw.target), copies)
@@ -241,7 +241,8 @@ def summary(rows: Sequence[Row]) -> str:
         judged = sum(c >= FEWEST for _, c in counts)
         target = "90 to 99 %, no row below"
         lines.append(
-            f"| 95 % intervals of {head} hold the truth | {target} | {share:.1%} of {total}; {low} of {judged} rows below |"
+            f"| 95 % intervals of {head} hold the truth | {target} | {share:.1%} of {total}; {low} of {judged} rows "
+            "below |"
         )
     lines.append(
         f"| draws with a contradiction | 0 | {sum(r.contradictions for r in rows)} of {sum(r.runs for r in rows)} |"
@@ -276,9 +277,9 @@ whose reliance on each modality is planted, and a form in which both reach the l
 {rules.__doc__.strip()}
 
 Coverage is the share of 95 % intervals that hold the truth. A row counts as below 90 % if it has at least {FEWEST}
-intervals and its share is also significantly below 95 % (p < 0.01, binomial test). A contradiction is a number outside of
-[0, H(Y)], an interval that excludes one that it cannot exclude, a share above 100 %, information "used" of a modality
-whose replacement changes no prediction, or an accuracy that is not the model's.
+intervals and its share is also significantly below 95 % (p < 0.01, binomial test). A contradiction is a number outside
+of [0, H(Y)], an interval that excludes one that it cannot exclude, a share above 100 %, information "used" of a
+modality whose replacement changes no prediction, or an accuracy that is not the model's.
 
 ## Rows
 

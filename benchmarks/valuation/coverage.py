@@ -1,6 +1,7 @@
 """Bias, standard deviation and coverage of every estimator on worlds of known information.
 
-    python benchmarks/valuation/coverage.py [--repetitions 40] [--only variational] [--jobs 2] [--minutes 60] [--out docs/valuation.md]
+    python benchmarks/valuation/coverage.py [--repetitions 40] [--only variational] [--jobs 2] [--minutes 60]
+        [--out docs/valuation.md]
 
 writes a Markdown table between the markers of the page (and prints it). Draws go round the worlds and sizes, so that
 the table can be made after any time; ``--cache`` keeps them, and a second run goes on where the first stopped. How
@@ -98,7 +99,8 @@ def run(job: Job) -> list[float] | None:
 
 def table(done: dict[Job, list[float] | None]) -> str:
     lines = [
-        "| world | estimator | n | draws | I(all; Y) | bias | sd | in 95 % | I(a; Y given rest) | bias | sd | in 95 % |",
+        "| world | estimator | n | draws | I(all; Y) | bias | sd | in 95 % | I(a; Y given rest) | bias | sd | in 95 % "
+        "|",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for world, estimator, n in itertools.product(WORLDS, ESTIMATORS, SIZES):
@@ -116,7 +118,7 @@ def table(done: dict[Job, list[float] | None]) -> str:
 
 
 def summary(done: dict[Job, list[float] | None]) -> str:
-    """Return how often the default's intervals held the truth, by size, where they did least often, and the error at n = 10,000."""
+    """Return the coverage of the default's intervals by size, its minimum, and the error at n = 10,000."""
     own = {j: r for j, r in done.items() if j.estimator == "variational" and r is not None}
     lines = ["The default's 95 % intervals held the truth, over all worlds:", ""]
     lines += ["| n | draws | I(all; Y) | I(a; Y given rest) | least often |", "|---|---|---|---|---|"]

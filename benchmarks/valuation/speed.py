@@ -121,7 +121,8 @@ def main() -> None:
         print(json.dumps(found))
         return
     lines = [
-        f"{args.threads} threads, {platform.machine()}, Python {platform.python_version()}; peak memory with the features in it.",
+        f"{args.threads} threads, {platform.machine()}, Python {platform.python_version()}; peak memory with the "
+        "features in it.",
         "",
         "| N | M | D | C | estimator | seconds | processor seconds | peak GB |",
         "|---|---|---|---|---|---|---|---|",
@@ -136,9 +137,9 @@ def main() -> None:
     found = child(["step"], args.threads)
     lines += [
         "",
-        f"In a training step (batch 64, two ResNet-18, features 512, C = 31): step {found['train']:.0f} ms, heads, their gradients and "
-        f"contributions {found['value']:.1f} ms ({found['value'] / found['train']:.1%}), the released histogram {found['released']:.0f} ms "
-        f"({found['released'] / found['train']:.1%}).",
+        f"In a training step (batch 64, two ResNet-18, features 512, C = 31): step {found['train']:.0f} ms, heads, "
+        f"their gradients and contributions {found['value']:.1f} ms ({found['value'] / found['train']:.1%}), the "
+        f"released histogram {found['released']:.0f} ms ({found['released'] / found['train']:.1%}).",
     ]
     text = "\n".join(lines)
     print(text)

@@ -2,9 +2,10 @@
 
     python benchmarks/zoo/read.py --work FOLDER [--data wikipedia] [--rules fused,calibrated,dynamic] [--jobs 2]
 
-A rule is fitted on what a training held out, with the network as it stood when half of the epochs were over, and used with the network of the last epoch. Writes a
-``records-<rule>.jsonl`` and a ``correct-<rule>.npz`` (which test samples are predicted rightly) per training; what is there is not read again. The variants of AV-MNIST with babble have the training of their quiet twins and other test
-recordings.
+A rule is fitted on what a training held out, with the network as it stood when half of the epochs were over, and used
+with the network of the last epoch. Writes a ``records-<rule>.jsonl`` and a ``correct-<rule>.npz`` (which test samples
+are predicted rightly) per training; what is there is not read again. The variants of AV-MNIST with babble have the
+training of their quiet twins and other test recordings.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def test_of(name: str, like: str) -> Split:
 def read(
     fields: dict[str, Any], rules: Sequence[str], work: Path, damage: bool = True, probes: bool = True
 ) -> list[RunRecord]:
-    """Return one record per test set and rule, with scores under damage and linear probes unless they are not wanted."""
+    """Return one record per test set and rule, with scores under corruption and linear probes unless switched off."""
     torch.set_num_threads(1)
     config = config_of(fields)
     folder = work / config.data / config.key("study")

@@ -2,8 +2,9 @@
 
     python benchmarks/zoo/tables.py --work FOLDER
 
-``overview.md``: every method over all data sets, with its fused head and under the calibrated rule. ``fused.md`` and ``calibrated.md``: data set by data set, with mean ranks;
-``fused.csv`` and ``calibrated.csv``: every number. ``critical-difference-*.png``; ``tuning.json``: what validation chose; ``runs.jsonl``: every run's metrics.
+``overview.md``: every method over all data sets, with its fused head and under the calibrated rule. ``fused.md`` and
+``calibrated.md``: data set by data set, with mean ranks; ``fused.csv`` and ``calibrated.csv``: every number.
+``critical-difference-*.png``; ``tuning.json``: what validation chose; ``runs.jsonl``: every run's metrics.
 """
 
 from __future__ import annotations
@@ -91,12 +92,15 @@ def overview(by_rule: dict[str, list[RunRecord]]) -> str:
     lines = [
         "# Every method",
         "",
-        f"Mean test accuracy (%) over {len(sets)} data sets ({', '.join(sets)}), five seeds; difference to joint training under the same rule, in points: mean over the data sets "
-        "of the paired difference, and on how many of them it is above; mean rank among the methods (1 is best); macro-F1 (%) of the calibrated rule; what the linear probe of the encoder "
-        "that joint training leaves weakest gains (points, over the data sets where it was taken); spread of the marginal contributions (nats); time of a step and peak memory as ratios "
-        f"to joint training ({STEPS}; `make bench`).",
+        f"Mean test accuracy (%) over {len(sets)} data sets ({', '.join(sets)}), five seeds; difference to joint "
+        "training under the same rule, in points: mean over the data sets of the paired difference, and on how many of "
+        "them it is above; mean rank among the methods (1 is best); macro-F1 (%) of the calibrated rule; what the "
+        "linear probe of the encoder that joint training leaves weakest gains (points, over the data sets where it was "
+        "taken); spread of the marginal contributions (nats); time of a step and peak memory as ratios to joint "
+        f"training ({STEPS}; `make bench`).",
         "",
-        "| method | fused head | to joint | better on | rank | calibrated | to joint | better on | rank | macro-F1 | weakest encoder | gap of φ_CMI | time | memory |",
+        "| method | fused head | to joint | better on | rank | calibrated | to joint | better on | rank | macro-F1 | "
+        "weakest encoder | gap of φ_CMI | time | memory |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     costs = step_costs()

@@ -1,13 +1,16 @@
-"""The trainings of both studies (this folder's and ``benchmarks/arm``): every method on every data set, each tuned with the same budget on validation.
+"""Train every method on every data set, each tuned on validation with the same budget, for both studies.
 
     python benchmarks/zoo/train.py --work FOLDER [--data wikipedia] [--methods "arm;uniform"] [--jobs 2]
 
-Every training holds out a tenth of its training set until half of its epochs are over (by whole groups where they are known), and is kept as it stood then and
-in the end, so that any rule of inference can be read from it afterwards (``read.py``). Nothing here looks at a test set.
+Every training holds out a tenth of its training set until half of its epochs are over (by whole groups where they are
+known), and is kept as it stood then and in the end, so that any rule of inference can be read from it afterwards
+(``read.py``). Nothing here looks at a test set.
 
-The budget, for every method alike: four trainings with seed 0, at 1, 3 and 9 times the recipe's learning rate and then, at the best of them, with a third of the method's default
-strength; where a method has no strength, one more learning rate beside the best. Twice the best is taken: by the fused head's validation score and by the calibrated rule's. Then five
-seeds at each choice. The learning rate falls to zero along a cosine and the last weights count; no epoch is selected.
+The budget, for every method alike: four trainings with seed 0, at 1, 3 and 9 times the recipe's learning rate and then,
+at the best of them, with a third of the method's default strength; where a method has no strength, one more learning
+rate beside the best. Twice the best is taken: by the fused head's validation score and by the calibrated rule's. Then
+five seeds at each choice. The learning rate falls to zero along a cosine and the last weights count; no epoch is
+selected.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ Example:
     >>> import counterpoise
     >>> rng = np.random.default_rng(0)
     >>> y = rng.integers(2, size=1000)
-    >>> found = counterpoise.diagnose_arrays({"copy": y + 0.1 * rng.normal(size=1000), "noise": rng.normal(size=1000)}, y)
+    >>> columns = {"copy": y + 0.1 * rng.normal(size=1000), "noise": rng.normal(size=1000)}
+    >>> found = counterpoise.diagnose_arrays(columns, y)
     >>> found.findings["noise"].verdict
     'uninformative'
 """

@@ -266,8 +266,8 @@ def check_index(columns: Mapping[str, Any]) -> None:
             same = len(first.difference(other)) == 0
             how = "hold the same rows in another order" if same else "hold different rows"
             raise DataError(
-                f"`{names[0]}` and `{name}` have indexes that {how}. Align them (`{name}.reindex({names[0]}.index)`), or "
-                "pass arrays (`.to_numpy()`) if the rows belong together by position."
+                f"`{names[0]}` and `{name}` have indexes that {how}. Align them (`{name}.reindex({names[0]}.index)`), "
+                "or pass arrays (`.to_numpy()`) if the rows belong together by position."
             )
 
 

@@ -190,8 +190,8 @@ def _check_sizes(path: Path, file: Any) -> None:
     for entry in file.zip.infolist():
         if entry.file_size > LARGE and entry.file_size > RATIO * max(entry.compress_size, 1):
             raise DataError(
-                f"Array `{entry.filename.removesuffix('.npy')}` of `{path.name}` unpacks from {entry.compress_size:,} to "
-                f"{entry.file_size:,} bytes. If it is meant, save it uncompressed: np.savez."
+                f"Array `{entry.filename.removesuffix('.npy')}` of `{path.name}` unpacks from {entry.compress_size:,} "
+                f"to {entry.file_size:,} bytes. If it is meant, save it uncompressed: np.savez."
             )
         with file.zip.open(entry) as content:
             version = np.lib.format.read_magic(content)

@@ -20,8 +20,8 @@ __all__ = ["Catalogue", "Entry", "ImportPath", "import_object", "parse_spec", "u
 class ImportPath(str):
     """An import path that the user gave on the command line, in Python, or in a file named with ``--config``.
 
-    Only names of this type are imported. A name that was read from a run, a prepared data set or a checkpoint is a plain
-    string, which resolves in a catalogue or not at all.
+    Only names of this type are imported. A name that was read from a run, a prepared data set or a checkpoint is a
+    plain string, which resolves in a catalogue or not at all.
     """
 
     __slots__ = ()
@@ -93,7 +93,8 @@ def parse_spec(what: str, text: str) -> tuple[str, dict[str, Any]]:
             arguments[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise ConfigError(
-                f"`{key.strip()}` of {what} `{name}` should be a number, true, false or a word. Found `{value.strip()}`."
+                f"`{key.strip()}` of {what} `{name}` should be a number, true, false or a word. Found "
+                f"`{value.strip()}`."
             ) from error
     return name, arguments
 
@@ -157,8 +158,8 @@ class Catalogue(Mapping[str, E], Generic[E]):
             return self._own(name)
         if name not in self and isinstance(user_name(name), ImportPath):
             raise NotFoundError(
-                f"`{name}` is not in the catalogue of {self.kind}s. A class of your own is imported only if you name it "
-                "yourself, on the command line, in Python, or in a file given as --config."
+                f"`{name}` is not in the catalogue of {self.kind}s. A class of your own is imported only if you name "
+                "it yourself, on the command line, in Python, or in a file given as --config."
             )
         return self[name].load()
 
@@ -171,7 +172,8 @@ class Catalogue(Mapping[str, E], Generic[E]):
                 what = f"the class `{found.__name__}`" if isinstance(found, type) else f"a `{type(found).__name__}`"
                 module = self.base.partition(":")[0]
                 raise ConfigError(
-                    f"{self.kind.capitalize()} `{path}` should be a class derived from `{module}.{base.__name__}`. Found {what}."
+                    f"{self.kind.capitalize()} `{path}` should be a class derived from `{module}.{base.__name__}`. "
+                    f"Found {what}."
                 )
         elif not callable(found):
             raise ConfigError(
@@ -204,8 +206,8 @@ def import_object(kind: str, path: str) -> Any:
             if error.name is None or not f"{module}.".startswith(f"{error.name}."):
                 raise NotFoundError(f"Could not import {kind} `{path}`: {error}.") from error
             raise NotFoundError(
-                f"Could not import {kind} `{path}`: there is no module `{error.name}` in the current folder (`{Path.cwd()}`) or "
-                "on the Python path."
+                f"Could not import {kind} `{path}`: there is no module `{error.name}` in the current folder "
+                f"(`{Path.cwd()}`) or on the Python path."
             ) from error
         except AttributeError as error:
             names = (n for n in vars(importlib.import_module(module)) if not n.startswith("_"))

@@ -31,7 +31,8 @@ class ModelConfig:
         fusion: name of a fusion (``counterpoise list fusions``) or import path of your own.
         encoders: encoder by modality, where it should not be the data set's own (name or import path).
         width: feature dimension D_m of the library's encoders.
-        init_seed: seed of the initial weights; None takes the run's. Set it to see several runs from one initialisation.
+        init_seed: seed of the initial weights; None takes the run's. Set it to see several runs from one
+            initialisation.
     """
 
     fusion: str = "concat"
@@ -91,7 +92,7 @@ class FitConfig:
     Attributes:
         epochs: number of epochs.
         batch_size: samples per step.
-        patience: stop after so many epochs without a better validation score; 0 never stops early.
+        patience: Number of epochs without a better validation score after which training stops; 0 never stops early.
         holdout: share of the training set that the calibrated rule holds out until half of the epochs.
         precision: as Lightning's Trainer takes it.
         accelerator: as Lightning's Trainer takes it.

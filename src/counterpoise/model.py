@@ -230,9 +230,9 @@ def build_model(
         num_outputs: C.
         task: the task.
         fusion: a fusion's name.
-        encoders: an encoder's name or import path, where it should not be the default for the kind, with arguments in brackets
-            (``resnet18[pretrained=microsoft/resnet-18]``). Your own class is called with the shape of one sample and ``width``; arguments in brackets are
-            those that it takes by keyword only.
+        encoders: an encoder's name or import path, where it should not be the default for the kind, with arguments in
+            brackets (``resnet18[pretrained=microsoft/resnet-18]``). Your own class is called with the shape of one
+            sample and ``width``; arguments in brackets are those that it takes by keyword only.
         width: feature dimension of the encoders.
 
     Raises:
@@ -258,7 +258,7 @@ def build_model(
             raise
         except Exception as error:
             raise ModelError(
-                f"Encoder `{name}` of `{m}` could not be built for samples of shape {tuple(shape)} and {width} features: "
-                f"{describe(error)}. Choose another encoder, or other arguments."
+                f"Encoder `{name}` of `{m}` could not be built for samples of shape {tuple(shape)} and {width} "
+                f"features: {describe(error)}. Choose another encoder, or other arguments."
             ) from error
     return MultimodalClassifier(built, num_outputs=num_outputs, task=task, fusion=fusion)

@@ -111,8 +111,9 @@ class Metric:
     """One number about the test (or validation) set.
 
     Attributes:
-        name: Name of the quantity: a score of the task (``accuracy``, ``macro_f1``, ``nll``, ``ece``, ``r2``, ``rmse``),
-            ``probe``, ``phi_mi``, ``phi_cmi``, ``phi_shared``, ``phi_synergy``, ``entropy``, ``step_ms``, ...
+        name: Name of the quantity: a score of the task (``accuracy``, ``macro_f1``, ``nll``, ``ece``, ``r2``,
+            ``rmse``), ``probe``, ``phi_mi``, ``phi_cmi``, ``phi_shared``, ``phi_synergy``, ``entropy``, ``step_ms``,
+            ...
         value: The number; NaN if it is not finite.
         modality: The modality that the number is about: the score of its own head, the probe of its encoder, its
             contribution; None for the whole model.
@@ -180,7 +181,8 @@ class RunRecord:
         validation: Numbers on the validation set, at the selected epoch.
         curves: Numbers per epoch.
         valuation: The held-out valuation on the test set, as `Valuation.to_dict` gives it, with ``parts`` added: by
-            modality the ``redundant``, ``unique`` and ``synergistic`` information of `counterpoise.valuation.decompose`.
+            modality the ``redundant``, ``unique`` and ``synergistic`` information of
+            `counterpoise.valuation.decompose`.
         best_epoch: The epoch that validation selected, from 0; -1 if unknown.
         seconds: Wall time of the whole run.
         environment: Versions, threads, device.
@@ -267,8 +269,8 @@ class RunRecord:
         elif schema != SCHEMA:
             age = "newer than" if isinstance(schema, int) and schema > SCHEMA else "not one that is known to"
             raise DataError(
-                f"This record has schema {schema!r}, which is {age} this version of counterpoise (it reads 1 to {SCHEMA}). "
-                "Update counterpoise, or train the run again."
+                f"This record has schema {schema!r}, which is {age} this version of counterpoise (it reads 1 to "
+                f"{SCHEMA}). Update counterpoise, or train the run again."
             )
         return _record(fields)
 

@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("browser"))
 
 
-# -- pages ---------------------------------------------------------------------------------------------------------------
+# -- pages -------------------------------------------------------------------------------------------------------------
 
 
 def _clips(path: Path) -> None:
@@ -92,7 +92,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found | {"diagnosis": folder / "diagnosis" / "diagnosis.html"}
 
 
-# -- the browser ---------------------------------------------------------------------------------------------------------
+# -- the browser -------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -170,14 +170,15 @@ class Browser:
         self.settle()
 
     def axe(self) -> list[str]:
-        """Return axe-core's serious and critical findings on what is shown; a chart is one picture with a name, as for a screen reader."""
+        """Return axe-core's serious and critical findings on the visible page. A chart is one named picture."""
         package = pytest.importorskip("axe_core_python", reason="axe-core-python carries axe.min.js")
         if not self.js("return typeof axe !== 'undefined'"):
             self.js((Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
         found = self.driver.execute_async_script(
             "const done = arguments[0]; axe.run({exclude: [['.chart .main-svg']]}, {resultTypes: ['violations']}).then("
             "(r) => done({ran: r.passes.length, violations: r.violations.map((v) => [v.impact, v.id, v.help, "
-            "v.nodes.map((n) => n.html.slice(0, 160) + ' ' + (n.any[0] || n.all[0] || n.none[0] || {message: ''}).message)])}), "
+            "v.nodes.map((n) => n.html.slice(0, 160) + ' ' + (n.any[0] || n.all[0] || n.none[0] || {message: ''})"
+            ".message)])}), "
             "(e) => done({error: String(e)}))"
         )
         assert found.get("ran", 0) > 2, found

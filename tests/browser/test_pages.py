@@ -1,4 +1,4 @@
-"""Every page in a real browser: it is silent, stays in its file, draws, can be used by keyboard, and reads well for everybody.
+"""Every page in a real browser: no errors, no requests, drawn charts, keyboard access and readability.
 
 The tests go through what is on a page, not through a list of sections, so a new section is covered when it appears.
 """
@@ -49,7 +49,7 @@ def dialogue(browser: Any) -> str | None:
         return None
 
 
-# -- silence -------------------------------------------------------------------------------------------------------------
+# -- silence -----------------------------------------------------------------------------------------------------------
 
 
 @everywhere
@@ -97,7 +97,7 @@ def test_pages_are_one_small_file(page: str, pages: dict[str, Path]) -> None:
     assert pages[page].stat().st_size < 8e6
 
 
-# -- names from data -----------------------------------------------------------------------------------------------------
+# -- names from data ---------------------------------------------------------------------------------------------------
 
 
 @everywhere
@@ -117,18 +117,22 @@ def test_names_from_data_are_shown_and_not_run(page: str, browser: Any, pages: d
             assert name in shown, f"{name} is not on the page"
 
 
-# -- charts --------------------------------------------------------------------------------------------------------------
+# -- charts ------------------------------------------------------------------------------------------------------------
 
 MARKS = """
 const shown = (e) => { const r = e.getBoundingClientRect(); return r.width > 0.5 || r.height > 0.5; };
-const marks = '.plot path, .plot rect, .plot circle, .plot image, .hm image, svg path, svg rect, svg circle, svg polyline, svg use, canvas, img, audio, video, table';
+const marks = '.plot path, .plot rect, .plot circle, .plot image, .hm image, svg path, svg rect, svg circle, '
+  + 'svg polyline, svg use, canvas, img, audio, video, table';
 return [...document.querySelectorAll(arguments[0])].filter((f) => f.offsetParent !== null).map((f) => ({
   id: f.id || f.textContent.trim().slice(0, 60),
   width: f.getBoundingClientRect().width,
   marks: [...f.querySelectorAll(marks)].filter(shown).length,
   plotly: f.matches('.chart') ? f.classList.contains('js-plotly-plot') : null,
-  traces: [...f.querySelectorAll('.scatterlayer .trace, .barlayer .trace, .heatmaplayer .hm, .violinlayer .trace, .boxlayer .trace')].map(
-    (t) => [...t.querySelectorAll('path, image, rect')].filter((m) => m.tagName === 'image' || m.getBBox().width + m.getBBox().height > 0).length),
+  traces: [...f.querySelectorAll(
+    '.scatterlayer .trace, .barlayer .trace, .heatmaplayer .hm, .violinlayer .trace, .boxlayer .trace'
+  )].map(
+    (t) => [...t.querySelectorAll('path, image, rect')]
+      .filter((m) => m.tagName === 'image' || m.getBBox().width + m.getBBox().height > 0).length),
 }));
 """
 
@@ -153,7 +157,8 @@ def test_the_dark_scheme_redraws_the_charts(page: str, browser: Any, pages: dict
     browser.open(pages[page])
     look = (
         "const d = document.querySelector('.chart'); const s = (e, k) => getComputedStyle(e)[k];"
-        "return [s(document.body, 'backgroundColor'), s(document.body, 'color'), s(d.querySelector('.xtick text'), 'fill')]"
+        "return [s(document.body, 'backgroundColor'), s(document.body, 'color'), "
+        "s(d.querySelector('.xtick text'), 'fill')]"
     )
     light = browser.js(look)
     browser.scheme("dark")
@@ -183,7 +188,8 @@ def test_pictures_and_sounds_are_there(page: str, browser: Any, pages: dict[str,
             const done = arguments[0];
             const all = [...document.querySelectorAll('audio, video')].filter((a) => a.offsetParent !== null);
             Promise.all(all.map((a) => new Promise((ready) => {
-              const say = () => ready([a.controls, !a.autoplay, a.getAttribute('aria-label') || a.title, a.error ? a.error.message : '', a.duration || 0]);
+              const say = () => ready([a.controls, !a.autoplay, a.getAttribute('aria-label') || a.title,
+                a.error ? a.error.message : '', a.duration || 0]);
               a.addEventListener('loadedmetadata', say); a.addEventListener('error', say);
               a.preload = 'auto'; a.load(); setTimeout(say, 5000);
             }))).then(done);
@@ -198,7 +204,7 @@ def test_pictures_and_sounds_are_there(page: str, browser: Any, pages: dict[str,
     assert browser.console() == []
 
 
-# -- tabs and filters ----------------------------------------------------------------------------------------------------
+# -- tabs and filters --------------------------------------------------------------------------------------------------
 
 
 def shown_panel(browser: Any) -> list[str]:
@@ -297,7 +303,7 @@ def test_everything_folded_opens_by_keyboard(page: str, browser: Any, pages: dic
             assert not browser.js(details, summary)
 
 
-# -- the keyboard's way through ------------------------------------------------------------------------------------------
+# -- the keyboard's way through ----------------------------------------------------------------------------------------
 
 FOCUSED = """
 const e = document.activeElement;
@@ -310,7 +316,8 @@ const forwards = !previous || again || Boolean(previous.compareDocumentPosition(
 const known = window.__stops.includes(e);
 if (!again) window.__stops.push(e);
 return {
-  name: e.tagName.toLowerCase() + (e.id ? '#' + e.id : '') + ' ' + (e.getAttribute('aria-label') || e.textContent).trim().slice(0, 40),
+  name: e.tagName.toLowerCase() + (e.id ? '#' + e.id : '') + ' '
+    + (e.getAttribute('aria-label') || e.textContent).trim().slice(0, 40),
   forwards, again, known,
   ring: s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 1,
   inside: r.width > 0 && r.height > 0 && r.bottom > 0 && r.top < innerHeight && r.right > 0 && r.left < innerWidth,
@@ -318,7 +325,9 @@ return {
 """
 
 WANTED = """
-return [...document.querySelectorAll('a[href], button, select, input, textarea, summary, audio[controls], video[controls], [tabindex="0"]')]
+return [...document.querySelectorAll(
+  'a[href], button, select, input, textarea, summary, audio[controls], video[controls], [tabindex="0"]'
+)]
   .filter((e) => e.checkVisibility() && !e.disabled && e.tabIndex >= 0 && !(window.__stops || []).includes(e))
   .map((e) => e.outerHTML.slice(0, 120));
 """
@@ -353,7 +362,7 @@ def test_the_first_stop_jumps_to_the_content(page: str, browser: Any, pages: dic
     assert browser.js("return document.querySelector('main').contains(document.activeElement)")
 
 
-# -- for everybody, everywhere -------------------------------------------------------------------------------------------
+# -- for everybody, everywhere -----------------------------------------------------------------------------------------
 
 
 @everywhere
@@ -374,8 +383,10 @@ def test_a_phone_need_not_scroll_sideways(page: str, browser: Any, pages: dict[s
         choose(browser, i)
         browser.unfold()
         wide = browser.js(
-            "const w = document.documentElement; return [w.clientWidth, w.scrollWidth, [...document.querySelectorAll('body *')]"
-            ".filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > w.clientWidth + 1 && !e.closest('.scroll, .tabs, svg, pre, [style*=overflow]'))"
+            "const w = document.documentElement; return [w.clientWidth, w.scrollWidth, "
+            "[...document.querySelectorAll('body *')]"
+            ".filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > w.clientWidth + 1 "
+            "&& !e.closest('.scroll, .tabs, svg, pre, [style*=overflow]'))"
             ".slice(0, 5).map((e) => e.outerHTML.slice(0, 100))]"
         )
         assert wide[0] == 390

@@ -1,4 +1,4 @@
-"""The battery: every row of the catalogue of methods x every check. Exceptions are declared in the row, with a reason."""
+"""Contract battery: every method of the catalogue x every check. A row declares its exceptions, with a reason."""
 
 from __future__ import annotations
 

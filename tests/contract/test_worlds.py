@@ -103,7 +103,10 @@ LEANS = {
     "mlb": ("kappa", "down"),
     "uncertainty-weighting": ("weight", "up"),
 }
-"""What of the dominant modality is less (more) than that of the weak one. For the others: `test_who_leans_how_is_written_down`."""
+"""Quantity of the dominant modality that is less (more) than the weak one's.
+
+`test_who_leans_how_is_written_down` covers the others.
+"""
 
 ELSEWHERE = {
     "agm": "relative to each modality's own past: test_agm.test_stronger_than_usual_is_slowed_not_sped_up",

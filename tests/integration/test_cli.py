@@ -94,7 +94,7 @@ def test_compare_on_my_own_arrays(npz: Callable[..., str], tmp_path: Path, capsy
     assert float(row["se"]) == pytest.approx(np.std(accuracy, ddof=1) / np.sqrt(2), abs=1e-9)
     assert "vitals" in (out / "table.md").read_text()
 
-    # What is there is not repeated; what is missing is done.
+    # Finished runs are skipped; missing ones are trained.
     stamps = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/record.json")}
     victim = min(stamps)
     before = victim.read_text()
@@ -200,7 +200,7 @@ def test_a_yaml_config_and_the_command_line_over_it(npz: Callable[..., str], tmp
     assert record["config"]["optim"]["lr"] == 0.01
 
 
-# -- mistakes ------------------------------------------------------------------------------------------------------------
+# -- mistakes ----------------------------------------------------------------------------------------------------------
 
 
 def test_names_that_are_not_there(npz: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

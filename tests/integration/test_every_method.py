@@ -1,4 +1,4 @@
-"""Every method: Lightning and a hand-written loop give bit-equal losses; what reads or re-orders the samples resumes exactly."""
+"""Every method: Lightning and a hand-written loop give bit-equal losses, and interrupted runs resume exactly."""
 
 from __future__ import annotations
 

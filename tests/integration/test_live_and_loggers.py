@@ -1,4 +1,4 @@
-"""While a model trains: the line per epoch, and the same curves as scalars of TensorBoard, Weights & Biases and a CSV."""
+"""During training: the line per epoch, and the same curves as scalars of TensorBoard, Weights & Biases and a CSV."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def said(console: Console) -> list[str]:
     return console.file.getvalue().splitlines()
 
 
-# -- the line ------------------------------------------------------------------------------------------------------------
+# -- the line ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_line_per_epoch_with_the_numbers_of_the_curves(data: MultimodalData) -> None:
@@ -138,7 +138,7 @@ def test_many_modalities_fit_on_a_narrow_screen() -> None:
     assert wide[2].text(values) == "1.23 (–)"
 
 
-# -- loggers -------------------------------------------------------------------------------------------------------------
+# -- loggers -----------------------------------------------------------------------------------------------------------
 
 
 class Memory(DummyLogger):

@@ -1,4 +1,4 @@
-"""Lightning and a hand-written loop give the same numbers; runs resume, select on validation and refuse what does not fit."""
+"""Lightning and a hand-written loop give the same numbers. Runs resume, select on validation and check their input."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def test_runs_of_several_seeds_can_start_from_one_initialisation(data: Multimoda
 
 
 def test_the_last_accumulation_group_counts_as_much_as_the_others(tmp_path: Path) -> None:
-    """All samples are equal, so every group has the same mean gradient; three batches of 8 make two steps, as four do."""
+    """Samples are equal, so all groups have the same mean gradient. Three batches of 8 make two steps, as do four."""
 
     def bias(rows: int, lr: float) -> float:
         y = np.r_[np.zeros(rows, int), [0, 1] * 8]

@@ -106,7 +106,7 @@ def test_one_step_by_numpy(modalities: int, make_model: Make, make_batches: Make
 def test_encoder_gradient_is_a_share_of_the_fused_one_plus_lambda_times_the_unimodal(
     additive: float, fused: float, rate: float, strength: float, make_model: Make, make_batches: Make
 ) -> None:
-    """With re-sampling, the fused head reads the batch's mean where a sample has lost a modality, and no gradient flows there."""
+    """With re-sampling, the fused head reads the batch's mean of a hidden modality, through which no gradient flows."""
     batches = make_batches(2, dtype=torch.float64)
     model, method = set_up(make_model, batches, rate=rate, strength=strength)
     with torch.no_grad():
@@ -242,7 +242,7 @@ def test_every_part_can_be_switched_off(part: str, make_model: Make, make_batche
 def test_without_its_parts_arm_is_a_simpler_method_bit_for_bit(
     other: type[Method], bare: dict[str, Any], make_model: Make, make_batches: Make
 ) -> None:
-    """So under one rule of inference, what ARM gains over separated gradients there is its fusion, its weights, its re-sampling and its smoothing."""
+    """So under one rule, ARM gains over separated gradients by its fusion, weights, re-sampling and smoothing only."""
     batches = make_batches(2)
     found = []
     for method in (other(), ARM(fusion=False, resampling=False, **bare)):
@@ -290,7 +290,7 @@ def test_synergy_is_what_no_sum_over_modalities_can_say() -> None:
 def test_the_share_comes_from_averages_of_the_better_sum_over_modalities(
     probe: float, make_model: Make, make_batches: Make
 ) -> None:
-    """A probe that knows nothing is outdone by the product of the unimodal heads, which is a sum over modalities, too."""
+    """A probe without information loses to the product of the unimodal heads, which is a sum over modalities, too."""
     batches = make_batches(2, dtype=torch.float64)
     model, method = set_up(make_model, batches, resampling=False)
     assert method.loss.share() == 0, "own losses come first"

@@ -107,7 +107,7 @@ def test_the_loss_is_that_of_the_weighted_fusion_and_the_projection_never_learns
 
 @pytest.mark.parametrize(("q1", "q2"), [(0.8, 0.2), (0.3, 0.6)])
 def test_it_reinforces_the_branch_that_is_already_stronger(q1: float, q2: float) -> None:
-    """The opposite of what the paper is for: with NCMI about 1 and NMI about 0 the weights are the ratio of confidences."""
+    """Contrary to the paper's aim: with NCMI about 1 and NMI about 0 the weights are the ratio of confidences."""
     first, second = released_weights({"fused": 0.5, "first": q1, "second": q2}, (0.005, 0.005), (1.0, 1.0))
     assert first == pytest.approx(q1 / q2, rel=0.05)
     assert (first > second) == (q1 > q2)

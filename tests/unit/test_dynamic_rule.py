@@ -1,4 +1,4 @@
-"""The rule whose weights depend on the sample: what it sees, what it learns, and that it sees no label and no batch mate."""
+"""The dynamic rule: its features and weights, and their independence of labels and of other samples of the batch."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_it_asks_for_the_feature_dimensions() -> None:
         make_rule("dynamic", ("a", "b"), TASK)
 
 
-# -- contributions of one sample -------------------------------------------------------------------------------------------
+# -- contributions of one sample ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [Fused, Ensemble, FusedUnimodal, Calibrated])

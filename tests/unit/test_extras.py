@@ -96,7 +96,8 @@ BLOCKED = {
     ),
     "pandas": (
         "data",
-        "from counterpoise.diagnosis import diagnose_csv; diagnose_csv(TABLE, label='y', modalities={'a': ['a'], 'b': ['b']})",
+        "from counterpoise.diagnosis import diagnose_csv; diagnose_csv(TABLE, label='y', modalities={'a': ['a'], 'b': "
+        "['b']})",
     ),
     "transformers": ("encoders", "from counterpoise.encoders import ResNet18; ResNet18((3, 32, 32))"),
     "seglearn": ("demo", "from counterpoise.data import open_data; open_data('smartwatch')"),
@@ -135,7 +136,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(package: s
     assert done.stdout.strip().endswith(f'needs {package}. Install it with: pip install "counterpoise[{name}]".'), done
 
 
-# -- cost ----------------------------------------------------------------------------------------------------------------
+# -- cost --------------------------------------------------------------------------------------------------------------
 
 
 def cpu_seconds(code: str, times: int = 3) -> float:

@@ -1,4 +1,4 @@
-"""Objects of the user's own: both spellings of an import path, the current folder, and errors that say what is wrong."""
+"""Import paths of the user's classes: both spellings, the current folder, and errors that name the cause."""
 
 from __future__ import annotations
 

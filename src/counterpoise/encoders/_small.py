@@ -32,7 +32,7 @@ class MLP(nn.Sequential):
 
 
 class TemporalConv(nn.Module):
-    """Three strided 1-d convolutions over time for sequences ``(B, T, D)``; each feature is its largest response in time.
+    """Three strided 1-d convolutions over time, with maximum pooling, for sequences ``(B, T, D)``.
 
     Example:
         >>> TemporalConv((100, 3), 32)(torch.zeros(4, 100, 3)).shape

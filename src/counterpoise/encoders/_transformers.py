@@ -33,15 +33,16 @@ def _pretrained(kind: Any, name: str, **options: Any) -> Any:
         return kind.from_pretrained(name, **options)
     except (OSError, ValueError) as error:
         raise NotFoundError(
-            f"The weights `{name}` are neither a folder nor in the local cache of the Hugging Face hub, and could not be downloaded. Connect to the "
-            f"network once, give a folder that holds them, or leave `pretrained` out to train from scratch."
+            f"The weights `{name}` are neither a folder nor in the local cache of the Hugging Face hub, and could not "
+            "be downloaded. Connect to the network once, give a folder that holds them, or leave `pretrained` out to "
+            "train from scratch."
         ) from error
     finally:
         logging.set_verbosity(level)
 
 
 def _statistics(name: str) -> tuple[list[float], list[float]] | None:
-    """Return mean and standard deviation of the pictures that published weights were trained on, or None where they come without.
+    """Return mean and standard deviation of the images that the weights were trained on, or None if they are not given.
 
     They stand in ``preprocessor_config.json`` beside the weights.
     """
@@ -59,9 +60,10 @@ def _statistics(name: str) -> tuple[list[float], list[float]] | None:
 
 
 class Standardise(nn.Module):
-    """Pictures in [0, 1] as published weights expect them: mean 0 and deviation 1 over the pictures that those were trained on.
+    """Scaling of images in [0, 1] to mean 0 and standard deviation 1 over the data that the weights were trained on.
 
-    Three channels have a mean and a deviation each; of any other number, which no published weights have seen, all get their averages.
+    Three channels have a mean and a deviation each; of any other number, which no published weights have seen, all get
+    their averages.
 
     Args:
         channels: number of channels.
@@ -90,11 +92,12 @@ class Standardise(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """ResNet-18 with as many input channels as the data has; frames of a video are flattened into the batch and averaged.
+    """ResNet-18 for images with any number of channels, and for videos, whose frames are averaged.
 
-    The audio-visual baseline of this literature: global average pooling over space and time, 512 features. Pretrained weights (``microsoft/resnet-18``) have
-    three input channels; for another number the first convolution gets their mean over the channels, scaled so that a grey input gives
-    what it gave as RGB. Pictures are standardised as the weights' own preprocessing says, where it is beside them.
+    The audio-visual baseline of this literature: global average pooling over space and time, 512 features. Pretrained
+    weights (``microsoft/resnet-18``) have three input channels; for another number the first convolution gets their
+    mean over the channels, scaled so that a grey input gives what it gave as RGB. Pictures are standardised as the
+    weights' own preprocessing says, where it is beside them.
 
     Args:
         shape: ``(H, W)``, ``(C, H, W)`` or ``(T, C, H, W)``.
@@ -190,7 +193,8 @@ class ViT(nn.Module):
             return
         if feature_dim % heads or shape[1] % patch:
             raise ConfigError(
-                f"`feature_dim` should be a multiple of `heads`, the image's side of `patch`. Found {feature_dim}, {heads}; {shape[1]}, {patch}."
+                f"`feature_dim` should be a multiple of `heads`, the image's side of `patch`. Found {feature_dim}, "
+                f"{heads}; {shape[1]}, {patch}."
             )
         config = ViTConfig(
             hidden_size=feature_dim,
@@ -216,8 +220,8 @@ class ViT(nn.Module):
 class BERT(nn.Module):
     """BERT for token ids ``(B, L)``, 0 = padding (masked): the first token's last state.
 
-    Where a tokenizer pads with another id than 0, the data hold the two exchanged (see `counterpoise.data.preparation.Text`); with
-    ``pretrained`` they are changed back here.
+    Where a tokenizer pads with another id than 0, the data hold the two exchanged (see
+    `counterpoise.data.preparation.Text`); with ``pretrained`` they are changed back here.
 
     Args:
         shape: ``(L,)``.
@@ -281,7 +285,7 @@ class BERT(nn.Module):
 
 
 class SequenceTransformer(nn.Module):
-    """Transformer over feature sequences ``(B, T, D)``; steps that are all zeros are padding: masked, and left out of the mean.
+    """Transformer over feature sequences ``(B, T, D)``. Steps that are all zeros are padding: masked and not averaged.
 
     Args:
         shape: ``(T, D)``.

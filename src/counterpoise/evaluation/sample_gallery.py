@@ -33,7 +33,7 @@ Answer = dict[str, Any]
 def choose(
     lists: SampleLists, truth: Sequence[str], position: Mapping[int, int], right: Sequence[bool] = ()
 ) -> list[tuple[int, str]]:
-    """Return (position in the loader, group) of the samples to show: the clearest of each group, of different classes first.
+    """Return (position in the loader, group) of the clearest samples of each group, different classes first.
 
     The first of every group come first, so that a budget cuts all groups alike.
 

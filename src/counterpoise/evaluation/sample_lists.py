@@ -19,7 +19,7 @@ From a coin to certainty, the most that two classes allow, is a factor of 2."""
 
 @dataclass(frozen=True)
 class SampleLists:
-    """Positions of samples worth looking at, the clearest first.
+    """Positions of the samples to inspect, the clearest first.
 
     Attributes:
         hang_on: by modality: without it the label loses at least a third of its probability, and without no other.
@@ -104,7 +104,8 @@ def by_class(alone: Mapping[str, np.ndarray], labels: np.ndarray, names: Sequenc
         names: of the classes.
 
     Example:
-        >>> rows = by_class({"a": np.array([1.0, 0.9, 0.1, 0.0]), "b": np.zeros(4)}, np.array([0, 0, 1, 1]), ["no", "yes"])
+        >>> phi = {"a": np.array([1.0, 0.9, 0.1, 0.0]), "b": np.zeros(4)}
+        >>> rows = by_class(phi, np.array([0, 0, 1, 1]), ["no", "yes"])
         >>> [(row.name, row.dominant, row.sure) for row in rows]
         [('no', 'a', True), ('yes', 'a', False)]
     """

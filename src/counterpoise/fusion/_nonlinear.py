@@ -14,7 +14,7 @@ __all__ = ["FiLM", "Gated", "SharedHead"]
 
 
 class FiLM(Fusion):
-    r"""Feature-wise linear modulation (Perez et al., AAAI 2018): the first modality is scaled and shifted by the others.
+    r"""Feature-wise linear modulation (Perez et al., AAAI 2018): the others scale and shift the first modality.
 
     :math:`f_1 = P h_1`, then :math:`f_m = \gamma_m(h_m) \odot f_{m-1} + \beta_m(h_m)` for every further modality in
     order, :math:`z = W f_M + b`. Not additive, and not symmetric in the modalities.

@@ -95,7 +95,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Samples worth looking at.
+    """Samples to inspect.
 
     Attributes:
         n: samples that were looked at.

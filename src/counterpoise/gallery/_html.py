@@ -23,7 +23,10 @@ RELIES_ON: Final = "hang_on:"
 
 
 def css() -> str:
-    """Return the style sheet. It needs the custom properties ``--m0`` to ``--m7``, ``--ink``, ``--muted``, ``--rule`` and ``--surface``."""
+    """Return the style sheet.
+
+    It needs the custom properties ``--m0`` to ``--m7``, ``--ink``, ``--muted``, ``--rule`` and ``--surface``.
+    """
     return (Path(__file__).parent / "templates" / "gallery.css").read_text(encoding="utf-8")
 
 
@@ -83,14 +86,14 @@ def _relied_on(group: str) -> str:
 def _explained(group: str) -> str:
     if m := _relied_on(group):
         return (
-            f"Without {m} the probability of the true label falls by at least a third; without any other modality it does "
-            "not. Samples that the model predicts correctly come first."
+            f"Without {m} the probability of the true label falls by at least a third; without any other modality it "
+            "does not. Samples that the model predicts correctly come first."
         )
     return {
         "need_several": "The probability of the true label falls by at least a third without one modality, and also "
         "without another.",
-        "conflict": "One modality by itself makes the true label at least 1.5 times as probable, another one at least 1.5 "
-        "times as improbable.",
+        "conflict": "One modality by itself makes the true label at least 1.5 times as probable, another one at least "
+        "1.5 times as improbable.",
     }.get(group, "")
 
 

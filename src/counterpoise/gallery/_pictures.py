@@ -166,7 +166,7 @@ def _sound(sound: np.ndarray, rate: float) -> dict[str, Any]:
     whole, sound = len(sound) / rate, sound[start : start + length]
     wanted = min(PLAYED, int(rate))
     kept = max(int(length * wanted / rate), 1)
-    width = max(int(rate / wanted), 1)  # a moving average, lest high tones fold back
+    width = max(int(rate / wanted), 1)  # a moving average, so that high tones do not alias
     smooth = np.convolve(sound, np.ones(width) / width, "same")
     heard = np.interp(np.arange(kept) * rate / wanted, np.arange(length), smooth)
     peak = float(np.abs(heard).max()) or 1.0

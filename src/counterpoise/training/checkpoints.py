@@ -80,8 +80,8 @@ def _check_tensors(module: torch.nn.Module, path: Path, checkpoint: dict[str, An
         differing = sorted(n for n in own.keys() | saved.keys() if own.get(n) != saved.get(n))
         raise CheckpointError(
             f"`{path}` belongs to another model or method: {len(differing)} tensors differ, first `{differing[0]}` "
-            f"(expected {own.get(differing[0], 'none')}, found {saved.get(differing[0], 'none')}). Use the configuration "
-            "saved in the same folder."
+            f"(expected {own.get(differing[0], 'none')}, found {saved.get(differing[0], 'none')}). Use the "
+            "configuration saved in the same folder."
         )
     if not isinstance(checkpoint.get("epoch"), int):
         raise CheckpointError(f"`{path}` is no checkpoint of a run: it holds no epoch. Delete it to train again.")
@@ -123,8 +123,8 @@ class CheckpointFiles(CheckpointIO):
                 torch.save(checkpoint, temporary)
             except RuntimeError as error:  # torch's archive writer hides the operating system's error
                 raise OutputError(
-                    f"Could not write `{path}`: the disk is full or cannot be written to. The earlier checkpoint is kept; "
-                    "free some space and run the same command again to resume."
+                    f"Could not write `{path}`: the disk is full or cannot be written to. The earlier checkpoint is "
+                    "kept; free some space and run the same command again to resume."
                 ) from error
 
     def load_checkpoint(

@@ -39,8 +39,8 @@ def check_data(data: MultimodalData) -> list[str]:
     target = np.asarray(data.train.target)
     if len(target) < 2 or bool((target == target[:1]).all()):
         raise DataError(
-            f"The target of the {len(target)} training samples of `{data.info.name}` never changes, so there is nothing "
-            "to learn. Check the label column and the split."
+            f"The target of the {len(target)} training samples of `{data.info.name}` never changes, so there is "
+            "nothing to learn. Check the label column and the split."
         )
     return _notes(np.asarray(data.test.target), data.info.make_task())
 
@@ -65,8 +65,8 @@ def check_inputs(data: MultimodalData, config: RunConfig, model: MultimodalClass
     normalised = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
     if config.fit.batch_size == 1 and normalised:
         raise ConfigError(
-            "The model normalises over the samples of a batch. Parameter `batch_size` of `fit` should be at least 2. Found "
-            "`batch_size = 1`."
+            "The model normalises over the samples of a batch. Parameter `batch_size` of `fit` should be at least 2. "
+            "Found `batch_size = 1`."
         )
     batch = data.train.batch(torch.arange(min(2, len(data.train))))
     training = {part: part.training for part in model.modules()}
@@ -92,8 +92,8 @@ def _try_encoder(model: MultimodalClassifier, m: str, value: object) -> None:
         shape = tuple(value.shape[1:]) if isinstance(value, torch.Tensor) else "nested"
         name = type(model.encoder(m)).__name__
         raise ModelError(
-            f"The encoder `{name}` of `{m}` cannot read samples of shape {shape}: {describe(error)}. Choose another one with "
-            f"--model.encoders."
+            f"The encoder `{name}` of `{m}` cannot read samples of shape {shape}: {describe(error)}. Choose another "
+            f"one with --model.encoders."
         ) from error
 
 
@@ -110,6 +110,6 @@ def check_space(folder: Path, model: nn.Module) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise OutputError(
-            f"The checkpoints of this run need about {needed / 1e6:,.0f} MB. Found {free / 1e6:,.0f} MB free on the disk of "
-            f"`{folder}`. Free some space, or choose another --out."
+            f"The checkpoints of this run need about {needed / 1e6:,.0f} MB. Found {free / 1e6:,.0f} MB free on the "
+            f"disk of `{folder}`. Free some space, or choose another --out."
         )

@@ -25,8 +25,8 @@ SMOOTHING: Final = 0.5
 def contributions(outputs: Outputs, target: Tensor, task: Task) -> tuple[Metric, ...]:
     r"""Return :math:`\phi_{MI}` of all features and of each modality, and :math:`\phi_{CMI}` of each modality, in nats.
 
-    Linear heads are fitted on one half and read on the other, and vice versa; a tenth of a second or so. For curves: what a run reports
-    in the end is a full valuation on the test set.
+    Linear heads are fitted on one half and read on the other, and vice versa; a tenth of a second or so. For curves:
+    what a run reports in the end is a full valuation on the test set.
 
     Args:
         outputs: of the validation set.

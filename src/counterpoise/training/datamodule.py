@@ -16,15 +16,15 @@ __all__ = ["MultimodalDataModule"]
 
 EVALUATION_BATCH = 512
 SAMPLE, PER_CLASS = 512, 10
-"""Training samples that a rule of inference may look at, at most: enough for the moments of its features; ten per class where there are many classes."""
+"""Maximum number of training samples that a decision rule may read, in all and per class. The larger one counts."""
 
 
 class MultimodalDataModule(lightning.LightningDataModule):
     """Loaders for training, validation and what is held out.
 
-    What is held out is cut from the training set, by whole groups where groups are known, and is used for training again
-    from epoch ``release`` on (or never, if the method needs it throughout). Which samples an epoch sees is a function of the seed and
-    the epoch alone, so a resumed run equals an uninterrupted one.
+    What is held out is cut from the training set, by whole groups where groups are known, and is used for training
+    again from epoch ``release`` on (or never, if the method needs it throughout). Which samples an epoch sees is a
+    function of the seed and the epoch alone, so a resumed run equals an uninterrupted one.
 
     Args:
         data: the data.
@@ -77,7 +77,7 @@ class MultimodalDataModule(lightning.LightningDataModule):
             yield self.data.train.batch(chunk)
 
     def train_sample(self) -> Iterable[Batch]:
-        """Yield at most `SAMPLE` (or `PER_CLASS` per class) of the samples that are never held out, the same ones whenever it is asked."""
+        """Yield at most `SAMPLE` (or `PER_CLASS` per class) samples that are never held out, always the same ones."""
         rows = np.random.default_rng(0).permutation(self.kept)[: max(SAMPLE, PER_CLASS * self.data.info.num_outputs)]
         for chunk in torch.from_numpy(np.sort(rows)).split(EVALUATION_BATCH):
             yield self.data.train.batch(chunk)

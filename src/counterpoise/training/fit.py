@@ -142,22 +142,22 @@ def fit(
 ) -> Fitted:
     """Train one model; weights are selected on the validation set among the epochs of the second half.
 
-    If ``folder`` holds the checkpoint of an interrupted run of the same configuration, training goes on from there.
+    If ``folder`` holds the checkpoint of an interrupted run of the same configuration, training resumes from it.
 
     Args:
         data: the data.
         config: the run.
         folder: where checkpoints go; None keeps none (the last epoch is then the result).
         callbacks: further Lightning callbacks.
-        logger: where the curves go, one step per epoch: ``tensorboard``, ``wandb`` or ``csv`` (a folder of that name in ``folder``), ``none``,
-            or Lightning loggers of your own.
+        logger: where the curves go, one step per epoch: ``tensorboard``, ``wandb`` or ``csv`` (a folder of that name in
+            ``folder``), ``none``, or Lightning loggers of your own.
         progress: print a line per epoch with the contributions.
         curves: estimate contributions on the validation set every epoch.
         teachers: trained models that the method requires, by method name.
 
     Raises:
-        ConfigError: if the rule holds samples out and there are fewer than two epochs, gradients are to be accumulated for a
-            method that steps several times a batch, or a logger's package is not installed.
+        ConfigError: if the rule holds samples out and there are fewer than two epochs, gradients are to be accumulated
+            for a method that steps several times a batch, or a logger's package is not installed.
         NotFoundError: if there is no logger of that name.
     """
     started = time.perf_counter()
@@ -203,8 +203,8 @@ def _prepare(
         )
     if config.fit.accumulate > 1 and method.alternates:
         raise ConfigError(
-            f"Method `{config.method}` steps several times a batch, so gradients of several batches cannot be added up. "
-            f"Found `fit.accumulate = {config.fit.accumulate}`; set it to 1."
+            f"Method `{config.method}` steps several times a batch, so gradients of several batches cannot be added "
+            f"up. Found `fit.accumulate = {config.fit.accumulate}`; set it to 1."
         )
     check_inputs(data, config, model)
     module = MethodModule(model, method, rule, config, release=release, curves=curves)

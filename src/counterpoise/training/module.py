@@ -83,8 +83,8 @@ def accumulation_group(index: int, batches: int, accumulate: int) -> tuple[int, 
 class MethodModule(lightning.LightningModule):
     """Model, method and rule under Lightning.
 
-    Every epoch it keeps one number per curve in ``history``: the training loss and its parts, the method's coefficients, and on the validation set
-    the score of the rule and of each head and the cross-fitted contributions.
+    Every epoch it keeps one number per curve in ``history``: the training loss and its parts, the method's
+    coefficients, and on the validation set the score of the rule and of each head and the cross-fitted contributions.
 
     Args:
         model: the model.
@@ -150,9 +150,9 @@ class MethodModule(lightning.LightningModule):
         for number, record in enumerate(self.method.steps(self.model, batch, backward=backward)):
             if number and self.config.fit.accumulate > 1:
                 raise ConfigError(
-                    f"`{type(self.method).__name__}` stepped twice for one batch, so gradients of several batches cannot be "
-                    f"added up. Found `fit.accumulate = {self.config.fit.accumulate}`; set it to 1, and set `alternates = "
-                    "True` in the method's class."
+                    f"`{type(self.method).__name__}` stepped twice for one batch, so gradients of several batches "
+                    f"cannot be added up. Found `fit.accumulate = {self.config.fit.accumulate}`; set it to 1, and set "
+                    "`alternates = True` in the method's class."
                 )
             if last:
                 optimizer.step()  # type: ignore[union-attr]
@@ -191,7 +191,7 @@ class MethodModule(lightning.LightningModule):
         self._sums, self._steps, self._started = {}, 0, self._clock()
 
     def _clock(self) -> float:
-        """Return seconds: of the processor where one thread trains (so that other runs do not count), else of the wall."""
+        """Return seconds of the processor if one thread trains (so that other runs do not count), else wall time."""
         alone = self.device.type == "cpu" and torch.get_num_threads() == 1
         return time.process_time() if alone else time.perf_counter()
 
@@ -248,7 +248,7 @@ class MethodModule(lightning.LightningModule):
         )
 
     def _estimate_contributions(self, outputs: Outputs, target: Tensor) -> None:
-        """Estimate contributions on the validation set; where that is impossible, the curve has a gap and a note is kept."""
+        """Estimate contributions on the validation set. If that fails, leave a gap in the curve and keep a note."""
         try:
             self._contributions = contributions(outputs, target, self.model.task)
         except Exception as error:
@@ -276,7 +276,7 @@ class MethodModule(lightning.LightningModule):
                 self._estimate_contributions(outputs, target)
             reached |= {CurveId("contribution", c.name, c.modality): c.value for c in self._contributions}
         self._write_down(reached)
-        # Ties in the score (small validation sets) go to the better likelihood; nothing before the release can be selected.
+        # The better likelihood decides ties in the score (small sets). Epochs before the release are left out.
         selectable = self.trainer.current_epoch >= self.release
         self.log("selection", selection(score, predicted["nll"]) if selectable else float("-inf"), logger=False)
 

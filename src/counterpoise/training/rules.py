@@ -17,7 +17,7 @@ from counterpoise.training.datamodule import MultimodalDataModule
 __all__ = ["fit_rule", "refresh_rule"]
 
 MAX_CORRUPTED: Final = 4096
-"""Maximum number of corrupted samples used to fit a decision rule. More samples cost time and barely improve the fit."""
+"""Maximum number of corrupted samples used to fit a decision rule. More cost time and barely improve the fit."""
 
 
 def fit_rule(rule: Rule, model: MultimodalClassifier, data: MultimodalDataModule, seed: int) -> None:

@@ -210,7 +210,7 @@ def test_9_through_a_bottleneck_reinforcing_beyond_its_share_loses() -> None:
 
 
 def test_10_at_the_best_joint_information_every_gain_of_one_is_a_loss_of_the_rest() -> None:
-    """All pairs of encoders with two symbols together: where I(Z; Y) is largest, more phi_CMI(m) means less I(Z_-m; Y)."""
+    """All pairs of encoders with two symbols: where I(Z; Y) is largest, more phi_CMI(m) means less I(Z_-m; Y)."""
     joint = cube(Unique((2, 2), flip=0.05))
     choices = {}
     for f, g in itertools.product(([0, 0], [0, 1]), repeat=2):
@@ -228,7 +228,7 @@ def test_10_at_the_best_joint_information_every_gain_of_one_is_a_loss_of_the_res
 
 @pytest.mark.parametrize("seed", range(20))
 def test_11_a_rule_that_gains_from_a_modality_loses_once_that_looks_as_ever_and_says_nothing(seed: int) -> None:
-    """Any p(a, b, y); then b is drawn anew given a: the same inputs, the same p(a, y), and any rule at all."""
+    """Any p(a, b, y); then b is drawn again given a: the same inputs, the same p(a, y), and any rule at all."""
     rng = np.random.default_rng(seed)
     before = rng.dirichlet(np.full(3 * 4 * 3, 0.5)).reshape(3, 4, 3)
     inputs, given_a = before.sum(2), before.sum(1)

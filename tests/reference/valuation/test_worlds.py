@@ -24,7 +24,7 @@ WORLDS: list[World] = [
 
 @pytest.mark.parametrize("world", WORLDS, ids=repr)
 def test_error_at_ten_thousand(world: World) -> None:
-    """Below 5 % of what is there, up to two standard errors where sampling alone is wider; nothing found where nothing is."""
+    """The error is below 5 %, or two standard errors where sampling alone is wider. No information gives no value."""
     x, y = world.sample(10_000, 3)
     found = estimate(x, y, task=world.task)
     pairs = [(found.joint_mi, world.mi())]

@@ -44,7 +44,8 @@ def scenes(tmp_path: Path) -> Path:
 
 
 def test_reading_the_catalogue_needs_no_torch() -> None:
-    code = "import sys; from counterpoise.data.datasets.catalogue import DATASETS; print(len(DATASETS), 'torch' in sys.modules)"
+    code = "import sys; from counterpoise.data.datasets.catalogue import DATASETS; "
+    code += "print(len(DATASETS), 'torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert out == [str(len(DATASETS)), "False"]
 

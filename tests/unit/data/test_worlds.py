@@ -164,7 +164,7 @@ def test_enumeration_against_counts_of_samples(world: DiscreteWorld) -> None:
         columns = [code[m] for m in s]
         plug_in = entropy(*columns) + entropy(y) - entropy(*columns, y)
         cells = len(set(zip(*columns, strict=True))) * world.num_outputs
-        # the plug-in's bias is at most about cells / 2n; log-ratios have a standard deviation below 1: 5 / sqrt(n) = 0.02
+        # The plug-in's bias is at most about cells / 2n. Log-ratios have a deviation below 1, so 5 / sqrt(n) = 0.02.
         assert plug_in - cells / (2 * n) == pytest.approx(world.mi(s), abs=0.02 + cells / (2 * n))
 
 

@@ -58,7 +58,7 @@ def test_json_has_the_promised_fields(of_model: Diagnosis, tmp_path: Path) -> No
 
 
 def test_what_a_deaf_model_does_to_a_modality_is_in_the_numbers(of_model: Diagnosis) -> None:
-    """The model reads a only, so corrupting b changes nothing, and what it reads of a is what is there."""
+    """The model reads a only, so corrupting b changes nothing, and what it reads of a is all available information."""
     for row in of_model.corrupted:
         if row.modality == "b":
             assert row.scores == pytest.approx(of_model.clean)

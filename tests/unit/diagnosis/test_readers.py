@@ -1,4 +1,4 @@
-"""What is there beside the others is measured against the best reader of the others."""
+"""Conditional information is measured against the best classifier on the other modalities."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Same(nn.Module):
 
 
 def test_a_model_that_uses_everything_is_not_blamed_for_what_a_poor_reader_misses_in_the_others() -> None:
-    """Linear heads see nothing in the raw b, so they find all of a beside it; the model reads b and needs little of a."""
+    """Linear heads find nothing in the raw b, so all of a adds to it. The model reads b and needs little of a."""
     generator = torch.Generator().manual_seed(0)
     y = torch.randint(2, (1500,), generator=generator)
     sign = 2.0 * y - 1

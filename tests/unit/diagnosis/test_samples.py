@@ -1,4 +1,4 @@
-"""Which samples and classes hang on what."""
+"""Samples and classes that rely on each modality."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_lists_by_definition_and_by_strength() -> None:
 
 
 def test_lists_of_one_hand_made_world() -> None:
-    """In XOR every sample needs both; where b copies a none does; where only a speaks all hang on it."""
+    """In XOR every sample needs both; where b copies a none does; where only a is informative all rely on it."""
     n = 40
     tells, silent = np.full(n, 0.6931472), np.zeros(n)
     xor = sample_lists({"a": silent, "b": silent}, {"a": tells, "b": tells}, np.arange(n))

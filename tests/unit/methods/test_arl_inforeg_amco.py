@@ -199,7 +199,7 @@ def test_amco_mass_by_numpy(warm: Any, tools: Any) -> None:
 
 
 def test_amco_ramp_follows_the_training_and_is_never_all(warm: Any, tools: Any) -> None:
-    """A toolkit's ramp grows per batch and restarts per epoch: from the third epoch on every logit is masked at once."""
+    """A toolkit's ramp grows per batch and restarts per epoch. From the third epoch on, it masks all logits."""
     assert [mask_share(t, 0.3) for t in (0.0, 0.15, 0.3, 1.0)] == pytest.approx([0, np.sin(np.pi / 4), 1, 1])
     model, batches = warm(2, epochs=10)
     method = tools.prepare(AMCo(strength=0.5), model, batches)

@@ -109,7 +109,7 @@ def test_equal_modalities_get_no_block(make_model: Any, make_batches: Any, tools
 
 
 def test_an_added_block_trains(make_model: Any, make_batches: Any, tools: Any) -> None:
-    """The authors build the optimizer once, before any block exists, and never tell it: their blocks keep their random start."""
+    """The authors build the optimizer once, before any block exists, so their blocks keep their random weights."""
     model, batches = make_model(2), make_batches(2)
     method = tools.prepare(AUG(), model, batches)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)  # built before any block is added

@@ -1,4 +1,4 @@
-"""The checks of methods that the library has never seen: good ones pass, and each fault is found by the check it breaks."""
+"""Checks of methods from outside the library: correct ones pass, and each fault fails the check it breaks."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def rows(batch: Batch, step: slice) -> Batch:
 
 
 def unrolled(model: Any, inner: Batch, outer: Batch, a1: float, lookahead: float, strength: float) -> float:
-    """The classification loss after one plain step of torch's SGD on a copy; divergence and loss by their definitions."""
+    """The classification loss after one step of torch's SGD on a copy; divergence and loss by their definitions."""
     clone = copy.deepcopy(model)
     outputs = clone(inner.inputs)
     slices = clone.fusion.slice_logits(outputs.features)

@@ -24,7 +24,7 @@ def numpy_projection(p: np.ndarray, r: np.ndarray, ridge: float) -> np.ndarray:
 
 @pytest.mark.parametrize("modalities", [2, 3])
 def test_one_batch_by_numpy(modalities: int, make_model: Any, make_batches: Any, tools: Any) -> None:
-    """Every modality's head gradient is (softmax - onehot)^T h / B, times the running P; encoders move one at a time."""
+    """Each modality's head gradient is (softmax - onehot)^T h / B, times the running P; encoders move one at a time."""
     model, batches = make_model(modalities, dtype=torch.float64), make_batches(modalities, dtype=torch.float64)
     method = tools.prepare(MLA(), model, batches)
     method.on_epoch_start(model, EpochContext(0, 5))

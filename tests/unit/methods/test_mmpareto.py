@@ -1,4 +1,4 @@
-"""MMPareto: the min-norm point by search, conflicting gradients by hand, heads untouched; the toolkit's bug fails here."""
+"""MMPareto: min-norm point by search, conflicting gradients by hand, heads unchanged; the toolkit's bug fails here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_two_conflicting_gradients_by_hand() -> None:
     assert d @ own > 0
 
     def released(joint: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-        """The toolkit: no clearing between the passes, so both gradients are the sum, which never conflicts with itself."""
+        """The toolkit does not clear between the passes, so both gradients are the sum, which has no conflict."""
         both = joint + own
         (found,), _ = pareto_gradient([both], [both], gamma=1.5)
         return found

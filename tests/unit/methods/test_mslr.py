@@ -129,7 +129,7 @@ def test_the_search_finds_the_minimum_of_a_parabola_between_its_rates() -> None:
 
 
 def test_a_modality_that_needs_larger_steps_gets_a_larger_rate(make_batches: Any, tools: Any) -> None:
-    """b is a in other units, so its encoder has further to go; the geometric mean is 1, model and random state are untouched."""
+    """b is a in other units, so its encoder moves further. The mean is 1; model and random state are unchanged."""
     batches = [
         Batch({"a": b.inputs["a"], "b": 0.02 * b.inputs["a"]}, b.target, b.index)
         for b in make_batches(2, batches=6, size=100)

@@ -110,7 +110,7 @@ def test_cml_where_both_are_wrong_only_the_smaller_subset_is_pulled_down(label: 
 
 
 def test_cml_penalty_looks_at_each_subset_with_its_own_prediction() -> None:
-    """Of a chain of three only the middle subset is right, so only what the smallest is surer than the middle one counts."""
+    """Of a chain of three only the middle subset is right, so only the smallest one's excess confidence counts."""
     z = torch.tensor([[[1.0, 0.0]], [[0.0, 2.0]], [[0.0, 5.0]]], dtype=torch.float64)
     expected = 1 / (1 + np.exp(-5)) - 1 / (1 + np.exp(-2))
     assert confidence_penalty(z, torch.tensor([1])).item() == pytest.approx(expected)

@@ -117,7 +117,7 @@ def test_half_the_strength_is_the_mean_of_both_gradients(kind: Any, warm: Any, t
 
 @pytest.mark.parametrize(("modalities", "alpha"), [(2, 3.0), (3, 0.5)])
 def test_dgl_one_step_by_numpy(modalities: int, alpha: float, make_model: Any, make_batches: Any, tools: Any) -> None:
-    """Encoders: alpha times the loss of the fused head on one modality, its bias whole. Fused head: the fused loss only."""
+    """Encoders get alpha times the fused head's loss on one modality, with its bias; the fused head its own loss."""
     model, batches = make_model(modalities, dtype=torch.float64), make_batches(modalities, dtype=torch.float64)
     batch, y = batches[0], np.eye(3)[batches[0].target.numpy()]
     h = tools.features(model, batch)
@@ -150,7 +150,7 @@ def test_lfm_released_divergence_by_numpy(modalities: int, tools: Any) -> None:
 
 
 def test_agm_of_the_toolkit_by_hand(make_model: Any, make_batches: Any, tools: Any) -> None:
-    """exp(alpha min(cap, r(usual) - r(now))) with r = exp(M / (M - 1) (s_m - mean)), the sign of which is the method's reversed."""
+    """exp(alpha min(cap, r(usual) - r(now))) with r = exp(M / (M - 1) (s_m - mean)), whose sign is reversed."""
     model, batches = make_model(3), make_batches(3)
     scores, usual = np.array([0.2, 1.5, 0.4]), np.array([0.9, 1.1, 4.0])
     change = np.exp(1.5 * (usual - usual.mean())) - np.exp(1.5 * (scores - scores.mean()))

@@ -24,7 +24,7 @@ def test_probabilities_by_hand(scores: list[float]) -> None:
 
 
 def test_the_second_ratio_is_not_taken_of_the_first() -> None:
-    """In-place division makes the toolkit's second ratio s2^2/s1: with (3, 2), 4/3 > 1, and the weak one is dropped too."""
+    """In-place division makes the toolkit's second ratio s2^2/s1: with (3, 2), 4/3 > 1 drops the weak one too."""
     scores = torch.tensor([3.0, 2.0])
     assert drop_probability(scores, 0.5, 0.5)[1] == 0
 

@@ -1,4 +1,4 @@
-"""What methods do between epochs: rows and joins of batches, losses in evaluation mode, a snapshot that trains alone."""
+"""Work of methods between epochs: rows and joins of batches, losses in evaluation mode, separate snapshots."""
 
 from __future__ import annotations
 

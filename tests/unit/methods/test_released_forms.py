@@ -152,7 +152,7 @@ def test_mbsd_of_the_toolkit_by_numpy(modalities: int, warm: Any, tools: Any) ->
 def test_g_blending_of_the_toolkit_weighs_by_numbers_of_batches(
     make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """160 training and 40 held-out samples: 3 batches of up to 64 against 1. Head b gets worse, which counts as a gain."""
+    """160 training and 40 held-out samples are 3 batches and 1 of up to 64. Head b gets worse: a gain."""
     model, batches = make_model(2), make_batches(2, batches=5, size=40)
     before = {"train": [1.0, 1.0, 1.0], "held_out": [1.0, 1.0, 1.0]}
     after = {"train": [0.8, 0.7, 1.2], "held_out": [0.9, 0.8, 1.3]}

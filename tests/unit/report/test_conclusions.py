@@ -57,7 +57,7 @@ SCENARIOS: dict[str, tuple[dict, dict, dict]] = {  # type: ignore[type-arg]
 
 
 def build(make_run, rows, probes=None, **more):
-    """Return runs of rows given as ``{label: (accuracy at seed 0, 1, ...)}``, with probes as ``{label: {m: (...)}}``."""
+    """Return the runs of ``{label: (accuracy at seed 0, 1, ...)}``, with probes as ``{label: {m: (...)}}``."""
     runs = []
     for label, scores in rows.items():
         for seed, score in enumerate(scores):

@@ -279,8 +279,9 @@ def test_a_bare_record_still_makes_a_page(make_run) -> None:
 
 
 def test_regression_has_no_per_cent(make_run) -> None:
+    scores = {"rmse": 0.3, "probe:a": 0.41, "phi_mi": 0.6, "phi_cmi:a": 0.1, "entropy": -2.0}
     runs = [
-        make_run(label, s, {"r2": 0.5 + s / 50, "rmse": 0.3, "probe:a": 0.41, "phi_mi": 0.6, "phi_cmi:a": 0.1, "entropy": -2.0},
+        make_run(label, s, {"r2": 0.5 + s / 50, **scores},
                  task="regression", modalities=("a", "b"))
         for label in ("joint", "arm", "unimodal:a") for s in range(3)
     ]  # fmt: skip

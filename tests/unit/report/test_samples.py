@@ -143,16 +143,21 @@ def test_samples_lie_beside_the_record_and_a_broken_file_is_named(tmp_path: Path
 
 
 def test_records_of_the_first_layout_are_read() -> None:
-    line = '{"key": "k", "data": "d", "method": "joint", "rule": "fused", "seed": 0, "task": "multiclass", "modalities": ["a"], "schema": 1}'
+    line = (
+        '{"key": "k", "data": "d", "method": "joint", "rule": "fused", "seed": 0, "task": "multiclass", '
+        '"modalities": ["a"], "schema": 1}'
+    )
     record = RunRecord.from_json(line)
     assert (record.class_names, record.samples) == ((), {})
     render_page([record])
 
 
-@pytest.mark.parametrize("view", [{"kind": "image", "src": "http://x/y.png", "width": 1, "height": 1},
-                                  {"kind": "image", "src": 'data:image/png;base64,A" onload="x', "width": 1, "height": 1},
-                                  {"kind": "trace", "lines": [[math.nan]], "low": 0, "high": 1},
-                                  {"kind": "odd"}])  # fmt: skip
+@pytest.mark.parametrize("view", [
+    {"kind": "image", "src": "http://x/y.png", "width": 1, "height": 1},
+    {"kind": "image", "src": 'data:image/png;base64,A" onload="x', "width": 1, "height": 1},
+    {"kind": "trace", "lines": [[math.nan]], "low": 0, "high": 1},
+    {"kind": "odd"},
+])  # fmt: skip
 def test_malformed_cards_are_left_out(view: dict[str, object]) -> None:
     cards = [card(views={"m": view}), card(), {"odd": 1}, None]
     assert len(Gallery.read({"cards": cards}).cards) == 1

@@ -1,4 +1,4 @@
-"""The default estimator: what is there, what is not, what it refuses."""
+"""The default estimator: informative inputs, uninformative inputs and refused ones."""
 
 from __future__ import annotations
 

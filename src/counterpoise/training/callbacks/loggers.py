@@ -1,4 +1,4 @@
-"""The curves of a run as scalars of TensorBoard, Weights & Biases or a CSV, one step per epoch, through Lightning's loggers."""
+"""Curves of a run as scalars of TensorBoard, Weights & Biases or a CSV, through Lightning's loggers."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def check_logger(name: str) -> None:
         raise unknown("logger", name, LOGGERS)
     if name in ("tensorboard", "wandb") and find_spec(name) is None:
         raise MissingExtraError(
-            f'{EXTRAS[name]} needs {name}. Install it with: pip install "counterpoise[{name}]". The logger `csv` needs no '
-            "further package."
+            f'{EXTRAS[name]} needs {name}. Install it with: pip install "counterpoise[{name}]". The logger `csv` needs '
+            "no further package."
         )
 
 
@@ -122,7 +122,7 @@ def log_epoch(loggers: Iterable[Logger], values: Mapping[CurveId, float], epoch:
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="Experiment logs directory"
-        )  # ours: it is written anew, from the start
+        )  # our own file: it is written from the start again
         for logger in loggers:
             logger.log_metrics(scalars, step=epoch)
             logger.save()
@@ -152,7 +152,7 @@ def epoch_values(history: Mapping[CurveId, Sequence[float]], epoch: int) -> dict
 
 
 class EpochLogger(Callback):
-    """Writes every epoch's curves to the trainer's loggers: the loss and its parts, coefficients, validation scores, contributions.
+    """Write the curves of every epoch to the loggers: loss terms, coefficients, validation scores, contributions.
 
     Args:
         fresh: the log does not hold the epochs before an interruption, so they are written first.

@@ -1,4 +1,4 @@
-"""One line per epoch while a model trains: loss, validation score, what each modality contributes, and how long it will take."""
+"""One line per epoch during training: loss, validation score, contribution of each modality and remaining time."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def number(value: float | None, digits: int = 2, unit: str = "") -> str:
 def make_columns(modalities: Sequence[str], score_name: str, width: int, *, curves: bool = True) -> list[Column]:
     r"""Return the columns of a line.
 
-    Per modality it shows :math:`\phi_{MI}` and, in brackets, :math:`\phi_{CMI}`; where that is wider than the screen, or there is one modality, only
-    the first, if need be under a shortened name.
+    Per modality it shows :math:`\phi_{MI}` and, in brackets, :math:`\phi_{CMI}`; where that is wider than the screen,
+    or there is one modality, only the first, if need be under a shortened name.
 
     Args:
         modalities: their names.

@@ -1,4 +1,4 @@
-"""SIGKILL at every kind of moment: a process of its own forks, kills its children before they change a file, and lets another go on."""
+"""SIGKILL at any moment: a process kills its children before they change a file, and another child resumes."""
 
 import json
 import subprocess
@@ -79,7 +79,9 @@ for point in sorted(rng.sample(range(2, total), points)):
     killed, _ = run(out, point)
     there, finished = saved(out), out.exists()
     status, (again, _) = run(out)
-    results["first"].append([killed, status, again, 0 if finished else read - there, content(out) == reference, (out.parent / f".{out.name}.partial").exists()])
+    partial = (out.parent / f".{out.name}.partial").exists()
+    read_again = 0 if finished else read - there
+    results["first"].append([killed, status, again, read_again, content(out) == reference, partial])
 
 old, new = changed.read_bytes(), changed.with_name("other.wav").read_bytes()
 time = changed.stat().st_mtime_ns

@@ -1,4 +1,4 @@
-"""Layouts that others have already extracted: frames, spectrograms, HDF5 sequences, pickles; and sound that is stored longer than it is used."""
+"""Layouts of extracted data: frames, spectrograms, HDF5 sequences and pickles, and sound longer than the part used."""
 
 import json
 import pickle
@@ -26,7 +26,7 @@ def spectrogram(path, label: int, shape=(150, 64)) -> None:
 
 
 def arm_layout(root, names):
-    """``image/{train,val}/<name>/frame_00000.jpg``, ``spec/{train,val}/<name>.npy``; lists ``name label`` say the classes."""
+    """``image/{train,val}/<name>/frame_00000.jpg``, ``spec/{train,val}/<name>.npy``; lists hold ``name label``."""
     for part, count in (("train", 70), ("val", 40)):
         lines = []
         for k in range(count):
