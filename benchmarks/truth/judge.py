@@ -15,10 +15,11 @@ modality by another sample's worsens the planted model, as a share of the same f
 | anything | training samples are looked up by it | overfitting |
 
 Four rules complete the table. *Under-trained* is also acceptable where another modality is not read and the model could
-use less than 70 % of what the modality holds without that one (synergy): who is to blame is a matter of words. *Undecided* is always acceptable and counted separately: saying it always is no success.
-*Overfitting* is acceptable where there is no model, nothing is known and there are at least a quarter as many columns as
-samples, since a plain classifier does memorise such columns. A *false accusation* is "under-trained" or "overfitting" on
-a modality that the table does not allow it for.
+use less than 70 % of what the modality holds without that one (synergy): who is to blame is a matter of words.
+*Undecided* is always acceptable and counted separately: saying it always is no success. *Overfitting* is acceptable
+where there is no model, nothing is known and there are at least a quarter as many columns as samples, since a plain
+classifier does memorise such columns. A *false accusation* is "under-trained" or "overfitting" on a modality that the
+table does not allow it for.
 """
 
 from __future__ import annotations
