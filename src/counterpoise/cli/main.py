@@ -237,8 +237,8 @@ _RESUME = "Completed runs are kept; run the same command again to resume."
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status.
 
-    0: everything that was asked for is done. 1: some runs or samples failed. 2: it cannot be done as asked. 130 and 143:
-    stopped by Ctrl-C or SIGTERM.
+    0: everything that was asked for is done. 1: some runs or samples failed. 2: it cannot be done as asked.
+    130 and 143: stopped by Ctrl-C or SIGTERM.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     verbs = build_parser()
@@ -246,18 +246,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines = "\n".join(f"  {name:9} {parser.description}" for name, parser in verbs.items())
         print(_HELP.format(version=__version__, verbs=lines))
         return 0
-    if arguments[0] in {"--version", "-V"}:
+    verb, *rest = arguments
+    if verb in {"--version", "-V"}:
         print(f"counterpoise {__version__}")
         return 0
-    verb = arguments[0]
     if verb not in verbs:
         match = difflib.get_close_matches(verb, verbs, n=1, cutoff=0.5)
         hint = f" Did you mean `{match[0]}`?" if match else ""
         print(f"error: Unknown verb `{verb}`.{hint} Known: {', '.join(verbs)}.", file=sys.stderr)
         return USAGE
+    return _run_verb(verb, verbs[verb], rest)
+
+
+def _run_verb(verb: str, parser: Parser, arguments: Sequence[str]) -> int:
+    """Run a verb and turn every way in which it can end into an exit status."""
     try:
         with _terminable():
-            return _dispatch(verb, verbs[verb], arguments[1:])
+            return _dispatch(verb, parser, arguments)
     except CounterpoiseError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,54 +35,60 @@ def expand(
     ablation: str | None = None,
     given: Mapping[str, Any] | None = None,
 ) -> list[RunConfig]:
-    """Return every run of one data set: each method (``unimodal`` once per modality) x rule x seed, without repetitions.
+    """Return every run of one data set, without repetitions: each method x rule x seed.
 
-    `joint` is always among them, because every difference is taken to it.
+    `unimodal` is run once per modality. `joint` is always included, because every difference is taken to it.
 
     Args:
-        info: what is known about the data set.
-        data: the name or path it is opened by.
-        methods: names, with hyper-parameters in brackets where they are not the defaults (``arm[tau=1.0,minmax=false]``); ``all``
-            takes the whole catalogue.
+        info: Description of the data set.
+        data: Name or path that the data set is opened by.
+        methods: Names of methods, with hyper-parameters in brackets where they are not the defaults
+            (``arm[tau=1.0,minmax=false]``). ``all`` stands for the whole catalogue.
         seeds: Number of runs of each method (seeds 0, 1, ...), or the seeds themselves.
-        rules: rules of inference; ``default`` is each method's own.
-        ablation: a method whose named parts are switched on and off in all combinations.
-        given: further settings, nested.
+        rules: Names of decision rules; ``default`` is each method's own.
+        ablation: Method whose named parts are switched on and off in all combinations.
+        given: Further settings, nested.
 
     Raises:
         ConfigError: for an unknown key, or no seeds.
         NotFoundError: for an unknown method or rule.
     """
     numbers = _seed_list(seeds)
-    specs = list(METHODS) if "all" in methods else list(dict.fromkeys(methods))
-    specs += [] if ablation is None else combinations_of(ablation)
-    chosen = [parse_method(spec) for spec in specs]
-    if ("joint", {}) not in chosen:
-        chosen.insert(0, ("joint", {}))
+    chosen = _chosen_methods(methods, ablation)
     for rule in rules:
         if rule != "default" and not {".", ":"} & set(rule):
             RULES[rule]
     configs: dict[str, RunConfig] = {}
-    for name, own in chosen:
-        cls = METHODS.resolve(name)
-        variants: list[dict[str, Any]] = [own]
-        if name == "unimodal" and "modality" not in own:
-            variants = [{**own, "modality": m} for m in info.names]
-        for rule in dict.fromkeys(rules):
-            if not cls.trains_fusion and rule != "default":
-                continue
-            for arguments in variants:
-                for seed in numbers:
-                    settings = {**(given or {}), "data": data, "method": name, "seed": seed}
-                    settings["method_args"] = arguments
-                    settings["rule"] = "default" if rule == cls.default_rule else rule
-                    config = make_config(info, settings)
-                    configs.setdefault(config.key(""), config)
-    if "default" not in rules:  # the reference row: joint training as it is
+    for settings in _method_settings(info, chosen, rules):
         for seed in numbers:
-            config = make_config(info, {**(given or {}), "data": data, "method": "joint", "seed": seed})
+            config = make_config(info, {**(given or {}), "data": data, "seed": seed, **settings})
             configs.setdefault(config.key(""), config)
     return list(configs.values())
+
+
+def _chosen_methods(methods: Sequence[str], ablation: str | None) -> list[tuple[str, dict[str, Any]]]:
+    """Return the methods with their hyper-parameters, `joint` among them."""
+    specs = list(METHODS) if "all" in methods else list(dict.fromkeys(methods))
+    specs += [] if ablation is None else combinations_of(ablation)
+    chosen = [parse_method(spec) for spec in specs]
+    return chosen if ("joint", {}) in chosen else [("joint", {}), *chosen]
+
+
+def _method_settings(
+    info: DataInfo, chosen: Sequence[tuple[str, dict[str, Any]]], rules: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the settings that tell the rows apart; the reference row, joint training as it is, is always one of them."""
+    for name, own in chosen:
+        cls = METHODS.resolve(name)
+        variants = [own]
+        if name == "unimodal" and "modality" not in own:
+            variants = [{**own, "modality": m} for m in info.names]
+        applicable = [rule for rule in dict.fromkeys(rules) if cls.trains_fusion or rule == "default"]
+        for rule, arguments in product(applicable, variants):
+            shown = "default" if rule == cls.default_rule else rule
+            yield {"method": name, "method_args": arguments, "rule": shown}
+    if "default" not in rules:
+        yield {"method": "joint"}
 
 
 def _seed_list(seeds: int | Sequence[int]) -> list[int]:
@@ -106,8 +113,6 @@ def combinations_of(method: str) -> list[str]:
         >>> combinations_of("arm")[:3]
         ['arm', 'arm[resampling=false]', 'arm[minmax=false]']
     """
-    from itertools import product
-
     parts = METHODS.resolve(user_name(method)).parts
     if not parts:
         raise ConfigError(f"Method `{method}` has no parts that can be switched off. `arm` has.")

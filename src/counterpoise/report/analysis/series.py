@@ -109,25 +109,40 @@ def class_values(
     """Return classes, modalities and ``(C, M)`` contributions in nats, mean over seeds; None where none are known.
 
     Args:
-        comparison: the data set's runs.
-        label: the row.
-        kind: ``mi`` alone, ``cmi`` beside the others.
+        comparison: Runs of the data set.
+        label: Label of the row.
+        kind: ``mi`` (unimodal) or ``cmi`` (given the other modalities).
     """
-    columns: dict[str, list[float]] = {}
-    for m in comparison.modalities:
-        found = [_floats(r.valuation.get("per_class"), f"{kind}:{m}") for r in comparison.records[label]]
-        found = [values for values in found if values]
-        if not found or len({len(values) for values in found}) > 1:
-            continue
-        columns[m] = [summarise([v for v in at if math.isfinite(v)]).mean for at in zip(*found, strict=True)]
-    size = max((len(v) for v in columns.values()), default=0)
-    columns = {m: v for m, v in columns.items() if len(v) == size}
-    if not size:
+    columns = _class_columns(comparison, label, kind)
+    if not columns:
         return None
-    names = next((r.class_names for r in comparison.records[label] if len(r.class_names) == size), ())
-    labels = list(names) or [str(c) for c in range(size)]
+    size = len(next(iter(columns.values())))
+    labels = _class_labels(comparison, label, size)
     kept = [c for c in range(size) if all(math.isfinite(v[c]) for v in columns.values())]
     return [labels[c] for c in kept], list(columns), [[v[c] for v in columns.values()] for c in kept]
+
+
+def _class_columns(comparison: Comparison, label: str, kind: str) -> dict[str, list[float]]:
+    """Return the mean contribution per class of each modality; modalities with fewer classes are left out."""
+    columns: dict[str, list[float]] = {}
+    for m in comparison.modalities:
+        runs = [_floats(r.valuation.get("per_class"), f"{kind}:{m}") for r in comparison.records[label]]
+        runs = [values for values in runs if values]
+        if len({len(values) for values in runs}) == 1:
+            columns[m] = _mean_by_class(runs)
+    size = max(map(len, columns.values()), default=0)
+    return {m: values for m, values in columns.items() if len(values) == size}
+
+
+def _mean_by_class(runs: Sequence[Sequence[float]]) -> list[float]:
+    """Return the mean over runs of each class's finite values."""
+    return [summarise([v for v in values if math.isfinite(v)]).mean for values in zip(*runs, strict=True)]
+
+
+def _class_labels(comparison: Comparison, label: str, size: int) -> list[str]:
+    """Return the classes' names, or their numbers where no run has them."""
+    names = next((r.class_names for r in comparison.records[label] if len(r.class_names) == size), ())
+    return list(names) or [str(c) for c in range(size)]
 
 
 def _floats(given: object, name: str) -> list[float]:

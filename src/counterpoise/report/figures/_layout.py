@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from counterpoise.report._format import MISSING, is_share, number, p_text, plus_minus, unit
 from counterpoise.report.analysis.comparison import LOWER_IS_BETTER, Comparison
 from counterpoise.report.analysis.statistics import holm
+from counterpoise.runs import MetricId
 
 __all__ = [
     "Grid",
@@ -50,6 +51,17 @@ MOST_ROWS: Final = 10
 """Rows of the table that a terminal shows first."""
 
 
+_SCORE_NAMES: Final = {
+    "accuracy": "accuracy",
+    "r2": "R²",
+    "macro_f1": "macro F1",
+    "rmse": "RMSE",
+    "nll": "NLL",
+    "ece": "ECE",
+}
+_CONTRIBUTIONS: Final = {"phi_mi": "φ_MI", "phi_cmi": "φ_CMI", "phi_shared": "shared", "phi_synergy": "synergy"}
+
+
 def seeds_note(comparisons: Sequence[Comparison], *, tests: bool = True) -> str:
     """Return what ± (and p) mean for these runs."""
     counts = {s.n for c in comparisons for label in c.labels if (s := c.summary(label, c.score)).n}
@@ -79,63 +91,68 @@ def _head(name: str, metric: str) -> str:
 def score_grid(comparison: Comparison) -> Grid:
     """Methods as rows: the score, its difference to joint with p (also Holm's), the other scores, the cost."""
     score = comparison.score
-    names = {"accuracy": "accuracy", "r2": "R²", "macro_f1": "macro F1", "rmse": "RMSE", "nll": "NLL", "ece": "ECE"}
-    others = [m for m in ("accuracy", "r2", "macro_f1", "rmse", "nll", "ece") if m != score and comparison.has(m)]
-    header = [
-        "method",
-        _head(names.get(score, score.replace("_", " ")), score),
-        f"to joint{' (points)' if is_share(score) else ''}",
-        "p",
-        "p (Holm)",
-    ]
-    header += [_head(names[m], m) for m in others] + ["step (× joint)", "seeds"]
-    differences = {label: comparison.difference(label, score) for label in comparison.labels}
-    rivals = [label for label in comparison.labels if not comparison.is_reference(label)]
-    adjusted = dict(zip(rivals, holm([differences[label].p_value for label in rivals]), strict=True))
+    others = [m for m in _SCORE_NAMES if m != score and comparison.has(m)]
+    adjusted = _adjusted(comparison)
+    places = {score: 1, **{metric: 5 + j for j, metric in enumerate(others)}}
+    tops = {metric: best_labels(comparison, metric) for metric in places}
     rows: list[list[str]] = []
     best: set[tuple[int, int]] = set()
     source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
-    tops = {metric: best_labels(comparison, metric) for metric in [score, *others]}
     for i, label in enumerate(comparison.labels):
-        s, d = comparison.summary(label, score), differences[label]
-        cells = [label, plus_minus(s.mean, s.se, score)]
+        rows.append(_score_cells(comparison, label, others, adjusted.get(label)))
+        best |= {(i, place) for metric, place in places.items() if label in tops[metric]}
+        sources = {place: (metric, "mean") for metric, place in places.items()}
+        sources[5 + len(others)] = ("step_time_ratio", "mean")
         if label in adjusted:
-            cells += [plus_minus(d.diff, d.se, score, sign=True)]
-            cells += [p_text(d.p_value, bare=True), p_text(adjusted[label], bare=True)]
-        else:
-            cells += [MISSING] * 3
-        for metric in others:
-            value = comparison.summary(label, metric)
-            cells.append(plus_minus(value.mean, value.se, metric))
-        cells += [number(comparison.summary(label, "step_time_ratio").mean, "step_time_ratio"), str(s.n)]
-        place = {metric: 1 if metric == score else 5 + others.index(metric) for metric in tops}
-        best |= {(i, place[metric]) for metric in tops if label in tops[metric]}
-        source |= {(i, j): (comparison.data, label, metric, "mean") for metric, j in place.items()}
-        source[i, 5 + len(others)] = (comparison.data, label, "step_time_ratio", "mean")
-        if label in adjusted:
-            source |= {
-                (i, 2): (comparison.data, label, score, "diff_to_reference"),
-                (i, 3): (comparison.data, label, score, "p_value"),
-            }
-        rows.append(cells)
+            sources |= {2: (score, "diff_to_reference"), 3: (score, "p_value")}
+        source |= {(i, j): (comparison.data, label, *column) for j, column in sources.items()}
     note = seeds_note([comparison]) + " Best mean in bold."
     if any(math.isfinite(p) for p in adjusted.values()):
         note += " p (Holm) is corrected for the rows of this table."
-    return Grid("methods", f"{comparison.data}: test scores", header, rows, note, best, source)
+    title = f"{comparison.data}: test scores"
+    return Grid("methods", title, _score_header(score, others), rows, note, best, source)
+
+
+def _score_header(score: str, others: Sequence[str]) -> list[str]:
+    return [
+        "method",
+        _head(_SCORE_NAMES.get(score, score.replace("_", " ")), score),
+        f"to joint{' (points)' if is_share(score) else ''}",
+        "p",
+        "p (Holm)",
+        *(_head(_SCORE_NAMES[metric], metric) for metric in others),
+        "step (× joint)",
+        "seeds",
+    ]
+
+
+def _adjusted(comparison: Comparison) -> dict[str, float]:
+    """Return Holm's p-values of the differences to the reference, by row."""
+    rivals = [label for label in comparison.labels if not comparison.is_reference(label)]
+    p_values = [comparison.difference(label, comparison.score).p_value for label in rivals]
+    return dict(zip(rivals, holm(p_values), strict=True))
+
+
+def _score_cells(comparison: Comparison, label: str, others: Sequence[str], adjusted: float | None) -> list[str]:
+    """Return one row of ``score_grid``; ``adjusted`` is Holm's p-value, None for a row without a difference."""
+    score = comparison.score
+    s, d = comparison.summary(label, score), comparison.difference(label, score)
+    cells = [label, plus_minus(s.mean, s.se, score)]
+    if adjusted is None:
+        cells += [MISSING] * 3
+    else:
+        cells += [plus_minus(d.diff, d.se, score, sign=True)]
+        cells += [p_text(d.p_value, bare=True), p_text(adjusted, bare=True)]
+    for metric in others:
+        value = comparison.summary(label, metric)
+        cells.append(plus_minus(value.mean, value.se, metric))
+    return [*cells, number(comparison.summary(label, "step_time_ratio").mean, "step_time_ratio"), str(s.n)]
 
 
 def contribution_grid(comparison: Comparison) -> Grid:
     """Methods as rows: held-out phi_MI of all and of each modality, phi_CMI of each."""
-    names = {"phi_mi": "φ_MI", "phi_cmi": "φ_CMI", "phi_shared": "shared", "phi_synergy": "synergy"}
-    metrics = [m for m in comparison.metrics if m.name in names and m.corruption is None]
-    metrics.sort(key=lambda m: (list(names).index(m.name), m.modality is not None))
-    if len(comparison.modalities) == 2:  # both share the same, and the same takes both
-        last = comparison.modalities[-1]
-        metrics = [m for m in metrics if (m.name, m.modality) not in (("phi_shared", last), ("phi_synergy", last))]
-    header = ["method"]
-    for metric in metrics:
-        both = len(comparison.modalities) == 2 and metric.name in ("phi_shared", "phi_synergy")
-        header.append(names[metric.name] if both else f"{names[metric.name]} {metric.modality or 'joint'}")
+    metrics = _contribution_metrics(comparison)
+    header = ["method", *(_contribution_head(comparison, metric) for metric in metrics)]
     rows: list[list[str]] = []
     source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
     for label in comparison.labels:
@@ -143,15 +160,33 @@ def contribution_grid(comparison: Comparison) -> Grid:
         if any(s.n for s in summaries):
             source |= {(len(rows), j): (comparison.data, label, str(m), "mean") for j, m in enumerate(metrics, 1)}
             rows.append([label, *(plus_minus(s.mean, s.se, m.name) for s, m in zip(summaries, metrics, strict=True))])
-    entropy = next(
-        (s.mean for label in comparison.labels if (s := comparison.summary(label, "entropy")).n), float("nan")
-    )
+    note = _contribution_note(comparison, shared=any(m.name == "phi_shared" for m in metrics))
+    return Grid("contributions", f"{comparison.data}: contributions", header, rows, note, source=source)
+
+
+def _contribution_metrics(comparison: Comparison) -> list[MetricId]:
+    """Return the columns; of two modalities, the shared and the synergistic information are shown once."""
+    order = list(_CONTRIBUTIONS)
+    metrics = [m for m in comparison.metrics if m.name in order and m.corruption is None]
+    metrics.sort(key=lambda m: (order.index(m.name), m.modality is not None))
+    if len(comparison.modalities) == 2:
+        last = comparison.modalities[-1]
+        metrics = [m for m in metrics if (m.name, m.modality) not in (("phi_shared", last), ("phi_synergy", last))]
+    return metrics
+
+
+def _contribution_head(comparison: Comparison, metric: MetricId) -> str:
+    both = len(comparison.modalities) == 2 and metric.name in ("phi_shared", "phi_synergy")
+    name = _CONTRIBUTIONS[metric.name]
+    return name if both else f"{name} {metric.modality or 'joint'}"
+
+
+def _contribution_note(comparison: Comparison, *, shared: bool) -> str:
+    entropy = next((s.mean for label in comparison.labels if (s := comparison.summary(label, "entropy")).n), math.nan)
     note = "Nats, on test samples that no head was fitted on"
     note += f"; H(Y) = {number(entropy, 'entropy')} nats." if math.isfinite(entropy) else "."
     note += " φ_MI: alone. φ_CMI: added to the other modalities."
-    if any(m.name == "phi_shared" for m in metrics):
-        note += " φ_MI is shared + unique, φ_CMI unique + synergy (Williams and Beer)."
-    return Grid("contributions", f"{comparison.data}: contributions", header, rows, note, source=source)
+    return f"{note} φ_MI is shared + unique, φ_CMI unique + synergy (Williams and Beer)." if shared else note
 
 
 def compact_grid(comparison: Comparison) -> Grid:
@@ -201,51 +236,46 @@ def _most_important(comparison: Comparison) -> list[str]:
 def terminal_grids(comparison: Comparison) -> list[Grid]:
     """The same numbers in three narrow tables: scores, contributions, probes; methods as rows."""
     score = comparison.score
+    shown, digits = ("accuracy %", 1) if score == "accuracy" else ("R²", 1 + 2 * (score == "r2"))
     best = best_labels(comparison, score)
-    rows: list[list[str]] = []
-    for label in comparison.labels:
-        s, d = comparison.summary(label, score), comparison.difference(label, score)
-        total, ratio = comparison.summary(label, "phi_mi"), comparison.summary(label, "step_time_ratio")
-        against = not comparison.is_reference(label)
-        rows.append(
-            [
-                label,
-                plus_minus(s.mean, s.se, score, digits=1 + 2 * (score == "r2")),
-                plus_minus(d.diff, d.se, score, sign=True, digits=1 + 2 * (score == "r2")) if against else MISSING,
-                p_text(d.p_value, bare=True) if against else MISSING,
-                plus_minus(total.mean, total.se, "phi_mi", digits=2),
-                number(ratio.mean, "step_time_ratio"),
-            ]
-        )
-    header = ["method", f"test\n{'accuracy %' if score == 'accuracy' else 'R²'}", "to joint", "p", "φ_MI joint\nnats"]
+    header = ["method", f"test\n{shown}", "to joint", "p", "φ_MI joint\nnats", "step\n× joint"]
+    rows = [_terminal_cells(comparison, label, digits) for label in comparison.labels]
     bold = {(i, j) for i, label in enumerate(comparison.labels) if label in best for j in (0, 1)}
-    title = f"{comparison.data}: test scores"
-    grids = [Grid("scores", title, [*header, "step\n× joint"], rows, "", bold)]
-    for name, title, kinds, digits in (
-        ("contributions", "held-out contributions (nats)", ("phi_mi", "phi_cmi"), 2),
-        (
-            "probes",
-            f"linear probe of each encoder ({'%' if score == 'accuracy' else 'R²'})",
-            ("probe",),
-            1 + 2 * (score == "r2"),
+    probes = f"linear probe of each encoder ({shown.removeprefix('accuracy ')})"
+    return [
+        Grid("scores", f"{comparison.data}: test scores", header, rows, "", bold),
+        _modality_grid(
+            comparison, "contributions", "held-out contributions (nats)", {"phi_mi": "φ_MI\n", "phi_cmi": "φ_CMI\n"}, 2
         ),
-    ):
-        words = {"phi_mi": "φ_MI\n", "phi_cmi": "φ_CMI\n", "probe": ""}
-        metrics = [(kind, m) for kind in kinds for m in comparison.modalities if comparison.has(kind, m)]
-        rows = []
-        for label in comparison.labels:
-            summaries = [comparison.summary(label, *metric) for metric in metrics]
-            if any(s.n for s in summaries):
-                cells = zip(summaries, metrics, strict=True)
-                rows.append(
-                    [
-                        label,
-                        *(plus_minus(s.mean, s.se, comparison.shown(kind), digits=digits) for s, (kind, _) in cells),
-                    ]
-                )
-        heads = [words[kind] + m for kind, m in metrics]
-        grids.append(Grid(name, f"{comparison.data}: {title}", ["method", *heads], rows))
-    return grids
+        _modality_grid(comparison, "probes", probes, {"probe": ""}, digits),
+    ]
+
+
+def _terminal_cells(comparison: Comparison, label: str, digits: int) -> list[str]:
+    score = comparison.score
+    s, d = comparison.summary(label, score), comparison.difference(label, score)
+    total, ratio = comparison.summary(label, "phi_mi"), comparison.summary(label, "step_time_ratio")
+    against = not comparison.is_reference(label)
+    return [
+        label,
+        plus_minus(s.mean, s.se, score, digits=digits),
+        plus_minus(d.diff, d.se, score, sign=True, digits=digits) if against else MISSING,
+        p_text(d.p_value, bare=True) if against else MISSING,
+        plus_minus(total.mean, total.se, "phi_mi", digits=2),
+        number(ratio.mean, "step_time_ratio"),
+    ]
+
+
+def _modality_grid(comparison: Comparison, name: str, title: str, heads: Mapping[str, str], digits: int) -> Grid:
+    """Return a table with one column per kind of metric (a key of ``heads``) and modality."""
+    metrics = [(kind, m) for kind in heads for m in comparison.modalities if comparison.has(kind, m)]
+    rows = []
+    for label in comparison.labels:
+        summaries = [(comparison.summary(label, kind, m), comparison.shown(kind)) for kind, m in metrics]
+        if any(s.n for s, _ in summaries):
+            rows.append([label, *(plus_minus(s.mean, s.se, shown, digits=digits) for s, shown in summaries)])
+    header = ["method", *(heads[kind] + m for kind, m in metrics)]
+    return Grid(name, f"{comparison.data}: {title}", header, rows)
 
 
 def encoder_grid(comparison: Comparison) -> Grid:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from counterpoise.gallery import Gallery, render
@@ -228,75 +228,102 @@ def panel(
 
 
 def _tiles(comparison: Comparison) -> list[Tile]:
+    known = [label for label in comparison.labels if comparison.seeds(label, comparison.score)]
+    unimodal = [label for label in known if comparison.is_unimodal(label)]
+    others = [label for label in known if label not in (*unimodal, comparison.reference)]
+    tiles = []
+    if comparison.reference in known:
+        tiles.append(_score_tile(comparison, comparison.reference, comparison.reference))
+    if unimodal:
+        tiles.append(_best_tile(comparison, "Best single modality", unimodal))
+    if others:
+        tiles.append(_best_tile(comparison, "Best other method", others))
+    information = _information_tile(comparison)
+    return tiles if information is None else [*tiles, information]
+
+
+def _score_tile(comparison: Comparison, heading: str, label: str) -> Tile:
+    """Return a row's test score, with its difference to the reference."""
     score, percent = comparison.score, " %" if comparison.score == "accuracy" else ""
     name = "test accuracy" if score == "accuracy" else "test R²"
-    tiles = []
+    s = comparison.summary(label, score)
+    d = comparison.difference(label, score)
+    detail = series.short(comparison, label) if heading.lower() != label else name
+    if not comparison.is_reference(label) and d.n:
+        against = plus_minus(d.diff, d.se, score, sign=True)
+        detail += f", {against} to joint" + (f", {p_text(d.p_value)}" if math.isfinite(d.p_value) else "")
+    return Tile(heading, plus_minus(s.mean, s.se, score) + percent, detail)
 
-    def tile(title: str, label: str) -> Tile:
-        s = comparison.summary(label, score)
-        d = comparison.difference(label, score)
-        detail = series.short(comparison, label) if title.lower() != label else name
-        if not comparison.is_reference(label) and d.n:
-            against = plus_minus(d.diff, d.se, score, sign=True)
-            detail += f", {against} to joint" + (f", {p_text(d.p_value)}" if math.isfinite(d.p_value) else "")
-        return Tile(title, plus_minus(s.mean, s.se, score) + percent, detail)
 
-    known = [label for label in comparison.labels if comparison.seeds(label, score)]
-    if comparison.reference in known:
-        tiles.append(tile(comparison.reference, comparison.reference))
+def _best_tile(comparison: Comparison, heading: str, labels: Sequence[str]) -> Tile:
+    """Return the test score of the best of several rows."""
+    best = max(labels, key=lambda label: comparison.summary(label, comparison.score).mean)
+    return _score_tile(comparison, heading, best)
 
-    def best(labels: list[str]) -> str:
-        return max(labels, key=lambda label: comparison.summary(label, score).mean)
 
-    if alone := [label for label in known if comparison.is_unimodal(label)]:
-        tiles.append(tile("Best single modality", best(alone)))
-    if others := [x for x in known if not comparison.is_unimodal(x) and x != comparison.reference]:
-        tiles.append(tile("Best other method", best(others)))
-    total, entropy = (
-        comparison.summary(comparison.reference, "phi_mi"),
-        comparison.summary(comparison.reference, "entropy"),
+def _information_tile(comparison: Comparison) -> Tile | None:
+    """Return the share of the label's entropy that the reference's features carry, where it is known."""
+    total = comparison.summary(comparison.reference, "phi_mi")
+    entropy = comparison.summary(comparison.reference, "entropy")
+    if not (total.n and entropy.n and entropy.mean > 0 and comparison.score == "accuracy"):
+        return None
+    return Tile(
+        "In the features",
+        f"{100 * total.mean / entropy.mean:.0f} %",
+        f"of the label; joint: φ_MI {total.mean:.2f} of H(Y) {entropy.mean:.2f} nats",
     )
-    if total.n and entropy.n and entropy.mean > 0 and score == "accuracy":
-        tiles.append(
-            Tile(
-                "In the features",
-                f"{100 * total.mean / entropy.mean:.0f} %",
-                f"of the label; joint: φ_MI {total.mean:.2f} of H(Y) {entropy.mean:.2f} nats",
-            )
-        )
-    return tiles
 
 
 def _provenance(comparison: Comparison) -> Provenance:
     records: list[RunRecord] = [r for label in comparison.labels for r in comparison.records[label]]
-    flats = [{k: v for k, v in flat_config(r.config).items() if k != "seed"} for r in records]
-    keys = list(dict.fromkeys(k for flat in flats for k in flat))
-    shared = [(k, flats[0].get(k, "")) for k in keys if len({flat.get(k) for flat in flats}) == 1]
-    fixed = {k for k, _ in shared} | {"method", "rule", "data"}
-    body = []
-    for record, flat in zip(records, flats, strict=True):
-        own = ", ".join(f"{k}={v}" for k, v in flat.items() if k not in fixed and v not in ("{}", "null"))
-        best = str(record.best_epoch + 1) if record.best_epoch >= 0 else "–"
-        seconds = f"{record.seconds:.1f}" if math.isfinite(record.seconds) and record.seconds else "–"
-        line = [record.label, str(record.seed), record.rule, best, seconds, own or "–", record.key]
-        body.append([Cell(text) for text in line])
-    found: dict[str, list[str]] = {}
+    settings = [_flat_settings(record) for record in records]
+    shared = _shared_settings(settings)
+    return Provenance(
+        _run_table(records, settings, shared),
+        shared,
+        _environments(records),
+        list(dict.fromkeys(r.command for r in records if r.command)),
+        [
+            *comparison.notes,
+            *dict.fromkeys(f"{r.label}, seed {r.seed}: {note}" for r in records for note in r.notes),
+        ],
+    )
+
+
+def _flat_settings(record: RunRecord) -> dict[str, str]:
+    return {key: value for key, value in flat_config(record.config).items() if key != "seed"}
+
+
+def _shared_settings(settings: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
+    """Return the settings that have one value in all runs."""
+    keys = dict.fromkeys(key for run in settings for key in run)
+    return [(key, settings[0].get(key, "")) for key in keys if len({run.get(key) for run in settings}) == 1]
+
+
+def _run_table(
+    records: Sequence[RunRecord], settings: Sequence[Mapping[str, str]], shared: Sequence[tuple[str, str]]
+) -> Table:
+    fixed = {key for key, _ in shared} | {"method", "rule", "data"}
+    body = [_run_cells(record, run, fixed) for record, run in zip(records, settings, strict=True)]
+    header = ["method", "seed", "rule", "selected epoch", "seconds", "own settings", "key"]
+    return Table(f"The {len(records)} runs", header, body)
+
+
+def _run_cells(record: RunRecord, settings: Mapping[str, str], fixed: Collection[str]) -> list[Cell]:
+    own = ", ".join(f"{k}={v}" for k, v in settings.items() if k not in fixed and v not in ("{}", "null"))
+    best = str(record.best_epoch + 1) if record.best_epoch >= 0 else "–"
+    seconds = f"{record.seconds:.1f}" if math.isfinite(record.seconds) and record.seconds else "–"
+    line = [record.label, str(record.seed), record.rule, best, seconds, own or "–", record.key]
+    return [Cell(text) for text in line]
+
+
+def _environments(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    """Return the versions and machines of the runs, each with all its values."""
+    values: dict[str, dict[str, None]] = {}
     for record in records:
         for name, value in record.environment.items():
-            if value not in found.setdefault(name, []):
-                found[name].append(value)
-    notes = [
-        *comparison.notes,
-        *dict.fromkeys(f"{r.label}, seed {r.seed}: {note}" for r in records for note in r.notes),
-    ]
-    header = ["method", "seed", "rule", "selected epoch", "seconds", "own settings", "key"]
-    return Provenance(
-        Table(f"The {len(records)} runs", header, body),
-        shared,
-        [(name, ", ".join(values)) for name, values in found.items()],
-        list(dict.fromkeys(r.command for r in records if r.command)),
-        notes,
-    )
+            values.setdefault(name, {})[value] = None
+    return [(name, ", ".join(distinct)) for name, distinct in values.items()]
 
 
 def overview(comparisons: Sequence[Comparison], rows: Mapping[tuple[str, str, str], Row]) -> Panel | None:
