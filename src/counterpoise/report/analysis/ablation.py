@@ -18,49 +18,38 @@ Seeds = dict[int, float]
 def ablation_table(records: Iterable[RunRecord], method: str, parts: Sequence[str]) -> str:
     """Return a Markdown page: every combination of a method's parts, and the effect of each part.
 
-    Differences are paired by seed within a data set. The effect of a part is the mean over the combinations of the others of *with it*
-    less *without it*, so that all runs speak about every part (a full factorial design).
+    Differences are paired by seed within a data set. The effect of a part is the mean over the combinations of the
+    others of *with it* less *without it*, so that all runs speak about every part (a full factorial design).
 
     Args:
-        records: runs of the combinations (others are passed over).
-        method: whose parts.
-        parts: names of its boolean hyper-parameters, on unless the configuration says otherwise.
+        records: Runs of the combinations; runs of other methods are ignored.
+        method: Name of the method.
+        parts: Names of its boolean hyper-parameters, on unless the configuration says otherwise.
 
     Example:
         >>> from counterpoise.runs import Metric, RowId
-        >>> run = lambda seed, on, score: RunRecord(f"{seed}{on}", "digits", RowId("arm", {} if on else {"fusion": False}),
-        ...     seed, metrics=[Metric("accuracy", score)])
+        >>> def run(seed, on, score):
+        ...     row = RowId("arm", {} if on else {"fusion": False})
+        ...     return RunRecord(f"{seed}{on}", "digits", row, seed, metrics=[Metric("accuracy", score)])
         >>> page = ablation_table([run(s, on, 0.8 + on / 100) for s in (0, 1) for on in (0, 1)], "arm", ["fusion"])
         >>> print(page.splitlines()[-1])
         | digits | fusion | +1.0 ± 0.0 | – | 2 |
     """
     own = [r for r in records if r.method == method]
-    lines = [f"# The parts of `{method}`", ""]
-    rule = sorted({r.rule for r in own})
-    lines += [
-        f"Rule of inference: {', '.join(rule)}, the same for all rows. Points of the test score; mean ± standard error over the seeds.",
+    rules = ", ".join(sorted({r.rule for r in own}))
+    lines = [
+        f"# The parts of `{method}`",
         "",
-    ]
-    lines += [
+        f"Rule of inference: {rules}, the same for all rows. Points of the test score; "
+        "mean ± standard error over the seeds.",
+        "",
         "| data | " + " | ".join(parts) + " | score | to none of them | p | to all of them | p |",
         "|---|" + ":---:|" * len(parts) + "---:|---:|---:|---:|---:|",
     ]
     effects: list[str] = []
     for data in dict.fromkeys(r.data for r in own):
-        here = [r for r in own if r.data == data]
-        name = compare(here)[0].score
-        scores: dict[tuple[bool, ...], Seeds] = {}
-        for r in here:
-            scores.setdefault(_on(r, parts), {})[r.seed] = 100 * r.value(name)
-        none, everything = (scores.get((value,) * len(parts), {}) for value in (False, True))
-        for on in product((False, True), repeat=len(parts)):
-            if on not in scores:
-                continue
-            s = summarise(list(scores[on].values()))
-            cells = [data, *("✓" if x else "" for x in on), f"{s.mean:.1f} ± {s.se:.1f}"]
-            for reference in (none, everything):
-                cells += _cells(paired_difference(scores[on], reference)) if reference is not scores[on] else ["–", "–"]
-            lines.append("| " + " | ".join(cells) + " |")
+        scores = _scores([r for r in own if r.data == data], parts)
+        lines += _combination_lines(data, scores, parts)
         for k, part in enumerate(parts):
             gain = paired_difference(*_sides(scores, k))
             effects.append(f"| {data} | {part} | {' | '.join(_cells(gain))} | {gain.n} |")
@@ -73,6 +62,30 @@ def ablation_table(records: Iterable[RunRecord], method: str, parts: Sequence[st
         *effects,
     ]
     return "\n".join(lines) + "\n"
+
+
+def _scores(records: Sequence[RunRecord], parts: Sequence[str]) -> dict[tuple[bool, ...], Seeds]:
+    """Return the test scores in points by combination of parts and seed."""
+    name = compare(records)[0].score
+    scores: dict[tuple[bool, ...], Seeds] = {}
+    for r in records:
+        scores.setdefault(_on(r, parts), {})[r.seed] = 100 * r.value(name)
+    return scores
+
+
+def _combination_lines(data: str, scores: Mapping[tuple[bool, ...], Seeds], parts: Sequence[str]) -> list[str]:
+    """Return one line of the table per combination that was run."""
+    lines = []
+    none, everything = (scores.get((value,) * len(parts), {}) for value in (False, True))
+    for on in product((False, True), repeat=len(parts)):
+        if on not in scores:
+            continue
+        s = summarise(list(scores[on].values()))
+        cells = [data, *("✓" if x else "" for x in on), f"{s.mean:.1f} ± {s.se:.1f}"]
+        for reference in (none, everything):
+            cells += _cells(paired_difference(scores[on], reference)) if reference is not scores[on] else ["–", "–"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
 def _on(record: RunRecord, parts: Sequence[str]) -> tuple[bool, ...]:

@@ -214,6 +214,34 @@ def _told_apart(name: str, sources: Sequence[str]) -> list[str]:
 
 
 def _compare_one(data: str, records: list[RunRecord], reference: str, focus: str | None) -> Comparison:
+    runs, notes = _runs_by_row(data, records)
+    modalities = tuple(dict.fromkeys(m for record in records for m in record.modalities))
+    by_label = {str(row): row for row in runs}
+    score = next((r.score for r in records if math.isfinite(r.value(r.score))), records[0].score)
+    base = _row_called(reference, by_label)
+    values = {label: _values(runs[row]) for label, row in by_label.items()}
+    chosen = _row_called(focus, by_label) if focus is not None else _default_focus(by_label, values, score, base)
+    order = sorted(by_label, key=lambda label: _row_order(label, by_label, modalities, base, chosen))
+    comparison = Comparison(
+        data,
+        modalities,
+        {label: by_label[label] for label in order},
+        values,
+        {label: [run for _, run in sorted(runs[by_label[label]].items())] for label in order},
+        score,
+        base,
+        chosen,
+        notes,
+    )
+    for label in order:
+        ratio = _step_time_ratio(comparison, label)
+        if ratio:
+            values[label][MetricId("step_time_ratio")] = ratio
+    return comparison
+
+
+def _runs_by_row(data: str, records: list[RunRecord]) -> tuple[dict[RowId, dict[int, RunRecord]], tuple[str, ...]]:
+    """Return the runs by row and seed, and notes on repeated runs and on differing tasks."""
     notes: list[str] = []
     runs: dict[RowId, dict[int, RunRecord]] = {}
     for record in _distinguish(records):
@@ -223,32 +251,16 @@ def _compare_one(data: str, records: list[RunRecord], reference: str, focus: str
                 f"the last one read is shown ({record.key})."
             )
         runs[record.row][record.seed] = record
-    if len({record.task for record in records}) > 1:
-        notes.append(f"{data}: the runs have different tasks ({', '.join(sorted({r.task for r in records}))}).")
-    modalities = tuple(dict.fromkeys(m for record in records for m in record.modalities))
-    by_label = {str(row): row for row in runs}
-    score = next((r.score for r in records if math.isfinite(r.value(r.score))), records[0].score)
-    found = _row_called(reference, by_label)
-    values = {label: _values(runs[row]) for label, row in by_label.items()}
-    chosen = _row_called(focus, by_label) if focus is not None else _default_focus(by_label, values, score, found)
-    order = sorted(by_label, key=lambda label: _row_order(label, by_label, modalities, found, chosen))
-    comparison = Comparison(
-        data,
-        modalities,
-        {label: by_label[label] for label in order},
-        values,
-        {label: [runs[by_label[label]][s] for s in sorted(runs[by_label[label]])] for label in order},
-        score,
-        found,
-        chosen,
-        tuple(notes),
-    )
-    for label in order:
-        base = comparison.seeds(comparison.reference_of(label), "step_ms")
-        ratio = {s: v / base[s] for s, v in comparison.seeds(label, "step_ms").items() if base.get(s, 0) > 0}
-        if ratio:
-            values[label][MetricId("step_time_ratio")] = ratio
-    return comparison
+    tasks = sorted({record.task for record in records})
+    if len(tasks) > 1:
+        notes.append(f"{data}: the runs have different tasks ({', '.join(tasks)}).")
+    return runs, tuple(notes)
+
+
+def _step_time_ratio(comparison: Comparison, label: str) -> dict[int, float]:
+    """Return the time of a step divided by the reference's, by seed."""
+    base = comparison.seeds(comparison.reference_of(label), "step_ms")
+    return {s: v / base[s] for s, v in comparison.seeds(label, "step_ms").items() if base.get(s, 0) > 0}
 
 
 def _values(runs: Mapping[int, RunRecord]) -> dict[MetricId, dict[int, float]]:

@@ -75,32 +75,38 @@ def indistinct(ranks: Sequence[float], critical: float) -> list[tuple[int, int]]
 
 def summary_grid(comparisons: Sequence[Comparison]) -> Grid:
     """Methods as rows, data sets as columns, mean rank last."""
-    labels = list(dict.fromkeys(label for c in comparisons for label in c.labels if not c.is_unimodal(label)))
+    labels = dict.fromkeys(label for c in comparisons for label in c.labels if not c.is_unimodal(label))
     result = ranking(comparisons)
     ranks = dict(zip(result.labels, result.ranks, strict=True)) if result else {}
     header = ["method", *(c.data + (" (%)" if c.score == "accuracy" else " (R²)") for c in comparisons), "mean rank"]
-    rows: list[list[str]] = []
     best: set[tuple[int, int]] = set()
     source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
     tops = [best_labels(c, c.score) for c in comparisons]
     alone = _best_alone(comparisons)
-    if alone:
-        rows.append(alone)
+    rows = [alone] if alone else []
     for label in labels:
         best |= {(len(rows), j) for j, top in enumerate(tops, 1) if label in top}
         source |= {(len(rows), j): (c.data, label, c.score, "mean") for j, c in enumerate(comparisons, 1)}
-        cells = [
-            plus_minus((s := c.summary(label, c.score)).mean, s.se, c.score) if label in c.labels else MISSING
-            for c in comparisons
-        ]
-        rows.append([label, *cells, f"{ranks[label]:.2f}" if label in ranks else MISSING])
+        rank = f"{ranks[label]:.2f}" if label in ranks else MISSING
+        rows.append([label, *(_score_text(c, label) for c in comparisons), rank])
+    return Grid("summary", "All data sets: test scores", header, rows, _summary_note(comparisons, result), best, source)
+
+
+def _score_text(comparison: Comparison, label: str) -> str:
+    if label not in comparison.labels:
+        return MISSING
+    s = comparison.summary(label, comparison.score)
+    return plus_minus(s.mean, s.se, comparison.score)
+
+
+def _summary_note(comparisons: Sequence[Comparison], result: Ranking | None) -> str:
     note = seeds_note(comparisons) + " Best mean per data set in bold, unless a single modality is best."
     note += " Ranks are over methods that were run on every data set"
     if result:
         note += f"; they differ at 5 % (Nemenyi) beyond {result.critical_difference:.2f}"
         if math.isfinite(result.p_value):
             note += f" (Friedman χ² = {result.statistic:.2f}, {p_text(result.p_value)})"
-    return Grid("summary", "All data sets: test scores", header, rows, note + ".", best, source)
+    return f"{note}."
 
 
 def _best_alone(comparisons: Sequence[Comparison]) -> list[str]:

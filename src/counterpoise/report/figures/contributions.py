@@ -97,21 +97,33 @@ def _bars_panel(
 ) -> Panel:
     ms = [m for m in comparison.modalities if ("phi_cmi", m) in known]
     shades = [palette.modality_token(colours, m) for m in ms]
-    split = all(("phi_shared", m) in known and ("phi_synergy", m) in known and ("phi_mi", m) in known for m in ms)
+    split = all((kind, m) in known for kind in ("phi_shared", "phi_synergy", "phi_mi") for m in ms)
     marks, ends = _stacked(ms, known, shades) if split else _overlaid(ms, known, shades)
+    rules = _rules(comparison, label)
+    x = Axis(
+        "held-out contribution (nats)", range=_range([p for *_, p in rows], [*ends, *(rule.value for rule in rules)])
+    )
+    title = f"{comparison.data}: contributions in {label}"
+    return Panel(x, rows_axis(ms), tuple(marks), rules, 96 + 56 * len(ms), title=title)
+
+
+def _rules(comparison: Comparison, label: str) -> tuple[Rule, ...]:
+    """Return lines at zero, at the joint contribution and at the label's entropy, where these are known."""
     entropy, joint = comparison.summary(label, "entropy"), comparison.summary(label, "phi_mi")
     rules = [Rule(0.0, "@muted", "solid")]
     if joint.n:
         rules.append(Rule(joint.mean, "@ink", "solid", "all together", anchor="right"))
     if entropy.n and comparison.in_percent:
         rules.append(Rule(entropy.mean, "@ink", "dot", "H(Y)", anchor="left"))
-    points = [p for *_, p in rows]
-    reach = [*ends, *(p.mean for p in points), *(p.high for p in points), *(rule.value for rule in rules)]
-    top = max((v for v in reach if math.isfinite(v)), default=1.0)
+    return tuple(rules)
+
+
+def _range(points: Sequence[Point], ends: Sequence[float]) -> tuple[float, float]:
+    """Return the range of the axis that holds all points with their intervals, and the ends of bars and rules."""
+    highs = [*ends, *(v for p in points for v in (p.mean, p.high))]
+    top = max(filter(math.isfinite, highs), default=1.0)
     low = min((v for p in points for v in (p.mean, p.low) if math.isfinite(v)), default=0.0)
-    x = Axis("held-out contribution (nats)", range=(1.1 * min(low, 0.0), 1.12 * top or 1.0))
-    title = f"{comparison.data}: contributions in {label}"
-    return Panel(x, rows_axis(ms), tuple(marks), tuple(rules), 96 + 56 * len(ms), title=title)
+    return 1.1 * min(low, 0.0), 1.12 * top or 1.0
 
 
 def _stacked(ms: Sequence[str], known: Known, shades: Sequence[str]) -> tuple[list[Bars | Series], list[float]]:

@@ -92,27 +92,26 @@ def _figure(title: str, reading: str, lines: Sequence[Line], *, y: str, factor: 
     """Return a figure of curves with bands of one standard error."""
     if not lines:
         return None
-    marks = tuple(
-        Series(
-            c.epochs,
-            [factor * v for v in c.mean],
-            shade,
-            name,
-            style,
-            intervals=[(factor * a, factor * b) for a, b in zip(c.low, c.high, strict=True)] if c.n > 1 else (),
-            band=True,
-        )
-        for name, shade, style, c in lines
-    )
+    marks = tuple(_band(line, factor) for line in lines)
     panel = Panel(Axis("epoch"), Axis(y), marks, legend=True, title=title, shared_hover=True)
     seeds = max(c.n for *_, c in lines)
     tail = f" Mean of {seeds} seeds; the band is one standard error." if seeds > 1 else " One seed."
+    return FigureSpec(title, reading + tail, (("", panel),), _curve_grid(title, lines, "accuracy" * (factor > 1)))
+
+
+def _band(line: Line, factor: float) -> Series:
+    """Return one curve, with a band where several seeds have it."""
+    name, shade, style, c = line
+    band = [(factor * low, factor * high) for low, high in zip(c.low, c.high, strict=True)] if c.n > 1 else ()
+    return Series(c.epochs, [factor * v for v in c.mean], shade, name, style, intervals=band, band=True)
+
+
+def _curve_grid(title: str, lines: Sequence[Line], metric: str) -> Grid:
+    """Return the curves as a table with one row per epoch."""
     epochs = sorted({e for *_, c in lines for e in c.epochs})
     columns = [dict(zip(c.epochs, c.mean, strict=True)) for *_, c in lines]
-    metric = "accuracy" if factor > 1 else ""
     cells = [[str(e), *(number(column[e], metric) if e in column else "–" for column in columns)] for e in epochs]
-    table = Grid("curve", title, ["epoch", *(name for name, *_ in lines)], cells)
-    return FigureSpec(title, reading + tail, (("", panel),), table)
+    return Grid("curve", title, ["epoch", *(name for name, *_ in lines)], cells)
 
 
 def _losses(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:

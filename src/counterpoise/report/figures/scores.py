@@ -106,15 +106,9 @@ def cost_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | 
 def difference_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
     """Paired differences to the reference with their intervals, best on top; zero as a dashed line."""
     score, factor = comparison.score, factor_of(comparison.score)
-    rows = []
-    for label in comparison.labels:
-        d = comparison.difference(label, score)
-        if not comparison.is_reference(label) and d.n:
-            low, high = t_interval(d.diff, d.se, d.n) if math.isfinite(d.se) else (math.nan, math.nan)
-            rows.append((label, Point(d.diff, low, high, d.n, "seeds" if math.isfinite(low) else "none"), d.p_value))
+    rows = _difference_rows(comparison)
     if not rows:
         return None
-    rows.sort(key=lambda row: -row[1].mean)
     names = [series.short(comparison, label) for label, *_ in rows]
     ends = [[number(x, score, sign=True) for x in (p.mean, p.low, p.high)] for _, p, _ in rows]
     dots = Series(
@@ -130,37 +124,54 @@ def difference_figure(comparison: Comparison, colours: Sequence[str]) -> FigureS
             for name, (mean, low, high), (*_, p) in zip(names, ends, rows, strict=True)
         ],
     )
-    axis = Axis(f"{score_axis(comparison, 'test').removesuffix(' (%)')} minus that of {comparison.reference}")
     unit = " (points)" * comparison.in_percent
-    panel = Panel(
-        Axis(axis.title + unit),
-        rows_axis(names),
-        (dots,),
-        (Rule(0.0),),
-        72 + _ROW * len(rows),
-        title=f"{comparison.data}: differences to {comparison.reference}",
-    )
-    source = {(i, j): (comparison.data, label, score, column) for i, (label, *_) in enumerate(rows) for j, column in ((1, "diff_to_reference"), (4, "p_value"))}  # fmt: skip
-    cells = [
-        [label, *three, p_text(p, bare=True), str(point.n)] for three, (label, point, p) in zip(ends, rows, strict=True)
-    ]
+    axis = Axis(f"{score_axis(comparison, 'test').removesuffix(' (%)')} minus that of {comparison.reference}{unit}")
+    title = f"{comparison.data}: differences to {comparison.reference}"
+    panel = Panel(axis, rows_axis(names), (dots,), (Rule(0.0),), 72 + _ROW * len(rows), title=title)
     tail = (
-        "whiskers are 95 % intervals of the mean difference (Student's t); if one does not touch the dashed line, p < 0.05"
+        "whiskers are 95 % intervals of the mean difference (Student's t); "
+        "if one does not touch the dashed line, p < 0.05"
         if any(math.isfinite(p.low) for _, p, _ in rows)
         else "with one seed there is no interval"
     )
     return FigureSpec(
         f"Differences to {comparison.reference}, seed by seed",
-        f"Each run is compared with the run of {comparison.reference} of the same seed, which removes what the seeds have "
-        f"in common; {tail}.",
+        f"Each run is compared with the run of {comparison.reference} of the same seed, "
+        f"which removes what the seeds have in common; {tail}.",
         (("", panel),),
-        Grid(
-            "differences",
-            f"Paired differences to {comparison.reference}{unit}",
-            ["method", "difference", "95 % low", "95 % high", "p", "seeds"],
-            cells,
-            source=source,
-        ),
+        _difference_grid(comparison, rows, ends),
+    )
+
+
+def _difference_rows(comparison: Comparison) -> list[tuple[str, Point, float]]:
+    """Return label, difference to the reference and p-value of each row that has one, best first."""
+    rows = []
+    for label in comparison.labels:
+        d = comparison.difference(label, comparison.score)
+        if not comparison.is_reference(label) and d.n:
+            low, high = t_interval(d.diff, d.se, d.n) if math.isfinite(d.se) else (math.nan, math.nan)
+            rows.append((label, Point(d.diff, low, high, d.n, "seeds" if math.isfinite(low) else "none"), d.p_value))
+    return sorted(rows, key=lambda row: -row[1].mean)
+
+
+def _difference_grid(
+    comparison: Comparison, rows: Sequence[tuple[str, Point, float]], ends: Sequence[Sequence[str]]
+) -> Grid:
+    """Return the differences as a table; ``ends`` are their means and intervals as text."""
+    columns = {1: "diff_to_reference", 4: "p_value"}
+    return Grid(
+        "differences",
+        f"Paired differences to {comparison.reference}{' (points)' * comparison.in_percent}",
+        ["method", "difference", "95 % low", "95 % high", "p", "seeds"],
+        [
+            [label, *three, p_text(p, bare=True), str(point.n)]
+            for three, (label, point, p) in zip(ends, rows, strict=True)
+        ],
+        source={
+            (i, j): (comparison.data, label, comparison.score, column)
+            for i, (label, *_) in enumerate(rows)
+            for j, column in columns.items()
+        },
     )
 
 
@@ -241,37 +252,45 @@ def rank_figure(result: Ranking) -> FigureSpec:
     groups = indistinct(ranks, cd) if math.isfinite(cd) else []
     first = 1.0 + 0.6 * len(groups)  # the first method's row, below the bars
     rows = [first + i for i in range(k)]
+    last = first + k - 1
+    y = Axis(ticks=tuple(zip(rows, names, strict=True)), range=(last + 0.6, -1.6), grid=False)
+    x = Axis("mean rank (1 is best)", range=(0.8, max(k, 1 + cd if math.isfinite(cd) else k) + 0.5), grid=False)
+    title = f"Mean ranks over {result.datasets} data sets"
+    marks = _rank_marks(names, ranks, rows, groups, cd)
+    return FigureSpec(
+        f"Critical-difference diagram: {title[:1].lower()}{title[1:]}",
+        "A bar joins methods between which Nemenyi's test finds no significant difference at 5 %: "
+        f"their mean ranks are less than the critical difference of {cd:.2f} apart.",
+        (("", Panel(x, y, tuple(marks), (), int(92 + 26 * (last + 2)), title=title)),),
+        _rank_grid(names, ranks, groups),
+    )
+
+
+def _rank_marks(
+    names: Sequence[str],
+    ranks: Sequence[float],
+    rows: Sequence[float],
+    groups: Sequence[tuple[int, int]],
+    critical: float,
+) -> list[Series]:
+    """Return a line and a dot per method, a bar per group, and the critical difference as a scale."""
+    k = len(ranks)
     marks = [Series([r, r], [0, y], "@rule", dash="solid", width=1.5) for r, y in zip(ranks, rows, strict=True)]
     marks += [
         Series([ranks[a] - 0.03 * k, ranks[b] + 0.03 * k], [0.6 + 0.6 * i] * 2, "@accent", dash="solid", width=6)
         for i, (a, b) in enumerate(groups)
     ]
-    if math.isfinite(cd):
-        marks.append(Series([1, 1 + cd], [-0.75] * 2, "@ink", dash="solid"))
-        marks.append(Series([1 + cd], [-0.75], "@ink", texts=[f"critical difference {cd:.2f}"]))
-    marks.append(
-        Series(
-            ranks,
-            rows,
-            "@ink",
-            marker="circle",
-            texts=[f"{rank:.2f}" for rank in ranks],
-            hover=[f"{name}: mean rank {rank:.2f}" for name, rank in zip(names, ranks, strict=True)],
-        )
-    )
-    last = first + k - 1
-    y = Axis(ticks=tuple(zip(rows, names, strict=True)), range=(last + 0.6, -1.6), grid=False)
-    x = Axis("mean rank (1 is best)", range=(0.8, max(k, 1 + cd if math.isfinite(cd) else k) + 0.5), grid=False)
-    title = f"Mean ranks over {result.datasets} data sets"
-    joined = {i: [names[j] for a, b in groups if a <= i <= b for j in range(a, b + 1) if j != i] for i in range(k)}
-    cells = [
-        [name, f"{rank:.2f}", ", ".join(dict.fromkeys(joined[i])) or "none"]
-        for i, (name, rank) in enumerate(zip(names, ranks, strict=True))
-    ]
-    return FigureSpec(
-        f"Critical-difference diagram: {title[:1].lower()}{title[1:]}",
-        "A bar joins methods between which Nemenyi's test finds no significant difference at 5 %: their mean ranks are less "
-        f"than the critical difference of {cd:.2f} apart.",
-        (("", Panel(x, y, tuple(marks), (), int(92 + 26 * (last + 2)), title=title)),),
-        Grid("ranks", "Mean ranks", ["method", "mean rank", "no significant difference to"], cells),
-    )
+    if math.isfinite(critical):
+        marks.append(Series([1, 1 + critical], [-0.75] * 2, "@ink", dash="solid"))
+        marks.append(Series([1 + critical], [-0.75], "@ink", texts=[f"critical difference {critical:.2f}"]))
+    hover = [f"{name}: mean rank {rank:.2f}" for name, rank in zip(names, ranks, strict=True)]
+    texts = [f"{rank:.2f}" for rank in ranks]
+    return [*marks, Series(ranks, rows, "@ink", marker="circle", texts=texts, hover=hover)]
+
+
+def _rank_grid(names: Sequence[str], ranks: Sequence[float], groups: Sequence[tuple[int, int]]) -> Grid:
+    cells = []
+    for i, (name, rank) in enumerate(zip(names, ranks, strict=True)):
+        joined = [names[j] for a, b in groups if a <= i <= b for j in range(a, b + 1) if j != i]
+        cells.append([name, f"{rank:.2f}", ", ".join(dict.fromkeys(joined)) or "none"])
+    return Grid("ranks", "Mean ranks", ["method", "mean rank", "no significant difference to"], cells)
