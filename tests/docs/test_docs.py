@@ -13,6 +13,25 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
+def test_the_readme_is_short_and_starts_with_how_to_install() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert sum(len(line.split()) for line in lines) <= 1000
+    assert next(i for i, line in enumerate(lines) if "pip install" in line) < 60
+    assert not any(line.startswith("|") for line in lines[:60])
+    assert sum(line.startswith("![") for line in lines) == 1
+
+
+def test_the_readme_shows_what_the_code_prints() -> None:
+    """The verdicts in the README are those of today's code; small changes of numbers are left to `make screenshots`."""
+    example = ROOT / "examples" / "diagnose_concat.py"
+    result = subprocess.run([sys.executable, "-W", "ignore", str(example)], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    shown = (ROOT / "benchmarks" / "demo" / "quickstart.txt").read_text()
+    numbers = re.compile(r"-?\d+(\.\d+)?")
+    words = numbers.sub("#", " ".join(shown.split("\n\n")[0].split()))
+    assert words in numbers.sub("#", " ".join(result.stdout.split()))
+
+
 def test_generated_blocks_are_up_to_date() -> None:
     result = subprocess.run([sys.executable, "docs/build.py", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
