@@ -242,9 +242,11 @@ def _write_outputs(
         return []
     stamp.unlink(missing_ok=True)
     steps: dict[str, Callable[[], object]] = {
-        "tables": lambda: write_tables(records, out, **rows),
-        "figures": lambda: write_figures(records, out / "figures", on_figure=on_figure, **rows),
-        "page": lambda: write_page(records, out / "report.html", **rows),
+        "tables": lambda: write_tables(records, out, reference=reference, focus=focus),
+        "figures": lambda: write_figures(
+            records, out / "figures", on_figure=on_figure, reference=reference, focus=focus
+        ),
+        "page": lambda: write_page(records, out / "report.html", reference=reference, focus=focus),
     }
     if ablation is not None:
         parts = METHODS.resolve(user_name(ablation)).parts

@@ -143,7 +143,7 @@ def _end_workers(results: Any) -> None:
         warnings.simplefilter("ignore")
         results.close()
     with contextlib.suppress(Exception):
-        from joblib.externals.loky import reusable_executor  # type: ignore[import-untyped]
+        from joblib.externals.loky import reusable_executor
 
         executor = reusable_executor._executor
         if executor is not None:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import lightning
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from counterpoise.config import RunConfig
 from counterpoise.data import MultimodalData

@@ -261,7 +261,8 @@ def _corrected_parts(
         Estimate(float(v), float(se), float(v - reach * se), float(v + reach * se))
         for v, se in zip(values, errors, strict=True)
     ]
-    return PartialInformation(m, *estimates, "broja", source, problem.n)
+    redundant, unique, others, synergistic = estimates
+    return PartialInformation(m, redundant, unique, others, synergistic, "broja", source, problem.n)
 
 
 def _solve(table: np.ndarray) -> np.ndarray:

@@ -200,19 +200,18 @@ def _fit(
 ) -> list[OutOfFoldPredictions]:
     """Return the predictions of a kind of head at several penalties, fitted on the rows of ``train`` ``(K, N)``."""
     if isinstance(kind.heads, SpreadHeads):
-        heads = kind.heads
-        return [collect(problem, ((heads.score(rows, p), rows) for rows in train), kind.name) for p in grid]
+        spread = kind.heads
+        return [collect(problem, ((spread.score(rows, p), rows) for rows in train), kind.name) for p in grid]
+    heads = kind.heads
     penalties = torch.tensor(grid, dtype=torch.float64)
-    weights = kind.heads.fit(
-        train.repeat_interleave(len(grid), 0), penalties.repeat(len(train)), tolerance=0.02 / problem.n
-    )
+    weights = heads.fit(train.repeat_interleave(len(grid), 0), penalties.repeat(len(train)), tolerance=0.02 / problem.n)
     fold = torch.from_numpy(problem.fold)
     base = [prior.parameters[fold == k][0] for k in range(problem.folds)]
 
     def scored(p: int) -> Iterable[tuple[Scored, Tensor]]:
         for k, rows in enumerate(train):
             which = slice(k * len(grid) + p, k * len(grid) + p + 1)
-            yield score(problem, kind.heads.logits(weights[which])[:, 0], rows, base[k]), rows
+            yield score(problem, heads.logits(weights[which])[:, 0], rows, base[k]), rows
 
     return [collect(problem, scored(p), kind.name) for p in range(len(grid))]
 
@@ -241,11 +240,13 @@ def _shortlist(problem: EstimatorInput, kind: Candidate, prior: OutOfFoldPredict
     inner = fold > 1 if problem.folds > 2 else (fold == 1) & (torch.arange(problem.n) % 2 == 0)
     test = fold == 1 if problem.folds > 2 else (fold == 1) & ~inner
     penalties = torch.tensor(kind.grid, dtype=torch.float64)
-    weights = kind.heads.fit(inner.expand(len(penalties), -1), penalties, tolerance=0.1 / problem.n)
+    heads = kind.heads
+    assert not isinstance(heads, SpreadHeads)  # their penalties are all fitted, since that is cheap
+    weights = heads.fit(inner.expand(len(penalties), -1), penalties, tolerance=0.1 / problem.n)
     base = prior.parameters[fold == 1][0]
     losses = []
     for p in range(len(penalties)):
-        scored = score(problem, kind.heads.logits(weights[p : p + 1])[:, 0], inner, base)
+        scored = score(problem, heads.logits(weights[p : p + 1])[:, 0], inner, base)
         losses.append(-float(scored.per_output[test].sum(-1).mean()))
     best = int(np.argmin(losses))
     other = min((k for k in (best - 1, best + 1) if 0 <= k < len(losses)), key=lambda k: losses[k], default=best)
