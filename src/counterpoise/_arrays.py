@@ -95,13 +95,16 @@ def guess_task(labels: Any) -> TaskGuess:
     """
     y = as_labels(labels)
     if y.dtype.kind not in "fiu":
-        if y.ndim == 2 and y.dtype.kind == "b":
-            return _several(y)
-        return TaskGuess("multiclass")
+        return _several(y) if y.ndim == 2 and y.dtype.kind == "b" else TaskGuess("multiclass")
     if y.ndim > 1:
         return _several(y) if np.isin(y, (0, 1)).all() else TaskGuess("regression")
     if y.dtype.kind == "f" and (not np.isfinite(y).all() or (y != np.round(y)).any()):
         return TaskGuess("regression")
+    return _guess_whole(y)
+
+
+def _guess_whole(y: np.ndarray) -> TaskGuess:
+    """Return the task of whole numbers ``(N,)``, see `guess_task`."""
     values = np.unique(y)
     stored = "whole numbers stored as floats" if y.dtype.kind == "f" else "whole numbers"
     gapless = len(values) > 0 and values[0] in (0, 1) and values[-1] - values[0] == len(values) - 1

@@ -80,31 +80,36 @@ def from_arrays(
     _check_lengths(name, given, as_numpy(label), split, group)
     shaped = {m: _as_modality(m, array, (kinds or {}).get(m)) for m, array in given.items()}
     stored = {m: array for m, (_, array, _) in shaped.items()}
+    assumed = [note for _, _, note in shaped.values() if note]
     targets = make_targets(label, task, num_classes, tuple(class_names))
-    group = None if group is None else _groups(group)
+    group = _groups(group)
     parts, drawn = _parts(stored, targets, split, group, name, seed)
-    if targets.task == "regression" and len(parts["train"]):
-        values, scaled = standardise_targets(targets.values, parts["train"])
-        targets = replace(targets, values=values, notes=(*targets.notes, *scaled))
+    targets = _standardised(targets, parts["train"])
     info = DataInfo(
         name=name,
-        modalities=tuple(replace(one, rate=float((rates or {}).get(m, 0))) for m, (one, _, _) in shaped.items()),
+        modalities=_with_rates([one for one, _, _ in shaped.values()], rates or {}),
         task=targets.task,
         num_outputs=targets.num_outputs,
         class_names=targets.class_names,
         group="group" if group is not None else "",
         source=source,
-        notes=(
-            *notes,
-            *(note for _, _, note in shaped.values() if note),
-            *targets.notes,
-            *drawn,
-            *_absent_classes(targets, parts),
-        ),
+        notes=(*notes, *assumed, *targets.notes, *drawn, *_absent_classes(targets, parts)),
         recipe=recipe or {},
     )
     whole = Split(stored, targets.values, group)
     return MultimodalData(info, **{part: whole.subset(_as_slice(rows)) for part, rows in parts.items()})
+
+
+def _with_rates(modalities: Sequence[Modality], rates: Mapping[str, float]) -> tuple[Modality, ...]:
+    return tuple(replace(m, rate=float(rates.get(m.name, 0))) for m in modalities)
+
+
+def _standardised(targets: Targets, train: np.ndarray) -> Targets:
+    """Return targets; those of a regression in units of the training samples, with notes."""
+    if targets.task != "regression" or not len(train):
+        return targets
+    values, notes = standardise_targets(targets.values, train)
+    return replace(targets, values=values, notes=(*targets.notes, *notes))
 
 
 def _parts(
@@ -134,7 +139,9 @@ def _as_slice(rows: np.ndarray) -> Any:
     return rows
 
 
-def _groups(group: Any) -> np.ndarray:
+def _groups(group: Any) -> np.ndarray | None:
+    if group is None:
+        return None
     values = as_numpy(group)
     if values.dtype != object:
         return values
@@ -172,6 +179,12 @@ def _as_modality(m: str, array: np.ndarray, kind: Kind | None) -> tuple[Modality
         array = array[:, None]
     if array.dtype == np.uint8 and kind in ("image", "video"):
         return Modality(m, kind, array.shape[1:]), array, ""
+    array, note = _as_floats(m, kind, array)
+    return Modality(m, kind, array.shape[1:]), array, note
+
+
+def _as_floats(m: str, kind: Kind, array: np.ndarray) -> tuple[np.ndarray, str]:
+    """Return finite numbers as float32, or float16 if they are stored so, and a note or nothing."""
     note = ""
     if kind in ("vector", "sequence") and array.dtype.kind in "iuf":
         array, note = (array, "") if array.dtype.itemsize == 2 else keep_digits(m, array)
@@ -179,7 +192,7 @@ def _as_modality(m: str, array: np.ndarray, kind: Kind | None) -> tuple[Modality
         with np.errstate(over="ignore"):  # what does not fit float32 becomes inf and is reported below
             array = array.astype(np.float32, copy=False)
     check_finite(f"Modality `{m}`", array)
-    return Modality(m, kind, array.shape[1:]), array, note
+    return array, note
 
 
 def _real_numbers(m: str, array: np.ndarray) -> np.ndarray:

@@ -46,10 +46,9 @@ class ClipAugmentation:
     def of(info: DataInfo) -> ClipAugmentation | None:
         """Return the augmentation of a data set, or None where samples are used as they are stored."""
         longer = [m for m in info.modalities if m.stored and m.stored != m.shape]
-        visual = tuple(name for name in info.names if name in info.augment.get("visual", ()))
+        visual, flow = _visual(info)
         if not longer and not visual:
             return None
-        flow = tuple(m.name for m in info.modalities if m.name in visual and m.shape[-3] == 2)
         frames = {m.name: m.shape[0] for m in longer if m.kind == "video"}
         parts = {m.name: _longer_axis(m) for m in longer if m.kind != "video"}
         return ClipAugmentation(frames, visual, flow, float(info.augment.get("smallest", 1.0)), parts)
@@ -115,6 +114,12 @@ class ClipAugmentation:
                 moved = torch.stack([horizontal, moved[..., 1, :, :]], -3)
             found[m] = moved
         return found
+
+
+def _visual(info: DataInfo) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the modalities that are cropped and mirrored, and which of them are optical flow."""
+    visual = tuple(name for name in info.names if name in info.augment.get("visual", ()))
+    return visual, tuple(m.name for m in info.modalities if m.name in visual and m.shape[-3] == 2)
 
 
 def _longer_axis(modality: Modality) -> tuple[int, int]:

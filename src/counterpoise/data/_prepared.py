@@ -118,20 +118,25 @@ def load_prepared(folder: Path) -> MultimodalData:
 
 
 def _from_arrow(info: DataInfo, part: Any) -> Split:
-    table = part.data.table
-
-    def pieces(name: str, shape: tuple[int, ...]) -> list[np.ndarray]:
-        chunks = [chunk.flatten() if shape else chunk for chunk in table.column(name).chunks]
-        return [chunk.to_numpy(zero_copy_only=False).reshape(-1, *shape) for chunk in chunks]
-
-    def column(name: str, shape: tuple[int, ...]) -> np.ndarray:
-        return np.concatenate(pieces(name, shape))
-
-    arrays = {m.name: as_rows(pieces(m.name, m.stored or m.shape)) for m in info.modalities}
-    target = column("label", () if info.task == "multiclass" else (info.num_outputs,))
-    group = column("group", ()) if "group" in part.column_names else None
-    if group is not None and group.dtype == object:
-        group = group.astype(str)
+    arrays = {m.name: as_rows(_pieces(part, m.name, m.stored or m.shape)) for m in info.modalities}
+    target = _column(part, "label", () if info.task == "multiclass" else (info.num_outputs,))
     known = {m.name for m in info.modalities} & {name.removeprefix(CAPTION) for name in part.column_names}
-    captions = {m: column(f"{CAPTION}{m}", ()).astype(str) for m in known if f"{CAPTION}{m}" in part.column_names}
-    return Split(arrays, target, group, ClipAugmentation.of(info), captions)
+    captions = {m: _column(part, f"{CAPTION}{m}").astype(str) for m in known if f"{CAPTION}{m}" in part.column_names}
+    return Split(arrays, target, _group(part), ClipAugmentation.of(info), captions)
+
+
+def _pieces(part: Any, name: str, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Return the chunks of a column as arrays ``(n, *shape)``, without copies where Arrow allows it."""
+    chunks = [chunk.flatten() if shape else chunk for chunk in part.data.table.column(name).chunks]
+    return [chunk.to_numpy(zero_copy_only=False).reshape(-1, *shape) for chunk in chunks]
+
+
+def _column(part: Any, name: str, shape: tuple[int, ...] = ()) -> np.ndarray:
+    return np.concatenate(_pieces(part, name, shape))
+
+
+def _group(part: Any) -> np.ndarray | None:
+    if "group" not in part.column_names:
+        return None
+    group = _column(part, "group")
+    return group.astype(str) if group.dtype == object else group

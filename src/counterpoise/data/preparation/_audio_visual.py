@@ -128,16 +128,10 @@ def kinetics_sounds(source: Path, settings: Settings, *, variant: str = "public"
     public = variant == "public"
     classes = KINETICS_SOUNDS if public else KINETICS_SOUNDS_ARM
     clips, findings = _by_lists(source, classes, ("my_", "") if public else ("",))
-    file = find_or_none(source, "KS_train_val.json") if public else None
-    if file is not None:
-        entries, more = read_database(file)
-        findings += more
-        listed_splits = {clip.split for clip in clips}
-        missing = [entry for entry in entries if entry[1] not in listed_splits]
-        clips += [Clip(c, part, _class(label, classes), _youtube(c)) for c, part, label in missing]
-    clips = clips if clips or findings else _by_folder(source, classes)
-    if not any(clip.split == "test" for clip in clips):  # Kinetics' own test labels are not public
-        clips = [clip._replace(split="test") if clip.split == "val" else clip for clip in clips]
+    if public:
+        added, more = _by_database(source, classes, {clip.split for clip in clips})
+        clips, findings = [*clips, *added], [*findings, *more]
+    clips = _with_test(clips if clips or findings else _by_folder(source, classes))
     return _index(
         source,
         settings,
@@ -150,6 +144,24 @@ def kinetics_sounds(source: Path, settings: Settings, *, variant: str = "public"
         notes=(f"class list: {variant} ({len(classes)} classes)",),
         origin="Arandjelovic & Zisserman, ICCV 2017; clips of Kinetics-400",
     )
+
+
+def _by_database(source: Path, classes: Sequence[str], listed_splits: set[str]) -> tuple[list[Clip], list[Finding]]:
+    """Return the clips of ``KS_train_val.json``, if it exists, that belong to none of the listed splits."""
+    file = find_or_none(source, "KS_train_val.json")
+    if file is None:
+        return [], []
+    entries, findings = read_database(file)
+    missing = [entry for entry in entries if entry[1] not in listed_splits]
+    return [Clip(c, part, _class(label, classes), _youtube(c)) for c, part, label in missing], findings
+
+
+def _with_test(clips: list[Clip]) -> list[Clip]:
+    """Return clips that have a test set: that of validation if none is listed."""
+    if any(clip.split == "test" for clip in clips):
+        return clips
+    # Kinetics' own test labels are not public.
+    return [clip._replace(split="test") if clip.split == "val" else clip for clip in clips]
 
 
 def _published(validation: bool) -> dict[str, int]:
@@ -204,40 +216,29 @@ def _by_folder(source: Path, classes: Sequence[str]) -> list[Clip]:
 def crema_d(source: Path, settings: Settings, *, by_actor: bool = False) -> Index:
     """Return CREMA-D.
 
-    Lists: ``train.csv`` (or ``my_train.csv`` with ``val.csv``), ``test.csv`` with lines ``1088_IOM_NEU_XX,NEU``;
-        without
-    lists all clips by their names. Clips: ``VideoFlash/*.flv``, sound ``AudioWAV/*.wav`` where it exists. The list that
-    nearly everybody uses has all 91 actors on both sides.
+    Lists: ``train.csv`` (or ``my_train.csv`` with ``val.csv``), ``test.csv`` with lines ``1088_IOM_NEU_XX,NEU``.
+    Without lists, all clips by their names. Clips: ``VideoFlash/*.flv``, sound ``AudioWAV/*.wav`` where it exists. The
+    list that nearly everybody uses has all 91 actors on both sides.
 
     Args:
         source: folder of the lists and the clips.
         settings: what the user chose.
         by_actor: draw train, validation and test by actor instead of taking the lists.
     """
-    clips: list[Clip] = []
     findings: list[Finding] = []
     expected: dict[str, int] = {}
     notes: tuple[str, ...] = ()
     train = find_or_none(source, "my_train.csv", "train.csv")
     if train is not None:
-        files = {"train": train, "val": find_or_none(source, "val.csv", "my_val.csv"), "test": find(source, "test.csv")}
-        for part, file in files.items():
-            if file is not None:
-                found, bad = listed(file, 2, header=lambda row: _actor(row[0]) == "")
-                findings += bad
-                clips += [Clip(row[0], part, row[1], _actor(row[0])) for row in found]
-        for part in ("train", "test") if files["val"] else ("train+val", "test"):
-            names = (part, *(f"{part} {emotion}" for emotion in EMOTIONS))
-            expected |= dict(zip(names, CREMA_D_COUNTS[part], strict=True))
-        expected |= {"val": 744} if files["val"] else {}
+        validation = find_or_none(source, "val.csv", "my_val.csv")
+        clips, findings = _crema_d_lists({"train": train, "val": validation, "test": find(source, "test.csv")})
+        expected = _crema_d_counts(validation is not None)
     else:
         stems = sorted(FileTable(files_below(source), VIDEO_SUFFIXES).found)
         clips = [Clip(n, "train", n.split("_")[2], _actor(n)) for n in stems if n.count("_") == 3]
         by_actor = True
     if by_actor:
-        items = [Item(*clip._replace(split="train"), {}) for clip in clips]
-        items = draw_split(draw_split(items, "test", 0.15, settings.seed), "val", 0.15, settings.seed)
-        clips = [Clip(i.id, i.split, i.label, i.group) for i in items]
+        clips = _drawn_by_actor(clips, settings.seed)
         notes = (f"actors drawn 70/15/15 with seed {settings.seed}: nobody is in two splits",)
         expected = {"train+val+test": 7442}
     return _index(
@@ -252,6 +253,33 @@ def crema_d(source: Path, settings: Settings, *, by_actor: bool = False) -> Inde
         expected=expected,
         origin="Cao et al. 2014",
     )
+
+
+def _crema_d_lists(files: Mapping[str, Path | None]) -> tuple[list[Clip], list[Finding]]:
+    """Return the clips of the lists by split; a list may be absent."""
+    clips: list[Clip] = []
+    findings: list[Finding] = []
+    for part, file in files.items():
+        if file is not None:
+            rows, bad = listed(file, 2, header=lambda row: _actor(row[0]) == "")
+            findings += bad
+            clips += [Clip(row[0], part, row[1], _actor(row[0])) for row in rows]
+    return clips, findings
+
+
+def _crema_d_counts(validation: bool) -> dict[str, int]:
+    """Return the published numbers, with a validation list or without."""
+    expected: dict[str, int] = {}
+    for part in ("train", "test") if validation else ("train+val", "test"):
+        names = (part, *(f"{part} {emotion}" for emotion in EMOTIONS))
+        expected |= dict(zip(names, CREMA_D_COUNTS[part], strict=True))
+    return expected | ({"val": 744} if validation else {})
+
+
+def _drawn_by_actor(clips: Sequence[Clip], seed: int) -> list[Clip]:
+    items = [Item(*clip._replace(split="train"), {}) for clip in clips]
+    items = draw_split(draw_split(items, "test", 0.15, seed), "val", 0.15, seed)
+    return [Clip(i.id, i.split, i.label, i.group) for i in items]
 
 
 def _actor(clip: str) -> str:

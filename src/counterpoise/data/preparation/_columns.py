@@ -81,15 +81,23 @@ def read_columns(m: str, table: Table, names: Sequence[str], folder: Path, setti
     if len(numeric) == len(names):
         return _numbers(m, numeric)
     if len(names) > 1:
-        other = ", ".join(name for name in names if name not in numeric)
-        raise DataError(
-            f"Modality `{m}` mixes numbers with other columns: {other}. Give texts and files one column each."
-        )
+        raise _mixed(m, [name for name in names if name not in numeric])
     cells = table.cells(names[0])
-    if 2 * sum(isinstance(cell, (list, np.ndarray)) for cell in cells) > sum(cell is not None for cell in cells):
+    if _mostly_lists(cells):
         return _lists(m, cells, settings)
     texts = [None if cell is None else str(cell) for cell in cells]
     return _files(m, names[0], texts, folder, settings) or Source(_text(settings), texts)
+
+
+def _mixed(m: str, other: Sequence[str]) -> DataError:
+    return DataError(
+        f"Modality `{m}` mixes numbers with other columns: {', '.join(other)}. Give texts and files one column each."
+    )
+
+
+def _mostly_lists(cells: Sequence[Any]) -> bool:
+    lists = sum(isinstance(cell, (list, np.ndarray)) for cell in cells)
+    return 2 * lists > sum(cell is not None for cell in cells)
 
 
 def _numbers(m: str, columns: Mapping[str, tables.Numbers]) -> Source:
@@ -109,26 +117,34 @@ def _text(settings: Settings) -> Text:
 def _lists(m: str, cells: Sequence[Any], settings: Settings) -> Source:
     """Lists of numbers are vectors, lists of lists sequences, lists of texts one text."""
     if any(isinstance(part, str) for cell in cells for part in _parts(cell)):
-        return Source(_text(settings), [None if cell is None else _joined(cell) for cell in cells])
-    arrays = [None if cell is None else _array(cell) for cell in cells]
+        return Source(_text(settings), [_joined(cell) for cell in cells])
+    arrays = [_array(cell) for cell in cells]
     failed = [row for row, array in enumerate(arrays) if array is None and cells[row] is not None]
     odd = {row: f"`{str(cells[row])[:40]}` is no array of numbers" for row in failed}
+    return Source(Numbers(_commonest_shape(m, arrays)), arrays, odd)
+
+
+def _commonest_shape(m: str, arrays: Sequence[np.ndarray | None]) -> tuple[int, ...]:
     shapes = Counter(array.shape for array in arrays if array is not None).most_common(1)
     if not shapes or len(shapes[0][0]) not in (1, 2):
         found = f"shape {shapes[0][0]}" if shapes else "lists of something else"
         raise DataError(f"Column `{m}` should hold lists of numbers, (D,) or (T, D). Found {found}.")
-    return Source(Numbers(shapes[0][0]), arrays, odd)
+    return shapes[0][0]
 
 
 def _parts(cell: Any) -> list[Any]:
     return list(cell) if isinstance(cell, (list, np.ndarray)) else []
 
 
-def _joined(cell: Any) -> str:
+def _joined(cell: Any) -> str | None:
+    if cell is None:
+        return None
     return " ".join(map(str, cell)) if isinstance(cell, (list, np.ndarray)) else str(cell)
 
 
 def _array(cell: Any) -> np.ndarray | None:
+    if cell is None:
+        return None
     try:
         rows = list(cell) if isinstance(cell, np.ndarray) and cell.dtype == object else cell
         return np.asarray(rows, np.float64)

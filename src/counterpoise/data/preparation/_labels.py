@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from counterpoise._arrays import guess_task
-from counterpoise.data._tables import MISSING, Table
+from counterpoise.data._tables import MISSING, Numbers, Table
 from counterpoise.errors import DataError
 
 __all__ = ["Labels", "read_labels"]
@@ -63,13 +63,17 @@ def read_labels(table: Table, column: str, task: str | None = None) -> Labels:
     labels = labels or _names(cells)
     if task is not None and labels.task != task:
         raise DataError(f"The label column `{column}` of `{table.name}` suits the task {labels.task}, not {task}.")
+    _check_varied(labels, table.name)
+    return labels
+
+
+def _check_varied(labels: Labels, name: str) -> None:
     distinct = {value for value in labels.values if value is not None}
     if len(distinct) < 2:
         raise DataError(
-            f"All samples of `{table.name}` have the same label, `{next(iter(distinct), '')}`. A task needs at least "
-            "two classes, or a target that varies."
+            f"All samples of `{name}` have the same label, `{next(iter(distinct), '')}`. A task needs at least two "
+            "classes, or a target that varies."
         )
-    return labels
 
 
 def _is_list(cell: Any) -> bool:
@@ -78,24 +82,35 @@ def _is_list(cell: Any) -> bool:
 
 def _numbers(table: Table, column: str, cells: Sequence[Any], task: str | None) -> Labels | None:
     """Return numbers as regression targets or as classes; None for names."""
-    try:
-        found = table.numbers(column)
-    except DataError:  # numbers and names: names
+    numbers = _numeric_column(table, column, cells)
+    if numbers is None:
         return None
-    present = [str(cell).strip() for cell in cells if cell is not None]
-    if found is None or set(present) <= {"True", "False"}:
-        return None
-    read = np.isfinite(found.values)
+    read = np.isfinite(numbers.values)
     spelled = all(WHOLE.fullmatch(str(cells[k]).strip()) for k in np.flatnonzero(read).tolist())
-    finite = found.values[read]
+    finite = numbers.values[read]
     guess = guess_task(finite.astype(np.int64) if spelled else finite)
     if task != "regression" and guess.task == "multiclass":
-        known = [_known(cell) for cell in cells]
-        named = _names(known if spelled else [_whole(cell, k in found.odd) for k, cell in enumerate(known)])
+        named = _numbered_classes(cells, numbers, spelled=spelled)
         return replace(named, notes=(*guess.notes, *named.notes))
-    values = [float(v) if np.isfinite(v) else None for v in found.values]
-    odd = {k: f"the label `{cell[:40]}` is no number" for k, cell in found.odd.items()}
+    values = [float(v) if np.isfinite(v) else None for v in numbers.values]
+    odd = {k: f"the label `{cell[:40]}` is no number" for k, cell in numbers.odd.items()}
     return Labels(values, "regression", odd=odd, notes=guess.notes if task is None else ())
+
+
+def _numeric_column(table: Table, column: str, cells: Sequence[Any]) -> Numbers | None:
+    """Return the numbers of a column; None if it holds names as well, or only ``True`` and ``False``."""
+    try:
+        numbers = table.numbers(column)
+    except DataError:  # numbers and names: names
+        return None
+    present = {str(cell).strip() for cell in cells if cell is not None}
+    return None if present <= {"True", "False"} else numbers
+
+
+def _numbered_classes(cells: Sequence[Any], numbers: Numbers, *, spelled: bool) -> Labels:
+    """Return numbers as classes. Unless all are ``spelled`` as whole numbers, their decimals are dropped."""
+    known = [_known(cell) for cell in cells]
+    return _names(known if spelled else [_whole(cell, k in numbers.odd) for k, cell in enumerate(known)])
 
 
 def _known(cell: Any) -> Any:
@@ -129,16 +144,24 @@ Rows: TypeAlias = list[list[Any] | None]
 def _several(table: Table, column: str, cells: Sequence[Any]) -> Labels:
     """Return lists of names or ids, or rows of zeros and ones, as several labels per sample."""
     rows, odd = _rows(cells)
-    entries = [entry for row in rows if row is not None for entry in row]
+    entries = _entries(rows)
     if any(isinstance(entry, str) for entry in entries):
         return _named_lists(rows, odd)
     length, count = Counter(len(row) for row in rows if row is not None).most_common(1)[0]
     if length > 1 and 2 * count > len(rows) - rows.count(None) and set(entries) <= {0, 1}:
         return Labels(_equal_rows(rows, length, np.int64, odd), "multilabel", odd=odd)
-    if all(float(entry).is_integer() and entry >= 0 for entry in entries):
+    if _are_ids(entries):
         return _id_lists(rows, odd)
     note = f"lists of numbers: {length} regression targets"
     return Labels(_equal_rows(rows, length, np.float64, odd), "regression", odd=odd, notes=(note,))
+
+
+def _entries(rows: Rows) -> list[Any]:
+    return [entry for row in rows if row is not None for entry in row]
+
+
+def _are_ids(entries: Iterable[Any]) -> bool:
+    return all(float(entry).is_integer() and entry >= 0 for entry in entries)
 
 
 def _rows(cells: Sequence[Any]) -> tuple[Rows, dict[int, str]]:

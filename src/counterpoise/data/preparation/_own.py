@@ -47,18 +47,7 @@ def own(source: Path, settings: Settings) -> Index:
     if settings.task is not None:
         TASKS.check("own", "task", settings.task)
     table = read_table(source, text=(label, *RESERVED))
-    if label not in table.columns:
-        raise DataError(
-            f"`{source.name}` has no column `{label}`.{nearest(label, table.columns)} Found: "
-            f"{', '.join(table.columns)}. Name it with --label; cells should be separated by commas, semicolons or "
-            "tabs."
-        )
-    columns, notes = _modalities(table, label, settings.modality)
-    if len(columns) < 2:
-        raise DataError(
-            f"`{source.name}` should have at least two modalities besides `{label}`. Found: "
-            f"{', '.join(columns) or 'none'}."
-        )
+    columns, notes = _checked_modalities(source.name, table, label, settings.modality)
     sources = {m: read_columns(m, table, names, source.parent, settings) for m, names in columns.items()}
     labels = read_labels(table, label, settings.task)
     items, findings = _items(table, labels, sources)
@@ -66,8 +55,6 @@ def own(source: Path, settings: Settings) -> Index:
     if labels.task == "regression" and items:
         items, scaled = _standardised(items)
         drawn += scaled
-    kinds = "; ".join(f"{m}: {type(s.reader).__name__.lower()}" for m, s in sources.items())
-    assumed = (note for s in sources.values() for note in s.notes)
     return Index(
         items,
         {m: s.reader for m, s in sources.items()},
@@ -75,9 +62,34 @@ def own(source: Path, settings: Settings) -> Index:
         task=labels.task,
         group="group" if any(item.group for item in items) else "",
         findings=findings,
-        notes=(kinds, *table.notes, *notes, *labels.notes, *assumed, *drawn),
+        notes=(_kinds(sources), *table.notes, *notes, *labels.notes, *_assumed(sources), *drawn),
         origin=source.name,
     )
+
+
+def _kinds(sources: Mapping[str, Source]) -> str:
+    return "; ".join(f"{m}: {type(s.reader).__name__.lower()}" for m, s in sources.items())
+
+
+def _assumed(sources: Mapping[str, Source]) -> list[str]:
+    return [note for s in sources.values() for note in s.notes]
+
+
+def _checked_modalities(
+    name: str, table: Table, label: str, given: Sequence[str]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Return `_modalities` of a table that has a label column and at least two modalities."""
+    if label not in table.columns:
+        raise DataError(
+            f"`{name}` has no column `{label}`.{nearest(label, table.columns)} Found: {', '.join(table.columns)}. Name "
+            "it with --label; cells should be separated by commas, semicolons or tabs."
+        )
+    columns, notes = _modalities(table, label, given)
+    if len(columns) < 2:
+        raise DataError(
+            f"`{name}` should have at least two modalities besides `{label}`. Found: {', '.join(columns) or 'none'}."
+        )
+    return columns, notes
 
 
 def _modalities(table: Table, label: str, given: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
@@ -118,27 +130,28 @@ def _given_modalities(table: Table, given: Sequence[str]) -> dict[str, list[str]
     """Return what ``NAME=COLUMN,COLUMN`` says; several entries of one name are joined."""
     found: dict[str, list[str]] = {}
     for text in given:
-        m, equals, names = (part.strip() for part in text.partition("="))
-        wanted = [names] if names in table.columns else [n.strip() for n in names.split(",")]
-        missing = [n for n in wanted if n not in table.columns]
-        if not equals or not m or missing:
-            what = f"no column `{missing[0]}`.{nearest(missing[0], table.columns)}" if missing else "no `=`."
-            raise DataError(f"`--modality {text}` should be NAME=COLUMN,COLUMN: {what}")
+        m, wanted = _parse_modality(table, text)
         if "." in m:
             raise DataError(f"`--modality {text}`: the name of a modality should not contain dots.")
         found.setdefault(m, []).extend(n for n in wanted if n not in found.get(m, []))
     return found
 
 
+def _parse_modality(table: Table, text: str) -> tuple[str, list[str]]:
+    """Return the name and the columns of one ``NAME=COLUMN,COLUMN``."""
+    m, equals, names = (part.strip() for part in text.partition("="))
+    wanted = [names] if names in table.columns else [n.strip() for n in names.split(",")]
+    missing = [n for n in wanted if n not in table.columns]
+    if not equals or not m or missing:
+        what = f"no column `{missing[0]}`.{nearest(missing[0], table.columns)}" if missing else "no `=`."
+        raise DataError(f"`--modality {text}` should be NAME=COLUMN,COLUMN: {what}")
+    return m, wanted
+
+
 def _items(table: Table, labels: Labels, sources: Mapping[str, Source]) -> tuple[list[Item], list[Finding]]:
     """Return the rows that can be read, and a finding for every other one."""
     ids = _ids(table)
-    groups = (
-        [str(v) if v is not None else "" for v in table.cells("group")]
-        if "group" in table.columns
-        else [""] * len(table)
-    )
-    splits = _splits(table)
+    groups, splits = _groups(table), _splits(table)
     items, findings = [], []
     for k, name in enumerate(ids):
         odd = {m: s.odd[k] for m, s in sources.items() if k in s.odd}
@@ -163,6 +176,12 @@ def _ids(table: Table) -> list[str]:
     if again is not None:
         raise DataError(f"`id` of `{table.name}` should name each row once. Found `{again}` {ids.count(again)} times.")
     return ids
+
+
+def _groups(table: Table) -> list[str]:
+    if "group" not in table.columns:
+        return [""] * len(table)
+    return ["" if v is None else str(v) for v in table.cells("group")]
 
 
 def _splits(table: Table) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -61,22 +61,35 @@ def sentiment(
     Options(tuple(CONVENTIONS)).check(corpus, "label", convention)
     parts = {part: _part(content[key], corpus) for key, part in PARTS.items() if key in content}
     emotions = any(part.emotions for part in parts.values())
-    listed = [item for name, part in parts.items() for item in part.items(name, convention)]
-    items = [item for item in listed if item.label is not None]
-    neutral = len(listed) - len(items)
+    items, neutral = _labelled(parts, convention)
     length = settings.length or 50
     task, classes, about = _task(emotions, convention)
     left_out = (f"{neutral} neutral samples are not part of it",) if neutral else ()
     return Index(
         items,
-        {m: Padded(array.shape[-1], length) for m, array in items[0].sources.items()} if items else {},
+        _readers(items, length),
         classes,
         task=task,
-        group="video" if any(item.group for item in items) else "",
+        group=_group(items),
         expected={} if neutral else expected or {},
         notes=(about, f"the last {length} steps", *left_out),
         origin=corpus,
     )
+
+
+def _labelled(parts: Mapping[str, _Part], convention: str) -> tuple[list[Item], int]:
+    """Return the samples that have a label, and the number of those that the convention leaves out."""
+    listed = [item for name, part in parts.items() for item in part.items(name, convention)]
+    items = [item for item in listed if item.label is not None]
+    return items, len(listed) - len(items)
+
+
+def _group(items: Sequence[Item]) -> str:
+    return "video" if any(item.group for item in items) else ""
+
+
+def _readers(items: Sequence[Item], length: int) -> dict[str, Padded]:
+    return {m: Padded(array.shape[-1], length) for m, array in items[0].sources.items()} if items else {}
 
 
 def _task(emotions: bool, convention: str) -> tuple[str, tuple[str, ...], str]:

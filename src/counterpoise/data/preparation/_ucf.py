@@ -25,10 +25,9 @@ def ucf101(source: Path, settings: Settings, *, sound: bool = False, fold: int =
     """Return UCF-101 by its official split.
 
     Lists: ``classInd.txt``, ``trainlist01.txt``, ``testlist01.txt``. Videos are ``v_<Class>_g<group>_c<clip>.avi``.
-        Where
-    they were extracted, ``jpegs_256/<video>/frame000001.jpg``, ``tvl1_flow/u/<video>/`` and ``tvl1_flow/v/<video>/``
-    are read; else frames are decoded and flow is computed. A group's clips are cut from one video, so validation is
-    cut from the training list by group.
+    Where they were extracted, ``jpegs_256/<video>/frame000001.jpg``, ``tvl1_flow/u/<video>/`` and
+    ``tvl1_flow/v/<video>/`` are read; else frames are decoded and flow is computed. A group's clips are cut from one
+    video, so validation is cut from the training list by group.
 
     Args:
         source: Folder of the lists, the videos and the extracted frames.
