@@ -77,18 +77,22 @@ def _chosen_methods(methods: Sequence[str], ablation: str | None) -> list[tuple[
 def _method_settings(
     info: DataInfo, chosen: Sequence[tuple[str, dict[str, Any]]], rules: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the settings that tell the rows apart; the reference row, joint training as it is, is always one of them."""
+    """Yield the settings of each row; the reference row, joint training with its own rule, is always one of them."""
     for name, own in chosen:
         cls = METHODS.resolve(name)
-        variants = [own]
-        if name == "unimodal" and "modality" not in own:
-            variants = [{**own, "modality": m} for m in info.names]
         applicable = [rule for rule in dict.fromkeys(rules) if cls.trains_fusion or rule == "default"]
-        for rule, arguments in product(applicable, variants):
+        for rule, arguments in product(applicable, _variants(info, name, own)):
             shown = "default" if rule == cls.default_rule else rule
             yield {"method": name, "method_args": arguments, "rule": shown}
     if "default" not in rules:
         yield {"method": "joint"}
+
+
+def _variants(info: DataInfo, name: str, own: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the hyper-parameters of a method's rows: `unimodal` has one row per modality."""
+    if name == "unimodal" and "modality" not in own:
+        return [{**own, "modality": m} for m in info.names]
+    return [own]
 
 
 def _seed_list(seeds: int | Sequence[int]) -> list[int]:
@@ -142,21 +146,22 @@ def compare(
 ) -> tuple[list[RunRecord], list[Failure]]:
     """Compare methods on data sets and write records, tables, figures and the page into ``out``.
 
-    These are ``runs.jsonl``, ``table.csv``, ``table.md``, ``table.tex``, ``figures/`` (PDF, SVG, PNG) and ``report.html``.
+    These are ``runs.jsonl``, ``table.csv``, ``table.md``, ``table.tex``, ``figures/`` (PDF, SVG, PNG) and
+    ``report.html``.
 
     Args:
-        data: names or paths of data sets.
-        methods: names of methods, or ``all``.
+        data: Names or paths of data sets.
+        methods: Names of methods, or ``all``.
         seeds: Number of runs of each method (seeds 0, 1, ...), or the seeds themselves.
-        out: the folder of the comparison; what is already there is not repeated.
-        rules: rules of inference.
-        ablation: a method whose parts are switched on and off in all combinations; writes ``ablation.md`` too.
-        given: further settings of the runs, nested.
-        jobs: processes.
-        backend: joblib's backend.
-        on_start: called with the number of runs, before the first.
-        on_done: called after each run.
-        on_figure: called after each figure, with how many are written and how many there are.
+        out: Folder of the comparison. Finished runs in it are skipped.
+        rules: Names of decision rules.
+        ablation: Method whose parts are switched on and off in all combinations; ``ablation.md`` is then written too.
+        given: Further settings of the runs, nested.
+        jobs: Number of processes.
+        backend: Name of joblib's backend.
+        on_start: Function that is called with the number of runs, before the first.
+        on_done: Function that is called after each run.
+        on_figure: Function that is called after each figure, with the number of figures written and of all figures.
         reference: Row that differences are taken to.
         focus: Row that the conclusions are about; by default the method with an import path, else the best row.
 

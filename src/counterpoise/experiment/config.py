@@ -30,7 +30,8 @@ def make_config(info: DataInfo, given: Mapping[str, Any]) -> RunConfig:
     """Build the configuration of a run: defaults, then the recipe of the data set, then what the user gave.
 
     Args:
-        info: Description of the data set. Its recipe may come from anybody, so its names resolve in the catalogues only.
+        info: Description of the data set. Its recipe may come from anybody, so its names resolve in the catalogues
+            only.
         given: Nested settings of `RunConfig` that the user gave explicitly.
 
     Raises:
@@ -83,7 +84,8 @@ def read_config(path: Path, *, trust: bool = False) -> RunConfig:
         trust: Allow import paths. The code that they lead to is run.
 
     Raises:
-        CheckpointError: If it is no configuration of a run, or names a class that is in no catalogue and ``trust`` is False.
+        CheckpointError: If it is no configuration of a run, or names a class that is in no catalogue and ``trust`` is
+            False.
     """
     try:
         if path.stat().st_size > _LARGEST:
@@ -108,8 +110,8 @@ def _check_names(path: Path, content: Mapping[str, Any]) -> None:
             continue
         if isinstance(name, str) and isinstance(user_name(name), ImportPath):
             raise CheckpointError(
-                f"`{path}` names the {catalogue.kind} `{name}`, which is not in the catalogue. Opening the run would import "
-                "and run that code. If you trust it, add --trust (in Python: trust=True)."
+                f"`{path}` names the {catalogue.kind} `{name}`, which is not in the catalogue. "
+                "Opening the run would import and run that code. If you trust it, add --trust (in Python: trust=True)."
             )
         raise CheckpointError(f"`{path}` names the {catalogue.kind} `{name}`, which is not in the catalogue.")
 

@@ -24,7 +24,7 @@ def open_cached(name: str, seed: int = 0) -> MultimodalData:
 
 
 def run_folder(config: RunConfig, data: MultimodalData, out: Path) -> Path:
-    """Return the folder of a run below ``out``: data set, method, seed, and a hash of everything that determines the run."""
+    """Return a run's folder below ``out``: data set, method, seed, and a hash of everything that determines the run."""
     name = f"{data.info.name}-{config.method}"
     plain = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:60]
     return out / "runs" / f"{plain}-seed{config.seed}-{config.key(data.fingerprint())[:10]}"

@@ -43,18 +43,20 @@ def run(
     logger: str = "none",
     command: str = "",
 ) -> RunRecord:
-    """Train, select on validation, test once, and write the record; a finished run is read, an interrupted one goes on.
+    """Train, select on validation, test once, and write the record; a finished run is read, an interrupted one resumes.
 
-    The folder holds ``record.json``, ``config.yaml``, ``best.ckpt`` (the selected weights) and ``predictions.npz`` (test log-likelihoods and
-    point predictions) and, for more than one modality, ``samples.json`` (some test samples with pictures).
+    The folder holds ``record.json``, ``config.yaml``, ``best.ckpt`` (the selected weights) and ``predictions.npz``
+    (test log-likelihoods and point predictions) and, for more than one modality, ``samples.json`` (some test samples
+    with pictures).
 
     Args:
-        config: the run.
-        out: where run folders go.
-        data: the data, if it is already open.
-        progress: print a line per epoch.
-        logger: one of `counterpoise.training.callbacks.loggers.LOGGERS`; it writes into the run's folder, for a finished run too if it has not yet.
-        command: what was typed, for the record.
+        config: Configuration of the run.
+        out: Folder that holds the run folders.
+        data: Data of the run, if it is already open.
+        progress: Whether to print a line per epoch.
+        logger: One of `counterpoise.training.callbacks.loggers.LOGGERS`. It writes into the run's folder; a finished
+            run is logged too if it was not.
+        command: Command line that started the run, for the record.
 
     Raises:
         ConfigError: if the logger's package is not installed.

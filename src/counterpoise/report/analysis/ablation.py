@@ -93,7 +93,7 @@ def _on(record: RunRecord, parts: Sequence[str]) -> tuple[bool, ...]:
 
 
 def _sides(scores: Mapping[tuple[bool, ...], Seeds], k: int) -> tuple[Seeds, Seeds]:
-    """Return by seed the mean over the combinations with part ``k`` and without it; only seeds that have all of them."""
+    """Return by seed the mean over the combinations with part ``k`` and without it, for seeds that have all of them."""
     seeds = set.intersection(*(set(s) for s in scores.values()))
 
     def mean(value: bool) -> Seeds:

@@ -294,19 +294,30 @@ def _default_focus(
     score: str,
     reference: str | None,
 ) -> str | None:
-    """Return the row of the only method with an import path, else the best row; variants of a plain row are left out."""
+    """Return the row of the only method with an import path, else the best row.
+
+    Variants of a row that was also run with its defaults are left out.
+    """
     own = {row.method for row in rows.values() if "." in row.method}
     if len(own) == 1:
         return _row_called(own.pop(), rows)
+    means = {
+        label: summarise(list(values[label].get(MetricId(score), {}).values())).mean
+        for label in _focus_candidates(rows, reference)
+    }
+    means = {label: mean for label, mean in means.items() if math.isfinite(mean)}
+    return max(means, key=lambda label: means[label], default=None)
+
+
+def _focus_candidates(rows: Mapping[str, RowId], reference: str | None) -> list[str]:
+    """Return the multimodal rows of other methods than the reference's, without variants of plain rows."""
     plain = {row.method for row in rows.values() if row.is_plain}
     methods = {rows[reference].method} if reference is not None else set()
-    candidates = {
-        label: summarise(list(values[label].get(MetricId(score), {}).values())).mean
+    return [
+        label
         for label, row in rows.items()
         if row.modality is None and row.method not in methods and (row.is_plain or row.method not in plain)
-    }
-    candidates = {label: mean for label, mean in candidates.items() if math.isfinite(mean)}
-    return max(candidates, key=lambda label: candidates[label], default=None)
+    ]
 
 
 def _row_order(
@@ -342,11 +353,16 @@ def _distinguish(records: list[RunRecord]) -> list[RunRecord]:
     by_row: dict[RowId, list[dict[str, str]]] = {}
     for record, flat in zip(records, flats, strict=True):
         by_row.setdefault(record.row, []).append(flat)
+    differing = {row: _differing(group) for row, group in by_row.items()}
     out = []
     for record, flat in zip(records, flats, strict=True):
-        group = by_row[record.row]
-        keys = [k for k in dict.fromkeys(k for f in group for k in f) if len({f.get(k, "") for f in group}) > 1]
-        settings = {k: flat.get(k, "(none)") for k in keys}
+        settings = {key: flat.get(key, "(none)") for key in differing[record.row]}
         row = dataclasses.replace(record.row, settings=settings)
         out.append(dataclasses.replace(record, row=row) if settings else record)
     return out
+
+
+def _differing(group: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the settings that do not have one value in all runs of a group."""
+    keys = dict.fromkeys(key for flat in group for key in flat)
+    return [key for key in keys if len({flat.get(key, "") for flat in group}) > 1]

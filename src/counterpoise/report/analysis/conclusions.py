@@ -296,14 +296,18 @@ def _action(comparison: Comparison, reference: str, alone: str | None) -> str:
     single = alone is not None and _is_better(comparison, alone, reference)
     if focus is None or not comparison.seeds(focus, score):
         if single and alone is not None:
-            return f"Use {name_of(comparison, alone)}, or compare methods that balance the modalities: no other method was run."
+            return (
+                f"Use {name_of(comparison, alone)}, or compare methods that balance the modalities: "
+                "no other method was run."
+            )
         return "Compare it with methods that balance the modalities: no other method was run."
     d = comparison.difference(focus, score, to=reference)
     name = name_of(comparison, focus)
     if _is_better(comparison, focus, reference):
         reached = _score(comparison, comparison.summary(focus, score))
         if single and alone is not None and _is_better(comparison, alone, focus):
-            return f"{_verb(comparison, alone, focus)} {name_of(comparison, alone)}: {name} reaches {reached}, less than that."
+            verb = _verb(comparison, alone, focus)
+            return f"{verb} {name_of(comparison, alone)}: {name} reaches {reached}, less than that."
         more = f"{_amount(comparison, d.diff)} more than {name_of(comparison, reference)}"
         return f"{_verb(comparison, focus, reference)} {name}: it reaches {reached}, {more}."
     if math.isfinite(d.p_value) and not is_significant(d):
@@ -419,8 +423,8 @@ def _largest_drop(comparison: Comparison, reference: str, focus: str | None) -> 
     m, worst = min(scores, key=lambda pair: pair[1].point.mean)
     at = _score(comparison, Summary(worst.point.mean, math.nan, worst.point.n))
     text = (
-        f"{_start(name_of(comparison, reference))} depends most on {m}: with its input {_words(worst)} the score falls from "
-        f"{_score(comparison, clean)} to {at}"
+        f"{_start(name_of(comparison, reference))} depends most on {m}: with its input {_words(worst)} "
+        f"the score falls from {_score(comparison, clean)} to {at}"
     )
     if focus is not None:
         own = comparison.summary(focus, comparison.score, m, worst.corruption)
@@ -463,8 +467,8 @@ def _validation_against_test(comparison: Comparison, reference: str, alone: str 
     other = "above" if gap > 0 else "below"
     return [
         f"On the validation set {name_of(comparison, alone)} is {_amount(comparison, gap)} {place} "
-        f"{name_of(comparison, reference)}, on the test set {_amount(comparison, test.diff)} {other}: the two sets hold "
-        "different samples, and all conclusions are about the test set."
+        f"{name_of(comparison, reference)}, on the test set {_amount(comparison, test.diff)} {other}: "
+        "the two sets hold different samples, and all conclusions are about the test set."
     ]
 
 
@@ -478,7 +482,8 @@ def _rising_curves(comparison: Comparison) -> list[str]:
         if rises:
             return [
                 f"{_start(name_of(comparison, comparison.focus))} scores higher with more noise on {m} "
-                f"({rises[0].words}): strong noise is easier for a decision rule to recognise and to ignore than weak noise."
+                f"({rises[0].words}): strong noise is easier for a decision rule to recognise and to ignore "
+                "than weak noise."
             ]
     return []
 

@@ -77,19 +77,30 @@ def summary_grid(comparisons: Sequence[Comparison]) -> Grid:
     """Methods as rows, data sets as columns, mean rank last."""
     labels = dict.fromkeys(label for c in comparisons for label in c.labels if not c.is_unimodal(label))
     result = ranking(comparisons)
-    ranks = dict(zip(result.labels, result.ranks, strict=True)) if result else {}
-    header = ["method", *(c.data + (" (%)" if c.score == "accuracy" else " (R²)") for c in comparisons), "mean rank"]
+    ranks = _rank_texts(result)
     best: set[tuple[int, int]] = set()
     source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
-    tops = [best_labels(c, c.score) for c in comparisons]
     alone = _best_alone(comparisons)
     rows = [alone] if alone else []
     for label in labels:
-        best |= {(len(rows), j) for j, top in enumerate(tops, 1) if label in top}
-        source |= {(len(rows), j): (c.data, label, c.score, "mean") for j, c in enumerate(comparisons, 1)}
-        rank = f"{ranks[label]:.2f}" if label in ranks else MISSING
-        rows.append([label, *(_score_text(c, label) for c in comparisons), rank])
+        for j, c in enumerate(comparisons, 1):
+            source[len(rows), j] = (c.data, label, c.score, "mean")
+            if label in best_labels(c, c.score):
+                best.add((len(rows), j))
+        rows.append([label, *(_score_text(c, label) for c in comparisons), ranks.get(label, MISSING)])
+    header = ["method", *map(_column_head, comparisons), "mean rank"]
     return Grid("summary", "All data sets: test scores", header, rows, _summary_note(comparisons, result), best, source)
+
+
+def _rank_texts(result: Ranking | None) -> dict[str, str]:
+    """Return the mean ranks as text, by row."""
+    if result is None:
+        return {}
+    return {label: f"{rank:.2f}" for label, rank in zip(result.labels, result.ranks, strict=True)}
+
+
+def _column_head(comparison: Comparison) -> str:
+    return comparison.data + (" (%)" if comparison.score == "accuracy" else " (R²)")
 
 
 def _score_text(comparison: Comparison, label: str) -> str:

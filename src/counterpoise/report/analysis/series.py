@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from counterpoise.report.analysis.comparison import Comparison
-from counterpoise.report.analysis.statistics import summarise, t_interval
+from counterpoise.report.analysis.statistics import Summary, summarise, t_interval
 from counterpoise.runs import CurveId, CurveKind, RunRecord
 
 __all__ = [
@@ -173,15 +173,23 @@ def curve_rows(comparison: Comparison, kind: CurveKind, name: str) -> list[str]:
 
 
 def _mean_curve(curves: Sequence[Sequence[float]]) -> Curve | None:
-    curves = [c for c in curves if len(c)]
-    if not curves:
-        return None
+    curves = list(filter(len, curves))
     stats = [summarise(values) for values in zip(*curves, strict=False)]
-    epochs = [e for e, s in enumerate(stats, 1) if s.n]
-    kept = [s for s in stats if s.n]
-    low = [s.mean - s.se if math.isfinite(s.se) else s.mean for s in kept]
-    high = [s.mean + s.se if math.isfinite(s.se) else s.mean for s in kept]
-    return Curve(epochs, [s.mean for s in kept], low, high, len(curves)) if kept else None
+    kept = [(epoch, s) for epoch, s in enumerate(stats, 1) if s.n]
+    if not kept:
+        return None
+    return Curve(
+        [epoch for epoch, _ in kept],
+        [s.mean for _, s in kept],
+        [s.mean - _known_error(s) for _, s in kept],
+        [s.mean + _known_error(s) for _, s in kept],
+        len(curves),
+    )
+
+
+def _known_error(s: Summary) -> float:
+    """Return the standard error, or 0 where one seed gives none."""
+    return s.se if math.isfinite(s.se) else 0.0
 
 
 def curve(comparison: Comparison, label: str | None, which: CurveId) -> Curve | None:

@@ -138,10 +138,10 @@ def paired_difference(values: Mapping[int, float], reference: Mapping[int, float
 def crossed_error(differences: np.ndarray) -> float:
     r"""Return the standard error of a mean over runs *and* test samples, both drawn at random.
 
-    The standard error over seeds (`paired_difference`) says how sure a difference is *on this test set*. Another test set of the same
-    kind would give another one. With :math:`d_{si}` of run s on sample i, row means :math:`d_{s\cdot}`, column means
-    :math:`d_{\cdot i}` and mean :math:`d`, the variance of the mean is estimated without bias under
-    :math:`d_{si} = \mu + a_s + b_i + e_{si}` by
+    The standard error over seeds (`paired_difference`) says how sure a difference is *on this test set*. Another test
+    set of the same kind would give another one. With :math:`d_{si}` of run s on sample i, row means
+    :math:`d_{s\cdot}`, column means :math:`d_{\cdot i}` and mean :math:`d`, the variance of the mean is estimated
+    without bias under :math:`d_{si} = \mu + a_s + b_i + e_{si}` by
 
     .. math:: \frac{\sum_s (d_{s\cdot} - d)^2}{S(S-1)} + \frac{\sum_i (d_{\cdot i} - d)^2}{n(n-1)}
         - \frac{\sum_{si} (d_{si} - d_{s\cdot} - d_{\cdot i} + d)^2}{S n (S-1)(n-1)}.

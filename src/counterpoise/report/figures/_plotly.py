@@ -150,15 +150,16 @@ def _bars(mark: Bars) -> Figure:
 
 
 def _heat(mark: Heat) -> Figure:
-    top = max((abs(v) for row in mark.values for v in row), default=0.0) or 1.0
-    signed = min((v for row in mark.values for v in row), default=0.0) < -0.02 * top
+    values = [v for row in mark.values for v in row]
+    top = max(map(abs, values), default=0.0) or 1.0
+    signed = min(values, default=0.0) < -0.02 * top
     low = [[0, "@heat-low"], [0.5, "@heat-mid"]] if signed else [[0, "@heat-mid"]]
     tall = len(mark.rows) > 8
     return {
         "type": "heatmap",
-        "x": [text(name) for name in mark.columns],
-        "y": [text(name) for name in mark.rows],
-        "z": [list(row) for row in mark.values],
+        "x": list(map(text, mark.columns)),
+        "y": list(map(text, mark.rows)),
+        "z": list(map(list, mark.values)),
         "text": [[number(v, "phi_mi", digits=2) for v in row] for row in mark.values],
         "texttemplate": "%{text}",
         "textfont": {"size": 12, "color": "@ink"},

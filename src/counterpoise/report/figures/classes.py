@@ -63,8 +63,8 @@ def class_figure(comparison: Comparison) -> FigureSpec | None:
     )
     return FigureSpec(
         "Which classes rely on which modality",
-        "Mean over the test samples of a class of what a modality contributes to predicting the label: blue is information, "
-        f"orange points away from the truth. Held-out classifiers; mean over seeds.{cut}",
+        "Mean over the test samples of a class of what a modality contributes to predicting the label: "
+        f"blue is information, orange points away from the truth. Held-out classifiers; mean over seeds.{cut}",
         tuple(options),
         Grid("classes", "Contributions by class in nats", ["method", "kind", "class", *comparison.modalities], cells),
         "Method and kind",
@@ -95,7 +95,7 @@ def robustness_figures(comparison: Comparison, colours: Sequence[str]) -> list[F
 def _common_range(
     comparison: Comparison, figures: Sequence[Mapping[str, Sequence[CorruptedScore]]]
 ) -> tuple[float, float]:
-    """Return the vertical range of all figures: every mean, and every whisker that is not much longer than the range."""
+    """Return the vertical range of all figures: every mean, and every whisker not much longer than the range."""
     factor = factor_of(comparison.score)
     points = [s.point for found in figures for scores in found.values() for s in scores]
     means = [factor * p.mean for p in points]
@@ -121,7 +121,9 @@ def _robustness(
         for label in found
         for s in found[label]
     ]
-    marks = [mark for i, label in enumerate(found) for mark in _row_marks(comparison, label, found[label], i, len(found), colours)]  # fmt: skip
+    marks: list[Series] = []
+    for i, (label, scores) in enumerate(found.items()):
+        marks += _row_marks(comparison, label, scores, i, len(found), colours)
     ticks = sorted({(s.place, s.words.removeprefix("noise ")) for scores in found.values() for s in scores})
     others = [k for k in comparison.modalities if k != m]
     alone = comparison.unimodal(others[0]) if len(others) == 1 else None

@@ -73,12 +73,12 @@ def contribution_figure(comparison: Comparison, colours: Sequence[str]) -> Figur
         rows += own
         options.append((label, _bars_panel(comparison, label, known, own, colours)))
     bars = (
-        "Pale: what it shares with the other modalities. Solid: what only it knows. Hatched: what it and the others know "
-        "only together (synergy). Pale and solid are φ_MI, what it knows by itself; solid and hatched are φ_CMI, what it "
-        "adds to the others; the two whiskers are theirs. "
+        "Pale: what it shares with the other modalities. Solid: what only it knows. Hatched: what it and the others "
+        "know only together (synergy). Pale and solid are φ_MI, what it knows by itself; solid and hatched are φ_CMI, "
+        "what it adds to the others; the two whiskers are theirs. "
         if split
-        else "Pale bar: information about the label in the modality by itself (φ_MI). Solid bar: what it adds to the others "
-        "(φ_CMI). "
+        else "Pale bar: information about the label in the modality by itself (φ_MI). Solid bar: what it adds "
+        "to the others (φ_CMI). "
     )
     entropy = "Dotted line: all that can be known, H(Y). " if comparison.in_percent else ""
     return FigureSpec(
@@ -238,6 +238,8 @@ def parts_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec |
         "The estimate of a part that does not exist lies below zero half of the time, and is shown as it is; "
         f"{whence(rows)}.",
         tuple(options),
-        points_grid("parts", "Parts of the contributions in nats", comparison, rows, ["method", "modality", "part"], "phi_mi"),
+        points_grid(
+            "parts", "Parts of the contributions in nats", comparison, rows, ["method", "modality", "part"], "phi_mi"
+        ),
         "Method",
-    )  # fmt: skip
+    )

@@ -203,11 +203,18 @@ def encoder_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec
     panel = Panel(axis, y, tuple(marks), (), round(80 + 26 * (last + 1)), title=f"{comparison.data}: encoders")
     return FigureSpec(
         "Each encoder trained alone, and inside every model",
-        "Hollow: a linear probe on the encoder trained alone. Filled: on the same modality's encoder inside the model. A "
-        f"filled dot to the left of its hollow one shows an under-trained encoder; {whence(table)}.",
+        "Hollow: a linear probe on the encoder trained alone. Filled: on the same modality's encoder inside the model. "
+        f"A filled dot to the left of its hollow one shows an under-trained encoder; {whence(table)}.",
         (("", panel),),
-        points_grid("probes", f"Linear probes: {axis.title}", comparison, table, ["modality", "encoder"], comparison.shown("probe")),
-    )  # fmt: skip
+        points_grid(
+            "probes",
+            f"Linear probes: {axis.title}",
+            comparison,
+            table,
+            ["modality", "encoder"],
+            comparison.shown("probe"),
+        ),
+    )
 
 
 def _probe_marks(

@@ -1,4 +1,4 @@
-"""Which runs' samples the page shows: of each data set joint training's and the best other method's, within a budget."""
+"""Which runs' samples the page shows: per data set joint training's and the best other method's, within a budget."""
 
 from __future__ import annotations
 

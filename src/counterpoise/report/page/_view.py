@@ -172,8 +172,8 @@ def _gallery_section(shown: Sequence[tuple[str, Gallery]], colours: Sequence[str
         return None
     slots = {m: modality_slot(colours, m) for m in colours}
     reading = (
-        "Test samples as the models receive them, with the predictions. By itself: what the modality knows about the true "
-        "label; added: what it adds to the others; both in nats, below zero where it points away from the truth. "
+        "Test samples as the models receive them, with the predictions. By itself: what the modality knows about the "
+        "true label; added: what it adds to the others; both in nats, below zero where it points away from the truth. "
         f"{shown[0][1].source}"
     )
     galleries: list[tuple[str, str]] = [(name, render(gallery, slots)) for name, gallery in shown]
