@@ -179,9 +179,7 @@ def compare(
     configs, failures = _expand_all(
         _distinct(data), methods, seeds=seeds, rules=rules, ablation=ablation, given=given, on_done=on_done
     )
-    for row in (reference, focus):
-        if row is not None and configs and not any(row.startswith(config.method) for config in configs):
-            raise unknown("row", row, dict.fromkeys(config.method for config in configs))
+    _check_rows(configs, reference, focus)
     if on_start is not None:
         on_start(len(configs))
     records, failed = run_all(configs, out, jobs=jobs, backend=backend, on_done=on_done)
@@ -193,6 +191,14 @@ def compare(
             records, out, reference=reference, focus=focus, ablation=ablation, on_figure=on_figure
         )
     return records, failures
+
+
+def _check_rows(configs: Sequence[RunConfig], *rows: str | None) -> None:
+    """Raise an error before the runs start if no run can belong to a row."""
+    methods = dict.fromkeys(config.method for config in configs)
+    for row in rows:
+        if row is not None and methods and not row.startswith(tuple(methods)):
+            raise unknown("row", row, methods)
 
 
 def _distinct(data: Sequence[str]) -> list[str]:

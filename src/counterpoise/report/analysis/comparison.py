@@ -165,12 +165,17 @@ def compare(records: Iterable[RunRecord], *, reference: str = REFERENCE, focus: 
         Summary(mean=0.5, se=nan, n=1)
     """
     comparisons = [_compare_one(data, group, reference, focus) for data, group in _by_data(list(records)).items()]
-    labels = list(dict.fromkeys(label for c in comparisons for label in c.labels))
-    if comparisons and reference != REFERENCE and all(c.reference is None for c in comparisons):
-        raise unknown("row", reference, labels)
-    if comparisons and focus is not None and all(_row_called(focus, c.rows) is None for c in comparisons):
-        raise unknown("row", focus, labels)
+    if comparisons:
+        _check_rows(comparisons, reference, focus)
     return comparisons
+
+
+def _check_rows(comparisons: Sequence[Comparison], reference: str, focus: str | None) -> None:
+    labels = list(dict.fromkeys(label for c in comparisons for label in c.labels))
+    if reference != REFERENCE and all(c.reference is None for c in comparisons):
+        raise unknown("row", reference, labels)
+    if focus is not None and all(_row_called(focus, c.rows) is None for c in comparisons):
+        raise unknown("row", focus, labels)
 
 
 # -- data sets -----------------------------------------------------------------------------------------------------

@@ -292,32 +292,34 @@ def _close(comparison: Comparison, d: Paired) -> str:
 
 def _action(comparison: Comparison, reference: str, alone: str | None) -> str:
     """Return what to do: the focus if it gains, else the best row that does, else what would decide."""
-    focus, score = comparison.focus, comparison.score
-    single = alone is not None and _is_better(comparison, alone, reference)
-    if focus is None or not comparison.seeds(focus, score):
-        if single and alone is not None:
-            return (
-                f"Use {name_of(comparison, alone)}, or compare methods that balance the modalities: "
-                "no other method was run."
-            )
-        return "Compare it with methods that balance the modalities: no other method was run."
-    d = comparison.difference(focus, score, to=reference)
-    name = name_of(comparison, focus)
+    focus = comparison.focus
+    better = alone if alone is not None and _is_better(comparison, alone, reference) else None
+    if focus is None or not comparison.seeds(focus, comparison.score):
+        start = "Compare it with" if better is None else f"Use {name_of(comparison, better)}, or compare"
+        return f"{start} methods that balance the modalities: no other method was run."
     if _is_better(comparison, focus, reference):
-        reached = _score(comparison, comparison.summary(focus, score))
-        if single and alone is not None and _is_better(comparison, alone, focus):
-            verb = _verb(comparison, alone, focus)
-            return f"{verb} {name_of(comparison, alone)}: {name} reaches {reached}, less than that."
-        more = f"{_amount(comparison, d.diff)} more than {name_of(comparison, reference)}"
-        return f"{_verb(comparison, focus, reference)} {name}: it reaches {reached}, {more}."
+        return _use_focus(comparison, focus, reference, better)
+    d = comparison.difference(focus, comparison.score, to=reference)
+    name = name_of(comparison, focus)
     if math.isfinite(d.p_value) and not is_significant(d):
         needed = seeds_needed(d)
         return f"{name} is not significantly different; " + (
             f"about {needed} seeds would decide." if needed else "more seeds are unlikely to decide."
         )
-    if single and alone is not None:
-        return f"{_verb(comparison, alone, reference)} {name_of(comparison, alone)}: {name} is no better."
+    if better is not None:
+        return f"{_verb(comparison, better, reference)} {name_of(comparison, better)}: {name} is no better."
     return f"Stay with {name_of(comparison, reference)}: {name} is no better."
+
+
+def _use_focus(comparison: Comparison, focus: str, reference: str, single: str | None) -> str:
+    """Return the advice where the focus gains; ``single`` is a single modality that is above the reference."""
+    name, reached = name_of(comparison, focus), _score(comparison, comparison.summary(focus, comparison.score))
+    if single is not None and _is_better(comparison, single, focus):
+        verb = _verb(comparison, single, focus)
+        return f"{verb} {name_of(comparison, single)}: {name} reaches {reached}, less than that."
+    d = comparison.difference(focus, comparison.score, to=reference)
+    more = f"{_amount(comparison, d.diff)} more than {name_of(comparison, reference)}"
+    return f"{_verb(comparison, focus, reference)} {name}: it reaches {reached}, {more}."
 
 
 def _verb(comparison: Comparison, label: str, other: str) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 
 from counterpoise.report._format import MISSING, is_share, number, p_text, plus_minus, unit
 from counterpoise.report.analysis.comparison import LOWER_IS_BETTER, Comparison
+from counterpoise.report.analysis.series import probe_rows
 from counterpoise.report.analysis.statistics import holm
 from counterpoise.runs import MetricId
 
@@ -280,11 +281,7 @@ def _modality_grid(comparison: Comparison, name: str, title: str, heads: Mapping
 
 def encoder_grid(comparison: Comparison) -> Grid:
     """Modalities as rows: the linear probe of the encoder trained alone, and inside every multimodal model."""
-    inside = [
-        label
-        for label in comparison.labels
-        if not comparison.is_unimodal(label) and any(comparison.seeds(label, "probe", m) for m in comparison.modalities)
-    ]
+    inside = probe_rows(comparison)
     rows: list[list[str]] = []
     source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
     for m in comparison.modalities:

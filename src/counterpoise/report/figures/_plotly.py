@@ -95,18 +95,27 @@ def _series(mark: Series) -> Figure:
     if mark.dash:
         trace["line"] = {"color": mark.colour, "width": mark.width, "dash": mark.dash}
     if mark.marker:
-        trace["marker"] = {"color": mark.colour, "size": mark.size, "symbol": mark.marker}
-        if mark.hollow:
-            trace["marker"] |= {"color": "@surface", "line": {"color": mark.colour, "width": 2}}
+        trace["marker"] = _marker(mark)
     if mark.texts:
-        trace |= {"text": [text(t) for t in mark.texts], "textposition": "middle right"}
-    trace |= {"hovertext": [text(t) for t in mark.hover], "hoverinfo": "text"} if mark.hover else _hover(mark)
+        trace |= {"text": list(map(text, mark.texts)), "textposition": "middle right"}
+    trace |= {"hovertext": list(map(text, mark.hover)), "hoverinfo": "text"} if mark.hover else _hover(mark)
     if mark.intervals and not mark.band:
-        low, high = mark.lengths()
-        shade = mark.whiskers or (mark.colour if isinstance(mark.colour, str) else "@muted")
-        error = {"type": "data", "symmetric": False, "array": high, "arrayminus": low, "color": shade}
-        trace["error_x" if mark.across else "error_y"] = error | {"thickness": 1.5, "width": 4}
+        trace["error_x" if mark.across else "error_y"] = _whiskers(mark)
     return trace
+
+
+def _marker(mark: Series) -> Figure:
+    marker: Figure = {"color": mark.colour, "size": mark.size, "symbol": mark.marker}
+    if mark.hollow:
+        marker |= {"color": "@surface", "line": {"color": mark.colour, "width": 2}}
+    return marker
+
+
+def _whiskers(mark: Series) -> Figure:
+    low, high = mark.lengths()
+    shade = mark.whiskers or (mark.colour if isinstance(mark.colour, str) else "@muted")
+    error = {"type": "data", "symmetric": False, "array": high, "arrayminus": low, "color": shade}
+    return error | {"thickness": 1.5, "width": 4}
 
 
 def _hover(mark: Series) -> Figure:
