@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -112,14 +112,7 @@ class MultimodalClassifier(nn.Module):
         feature_dims: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
-        if len(encoders) < 2:
-            raise ModelError(
-                f"A multimodal model needs encoders for at least two modalities. Found {len(encoders)}: "
-                f"{', '.join(encoders) or 'none'}."
-            )
-        bad = [m for m in encoders if not m or "." in m]
-        if bad:
-            raise ModelError(f"Modality names should not be empty or contain dots. Found {bad}.")
+        _check_names(encoders)
         self.modalities = tuple(encoders)
         self.task = make_task(task, num_outputs)
         given = dict(feature_dims or {})
@@ -198,6 +191,17 @@ class MultimodalClassifier(nn.Module):
     def unimodal(self, inputs: Inputs, m: str) -> Tensor:
         """Return the logits of modality ``m`` alone; no other encoder runs."""
         return self.head(m)(self._features(m, inputs[m], batch_size({m: inputs[m]})))
+
+
+def _check_names(names: Collection[str]) -> None:
+    if len(names) < 2:
+        raise ModelError(
+            f"A multimodal model needs encoders for at least two modalities. Found {len(names)}: "
+            f"{', '.join(names) or 'none'}."
+        )
+    bad = [m for m in names if not m or "." in m]
+    if bad:
+        raise ModelError(f"Modality names should not be empty or contain dots. Found {bad}.")
 
 
 def _make_fusion(fusion: str | type[Fusion] | Fusion, feature_dims: Mapping[str, int], num_outputs: int) -> Fusion:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -123,12 +123,7 @@ class MultimodalData:
         Up to 256 rows of every array go into it. Recipe, notes, words and rates do not: they change nothing by
         themselves.
         """
-        known = {k: v for k, v in asdict(self.info).items() if k not in ("recipe", "notes") and (k != "augment" or v)}
-        known["modalities"] = [
-            {k: v for k, v in m.items() if k not in ("words", "rate") and (k != "stored" or v)}
-            for m in known["modalities"]
-        ]
-        digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
+        digest = hashlib.sha256(json.dumps(_hashed_fields(self.info), sort_keys=True, default=str).encode())
         for part in SPLITS:
             split = self.split(part)
             group = () if split.group is None else (split.group,)
@@ -137,6 +132,15 @@ class MultimodalData:
                 rows = np.linspace(0, len(array) - 1, min(len(array), 256)).astype(int)
                 digest.update(np.ascontiguousarray(array[rows]).tobytes())
         return digest.hexdigest()[:16]
+
+
+def _hashed_fields(info: DataInfo) -> dict[str, Any]:
+    """Return the description without what changes no number by itself, for `MultimodalData.fingerprint`."""
+    known = {k: v for k, v in asdict(info).items() if k not in ("recipe", "notes") and (k != "augment" or v)}
+    known["modalities"] = [
+        {k: v for k, v in m.items() if k not in ("words", "rate") and (k != "stored" or v)} for m in known["modalities"]
+    ]
+    return known
 
 
 def _same(a: Split, b: Split) -> bool:

@@ -41,6 +41,11 @@ def kind_of(name: str, shape: tuple[int, ...], dtype: np.dtype) -> Kind:
             f"Modality `{name}` should have 1 to 5 dimensions: (N,), (N, D), (N, T, D), (N, H, W), (N, C, H, W) or "
             f"(N, T, C, H, W). Found {1 + len(shape)}: (N, {', '.join(map(str, shape))})."
         )
+    _check_channels_first(name, shape)
+    return "video" if len(shape) == 4 else "image"
+
+
+def _check_channels_first(name: str, shape: tuple[int, ...]) -> None:
     video = len(shape) == 4
     if shape[-1] in (1, 3, 4) and shape[-3] not in CHANNELS:
         what, wanted = ("videos", "(N, T, C, H, W)") if video else ("images", "(N, C, H, W)")
@@ -49,4 +54,3 @@ def kind_of(name: str, shape: tuple[int, ...], dtype: np.dtype) -> Kind:
             f"Modality `{name}` looks like {what} with the channels last: (N, {', '.join(map(str, shape))}). "
             f"They should be {wanted}; transpose them: array.transpose({order})."
         )
-    return "video" if video else "image"

@@ -53,17 +53,19 @@ def choose(
         free = [int(i) for i in rows if int(i) not in taken]
         if right and group != "conflict":
             free.sort(key=lambda i: not right[position[i]])
-        seen: set[str] = set()
-        first = []
-        for i in free:
-            if (label := truth[position[i]]) not in seen:
-                seen.add(label)
-                first.append(i)
-        own = [*first, *(i for i in free if i not in set(first))] if len(first) < most else first
-        chosen[group] = own[:most]
+        chosen[group] = _different_first(free, [truth[position[i]] for i in free])[:most]
         taken |= set(chosen[group])
     longest = max(map(len, chosen.values()), default=0)
     return [(rows[k], group) for k in range(longest) for group, rows in chosen.items() if k < len(rows)]
+
+
+def _different_first(rows: Sequence[int], labels: Sequence[str]) -> list[int]:
+    """Return rows with the first one of every label in front; the order is kept otherwise."""
+    firsts: dict[str, int] = {}
+    for i, label in zip(rows, labels, strict=True):
+        firsts.setdefault(label, i)
+    first = list(firsts.values())
+    return [*first, *(i for i in rows if i not in set(first))]
 
 
 def answers(task: Task, logits: Tensor, target: Tensor, names: Sequence[str]) -> tuple[list[Answer], list[str]]:
@@ -141,41 +143,59 @@ def make_gallery(
     at = torch.tensor(rows)
     said = {m: answers(task, x[at], target[at], class_names)[0] for m, x in (("", model), *alone.items())}
     arrays = inputs([i for i, _ in chosen])
-    shown: dict[str, list[Any]] = {}
-    for modality in modalities:
-        texts = (captions or {}).get(modality.name)
-        if texts is not None:
-            shown[modality.name] = [caption(str(texts[i])) for i, _ in chosen]
-            continue
-        values = arrays[modality.name]
-        if isinstance(values, Tensor | np.ndarray):
-            mean, std = (moments or {}).get(modality.name, (None, None))
-            shown[modality.name] = [picture(modality, value, mean=mean, std=std) for value in np.asarray(values)]
-    left = budget - len(json.dumps(gallery))
-    cards = []
-    for k, (i, group) in enumerate(chosen):
-        card = {
+    positions = [i for i, _ in chosen]
+    shown = {
+        m.name: views
+        for m in modalities
+        if (views := _views(m, arrays, positions, (captions or {}).get(m.name), (moments or {}).get(m.name)))
+    }
+    cards = [
+        {
             "index": i,
             "group": group,
             "truth": truth[rows[k]],
             "views": {m: views[k] for m, views in shown.items()},
             "model": said[""][k],
-            "said": {
-                m: {**said[m][k], **{n: round(float(v[rows[k]]), 3) for n, v in _named(contributions[m])}}
-                for m in alone
-            },
+            "said": {m: said[m][k] | _rounded(contributions[m], rows[k]) for m in alone},
         }
-        left -= len(json.dumps(card)) + 2
-        if left < 0:
-            break
-        cards.append(card)
+        for k, (i, group) in enumerate(chosen)
+    ]
     order = {group: n for n, group in enumerate(counts)}
-    gallery["cards"] = sorted(cards, key=lambda card: order[card["group"]])
+    affordable = _affordable(cards, budget - len(json.dumps(gallery)))
+    gallery["cards"] = sorted(affordable, key=lambda card: order[card["group"]])
     return gallery
 
 
-def _named(parts: tuple[np.ndarray, np.ndarray]) -> list[tuple[str, np.ndarray]]:
-    return [("alone", parts[0]), ("added", parts[1])]
+def _views(
+    modality: Modality,
+    arrays: Mapping[str, Any],
+    positions: Sequence[int],
+    texts: np.ndarray | None,
+    moments: tuple[np.ndarray, np.ndarray] | None,
+) -> list[Any]:
+    """Return the views of a modality, one per sample, or none if its input is neither a tensor nor an array."""
+    if texts is not None:
+        return [caption(str(texts[i])) for i in positions]
+    values = arrays[modality.name]
+    if not isinstance(values, Tensor | np.ndarray):
+        return []
+    mean, std = moments or (None, None)
+    return [picture(modality, value, mean=mean, std=std) for value in np.asarray(values)]
+
+
+def _rounded(parts: tuple[np.ndarray, np.ndarray], row: int) -> dict[str, float]:
+    return {name: round(float(part[row]), 3) for name, part in zip(("alone", "added"), parts, strict=True)}
+
+
+def _affordable(cards: Sequence[dict[str, Any]], budget: int) -> list[dict[str, Any]]:
+    """Return the first cards, as many as fit into a number of bytes as JSON."""
+    sizes = np.cumsum([len(json.dumps(card)) + 2 for card in cards])
+    return list(cards[: int(np.searchsorted(sizes, budget, side="right"))])
+
+
+def _kind(value: Tensor) -> Kind:
+    tokens = not value.is_floating_point() and value.ndim == 2 and value.dtype != torch.uint8
+    return "tokens" if tokens else KINDS[max(value.ndim, 2)]
 
 
 def described(inputs: Mapping[str, Any], known: Sequence[Modality] = ()) -> tuple[list[Modality], dict[str, Any]]:
@@ -190,9 +210,7 @@ def described(inputs: Mapping[str, Any], known: Sequence[Modality] = ()) -> tupl
     found = []
     for m, value in inputs.items():
         if isinstance(value, Tensor) and value.ndim <= max(KINDS):
-            tokens = not value.is_floating_point() and value.ndim == 2 and value.dtype != torch.uint8
-            kind = "tokens" if tokens else KINDS[max(value.ndim, 2)]
-            found.append(names.get(m) or Modality(m, kind, tuple(value.shape[1:])))
+            found.append(names.get(m) or Modality(m, _kind(value), tuple(value.shape[1:])))
     vectors = [m.name for m in found if m.kind == "vector"]
     moments = {m: (x.mean(0).numpy(), x.std(0, correction=0).numpy()) for m in vectors for x in [inputs[m].double()]}
     return found, moments

@@ -135,13 +135,7 @@ def open_data(name: Path | str, *, split: int | None = None) -> MultimodalData:
         return load_npz(path)
     if (path / META).is_file():
         return load_prepared(path)
-    if str(name) not in DATASETS and (path.exists() or len(path.parts) > 1):
-        found = "holds no prepared data" if path.exists() else "is not there"
-        raise NotFoundError(
-            f"`{name}` {found}. Give an .npz, a folder written by `counterpoise prepare`, or one of: "
-            f"{', '.join(DATASETS)}."
-        )
-    entry = DATASETS[str(name)]
+    entry = _entry_of(name, path)
     if entry.raw:
         raise NotFoundError(
             f"`{name}` is prepared once from the files that you have downloaded, and opened from where it was written: "
@@ -150,6 +144,24 @@ def open_data(name: Path | str, *, split: int | None = None) -> MultimodalData:
     if not entry.files:
         chosen = {"split": split or 0} if entry.splits > 1 else {}
         return _named(entry, entry.load()(**entry.options, **chosen))
+    return _named(entry, load_prepared(_prepared_cache(entry)))
+
+
+def _entry_of(name: Path | str, path: Path) -> DataEntry:
+    """Return the entry of a name; paths get a message of their own."""
+    if str(name) not in DATASETS and (path.exists() or len(path.parts) > 1):
+        found = "holds no prepared data" if path.exists() else "is not there"
+        raise NotFoundError(
+            f"`{name}` {found}. Give an .npz, a folder written by `counterpoise prepare`, or one of: "
+            f"{', '.join(DATASETS)}."
+        )
+    return DATASETS[str(name)]
+
+
+def _prepared_cache(entry: DataEntry) -> Path:
+    """Return the folder of a data set in the cache, which is prepared the first time."""
+    from counterpoise.data._prepared import META
+
     cached = cache_folder(entry)
     if not (cached / META).is_file():
         try:
@@ -157,7 +169,7 @@ def open_data(name: Path | str, *, split: int | None = None) -> MultimodalData:
         except OutputError:
             if not (cached / META).is_file():  # else another run was quicker
                 raise
-    return _named(entry, load_prepared(cached))
+    return cached
 
 
 def _check_split(name: Path | str, split: int | None) -> None:

@@ -370,13 +370,16 @@ def _in_parallel(
         results = parallel(joblib.delayed(_chunk)(*call) for call in calls)
     try:
         for count, path, unreadable in results:
-            found = {stamp: [Finding(**f) for f in told] for stamp, told in unreadable.items()}
-            yield count, Path(path) if path else None, found
+            yield count, Path(path) if path else None, _as_findings(unreadable)
     except TerminatedWorkerError as error:
         raise DataError(
             "A process that was reading files died: memory ran out, or a file crashes the decoder. What was read is "
             "kept; run again with --jobs 1."
         ) from error
+
+
+def _as_findings(record: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, list[Finding]]:
+    return {stamp: [Finding(**fields) for fields in rows] for stamp, rows in record.items()}
 
 
 def _same_content(

@@ -148,14 +148,17 @@ def draw_split(
     rows = [k for k, item in enumerate(items) if item.split == source]
     if not rows:
         return list(items)
-    if all(isinstance(items[k].label, str) for k in rows):
-        labels = np.unique([items[k].label for k in rows], return_inverse=True)[1]
-    else:  # numbers and several labels have no strata
-        labels = np.zeros((len(rows), 1), dtype=np.int64)
+    labels = _strata([items[k].label for k in rows])
     groups = np.array([items[k].group for k in rows])
     _, held = holdout_split(labels, groups if by_group and groups.any() else None, share, seed)
     moved = {rows[k] for k in held}
     return [replace(item, split=part) if k in moved else item for k, item in enumerate(items)]
+
+
+def _strata(labels: Sequence[Any]) -> np.ndarray:
+    if all(isinstance(label, str) for label in labels):
+        return np.unique(labels, return_inverse=True)[1]
+    return np.zeros((len(labels), 1), dtype=np.int64)  # numbers and several labels have no strata
 
 
 def check_index(index: Index) -> list[Finding]:

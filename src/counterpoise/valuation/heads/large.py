@@ -25,7 +25,7 @@ from counterpoise.valuation.inputs import EstimatorInput
 __all__ = ["is_large", "large_scores", "shrink_singular_values"]
 
 LARGE: Final = 3e8
-"""From so many samples x columns x outputs on the iterative heads are too slow."""
+"""Product of samples, columns and outputs from which the iterative heads are too slow."""
 
 _ROWS: Final = 8192
 _CALIBRATION: Final = 20000
