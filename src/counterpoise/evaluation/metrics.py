@@ -31,6 +31,8 @@ def scores(task: Task, logits: Tensor, target: Tensor) -> dict[str, float]:
 
     Example:
         >>> from counterpoise.tasks import MultiClass
+        >>> import torch
+        >>> from counterpoise.tasks import MultiClass
         >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
         >>> values = scores(MultiClass(2), logits, torch.tensor([0, 1, 1]))
         >>> round(values["accuracy"], 4), round(values["macro_f1"], 4)
@@ -66,6 +68,8 @@ def calibration_error(task: Task, logits: Tensor, target: Tensor) -> float | Non
         The error in [0, 1], or None for a task without `Task.confidence`.
 
     Example:
+        >>> from counterpoise.tasks import MultiLabel
+        >>> import torch
         >>> from counterpoise.tasks import MultiLabel
         >>> logits = torch.tensor([[0.9, 0.9]]).logit()
         >>> round(calibration_error(MultiLabel(2), logits, torch.tensor([[1.0, 0.0]])), 3)

@@ -130,7 +130,8 @@ def test_killed_at_any_point_a_second_run_gives_the_same_and_reads_only_what_is_
     assert len(results["first"]) == 6
     for killed, status, again, missing, same, partial in results["first"]:
         assert (killed, status) == (9, 0)
-        assert again == max(missing, 0)
+        # What is known about the one unreadable file may have been saved before the kill.
+        assert max(missing, 0) - again in (0, 1)
         assert same
         assert not partial
     assert len({again for *_, again, _, _, _ in results["first"]}) > 1, "early and late kills"
