@@ -1,0 +1,93 @@
+"""The code stays readable: small functions, and plain English in code, documents and messages."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEMPLATES = [path for path in sorted((ROOT / "src").rglob("*")) if path.suffix in {".j2", ".js", ".css"}]
+
+PACKAGE = ROOT / "src" / "counterpoise"
+
+MAX_COMPLEXITY = 15
+OPEN = ("diagnosis", "valuation", "evaluation", "methods")
+"""Packages that still hold functions above the limit."""
+
+BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp, ast.Assert, ast.match_case)
+
+BANNED = [
+    r"\bhangs? on\b",
+    r"\banew\b",
+    r"\blest\b",
+    r"\bthereof\b",
+    r"\bso many (nats|samples|damaged|standard|epochs)\b",
+    r"\bas it should be\b",
+    r"\bwhat is there\b",
+    r"\bbeside the (others|rest)\b",
+    r"\bgo(es)? on from there\b",
+    r"\bdrops? anchor\b",
+    r"\bdo(es)? (its|their) part\b",
+    r"\bits time has come\b",
+    r"\bone door to\b",
+    r"\bcannot be told\b",
+    r"\bclose the books\b",
+    r"\bworth looking at\b",
+    r"\bbecomes of it\b",
+]
+"""Idioms that a reader has to decode. The list is a minimum, not the standard."""
+
+
+def complexity(function: ast.AST) -> int:
+    """Count the branches of a function; comprehensions and their conditions count as well."""
+    count = 1
+    for node in ast.walk(function):
+        if isinstance(node, BRANCHES):
+            count += 1
+        elif isinstance(node, ast.comprehension):
+            count += 1 + len(node.ifs)
+        elif isinstance(node, ast.BoolOp):
+            count += len(node.values) - 1
+    return count
+
+
+def functions(node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Yield functions and methods; a function inside a function is a part of it."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield child
+        else:
+            yield from functions(child)
+
+
+def test_complexity_counts_branches() -> None:
+    source = "def f(a, b):\n    if a and b:\n        return [x for x in a if x]\n    return b"
+    assert complexity(ast.parse(source).body[0]) == 1 + 1 + 1 + 2
+
+
+def test_functions_are_simple() -> None:
+    too_complex = {
+        f"{path.relative_to(ROOT)}:{function.lineno} {function.name}": count
+        for path in SOURCES
+        for function in functions(ast.parse(path.read_text()))
+        if (count := complexity(function)) > MAX_COMPLEXITY and path.relative_to(PACKAGE).parts[0] not in OPEN
+    }
+    assert not too_complex
+
+
+@pytest.mark.parametrize("pattern", BANNED)
+def test_plain_english(pattern: str) -> None:
+    expression = re.compile(pattern, re.IGNORECASE)
+    places = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in [*SOURCES, *DOCUMENTS, *TEMPLATES]
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if expression.search(line)
+    ]
+    assert not places, "\n".join(places)
