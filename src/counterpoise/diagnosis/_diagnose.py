@@ -96,7 +96,7 @@ def diagnose(
         NotFoundError: For an unknown estimator or submodule.
 
     Example:
-        >>> from counterpoise.records import Batch
+        >>> import torch
         >>> g = torch.Generator().manual_seed(0)
         >>> y = torch.randint(2, (400,), generator=g)
         >>> a, b = (torch.randn(400, 1, generator=g) + 2 * y[:, None] for _ in "ab")

@@ -63,7 +63,7 @@ def test_units(valuation: Valuation) -> None:
     with pytest.raises(DataError, match="Keep the valuation in nats"):
         fraction.in_bits()
     with pytest.raises(DataError, match="no scale"):
-        replace(valuation, task="regression").as_fraction()
+        replace(valuation, differential=True).as_fraction()
 
 
 def test_table_and_frame(valuation: Valuation) -> None:
