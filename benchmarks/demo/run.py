@@ -26,7 +26,9 @@ def main() -> None:
         result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
         lines = [line.rstrip() for line in result.stdout.splitlines() if not line.startswith(("training", "figures"))]
         text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
-        (HERE / "output.txt").write_text(f"$ counterpoise demo\n{text}\n")
+        head, _, rest = text.partition("\n•")  # the README shows the answer, the table and the last lines
+        tail = rest[rest.index("\n\n") :]
+        (HERE / "output.txt").write_text(f"$ counterpoise demo\n{head}\n...{tail}\n")
         print((HERE / "output.txt").read_text())
         if len(sys.argv) > 1:
             shutil.rmtree(sys.argv[1], ignore_errors=True)
