@@ -163,10 +163,11 @@ def _named(reading: Reading) -> dict[str, Estimate]:
 def _impossible(reading: Reading, truth: Truth) -> list[str]:
     """Return the numbers outside [0, H(Y)] and shares above 100 %.
 
-    Numbers below 0 are excused by a note that there are too few samples, numbers above H(Y) by a note on the labels
-    (where labels are correlated, the sum over labels of their information is no information about all of them).
+    Numbers below 0 are excused by a note that there are too few samples, numbers above H(Y) by a note, or a name of the
+    bound, that speaks of the labels: where labels are correlated, the sum over labels of their information is no
+    information about all of them.
     """
-    notes = " ".join(reading.notes).lower()
+    notes = " ".join((*reading.notes, reading.joint.bound)).lower()
     limit = reading.entropy if np.isfinite(truth.limit) and "label" in notes else truth.limit
     slack = max(0.002, 0.002 * limit)
     unit = min(limit, 1.0)
