@@ -39,7 +39,7 @@ def test_a_record_and_a_diagnosis_agree(task: str, tmp_path: Path) -> None:
     config = RunConfig("toy", "joint", rule="fused", model=ModelConfig(width=8), fit=fitting)
     record = run(config, tmp_path, data=data)
     fitted = load_run(next(tmp_path.rglob("record.json")).parent, data=data)
-    clean = diagnose(fitted.model, data.test.batches(64), task=data.info.make_task(), corruptions=False).clean
+    clean = diagnose(fitted.model, data.test.batches(64), task=data.info.make_task(), damage=False).clean
     assert {"multiclass": "accuracy", "multilabel": "accuracy", "regression": "r2"}[task] in clean
     assert ("ece" in clean) == (task != "regression")
     for name, value in clean.items():
