@@ -155,15 +155,12 @@ def torch_seconds() -> float:
     return cpu_seconds("import torch")
 
 
-HEAVY = pytest.mark.xfail(reason="the diagnosis still loads torchmetrics", strict=False)
-
-
 @pytest.mark.parametrize(
     ("code", "limit"),
     [
         ("import counterpoise.model", 1.2),
         ("import counterpoise.methods", 1.3),
-        pytest.param("from counterpoise import diagnose", 1.5, marks=HEAVY),
+        ("from counterpoise import diagnose", 1.5),
     ],
 )
 def test_an_import_costs_little_more_than_torch(code: str, limit: float, torch_seconds: float) -> None:

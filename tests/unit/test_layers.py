@@ -6,16 +6,10 @@ import ast
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[2] / "src" / "counterpoise"
-ALLOWED = {
-    "diagnosis/_tables.py -> counterpoise.data._tables",
-    "evaluation/sample_gallery.py -> counterpoise.data._core",
-    "methods/replicas/arm_histograms.py -> counterpoise.valuation._valuation",
-}
-"""Imports that still have to go, as ``file -> module``. Add none."""
 
 
 def private_imports() -> set[str]:
-    found = set()
+    imports = set()
     for path in sorted(SOURCE.rglob("*.py")):
         here = path.relative_to(SOURCE).parts[0].removesuffix(".py")
         for node in ast.walk(ast.parse(path.read_text())):
@@ -23,9 +17,9 @@ def private_imports() -> set[str]:
                 package, *rest = (node.module or "").split(".")[1:]
                 names = [*rest, *(alias.name for alias in node.names)]
                 if package != here and any(n.startswith("_") and not n.startswith("__") for n in names):
-                    found.add(f"{path.relative_to(SOURCE)} -> {node.module}")
-    return found
+                    imports.add(f"{path.relative_to(SOURCE)} -> {node.module}")
+    return imports
 
 
 def test_no_package_imports_what_is_private_to_another() -> None:
-    assert private_imports() <= ALLOWED
+    assert private_imports() == set()

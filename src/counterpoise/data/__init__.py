@@ -12,7 +12,7 @@ from counterpoise.data.datasets.catalogue import DATASETS, open_data, prepare, s
 
 if TYPE_CHECKING:
     from counterpoise.data._arrays import from_arrays
-    from counterpoise.data._core import DataInfo, Modality, MultimodalData, Split
+    from counterpoise.data._core import DataInfo, Kind, Modality, MultimodalData, Split
     from counterpoise.data._npz import load_npz
     from counterpoise.data._prepared import load_prepared, save_prepared
     from counterpoise.data._sampling import BatchLoader, Plan, epoch_generator, epoch_order, holdout_split
@@ -21,6 +21,7 @@ __all__ = [
     "DATASETS",
     "BatchLoader",
     "DataInfo",
+    "Kind",
     "Modality",
     "MultimodalData",
     "Plan",
@@ -39,7 +40,7 @@ __all__ = [
 
 _HOME = {
     "_arrays": ("from_arrays",),
-    "_core": ("DataInfo", "Modality", "MultimodalData", "Split"),
+    "_core": ("DataInfo", "Kind", "Modality", "MultimodalData", "Split"),
     "_npz": ("load_npz",),
     "_prepared": ("load_prepared", "save_prepared"),
     "_sampling": ("BatchLoader", "Plan", "epoch_generator", "epoch_order", "holdout_split"),

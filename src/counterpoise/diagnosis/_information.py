@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
 from counterpoise.valuation import Estimate
@@ -99,15 +98,14 @@ def contrast(
     distinct = {id(q): q for _, q in terms}
     if any(not len(q.points) for _, q in terms):
         se = float(np.sqrt(sum((same[k] * q.se) ** 2 for k, q in distinct.items())))
-        reach = float(stats.norm.ppf(0.5 + confidence / 2)) * se
-        return Estimate(value, se, value - reach, value + reach), np.empty(0)
+        return Estimate.around(value, se, confidence=confidence), np.empty(0)
     points = np.sum([weight * q.points for weight, q in terms], axis=0)
     spread = interval(points, group, confidence, "estimate")
     extra = sum((same[k] * q.second_order()) ** 2 for k, q in distinct.items()) if group is None else 0.0
     se = float(np.sqrt(spread.se**2 + extra))
-    reach = 0.5 * (spread.high - spread.low) * (se / spread.se if spread.se > 0 else 0.0)
     if spread.se == 0:
-        reach = float(stats.norm.ppf(0.5 + confidence / 2)) * se
+        return Estimate.around(value, se, confidence=confidence), points
+    reach = 0.5 * (spread.high - spread.low) * (se / spread.se)
     return Estimate(value, se, value - reach, value + reach), points
 
 
@@ -146,8 +144,7 @@ def independent(first: Estimate, second: Estimate, confidence: float = 0.95) -> 
         0.5
     """
     value, se = first.value - second.value, float(np.hypot(first.se, second.se))
-    reach = float(stats.norm.ppf(0.5 + confidence / 2)) * se
-    return Estimate(value, se, value - reach, value + reach)
+    return Estimate.around(value, se, confidence=confidence)
 
 
 def interval(pointwise: np.ndarray, group: np.ndarray | None, confidence: float, bound: str) -> Estimate:
@@ -166,5 +163,4 @@ def interval(pointwise: np.ndarray, group: np.ndarray | None, confidence: float,
         sums = np.bincount(group, pointwise - value)
         freedom = len(sums) - 1
         se = float(np.sqrt((sums**2).sum() * len(sums) / freedom)) / n
-    reach = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * se
-    return Estimate(value, se, value - reach, value + reach, bound)
+    return Estimate.around(value, se, confidence=confidence, freedom=freedom, bound=bound)

@@ -11,7 +11,7 @@ import numpy as np
 
 from counterpoise._files import RESERVED, read_npz
 from counterpoise._validation import nearest
-from counterpoise.data._tables import Table, numbers, read_table
+from counterpoise.data.tables import Table, numbers, read_table
 from counterpoise.diagnosis._arrays import diagnose_features
 from counterpoise.diagnosis._diagnosis import Diagnosis
 from counterpoise.diagnosis._options import Settings

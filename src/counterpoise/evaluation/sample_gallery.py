@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from counterpoise.data import Modality
-from counterpoise.data._core import Kind
+from counterpoise.data import Kind, Modality
 from counterpoise.evaluation.sample_lists import SampleLists
 from counterpoise.gallery import caption, picture
 from counterpoise.tasks import Task

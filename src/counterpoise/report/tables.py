@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final
 from counterpoise._extras import extra
 from counterpoise._files import write_atomic
 from counterpoise.report.analysis.comparison import REFERENCE, Comparison, compare
-from counterpoise.report.analysis.ranking import summary_grid
-from counterpoise.report.figures._layout import (
+from counterpoise.report.grids import (
     Grid,
     compact_grid,
     contribution_grid,
     encoder_grid,
     score_grid,
     seeds_note,
+    summary_grid,
     terminal_grids,
 )
 from counterpoise.runs import RunRecord

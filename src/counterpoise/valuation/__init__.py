@@ -10,16 +10,25 @@ With features :math:`z_m` of the modalities m and a label y:
 `estimate` measures them from arrays; `Contributions` does so for a stream of a model's logits; `functional` holds the
 pure functions, `model_based` the measures of a model's predictions, `decompose` the partial information
 decomposition. Nothing is clamped: an estimate of zero is negative half of the time.
+
+Names are imported on first use: the streaming metric needs torchmetrics, which takes longer to import than torch.
 """
 
-from counterpoise.valuation import functional, model_based
-from counterpoise.valuation._decompose import PartialInformation, decompose, decompose_samples
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from counterpoise.valuation._estimate import estimate
-from counterpoise.valuation._predictions import PredictionEstimate, estimate_predictions, value_predictions
-from counterpoise.valuation._streaming import Contributions
 from counterpoise.valuation._valuation import Estimate, Valuation
 from counterpoise.valuation.catalogue import VALUATIONS
-from counterpoise.valuation.heads.linear import linear_probe
+
+if TYPE_CHECKING:
+    from counterpoise.valuation import functional, model_based
+    from counterpoise.valuation._decompose import PartialInformation, decompose, decompose_samples
+    from counterpoise.valuation._predictions import PredictionEstimate, estimate_predictions, value_predictions
+    from counterpoise.valuation._streaming import Contributions
+    from counterpoise.valuation.heads.linear import linear_probe
 
 __all__ = [
     "VALUATIONS",
@@ -37,3 +46,19 @@ __all__ = [
     "model_based",
     "value_predictions",
 ]
+
+_HOME = {
+    "_decompose": ("PartialInformation", "decompose", "decompose_samples"),
+    "_predictions": ("PredictionEstimate", "estimate_predictions", "value_predictions"),
+    "_streaming": ("Contributions",),
+    "heads.linear": ("linear_probe",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("functional", "model_based"):
+        return importlib.import_module(f"{__name__}.{name}")
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

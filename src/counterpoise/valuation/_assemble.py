@@ -8,7 +8,6 @@ from itertools import combinations
 from typing import TypeAlias
 
 import numpy as np
-from scipy import stats
 
 from counterpoise.valuation._valuation import Estimate, Valuation
 from counterpoise.valuation.inputs import EstimatorInput
@@ -165,8 +164,7 @@ def _estimate(
         freedom = len(sums) - 1
         variance = float((sums**2).sum()) * len(sums) / freedom / n**2
     se = float(np.sqrt(variance + second))
-    reach = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * se
-    return Estimate(value, se, value - reach, value + reach, kind)
+    return Estimate.around(value, se, confidence=confidence, freedom=freedom, bound=kind)
 
 
 def _by_class(problem: EstimatorInput, pointwise: np.ndarray) -> np.ndarray:

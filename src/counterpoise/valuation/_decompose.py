@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from scipy import stats
 from torch import Tensor
 
 from counterpoise._validation import Interval, Options
@@ -192,8 +191,7 @@ def _summary(pointwise: np.ndarray, group: np.ndarray | None, confidence: float)
         sums = np.bincount(group, pointwise - value)
         freedom = len(sums) - 1
         se = float(np.sqrt((sums**2).sum() * len(sums) / freedom) / n)
-    reach = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * se
-    return Estimate(value, se, value - reach, value + reach)
+    return Estimate.around(value, se, confidence=confidence, freedom=freedom)
 
 
 def _moved(e: Estimate, value: float) -> Estimate:
@@ -256,9 +254,8 @@ def _corrected_parts(
     values = observed - null.mean(0)
     errors = np.sqrt(resampled.var(0, ddof=1) + null.var(0, ddof=1))
     freedom = REPLICATES - 1 if problem.group is None else min(REPLICATES, int(problem.group.max()) + 1) - 1
-    reach = float(stats.t.ppf(0.5 + confidence / 2, freedom))
     estimates = [
-        Estimate(float(v), float(se), float(v - reach * se), float(v + reach * se))
+        Estimate.around(float(v), float(se), confidence=confidence, freedom=freedom)
         for v, se in zip(values, errors, strict=True)
     ]
     redundant, unique, others, synergistic = estimates

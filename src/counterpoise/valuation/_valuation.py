@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from scipy import special
 
 from counterpoise._extras import extra
 from counterpoise._files import json_safe
@@ -49,6 +50,28 @@ class Estimate:
 
     def __str__(self) -> str:
         return format(self)
+
+    @classmethod
+    def around(
+        cls, value: float, se: float, *, confidence: float = 0.95, freedom: float = math.inf, bound: str = "estimate"
+    ) -> Estimate:
+        """Return an estimate with the t interval of its standard error.
+
+        Args:
+            value: The estimate.
+            se: Standard error.
+            confidence: Level of the interval.
+            freedom: Degrees of freedom of the standard error; infinite ones give the normal interval.
+            bound: What kind of number it is.
+
+        Example:
+            >>> print(Estimate.around(0.5, 0.1), "and", Estimate.around(0.5, 0.1, freedom=4))
+            0.500 [0.304, 0.696] and 0.500 [0.222, 0.778]
+        """
+        level = 0.5 + confidence / 2
+        quantile = special.ndtri(level) if math.isinf(freedom) else special.stdtrit(freedom, level)
+        reach = float(quantile) * se
+        return cls(value, se, value - reach, value + reach, bound)
 
     def scaled(self, factor: float) -> Estimate:
         """Return it in a unit that is ``1 / factor`` of the present one."""

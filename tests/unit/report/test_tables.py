@@ -12,7 +12,7 @@ from rich.console import Console
 from counterpoise.errors import OutputError
 from counterpoise.report import comparison_table, rich_table, to_csv, to_latex, to_markdown, write_tables
 from counterpoise.report.analysis.comparison import compare
-from counterpoise.report.figures._layout import compact_grid
+from counterpoise.report.grids import compact_grid
 from counterpoise.runs import RunRecord
 
 COLUMNS = ["data", "method", "metric", "mean", "se", "seeds", "diff_to_reference", "diff_se", "p_value"]

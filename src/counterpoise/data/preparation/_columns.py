@@ -12,9 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from counterpoise.data import _tables as tables
+from counterpoise.data import tables
 from counterpoise.data._precision import keep_digits
-from counterpoise.data._tables import Table
 from counterpoise.data.preparation._images import IMAGE_SUFFIXES
 from counterpoise.data.preparation._index import Settings
 from counterpoise.data.preparation._media import AUDIO_SUFFIXES, VIDEO_SUFFIXES
@@ -22,6 +21,7 @@ from counterpoise.data.preparation._numbers import ArrayFile, Numbers
 from counterpoise.data.preparation._reader import Reader
 from counterpoise.data.preparation._readers import Frames, Image, Sound
 from counterpoise.data.preparation._texts import Text
+from counterpoise.data.tables import Table
 from counterpoise.errors import DataError
 
 __all__ = ["Source", "read_columns"]

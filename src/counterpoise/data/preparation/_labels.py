@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from counterpoise._arrays import guess_task
-from counterpoise.data._tables import MISSING, Numbers, Table
+from counterpoise.data.tables import MISSING, Numbers, Table
 from counterpoise.errors import DataError
 
 __all__ = ["Labels", "read_labels"]

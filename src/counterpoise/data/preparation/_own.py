@@ -12,12 +12,12 @@ import numpy as np
 
 from counterpoise._validation import nearest
 from counterpoise.data._info import SPLIT_ALIASES, SPLITS
-from counterpoise.data._tables import INDEX_NAMES, Table, counts_rows, read_table
 from counterpoise.data._targets import TASKS, standardise_targets
 from counterpoise.data.preparation._columns import Source, read_columns
 from counterpoise.data.preparation._findings import Finding
 from counterpoise.data.preparation._index import Index, Item, Settings, draw_split
 from counterpoise.data.preparation._labels import Labels, read_labels
+from counterpoise.data.tables import INDEX_NAMES, Table, counts_rows, read_table
 from counterpoise.errors import DataError
 
 __all__ = ["own"]

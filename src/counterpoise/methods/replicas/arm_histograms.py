@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from counterpoise.valuation._valuation import Estimate, Valuation
+from counterpoise.valuation import Estimate, Valuation
 from counterpoise.valuation.inputs import EstimatorInput
 
 __all__ = ["histogram_official", "official_ncmi", "official_nmi"]

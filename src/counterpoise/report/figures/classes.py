@@ -11,7 +11,6 @@ from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.robustness import CorruptedScore, corrupted_scores
 from counterpoise.report.figures import _palette as palette
-from counterpoise.report.figures._layout import Grid
 from counterpoise.report.figures.spec import (
     Axis,
     FigureSpec,
@@ -27,6 +26,7 @@ from counterpoise.report.figures.spec import (
     score_axis,
     whence,
 )
+from counterpoise.report.grids import Grid
 from counterpoise.runs import MetricId
 
 __all__ = ["class_figure", "robustness_figures", "shift_grid"]

@@ -9,8 +9,8 @@ from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.series import Curve
 from counterpoise.report.figures import _palette as palette
-from counterpoise.report.figures._layout import Grid
 from counterpoise.report.figures.spec import Axis, FigureSpec, Panel, Series, factor_of, score_axis
+from counterpoise.report.grids import Grid
 from counterpoise.runs import CurveId
 
 __all__ = ["coefficient_figures", "curve_figures"]

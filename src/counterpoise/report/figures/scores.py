@@ -13,7 +13,6 @@ from counterpoise.report.analysis.ranking import Ranking, indistinct
 from counterpoise.report.analysis.series import Point
 from counterpoise.report.analysis.statistics import t_interval
 from counterpoise.report.figures import _palette as palette
-from counterpoise.report.figures._layout import Grid
 from counterpoise.report.figures.spec import (
     Axis,
     Bars,
@@ -30,6 +29,7 @@ from counterpoise.report.figures.spec import (
     score_axis,
     whence,
 )
+from counterpoise.report.grids import Grid
 
 __all__ = ["cost_figure", "difference_figure", "encoder_figure", "rank_figure", "score_figure"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from counterpoise.report._format import is_share, number, unit
 from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.series import Point
-from counterpoise.report.figures._layout import Grid
+from counterpoise.report.grids import Grid
 
 __all__ = [
     "Axis",

@@ -13,14 +13,14 @@ from counterpoise.report._format import p_text, plus_minus
 from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import Comparison, flat_config
 from counterpoise.report.analysis.conclusions import describe
-from counterpoise.report.analysis.ranking import ranking, summary_grid
-from counterpoise.report.figures._layout import Grid, contribution_grid, score_grid
+from counterpoise.report.analysis.ranking import ranking
 from counterpoise.report.figures._palette import modality_slot
 from counterpoise.report.figures.classes import class_figure, robustness_figures, shift_grid
 from counterpoise.report.figures.contributions import contribution_figure, parts_figure
 from counterpoise.report.figures.curves import coefficient_figures, curve_figures
 from counterpoise.report.figures.scores import cost_figure, difference_figure, encoder_figure, rank_figure, score_figure
 from counterpoise.report.figures.spec import FigureSpec
+from counterpoise.report.grids import Grid, contribution_grid, score_grid, summary_grid
 from counterpoise.report.tables import Row, csv_number
 from counterpoise.runs import RunRecord
 

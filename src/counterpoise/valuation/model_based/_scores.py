@@ -7,7 +7,6 @@ from typing import Final, TypeAlias
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
 from counterpoise._tree import take
@@ -113,5 +112,4 @@ def summary(pointwise: np.ndarray, extra: float = 0.0) -> Estimate:
     n = len(pointwise)
     value = float(pointwise.mean())
     se = float(np.sqrt(pointwise.var(ddof=1) / n + extra)) if n > 1 else float("nan")
-    reach = float(stats.norm.ppf(0.975)) * se
-    return Estimate(value, se, value - reach, value + reach)
+    return Estimate.around(value, se)

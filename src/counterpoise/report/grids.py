@@ -9,6 +9,7 @@ from typing import Final
 
 from counterpoise.report._format import MISSING, is_share, number, p_text, plus_minus, unit
 from counterpoise.report.analysis.comparison import LOWER_IS_BETTER, Comparison
+from counterpoise.report.analysis.ranking import Ranking, ranking
 from counterpoise.report.analysis.series import probe_rows
 from counterpoise.report.analysis.statistics import holm
 from counterpoise.runs import MetricId
@@ -21,6 +22,7 @@ __all__ = [
     "encoder_grid",
     "score_grid",
     "seeds_note",
+    "summary_grid",
     "terminal_grids",
 ]
 
@@ -296,3 +298,60 @@ def encoder_grid(comparison: Comparison) -> Grid:
     note = f"Test {what} of a linear probe on each encoder's features."
     title = f"{comparison.data}: encoders alone and inside"
     return Grid("encoders", title, ["modality", "alone", *inside], rows, note, source=source)
+
+
+def summary_grid(comparisons: Sequence[Comparison]) -> Grid:
+    """Methods as rows, data sets as columns, mean rank last."""
+    labels = dict.fromkeys(label for c in comparisons for label in c.labels if not c.is_unimodal(label))
+    result = ranking(comparisons)
+    ranks = _rank_texts(result)
+    best: set[tuple[int, int]] = set()
+    source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
+    alone = _best_alone(comparisons)
+    rows = [alone] if alone else []
+    for label in labels:
+        for j, c in enumerate(comparisons, 1):
+            source[len(rows), j] = (c.data, label, c.score, "mean")
+            if label in best_labels(c, c.score):
+                best.add((len(rows), j))
+        rows.append([label, *(_score_text(c, label) for c in comparisons), ranks.get(label, MISSING)])
+    header = ["method", *map(_column_head, comparisons), "mean rank"]
+    return Grid("summary", "All data sets: test scores", header, rows, _summary_note(comparisons, result), best, source)
+
+
+def _rank_texts(result: Ranking | None) -> dict[str, str]:
+    """Return the mean ranks as text, by row."""
+    if result is None:
+        return {}
+    return {label: f"{rank:.2f}" for label, rank in zip(result.labels, result.ranks, strict=True)}
+
+
+def _column_head(comparison: Comparison) -> str:
+    return comparison.data + (" (%)" if comparison.score == "accuracy" else " (R²)")
+
+
+def _score_text(comparison: Comparison, label: str) -> str:
+    if label not in comparison.labels:
+        return MISSING
+    s = comparison.summary(label, comparison.score)
+    return plus_minus(s.mean, s.se, comparison.score)
+
+
+def _summary_note(comparisons: Sequence[Comparison], result: Ranking | None) -> str:
+    note = seeds_note(comparisons) + " Best mean per data set in bold, unless a single modality is best."
+    note += " Ranks are over methods that were run on every data set"
+    if result:
+        note += f"; they differ at 5 % (Nemenyi) beyond {result.critical_difference:.2f}"
+        if math.isfinite(result.p_value):
+            note += f" (Friedman χ² = {result.statistic:.2f}, {p_text(result.p_value)})"
+    return f"{note}."
+
+
+def _best_alone(comparisons: Sequence[Comparison]) -> list[str]:
+    """Return the row of the best single modality of each data set, or nothing if no data set has one."""
+    cells = []
+    for c in comparisons:
+        alone = [(s.mean, s.se, m) for m in c.modalities if (u := c.unimodal(m)) and (s := c.summary(u, c.score)).n]
+        mean, se, m = max(alone, default=(float("nan"), float("nan"), ""))
+        cells.append(f"{plus_minus(mean, se, c.score)} ({m})" if alone else MISSING)
+    return ["best single modality", *cells, MISSING] if any(cell != MISSING for cell in cells) else []
