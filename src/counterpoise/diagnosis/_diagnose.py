@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack
 
 import numpy as np
 from torch import Tensor
@@ -24,6 +24,7 @@ from counterpoise.diagnosis._options import DiagnosisOptions, Settings, options_
 from counterpoise.diagnosis._progress import Progress
 from counterpoise.diagnosis._readout import Readout, noise_floor
 from counterpoise.diagnosis._samples import each_leaf, take_rows
+from counterpoise.diagnosis._streams import cut_streams, has_slices
 from counterpoise.diagnosis._verdicts import Evidence, overall
 from counterpoise.errors import DataError, ModelError
 from counterpoise.evaluation.metrics import scores
@@ -43,6 +44,8 @@ IGNORED = 0.005
 """A modality whose replacement changes less than this share of the predictions is ignored by the model."""
 SHOWN_SCORES = ("accuracy", "r2", "nll", "ece")
 Result = TypeVar("Result")
+Modalities: TypeAlias = "Sequence[str] | Mapping[str, Any]"
+"""Names, or the keys, columns or slices of each modality."""
 
 
 def diagnose(
@@ -51,7 +54,7 @@ def diagnose(
     y: ArrayLike | str | None = None,
     *,
     train: Iterable[Any] | None = None,
-    modalities: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    modalities: Modalities | None = None,
     adapter: Adapter | None = None,
     task: str | Task | None = None,
     **settings: Unpack[Settings],
@@ -79,7 +82,9 @@ def diagnose(
         y: Labels ``(N,)``, or the name of their column, if ``loader`` is a table; else None.
         train: The same as ``loader``, of samples that the model was trained on, to see overfitting.
         modalities: Names in the order of positional inputs, or ``{name: [keys]}`` where a modality has several inputs.
-            For a table, ``{name: [columns]}``.
+            For a table, ``{name: [columns]}``. Where one input ``(B, T, ...)`` holds several modalities,
+            ``{"image": slice(1, 577), "text": slice(577, None)}`` cuts it along T, or ``("inputs_embeds", slice(1, 577))``
+            where there are other inputs.
         adapter: How the model is called, if `adapt` has to be told.
         task: multiclass, multilabel, regression, or a `Task`; by default found from the labels and the outputs.
         settings: ``options=DiagnosisOptions(...)``, or any of its fields by name (``class_names``, ``group``, ``limit``,
@@ -110,6 +115,17 @@ def diagnose(
     more: list[str] = []
     if y is not None or is_estimator(model):
         model, loader, modalities, task, options, more = as_loader(model, loader, y, modalities, task, options)
+        call = {**call, "call": "dict"}
+    if has_slices(modalities):
+        model, loader, train, modalities = cut_streams(
+            model,
+            loader,
+            train,
+            modalities,
+            call=call.get("call", "auto"),
+            label=options.label,
+            batch_size=options.batch_size,
+        )
         call = {**call, "call": "dict"}
     ready = _adapter(model, adapter, modalities, call, options)
     with Progress(options.progress) as progress:

@@ -19,7 +19,7 @@ from counterpoise.diagnosis._store import Store
 from counterpoise.errors import DataError
 from counterpoise.records import Batch
 
-__all__ = ["Samples", "collect"]
+__all__ = ["Samples", "batches_of", "collect", "split_target"]
 
 LABELS: Final = ("label", "labels", "target", "targets", "y")
 
@@ -199,7 +199,7 @@ class _Reader:
 
     def read(self, item: Any) -> tuple[dict[str, Value], np.ndarray, int]:
         """Return inputs by modality, targets ``(B, ...)`` and B."""
-        raw, target = _split(item, self.label)
+        raw, target = split_target(item, self.label)
         if not self.names:
             self._decide(raw)
         inputs = self._named(raw)
@@ -268,7 +268,19 @@ class _Reader:
         }
 
 
-def _split(item: Any, label: str | None) -> tuple[Mapping[str, Any] | Sequence[Any], Any]:
+def split_target(
+    item: Any, label: str | None, *, single: bool = False
+) -> tuple[Mapping[str, Any] | Sequence[Any], Any]:
+    """Return the inputs and the target of a batch.
+
+    Args:
+        item: The batch.
+        label: Key of the target in a mapping.
+        single: Whether one input is enough.
+
+    Raises:
+        DataError: If it is no batch.
+    """
     if isinstance(item, Batch):
         return item.inputs, item.target
     if isinstance(item, tuple) and hasattr(item, "_asdict"):  # a named tuple
@@ -286,7 +298,7 @@ def _split(item: Any, label: str | None) -> tuple[Mapping[str, Any] | Sequence[A
     if isinstance(item, tuple | list) and len(item) >= 2:
         if len(item) == 2 and isinstance(item[0], Mapping | tuple | list):
             return item[0], item[1]
-        if len(item) > 2:
+        if len(item) > 2 or single:
             return item[:-1], item[-1]
         raise DataError(
             "A batch (x, target) has one modality. A diagnosis needs at least two: yield ({name: tensor, ...}, target)."
