@@ -111,7 +111,7 @@ def make_record(fitted: Fitted, data: MultimodalData, config: RunConfig, folder:
         logits = fitted.rule(test)
     single = fitted.method.single_modality
     modalities = (single,) if single is not None else data.info.names
-    collected = _Collected(notes=list(data.info.notes))
+    collected = _Collected(notes=_data_notes(data, config))
     collected.metrics += _scores(fitted, logits, test, target, modalities)
     collected.metrics += (
         collected.attempt("Linear probes", lambda: _probes(fitted, data, test, target, modalities)) or ()
@@ -145,6 +145,12 @@ def make_record(fitted: Fitted, data: MultimodalData, config: RunConfig, folder:
         class_names=data.info.class_names,
         samples=collected.samples,
     )
+
+
+def _data_notes(data: MultimodalData, config: RunConfig) -> list[str]:
+    """Return what was assumed about the data and, for a data set of the catalogue, where they come from."""
+    named = data.info.source and not Path(config.data).exists()
+    return [*data.info.notes, *([f"Data: {data.info.source}"] if named else [])]
 
 
 def _source(data: str) -> str:

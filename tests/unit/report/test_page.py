@@ -119,11 +119,12 @@ def test_chart_numbers_are_those_of_the_csv(demo: Page, demo_records: list[RunRe
     for name, x in zip((names[y] for y in trace["y"]), trace["x"], strict=True):
         label = f"unimodal:{name.removesuffix(' alone')}" if name.endswith(" alone") else name
         assert x == pytest.approx(100 * table[label, "accuracy"], rel=1e-5)
-    contribution = charts[next(k for k, title in headings.items() if title.startswith("What each modality knows"))]
+    contribution = charts[next(k for k, title in headings.items() if title.startswith("What can be known from each"))]
     bars = [t for t in contribution[0]["data"] if t["type"] == "bar"]
     for bar, kind in zip(bars, ("phi_mi", "phi_cmi"), strict=True):
         for m, x in zip(contribution[0]["layout"]["yaxis"]["ticktext"], bar["x"], strict=True):
-            assert x == pytest.approx(table["joint", f"{kind}:{m}"], rel=1e-5)
+            share = 100 * table["joint", f"{kind}:{m}"] / table["joint", "entropy"]
+            assert x == pytest.approx(share, rel=1e-5)
 
 
 def test_same_colour_for_the_same_modality_everywhere(many_records, make_study) -> None:
@@ -156,7 +157,9 @@ def test_every_chart_has_a_title_a_reading_units_and_a_table(many: Page) -> None
         assert {a["aria-labelledby"], a["aria-describedby"]} <= ids
         for figure in charts[a["id"]]:
             title = figure["layout"]["xaxis"]["title"]["text"]
-            assert title == "epoch" or re.search(r"(nats|%|ms|1 is best|points|standard deviations)\)", title), title
+            assert title == "epoch" or re.search(
+                r"(nats|%|% of what can be known|ms|1 is best|points|standard deviations)\)", title
+            ), title
             assert title != "epoch" or figure["layout"]["yaxis"]["title"]["text"]
     assert len(many.all("figure")) == len(divs)
     assert sum("Table: " in text for _, text in many.all("summary")) >= len(divs)
@@ -269,8 +272,11 @@ def test_skipped_files_are_named(demo_records: list[RunRecord]) -> None:
 
 
 def test_notes_of_runs_are_shown(make_run) -> None:
-    text = render_page([make_run("joint", 0, {"accuracy": 0.5}, notes=["audio was skipped"])])
-    assert "joint, seed 0: audio was skipped" in text
+    """A note of some runs names them; a note of all runs stands there once."""
+    scores = {"accuracy": 0.5}
+    runs = [make_run("joint", s, scores, notes=["drawn by class", *["audio was skipped"] * (s > 0)]) for s in range(3)]
+    notes = [text for _, text in Page(render_page(runs)).all("li")]
+    assert notes[-2:] == ["drawn by class", "joint, seed 1, 2: audio was skipped"]
 
 
 def test_a_bare_record_still_makes_a_page(make_run) -> None:

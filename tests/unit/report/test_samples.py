@@ -86,12 +86,13 @@ def test_the_page_shows_samples_classes_robustness_and_parts_and_runs_nothing(re
     )
     shared, unique, synergy = stacked[0]["data"][:3]
     table = {(r["method"], r["metric"]): float(r["mean"]) for r in csv.DictReader(io.StringIO(to_csv(records)))}
+    share = 100 / table["joint", "entropy"]
     for k, m in enumerate(("accelerometer", "gyroscope")):
-        assert shared["x"][k] == pytest.approx(table["joint", f"phi_shared:{m}"], rel=1e-5)
+        assert shared["x"][k] == pytest.approx(share * table["joint", f"phi_shared:{m}"], rel=1e-5)
         assert shared["x"][k] + unique["x"][k] == pytest.approx(
-            max(table["joint", f"phi_mi:{m}"], shared["x"][k]), rel=1e-5
+            max(share * table["joint", f"phi_mi:{m}"], shared["x"][k]), rel=1e-5
         )
-        assert synergy["x"][k] == pytest.approx(table["joint", f"phi_synergy:{m}"], rel=1e-5)
+        assert synergy["x"][k] == pytest.approx(share * table["joint", f"phi_synergy:{m}"], rel=1e-5)
     table_csv = {(r["data"], r["method"], r["metric"]): r for r in csv.DictReader(io.StringIO(to_csv(records)))}
     keyed = re.findall(r'<data value="([^"]*)" data-key="([^"]*)">', text)
     keys = [(value, json.loads(key.replace("&#34;", '"'))) for value, key in keyed]

@@ -103,6 +103,6 @@ def kanji(*, split: int = 0) -> MultimodalData:
         class_names=FAMILIES,
         source="KANJIDIC2 of the Electronic Dictionary Research and Development Group, CC BY-SA 4.0; "
         "glyphs drawn with Noto Sans CJK JP",
-        notes=(f"split {split}: 70/10/20 of each class",),
+        notes=("Split: 70/10/20 of each class, drawn with the number of the split",),
     )
     return MultimodalData(info, **{part: whole.subset(rows) for part, rows in split_rows(label, split).items()})

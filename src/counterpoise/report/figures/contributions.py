@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from counterpoise.report.analysis import series
@@ -44,6 +45,40 @@ def _ordered(comparison: Comparison) -> list[str]:
     return sorted(series.contributions(comparison), key=lambda label: label != comparison.reference)
 
 
+@dataclass(frozen=True)
+class Scale:
+    """The unit in which contributions are drawn: per cent of H(Y) where it is known, nats elsewhere."""
+
+    factor: float
+    unit: str
+
+    @classmethod
+    def of(cls, comparison: Comparison, label: str) -> Scale:
+        """Return the unit for a row."""
+        entropy = comparison.summary(label, "entropy")
+        if entropy.n and entropy.mean > 0 and comparison.in_percent:
+            return cls(100.0 / entropy.mean, "% of what can be known")
+        return cls(1.0, "nats")
+
+    @property
+    def axis(self) -> str:
+        """Title of the axis."""
+        return f"held-out contribution ({self.unit})"
+
+    def __call__(self, p: Point) -> Point:
+        """Return a point in this unit."""
+        return replace(p, mean=self.factor * p.mean, low=self.factor * p.low, high=self.factor * p.high)
+
+    def text(self, p: Point, metric: str) -> str:
+        """Return a point in this unit with its interval, and in nats."""
+        nats = interval_text(p, metric)
+        if self.factor == 1.0:
+            return nats
+        drawn = self(p)
+        ends = f" [{drawn.low:.0f}, {drawn.high:.0f}]" if math.isfinite(p.low) and math.isfinite(p.high) else ""
+        return f"{drawn.mean:.0f} %{ends} of what can be known ({nats})"
+
+
 def _known(comparison: Comparison, label: str) -> dict[tuple[str, str], Point]:
     return {
         (kind, m): p
@@ -55,9 +90,10 @@ def _known(comparison: Comparison, label: str) -> dict[tuple[str, str], Point]:
 
 
 def contribution_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
-    """One bar per modality against H(Y): what it shares with the others, what only it knows, and the synergy.
+    """Draw one bar per modality: what it shares with the others, what is unique to it, and the synergy.
 
-    Records without that split give a pale bar for what it knows by itself, and a solid one for what it adds.
+    Where H(Y) is known the axis is in per cent of it, that is of all that can be known about the label; elsewhere it is
+    in nats. Records without that split give a pale bar for a modality by itself, and a solid one for what it adds.
     """
     labels = _ordered(comparison)
     if not labels:
@@ -73,16 +109,16 @@ def contribution_figure(comparison: Comparison, colours: Sequence[str]) -> Figur
         rows += own
         options.append((label, _bars_panel(comparison, label, known, own, colours)))
     bars = (
-        "Pale: what it shares with the other modalities. Solid: what only it knows. Hatched: what it and the others "
-        "know only together (synergy). Pale and solid are φ_MI, what it knows by itself; solid and hatched are φ_CMI, "
-        "what it adds to the others; the two whiskers are theirs. "
+        "Information about the label in each modality. Pale: shared with the other modalities. Solid: unique to this "
+        "one. Hatched: in this one and the others only together (synergy). Pale and solid are the modality by itself "
+        "(φ_MI), solid and hatched what it adds to the others (φ_CMI); each has its whisker. "
         if split
         else "Pale bar: information about the label in the modality by itself (φ_MI). Solid bar: what it adds "
         "to the others (φ_CMI). "
     )
-    entropy = "Dotted line: all that can be known, H(Y). " if comparison.in_percent else ""
+    entropy = "100 % is all that can be known, the entropy H(Y) of the label. " if comparison.in_percent else ""
     return FigureSpec(
-        "What each modality knows by itself, and what it adds",
+        "What can be known from each modality, and what it adds",
         f"{bars}{entropy}Measured on test samples that no classifier was fitted on; {whence(rows)}.",
         tuple(options),
         points_grid(
@@ -98,23 +134,22 @@ def _bars_panel(
     ms = [m for m in comparison.modalities if ("phi_cmi", m) in known]
     shades = [palette.modality_token(colours, m) for m in ms]
     split = all((kind, m) in known for kind in ("phi_shared", "phi_synergy", "phi_mi") for m in ms)
-    marks, ends = _stacked(ms, known, shades) if split else _overlaid(ms, known, shades)
-    rules = _rules(comparison, label)
-    x = Axis(
-        "held-out contribution (nats)", range=_range([p for *_, p in rows], [*ends, *(rule.value for rule in rules)])
-    )
+    scale = Scale.of(comparison, label)
+    marks, ends = _stacked(ms, known, shades, scale) if split else _overlaid(ms, known, shades, scale)
+    rules = _rules(comparison, label, scale)
+    x = Axis(scale.axis, range=_range([scale(p) for *_, p in rows], [*ends, *(rule.value for rule in rules)]))
     title = f"{comparison.data}: contributions in {label}"
     return Panel(x, rows_axis(ms), tuple(marks), rules, 96 + 56 * len(ms), title=title)
 
 
-def _rules(comparison: Comparison, label: str) -> tuple[Rule, ...]:
+def _rules(comparison: Comparison, label: str, scale: Scale) -> tuple[Rule, ...]:
     """Return lines at zero, at the joint contribution and at the label's entropy, where these are known."""
     entropy, joint = comparison.summary(label, "entropy"), comparison.summary(label, "phi_mi")
     rules = [Rule(0.0, "@muted", "solid")]
     if joint.n:
-        rules.append(Rule(joint.mean, "@ink", "solid", "all together", anchor="right"))
+        rules.append(Rule(scale.factor * joint.mean, "@ink", "solid", "all together", anchor="right"))
     if entropy.n and comparison.in_percent:
-        rules.append(Rule(entropy.mean, "@ink", "dot", "H(Y)", anchor="left"))
+        rules.append(Rule(scale.factor * entropy.mean, "@ink", "dot", "H(Y)", anchor="left"))
     return tuple(rules)
 
 
@@ -126,7 +161,9 @@ def _range(points: Sequence[Point], ends: Sequence[float]) -> tuple[float, float
     return 1.1 * min(low, 0.0), 1.12 * top or 1.0
 
 
-def _stacked(ms: Sequence[str], known: Known, shades: Sequence[str]) -> tuple[list[Bars | Series], list[float]]:
+def _stacked(
+    ms: Sequence[str], known: Known, shades: Sequence[str], scale: Scale
+) -> tuple[list[Bars | Series], list[float]]:
     """Return three segments per modality (shared, unique, synergy), the whiskers, and where the bars end.
 
     A negative estimate of a part has no length; it is shown where it lies by a marker.
@@ -134,7 +171,7 @@ def _stacked(ms: Sequence[str], known: Known, shades: Sequence[str]) -> tuple[li
     places = list(map(float, range(len(ms))))
 
     def means(kind: str) -> list[float]:
-        return [known[kind, m].mean for m in ms]
+        return [scale(known[kind, m]).mean for m in ms]
 
     shared, alone, synergy = means("phi_shared"), means("phi_mi"), means("phi_synergy")
     pale = [max(v, 0.0) for v in shared]
@@ -144,16 +181,16 @@ def _stacked(ms: Sequence[str], known: Known, shades: Sequence[str]) -> tuple[li
     ends = [a + b for a, b in zip(starts, hatched, strict=True)]
     unique = [a - s for a, s in zip(alone, shared, strict=True)]
     marks: list[Bars | Series] = [
-        _segment("shared", ms, places, [0.0] * len(ms), pale, shades, shared, opacity=0.35),
-        _segment("unique", ms, places, pale, solid, shades, unique),
-        _segment("synergy", ms, places, starts, hatched, shades, synergy, hatched=True),
-        _whiskers(ms, places, -0.13, alone, known, "phi_mi"),
-        _whiskers(ms, places, 0.13, ends, known, "phi_cmi"),
+        _segment("shared", ms, places, [0.0] * len(ms), pale, shades, shared, scale.unit, opacity=0.35),
+        _segment("unique", ms, places, pale, solid, shades, unique, scale.unit),
+        _segment("synergy", ms, places, starts, hatched, shades, synergy, scale.unit, hatched=True),
+        _whiskers(ms, places, -0.13, alone, known, "phi_mi", scale),
+        _whiskers(ms, places, 0.13, ends, known, "phi_cmi", scale),
     ]
     negative = [(v, y, c) for v, y, c in zip(shared, places, shades, strict=True) if v < 0]
     if negative:
         x, y, colour = zip(*negative, strict=True)
-        hover = [f"shared: {v:.3f} nats (a negative estimate)" for v in x]
+        hover = [f"shared: {v:.3g} {scale.unit} (a negative estimate)" for v in x]
         marks.append(Series(x, y, colour, marker="diamond", size=9, hollow=False, hover=hover))
     return marks, ends
 
@@ -166,16 +203,19 @@ def _segment(
     length: Sequence[float],
     shades: Sequence[str],
     values: Sequence[float],
+    unit: str,
     *,
     opacity: float = 1.0,
     hatched: bool = False,
 ) -> Bars:
-    hover = [f"{m}, {name}: {v:.3f} nats" for m, v in zip(ms, values, strict=True)]
+    hover = [f"{m}, {name}: {v:.3g} {unit}" for m, v in zip(ms, values, strict=True)]
     return Bars(places, base, length, shades, name, 0.56, opacity, hatched, hover)
 
 
-def _overlaid(ms: Sequence[str], known: Known, shades: Sequence[str]) -> tuple[list[Bars | Series], list[float]]:
-    """Return a pale bar for what each modality knows by itself, a solid one for what it adds, and their whiskers."""
+def _overlaid(
+    ms: Sequence[str], known: Known, shades: Sequence[str], scale: Scale
+) -> tuple[list[Bars | Series], list[float]]:
+    """Return a pale bar for each modality by itself, a solid one for what it adds, and their whiskers."""
     marks: list[Bars | Series] = []
     ends: list[float] = []
     for kind, name, height, opacity in (
@@ -184,21 +224,27 @@ def _overlaid(ms: Sequence[str], known: Known, shades: Sequence[str]) -> tuple[l
     ):
         there = [(m, float(i), shades[i]) for i, m in enumerate(ms) if (kind, m) in known]
         names, places, colours = [m for m, *_ in there], [y for _, y, _ in there], [c for *_, c in there]
-        values = [known[kind, m].mean for m in names]
-        hover = [f"{m}, {name}: {interval_text(known[kind, m], kind)}" for m in names]
+        values = [scale(known[kind, m]).mean for m in names]
+        hover = [f"{m}, {name}: {scale.text(known[kind, m], kind)}" for m in names]
         marks.append(Bars(places, [0.0] * len(names), values, colours, name, height, opacity, hover=hover))
-        marks.append(_whiskers(names, places, -0.2 if kind == "phi_mi" else 0.0, values, known, kind))
+        marks.append(_whiskers(names, places, -0.2 if kind == "phi_mi" else 0.0, values, known, kind, scale))
         ends += values
     return marks, ends
 
 
 def _whiskers(
-    ms: Sequence[str], places: Sequence[float], shift: float, at: Sequence[float], known: Known, kind: str
+    ms: Sequence[str],
+    places: Sequence[float],
+    shift: float,
+    at: Sequence[float],
+    known: Known,
+    kind: str,
+    scale: Scale,
 ) -> Series:
     """Return whiskers of their own: a pale bar's would be pale."""
-    points = [known[kind, m] for m in ms]
+    points = [scale(known[kind, m]) for m in ms]
     ends = [(x - p.mean + p.low, x - p.mean + p.high) for x, p in zip(at, points, strict=True)]
-    hover = [f"{m}: {interval_text(p, kind)}" for m, p in zip(ms, points, strict=True)]
+    hover = [f"{m}: {scale.text(known[kind, m], kind)}" for m in ms]
     where = [y + shift for y in places]
     return Series(at, where, "@ink", marker="circle", size=1, intervals=ends, across=True, hover=hover)
 
@@ -214,21 +260,21 @@ def parts_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec |
         return None
     options, rows = [], []
     for label in labels:
-        known = _known(comparison, label)
+        known, scale = _known(comparison, label), Scale.of(comparison, label)
         marks, ticks, place = [], [], 0.0
         for m in comparison.modalities:
             own = [(kind, name, mark, known[kind, m]) for kind, name, mark in QUANTITIES if (kind, m) in known]
             rows += [([label, m, name], label, f"{kind}:{m}", p) for kind, name, _, p in own]
             for kind, name, mark, p in own:
-                shade, hover = palette.modality_token(colours, m), [f"{m}, {name}: {interval_text(p, kind)}"]
-                marks.append(
-                    Series([p.mean], [place], shade, marker=mark, intervals=[scaled(p, 1)], across=True, hover=hover)
-                )
+                shade, hover = palette.modality_token(colours, m), [f"{m}, {name}: {scale.text(p, kind)}"]
+                ends = [scaled(p, scale.factor)]
+                mean = scale(p).mean
+                marks.append(Series([mean], [place], shade, marker=mark, intervals=ends, across=True, hover=hover))
                 ticks.append((place, f"{m}: {name}"))
                 place += 1
             place += 0.6
         y = Axis(ticks=tuple(ticks), range=(place, -0.6), grid=False)
-        x = Axis("held-out contribution (nats)")
+        x = Axis(scale.axis)
         title = f"{comparison.data}: parts in {label}"
         options.append(
             (label, Panel(x, y, tuple(marks), (Rule(0.0, "@muted", "solid"),), round(84 + 24 * place), title=title))

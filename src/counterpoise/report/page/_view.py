@@ -172,8 +172,9 @@ def _gallery_section(shown: Sequence[tuple[str, Gallery]], colours: Sequence[str
         return None
     slots = {m: modality_slot(colours, m) for m in colours}
     reading = (
-        "Test samples as the models receive them, with the predictions. By itself: what the modality knows about the "
-        "true label; added: what it adds to the others; both in nats, below zero where it points away from the truth. "
+        "Test samples as the models receive them, with the predictions. By itself: what can be known about the true "
+        "label from the modality alone; added: what it adds to the others; both in nats, below zero where it points "
+        "away from the truth. "
         f"{shown[0][1].source}"
     )
     galleries: list[tuple[str, str]] = [(name, render(gallery, slots)) for name, gallery in shown]
@@ -262,15 +263,15 @@ def _best_tile(comparison: Comparison, heading: str, labels: Sequence[str]) -> T
 
 
 def _information_tile(comparison: Comparison) -> Tile | None:
-    """Return the share of the label's entropy that the reference's features carry, where it is known."""
+    """Return the share of what can be known about the label that the reference's features hold, if it is known."""
     total = comparison.summary(comparison.reference, "phi_mi")
     entropy = comparison.summary(comparison.reference, "entropy")
     if not (total.n and entropy.n and entropy.mean > 0 and comparison.score == "accuracy"):
         return None
     return Tile(
-        "In the features",
+        "Known from the features",
         f"{100 * total.mean / entropy.mean:.0f} %",
-        f"of the label; joint: φ_MI {total.mean:.2f} of H(Y) {entropy.mean:.2f} nats",
+        f"of what can be known, in {comparison.reference} ({total.mean:.2f} of {entropy.mean:.2f} nats)",
     )
 
 
@@ -285,9 +286,23 @@ def _provenance(comparison: Comparison) -> Provenance:
         list(dict.fromkeys(r.command for r in records if r.command)),
         [
             *comparison.notes,
-            *dict.fromkeys(f"{r.label}, seed {r.seed}: {note}" for r in records for note in r.notes),
+            *_notes(records),
         ],
     )
+
+
+def _notes(records: Sequence[RunRecord]) -> list[str]:
+    """Return the notes of the runs, each once, with the runs that it is about where these are not all."""
+    runs: dict[str, dict[str, list[str]]] = {}
+    for record in records:
+        for note in record.notes:
+            runs.setdefault(note, {}).setdefault(record.label, []).append(str(record.seed))
+    notes = []
+    for note, seeds in runs.items():
+        everywhere = sum(map(len, seeds.values())) == len(records)
+        about = "; ".join(f"{label}, seed {', '.join(numbers)}" for label, numbers in seeds.items())
+        notes.append(note if everywhere else f"{about}: {note}")
+    return notes
 
 
 def _flat_settings(record: RunRecord) -> dict[str, str]:
