@@ -1,6 +1,6 @@
 """An image network with a table beside it, trained together, and how it fares when one of them is missing.
 
-The image network is a small convolution, so that the file runs without `timm`. With timm installed only one line changes:
+The image network is a small convolution, so that the file runs without `timm`. With timm installed one line changes:
 `self.image = timm.create_model("resnet18", num_classes=0)`.
 
 Run it: python examples/diagnose_image_table.py

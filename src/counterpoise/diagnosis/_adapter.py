@@ -178,8 +178,8 @@ class Adapter:
                 return adapter, note
         shown = ", ".join(f"`{k}` {_shape(v)}" for k, v in self._flat(inputs).items())
         raise ModelError(
-            f"The model could not be called (call='{self.call}') with {shown}: {type(first).__name__}: {first}. Say how "
-            "with adapt(model, call=..., modalities=...)."
+            f"The model could not be called (call='{self.call}') with {shown}: {type(first).__name__}: {first}. Say "
+            "how with adapt(model, call=..., modalities=...)."
         ) from first
 
     @contextmanager
@@ -333,18 +333,18 @@ def adapt(
     """Say how a model is called, for `counterpoise.diagnose`.
 
     Args:
-        model: A torch module, or any function, over several inputs. Wrappers (``torch.compile``, ``DataParallel``, PEFT,
-            ``functools.partial``) are looked through.
-        call: ``dict`` (one mapping), ``tuple`` (one tuple), ``args`` (positional), ``kwargs`` (by keyword), or ``auto``:
-            decided from the signature of ``forward``. Batches that are mappings are passed by keyword; their order is
-            never taken for the order of arguments.
+        model: A torch module, or any function, over several inputs. Wrappers (``torch.compile``, ``DataParallel``,
+            PEFT, ``functools.partial``) are looked through.
+        call: ``dict`` (one mapping), ``tuple`` (one tuple), ``args`` (positional), ``kwargs`` (by keyword), or
+            ``auto``: decided from the signature of ``forward``. Batches that are mappings are passed by keyword; their
+            order is never taken for the order of arguments.
         modalities: Names, in the order of the positional inputs; or ``{name: [keys]}`` where a modality has several
             inputs (token ids and mask). By default every input is a modality, and masks belong to what they mask.
-        features: Encoder outputs: the name of a submodule by modality, whose output is caught while the model runs, or a
-            function from the inputs to ``{m: (B, ...)}``. Without, information is measured in the inputs.
-        output: Picks logits ``(B, C)`` from what the model returns; by default a tensor, ``.logits``, ``["logits"]``, or
-            the first floating matrix of a tuple. One column counts as the log-odds of class 1. Outputs in [0, 1] whose
-            rows sum to 1 are taken for probabilities.
+        features: Encoder outputs: the name of a submodule by modality, whose output is caught while the model runs, or
+            a function from the inputs to ``{m: (B, ...)}``. Without, information is measured in the inputs.
+        output: Picks logits ``(B, C)`` from what the model returns; by default a tensor, ``.logits``, ``["logits"]``,
+            or the first floating matrix of a tuple. One column counts as the log-odds of class 1. Outputs in [0, 1]
+            whose rows sum to 1 are taken for probabilities.
 
     Raises:
         ConfigError: For an unknown ``call``.

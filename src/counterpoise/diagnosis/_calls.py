@@ -198,8 +198,8 @@ class Predictor:
         r"""Return predictions with the modalities of each subset as they are, and the others averaged out.
 
         For the modalities S the logits are averaged over K background samples whose other modalities replace those of
-        the sample: :math:`\bar f_S(x) = \frac1K \sum_k f(x_S, x^{(k)}_{-S})` (the partial dependence). All samples share
-        the background, so that an additive model gets a constant from it, and no noise. The inputs are read once.
+        the sample: :math:`\bar f_S(x) = \frac1K \sum_k f(x_S, x^{(k)}_{-S})` (the partial dependence). All samples
+        share the background, so that an additive model gets a constant from it, and no noise. The inputs are read once.
         """
         wanted, factors = list(subsets), list(scales)
         parts: dict[frozenset[str], list[Partial]] = {s: [] for s in wanted}
@@ -232,7 +232,7 @@ class Predictor:
         )
 
     def _sweep(self, background: list[dict[str, Value]]) -> Iterator[Callable[[frozenset[str], int], Tensor]]:
-        """Yield for every batch a function that replaces all but the known modalities by those of a background sample."""
+        """Yield for every batch a function that takes all but the known modalities from a background sample."""
         classifier = self.adapter.classifier
         if classifier is not None and set(self.features) == set(classifier.modalities):
             yield from self._decoded(classifier, background)
@@ -274,7 +274,7 @@ class Predictor:
     # -- corruptions ---------------------------------------------------------------------------------------------------
 
     def corrupted(self, m: str, corruption: Corruption) -> Tensor | None:
-        """Return logits ``(N, C)`` with modality ``m`` corrupted, or None where that has no meaning (noise on tokens)."""
+        """Return logits ``(N, C)`` with modality ``m`` corrupted, or None where that is undefined (noise on tokens)."""
         if corruption.kind == "permute":
             return self.reading(torch.cat([self._run_logits(inputs) for inputs in self._permuted(m)]))
         first: Any = self.samples.first[m]

@@ -39,8 +39,8 @@ def contradictions(
     notes = []
     if joint_used.low > valuation.joint_mi.high:
         notes.append(
-            f"the predictions know more ({joint_used}) than was found in all inputs ({valuation.joint_mi}): believe the "
-            "predictions; the classifiers are too weak for these inputs"
+            f"the predictions know more ({joint_used}) than was found in all inputs ({valuation.joint_mi}): believe "
+            "the predictions; the classifiers are too weak for these inputs"
         )
     if problem.task.has_discrete_entropy:
         notes += outside(valuation)
@@ -79,8 +79,8 @@ def _dependence(
     lost, noise = before - permuted, (2 * max(before * (1 - before), 0.25 / problem.n) / problem.n) ** 0.5
     if finding.verdict == "uninformative" and lost > ERRORS * noise and lost > 0.05:
         return [
-            f"replacing {m} costs {100 * lost:.1f} points of accuracy although it is uninformative: the model depends on "
-            "it, but the other modalities alone would do as well"
+            f"replacing {m} costs {100 * lost:.1f} points of accuracy although it is uninformative: the model depends "
+            "on it, but the other modalities alone would do as well"
         ]
     used = e.realised
     scale = problem.task.information_scale(problem.target)

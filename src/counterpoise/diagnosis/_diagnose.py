@@ -87,8 +87,9 @@ def diagnose(
             where there are other inputs.
         adapter: How the model is called, if `adapt` has to be told.
         task: multiclass, multilabel, regression, or a `Task`; by default found from the labels and the outputs.
-        settings: ``options=DiagnosisOptions(...)``, or any of its fields by name (``class_names``, ``group``, ``limit``,
-            ``estimator``, ``seed``, ...), and the parameters ``call``, ``features`` and ``output`` of `adapt`.
+        settings: ``options=DiagnosisOptions(...)``, or any of its fields by name (``class_names``, ``group``,
+            ``limit``, ``estimator``, ``seed``, ...), and the parameters ``call``, ``features`` and ``output`` of
+            `adapt`.
 
     Returns:
         The diagnosis. What fails in a late stage (a corruption that the model refuses, pictures) becomes a note.
@@ -187,8 +188,9 @@ class _Run:
         samples = self._collect(loader)
         modalities = self.adapter.modalities
         if len(modalities) < 2:
+            names = ", ".join(modalities) or "none"
             raise DataError(
-                f"A diagnosis needs at least two modalities. Found {len(modalities)}: {', '.join(modalities) or 'none'}. "
+                f"A diagnosis needs at least two modalities. Found {len(modalities)}: {names}. "
                 "Yield ({name: tensor, ...}, target) with one entry per modality."
             )
         if len(samples.index) < samples.seen:

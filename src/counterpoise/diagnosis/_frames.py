@@ -30,8 +30,10 @@ def filled(frame: Any) -> tuple[Any, list[str]]:
     Example:
         >>> import pandas as pd
         >>> table, notes = filled(pd.DataFrame({"age": [20.0, None, 40.0]}))
-        >>> table.to_numpy().tolist(), notes
-        ([[20.0, 0.0], [30.0, 1.0], [40.0, 0.0]], ['1 of 3 values of `age` are missing; that counts as information of its own'])
+        >>> table.to_numpy().tolist()
+        [[20.0, 0.0], [30.0, 1.0], [40.0, 0.0]]
+        >>> notes
+        ['1 of 3 values of `age` are missing; that counts as information of its own']
     """
     notes = []
     for name in list(frame.columns):
@@ -42,9 +44,8 @@ def filled(frame: Any) -> tuple[Any, list[str]]:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
         values = np.where(missing, values[~missing].mean(), values)
         frame = frame.assign(**{name: values, f"{name} is missing": missing.astype(np.float64)})
-        notes.append(
-            f"{int(missing.sum())} of {len(column)} values of `{name}` are missing; that counts as information of its own"
-        )
+        share = f"{int(missing.sum())} of {len(column)} values"
+        notes.append(f"{share} of `{name}` are missing; that counts as information of its own")
     return frame, notes
 
 

@@ -131,8 +131,8 @@ def batches_of(loader: Any, label: str | None, batch_size: int) -> Iterator[Any]
         iterator = iter(loader)
     except TypeError as error:
         raise DataError(
-            f"A loader should be iterable over batches. Found {type(loader).__name__}. Give a DataLoader, a data set, or "
-            "a list of batches."
+            f"A loader should be iterable over batches. Found {type(loader).__name__}. Give a DataLoader, a data set, "
+            "or a list of batches."
         ) from error
     head = list(islice(iterator, 1))
     if head and _is_sample(head[0], label):

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from counterpoise._extras import extra
 from counterpoise.errors import OutputError
+from counterpoise.pages.colours import INK, MODALITIES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from counterpoise.diagnosis._diagnosis import Diagnosis
 
-__all__ = ["PALETTE", "draw", "figure", "svg"]
-
-PALETTE: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#A89A00", "#5B4BB7", "#8C5A2B")
-"""Okabe and Ito's colours, which the colour-blind can tell apart, in the order of the report."""
-
-INK: Final = "#1F2937"
+__all__ = ["draw", "figure", "svg"]
 
 
 def figure(d: Diagnosis) -> Figure:
@@ -43,7 +39,7 @@ def _contributions(axis: Any, d: Diagnosis) -> None:
     """Draw one group of bars per modality: available, used, and given the others."""
     labels, position = [], 0.0
     for k, m in enumerate(d.modalities):
-        evidence, colour = d.evidence[m], PALETTE[k % len(PALETTE)]
+        evidence, colour = d.evidence[m], MODALITIES[k % len(MODALITIES)]
         rows = [
             ("available", evidence.mi, 1.0),
             ("used", evidence.realised, 0.6),
@@ -72,7 +68,7 @@ def _scores(axis: Any, d: Diagnosis) -> None:
         where = [i for i, change in enumerate(changes) if change in points]
         marker = "os^Dv<>P"[k % 8]
         axis.plot(
-            [points[changes[i]] for i in where], where, marker, color=PALETTE[k % len(PALETTE)], label=_literal(m)
+            [points[changes[i]] for i in where], where, marker, color=MODALITIES[k % len(MODALITIES)], label=_literal(m)
         )
     axis.axvline(d.clean[name], color=INK, linewidth=0.8, linestyle="--", label="clean")
     axis.set_yticks(range(len(changes)), changes)

@@ -98,7 +98,7 @@ class Readout:
                 yield from self._offsets(mixture, unit)
 
     def _offsets(self, base: Tensor, scales: Tensor) -> Iterator[_Candidate]:
-        """Yield predictions as they are, with offsets that centre them at the label frequencies, and with fitted ones."""
+        """Yield predictions as they are, with offsets that centre them at the label frequencies, and fitted ones."""
         scaled = self.problem.task.normalise(base[:, None] * scales[:, None])  # (N, K, C)
         if not _gaussian(self.problem):
             yield self._score(scaled)

@@ -110,8 +110,8 @@ def _numeric(table: Table, names: Sequence[str]) -> Any:
         if column.odd:
             row, cell = next(iter(column.odd.items()))
             raise DataError(
-                f"Column `{name}` of `{table.name}` holds {len(column.odd)} cells that are no numbers, the first in row "
-                f"{row + 1}: `{cell[:40]}`. Correct them, or leave them empty."
+                f"Column `{name}` of `{table.name}` holds {len(column.odd)} cells that are no numbers, the first in "
+                f"row {row + 1}: `{cell[:40]}`. Correct them, or leave them empty."
             )
         frame = frame.assign(**{name: column.values})
     return frame

@@ -138,7 +138,7 @@ def decide(
         >>> decide("b", Evidence(e(0.5), e(0.3), e(0.1), e(0.4), e(0.2)), scale=0.69).verdict
         'under-trained'
         >>> print(decide("b", Evidence(e(0.0), e(0.01)), scale=0.69).sentence)
-        b is uninformative: it carries less than 5 % of what can be known about the label, alone (0.000 nats [-0.020, 0.020]) and given the other modalities (0.010 nats [-0.010, 0.030]).
+        b is uninformative: it carries less than 5 % of what can be known about the label, alone (0.000 nats ...
     """
     t = thresholds or Thresholds()
     words = Words(scale, nats_only, t.negligible)
@@ -313,7 +313,8 @@ def overall(findings: Mapping[str, Finding]) -> tuple[Verdict, str]:
     """Return the verdict on the whole and what it says in words.
 
     Example:
-        >>> overall({"a": Finding("balanced", 0.5, "a is balanced.", "dominant"), "b": Finding("uninformative", 0.0, "b is uninformative.")})
+        >>> a = Finding("balanced", 0.5, "a is balanced.", "dominant")
+        >>> overall({"a": a, "b": Finding("uninformative", 0.0, "b is uninformative.")})
         ('uninformative', 'b is uninformative. a dominates.')
     """
     verdict = next(v for v in ORDER if any(f.verdict == v for f in findings.values()))

@@ -5,7 +5,7 @@ bars), `Gallery.read` checks what a file holds before a page shows it, and `rend
 """
 
 from counterpoise.gallery._cards import Card, Gallery, Said, View
-from counterpoise.gallery._html import css, page_css, render
+from counterpoise.gallery._html import css, render
 from counterpoise.gallery._pictures import Described, caption, picture
 
-__all__ = ["Card", "Described", "Gallery", "Said", "View", "caption", "css", "page_css", "picture", "render"]
+__all__ = ["Card", "Described", "Gallery", "Said", "View", "caption", "css", "picture", "render"]

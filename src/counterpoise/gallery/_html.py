@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from counterpoise._extras import extra
 from counterpoise.gallery._cards import Card, Gallery, Said, View
+from counterpoise.pages import templates
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-__all__ = ["css", "page_css", "render"]
+__all__ = ["css", "render"]
 
 WIDTH, HEIGHT = 240.0, 72.0
 
@@ -28,11 +29,6 @@ def css() -> str:
     It needs the custom properties ``--m0`` to ``--m7``, ``--ink``, ``--muted``, ``--rule`` and ``--surface``.
     """
     return (Path(__file__).parent / "templates" / "gallery.css").read_text(encoding="utf-8")
-
-
-def page_css() -> str:
-    """Return the style sheet that all pages share: the report and the diagnosis."""
-    return (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
 
 
 def render(gallery: Gallery, colours: Mapping[str, int], *, level: int = 3) -> Markup:
@@ -155,14 +151,4 @@ def _svg(view: View) -> dict[str, Any] | None:
 
 @lru_cache(maxsize=1)
 def _template() -> Any:
-    with extra("report"):
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("counterpoise.gallery", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    return environment.get_template("gallery.html.j2")
+    return templates("counterpoise.gallery").get_template("gallery.html.j2")

@@ -8,11 +8,11 @@ import matplotlib.image as image
 import pytest
 
 from counterpoise.errors import OutputError
+from counterpoise.pages.colours import FOCUS, METHODS, MODALITIES
 from counterpoise.report import draw_figures, write_figures
 from counterpoise.report.analysis.comparison import compare
 from counterpoise.report.analysis.ranking import indistinct
 from counterpoise.report.figures._matplotlib import sheet
-from counterpoise.report.figures._palette import FOCUS, METHODS, MODALITIES
 from counterpoise.report.figures._plotly import render
 from counterpoise.report.figures.curves import curve_figures
 from counterpoise.report.figures.scores import difference_figure, encoder_figure, score_figure

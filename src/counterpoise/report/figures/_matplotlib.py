@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from counterpoise._extras import extra
-from counterpoise.report.figures import _palette as palette
+from counterpoise.pages import colours as palette
 from counterpoise.report.figures.spec import Axis, Bars, Heat, Panel, Rule, Series
 
 if TYPE_CHECKING:

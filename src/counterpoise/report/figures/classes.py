@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from counterpoise.pages import colours as palette
 from counterpoise.report._format import number, plus_minus
 from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.robustness import CorruptedScore, corrupted_scores
-from counterpoise.report.figures import _palette as palette
+from counterpoise.report.figures._rows import dash, token
 from counterpoise.report.figures.spec import (
     Axis,
     FigureSpec,
@@ -155,7 +156,7 @@ def _row_marks(
 ) -> list[Series]:
     """Return a row's curve over the noise, and its points for other kinds, shifted so that rows do not overlap."""
     factor, name = factor_of(comparison.score), series.short(comparison, label)
-    shade, style = palette.token(comparison, label, colours), palette.dash(comparison, label)
+    shade, style = token(comparison, label, colours), dash(comparison, label)
     shift = (i - (count - 1) / 2) * min(0.08, 0.5 / count)
     marks = []
     for noisy in (True, False):

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from counterpoise.pages import colours as palette
 from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.series import Point
-from counterpoise.report.figures import _palette as palette
 from counterpoise.report.figures.spec import (
     Axis,
     Bars,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from counterpoise.pages import colours as palette
 from counterpoise.report._format import number
 from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.series import Curve
-from counterpoise.report.figures import _palette as palette
+from counterpoise.report.figures._rows import dash, token
 from counterpoise.report.figures.spec import Axis, FigureSpec, Panel, Series, factor_of, score_axis
 from counterpoise.report.grids import Grid
 from counterpoise.runs import CurveId
@@ -39,7 +40,7 @@ def _lines(comparison: Comparison, colours: Sequence[str], curve: CurveId) -> li
 
 
 def _line(comparison: Comparison, colours: Sequence[str], label: str, c: Curve) -> Line:
-    shade, style = palette.token(comparison, label, colours), palette.dash(comparison, label)
+    shade, style = token(comparison, label, colours), dash(comparison, label)
     return series.short(comparison, label), shade, style, c
 
 
@@ -128,7 +129,7 @@ def _losses(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None
         Series(
             range(1, len(values) + 1),
             values,
-            palette.token(comparison, label, colours),
+            token(comparison, label, colours),
             series.short(comparison, label) if not i else "",
             "solid",
             hover=[f"{label}, seed {record.seed}: {v:.4g}" for v in values],

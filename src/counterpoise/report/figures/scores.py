@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from counterpoise.pages import colours as palette
 from counterpoise.report._format import number, p_text
 from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.ranking import Ranking, indistinct
 from counterpoise.report.analysis.series import Point
 from counterpoise.report.analysis.statistics import t_interval
-from counterpoise.report.figures import _palette as palette
+from counterpoise.report.figures._rows import token
 from counterpoise.report.figures.spec import (
     Axis,
     Bars,
@@ -49,7 +50,7 @@ def score_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec |
     dots = Series(
         [factor * p.mean for _, p in rows],
         range(len(rows)),
-        [palette.token(comparison, label, colours) for label, _ in rows],
+        [token(comparison, label, colours) for label, _ in rows],
         marker="circle",
         size=10,
         intervals=[scaled(p, factor) for _, p in rows],
@@ -86,7 +87,7 @@ def cost_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | 
         places,
         [0.0] * len(rows),
         means,
-        [palette.token(comparison, label, colours) for label, _ in rows],
+        [token(comparison, label, colours) for label, _ in rows],
         height=0.5,
         hover=[f"{name}: {interval_text(p, 'step_ms')}" for name, (_, p) in zip(names, rows, strict=True)],
     )
@@ -114,7 +115,7 @@ def difference_figure(comparison: Comparison, colours: Sequence[str]) -> FigureS
     dots = Series(
         [factor * p.mean for _, p, _ in rows],
         range(len(rows)),
-        [palette.token(comparison, label, colours) for label, *_ in rows],
+        [token(comparison, label, colours) for label, *_ in rows],
         marker="circle",
         size=10,
         intervals=[scaled(p, factor) for _, p, _ in rows],

@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from counterpoise.gallery import Gallery, render
+from counterpoise.pages.colours import modality_slot
 from counterpoise.report._format import p_text, plus_minus
 from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import Comparison, flat_config
 from counterpoise.report.analysis.conclusions import describe
 from counterpoise.report.analysis.ranking import ranking
-from counterpoise.report.figures._palette import modality_slot
 from counterpoise.report.figures.classes import class_figure, robustness_figures, shift_grid
 from counterpoise.report.figures.contributions import contribution_figure, parts_figure
 from counterpoise.report.figures.curves import coefficient_figures, curve_figures

@@ -15,10 +15,9 @@ from counterpoise._extras import extra
 from counterpoise._files import write_atomic
 from counterpoise.errors import DataError
 from counterpoise.gallery import css as gallery_css
-from counterpoise.gallery import page_css
+from counterpoise.pages import page_css, templates
 from counterpoise.report.analysis.comparison import REFERENCE, compare
 from counterpoise.report.analysis.series import colour_order
-from counterpoise.report.figures import _palette as palette
 from counterpoise.report.figures._plotly import render
 from counterpoise.report.page._gallery import pick
 from counterpoise.report.page._view import Panel, overview, panel
@@ -63,7 +62,6 @@ def render_page(
 ) -> str:
     """Return the page as text; see `write_page`."""
     with extra("report"):
-        from jinja2 import Environment, PackageLoader, StrictUndefined
         from markupsafe import Markup
 
     records = list(records)
@@ -77,31 +75,28 @@ def render_page(
     galleries = pick(comparisons)
     panels = [everything] if everything else []
     panels += [panel(c, colours, by_key, shown) for c, shown in zip(comparisons, galleries, strict=True)]
-    environment = Environment(
-        loader=PackageLoader("counterpoise.report.page", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
     own_script = _template("page.js")
     plotly = _plotly()
     scripts = [plotly, own_script]
-    return environment.get_template("page.html.j2").render(
-        title=comparisons[0].data if len(comparisons) == 1 else f"{len(comparisons)} data sets",
-        modalities=colours,
-        panels=panels,
-        charts=Markup(_embed(_charts(panels))),
-        columns=COLUMNS,
-        numbers=[_plain(row) for row in rows],
-        csv=base64.b64encode(rows_to_csv(rows).encode()).decode(),
-        skipped=list(skipped),
-        runs=len(records),
-        # Only these two scripts may run: text from data cannot become a third.
-        policy=" ".join(f"'sha256-{_sha256(script)}'" for script in scripts),
-        css=Markup(_colours() + page_css() + gallery_css()),
-        plotly=Markup(plotly),
-        script=Markup(own_script),
+    return (
+        templates("counterpoise.report.page")
+        .get_template("page.html.j2")
+        .render(
+            title=comparisons[0].data if len(comparisons) == 1 else f"{len(comparisons)} data sets",
+            modalities=colours,
+            panels=panels,
+            charts=Markup(_embed(_charts(panels))),
+            columns=COLUMNS,
+            numbers=[_plain(row) for row in rows],
+            csv=base64.b64encode(rows_to_csv(rows).encode()).decode(),
+            skipped=list(skipped),
+            runs=len(records),
+            # Only these two scripts may run: text from data cannot become a third.
+            policy=" ".join(f"'sha256-{_sha256(script)}'" for script in scripts),
+            css=Markup(page_css() + gallery_css()),
+            plotly=Markup(plotly),
+            script=Markup(own_script),
+        )
     )
 
 
@@ -139,13 +134,6 @@ def _embed(value: Any) -> str:
     """
     text = json.dumps(_rounded(value), ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _colours() -> str:
-    tokens = {f"m{i}": c for i, c in enumerate(palette.MODALITIES)} | {
-        f"k{i}": c for i, c in enumerate(palette.METHODS)
-    }
-    return ":root{" + "".join(f"--{name}:{value};" for name, value in tokens.items()) + f"--focus:{palette.FOCUS}}}\n"
 
 
 def _sha256(script: str) -> str:

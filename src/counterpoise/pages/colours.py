@@ -1,4 +1,4 @@
-"""Colours that remain distinct under colour blindness (Okabe and Ito; Tol's muted set), and the colour of every row.
+"""Colours that remain distinct under colour blindness (Okabe and Ito; Tol's muted set).
 
 Modalities and methods draw from different sets, so that a colour never means both. Colours are tokens (``@m0`` is the
 first modality's, ``@ink`` the text's): the page resolves them in its light or dark theme, figures for print with
@@ -10,19 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from counterpoise.report.analysis.comparison import Comparison
-
 __all__ = [
     "FOCUS",
     "INK",
     "METHODS",
     "MODALITIES",
     "MUTED",
-    "dash",
+    "RULE",
+    "css",
     "modality_slot",
     "modality_token",
     "resolve",
-    "token",
 ]
 
 MODALITIES: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#A89A00", "#5B4BB7", "#8C5A2B")
@@ -45,7 +43,6 @@ _TOKENS: Final = {
     **{f"@m{i}": c for i, c in enumerate(MODALITIES)},
     **{f"@k{i}": c for i, c in enumerate(METHODS)},
 }
-_DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def resolve(colour: str) -> str:
@@ -78,26 +75,13 @@ def modality_token(modalities: Sequence[str], m: str | None) -> str:
     return f"@m{modality_slot(modalities, m)}" if m in modalities and m is not None else "@muted"
 
 
-def _method_slot(comparison: Comparison, label: str) -> int | None:
-    """Return the place of a method's colour; None for the methods of the reference and the focus."""
-    special = {comparison.rows[x].method for x in (comparison.reference, comparison.focus) if x is not None}
-    others = [r.method for r in comparison.rows.values() if r.modality is None and r.method not in special]
-    method = comparison.rows[label].method
-    return None if method in special else list(dict.fromkeys(others)).index(method) % len(METHODS)
+def css() -> str:
+    """Return the style rule that defines the colours of modalities and methods.
 
-
-def token(comparison: Comparison, label: str, modalities: Sequence[str]) -> str:
-    """Return the token of a row's colour: its modality's, the reference's, the focus's or one of the others'."""
-    row = comparison.rows[label]
-    if row.modality is not None:
-        return modality_token(modalities, row.modality)
-    if comparison.focus is not None and row.method == comparison.rows[comparison.focus].method:
-        return "@focus"
-    slot = _method_slot(comparison, label)
-    return "@reference" if slot is None else f"@k{slot}"
-
-
-def dash(comparison: Comparison, label: str) -> str:
-    """Return the line style of a row: solid for the reference and the focus, another for each of the other methods."""
-    slot = None if comparison.is_unimodal(label) else _method_slot(comparison, label)
-    return "solid" if slot is None else _DASHES[1 + slot % (len(_DASHES) - 1)]
+    Example:
+        >>> css()[:29]
+        ':root{--m0:#0072B2;--m1:#E69F'
+    """
+    named = {"m": MODALITIES, "k": METHODS}
+    slots = [f"--{name}{i}:{c};" for name, chosen in named.items() for i, c in enumerate(chosen)]
+    return f":root{{{''.join(slots)}--focus:{FOCUS}}}\n"

@@ -1,0 +1,5 @@
+"""What all pages share: colours, the style sheet, and the frame around the content of a page. Torch-free."""
+
+from counterpoise.pages._templates import page_css, templates
+
+__all__ = ["page_css", "templates"]
