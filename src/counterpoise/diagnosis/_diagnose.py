@@ -83,8 +83,8 @@ def diagnose(
         train: The same as ``loader``, of samples that the model was trained on, to see overfitting.
         modalities: Names in the order of positional inputs, or ``{name: [keys]}`` where a modality has several inputs.
             For a table, ``{name: [columns]}``. Where one input ``(B, T, ...)`` holds several modalities,
-            ``{"image": slice(1, 577), "text": slice(577, None)}`` cuts it along T, or ``("inputs_embeds", slice(1, 577))``
-            where there are other inputs.
+            ``{"image": slice(1, 577), "text": slice(577, None)}`` cuts it along T, or
+            ``("inputs_embeds", slice(1, 577))`` where there are other inputs.
         adapter: How the model is called, if `adapt` has to be told.
         task: multiclass, multilabel, regression, or a `Task`; by default found from the labels and the outputs.
         settings: ``options=DiagnosisOptions(...)``, or any of its fields by name (``class_names``, ``group``,

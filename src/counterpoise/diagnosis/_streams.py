@@ -44,7 +44,8 @@ class Stream(nn.Module):
         bad = [m for m, value in modalities.items() if not _is_slice(value)]
         if bad:
             raise DataError(
-                f"Either all modalities are slices of one input or none is. Found {modalities[bad[0]]!r} for `{bad[0]}`."
+                "Either all modalities are slices of one input or none is. "
+                f"Found {modalities[bad[0]]!r} for `{bad[0]}`."
             )
         pairs = {m: value if isinstance(value, tuple) else (None, value) for m, value in modalities.items()}
         keys = {str(key or "") for key, _ in pairs.values()}
@@ -99,8 +100,8 @@ class Stream(nn.Module):
         if rest.shape[1] and not bool((rest == rest[:1]).all()):
             first = int((~places).nonzero()[0])
             raise DataError(
-                f"Positions in no modality should hold the same in every sample. Position {first} does not; add it to a "
-                "modality."
+                f"Positions in no modality should hold the same in every sample. Position {first} does not; add it to "
+                "a modality."
             )
         known = self._rest.setdefault(key, rest[:1].clone())
         if known.shape == rest[:1].shape and not torch.equal(known, rest[:1]):
