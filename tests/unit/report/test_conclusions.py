@@ -110,6 +110,19 @@ def test_corruption_contributions_and_contradictions(make_run, golden) -> None:
     golden("conclusions-corruption", "\n".join(explain(runs)))
 
 
+@pytest.mark.parametrize(("kept", "advised"), [((0.69, 0.70, 0.71), True), ((0.50, 0.70, 0.60), False)])
+def test_a_gain_under_corruption_only_is_advice_for_inputs_that_fail(make_run, kept, advised: bool) -> None:
+    rows = {"joint": (JOINT, (0.57, 0.58, 0.585)), "arm": ((0.85, 0.83, 0.86), kept)}
+    runs = [
+        make_run(label, seed, {"accuracy": clean[seed], "accuracy_corrupted": corrupted[seed]})
+        for label, (clean, corrupted) in rows.items()
+        for seed in range(3)
+    ]
+    lead = next(iter(conclusions(runs).values())).lead
+    assert ("70.0 %" in lead and "57.8 %" in lead and "corrupted" in lead) == advised
+    assert len(lead.split()) <= 40
+
+
 def test_information_above_the_entropy_is_not_a_share(make_run) -> None:
     metrics = {"accuracy": 0.8, "entropy": 1.0, "phi_mi": 1.2, "phi_cmi:gyroscope": 0.1}
     text = describe(compare([make_run("joint", s, metrics) for s in (0, 1)])[0]).details[-1]

@@ -302,6 +302,9 @@ def _action(comparison: Comparison, reference: str, alone: str | None) -> str:
     d = comparison.difference(focus, comparison.score, to=reference)
     name = name_of(comparison, focus)
     if math.isfinite(d.p_value) and not is_significant(d):
+        robust = _more_robust(comparison, focus, reference)
+        if robust:
+            return robust
         needed = seeds_needed(d)
         return f"{name} is not significantly different; " + (
             f"about {needed} seeds would decide." if needed else "more seeds are unlikely to decide."
@@ -320,6 +323,17 @@ def _use_focus(comparison: Comparison, focus: str, reference: str, single: str |
     d = comparison.difference(focus, comparison.score, to=reference)
     more = f"{_amount(comparison, d.diff)} more than {name_of(comparison, reference)}"
     return f"{_verb(comparison, focus, reference)} {name}: it reaches {reached}, {more}."
+
+
+def _more_robust(comparison: Comparison, focus: str, reference: str) -> str:
+    """Return the advice where the focus gains only when a modality is corrupted, and significantly then."""
+    mean = f"{comparison.score}_corrupted"
+    d = comparison.difference(focus, mean, to=reference)
+    if not (d.n and d.diff > 0 and is_significant(d)):
+        return ""
+    keeps, has = (_score(comparison, comparison.summary(label, mean)) for label in (focus, reference))
+    name, other = name_of(comparison, focus), name_of(comparison, reference)
+    return f"Use {name} if an input can fail: with one modality corrupted it keeps {keeps}, {other} {has}."
 
 
 def _verb(comparison: Comparison, label: str, other: str) -> str:
