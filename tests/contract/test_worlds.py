@@ -102,6 +102,13 @@ LEANS = {
     "arm": ("w", "down"),
     "mlb": ("kappa", "down"),
     "uncertainty-weighting": ("weight", "up"),
+    "gradnorm": ("weight", "down"),
+    "mcr": ("influence", "up"),
+    "amss": ("share", "down"),
+    "m-sam": ("share", "up"),
+    "pdf": ("confidence", "up"),
+    "pdmp": ("rate", "up"),
+    "miles": ("rate", "down"),
 }
 """Quantity of the dominant modality that is less (more) than the weak one's.
 
@@ -123,6 +130,9 @@ ELSEWHERE = {
     "inforeg-official": "two values by order: test_released_forms",
     "opm-toolkit": "drops both: test_released_forms",
     "aug-official": "as aug",
+    "midas": "by the weakest in a batch: test_mixing_rows",
+    "rgm": "energy of gradients, which falls once a modality is learned: test_gradient_rows",
+    "crmt": "means over classes move in the second part only: test_mixing_rows",
 }
 
 

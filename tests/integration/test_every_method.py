@@ -94,8 +94,9 @@ def test_what_reads_or_re_orders_the_samples_resumes_exactly(
     plain, arguments = parse_method(name)
     settings = config(plain)
     settings = replace(settings, method_args={**settings.method_args, **arguments})
-    whole = fit(data, settings, curves=False)
+    teachers = {required: assemble(data, config(required))[0] for required in METHODS[plain].load().requires}
+    whole = fit(data, settings, curves=False, teachers=teachers)
     with pytest.raises(InterruptedError):
-        fit(data, settings, curves=False, folder=tmp_path, callbacks=[stop_before(2)])
-    resumed = fit(data, settings, curves=False, folder=tmp_path)
+        fit(data, settings, curves=False, folder=tmp_path, callbacks=[stop_before(2)], teachers=teachers)
+    resumed = fit(data, settings, curves=False, folder=tmp_path, teachers=teachers)
     assert resumed.history[TOTAL_LOSS] == whole.history[TOTAL_LOSS]

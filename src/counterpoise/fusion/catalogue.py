@@ -12,6 +12,10 @@ FUSIONS = Catalogue(
         Entry("film", "counterpoise.fusion:FiLM", "the other modalities scale and shift the first (FiLM)"),
         Entry("gated", "counterpoise.fusion:Gated", "gated sum of one projection per modality (GMU)"),
         Entry("shared-head", "counterpoise.fusion:SharedHead", "mean of one linear head that all modalities share"),
+        Entry("attention", "counterpoise.fusion:Attention", "a small Transformer over one token per modality"),
+        Entry(
+            "low-rank-tensor", "counterpoise.fusion:LowRankTensor", "products of linear maps of all modalities (LMF)"
+        ),
     ],
     base="counterpoise.fusion:Fusion",
 )

@@ -13,33 +13,43 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from counterpoise.methods._agm import AGM
     from counterpoise.methods._amco import AMCo
+    from counterpoise.methods._amss import AMSS
     from counterpoise.methods._arl import ARL
     from counterpoise.methods._aug import AUG
     from counterpoise.methods._cggm import CGGM
     from counterpoise.methods._cml import CML
+    from counterpoise.methods._crmt import CRMT
     from counterpoise.methods._dgl import DGL, SeparatedGradients
     from counterpoise.methods._dropout import Corruption, ModalityDropout
     from counterpoise.methods._early_stop import MSES
     from counterpoise.methods._gblending import GBlending
+    from counterpoise.methods._gradnorm import GradNorm
     from counterpoise.methods._greedy import Greedy
     from counterpoise.methods._inforeg import InfoReg
     from counterpoise.methods._joint import Joint
     from counterpoise.methods._lfm import LFM
     from counterpoise.methods._mbsd import MBSD
+    from counterpoise.methods._mcr import MCR
+    from counterpoise.methods._midas import MIDAS
+    from counterpoise.methods._miles import MILES
     from counterpoise.methods._mla import MLA
     from counterpoise.methods._mlb import MLB
     from counterpoise.methods._mmcosine import MMCosine
     from counterpoise.methods._mmpareto import MMPareto
+    from counterpoise.methods._msam import MSAM
     from counterpoise.methods._mslr import MSLR
     from counterpoise.methods._ogm import OGMGE
     from counterpoise.methods._opm import OPM
     from counterpoise.methods._pcgrad import PCGrad
+    from counterpoise.methods._pdf import PDF
+    from counterpoise.methods._pdmp import PDMP
     from counterpoise.methods._pmr import PMR
     from counterpoise.methods._probes import ContributionProbes
     from counterpoise.methods._qmf import QMF
     from counterpoise.methods._reconboost import ReconBoost
     from counterpoise.methods._relearning import Relearning
     from counterpoise.methods._remixing import DataRemixing
+    from counterpoise.methods._rgm import RGM
     from counterpoise.methods._tcmax import TCMax
     from counterpoise.methods._teachers import G2D, UMT
     from counterpoise.methods._uncertainty import UncertaintyWeighting
@@ -54,24 +64,33 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AGM",
+    "AMSS",
     "ARL",
     "ARM",
     "AUG",
     "CGGM",
     "CML",
+    "CRMT",
     "DGL",
     "G2D",
     "LFM",
     "MBSD",
+    "MCR",
     "METHODS",
+    "MIDAS",
+    "MILES",
     "MLA",
     "MLB",
+    "MSAM",
     "MSES",
     "MSLR",
     "OGMGE",
     "OPM",
+    "PDF",
+    "PDMP",
     "PMR",
     "QMF",
+    "RGM",
     "UMT",
     "AMCo",
     "Alternation",
@@ -83,6 +102,7 @@ __all__ = [
     "DataRemixing",
     "EpochContext",
     "GBlending",
+    "GradNorm",
     "GradientCombination",
     "Greedy",
     "Hyperparameter",
@@ -108,6 +128,16 @@ __all__ = [
 ]
 
 _HOMES = {
+    "GradNorm": "_gradnorm",
+    "MCR": "_mcr",
+    "AMSS": "_amss",
+    "MIDAS": "_midas",
+    "MSAM": "_msam",
+    "PDF": "_pdf",
+    "RGM": "_rgm",
+    "CRMT": "_crmt",
+    "PDMP": "_pdmp",
+    "MILES": "_miles",
     "UncertaintyWeighting": "_uncertainty",
     "PCGrad": "_pcgrad",
     "TCMax": "_tcmax",

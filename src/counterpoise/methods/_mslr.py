@@ -27,7 +27,7 @@ from counterpoise.methods.passes import head_losses, iterate_batches, trained_al
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
-__all__ = ["MSLR", "progress_factor", "relative_rates"]
+__all__ = ["MSLR", "progress_factor", "relative_rates", "rescaled_steps"]
 
 STEP, STEPS_PER_SIDE = 10**0.5, 4
 """Ratio of neighbouring learning rates of the search, and their number on either side of the middle one."""
@@ -84,6 +84,33 @@ def progress_factor(loss: Tensor, history: Tensor) -> Tensor:
         tensor([1.1052, 0.9048])
     """
     return (history.mean(0) - loss).clamp(-BOUND, BOUND).exp() if len(history) else torch.ones_like(loss)
+
+
+def rescaled_steps(
+    model: MultimodalClassifier, records: Iterator[StepRecord], factors: Mapping[str, float | Tensor], shown: Tensor
+) -> Iterator[StepRecord]:
+    r"""Yield the records, and multiply each encoder's update by its factor after every step.
+
+    That equals another learning rate for every optimizer whose step is proportional to it (SGD, Adam, AdamW with their
+    momenta and decays), whereas a constant factor of the gradient has no effect under Adam.
+
+    Args:
+        model: Model.
+        records: Records of a method's steps.
+        factors: :math:`\kappa_m` by modality.
+        shown: The same as ``(M,)``, for the record.
+    """
+    for record in records:
+        scaled = [
+            (p, p.detach().clone(), kappa)
+            for m, kappa in factors.items()
+            for p in model.encoder_parameters(m)
+            if p.requires_grad
+        ]
+        yield StepRecord(record.loss, record.parts, record.coefficients | by_modality(model, "rate", shown))
+        with torch.no_grad():
+            for p, old, kappa in scaled:
+                p.lerp_(old, 1 - kappa.to(p.dtype) if isinstance(kappa, Tensor) else 1 - kappa)
 
 
 class MSLR(Method):
@@ -192,18 +219,5 @@ class MSLR(Method):
         self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """See `Method.steps`; after the step the updates of the encoders are rescaled."""
-        for record in joint_step(model, batch, backward):
-            if not self.factors:
-                yield record
-                continue
-            scaled: list[tuple[list[Tensor], float]] = [
-                ([p for p in model.encoder_parameters(m) if p.requires_grad], kappa)
-                for m, kappa in self.factors.items()
-                if kappa != 1
-            ]
-            before = [[p.detach().clone() for p in parameters] for parameters, _ in scaled]
-            yield StepRecord(record.loss, record.parts, by_modality(model, "rate", self._shown))
-            with torch.no_grad():
-                for (parameters, kappa), old in zip(scaled, before, strict=True):
-                    if parameters:
-                        torch._foreach_lerp_(parameters, old, 1 - kappa)
+        records = joint_step(model, batch, backward)
+        yield from rescaled_steps(model, records, self.factors, self._shown) if self.factors else records

@@ -8,19 +8,27 @@ import torch
 from torch import Tensor
 
 from counterpoise.errors import ModelError
-from counterpoise.methods.base import STRENGTH, EpochContext, Hyperparameter, Interval, NamedTensors, by_modality
+from counterpoise.methods.base import (
+    STRENGTH,
+    EpochContext,
+    Hyperparameter,
+    Interval,
+    Method,
+    NamedTensors,
+    by_modality,
+)
 from counterpoise.methods.logits import target_scale, true_scores
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
 
-__all__ = ["G2D", "UMT", "prioritised"]
+__all__ = ["G2D", "UMT", "Taught", "prioritised"]
 
 TEACHER = "unimodal-ensemble"
 
 
-class _Taught(ModulatedObjective):
-    """Base of both: a frozen model whose encoders and unimodal heads were trained alone."""
+class Taught(Method):
+    """Base of the methods that learn from a frozen model whose encoders and unimodal heads were trained alone."""
 
     requires = (TEACHER,)
 
@@ -67,7 +75,7 @@ class _Taught(ModulatedObjective):
         return {f"feature:{m}": (h - taught.features[m]).square().mean() for m, h in outputs.features.items()}
 
 
-class UMT(_Taught):
+class UMT(Taught, ModulatedObjective):
     r"""Unimodal teachers: each encoder is kept near the features of one that was trained alone.
 
     Du, Teng, Li, Liu, Yuan, Wang, Yuan, Zhao, "On Uni-Modal Feature Learning in Supervised Multi-Modal Learning", ICML
@@ -107,7 +115,7 @@ def prioritised(scores: Tensor, count: int) -> Tensor:
     return (scores <= scores.sort().values[count - 1]).to(scores.dtype)
 
 
-class G2D(_Taught):
+class G2D(Taught, ModulatedObjective):
     r"""Gradient-guided distillation: unimodal teachers, and the encoders whose teachers are weak train first.
 
     Rakib, Bagavathi, "G2D: Boosting Multimodal Learning with Gradient-Guided Distillation", ICCV 2025: :math:`L = CE(z,

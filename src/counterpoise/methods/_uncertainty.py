@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.methods.base import NamedTensors
+from counterpoise.methods.logits import error_losses
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier, Scale
 from counterpoise.records import Batch, Outputs
@@ -56,7 +57,7 @@ class UncertaintyWeighting(ModulatedObjective):
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
         """Return the term that trains the log-variances; no gradient of it reaches the model."""
         with torch.no_grad():
-            losses = self._losses(model, outputs.experts(), batch.target)
+            losses = error_losses(model, outputs.experts(), batch.target)
         outputs_per_loss = model.task.num_outputs if model.task.is_gaussian else 1
         # Its value is that of the penalty; the weighted losses themselves are counted elsewhere.
         weighted = (-self.log_variance).exp() * losses
@@ -65,10 +66,3 @@ class UncertaintyWeighting(ModulatedObjective):
             f"weight:{m}": w for m, w in zip(("fused", *model.modalities), self.weights.clone(), strict=True)
         }
         return {"uncertainty": self.strength * penalty.sum()}, coefficients
-
-    @staticmethod
-    def _losses(model: MultimodalClassifier, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of every head, ``(M + 1,)``, for logits ``(M + 1, B, C)``."""
-        if model.task.is_gaussian:
-            return 0.5 * model.task.residual(logits, target).square().sum(-1).mean(-1)
-        return -model.task.log_likelihood(logits, target).mean(-1)

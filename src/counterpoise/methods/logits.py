@@ -21,6 +21,7 @@ from counterpoise.tasks import Task
 __all__ = [
     "decode",
     "discounted_loss",
+    "error_losses",
     "is_additive",
     "output_losses",
     "subset_logits",
@@ -84,6 +85,21 @@ def output_losses(model: MultimodalClassifier, logits: Tensor, target: Tensor, s
     residual = model.task.residual(logits, target)
     residual = residual if scale is None else residual / scale.to(residual.dtype)
     return 0.5 * residual.square().mean(-1)
+
+
+def error_losses(model: MultimodalClassifier, logits: Tensor, target: Tensor) -> Tensor:
+    r"""Return the mean loss of every head without its constant, so that it is 0 for a perfect prediction, ``(K,)``.
+
+    For real targets it is :math:`\frac12 \lVert y - f \rVert^2`, otherwise the negative log-likelihood.
+
+    Args:
+        model: Model, for its task.
+        logits: ``(K, B, C)``.
+        target: Targets of the batch.
+    """
+    if model.task.is_gaussian:
+        return 0.5 * model.task.residual(logits, target).square().sum(-1).mean(-1)
+    return -model.task.log_likelihood(logits, target).mean(-1)
 
 
 def true_scores(model: MultimodalClassifier, logits: Tensor, target: Tensor, scale: Tensor | None = None) -> Tensor:

@@ -21,9 +21,11 @@ CLASSES_ONLY = {
     "pmr", "pmr-official", "sample-valuation", "modality-valuation", "mbsd", "cml", "lfm", "lfm-official", "arl",
     "arl-official", "amco", "reconboost", "relearning", "data-remixing", "qmf", "mla", "mla-official", "mmcosine",
     "aug", "aug-official", "mbsd-toolkit", "mmcosine-official", "tcmax",
+    "mcr", "amss", "midas", "m-sam", "pdf", "crmt",
 }  # fmt: skip
-ONE_WIDTH = {"mla", "mla-official"}
-"""They read every modality with one head."""
+NOT_ADDITIVE = {"film", "gated", "attention", "low-rank-tensor"}
+ONE_WIDTH = {"mla", "mla-official", "mcr", "rgm"}
+"""They read every modality with one head, or compare features or gradients of different modalities."""
 
 
 def one_epoch(name: str, model: MultimodalClassifier, batches: list[Batch], target: torch.Tensor) -> None:
@@ -51,7 +53,7 @@ def one_epoch(name: str, model: MultimodalClassifier, batches: list[Batch], targ
 def test_with_every_fusion(name: str, fusion: str, make_model: Any, make_batches: Any) -> None:
     batches = make_batches(3)
     model, target = make_model(3, fusion=fusion), torch.cat([b.target for b in batches])
-    if fusion in ("film", "gated") and name in ADDITIVE_ONLY:
+    if fusion in NOT_ADDITIVE and name in ADDITIVE_ONLY:
         with pytest.raises(ModelError, match=r"additive|linear"):
             one_epoch(name, model, batches, target)
     else:

@@ -88,6 +88,33 @@ mlb               alpha           0.8    [0,inf)
 tcmax             strength        1.0    [0,1]
 pcgrad            strength        1.0    [0,inf)
 uncertainty-weighting strength    1.0    [0,inf)
+gradnorm          strength        1.0    [0,inf)
+gradnorm          alpha           1.5    [0,inf)
+gradnorm          rate            0.025  [0,1]
+mcr               strength        1.0    [0,inf)
+mcr               unimodal        1.0    [0,inf)
+mcr               influence       0.1    [0,inf)
+mcr               contrast        1.0    [0,inf)
+mcr               bottleneck      0.0    [0,inf)
+mcr               permutations    6      int [1,inf)
+amss              strength        1.0    [0,1]
+amss              temperature     0.2    (0,inf)
+midas             strength        1.0    [0,1]
+midas             mix             1.0    [0,inf)
+midas             rate            0.05   [0,inf)
+midas             warmup          5      int [0,inf)
+m-sam             strength        1.0    [0,inf)
+m-sam             radius          0.05   [0,inf)
+rgm               strength        1.0    [0,1]
+rgm               blocks          8      int [1,inf)
+crmt              rho             2.0    [0,inf)
+crmt              share           0.25   [0,1)
+pdmp              strength        1.0    [0,inf)
+pdmp              best            2.0    [1,inf)
+pdmp              rest            1.0    (0,1]
+miles             strength        1.0    [0,inf)
+miles             threshold       0.2    [0,inf)
+miles             factor          0.5    (0,1]
 aug               discount        0.5    [0,1]
 aug               tolerance       0.01   [0,inf)
 aug               blocks          11     int [1,inf)
