@@ -13,7 +13,16 @@ import numpy as np
 
 from counterpoise.errors import DataError
 
-__all__ = ["TaskGuess", "as_labels", "as_matrix", "as_numpy", "check_index", "find_copies", "guess_task"]
+__all__ = [
+    "TaskGuess",
+    "as_labels",
+    "as_matrix",
+    "as_numpy",
+    "check_index",
+    "find_copies",
+    "guess_task",
+    "named_arrays",
+]
 
 FEW_VALUES: Final = 20
 """Up to this number of distinct whole numbers they count as classes."""
@@ -70,6 +79,29 @@ def as_labels(labels: Any, name: str = "Labels") -> np.ndarray:
             "Drop these samples."
         )
     return _plain(y, name)
+
+
+def named_arrays(arrays: Any, name: str = "The modalities") -> dict[str, Any]:
+    """Return arrays by modality, checked to be a mapping from names.
+
+    Raises:
+        DataError: If it is no mapping, or a name is no text or is empty.
+
+    Example:
+        >>> named_arrays({0: [1.0]})
+        Traceback (most recent call last):
+        ...
+        counterpoise.errors.DataError: The modalities should have texts as names. Found the name 0.
+    """
+    if not isinstance(arrays, Mapping):
+        raise DataError(
+            f"{name} should be a mapping {{name: (N, ...) array}}. Found {type(arrays).__name__}. Write "
+            '{"a": first, "b": second}.'
+        )
+    odd = [key for key in arrays if not isinstance(key, str) or not key.strip()]
+    if odd:
+        raise DataError(f"{name} should have texts as names. Found the name {odd[0]!r}.")
+    return dict(arrays)
 
 
 def guess_task(labels: Any) -> TaskGuess:

@@ -120,6 +120,10 @@ class Task(ABC):
         rows = values.reshape(len(values), -1).tolist()
         return [", ".join(f"{v:.3g}" for v in row[:4]) + (", …" if len(row) > 4 else "") for row in rows]
 
+    def in_units(self, values: Tensor) -> Tensor:
+        """Return targets or point predictions in the user's unit; they differ for standardised regression targets."""
+        return values
+
     # -- likelihood ----------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -306,7 +310,11 @@ class MultiClass(Task):
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the cross-entropy, through torch's fused kernel."""
-        return F.cross_entropy(logits, target, label_smoothing=self.smoothing)
+        try:
+            return F.cross_entropy(logits, target, label_smoothing=self.smoothing)
+        except (IndexError, RuntimeError):
+            self.check_target(target)
+            raise
 
     def kl(self, logits: Tensor, other: Tensor) -> Tensor:
         """See `Task.kl`."""
@@ -452,6 +460,8 @@ class Regression(Task):
     Args:
         num_outputs: C.
         scale: Standard deviation of the noise, the same for all outputs.
+        offset: Values in the user's unit at which the C targets are 0; empty for targets as they are.
+        unit: Sizes in the user's unit of a difference of 1 in the C targets; empty for targets as they are.
 
     Example:
         >>> Regression(1).log_likelihood(torch.zeros(1, 1), torch.zeros(1, 1))   # -log(2 pi)/2
@@ -463,10 +473,28 @@ class Regression(Task):
     has_discrete_entropy = False
     is_gaussian = True
 
-    def __init__(self, num_outputs: int = 1, scale: float = 1.0) -> None:
+    def __init__(
+        self, num_outputs: int = 1, scale: float = 1.0, offset: Sequence[float] = (), unit: Sequence[float] = ()
+    ) -> None:
         super().__init__(num_outputs)
         Interval(0, math.inf, "()").check("Regression", "scale", scale)
-        self.scale = scale
+        if len(offset) != len(unit) or len(unit) not in (0, num_outputs):
+            raise ConfigError(
+                f"A regression of {num_outputs} targets should have as many offsets and units, or none. Found "
+                f"{len(offset)} and {len(unit)}."
+            )
+        self.scale, self.offset, self.unit = scale, tuple(offset), tuple(unit)
+
+    def in_units(self, values: Tensor) -> Tensor:
+        """Return ``values * unit + offset`` in float64, or the values themselves without units."""
+        if not self.unit:
+            return values
+        values = values.double()
+        return values * values.new_tensor(self.unit) + values.new_tensor(self.offset)
+
+    def describe(self, values: Tensor, names: Sequence[str] = ()) -> list[str]:
+        """Return values in the user's unit."""
+        return super().describe(self.in_units(values), names)
 
     def mean(self, logits: Tensor) -> Tensor:
         """Return the means, which the logits are."""

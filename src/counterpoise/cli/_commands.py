@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -188,19 +189,30 @@ def run_train(options: Namespace, given: Mapping[str, Any]) -> int:
 def run_compare(options: Namespace, given: Mapping[str, Any]) -> int:
     """Compare methods."""
     from counterpoise.experiment import compare
+    from counterpoise.experiment.cells import train_command
 
     methods = options.methods
     if methods is None:
         methods = "joint" if options.ablation else "all"
+    runs: dict[str, Any] = {
+        "data": data_names(options.data),
+        "methods": words(methods),
+        "seeds": seed_numbers(options.seeds),
+        "out": options.out,
+        "rules": words(options.rules),
+        "ablation": options.ablation,
+        "given": given,
+        "redo": options.redo,
+    }
+    if options.dry_run:
+        planned = compare.planned_runs(**runs)
+        for config in planned:
+            print(train_command(config, given, options.out))
+        print(f"{len(planned)} runs are missing.", file=sys.stderr)
+        return 0
     with RunProgress() as progress:
         records, failures = compare.compare(
-            data_names(options.data),
-            words(methods),
-            seeds=seed_numbers(options.seeds),
-            out=options.out,
-            rules=words(options.rules),
-            ablation=options.ablation,
-            given=given,
+            **runs,
             jobs=options.jobs,
             backend=options.backend,
             on_start=progress.start,
@@ -246,12 +258,12 @@ def _diagnosis(options: Namespace) -> Diagnosis:
     if options.arrays is not None:
         return diagnose_file(options.arrays, task=options.task, estimator=estimator)
     if table is not None:
-        columns = {}
+        columns: dict[str, list[str]] = {}
         for text in options.modality:
             name, equals, rest = text.partition("=")
             if not (name and equals and words(rest)):
                 raise ConfigError(f"`--modality` should be NAME=COLUMN,COLUMN. Found `{text}`.")
-            columns[name] = words(rest)
+            columns.setdefault(name, []).extend(words(rest))
         return diagnose_csv(
             table,
             label=options.label,

@@ -170,6 +170,16 @@ def build_parser() -> dict[str, Parser]:
     compare.add_argument("--out", type=Path, default=Path("counterpoise-compare"), help="folder of the comparison")
     compare.add_argument("--jobs", type=int | None, default=None, help="processes; one per core by default")
     _add_rows(compare)
+    compare.add_argument(
+        "--redo",
+        action="append",
+        default=[],
+        metavar="METHOD[:SEED]",
+        help="train these runs again although they are finished: arm, or arm:2 for seed 2; may be repeated",
+    )
+    compare.add_argument(
+        "--dry-run", action="store_true", help="train nothing: print one `train` command per run that is missing"
+    )
     compare.add_argument("--details", action="store_true", help=DETAILS)
     compare.add_argument(
         "--backend", type=str, default="loky", help="joblib backend: loky, threading, or dask for a cluster"

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from counterpoise._arrays import as_numpy
+from counterpoise._arrays import as_numpy, named_arrays
+from counterpoise._validation import Interval
+from counterpoise.config import MAX_SEED
 from counterpoise.data._core import DataInfo, Kind, Modality, MultimodalData, Split
 from counterpoise.data._kinds import kind_of
 from counterpoise.data._mapped import check_finite
@@ -76,7 +78,8 @@ def from_arrays(
         >>> len(data.train), len(data.val), len(data.test)
         (70, 10, 20)
     """
-    given = {m: as_numpy(array) for m, array in arrays.items()}
+    Interval(0, MAX_SEED, "[]", integer=True).check("from_arrays", "seed", seed)
+    given = {m: as_numpy(array) for m, array in named_arrays(arrays).items()}
     _check_lengths(name, given, as_numpy(label), split, group)
     shaped = {m: _as_modality(m, array, (kinds or {}).get(m)) for m, array in given.items()}
     stored = {m: array for m, (_, array, _) in shaped.items()}
@@ -84,7 +87,7 @@ def from_arrays(
     targets = make_targets(label, task, num_classes, tuple(class_names))
     group = _groups(group)
     parts, drawn = _parts(stored, targets, split, group, name, seed)
-    targets = _standardised(targets, parts["train"])
+    targets = standardise_targets(targets, parts["train"])
     info = DataInfo(
         name=name,
         modalities=_with_rates([one for one, _, _ in shaped.values()], rates or {}),
@@ -95,6 +98,8 @@ def from_arrays(
         source=source,
         notes=(*notes, *assumed, *targets.notes, *drawn, *_absent_classes(targets, parts)),
         recipe=recipe or {},
+        target_offset=targets.offset,
+        target_unit=targets.unit,
     )
     whole = Split(stored, targets.values, group)
     return MultimodalData(info, **{part: whole.subset(_as_slice(rows)) for part, rows in parts.items()})
@@ -102,14 +107,6 @@ def from_arrays(
 
 def _with_rates(modalities: Sequence[Modality], rates: Mapping[str, float]) -> tuple[Modality, ...]:
     return tuple(replace(m, rate=float(rates.get(m.name, 0))) for m in modalities)
-
-
-def _standardised(targets: Targets, train: np.ndarray) -> Targets:
-    """Return targets; those of a regression in units of the training samples, with notes."""
-    if targets.task != "regression" or not len(train):
-        return targets
-    values, notes = standardise_targets(targets.values, train)
-    return replace(targets, values=values, notes=(*targets.notes, *notes))
 
 
 def _parts(
@@ -172,6 +169,8 @@ def _as_modality(m: str, array: np.ndarray, kind: Kind | None) -> tuple[Modality
     """Return what a modality looks like, its numbers as they are stored, and a note or nothing."""
     array = _real_numbers(m, array)
     array = array[:, None] if array.ndim == 1 else array
+    if len(array) and not array.size:
+        raise DataError(f"Modality `{m}` has no columns: its shape is {array.shape}. Leave it out.")
     kind = kind or kind_of(m, array.shape[1:], array.dtype)
     if kind == "tokens":
         return (*_tokens(m, array), "")

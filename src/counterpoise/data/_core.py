@@ -136,7 +136,8 @@ class MultimodalData:
 
 def _hashed_fields(info: DataInfo) -> dict[str, Any]:
     """Return the description without what changes no number by itself, for `MultimodalData.fingerprint`."""
-    known = {k: v for k, v in asdict(info).items() if k not in ("recipe", "notes") and (k != "augment" or v)}
+    later = ("augment", "target_offset", "target_unit")  # left out where empty, so that older fingerprints hold
+    known = {k: v for k, v in asdict(info).items() if k not in ("recipe", "notes") and (k not in later or v)}
     known["modalities"] = [
         {k: v for k, v in m.items() if k not in ("words", "rate") and (k != "stored" or v)} for m in known["modalities"]
     ]

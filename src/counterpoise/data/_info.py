@@ -56,6 +56,9 @@ class DataInfo:
         source: where it comes from and under which terms.
         notes: counts, choices and warnings that a reader should know.
         recipe: settings of `RunConfig` that suit this data set (``{"fit": {"epochs": 20}}``).
+        target_offset: Value of each regression target, in the user's unit, that is stored as 0; empty if the targets
+            are stored as they are.
+        target_unit: Difference of each regression target, in the user's unit, that is stored as 1; empty likewise.
         augment: how training varies the inputs: ``{"visual": ["video"], "smallest": 0.5}`` (see `ClipAugmentation`).
     """
 
@@ -69,6 +72,8 @@ class DataInfo:
     notes: tuple[str, ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
     augment: Mapping[str, Any] = field(default_factory=dict)
+    target_offset: tuple[float, ...] = ()
+    target_unit: tuple[float, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,6 +82,8 @@ class DataInfo:
 
     def make_task(self) -> Task:
         """Return the task object."""
-        from counterpoise.tasks import make_task
+        from counterpoise.tasks import Regression, make_task
 
+        if self.task == "regression" and self.target_unit:
+            return Regression(self.num_outputs, offset=self.target_offset, unit=self.target_unit)
         return make_task(self.task, self.num_outputs)

@@ -32,7 +32,13 @@ def keep_digits(name: str, values: np.ndarray) -> tuple[np.ndarray, str]:
     """
     with np.errstate(over="ignore", under="ignore"):
         rounded = values.astype(np.float32, copy=False)
-    if values.dtype.kind == "b" or values.dtype.itemsize <= 2 or values.dtype == np.float32 or values.ndim < 2:
+    if (
+        values.dtype.kind == "b"
+        or values.dtype.itemsize <= 2
+        or values.dtype == np.float32
+        or values.ndim < 2
+        or not values.size
+    ):
         return rounded, ""
     wide = values.reshape(-1, values.shape[-1])
     flat = rounded.reshape(-1, values.shape[-1])

@@ -114,6 +114,12 @@ def _rate(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
+def _numbers(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(
+        isinstance(n, (int, float)) and not isinstance(n, bool) and abs(n) < math.inf for n in value
+    )
+
+
 def _augment(value: Any) -> bool:
     if not isinstance(value, Mapping) or set(value) - {"visual", "smallest"}:
         return False
@@ -140,6 +146,8 @@ INFO: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "source": (_text, "a text"),
     "notes": (_texts, "a list of texts"),
     "recipe": (lambda v: isinstance(v, Mapping), "a mapping"),
+    "target_offset": (_numbers, "a list of finite numbers"),
+    "target_unit": (lambda v: _numbers(v) and all(n > 0 for n in v), "a list of positive numbers"),
     "augment": (_augment, "`visual` (names) and `smallest` (a share)"),
 }
 
@@ -177,4 +185,10 @@ def read_info(content: Any) -> DataInfo:
     names = values.get("class_names", ())
     if names and len(names) != values["num_outputs"]:
         raise DataError(f"The description should name {values['num_outputs']} classes. Found {len(names)}.")
+    units = [values.get(key, ()) for key in ("target_offset", "target_unit")]
+    if len(units[0]) != len(units[1]) or len(units[1]) not in (0, values["num_outputs"]):
+        raise DataError(
+            f"The description should have {values['num_outputs']} `target_offset` and `target_unit`, or none. Found "
+            f"{len(units[0])} and {len(units[1])}."
+        )
     return DataInfo(**{**values, "modalities": modalities, "recipe": check_recipe(values.get("recipe", {}))})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -28,6 +28,8 @@ class Targets:
         num_outputs: C.
         class_names: C names, or empty.
         notes: What was assumed.
+        offset: What was subtracted from each regression target; empty if the targets were not standardised.
+        unit: What each regression target was divided by; empty likewise.
     """
 
     values: np.ndarray
@@ -35,6 +37,8 @@ class Targets:
     num_outputs: int
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    offset: tuple[float, ...] = ()
+    unit: tuple[float, ...] = ()
 
 
 def make_targets(label: object, task: str | None, num_classes: int | None, names: tuple[str, ...]) -> Targets:
@@ -124,26 +128,36 @@ def _check_classes(found: np.ndarray, size: int) -> None:
         raise DataError("All samples have the same label. A task needs at least two classes.")
 
 
-def standardise_targets(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return regression targets as float32 of a size that networks can learn, and a note if they were changed.
+def standardise_targets(targets: Targets, train: np.ndarray) -> Targets:
+    """Return regression targets as float32 of a size that networks can learn, with a note if they were changed.
 
     Outputs start near 0 and move by a learning rate per step, so that a target of 50 or of 3e9 would never be reached.
     Targets that are far from that are standardised by the mean and the standard deviation of the training samples.
 
     Args:
-        values: ``(N, C)`` float64.
-        train: Positions of the training samples.
+        targets: Targets of a regression; those of other tasks are returned as they are.
+        train: Positions of the training samples; without any, the targets are returned as they are.
 
     Example:
-        >>> standardised, notes = standardise_targets(np.array([[3e9], [4e9], [5e9]]), np.arange(3))
-        >>> standardised[:, 0].astype(float).round(2).tolist(), len(notes)
-        ([-1.22, 0.0, 1.22], 1)
+        >>> given = Targets(np.array([[3e9], [4e9], [5e9]]), "regression", 1)
+        >>> standardised = standardise_targets(given, np.arange(3))
+        >>> standardised.values[:, 0].astype(float).round(2).tolist(), standardised.offset
+        ([-1.22, 0.0, 1.22], (4000000000.0,))
     """
+    if targets.task != "regression" or not len(train):
+        return targets
+    values = targets.values
     mean, std = values[train].mean(0), values[train].std(0)
     if (np.abs(mean) <= LARGE_MEAN).all() and (std >= 1 / LARGE_SPREAD).all() and (std <= LARGE_SPREAD).all():
-        return values.astype(np.float32), ()
+        return replace(targets, values=values.astype(np.float32))
     std = np.where(std > 0, std, 1.0)
     shown = "; ".join(f"(y - {m:.6g}) / {s:.6g}" for m, s in zip(mean[:3], std[:3], strict=True))
     more = ", ..." if len(mean) > 3 else ""
-    note = f"targets are standardised: {shown}{more}; errors and predictions are in these units"
-    return ((values - mean) / std).astype(np.float32), (note,)
+    note = f"targets are standardised for training: {shown}{more}; RMSE and predictions are in the targets' own unit"
+    return replace(
+        targets,
+        values=((values - mean) / std).astype(np.float32),
+        notes=(*targets.notes, note),
+        offset=tuple(mean.tolist()),
+        unit=tuple(std.tolist()),
+    )

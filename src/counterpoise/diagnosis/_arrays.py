@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from counterpoise._arrays import guess_task
+from counterpoise._arrays import guess_task, named_arrays
 from counterpoise.diagnosis._available import best_of, from_valuation, merged
 from counterpoise.diagnosis._diagnosis import Diagnosis
 from counterpoise.diagnosis._frames import filled, is_frame
@@ -80,7 +80,7 @@ def diagnose_features(
     if call:
         raise DataError(f"`diagnose_arrays` has no model, so `{next(iter(call))}` means nothing. Leave it out.")
     guess = guess_task(labels) if task in (None, "auto") else None
-    features, remarks = _filled(features)
+    features, remarks = _filled(named_arrays(features, "The features"))
     chosen: str | Task = guess.task if guess is not None else task  # type: ignore[assignment]
     common: dict[str, Any] = {"folds": options.folds, "group": options.group, "seed": options.seed, "task": chosen}
     problem = prepare(features, labels, **common)

@@ -22,7 +22,7 @@ def scores(task: Task, logits: Tensor, target: Tensor) -> dict[str, float]:
     - ``nll``: mean negative log-likelihood in nats (unit variance for real targets), without label smoothing;
     - ``macro_f1``: mean F1 score over classes or labels;
     - ``ece``: expected calibration error (see `calibration_error`);
-    - ``rmse``: root mean squared error, for real targets.
+    - ``rmse``: root mean squared error in the unit of the targets, for real targets.
 
     Args:
         task: The task.
@@ -30,7 +30,6 @@ def scores(task: Task, logits: Tensor, target: Tensor) -> dict[str, float]:
         target: N targets, as the task defines them.
 
     Example:
-        >>> from counterpoise.tasks import MultiClass
         >>> import torch
         >>> from counterpoise.tasks import MultiClass
         >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
@@ -45,11 +44,12 @@ def scores(task: Task, logits: Tensor, target: Tensor) -> dict[str, float]:
     }
     point = task.point(logits)
     if point.is_floating_point():
-        values["rmse"] = (point - task.one_hot(target, point.dtype)).square().mean().sqrt().item()
+        error = task.in_units(point) - task.in_units(task.one_hot(target, point.dtype))
+        values["rmse"] = error.square().mean().sqrt().item()
     else:
         values["macro_f1"] = _macro_f1(task, point, target)
-    error = calibration_error(task, logits, target)
-    return values if error is None else values | {"ece": error}
+    calibration = calibration_error(task, logits, target)
+    return values if calibration is None else values | {"ece": calibration}
 
 
 def calibration_error(task: Task, logits: Tensor, target: Tensor) -> float | None:

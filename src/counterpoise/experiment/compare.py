@@ -15,6 +15,7 @@ from counterpoise.catalogue import user_name
 from counterpoise.config import MAX_SEED, RunConfig
 from counterpoise.data import DataInfo, open_data
 from counterpoise.errors import ConfigError, NotFoundError, describe
+from counterpoise.experiment.cells import chosen_runs, forget, missing_runs
 from counterpoise.experiment.config import make_config, parse_method
 from counterpoise.experiment.folders import finished_runs
 from counterpoise.experiment.parallel import Failure, check_parallel, run_all
@@ -22,7 +23,7 @@ from counterpoise.inference.catalogue import RULES
 from counterpoise.methods.catalogue import METHODS
 from counterpoise.runs import RunRecord, write_records
 
-__all__ = ["Failure", "combinations_of", "compare", "expand", "run_all"]
+__all__ = ["Failure", "combinations_of", "compare", "expand", "planned_runs", "run_all"]
 
 
 def expand(
@@ -143,6 +144,7 @@ def compare(
     on_figure: Callable[[int, int], None] | None = None,
     reference: str = "joint",
     focus: str | None = None,
+    redo: Sequence[str] = (),
 ) -> tuple[list[RunRecord], list[Failure]]:
     """Compare methods on data sets and write records, tables, figures and the page into ``out``.
 
@@ -164,15 +166,15 @@ def compare(
         on_figure: Function that is called after each figure, with the number of figures written and of all figures.
         reference: Row that differences are taken to.
         focus: Row that the conclusions are about; by default the method with an import path, else the best row.
+        redo: Runs that are trained again although they are finished: ``METHOD`` or ``METHOD:SEED``.
 
     Raises:
-        NotFoundError: for an unknown data set, method or rule.
+        ConfigError: for an empty list of data sets, methods or rules, or a run of ``redo`` that cannot be read.
+        NotFoundError: for an unknown data set, method or rule, or a run of ``redo`` that is not in the comparison.
         OutputError: if ``out`` cannot be written to.
     """
     check_parallel(jobs, backend)
-    for name, values in (("data", data), ("methods", methods), ("rules", rules)):
-        if not values:
-            raise ConfigError(f"Parameter `{name}` should name at least one. Found none.")
+    _check_lists(data, methods, rules)
     write_atomic(out / ".writable", "")  # fail before the work, not after it
     (out / ".writable").unlink(missing_ok=True)
     remove_temporary(out)
@@ -180,17 +182,63 @@ def compare(
         _distinct(data), methods, seeds=seeds, rules=rules, ablation=ablation, given=given, on_done=on_done
     )
     _check_rows(configs, reference, focus)
+    forget(chosen_runs(configs, redo), out)
     if on_start is not None:
         on_start(len(configs))
     records, failed = run_all(configs, out, jobs=jobs, backend=backend, on_done=on_done)
     failures += failed
-    known = {record.key: record for record in finished_runs(out)}
-    write_records(out / "runs.jsonl", {**{r.key: r for r in records}, **known}.values())
+    written = {record.key: record for record in records}
+    for record in finished_runs(out):
+        written.setdefault(record.key, record)
+    write_records(out / "runs.jsonl", written.values())
     if records:
         failures += _write_outputs(
             records, out, reference=reference, focus=focus, ablation=ablation, on_figure=on_figure
         )
     return records, failures
+
+
+def planned_runs(
+    data: Sequence[str],
+    methods: Sequence[str],
+    *,
+    seeds: int | Sequence[int],
+    out: Path,
+    rules: Sequence[str] = ("default",),
+    ablation: str | None = None,
+    given: Mapping[str, Any] | None = None,
+    redo: Sequence[str] = (),
+) -> list[RunConfig]:
+    """Return the runs that `compare` would train with the same arguments. Nothing is written.
+
+    Args:
+        data: See `compare`, as for the other arguments.
+        methods: Names of methods.
+        seeds: Number of runs of each method, or the seeds.
+        out: Folder of the comparison.
+        rules: Names of decision rules.
+        ablation: Method whose parts are switched on and off.
+        given: Further settings of the runs, nested.
+        redo: Runs that are to be trained again.
+
+    Raises:
+        ConfigError: for an empty list, or settings that cannot be used.
+        NotFoundError: for an unknown data set, method or rule.
+        DataError: for data that cannot be used.
+    """
+    _check_lists(data, methods, rules)
+    configs: list[RunConfig] = []
+    for name in _distinct(data):
+        info = open_data(name).info
+        configs += expand(info, name, methods, seeds=seeds, rules=rules, ablation=ablation, given=given)
+    again, missing = chosen_runs(configs, redo), missing_runs(configs, out)
+    return [config for config in configs if config in missing or config in again]
+
+
+def _check_lists(data: Sequence[str], methods: Sequence[str], rules: Sequence[str]) -> None:
+    for name, values in (("data", data), ("methods", methods), ("rules", rules)):
+        if not values:
+            raise ConfigError(f"Parameter `{name}` should name at least one. Found none.")
 
 
 def _check_rows(configs: Sequence[RunConfig], *rows: str | None) -> None:

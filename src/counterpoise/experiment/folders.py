@@ -39,7 +39,7 @@ def finished(folder: Path) -> RunRecord | None:
 
 
 def finished_runs(out: Path) -> list[RunRecord]:
-    """Return every finished run of a folder of runs: those of ``runs.jsonl`` and those of its run folders."""
-    paths = [path for path in (out / "runs.jsonl", out / "runs") if path.exists()]
+    """Return every finished run of a folder of runs: those of its run folders, and others from ``runs.jsonl``."""
+    paths = [path for path in (out / "runs", out / "runs.jsonl") if path.exists()]
     records, _ = read_records(paths) if paths else ([], [])
     return records

@@ -25,6 +25,7 @@ from counterpoise.evaluation.sample_selection import run_samples
 from counterpoise.methods import Method
 from counterpoise.records import Outputs
 from counterpoise.runs import Curve, Metric, RowId, RunRecord, corrupted_means, split_key
+from counterpoise.tasks import Task
 from counterpoise.training.fit import Fitted
 from counterpoise.valuation import Valuation, decompose_samples, estimate, linear_probe
 
@@ -122,7 +123,7 @@ def make_record(fitted: Fitted, data: MultimodalData, config: RunConfig, folder:
     corrupted = collected.attempt("Robustness", lambda: _robustness(fitted, data, test, modalities)) or ()
     collected.metrics += corrupted
     collected.metrics += corrupted_means(corrupted, task.score_name)
-    write_predictions(folder / "predictions.npz", logits, test, target)
+    write_predictions(folder / "predictions.npz", task, logits, test, target)
     return RunRecord(
         key=folder.name,
         data=data.info.name,
@@ -241,11 +242,14 @@ def _validation(fitted: Fitted) -> tuple[Metric, ...]:
     )
 
 
-def write_predictions(path: Path, logits: Tensor, outputs: Outputs, target: Tensor) -> None:
-    """Write the logits (of the rule, fused, unimodal) and targets of the test set."""
+def write_predictions(path: Path, task: Task, logits: Tensor, outputs: Outputs, target: Tensor) -> None:
+    """Write the logits (of the rule, fused, unimodal) and targets of the test set; of a regression in its own unit."""
     buffer = io.BytesIO()
-    arrays: dict[str, Any] = {f"unimodal:{m}": value.numpy() for m, value in outputs.unimodal_logits.items()}
-    arrays |= {"logits": logits.float().numpy(), "fused": outputs.logits.numpy(), "target": target.numpy()}
+    arrays: dict[str, Any] = {
+        f"unimodal:{m}": task.in_units(value).numpy() for m, value in outputs.unimodal_logits.items()
+    }
+    arrays |= {"logits": task.in_units(logits.float()).numpy(), "fused": task.in_units(outputs.logits).numpy()}
+    arrays["target"] = task.in_units(target).numpy()
     np.savez_compressed(buffer, **arrays)
     write_atomic(path, buffer.getvalue())
 

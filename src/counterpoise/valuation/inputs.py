@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from counterpoise._arrays import as_labels, as_matrix, check_index, find_copies, guess_task
-from counterpoise.errors import ConfigError, DataError
+from counterpoise._arrays import as_labels, as_matrix, check_index, find_copies, guess_task, named_arrays
+from counterpoise._validation import Interval
+from counterpoise.config import MAX_SEED
+from counterpoise.errors import DataError
 from counterpoise.tasks import Task, make_task, task_type
 
 if TYPE_CHECKING:
@@ -106,7 +108,8 @@ def prepare(
             samples), a single class, more classes than half of the samples, a constant target, or too few groups.
         ConfigError: for fewer than two folds.
     """
-    check_index(dict(features) | {"the labels": target} | ({} if group is None else {"group": group}))
+    features = named_arrays(features, "The features")
+    check_index(features | {"the labels": target} | ({} if group is None else {"group": group}))
     arrays = {m: as_matrix(m, value) for m, value in features.items()}
     if len(arrays) < 2:
         raise DataError(
@@ -120,10 +123,8 @@ def prepare(
         raise DataError(f"Every modality and the labels should have the same number of samples. Found {found}.")
     if not len(labels):
         raise DataError("A valuation needs samples. Found none.")
-    if isinstance(folds, bool) or not folds >= 2:
-        raise ConfigError(
-            f"Parameter `folds` of `estimate` should be an integer of at least 2. Found `folds = {folds}`."
-        )
+    Interval(2, integer=True).check("estimate", "folds", folds)
+    Interval(0, MAX_SEED, "[]", integer=True).check("estimate", "seed", seed)
     notes = [f"`{m}` is constant: it carries no information" for m, x in arrays.items() if (x == x[:1]).all()]
     task, guessed = _choose_task(labels, task, num_outputs)
     notes += guessed

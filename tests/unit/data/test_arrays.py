@@ -198,6 +198,7 @@ def bad(value: float, *rows: int) -> np.ndarray:
         ({}, Y, "at least two modalities. `arrays` has 0: none"),
         ({"a": A, "b": B[:50]}, Y, "one row per sample. Found `a`: 60, `b`: 50, `label`: 60"),
         ({"a": A, "b": B}, Y[:50], "`label`: 50"),
+        ({"a": A, "b": B[:, :0]}, Y, "`b` .* no columns"),
         ({"a": A[:0], "b": B[:0]}, Y[:0], "holds no samples"),
         ({"a": A, "b": np.array(3.0)}, Y, "`b` of `arrays` should have one entry per sample"),
         ({"a": A, "b": np.array(["x"] * N)}, Y, "`b` should hold numbers. Found <U1"),
@@ -210,7 +211,7 @@ def bad(value: float, *rows: int) -> np.ndarray:
         ({"a": A, "b": B}, np.zeros((N, 2, 2)), r"`label` should be class ids .* Found float64 of shape \(60, 2, 2\)"),
         ({"a": A, "b": B}, np.arange(N).astype(str), "Too few samples"),
         ({"a.x": A, "b": B}, Y, "dots. Found `a.x`"),
-        ({"": A, "b": B}, Y, "should not be empty"),
+        ({"": A, "b": B}, Y, "should have texts as names"),
     ],
 )
 def test_bad_input_is_named(arrays: dict[str, np.ndarray], label: np.ndarray, found: str) -> None:

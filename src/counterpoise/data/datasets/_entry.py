@@ -29,6 +29,7 @@ class DataEntry(Entry):
         raw: whether ``target`` returns an `Index` of videos, images, texts or features that the user has downloaded:
             such a set is prepared once into a folder of the user's, and opened from there.
         layout: what the raw folder should hold, for such sets.
+        choices: names of the fields of `Settings` that the builder depends on besides those of its readers.
     """
 
     modalities: str = ""
@@ -40,6 +41,7 @@ class DataEntry(Entry):
     version: int = 1
     raw: bool = False
     layout: str = ""
+    choices: tuple[str, ...] = ()
 
 
 def fit_recipe(epochs: int, batch_size: int = 64, width: int = 64, lr: float = 1e-3) -> dict[str, Any]:

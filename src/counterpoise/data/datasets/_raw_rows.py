@@ -10,6 +10,8 @@ __all__ = ["raw_rows"]
 
 
 _RAW = "counterpoise.data.preparation"
+_CHOICES = {"_own:own": ("label", "modality", "task", "allow_outside"), "_sentiment:sentiment": ("label",)}
+"""Fields of `Settings` that a builder depends on besides ``seed`` and those of its readers."""
 
 
 def raw_rows() -> list[DataEntry]:
@@ -162,6 +164,7 @@ def raw_rows() -> list[DataEntry]:
             recipe=fit_recipe(30),
             raw=True,
             layout=layout,
+            choices=("seed", *_CHOICES.get(target, ())),
         )
         for name, target, summary, reference, modalities, options, layout in rows
     ]

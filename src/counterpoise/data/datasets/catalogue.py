@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -202,6 +202,7 @@ def prepare(
     Raises:
         NotFoundError: for an unknown name, or missing raw files.
         OutputError: if ``out`` holds something else or cannot be written.
+        ConfigError: for a setting that the data set does not depend on.
     """
     from counterpoise.data._core import SPLITS
     from counterpoise.data._prepared import META, save_prepared
@@ -209,6 +210,8 @@ def prepare(
     entry, out = DATASETS[name], Path(out)
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / META).is_file()):
         raise OutputError(f"`{out}` exists and holds something else. Choose an empty --out.")
+    if not entry.raw:
+        _refuse_ignored(entry, settings, ())
     if entry.raw:
         return _prepare_raw(entry, Path(source or "."), out, settings, jobs, on_progress)
     if entry.files:
@@ -244,6 +247,7 @@ def _prepare_raw(
             f"There is no `{source}`. Give the folder of the download as --source; it should hold: {entry.layout}."
         )
     index = entry.load()(source, settings or Settings(), **entry.options)
+    _refuse_ignored(entry, settings, [name for reader in index.readers.values() for name in reader.settings])
     name = source.stem if entry.name == "own" else entry.name
     report = prepare_index(index, out, name=name, recipe=entry.recipe, jobs=jobs, on_progress=on_progress)
     pointer = [f"the whole list of findings: {out / FINDINGS}"] if report.findings else []
@@ -256,6 +260,19 @@ def _prepare_raw(
         notes=(*report.info.notes, *pointer),
         left_out=report.left_out,
     )
+
+
+def _refuse_ignored(entry: DataEntry, settings: Settings | None, read: Iterable[str]) -> None:
+    """Raise `ConfigError` for a setting that would change nothing."""
+    used = {*entry.choices, *read}
+    ignored = [name for name in (settings.given() if settings is not None else ()) if name not in used]
+    if ignored:
+        options = " and ".join(f"--{name}" for name in ignored)
+        taken = ", ".join(f"--{name}" for name in sorted(used)) or "none"
+        raise ConfigError(
+            f"The preparation of `{entry.name}` does not depend on {options}. Leave it out. Options that it takes here: "
+            f"{taken}."
+        )
 
 
 def _named(entry: DataEntry, data: MultimodalData) -> MultimodalData:

@@ -111,7 +111,7 @@ def _numbers(m: str, columns: Mapping[str, tables.Numbers]) -> Source:
 
 
 def _text(settings: Settings) -> Text:
-    return Text(settings.tokenizer or "words", settings.length or 40)
+    return Text(settings.tokenizer or "words", 40 if settings.length is None else settings.length)
 
 
 def _lists(m: str, cells: Sequence[Any], settings: Settings) -> Source:

@@ -186,6 +186,8 @@ def _info(
         notes=(*index.notes, *summary(findings)),
         recipe=recipe,
         augment=index.augment,
+        target_offset=index.target_offset,
+        target_unit=index.target_unit,
     )
 
 

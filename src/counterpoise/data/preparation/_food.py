@@ -38,7 +38,7 @@ def food101(source: Path, settings: Settings) -> Index:
         items,
         {
             "image": Image(settings.size or 224),
-            "text": Text(settings.tokenizer or "words", settings.length or 40, least=2),
+            "text": Text(settings.tokenizer or "words", 40 if settings.length is None else settings.length, least=2),
         },
         tuple(sorted({item.label for item in items})),
         expected={"train+val": 62970, "test": 22714, "classes": 101},

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from counterpoise._validation import Interval, Options
+from counterpoise.config import MAX_SEED
 from counterpoise.data._info import SPLITS
 from counterpoise.data.preparation._findings import Finding
 from counterpoise.data.preparation._reader import Reader
@@ -53,6 +55,25 @@ class Settings:
     allow_outside: bool = False
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        limits: dict[str, Interval | Options] = {
+            "fps": Interval(0, 1000, "(]"),
+            "keep": Interval(1, 10_000, "[]", integer=True),
+            "frames": Interval(0, 10_000, "[]", integer=True),
+            "size": Interval(8, 4096, "[]", integer=True),
+            "flow": Options(("dis", "tvl1")),
+            "length": Interval(1, 1_000_000, "[]", integer=True),
+            "seed": Interval(0, MAX_SEED, "[]", integer=True),
+        }
+        for name, limit in limits.items():
+            value = getattr(self, name)
+            if value is not None:
+                limit.check("prepare", name, value)
+
+    def given(self) -> list[str]:
+        """Return the names of the fields that differ from their defaults."""
+        return [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+
     def clip(self, **own: Any) -> dict[str, Any]:
         """Return the parameters of `Frames`: the data set's ``own``, then what was given.
 
@@ -94,6 +115,8 @@ class Index:
         notes: choices that were made.
         origin: where the data come from.
         augment: how training varies the inputs (see `DataInfo.augment`).
+        target_offset: See `DataInfo.target_offset`.
+        target_unit: See `DataInfo.target_unit`.
     """
 
     items: Sequence[Item]
@@ -106,6 +129,8 @@ class Index:
     notes: tuple[str, ...] = ()
     origin: str = ""
     augment: Mapping[str, Any] = field(default_factory=dict)
+    target_offset: tuple[float, ...] = ()
+    target_unit: tuple[float, ...] = ()
 
 
 def files_below(folder: Path) -> list[Path]:

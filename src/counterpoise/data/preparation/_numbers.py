@@ -62,6 +62,8 @@ class Padded(Reader):
         length: steps.
     """
 
+    settings = ("length",)
+
     def __init__(self, size: int, length: int) -> None:
         Interval(1, integer=True).check("Padded", "length", length)
         self.size, self.length = size, length

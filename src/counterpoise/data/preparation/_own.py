@@ -12,7 +12,7 @@ import numpy as np
 
 from counterpoise._validation import nearest
 from counterpoise.data._info import SPLIT_ALIASES, SPLITS
-from counterpoise.data._targets import TASKS, standardise_targets
+from counterpoise.data._targets import TASKS, Targets, standardise_targets
 from counterpoise.data.preparation._columns import Source, read_columns
 from counterpoise.data.preparation._findings import Finding
 from counterpoise.data.preparation._index import Index, Item, Settings, draw_split
@@ -52,9 +52,9 @@ def own(source: Path, settings: Settings) -> Index:
     labels = read_labels(table, label, settings.task)
     items, findings = _items(table, labels, sources)
     items, drawn = _split(items, "split" in table.columns, settings.seed)
-    if labels.task == "regression" and items:
-        items, scaled = _standardised(items)
-        drawn += scaled
+    targets = _standardised(items, labels.task)
+    if targets.unit:
+        items = [replace(item, label=label) for item, label in zip(items, targets.values, strict=True)]
     return Index(
         items,
         {m: s.reader for m, s in sources.items()},
@@ -62,8 +62,10 @@ def own(source: Path, settings: Settings) -> Index:
         task=labels.task,
         group="group" if any(item.group for item in items) else "",
         findings=findings,
-        notes=(_kinds(sources), *table.notes, *notes, *labels.notes, *_assumed(sources), *drawn),
+        notes=(_kinds(sources), *table.notes, *notes, *labels.notes, *_assumed(sources), *drawn, *targets.notes),
         origin=source.name,
+        target_offset=targets.offset,
+        target_unit=targets.unit,
     )
 
 
@@ -212,11 +214,10 @@ def _split(items: list[Item], given: bool, seed: int) -> tuple[list[Item], list[
     return items, []
 
 
-def _standardised(items: list[Item]) -> tuple[list[Item], list[str]]:
-    """Return the items with regression targets that networks can learn, and notes."""
+def _standardised(items: Sequence[Item], task: str) -> Targets:
+    """Return the targets of a regression, of a size that networks can learn."""
+    if task != "regression" or not items:
+        return Targets(np.empty(0), task, 0)
     values = np.stack([np.atleast_1d(item.label).astype(np.float64) for item in items])
     train = np.array([k for k, item in enumerate(items) if item.split == "train"], dtype=np.int64)
-    if not len(train):
-        return items, []
-    targets, notes = standardise_targets(values, train)
-    return [replace(item, label=target) for item, target in zip(items, targets, strict=True)], list(notes)
+    return standardise_targets(Targets(values, task, values.shape[1]), train)

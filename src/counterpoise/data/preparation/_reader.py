@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,7 +15,13 @@ __all__ = ["Reader"]
 
 
 class Reader(ABC):
-    """Turns one source of a modality into an array of a fixed shape."""
+    """Turns one source of a modality into an array of a fixed shape.
+
+    Attributes:
+        settings: Names of the fields of `Settings` that the reader depends on.
+    """
+
+    settings: ClassVar[tuple[str, ...]] = ()
 
     def fit(self, sources: Iterable[Any]) -> None:
         """Learn from the *training* sources what depends on them (a vocabulary, a width)."""

@@ -41,6 +41,8 @@ class Frames(Reader):
         shortest: seconds that a clip must have.
     """
 
+    settings = ("fps", "keep", "frames", "size")
+
     def __init__(
         self, fps: float = 1.0, keep: int = 10, frames: int = 3, size: int = 112, shortest: float = 0.5
     ) -> None:
@@ -80,6 +82,8 @@ class Flow(Frames):
         size: as for `Frames`.
         shortest: as for `Frames`.
     """
+
+    settings = (*Frames.settings, "flow")
 
     def __init__(
         self,
@@ -123,6 +127,8 @@ class Sound(Reader):
         shortest: seconds that the sound must have.
     """
 
+    settings = ("audio",)
+
     def __init__(self, recipe: str = "fbank", shortest: float = 0.2) -> None:
         self.recipe = sound_recipe(recipe)
         self.shortest = shortest
@@ -164,6 +170,8 @@ class Sound(Reader):
 
 class Image(Reader):
     """A photograph ``(3, size, size)`` uint8."""
+
+    settings = ("size",)
 
     def __init__(self, size: int = 112) -> None:
         Interval(8, integer=True).check("Image", "size", size)

@@ -62,7 +62,7 @@ def sentiment(
     parts = {part: _part(content[key], corpus) for key, part in PARTS.items() if key in content}
     emotions = any(part.emotions for part in parts.values())
     items, neutral = _labelled(parts, convention)
-    length = settings.length or 50
+    length = 50 if settings.length is None else settings.length
     task, classes, about = _task(emotions, convention)
     left_out = (f"{neutral} neutral samples are not part of it",) if neutral else ()
     return Index(

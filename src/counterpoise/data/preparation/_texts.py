@@ -30,6 +30,8 @@ class Text(Reader):
         least: how often a word must occur in training, for ``words``.
     """
 
+    settings = ("tokenizer", "length")
+
     def __init__(self, tokenizer: str = "words", length: int = 40, least: int = 1) -> None:
         Interval(1, integer=True).check("Text", "length", length)
         self.tokenizer, self.length, self.least = str(tokenizer), length, least

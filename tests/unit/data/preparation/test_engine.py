@@ -12,8 +12,6 @@ from counterpoise.data import open_data, prepare
 from counterpoise.data.preparation import FINDINGS, KINDS, Settings, check_folder
 from counterpoise.errors import DataError, NotFoundError
 
-SMALL = Settings(size=16, audio="fbank-small", keep=3)
-
 
 def findings(out: Path) -> list[dict[str, str]]:
     with (out / FINDINGS).open() as file:
@@ -33,7 +31,7 @@ def test_the_number_of_processes_changes_nothing(tmp_path):
         rows.append(f"{k}.png,{k / 7},{k % 2},{('train', 'train', 'train', 'val', 'test')[k % 5]}")
     (raw / "m.csv").write_text("photo,age,label,split\n" + "\n".join(rows))
     for jobs in (1, 2):
-        prepare("own", raw / "m.csv", tmp_path / f"out{jobs}", settings=SMALL, jobs=jobs)
+        prepare("own", raw / "m.csv", tmp_path / f"out{jobs}", settings=trees.small("own"), jobs=jobs)
     one, two = (open_data(tmp_path / f"out{jobs}") for jobs in (1, 2))
     assert one.fingerprint() == two.fingerprint()
     np.testing.assert_array_equal(one.train.arrays["photo"], two.train.arrays["photo"])
@@ -47,7 +45,7 @@ def test_a_second_run_reads_only_what_is_missing(clips, tmp_path):
     content = lost.read_bytes()
     lost.unlink()
     progress = []
-    first = prepare("ave", clips, out, settings=SMALL, jobs=1)
+    first = prepare("ave", clips, out, settings=trees.small("ave"), jobs=1)
     assert first.left_out == 1
     assert first.samples == {"train": 23, "val": 6, "test": 12}
     assert {(f["kind"], f["item"], f["left_out"]) for f in findings(out) if f["kind"] != "count"} == {
@@ -55,22 +53,24 @@ def test_a_second_run_reads_only_what_is_missing(clips, tmp_path):
     }
     lost.write_bytes(content)
     times = {p: p.stat().st_mtime_ns for p in out.rglob("*.arrow")}
-    again = prepare("ave", clips, out, settings=SMALL, jobs=1, on_progress=lambda *count: progress.append(count))
+    again = prepare(
+        "ave", clips, out, settings=trees.small("ave"), jobs=1, on_progress=lambda *count: progress.append(count)
+    )
     assert progress == [(42, 42)], "41 were there, one shard with one sample was read"
     assert again.left_out == 0
     assert again.samples["train"] == 24
     assert times
-    whole = prepare("ave", clips, tmp_path / "fresh", settings=SMALL, jobs=1)
+    whole = prepare("ave", clips, tmp_path / "fresh", settings=trees.small("ave"), jobs=1)
     assert whole.samples == again.samples
     assert open_data(out).fingerprint() == open_data(tmp_path / "fresh").fingerprint()
     third = []
-    prepare("ave", clips, out, settings=SMALL, jobs=1, on_progress=lambda *count: third.append(count))
+    prepare("ave", clips, out, settings=trees.small("ave"), jobs=1, on_progress=lambda *count: third.append(count))
     assert third == []
 
 
 def test_other_parameters_read_everything_again(clips, tmp_path):
     out, progress = tmp_path / "out", []
-    prepare("ave", clips, out, settings=SMALL, jobs=1)
+    prepare("ave", clips, out, settings=trees.small("ave"), jobs=1)
     prepare(
         "ave",
         clips,
@@ -85,23 +85,23 @@ def test_other_parameters_read_everything_again(clips, tmp_path):
 
 def test_what_was_damaged_afterwards_is_read_again(clips, tmp_path):
     out, progress = tmp_path / "out", []
-    prepare("ave", clips, out, settings=SMALL, jobs=1)
+    prepare("ave", clips, out, settings=trees.small("ave"), jobs=1)
     content = {p: p.read_bytes() for p in out.rglob("*.arrow")}
     shard = next(out.rglob("val/*.arrow"))
     broken = bytearray(content[shard])
     broken[len(broken) // 2] ^= 255
     shard.write_bytes(broken)
-    prepare("ave", clips, out, settings=SMALL, jobs=1, on_progress=lambda *count: progress.append(count))
+    prepare("ave", clips, out, settings=trees.small("ave"), jobs=1, on_progress=lambda *count: progress.append(count))
     assert progress == [(42, 42)], "six samples of one damaged file, in one shard"
     assert {p: p.read_bytes() for p in out.rglob("*.arrow")} == content
 
 
 def test_a_shard_that_was_cut_off_is_read_again(clips, tmp_path):
-    prepare("ave", clips, tmp_path / "fresh", settings=SMALL, jobs=1)
+    prepare("ave", clips, tmp_path / "fresh", settings=trees.small("ave"), jobs=1)
     work = tmp_path / ".out.partial"
     work.mkdir()
     (work / "half.arrow").write_bytes(next((tmp_path / "fresh").rglob("train/*.arrow")).read_bytes()[:5000])
-    prepare("ave", clips, tmp_path / "out", settings=SMALL, jobs=1)
+    prepare("ave", clips, tmp_path / "out", settings=trees.small("ave"), jobs=1)
     assert open_data(tmp_path / "out").fingerprint() == open_data(tmp_path / "fresh").fingerprint()
 
 
@@ -112,16 +112,23 @@ def test_what_was_told_of_a_sample_is_told_again_by_a_second_run(tmp_path):
     text = manifest.read_text().replace("media/c0.mp4,media", "media/gap,media", 1)
     manifest.write_text(text)
     for _ in range(2):
-        prepare("own", manifest, tmp_path / "out", settings=SMALL, jobs=1)
+        prepare("own", manifest, tmp_path / "out", settings=trees.small("own"), jobs=1)
         assert [(f["item"], f["kind"]) for f in findings(tmp_path / "out")] == [("row1", "numbering")]
 
 
 def test_a_frame_that_changes_inside_its_folder_is_read_again(tmp_path):
     source = trees.ucf101(tmp_path / "raw", extracted=True)
     progress = []
-    prepare("ucf101", source, tmp_path / "out", settings=SMALL, jobs=1)
+    prepare("ucf101", source, tmp_path / "out", settings=trees.small("ucf101"), jobs=1)
     trees.write_image(source / "tvl1_flow" / "u" / "v_Archery_g01_c01" / "frame000002.jpg", 7, size=40)
-    prepare("ucf101", source, tmp_path / "out", settings=SMALL, jobs=1, on_progress=lambda *c: progress.append(c))
+    prepare(
+        "ucf101",
+        source,
+        tmp_path / "out",
+        settings=trees.small("ucf101"),
+        jobs=1,
+        on_progress=lambda *c: progress.append(c),
+    )
     assert progress == [(40, 40)]
 
 
@@ -129,7 +136,7 @@ def test_a_file_that_stands_in_two_splits_is_told_by_modality(tmp_path):
     source = trees.food101(tmp_path / "raw")
     image = source / "images" / "train" / "apple_pie" / "apple_pie_train0.jpg"
     (source / "images" / "test" / "apple_pie" / "apple_pie_test0.jpg").write_bytes(image.read_bytes())
-    prepare("food101", source, tmp_path / "out", settings=SMALL, jobs=1)
+    prepare("food101", source, tmp_path / "out", settings=trees.small("food101"), jobs=1)
     told = [(f["modality"], f["detail"]) for f in findings(tmp_path / "out") if f["kind"] == "duplicate"]
     assert [m for m, _ in told] == ["image"]
     assert "test/apple_pie_test0 (test) is the same as of train/apple_pie_train0" in told[0][1]
@@ -171,7 +178,7 @@ def test_a_process_that_dies_says_what_to_do(tmp_path, monkeypatch):
 
     monkeypatch.setattr(_engine, "_chunk", die)
     with pytest.raises(DataError, match="--jobs 1"):
-        prepare("own", trees.own(tmp_path / "raw"), tmp_path / "out", settings=SMALL, jobs=1)
+        prepare("own", trees.own(tmp_path / "raw"), tmp_path / "out", settings=trees.small("own"), jobs=1)
 
 
 def test_a_full_disk_is_an_error_of_writing_and_the_next_run_goes_on(clips, tmp_path, monkeypatch, capsys):
@@ -286,7 +293,7 @@ def test_the_doctor_names_what_lies_in_a_folder_before_and_after(clips, tmp_path
     with table.open() as file:
         rows = {(f["item"], f["modality"], f["kind"]) for f in csv.DictReader(file) if f["left_out"] == "True"}
     assert rows == {("vid00", "audio", "missing"), ("vid00", "video", "missing"), ("vid02", "audio", "silent")}
-    prepare("ave", clips, out, settings=SMALL, jobs=1)
+    prepare("ave", clips, out, settings=trees.small("ave"), jobs=1)
     lines, _, well = check_folder(out)
     assert not well
     assert "left out: 2 samples" in lines[-1]
@@ -310,5 +317,5 @@ def test_a_split_of_which_nothing_can_be_read_stops_and_leaves_the_list(clips, t
     for k in range(24, 30):
         (clips / "AVE" / f"vid{k}.mp4").unlink()
     with pytest.raises(DataError, match="split `val`"):
-        prepare("ave", clips, tmp_path / "out", settings=SMALL, jobs=1)
+        prepare("ave", clips, tmp_path / "out", settings=trees.small("ave"), jobs=1)
     assert (tmp_path / ".out.partial" / FINDINGS).is_file()

@@ -13,8 +13,6 @@ from counterpoise.data.preparation._classes import KINETICS_SOUNDS, KINETICS_SOU
 from counterpoise.data.preparation._readers import Frames, Sound
 from counterpoise.errors import DataError, NotFoundError
 
-SMALL = Settings(size=16, audio="fbank-small", keep=3)
-
 
 def ignore(kind: str, detail: str) -> None:
     raise AssertionError(f"{kind}: {detail}")
@@ -43,7 +41,7 @@ def arm_layout(root, names):
 )
 def test_extracted_frames_and_spectrograms_with_lists_of_name_and_label(name, classes, tmp_path):
     source = arm_layout(tmp_path / "raw", classes)
-    summary = prepare(name, source, tmp_path / "out", settings=SMALL, jobs=1)
+    summary = prepare(name, source, tmp_path / "out", settings=trees.small(name), jobs=1)
     assert summary.left_out == 0
     assert summary.samples["test"] == 40, "what is called val is everybody's test"
     data = open_data(tmp_path / "out")
@@ -58,7 +56,7 @@ def test_ids_of_the_public_list_are_never_read_as_arms(tmp_path):
     (source / "train.txt").rename(source / "my_train.txt")
     (source / "val.txt").unlink()
     with pytest.raises(NotFoundError, match=r"train\.txt and val\.txt"):
-        prepare("kinetics-sounds-arm", source, tmp_path / "out", settings=SMALL, jobs=1)
+        prepare("kinetics-sounds-arm", source, tmp_path / "out", settings=trees.small("kinetics-sounds-arm"), jobs=1)
 
 
 def test_bmls_json_alone_has_all_three_splits(tmp_path):
@@ -69,7 +67,9 @@ def test_bmls_json_alone_has_all_three_splits(tmp_path):
         trees.frames(tmp_path / "raw" / f"c{k}_000001_000011", k % 31, count=1)
         spectrogram(tmp_path / "raw" / "a" / f"c{k}_000001_000011.npy", k)
     (tmp_path / "raw" / "KS_train_val.json").write_text(json.dumps({"database": database}))
-    summary = prepare("kinetics-sounds", tmp_path / "raw", tmp_path / "out", settings=SMALL, jobs=1)
+    summary = prepare(
+        "kinetics-sounds", tmp_path / "raw", tmp_path / "out", settings=trees.small("kinetics-sounds"), jobs=1
+    )
     assert summary.samples == {"train": 62, "val": 31, "test": 40}
 
 
@@ -95,7 +95,7 @@ def test_balanced_av_as_it_is_distributed(tmp_path):
         features = np.random.default_rng(k).normal(size=(150, 64)).astype(np.float32)
         (source / "audio" / f"clip{k}.pkl").write_bytes(pickle.dumps(features))
     (source / "balanced.json").write_text(json.dumps({"database": database}))
-    summary = prepare("balanced-av", source, tmp_path / "out", settings=SMALL, jobs=1)
+    summary = prepare("balanced-av", source, tmp_path / "out", settings=trees.small("balanced-av"), jobs=1)
     assert (summary.left_out, summary.samples) == (0, {"train": 24, "val": 6, "test": 12})
     images = Frames(keep=3, frames=3, size=16).read(tmp_path / "frames" / "0", ignore)
     np.testing.assert_array_equal(open_data(tmp_path / "out").train.arrays["video"][0], images)

@@ -361,3 +361,24 @@ def test_a_task_that_is_given_is_taken(tmp_path: Path) -> None:
         read(write(tmp_path / "m.csv"), task="regression")
     with pytest.raises(ConfigError, match="`task`"):
         read(path, task="classes")
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"flow": "dis"}, {"fps": 2.0}, {"audio": "fbank"}, {"size": 32}, {"tokenizer": "words"}, {"length": 5}]
+)
+def test_options_that_would_change_nothing_are_refused(tmp_path: Path, chosen: dict[str, object]) -> None:
+    rows = "".join(f"{k % 5},{k % 3}.5,{k % 2}\n" for k in range(40))
+    (tmp_path / "m.csv").write_text(f"a,b,label\n{rows}")
+    with pytest.raises(ConfigError, match=f"--{next(iter(chosen))}"):
+        prepare("own", tmp_path / "m.csv", tmp_path / "out", settings=Settings(**chosen), jobs=1)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=f"--{next(iter(chosen))}"):
+        prepare("world-xor", None, tmp_path / "out", settings=Settings(**chosen))  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"length": 0}, {"size": 1}, {"fps": 0.0}, {"keep": 0}, {"flow": "nope"}, {"seed": -1}, {"length": 1.5}]
+)
+def test_options_out_of_range_are_refused(chosen: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(chosen))):
+        Settings(**chosen)  # type: ignore[arg-type]

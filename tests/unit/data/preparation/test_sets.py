@@ -31,7 +31,6 @@ TREES = {
     "mosi": lambda root: trees.sentiment(root / "mosi_data.pkl"),
     "iemocap": lambda root: trees.sentiment(root / "iemocap_data.pkl", emotions=True),
 }
-SMALL = Settings(size=16, audio="fbank-small", keep=3, length=12)
 
 
 def test_every_raw_set_is_tried():
@@ -41,7 +40,8 @@ def test_every_raw_set_is_tried():
 @pytest.mark.parametrize("name", TREES)
 def test_the_whole_way(name, tmp_path, capsys):
     source, out, runs = TREES[name](tmp_path / "raw"), tmp_path / "prepared", tmp_path / "runs"
-    chosen = ["--size", "16", "--audio", "fbank-small", "--keep", "3", "--length", "12", "--jobs", "1"]
+    small = trees.small(name)
+    chosen = ["--jobs", "1", *(word for key in small.given() for word in (f"--{key}", str(getattr(small, key))))]
     assert main(["prepare", name, "--source", str(source), "--out", str(out), *chosen]) == 0
     assert main(["list", "datasets", "--check", str(out)]) == 0
     fit = ["--fit.epochs", "2", "--fit.batch_size", "8", "--model.width", "8", "--out", str(runs)]
@@ -69,22 +69,28 @@ def test_the_two_lists_of_kinetics_sounds_differ_in_one_class_and_in_26_ids(tmp_
     assert KINETICS_SOUNDS_ARM[5] == "finger_snapping"
     assert KINETICS_SOUNDS_ARM[:5] == KINETICS_SOUNDS[:5]
     source = trees.kinetics_sounds_arm(tmp_path / "raw")
-    prepare("kinetics-sounds-arm", source, tmp_path / "out", settings=SMALL, jobs=1)
+    prepare("kinetics-sounds-arm", source, tmp_path / "out", settings=trees.small("kinetics-sounds-arm"), jobs=1)
     assert sum(counts(tmp_path / "out").values()) == 155, "the clip of stomping_grapes is not part of it"
     assert counts(tmp_path / "out")["test"] == 62
 
 
 def test_the_published_validation_list_is_used_and_names_may_have_spaces(tmp_path):
-    prepare("kinetics-sounds", trees.kinetics_sounds(tmp_path / "raw"), tmp_path / "out", settings=SMALL, jobs=1)
+    prepare(
+        "kinetics-sounds",
+        trees.kinetics_sounds(tmp_path / "raw"),
+        tmp_path / "out",
+        settings=trees.small("kinetics-sounds"),
+        jobs=1,
+    )
     assert counts(tmp_path / "out") == {"train": 62, "val": 8, "test": 62}
 
 
 def test_crema_ds_lists_leak_and_the_split_by_actor_does_not(tmp_path):
     source = trees.crema_d(tmp_path / "raw")
-    common = prepare("crema-d", source, tmp_path / "a", settings=SMALL, jobs=1)
+    common = prepare("crema-d", source, tmp_path / "a", settings=trees.small("crema-d"), jobs=1)
     assert any("actors are in train and test" in note for note in common.notes)
     assert common.samples == {"train": 60, "val": 20, "test": 20}
-    clean = prepare("crema-d-actors", source, tmp_path / "b", settings=SMALL, jobs=1)
+    clean = prepare("crema-d-actors", source, tmp_path / "b", settings=trees.small("crema-d-actors"), jobs=1)
     assert not any("leakage" in note for note in clean.notes)
     data = open_data(tmp_path / "b")
     groups = [set(data.split(part).group) for part in ("train", "val", "test")]
@@ -95,21 +101,27 @@ def test_crema_ds_lists_leak_and_the_split_by_actor_does_not(tmp_path):
 
 def test_crema_ds_two_way_lists_get_a_validation_set_by_actor(tmp_path):
     source = trees.crema_d(tmp_path / "raw", three_way=False)
-    prepare("crema-d", source, tmp_path / "out", settings=SMALL, jobs=1)
+    prepare("crema-d", source, tmp_path / "out", settings=trees.small("crema-d"), jobs=1)
     data = open_data(tmp_path / "out")
     assert not set(data.train.group) & set(data.val.group)
     assert len(data.test) == 20
 
 
 def test_ucf_validation_keeps_groups_whole_and_test_is_official(tmp_path):
-    prepare("ucf101", trees.ucf101(tmp_path / "raw"), tmp_path / "out", settings=SMALL, jobs=1)
+    prepare("ucf101", trees.ucf101(tmp_path / "raw"), tmp_path / "out", settings=trees.small("ucf101"), jobs=1)
     data = open_data(tmp_path / "out")
     assert not set(data.train.group) & set(data.val.group)
     assert {g[-3:] for g in data.test.group} == {"g08", "g09", "g10"}
 
 
 def test_ucf_takes_extracted_frames_and_flow_where_they_are(tmp_path):
-    prepare("ucf101", trees.ucf101(tmp_path / "raw", extracted=True), tmp_path / "out", settings=SMALL, jobs=1)
+    prepare(
+        "ucf101",
+        trees.ucf101(tmp_path / "raw", extracted=True),
+        tmp_path / "out",
+        settings=trees.small("ucf101"),
+        jobs=1,
+    )
     assert open_data(tmp_path / "out").info.modalities[1].shape == (3, 2, 16, 16)
 
 
@@ -121,20 +133,20 @@ def test_ucf51_is_what_has_a_track(tmp_path):
         trees.write_video(video, 0, sound=False)
     from counterpoise.data.preparation._ucf import ucf101
 
-    index = ucf101(source, SMALL, sound=True)
+    index = ucf101(source, trees.small("ucf51"), sound=True)
     assert index.classes == ("Archery",)
     assert len(index.items) == 10
 
 
 def test_vggsound_classes_may_hold_commas(tmp_path):
-    prepare("vggsound", trees.vggsound(tmp_path / "raw"), tmp_path / "out", settings=SMALL, jobs=1)
+    prepare("vggsound", trees.vggsound(tmp_path / "raw"), tmp_path / "out", settings=trees.small("vggsound"), jobs=1)
     assert open_data(tmp_path / "out").info.class_names == ("dog barking, growling", "people whistling")
 
 
 def test_commas_in_titles_with_and_without_quotes(tmp_path):
     from counterpoise.data.preparation._food import food101
 
-    index = food101(trees.food101(tmp_path / "raw"), SMALL)
+    index = food101(trees.food101(tmp_path / "raw"), trees.small("food101"))
     titles = {item.sources["text"] for item in index.items if item.split == "test"}
     assert titles == {f"Best {('apple', 'baby')[k % 2]} ever, easy, and quick {k}" for k in range(12)}
     assert not index.findings
@@ -208,7 +220,7 @@ def test_your_own_in_every_format_is_the_same(suffix, tmp_path):
         ".jsonl": lambda: table.to_json(other, orient="records", lines=True),
         ".parquet": lambda: table.to_parquet(other),
     }[suffix]()
-    prepare("own", other, tmp_path / "out", settings=SMALL, jobs=1)
+    prepare("own", other, tmp_path / "out", settings=trees.small("own"), jobs=1)
     data = open_data(tmp_path / "out")
     assert data.info.names == ("clip", "audio", "photo", "note", "sensor")
     assert [m.kind for m in data.info.modalities] == ["video", "image", "image", "tokens", "vector"]

@@ -10,6 +10,8 @@ import av
 import numpy as np
 from PIL import Image
 
+from counterpoise.data.preparation import Settings
+
 CODECS = {
     ".mp4": ("h264", "aac"),
     ".webm": ("libvpx-vp9", "libopus"),
@@ -52,6 +54,22 @@ ACTIONS = [
     "tickling",
 ]
 """Kinetics-Sounds as the public lists number it."""
+
+
+_OPTIONS: dict[str, dict[str, object]] = {
+    "size": {"size": 16},
+    "clips": {"size": 16, "keep": 3, "audio": "fbank-small"},
+    "frames": {"size": 16, "keep": 3},
+    "photographs": {"size": 16, "length": 12},
+    "features": {"length": 12},
+}
+_KINDS = {"own": "size", "ucf101": "frames", "food101": "photographs"}
+_KINDS |= dict.fromkeys(("mosei", "mosi", "iemocap"), "features")
+
+
+def small(name: str) -> Settings:
+    """Return settings that make the preparation of a set quick; each set gets those that it depends on."""
+    return Settings(**_OPTIONS[_KINDS.get(name, "clips")])  # type: ignore[arg-type]
 
 
 def colour(label: int) -> np.ndarray:
