@@ -270,8 +270,7 @@ def _refuse_ignored(entry: DataEntry, settings: Settings | None, read: Iterable[
         options = " and ".join(f"--{name}" for name in ignored)
         taken = ", ".join(f"--{name}" for name in sorted(used)) or "none"
         raise ConfigError(
-            f"The preparation of `{entry.name}` does not depend on {options}. Leave it out. Options that it takes here: "
-            f"{taken}."
+            f"The preparation of `{entry.name}` does not depend on {options}. Leave it out. It takes: {taken}."
         )
 
 
