@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from counterpoise.inference import predict
     from counterpoise.model import MultimodalClassifier
     from counterpoise.valuation import Valuation, estimate
+    from counterpoise.wrapping import wrap
 
 __all__ = [
     "Diagnosis",
@@ -35,6 +36,7 @@ __all__ = [
     "diagnose_arrays",
     "estimate",
     "predict",
+    "wrap",
 ]
 
 _HOMES = {
@@ -45,6 +47,7 @@ _HOMES = {
     "diagnose_arrays": "counterpoise.diagnosis",
     "estimate": "counterpoise.valuation",
     "predict": "counterpoise.inference",
+    "wrap": "counterpoise.wrapping",
 }
 
 

@@ -6,7 +6,7 @@ import copy
 import inspect
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from counterpoise.fusion import FUSIONS, Fusion, feature_dims_of
 from counterpoise.records import Inputs, Nested, Outputs, batch_size
 from counterpoise.tasks import Task, make_task
 
-__all__ = ["MultimodalClassifier", "build_model", "evaluation_mode", "scale_gradient"]
+__all__ = ["MultimodalClassifier", "build_model", "check_names", "evaluation_mode", "scale_gradient"]
 
 Scale: TypeAlias = "float | Tensor"
 
@@ -102,6 +102,9 @@ class MultimodalClassifier(nn.Module):
         (torch.Size([5, 3]), torch.Size([5, 3]))
     """
 
+    separable: ClassVar[bool] = True
+    """Whether each encoder runs by itself, and `decode` needs nothing but features."""
+
     def __init__(
         self,
         encoders: Mapping[str, nn.Module],
@@ -112,7 +115,7 @@ class MultimodalClassifier(nn.Module):
         feature_dims: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
-        _check_names(encoders)
+        check_names(encoders)
         self.modalities = tuple(encoders)
         self.task = make_task(task, num_outputs)
         given = dict(feature_dims or {})
@@ -172,6 +175,10 @@ class MultimodalClassifier(nn.Module):
             )
         return features
 
+    def vectors(self, features: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return features as vectors ``{m: (B, D_m)}``, which they are unless a subclass has features of tokens."""
+        return features
+
     def decode(self, features: Mapping[str, Tensor], head_gradient: Scale | Mapping[str, Scale] = 1.0) -> Outputs:
         """Return the fused and the unimodal logits of features.
 
@@ -193,7 +200,8 @@ class MultimodalClassifier(nn.Module):
         return self.head(m)(self._features(m, inputs[m], batch_size({m: inputs[m]})))
 
 
-def _check_names(names: Collection[str]) -> None:
+def check_names(names: Collection[str]) -> None:
+    """Raise `ModelError` for fewer than two modalities, or names that are empty or contain dots."""
     if len(names) < 2:
         raise ModelError(
             f"A multimodal model needs encoders for at least two modalities. Found {len(names)}: "

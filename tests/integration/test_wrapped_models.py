@@ -59,7 +59,7 @@ def assert_same(found: Diagnosis, plain: Diagnosis) -> None:
     assert set(found.modalities) == {"pixel_values", "input_ids"}
     assert found.clean == pytest.approx(plain.clean, abs=1e-6)
     for m in plain.modalities:
-        assert found.evidence[m].realised.value == pytest.approx(plain.evidence[m].realised.value, abs=1e-6)  # type: ignore[union-attr]
+        assert found.evidence[m].realised.value == pytest.approx(plain.evidence[m].realised.value, abs=1e-6)
         assert found.findings[m].verdict == plain.findings[m].verdict
 
 
@@ -125,7 +125,7 @@ def test_hugging_face_data_sets_and_nested_tokenizer_batches(net: Net, plain: Di
         Nested(), [{"image": batch["pixel_values"], "text": text, "labels": batch["labels"]}], options=OPTIONS
     )
     assert set(found.modalities) == {"image", "text"}
-    assert found.evidence["text"].realised.value == pytest.approx(  # type: ignore[union-attr]
-        plain.evidence["input_ids"].realised.value,  # type: ignore[union-attr]
+    assert found.evidence["text"].realised.value == pytest.approx(
+        plain.evidence["input_ids"].realised.value,
         abs=1e-6,
     )

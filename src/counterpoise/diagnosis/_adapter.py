@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise._validation import Options, nearest
-from counterpoise.diagnosis._outputs import pick_logits, pooled
+from counterpoise.diagnosis._outputs import find_logits, pick_logits, pooled
 from counterpoise.diagnosis._samples import Value, each_leaf, named_leaves, num_rows
 from counterpoise.diagnosis._signature import accepts_keyword, call_parameters, positional, unwrapped, wrappers
 from counterpoise.errors import CounterpoiseError, ModelError, NotFoundError
@@ -209,7 +209,7 @@ class Adapter:
         else:
             raw, found = self.raw(inputs), self._given(inputs)
             if self.features is None and self.classifier is not None:
-                found = raw.features
+                found = self.classifier.vectors(raw.features)
         logits = pick_logits(raw, self.output, size)
         return logits, {m: pooled(m, value, size) for m, value in found.items()}
 
@@ -223,13 +223,35 @@ class Adapter:
         if isinstance(self.features, Mapping):
             found: Mapping[str, Any] = self._hooked(inputs, self.features)[1]
         elif self.features is None and self.classifier is not None:
-            found = self.classifier.encode(self._moved(inputs))
+            found = self.classifier.vectors(self.classifier.encode(self._moved(inputs)))
         else:
             found = self._given(inputs)
         return {m: pooled(m, value, size) for m, value in found.items()}
 
     def _given(self, inputs: Mapping[str, Value]) -> Mapping[str, Any]:
         return self.features(self._flat(self._moved(inputs))) if callable(self.features) else {}
+
+    def logits_of(self, raw: Any, size: int) -> Tensor:
+        """Return the outputs ``(B, C)`` among what the model returned, with their graph.
+
+        Args:
+            raw: What the model returned.
+            size: B.
+        """
+        return find_logits(raw, self.output, size)
+
+    def submodule(self, name: str, m: str) -> nn.Module:
+        """Return a submodule of the model, or of what it wraps.
+
+        Args:
+            name: Its dotted name.
+            m: The modality that it belongs to, for the message.
+
+        Raises:
+            NotFoundError: If there is none of that name.
+        """
+        _check_submodules(self.model, {m: name})
+        return _submodule(self.model, name)
 
     def raw(self, inputs: Mapping[str, Value]) -> Any:
         """Return whatever the model returns."""
@@ -322,6 +344,17 @@ def _submodule(model: Callable[..., Any], name: str) -> nn.Module:
     return _submodules(model)[name]
 
 
+def _check_submodules(model: Callable[..., Any], names: Mapping[str, str]) -> None:
+    known = list(_submodules(model))
+    for m, name in names.items():
+        if name not in known:
+            shown = ", ".join(n for n in known if "." not in n) or "none"
+            raise NotFoundError(
+                f"The model has no submodule `{name}` for the features of `{m}`.{nearest(name, known)} At the top: "
+                f"{shown}."
+            )
+
+
 def adapt(
     model: Callable[..., Any],
     *,
@@ -365,14 +398,7 @@ def adapt(
             f"A model should be callable. Found {type(model).__name__}; give a torch module or a function."
         )
     if isinstance(features, Mapping):
-        known = list(_submodules(model))
-        for m, name in features.items():
-            if name not in known:
-                shown = ", ".join(n for n in known if "." not in n) or "none"
-                raise NotFoundError(
-                    f"The model has no submodule `{name}` for the features of `{m}`.{nearest(name, known)} "
-                    f"At the top: {shown}."
-                )
+        _check_submodules(model, features)
     if isinstance(modalities, str):
         raise ModelError(f"`modalities` should be a list of names. Found the text {modalities!r}.")
     groups = {m: tuple(keys) for m, keys in modalities.items()} if isinstance(modalities, Mapping) else {}

@@ -234,7 +234,7 @@ class Predictor:
     def _sweep(self, background: list[dict[str, Value]]) -> Iterator[Callable[[frozenset[str], int], Tensor]]:
         """Yield for every batch a function that takes all but the known modalities from a background sample."""
         classifier = self.adapter.classifier
-        if classifier is not None and set(self.features) == set(classifier.modalities):
+        if classifier is not None and classifier.separable and set(self.features) == set(classifier.modalities):
             yield from self._decoded(classifier, background)
             return
         for _, inputs in self.samples.store.batches(self.size):

@@ -117,9 +117,9 @@ def diagnose(
     if y is not None or is_estimator(model):
         model, loader, modalities, task, options, more = as_loader(model, loader, y, modalities, task, options)
         call = {**call, "call": "dict"}
-    if has_slices(modalities):
+    if isinstance(modalities, Mapping) and has_slices(modalities):
         model, loader, train, modalities = cut_streams(
-            model,
+            model.model if isinstance(model, Adapter) else model,
             loader,
             train,
             modalities,

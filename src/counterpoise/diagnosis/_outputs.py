@@ -13,7 +13,7 @@ from torch import Tensor
 from counterpoise.errors import ModelError
 from counterpoise.tasks import Task
 
-__all__ = ["Reading", "pick_logits", "pooled", "reading_of"]
+__all__ = ["Reading", "find_logits", "pick_logits", "pooled", "reading_of"]
 
 SUM_TOLERANCE: Final = 0.02
 """How far a row of probabilities may sum from 1: half precision keeps two to three digits."""
@@ -38,6 +38,11 @@ def pick_logits(raw: Any, output: Callable[[Any], Any] | None = None, size: int 
         >>> pick_logits((torch.tensor(0.5), torch.zeros(4, 3)), size=4).shape
         torch.Size([4, 3])
     """
+    return find_logits(raw, output, size).detach().cpu()
+
+
+def find_logits(raw: Any, output: Callable[[Any], Any] | None = None, size: int | None = None) -> Tensor:
+    """Return the logits ``(B, C)`` where they are, with their graph; see `pick_logits`."""
     value = _candidate(output(raw) if output is not None else raw, size)
     if not isinstance(value, Tensor) or value.ndim not in (1, 2):
         shown = tuple(value.shape) if isinstance(value, Tensor) else type(raw).__name__
@@ -45,7 +50,7 @@ def pick_logits(raw: Any, output: Callable[[Any], Any] | None = None, size: int 
             f"A model should return logits of shape (B, C). Found {shown}. Say which output they are: "
             "adapt(model, output=lambda out: out.scores)."
         )
-    return value.detach().cpu().reshape(len(value), -1)
+    return value.reshape(len(value), -1)
 
 
 def _candidate(value: Any, size: int | None) -> Any:

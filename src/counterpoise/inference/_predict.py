@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, NamedTuple, overload
 
 import torch
@@ -62,6 +63,7 @@ def predict(
     """
     with evaluation_mode(model):
         outputs = model(inputs)
+        outputs = replace(outputs, features=model.vectors(outputs.features))
     chosen = rule or Fused(model.modalities, model.task)
     logits = chosen(outputs)
     return Prediction(logits, chosen.contributions(outputs)) if return_contributions else logits

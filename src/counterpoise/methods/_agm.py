@@ -103,6 +103,11 @@ class AGM(Method):
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Register the running means of the scores."""
+        if not model.separable:
+            raise ModelError(
+                "`AGM` runs each encoder on an input of zeros. The encoders of a wrapped model run only inside it. Use "
+                "another method, or build a `MultimodalClassifier`."
+            )
         count = len(model.modalities)
         if count > MAX_MODALITIES:
             raise ModelError(

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from counterpoise._tree import where, zeros_like
-from counterpoise.corruptions import corrupt_one
+from counterpoise import corruptions
+from counterpoise._tree import where
 from counterpoise.methods.base import Backward, Hyperparameter, Interval, Method, backward, joint_step
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
 __all__ = ["Corruption", "ModalityDropout", "drop_modalities"]
+
+ZEROS = corruptions.Corruption("zeros")
 
 
 def drop_modalities(uniform: Tensor, rate: float) -> Tensor:
@@ -38,7 +40,7 @@ class ModalityDropout(Method):
 
     ModDrop of Neverova, Wolf, Taylor, Nebout, "ModDrop: adaptive multi-modal gesture recognition", TPAMI 2016. Each
     modality of each sample is missing with probability p, independently; here one of them always stays. The input is
-    set to zeros, as in a test with a missing modality; nothing is rescaled.
+    set to zeros, as in a test with a missing modality; masks stay, and nothing is rescaled.
 
     Args:
         strength: p, in [0, 1].
@@ -59,7 +61,8 @@ class ModalityDropout(Method):
             dropped = drop_modalities(uniform, self.strength)
             rows = dict(zip(model.modalities, dropped.T, strict=True))
             inputs = {
-                m: where(rows[m], zeros_like(value), value) if m in rows else value for m, value in batch.inputs.items()
+                m: where(rows[m], corruptions.apply(value, ZEROS), value) if m in rows else value
+                for m, value in batch.inputs.items()
             }
             batch = Batch(inputs, batch.target, batch.index)
         yield from joint_step(model, batch, backward)
@@ -90,6 +93,6 @@ class Corruption(Method):
         """See `Method.steps`."""
         if self.strength:
             inputs = {m: batch.inputs[m] for m in model.modalities}
-            inputs |= corrupt_one(inputs, self.strength)
+            inputs |= corruptions.corrupt_one(inputs, self.strength)
             batch = Batch(inputs, batch.target, batch.index)
         yield from joint_step(model, batch, backward)

@@ -117,7 +117,7 @@ class PMR(ModulatedObjective):
                 if not len(rows):
                     continue
                 batch = batch_rows(whole, rows).to(device)
-                for m, h in model.encode(batch.inputs).items():
+                for m, h in model.vectors(model.encode(batch.inputs)).items():
                     sums[m].index_add_(0, batch.target, h.to(sums[m].dtype))
                 counts.index_add_(0, batch.target, torch.ones_like(batch.target, dtype=counts.dtype))
         found = counts > 0
@@ -136,7 +136,7 @@ class PMR(ModulatedObjective):
         known = self.seen[batch.target]
         usable = self.seen.any()  # before the first prototypes: no term
         seen = self.seen | ~usable
-        sigma = {m: prototype_logits(h, self.prototypes(m), seen) for m, h in outputs.features.items()}
+        sigma = {m: prototype_logits(h, self.prototypes(m), seen) for m, h in model.vectors(outputs.features).items()}
         log_p = torch.stack([sigma[m].log_softmax(-1) for m in model.modalities])  # (M, B, C)
         true = log_p.gather(-1, batch.target.expand(log_p.shape[:2]).unsqueeze(-1)).squeeze(-1)
         true = torch.where(known, true, torch.zeros_like(true))

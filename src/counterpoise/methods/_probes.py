@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -41,7 +43,7 @@ class ContributionProbes(nn.Module):
         self.weight = nn.Parameter(torch.zeros(len(dims) + 1, outputs, sum(dims)))
         self.bias = nn.Parameter(torch.zeros(len(dims) + 1, outputs))
 
-    def forward(self, features: dict[str, Tensor]) -> Tensor:
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Return logits ``(M + 1, B, C)``: all modalities first, then all but each."""
         z = torch.cat([features[m].detach() for m in self.modalities], dim=-1)
         flat = z @ (self.weight * self.mask).flatten(0, 1).T + self.bias.flatten()

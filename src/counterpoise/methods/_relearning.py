@@ -144,7 +144,7 @@ class Relearning(Joint):
         targets = []
         with evaluation_mode(model):
             for batch in iterate_batches(self, epoch, which):
-                for m, h in model.encode(batch.to(device).inputs).items():
+                for m, h in model.vectors(model.encode(batch.to(device).inputs)).items():
                     features[m].append(h.float().cpu())
                 targets.append(batch.target.cpu())
         y = torch.cat(targets)

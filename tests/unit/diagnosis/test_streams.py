@@ -57,7 +57,7 @@ def test_slices_of_a_stream_equal_two_inputs(form: str, parts: tuple[Tensor, Ten
     plain = diagnose(Two(), [{"image": image, "text": text, "labels": y}], options=FAST)
     assert found.clean == plain.clean
     for m in ("image", "text"):
-        assert found.evidence[m].realised.value == pytest.approx(plain.evidence[m].realised.value, abs=1e-6)  # type: ignore[union-attr]
+        assert found.evidence[m].realised.value == pytest.approx(plain.evidence[m].realised.value, abs=1e-6)
 
 
 def test_slices_that_cannot_be_are_refused(parts: tuple[Tensor, Tensor, Tensor]) -> None:

@@ -103,7 +103,7 @@ class ARM(Method):
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
         features = model.encode(batch.inputs)
-        nll = -model.task.log_likelihood(self.probes(features), batch.target)  # (M + 1, B), nats
+        nll = -model.task.log_likelihood(self.probes(model.vectors(features)), batch.target)  # (M + 1, B), nats
         weights = self._value(model, nll)
         rho = self._synergy()
         read = {m: scale_gradient(z, rho) for m, z in features.items()}
