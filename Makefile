@@ -59,8 +59,9 @@ screenshots: $(STAMP)  ## outputs and pictures of the README, and pictures of pa
 mutation: $(STAMP)   ## small faults put into methods and valuation, and which of them no test notices (an hour; FILES=methods/_ogm.py for one file)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 nice -n 15 $(BIN)/python benchmarks/mutation/run.py $(FILES)
 
-docs: $(STAMP)   ## fill the generated blocks of README.md and docs/
+docs: $(STAMP)   ## fill the generated blocks of README.md and docs/, and build the site into build/docs
 	$(BIN)/python docs/build.py
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
 
 clean:           ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import counterpoise
+from counterpoise.methods.catalogue import METHODS
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -35,6 +38,24 @@ def test_the_readme_shows_what_the_code_prints() -> None:
 def test_generated_blocks_are_up_to_date() -> None:
     result = subprocess.run([sys.executable, "docs/build.py", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the site, built with warnings as errors."""
+    out = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-d", f"{out}-cache", "docs"]
+    done = subprocess.run([*command, str(out)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+@pytest.mark.xdist_group("site")
+def test_the_site_has_every_public_name_and_a_page_for_every_method(site: Path) -> None:
+    page = (site / "reference" / "counterpoise.html").read_text()
+    assert [name for name in counterpoise.__all__ if f'id="counterpoise.{name}"' not in page] == []
+    assert [name for name in METHODS if not (site / "reference" / "methods" / f"{name}.html").is_file()] == []
+    assert (site / "searchindex.js").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)

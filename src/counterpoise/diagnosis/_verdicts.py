@@ -76,7 +76,7 @@ class Evidence:
 
     Attributes:
         mi: Available I(X_m; Y): the most that was found in its inputs, its features, or the model's predictions.
-        cmi: Available I(X_m; Y | X_-m), the same given the other modalities.
+        cmi: Available ``I(X_m; Y | X_-m)``, the same given the other modalities.
         realised: Used information: what predictions take from it alone, or None without a model.
         lost: ``mi - realised``, paired over the samples.
         lost_cmi: ``cmi`` less what predictions take from it given the other modalities.
@@ -362,7 +362,7 @@ def shapley(
     Args:
         subsets: I(X_S; Y) by the tuple of names.
         mi: I(X_m; Y).
-        cmi: I(X_m; Y | X_-m).
+        cmi: ``I(X_m; Y | X_-m)``.
 
     Example:
         >>> def e(value): return Estimate(value, 0, value, value)

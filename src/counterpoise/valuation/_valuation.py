@@ -100,7 +100,7 @@ class Valuation:
         entropy: H(Y) of the labels (differential for regression).
         joint_mi: I(Z; Y) of all modalities together.
         mi: I(Z_m; Y) of each modality alone.
-        cmi: I(Z_m; Y | Z_-m) of each modality given all the others.
+        cmi: ``I(Z_m; Y | Z_-m)`` of each modality given all the others.
         co_information: for M = 2 redundancy less synergy; see `functional.co_information`. None where it was not asked
             for (M > 4).
         subsets: I(Z_S; Y) of every subset that was valued, by the tuple of its modalities in order.

@@ -1,0 +1,120 @@
+"""Configuration of the documentation site: ``make docs`` builds it into ``build/docs``."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+from counterpoise import __version__  # noqa: E402
+from counterpoise.methods.catalogue import METHODS  # noqa: E402
+
+project = "counterpoise"
+author = "The counterpoise developers"
+copyright = f"2026, {author}"
+version = release = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 4
+exclude_patterns = ["build"]
+html_theme = "furo"
+html_title = "counterpoise"
+html_show_sourcelink = False
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_type_aliases = {"Tensor": "torch.Tensor"}
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+add_module_names = False
+toc_object_entries_show_parents = "hide"
+
+OUTSIDE = re.compile(r"(?<!!)\[([^\]]+)\]\((?:\.\./)+([^)\s]+)\)")
+FROM_README = re.compile(r"(?<!!)\[([^\]]+)\]\((?!docs/|https?:|#)([^)\s]+)\)")
+COMPARISON = ROOT / "benchmarks" / "zoo" / "fused.csv"
+
+
+def name_files(app: object, page: str, source: list[str]) -> None:
+    """Replace links to files outside of the documents by the text and the path in the repository."""
+    source[0] = OUTSIDE.sub(lambda m: f"{m[1]} (`{m[2]}`)", source[0])
+
+
+def name_files_of_readme(app: object, path: Path, page: str, source: list[str]) -> None:
+    """Do the same in the README, whose links start at the root of the repository."""
+    source[0] = FROM_README.sub(lambda m: m[1] if m[1] == m[2] else f"{m[1]} (`{m[2]}`)", source[0])
+
+
+def write_method_pages(app: object) -> None:
+    """Write one page for each method of the catalogue, and their list."""
+    folder = DOCS / "reference" / "methods"
+    folder.mkdir(exist_ok=True)
+    scores = comparison_rows()
+    for name, row in METHODS.items():
+        cls = row.load()
+        lines = [
+            f"# {name}",
+            f"{row.summary[0].upper()}{row.summary[1:].rstrip('.')}.",
+            f"Reference: {row.reference}." if row.reference else "",
+            f"On the command line: `--method {name}`, in Python: `make_method({name!r})`.",
+            f"```{{eval-rst}}\n.. autoclass:: {cls.__module__}.{cls.__qualname__}\n   :show-inheritance:\n```",
+            *scores.get(name, []),
+        ]
+        write_changed(folder / f"{name}.md", "\n\n".join(line for line in lines if line) + "\n")
+    entries = "\n".join(METHODS)
+    table = "\n".join(f"| [{name}]({name}.md) | {row.summary} | {row.reference} |" for name, row in METHODS.items())
+    index = (
+        f"# Methods\n\n| method | what it does | reference |\n|---|---|---|\n{table}\n\n"
+        f"```{{toctree}}\n:hidden:\n\n{entries}\n```\n"
+    )
+    write_changed(folder / "index.md", index)
+
+
+def comparison_rows() -> dict[str, list[str]]:
+    """Return for each method its row in the comparison with the fused head, as Markdown."""
+    if not COMPARISON.is_file():
+        return {}
+    scores: dict[str, dict[str, tuple[float, float]]] = {}
+    with COMPARISON.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["metric"] == "accuracy" and row["mean"]:
+                scores.setdefault(row["method"], {})[row["data"]] = (float(row["mean"]), float(row["se"] or "nan"))
+    joint = scores.get("joint", {})
+    pages = {}
+    for name, values in scores.items():
+        cells = [
+            f"| {data} | {100 * mean:.1f} ± {100 * se:.1f} | {100 * (mean - joint[data][0]):+.1f} |"
+            for data, (mean, se) in values.items()
+            if data in joint
+        ]
+        table = "| data | test accuracy (%) | to joint training (points) |\n|---|---:|---:|\n" + "\n".join(cells)
+        note = "Fused head, tuned alike, mean ± standard error over five seeds; see [the results](../../results.md)."
+        pages[name] = ["## In the comparison", table, note]
+    return pages
+
+
+def write_changed(path: Path, text: str) -> None:
+    """Write a file if its content changed, so that unchanged pages are not built again."""
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def setup(app: Any) -> None:
+    """Connect the hooks."""
+    app.connect("builder-inited", write_method_pages)
+    app.connect("source-read", name_files)
+    app.connect("include-read", name_files_of_readme)
