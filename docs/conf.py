@@ -50,8 +50,9 @@ COMPARISON = ROOT / "benchmarks" / "zoo" / "fused.csv"
 
 
 def name_files(app: object, page: str, source: list[str]) -> None:
-    """Replace links to files outside of the documents by the text and the path in the repository."""
-    source[0] = OUTSIDE.sub(lambda m: f"{m[1]} (`{m[2]}`)", source[0])
+    """Replace links of the written pages to files outside of `docs` by the text and the path in the repository."""
+    if "/" not in page:
+        source[0] = OUTSIDE.sub(lambda m: f"{m[1]} (`{m[2]}`)", source[0])
 
 
 def name_files_of_readme(app: object, path: Path, page: str, source: list[str]) -> None:
