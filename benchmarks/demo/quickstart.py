@@ -22,7 +22,7 @@ def main() -> None:
     first, second, *_ = screen.file.getvalue().split("\n\n")  # type: ignore[attr-defined]
     lines = [line.rstrip() for line in f"{first}\n\n{second}\n...".splitlines()]
     (Path(__file__).parent / "quickstart.txt").write_text("\n".join(lines) + "\n")
-    diagnosis.plot(ROOT / "docs" / "img" / "quickstart.png")
+    diagnosis.plot()[0].figure.savefig(ROOT / "docs" / "img" / "quickstart.png", dpi=150)
 
 
 if __name__ == "__main__":

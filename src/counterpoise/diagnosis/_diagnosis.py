@@ -15,7 +15,9 @@ from counterpoise.evaluation.sample_lists import ClassShare, SampleLists
 from counterpoise.valuation import Estimate, Valuation
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from matplotlib.axes import Axes
     from rich.console import RenderableType
 
 __all__ = ["Diagnosis"]
@@ -37,7 +39,7 @@ EVIDENCE: Final = {
 class Diagnosis:
     """Result of a diagnosis: available and used information of each modality in nats, and verdicts.
 
-    Printed it is a table; in a notebook or with rich a coloured one.
+    Printed it is a table, with rich a coloured one, and in a notebook an HTML table.
 
     Attributes:
         modalities: their names.
@@ -153,15 +155,26 @@ class Diagnosis:
 
         return write_atomic(path, render(self))
 
-    def plot(self, path: Path | str) -> Path:
-        """Draw contributions, and scores with a modality missing or noisy; the ending tells the format.
+    def plot(self, ax: Axes | None = None) -> Axes | np.ndarray:
+        """Draw available and used information of each modality, and scores with a modality corrupted.
 
-        Raises:
-            OutputError: if that cannot be written.
+        Save the figure with ``diagnosis.plot()[0].figure.savefig("diagnosis.png")``.
+
+        Args:
+            ax: Axes to draw the contributions on; None makes a figure.
+
+        Returns:
+            ``ax``, or the array of the new figure's Axes: contributions and, where the model was run on corrupted
+            inputs, scores.
         """
         from counterpoise.diagnosis._plot import draw
 
-        return draw(self, Path(path))
+        return draw(self, ax)
+
+    def _repr_html_(self) -> str:
+        from counterpoise.diagnosis._text import as_html
+
+        return as_html(self)
 
     def __repr__(self) -> str:
         from counterpoise.diagnosis._text import as_text

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from counterpoise._extras import extra
-from counterpoise.errors import OutputError
 from counterpoise.pages.colours import INK, MODALITIES
 
 if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from counterpoise.diagnosis._diagnosis import Diagnosis
@@ -23,20 +24,34 @@ def figure(d: Diagnosis) -> Figure:
     with extra("report"):
         from matplotlib.figure import Figure
 
-    panels = 2 if d.corrupted else 1
-    made = Figure(figsize=(5.2 * panels, 0.6 * len(d.modalities) * 2.2 + 1.6), layout="constrained")
-    axes = made.subplots(1, panels, squeeze=False)[0]
+    panels = _panels(d)
+    made = Figure(figsize=_size(d, panels), layout="constrained")
+    _fill(made.subplots(1, panels, squeeze=False)[0], d)
+    return made
+
+
+def _panels(d: Diagnosis) -> int:
+    return 2 if d.corrupted else 1
+
+
+def _size(d: Diagnosis, panels: int) -> tuple[float, float]:
+    return 5.2 * panels, 0.6 * len(d.modalities) * 2.2 + 1.6
+
+
+def _fill(axes: Sequence[Axes] | np.ndarray, d: Diagnosis) -> None:
+    """Draw one panel on each Axes."""
     _contributions(axes[0], d)
     if d.corrupted:
         _scores(axes[1], d)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(colors=INK)
-    return made
 
 
 def _contributions(axis: Any, d: Diagnosis) -> None:
     """Draw one group of bars per modality: available, used, and given the others."""
+    share = not d.valuation.differential and d.valuation.entropy > 0
+    factor = 100 / d.valuation.entropy if share else 1.0
     labels, position = [], 0.0
     for k, m in enumerate(d.modalities):
         evidence, colour = d.evidence[m], MODALITIES[k % len(MODALITIES)]
@@ -48,15 +63,16 @@ def _contributions(axis: Any, d: Diagnosis) -> None:
         for name, e, alpha in rows:
             if e is None:
                 continue
-            axis.barh(position, e.value, 0.8, color=colour, alpha=alpha)
-            axis.plot([e.low, e.high], [position, position], color=INK, linewidth=1)
+            axis.barh(position, factor * e.value, 0.8, color=colour, alpha=alpha)
+            axis.plot([factor * e.low, factor * e.high], [position, position], color=INK, linewidth=1)
             labels.append((position, f"{m}: {name}"))
             position += 1
         position += 0.6
     axis.set_yticks([p for p, _ in labels], [_literal(text) for _, text in labels])
     axis.invert_yaxis()
     axis.axvline(0, color=INK, linewidth=0.8)
-    axis.set_xlabel(f"nats, with {d.valuation.confidence:.0%} intervals")
+    unit = "% of what can be known" if share else "nats"
+    axis.set_xlabel(f"{unit}, with {d.valuation.confidence:.0%} intervals")
     axis.set_title("Contributions", loc="left")
 
 
@@ -83,18 +99,19 @@ def _literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def draw(d: Diagnosis, path: Path) -> Path:
-    """Write the figure; the ending tells the format.
+def draw(d: Diagnosis, ax: Axes | None = None) -> Axes | np.ndarray:
+    """Draw on Axes that are given, or on those of a new pyplot figure, which a notebook shows."""
+    if ax is not None:
+        _contributions(ax, d)
+        return ax
+    with extra("report"):
+        from matplotlib import pyplot as plt
 
-    Raises:
-        OutputError: if that cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure(d).savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"Could not write `{path}`: {error}. Give a path that ends in .png, .svg or .pdf.") from error
-    return path
+    panels = _panels(d)
+    _, axes = plt.subplots(1, panels, squeeze=False, figsize=_size(d, panels), layout="constrained")
+    _fill(axes[0], d)
+    row: np.ndarray = axes[0]
+    return row
 
 
 def svg(d: Diagnosis) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Final
 
+from counterpoise._html import html_paragraph, html_table
 from counterpoise.valuation import Estimate
 
 if TYPE_CHECKING:
@@ -12,7 +13,17 @@ if TYPE_CHECKING:
 
     from counterpoise.diagnosis._diagnosis import Diagnosis
 
-__all__ = ["COLOURS", "as_rich", "as_text", "class_rows", "corruption_rows", "headline", "modality_rows", "sample_rows"]
+__all__ = [
+    "COLOURS",
+    "as_html",
+    "as_rich",
+    "as_text",
+    "class_rows",
+    "corruption_rows",
+    "headline",
+    "modality_rows",
+    "sample_rows",
+]
 
 COLOURS: Final = {
     "balanced": "green",
@@ -93,6 +104,15 @@ def as_text(d: Diagnosis) -> str:
         if rows:
             parts += ["", *_align(rows)]
     return "\n".join([*parts, *(f"note: {note}" for note in d.notes)])
+
+
+def as_html(d: Diagnosis) -> str:
+    """Return the same for a notebook."""
+    sentences = [html_paragraph(finding.sentence) for finding in d.findings.values()]
+    parts = [html_paragraph(f"Diagnosis: {d.verdict}", strong=True), *sentences, html_paragraph(headline(d))]
+    tables = (modality_rows(d), corruption_rows(d), class_rows(d), sample_rows(d))
+    parts += [html_table(rows) for rows in tables if rows]
+    return "".join([*parts, *(html_paragraph(f"note: {note}") for note in d.notes)])
 
 
 def as_rich(d: Diagnosis) -> RenderableType:

@@ -12,6 +12,7 @@ from scipy import special
 
 from counterpoise._extras import extra
 from counterpoise._files import json_safe
+from counterpoise._html import html_paragraph, html_table
 from counterpoise.errors import DataError
 
 if TYPE_CHECKING:
@@ -252,6 +253,23 @@ class Valuation:
                 for q, m, e in rows
             ]
         )
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: per cent of what can be known first, then the estimate with its interval."""
+        share = self.entropy > 0 and not self.differential
+        entropy = self.entropy if share else 1.0
+
+        def cell(e: Estimate) -> str:
+            return f"{100 * e.value / entropy:.0f} %  ({e} {self.unit})" if share else f"{e} {self.unit}"
+
+        rows = [["modality", "by itself", "given the others"]]
+        rows += [[m, cell(self.mi[m]), cell(self.cmi[m])] for m in self.modalities]
+        head = f"n = {self.n}, H(Y) = {self.entropy:.3f} {self.unit}; all modalities together: {cell(self.joint_mi)}"
+        notes = [html_paragraph(f"note: {note}") for note in self.notes]
+        return "".join([html_paragraph(head), html_table(rows), *notes])
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         width = max(len(m) for m in (*self.modalities, "modality"))

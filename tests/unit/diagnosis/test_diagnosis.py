@@ -133,20 +133,34 @@ def test_the_page_needs_nothing_and_runs_nothing(name: str, request: pytest.Fixt
     assert page == diagnosis.save_html(tmp_path / "again.html").read_text()  # the same again
 
 
-@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
-def test_figures_are_written(ending: str, evil: Diagnosis, tmp_path: Path) -> None:
-    path = evil.plot(tmp_path / f"figure.{ending}")
-    start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending]
-    assert path.read_bytes().startswith(start)
+def test_plots_are_axes_of_bars_in_per_cent(evil: Diagnosis, of_model: Diagnosis, tmp_path: Path) -> None:
+    plt = pytest.importorskip("matplotlib.pyplot")
+    axes = evil.plot()
+    assert [type(axis).__name__ for axis in axes] == ["Axes"] * (1 + bool(evil.corrupted))
+    axes[0].figure.savefig(tmp_path / "figure.svg")  # names with mathematics in them are drawn as they are
+    plt.close(axes[0].figure)
+    own = plt.figure().subplots()
+    assert of_model.plot(own) is own
+    widths = [bar.get_width() for bar in own.patches]
+    first = of_model.evidence[of_model.modalities[0]].mi.value
+    assert widths[0] == pytest.approx(100 * first / of_model.valuation.entropy)
+    plt.close("all")
+
+
+def test_notebooks_show_tables_in_which_names_are_only_shown(evil: Diagnosis) -> None:
+    for thing in (evil, evil.valuation):
+        seen = Seen()
+        seen.feed(thing._repr_html_())
+        assert "table" in seen.tags
+        assert not {"script", "img", "b"} & set(seen.tags)
+        assert all(m in " ".join(seen.text) for m in evil.modalities)
 
 
 def test_places_that_cannot_be_written_to_are_named(of_model: Diagnosis, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for write in (of_model.save_json, of_model.save_html, of_model.plot):
+    for write in (of_model.save_json, of_model.save_html):
         with pytest.raises(OutputError, match="Could not write"):
             write(tmp_path / "file" / "d.svg")
-    with pytest.raises(OutputError, match="ends in"):
-        of_model.plot(tmp_path / "d.nonsense")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
