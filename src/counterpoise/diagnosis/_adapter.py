@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from counterpoise._validation import Options, nearest
 from counterpoise.diagnosis._outputs import find_logits, pick_logits, pooled
 from counterpoise.diagnosis._samples import Value, each_leaf, named_leaves, num_rows
-from counterpoise.diagnosis._signature import accepts_keyword, call_parameters, positional, unwrapped, wrappers
+from counterpoise.diagnosis._signature import (
+    accepts_keyword,
+    call_parameters,
+    keyword_only,
+    positional,
+    unwrapped,
+    wrappers,
+)
 from counterpoise.errors import CounterpoiseError, ModelError, NotFoundError
 from counterpoise.model import MultimodalClassifier, evaluation_mode
 
@@ -87,6 +94,10 @@ class Adapter:
                 return tuple(names)
         return tuple(f"x{i + 1}" for i in range(len(inputs)))
 
+    def keys(self, modalities: Iterable[str]) -> tuple[str, ...]:
+        """Return the keys of the inputs that make up some modalities."""
+        return tuple(key for m in modalities for key in self.groups.get(m, (m,)))
+
     def resolve(self, modalities: tuple[str, ...], *, positional: bool) -> Adapter:
         """Return the adapter with ``auto`` decided.
 
@@ -99,7 +110,7 @@ class Adapter:
         Raises:
             ModelError: If the signature does not determine the call.
         """
-        keys = tuple(key for m in modalities for key in self.groups.get(m, (m,)))
+        keys = self.keys(modalities)
         ready = replace(self, modalities=modalities, order=keys)
         if self.call != "auto":
             return ready
@@ -112,7 +123,7 @@ class Adapter:
     def _resolve_tuple(self, count: int) -> Adapter:
         parameters = call_parameters(self.model)
         fewest, most = len(positional(parameters, required=True)), len(positional(parameters))
-        if any(p.kind is p.VAR_POSITIONAL for p in parameters) or 1 < fewest <= count <= most or fewest == count:
+        if _variadic(parameters) or 1 < fewest <= count <= most or fewest == count:
             return replace(self, call="args")
         if fewest == 1 or (fewest == 0 and most == 1):
             return replace(self, call="tuple")
@@ -122,20 +133,18 @@ class Adapter:
 
     def _resolve_mapping(self, keys: tuple[str, ...], *, ordered: bool) -> Adapter:
         parameters = call_parameters(self.model)
-        named = set(positional(parameters)) | {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
-        required = positional(parameters, required=True)
+        required, places = positional(parameters, required=True), positional(parameters)
+        named = {*places, *keyword_only(parameters)}
         spread = self._spreads(keys, named)
-        if (
-            all(accepts_keyword(self.model, key) or key in spread for key in keys)
-            and set(required) <= set(keys) | named
-        ):
-            if set(required) <= self._passed(keys, spread) or not required:
-                return replace(self, call="kwargs")
-        elif set(keys) <= named:  # an outer wrapper takes positions only; the order is that of the inner signature
-            return replace(self, call="args", order=tuple(name for name in positional(parameters) if name in keys))
-        if len(required) == 1 or (not required and len(positional(parameters)) == 1):
+        accepted = all(accepts_keyword(self.model, key) for key in keys if key not in spread)
+        if accepted and set(required) <= self._passed(keys, spread):
+            return replace(self, call="kwargs")
+        if not accepted and set(keys) <= named:
+            # An outer wrapper takes positions only; the order is that of the inner signature.
+            return replace(self, call="args", order=tuple(name for name in places if name in keys))
+        if len(required or places) == 1:
             return replace(self, call="dict")
-        if ordered and (len(required) == len(keys) or any(p.kind is p.VAR_POSITIONAL for p in parameters)):
+        if ordered and (_variadic(parameters) or len(required) == len(keys)):
             return replace(self, call="args")
         raise self._unclear(parameters)
 
@@ -265,13 +274,17 @@ class Adapter:
             return model(tuple(flat[key] for key in self.order))
         if self.call == "dict":
             return model({**self.constants, **flat})
-        keywords: dict[str, Any] = dict(self.constants)
+        return model(**self.constants, **self._keywords(model, flat))
+
+    @staticmethod
+    def _keywords(model: Callable[..., Any], flat: Mapping[str, Any]) -> dict[str, Any]:
+        """Return keywords: what forward takes by name goes in whole, other mappings give their entries."""
+        keywords: dict[str, Any] = {}
         named = {p.name for p in call_parameters(model) if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         for name, value in flat.items():
-            # What forward takes by name goes in whole; other mappings give their entries.
             whole = name in named or not isinstance(value, Mapping) or not (named and set(value) <= named)
             keywords |= {name: value} if whole else value
-        return model(**keywords)
+        return keywords
 
     def _moved(self, inputs: Mapping[str, Value]) -> dict[str, Any]:
         device = self.device
@@ -350,9 +363,13 @@ def _check_submodules(model: Callable[..., Any], names: Mapping[str, str]) -> No
         if name not in known:
             shown = ", ".join(n for n in known if "." not in n) or "none"
             raise NotFoundError(
-                f"The model has no submodule `{name}` for the features of `{m}`.{nearest(name, known)} At the top: "
-                f"{shown}."
+                f"The model has no submodule `{name}` for the features of `{m}`.{nearest(name, known)} "
+                f"At the top: {shown}."
             )
+
+
+def _variadic(parameters: Sequence[inspect.Parameter]) -> bool:
+    return any(p.kind is p.VAR_POSITIONAL for p in parameters)
 
 
 def adapt(

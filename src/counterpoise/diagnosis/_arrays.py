@@ -86,7 +86,7 @@ def diagnose_features(
     problem = prepare(features, labels, **common)
     valuation = estimate(features, labels, estimator=options.estimator, confidence=options.confidence, **common)
     # A larger subset carries at least what a smaller one does.
-    valuation = merged(valuation, best_of([from_valuation(valuation, "inputs")], problem.modalities), problem)
+    valuation = merged(valuation, best_of([from_valuation(valuation, "inputs")]), problem)
     evidence = {}
     for m in problem.modalities:
         mi, cmi = valuation.mi[m], valuation.cmi[m]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Final, TypeAlias
@@ -53,16 +53,22 @@ def capped(lattice: Lattice, cap: float) -> Lattice:
     }
 
 
-def best_of(lattices: Sequence[Lattice], modalities: Sequence[str]) -> Lattice:
+def best_of(lattices: Sequence[Lattice]) -> Lattice:
     """Return for every subset the source that found most; of two that are level, the first.
 
     What a smaller subset is known to carry, the larger one carries as well.
     """
     best: Lattice = {}
-    for subset in dict.fromkeys(s for lattice in lattices for s in lattice):
-        for lattice in lattices:
-            if subset in lattice and (subset not in best or _better(lattice[subset], best[subset])):
-                best[subset] = lattice[subset]
+    for lattice in lattices:
+        for subset, quantity in lattice.items():
+            if subset not in best or _better(quantity, best[subset]):
+                best[subset] = quantity
+    return _monotone(best)
+
+
+def _monotone(lattice: Lattice) -> Lattice:
+    """Return a lattice in which no subset carries significantly less than a part of it."""
+    best = dict(lattice)
     for subset in sorted(best, key=len):
         for smaller in [s for s in best if s < subset]:
             if _better(best[smaller], best[subset], 2.0):
@@ -87,14 +93,11 @@ def shapley_share(lattice: Lattice, m: str, modalities: Sequence[str]) -> list[t
         0.625
     """
     names = tuple(modalities)
-    rest = tuple(k for k in names if k != m)
-    without = [frozenset(s) for size in range(len(rest) + 1) for s in combinations(rest, size)]
-    complete = all((s | {m}) in lattice and (not s or s in lattice) for s in without)
-    terms: list[tuple[float, Quantity]] = []
-    if not complete:
-        whole = frozenset(names)
+    whole = frozenset(names)
+    if any(s not in lattice for s in _subsets(names)):
         return [(0.5, lattice[frozenset([m])]), (0.5, lattice[whole]), (-0.5, lattice[whole - {m}])]
-    for s in without:
+    terms: list[tuple[float, Quantity]] = []
+    for s in [frozenset(), *_subsets([k for k in names if k != m])]:
         weight = coalitions.shapley_weight(len(s), len(names))
         terms.append((weight, lattice[s | {m}]))
         if s:
@@ -102,46 +105,62 @@ def shapley_share(lattice: Lattice, m: str, modalities: Sequence[str]) -> list[t
     return terms
 
 
+def _subsets(names: Sequence[str]) -> list[Subset]:
+    """Return all subsets but the empty one, the smallest first."""
+    return [frozenset(s) for size in range(1, len(names) + 1) for s in combinations(names, size)]
+
+
 def merged(v: Valuation, lattice: Lattice, problem: EstimatorInput) -> Valuation:
     """Return a valuation with the information of a lattice in place of its own, where another source found more."""
-    names = v.modalities
-    whole = frozenset(names)
-
-    def estimate(terms: Iterable[tuple[float, Quantity]], bound: str = "estimate") -> tuple[Estimate, np.ndarray]:
-        e, points = contrast(list(terms), group=problem.group, confidence=v.confidence)
-        return replace(e, bound=bound), points
-
     own = from_valuation(v, "")
     changed = {s for s in own if lattice[s].value != own[s].value}
     if not changed:
         return v
-    per_sample = dict(v.per_sample)
-    mi, cmi = dict(v.mi), dict(v.cmi)
-    joint = v.joint_mi
-    if whole in changed:
-        joint, per_sample["mi"] = estimate([(1.0, lattice[whole])])
-    for m in names:
-        if frozenset([m]) in changed:
-            mi[m], per_sample[f"mi:{m}"] = estimate([(1.0, lattice[frozenset([m])])])
-        if whole in changed or whole - {m} in changed:
-            cmi[m], per_sample[f"cmi:{m}"] = estimate([(1.0, lattice[whole]), (-1.0, lattice[whole - {m}])])
-    subsets = dict(v.subsets)
-    for s in changed:
-        subsets[tuple(k for k in names if k in s)] = estimate([(1.0, lattice[s])])[0]
-    co = v.co_information
-    every = [frozenset(s) for size in range(1, len(names) + 1) for s in combinations(names, size)]
-    if co is not None and all(s in lattice for s in every):
-        co = estimate([(1.0 if len(s) % 2 else -1.0, lattice[s]) for s in every])[0]
+
+    def estimate(terms: Iterable[tuple[float, Subset]]) -> tuple[Estimate, np.ndarray]:
+        return contrast([(w, lattice[s]) for w, s in terms], group=problem.group, confidence=v.confidence)
+
+    measured = {name: estimate(terms) for name, terms in _changed_terms(v.modalities, changed).items()}
+    estimates = {name: e for name, (e, _) in measured.items()}
+    per_sample = {**v.per_sample, **{name: points for name, (_, points) in measured.items()}}
+    subsets = {tuple(sorted(s, key=v.modalities.index)): estimate([(1.0, s)])[0] for s in changed}
+    signs = _co_information_terms(v, lattice)
     return replace(
         v,
-        joint_mi=joint,
-        mi=mi,
-        cmi=cmi,
-        co_information=co,
-        subsets=subsets,
-        per_sample={k: x for k, x in per_sample.items() if len(x)},
+        joint_mi=estimates.get("mi", v.joint_mi),
+        mi=_updated(v.mi, estimates, "mi"),
+        cmi=_updated(v.cmi, estimates, "cmi"),
+        co_information=estimate(signs)[0] if signs else v.co_information,
+        subsets={**v.subsets, **subsets},
+        per_sample=_known(per_sample),
         per_class=_per_class(v, per_sample, problem),
     )
+
+
+def _changed_terms(modalities: Sequence[str], changed: Collection[Subset]) -> dict[str, list[tuple[float, Subset]]]:
+    """Return the terms of the quantities that depend on changed subsets, by the name of the quantity."""
+    whole = frozenset(modalities)
+    terms = {"mi": [(1.0, whole)]}
+    for m in modalities:
+        terms[f"mi:{m}"] = [(1.0, frozenset([m]))]
+        terms[f"cmi:{m}"] = [(1.0, whole), (-1.0, whole - {m})]
+    return {name: parts for name, parts in terms.items() if any(s in changed for _, s in parts)}
+
+
+def _co_information_terms(v: Valuation, lattice: Lattice) -> list[tuple[float, Subset]]:
+    """Return the terms of the co-information; none where it is unknown or a subset is missing."""
+    every = _subsets(v.modalities)
+    if v.co_information is None or any(s not in lattice for s in every):
+        return []
+    return [(1.0 if len(s) % 2 else -1.0, s) for s in every]
+
+
+def _updated(old: Mapping[str, Estimate], new: Mapping[str, Estimate], name: str) -> dict[str, Estimate]:
+    return {m: new.get(f"{name}:{m}", e) for m, e in old.items()}
+
+
+def _known(per_sample: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: points for name, points in per_sample.items() if len(points)}
 
 
 def _per_class(v: Valuation, per_sample: Mapping[str, np.ndarray], problem: EstimatorInput) -> dict[str, np.ndarray]:

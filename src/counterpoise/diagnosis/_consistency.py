@@ -44,8 +44,15 @@ def contradictions(
         )
     if problem.task.has_discrete_entropy:
         notes += outside(valuation)
+    name = problem.task.score_name
+    permuted = {d.modality: d.scores.get(name) for d in corrupted if d.corruption.kind == "permute"}
+    before = clean.get(name)
+    if before is None or not problem.task.has_classes:
+        return notes
     for m, e in evidence.items():
-        notes += _dependence(m, e, findings[m], problem, clean, corrupted)
+        after = permuted.get(m)
+        if after is not None:
+            notes += _dependence(m, e, findings[m], problem, before, before - after)
     return notes
 
 
@@ -62,31 +69,27 @@ def outside(v: Valuation) -> list[str]:
     return [f"outside of [0, H(Y)], so there are too few samples for this estimate: {'; '.join(wrong)}"]
 
 
-def _dependence(
-    m: str,
-    e: Evidence,
-    finding: Finding,
-    problem: EstimatorInput,
-    clean: Mapping[str, float],
-    corrupted: Sequence[CorruptionScore],
-) -> list[str]:
-    """Compare the verdict with what replacing the modality does to the score."""
-    name = problem.task.score_name
-    permuted = next((d.scores.get(name) for d in corrupted if (d.modality, d.corruption.kind) == (m, "permute")), None)
-    before = clean.get(name)
-    if permuted is None or before is None or not problem.task.has_classes:
-        return []
-    lost, noise = before - permuted, (2 * max(before * (1 - before), 0.25 / problem.n) / problem.n) ** 0.5
-    if finding.verdict == "uninformative" and lost > ERRORS * noise and lost > 0.05:
+def _dependence(m: str, e: Evidence, finding: Finding, problem: EstimatorInput, score: float, lost: float) -> list[str]:
+    """Compare the verdict with what replacing the modality does to the score.
+
+    Args:
+        m: The modality.
+        e: Its evidence.
+        finding: Its verdict.
+        problem: Labels and task.
+        score: Share of right predictions.
+        lost: How much of that is lost when the modality is replaced by that of another sample.
+    """
+    noise = (2 * max(score * (1 - score), 0.25 / problem.n) / problem.n) ** 0.5
+    if finding.verdict == "uninformative" and lost > max(ERRORS * noise, 0.05):
         return [
             f"replacing {m} costs {100 * lost:.1f} points of accuracy although it is uninformative: the model depends "
             "on it, but the other modalities alone would do as well"
         ]
-    used = e.realised
     scale = problem.task.information_scale(problem.target)
-    if used is not None and used.low > 0.1 * scale and e.changed is not None and e.changed < 0.005:
+    if e.realised is not None and e.realised.low > 0.1 * scale and e.changed is not None and e.changed < 0.005:
         return [
-            f"{m} alone predicts the label ({used.value:.3f} nats), but replacing it changes {e.changed:.1%} of the "
-            "predictions: the other modalities decide on these samples"
+            f"{m} alone predicts the label ({e.realised.value:.3f} nats), but replacing it changes {e.changed:.1%} of "
+            "the predictions: the other modalities decide on these samples"
         ]
     return []

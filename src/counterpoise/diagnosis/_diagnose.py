@@ -324,10 +324,8 @@ class _Run:
         if classifier is not None:
             return classifier.task
         wide = target.ndim == 2 and target.shape[1] > 1
-        values = target.double()
-        fractions = target.is_floating_point() and bool(((values != values.round()) & values.isfinite()).any())
         binary = bool(((target == 0) | (target == 1)).all())
-        if fractions or (not binary and outputs.shape[1] == (target.shape[1] if wide else 1)):
+        if _has_fractions(target) or (not binary and outputs.shape[1] == (target.shape[1] if wide else 1)):
             self.notes.append("the labels are numbers, so this is read as regression; task= decides otherwise")
             return "regression"
         return "multilabel" if wide and binary else "multiclass"
@@ -372,42 +370,42 @@ class _Run:
         permuted: Mapping[str, Tensor | None],
     ) -> tuple[dict[str, Evidence], Valuation, str]:
         """Bring together available, used and training information."""
-        o, modalities, problem = self.options, self.adapter.modalities, used.problem
+        modalities, problem = self.adapter.modalities, used.problem
         cap = noise_floor(problem)
         heads = {name: capped(from_valuation(v, name), cap) for name, v in valuations.items()}
         own = {
             s: Quantity(q.estimate.value, q.pointwise, q.estimate.se, "predictions") for s, q in used.lattice.items()
         }
         source = "features" if "features" in heads else "inputs"
-        available = best_of([*heads.values(), own], modalities)
-        shown = best_of([heads[source], own], modalities)
-        self._weak_heads(best_of(list(heads.values()), modalities), own)
-        valuation = merged(valuations[source], shown, problem)
-        evidence = {}
+        available = best_of([*heads.values(), own])
+        self._weak_heads(best_of(list(heads.values())), own)
+        valuation = merged(valuations[source], best_of([heads[source], own]), problem)
         changed = {m: self._changed(problem.task, used.logits, permuted[m]) for m in modalities}
-        scale = problem.task.information_scale(problem.target)
-        ignored = {
-            m
-            for m, share in changed.items()
-            if share is not None and share < IGNORED and own[frozenset([m])].value < o.thresholds.negligible * scale
-        }
+        ignored = self._ignored(changed, own, problem)
+        evidence = {}
         for m in modalities:
-            encoder = valuations["features"].mi[m] if "features" in valuations else None
             e = self._compared(m, available, own, used, set() if m in ignored else ignored)
-            training = None if learnt is None else learnt.lattice[frozenset([m])]
-            evidence[m] = replace(
-                e,
-                encoder=encoder,
-                changed=changed[m],
-                shown=None if training is None else training.estimate,
-                gap=None
-                if training is None or e.realised is None
-                else independent(training.estimate, e.realised, self.options.confidence),
-            )
+            encoder = valuations["features"].mi[m] if "features" in valuations else None
+            e = self._with_training(replace(e, encoder=encoder, changed=changed[m]), m, learnt)
             if m in ignored:
                 decodable = linear_information(problem, used.alone[m], confidence=self.options.confidence)
-                evidence[m] = replace(evidence[m], decodable=decodable.estimate)
+                e = replace(e, decodable=decodable.estimate)
+            evidence[m] = e
         return evidence, valuation, source
+
+    def _ignored(self, changed: Mapping[str, float | None], own: Lattice, problem: EstimatorInput) -> set[str]:
+        """Return the modalities that change hardly any prediction and carry nothing in the predictions alone."""
+        small = self.options.thresholds.negligible * problem.task.information_scale(problem.target)
+        unmoved = [m for m, share in changed.items() if share is not None and share < IGNORED]
+        return {m for m in unmoved if own[frozenset([m])].value < small}
+
+    def _with_training(self, e: Evidence, m: str, learnt: _Used | None) -> Evidence:
+        """Return evidence with the training information of a modality, where it was measured."""
+        if learnt is None:
+            return e
+        shown = learnt.lattice[frozenset([m])].estimate
+        gap = None if e.realised is None else independent(shown, e.realised, self.options.confidence)
+        return replace(e, shown=shown, gap=gap)
 
     def _compared(self, m: str, available: Lattice, own: Lattice, used: _Used, ignored: set[str]) -> Evidence:
         """Return available and used information of one modality, alone and given the others.
@@ -422,7 +420,7 @@ class _Run:
             return contrast(terms, group=used.problem.group, confidence=self.options.confidence)[0]
 
         # What the model knows of m given the others, where modalities that harm it are averaged out.
-        known = best_of([own], modalities)
+        known = best_of([own])
         top, others = whole - ignored, rest - ignored
         if top not in known or top not in available or (others and others not in own):
             top, others = whole, rest
@@ -511,15 +509,12 @@ class _Run:
         samples = used.predictor.samples
         place = {int(i): row for row, i in enumerate(samples.index)}
 
-        def floats(_: str, leaf: Any) -> Any:
-            return leaf.float() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
-
         def rows(chosen: list[int]) -> dict[str, Any]:
             single = [samples.store.row(place[i]) for i in chosen]
-            return {m: each_leaf(floats, _stacked([one[m] for one in single])) for m in self.adapter.modalities}
+            return {m: each_leaf(_floats, _stacked([one[m] for one in single])) for m in self.adapter.modalities}
 
         some = next(iter(samples.store.batches(512)))[1]
-        shown = {m: each_leaf(floats, take_rows(v, slice(0, 512))) for m, v in some.items()}
+        shown = {m: each_leaf(_floats, take_rows(v, slice(0, 512))) for m, v in some.items()}
         modalities, moments = described(shown, self.options.display)
         alone, added = contributions
         return make_gallery(
@@ -536,6 +531,14 @@ class _Run:
             moments=moments,
             source="A modality alone: the model's prediction with all other modalities averaged out.",
         )
+
+
+def _has_fractions(x: Tensor) -> bool:
+    return x.is_floating_point() and bool(((x != x.round()) & x.isfinite()).any())
+
+
+def _floats(_: str, leaf: Any) -> Any:
+    return leaf.float() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
 
 def _stacked(values: list[Any]) -> Any:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from counterpoise._arrays import as_labels, guess_task
+from counterpoise.diagnosis._columns import column_groups
 from counterpoise.diagnosis._frames import encoded_texts, filled, is_frame
 from counterpoise.diagnosis._options import DiagnosisOptions
-from counterpoise.errors import DataError, ModelError, NotFoundError
+from counterpoise.errors import DataError, ModelError
 from counterpoise.tasks import Task
 
 __all__ = ["as_loader", "is_estimator"]
@@ -62,39 +63,53 @@ def as_loader(
     table = table if frame else np.asarray(table)
     if isinstance(y, str):
         y, table = table[y], (table.drop(columns=[y]) if _lacks(estimator, y) else table)
-    groups = _groups(table, modalities, frame)
+    groups = column_groups(modalities, list(table.columns) if frame else list(range(table.shape[1])))
     labels = _labels(table, y)
-    classes = getattr(estimator, "classes_", None)
-    notes: list[str] = []
-    kind = task
-    if kind is None:
-        guess = guess_task(labels)
-        kind, notes = ("multiclass", []) if classes is not None else (guess.task, list(guess.notes))
-    target: Any = labels
-    names = list(options.class_names)
-    if classes is not None and np.ndim(classes) == 1:
-        place = {value: k for k, value in enumerate(np.asarray(classes).tolist())}
-        unknown = [value for value in labels.tolist() if value not in place]
-        if unknown:
-            raise DataError(f"The label {unknown[0]!r} is not among the classes of the estimator.")
-        target = np.array([place[value] for value in labels.tolist()])
-        names = names or [str(value) for value in classes]
-    features, more = _reference(table, groups, frame)
-    left = [str(c) for c in table.columns if not any(c in g for g in groups.values())] if frame else []
-    notes += more + ([f"columns in no modality stay as they are: {', '.join(left)}"] if left else [])
-    rows = np.arange(len(labels))
-    # Row numbers as texts: nothing can be added to them, and none can be set to zero.
-    loader = [
-        ({m: [str(i) for i in rows[k : k + BATCH]] for m in groups}, target[k : k + BATCH])
-        for k in range(0, len(rows), BATCH)
-    ]
+    kind, notes = _task_of(estimator, labels) if task is None else (task, [])
+    target, names = _class_numbers(estimator, labels)
+    features, remarks = _reference(table, groups, frame)
     changed = replace(
         options,
-        class_names=names,
+        class_names=list(options.class_names) or names,
         batch_size=BATCH,
         reference_features={**features, **options.reference_features},
     )
-    return _Columns(estimator, table, groups), loader, tuple(groups), kind, changed, notes
+    notes += [*remarks, *_unused(table, groups)]
+    return _Columns(estimator, table, groups), _row_batches(groups, target), tuple(groups), kind, changed, notes
+
+
+def _task_of(estimator: Any, labels: np.ndarray) -> tuple[str, list[str]]:
+    """Return the task of an estimator, which a classifier knows, and what was assumed."""
+    if getattr(estimator, "classes_", None) is not None:
+        return "multiclass", []
+    guess = guess_task(labels)
+    return guess.task, list(guess.notes)
+
+
+def _class_numbers(estimator: Any, labels: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Return labels as positions among the classes of a classifier, and the names of these; others as they are."""
+    classes = getattr(estimator, "classes_", None)
+    if classes is None or np.ndim(classes) != 1:
+        return labels, []
+    place = {value: k for k, value in enumerate(np.asarray(classes).tolist())}
+    unknown = [value for value in labels.tolist() if value not in place]
+    if unknown:
+        raise DataError(f"The label {unknown[0]!r} is not among the classes of the estimator.")
+    return np.array([place[value] for value in labels.tolist()]), [str(value) for value in classes]
+
+
+def _unused(table: Any, groups: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Say which columns of a table belong to no modality."""
+    taken = {name for names in groups.values() for name in names}
+    left = [str(c) for c in table.columns if c not in taken] if is_frame(table) else []
+    return [f"columns in no modality stay as they are: {', '.join(left)}"] if left else []
+
+
+def _row_batches(names: Iterable[str], target: np.ndarray) -> list[tuple[dict[str, list[str]], np.ndarray]]:
+    """Return batches of row numbers, as texts: nothing can be added to them, and none can be set to zero."""
+    modalities, rows = list(names), [str(i) for i in range(len(target))]
+    starts = range(0, len(rows), BATCH)
+    return [(dict.fromkeys(modalities, rows[k : k + BATCH]), target[k : k + BATCH]) for k in starts]
 
 
 class _Columns:
@@ -135,22 +150,6 @@ def _predicted(estimator: Any, rows: Any) -> Tensor:
 def _lacks(estimator: Any, name: str) -> bool:
     known = getattr(estimator, "feature_names_in_", None)
     return known is None or name not in list(known)
-
-
-def _groups(table: Any, modalities: Mapping[str, Sequence[Any]], frame: bool) -> dict[str, list[Any]]:
-    groups = {m: [names] if isinstance(names, str) else list(names) for m, names in modalities.items()}
-    known = list(table.columns) if frame else list(range(table.shape[1]))
-    seen: set[Any] = set()
-    for m, names in groups.items():
-        if not names:
-            raise DataError(f"Modality `{m}` should have at least one column. Found none.")
-        for name in names:
-            if name not in known:
-                raise NotFoundError(f"The table has no column `{name}`. It has: {', '.join(map(str, known))}.")
-            if name in seen:
-                raise DataError(f"Column `{name}` should belong to one modality. Found it in several.")
-            seen.add(name)
-    return groups
 
 
 def _labels(table: Any, y: Any) -> np.ndarray:

@@ -40,15 +40,12 @@ def group_keys(inputs: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def _host(key: str, hosts: list[str], inputs: Mapping[str, Any]) -> str:
-    if len(hosts) == 1:
-        return hosts[0]
+    """Return the input that a mask belongs to: the only one, or that of its name, of its length, or of tokens."""
     stem = key.split("_")[0].split(".")[0].lower()
-    related = [h for h in hosts if h.lower().startswith(stem) or stem == h.lower()]
-    if len(related) == 1:
-        return related[0]
+    related = [h for h in hosts if h.lower().startswith(stem)]
     sized = [h for h in hosts if _lengths(inputs[h]) & _lengths(inputs[key])]
     tokens = [h for h in sized or hosts if h.endswith("ids") or "embeds" in h]
-    for choice in (sized, tokens):
+    for choice in (hosts, related, sized, tokens):
         if len(choice) == 1:
             return choice[0]
     raise DataError(

@@ -74,43 +74,69 @@ def collect(
     Raises:
         DataError: For a loader without samples, or one whose batches cannot be read.
     """
-    generator = torch.Generator().manual_seed(seed)
-    reader, store = _Reader(adapter, label), Store()
-    targets: list[Any] = []
-    keys = torch.empty(0, dtype=torch.float64)
-    positions: list[Tensor] = []
-    threshold, seen = 1.0, 0
+    reader, store, subset = _Reader(adapter, label), Store(), _Subset(limit, seed)
+    targets: list[np.ndarray] = []
     first: dict[str, Value] = {}
     size_first = 0
     for item in batches_of(loader, label, batch_size):
         inputs, target, size = reader.read(item)
-        key = torch.rand(size, generator=generator, dtype=torch.float64)
         if not first:
             first, size_first = inputs, size
-        rows = (key <= threshold).nonzero().flatten()
-        if len(rows):
-            whole = len(rows) == size
-            store.add(inputs if whole else {m: take_rows(value, rows) for m, value in inputs.items()})
-            targets.append(target if whole else target[rows.numpy()])
-            positions.append(rows + seen)
-            keys = torch.cat([keys, key[rows]])
-        seen += size
-        if limit is not None and len(keys) > 2 * limit:
-            threshold = min(threshold, float(keys.sort().values[limit - 1]))
-    if not seen:
+        rows = subset.draw(size)
+        if len(rows) == size:
+            store.add(inputs)
+            targets.append(target)
+        elif len(rows):
+            store.add({m: take_rows(value, rows) for m, value in inputs.items()})
+            targets.append(target[rows.numpy()])
+    if not subset.seen:
         raise DataError(
             "The loader yielded no samples. Give a loader over samples that the model was not trained on (a generator "
             "can be read once only)."
         )
-    index, target = torch.cat(positions), np.concatenate(targets)
-    if limit is not None and len(index) > limit:
-        kept = keys.argsort()[:limit].sort().values
+    index, kept = subset.result()
+    target = np.concatenate(targets)
+    if kept is not None:
         store.keep(kept)
-        index, target = index[kept], target[kept.numpy()]
+        target = target[kept.numpy()]
     labels, classes = _labels(target, class_names)
     inside = (index < size_first).nonzero().flatten()
-    samples = Samples(store, labels, index, seen, first, (inside, index[inside]), classes, tuple(reader.notes))
+    samples = Samples(store, labels, index, subset.seen, first, (inside, index[inside]), classes, tuple(reader.notes))
     return samples, reader.adapter
+
+
+class _Subset:
+    """A random subset of a stream of samples: each sample draws a key, and those of the smallest keys are kept.
+
+    Attributes:
+        seen: Number of samples that were offered.
+    """
+
+    def __init__(self, limit: int | None, seed: int) -> None:
+        self.limit, self.seen = limit, 0
+        self._generator = torch.Generator().manual_seed(seed)
+        self._keys = torch.empty(0, dtype=torch.float64)
+        self._positions: list[Tensor] = []
+        self._threshold = 1.0
+
+    def draw(self, size: int) -> Tensor:
+        """Return which of the next samples are kept for now."""
+        key = torch.rand(size, generator=self._generator, dtype=torch.float64)
+        rows = (key <= self._threshold).nonzero().flatten()
+        self._keys = torch.cat([self._keys, key[rows]])
+        self._positions.append(rows + self.seen)
+        self.seen += size
+        if self.limit is not None and len(self._keys) > 2 * self.limit:
+            self._threshold = min(self._threshold, float(self._keys.sort().values[self.limit - 1]))
+        return rows
+
+    def result(self) -> tuple[Tensor, Tensor | None]:
+        """Return the positions of the subset in the stream, and which of the samples kept for now it consists of."""
+        index = torch.cat(self._positions)
+        if self.limit is None or len(index) <= self.limit:
+            return index, None
+        kept = self._keys.argsort()[: self.limit].sort().values
+        return index[kept], kept
 
 
 # -- loaders ----------------------------------------------------------------------------------------------------------
@@ -127,18 +153,22 @@ def batches_of(loader: Any, label: str | None, batch_size: int) -> Iterator[Any]
         rows: Iterable[Any] = (loader[i] for i in range(len(loader))) if hasattr(loader, "__len__") else loader
         yield from _collated(iter(rows), batch_size)
         return
+    items = _iterator(loader)
+    head = list(islice(items, 1))
+    if head and _is_sample(head[0], label):
+        yield from _collated(chain(head, items), batch_size)
+    else:
+        yield from chain(head, items)
+
+
+def _iterator(loader: Any) -> Iterator[Any]:
     try:
-        iterator = iter(loader)
+        return iter(loader)
     except TypeError as error:
         raise DataError(
             f"A loader should be iterable over batches. Found {type(loader).__name__}. Give a DataLoader, a data set, "
             "or a list of batches."
         ) from error
-    head = list(islice(iterator, 1))
-    if head and _is_sample(head[0], label):
-        yield from _collated(chain(head, iterator), batch_size)
-    else:
-        yield from chain(head, iterator)
 
 
 def _of_module(module: Any) -> Any:
@@ -161,9 +191,14 @@ def _is_sample(item: Any, label: str | None) -> bool:
     if isinstance(item, Batch):
         return False
     if isinstance(item, Mapping):
-        names = [k for k in ((label,) if label else LABELS) if k in item]
+        names = _label_keys(item, label)
         return bool(names) and _single(item[names[0]])
     return isinstance(item, tuple | list) and len(item) >= 2 and _single(item[-1])
+
+
+def _label_keys(item: Mapping[str, Any], label: str | None) -> list[str]:
+    """Return the keys of a mapping that may hold the target, the likeliest first."""
+    return [k for k in ((label,) if label else LABELS) if k in item]
 
 
 def _single(value: Any) -> bool:
@@ -217,55 +252,59 @@ class _Reader:
             self.adapter, self.names = adapter.resolve(names, positional=True), names
             return
         rows = {k: v for k, v in raw.items() if _has_rows(v)}
-        wanted = {k for m in adapter.modalities for k in adapter.groups.get(m, (m,))}
-        constants = {k: v for k, v in raw.items() if k not in rows and v is not None and k not in wanted}
-        nested = {k: tuple(v) for k, v in rows.items() if isinstance(v, Mapping)}
+        nested = {k: tuple(v) for k, v in raw.items() if isinstance(v, Mapping)}
+        wanted = set(adapter.keys(adapter.modalities))
+        adapter = replace(adapter, constants=self._constants(raw, wanted), nested=nested)
         if wanted:
-            spare = [k for k in raw if k not in wanted and k in rows]
-            if spare:
-                self.notes.append(f"inputs in no modality are left out: {', '.join(map(str, spare))}")
+            self._note_left_out([str(k) for k in rows if k not in wanted])
         else:
             rows = self._accepted(rows, nested)
-            groups = group_keys(rows)
-            adapter = replace(adapter, groups=groups)
-        keyed = {k: v for k, v in constants.items() if accepts_keyword(adapter.model, k)}
-        adapter = replace(adapter, constants=keyed, nested=nested)
+            adapter = replace(adapter, groups=group_keys(rows))
         names = adapter.modalities or tuple(adapter.groups) or tuple(rows)
         self.adapter, self.names = adapter.resolve(names, positional=False), names
+
+    def _note_left_out(self, keys: Sequence[str]) -> None:
+        if keys:
+            self.notes.append(f"inputs in no modality are left out: {', '.join(keys)}")
+
+    def _constants(self, raw: Mapping[str, Any], wanted: set[str]) -> dict[str, Any]:
+        """Return what is the same for all samples (a flag, a temperature) and has a keyword in the model's call."""
+        others = {k: v for k, v in raw.items() if v is not None and k not in wanted and not _has_rows(v)}
+        return {k: v for k, v in others.items() if accepts_keyword(self.adapter.model, k)}
 
     def _accepted(self, rows: dict[str, Any], nested: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """Leave out what forward does not take, if it takes the rest by keyword."""
         if self.adapter.classifier is not None or self.adapter.call not in ("auto", "kwargs"):
             return rows
-
-        def fits(key: str) -> bool:
-            parts = nested.get(key, ())
-            return accepts_keyword(self.adapter.model, key) or (
-                bool(parts) and all(accepts_keyword(self.adapter.model, k) for k in parts)
-            )
-
-        taken = {k: v for k, v in rows.items() if fits(k)}
+        taken = {k: v for k, v in rows.items() if self._takes(k, nested.get(k, ()))}
         if len(taken) < 2 or len(taken) == len(rows):
             return rows
         left = [k for k in rows if k not in taken]
         self.notes.append(f"the model does not take {', '.join(f'`{k}`' for k in left)}, so it is left out")
         return taken
 
+    def _takes(self, key: str, parts: Sequence[str]) -> bool:
+        """Tell whether the model's call has the keyword, or one for each part of a nested input."""
+        if accepts_keyword(self.adapter.model, key):
+            return True
+        return bool(parts) and all(accepts_keyword(self.adapter.model, part) for part in parts)
+
+    def _positional(self, raw: Sequence[Any]) -> dict[str, Value]:
+        if len(raw) != len(self.names):
+            known = ", ".join(self.names)
+            raise DataError(f"Every batch should hold the modalities {known}. Found {len(raw)} inputs.")
+        return {m: to_value(value) for m, value in zip(self.names, raw, strict=True)}
+
     def _named(self, raw: Mapping[str, Any] | Sequence[Any]) -> dict[str, Value]:
-        names, groups = self.names, self.adapter.groups
         if not isinstance(raw, Mapping):
-            if len(raw) != len(names):
-                raise DataError(f"Every batch should hold the modalities {', '.join(names)}. Found {len(raw)} inputs.")
-            return {m: to_value(value) for m, value in zip(names, raw, strict=True)}
-        keys = {m: groups.get(m, (m,)) for m in names}
-        missing = [k for group in keys.values() for k in group if k not in raw]
+            return self._positional(raw)
+        missing = [k for k in self.adapter.keys(self.names) if k not in raw]
         if missing:
             raise DataError(
                 f"Every batch should hold {', '.join(missing)}. Found {', '.join(map(str, raw)) or 'nothing'}."
             )
-        return {
-            m: {k: to_value(raw[k]) for k in group} if m in groups else to_value(raw[m]) for m, group in keys.items()
-        }
+        groups = self.adapter.groups
+        return {m: to_value({k: raw[k] for k in groups[m]} if m in groups else raw[m]) for m in self.names}
 
 
 def split_target(
@@ -283,29 +322,35 @@ def split_target(
     """
     if isinstance(item, Batch):
         return item.inputs, item.target
-    if isinstance(item, tuple) and hasattr(item, "_asdict"):  # a named tuple
-        fields = item._asdict()
-        if any(k in fields for k in ((label,) if label else LABELS)):
-            item = fields
+    if isinstance(item, tuple) and hasattr(item, "_asdict") and _label_keys(item._asdict(), label):  # a named tuple
+        item = item._asdict()
     if isinstance(item, Mapping):
-        names = [k for k in ((label,) if label else LABELS) if k in item]
-        if not names:
-            raise DataError(
-                f"A batch that is a mapping should hold the target under `{label or 'label'}`. Found the keys "
-                f"{', '.join(map(str, item))}. Say label='...'."
-            )
-        return {k: v for k, v in item.items() if k != names[0]}, item[names[0]]
+        return _split_mapping(item, label)
     if isinstance(item, tuple | list) and len(item) >= 2:
-        if len(item) == 2 and isinstance(item[0], Mapping | tuple | list):
-            return item[0], item[1]
-        if len(item) > 2 or single:
-            return item[:-1], item[-1]
-        raise DataError(
-            "A batch (x, target) has one modality. A diagnosis needs at least two: yield ({name: tensor, ...}, target)."
-        )
+        return _split_sequence(item, single)
     raise DataError(
         "A loader should yield Batch, ({name: tensor}, target), ((x1, x2), target), (x1, x2, target) or a mapping with "
         f"a label. Found {type(item).__name__}."
+    )
+
+
+def _split_mapping(item: Mapping[str, Any], label: str | None) -> tuple[Mapping[str, Any], Any]:
+    names = _label_keys(item, label)
+    if not names:
+        raise DataError(
+            f"A batch that is a mapping should hold the target under `{label or 'label'}`. Found the keys "
+            f"{', '.join(map(str, item))}. Say label='...'."
+        )
+    return {k: v for k, v in item.items() if k != names[0]}, item[names[0]]
+
+
+def _split_sequence(item: Sequence[Any], single: bool) -> tuple[Mapping[str, Any] | Sequence[Any], Any]:
+    if len(item) == 2 and isinstance(item[0], Mapping | tuple | list):
+        return item[0], item[1]
+    if len(item) > 2 or single:
+        return item[:-1], item[-1]
+    raise DataError(
+        "A batch (x, target) has one modality. A diagnosis needs at least two: yield ({name: tensor, ...}, target)."
     )
 
 
@@ -345,15 +390,17 @@ def _labels(target: np.ndarray, class_names: Sequence[str]) -> tuple[Tensor, tup
         if target.dtype.kind == "u":
             target = target.astype(np.int64)
         return torch.from_numpy(np.ascontiguousarray(target)), ()
+    words, known = _words(target), [str(name) for name in class_names]
+    unknown = set(words) - set(known)
+    if known and unknown:
+        raise DataError(f"The label `{min(unknown)}` is not among the class names {', '.join(known)}.")
+    known = known or sorted(set(words))
+    place = {name: k for k, name in enumerate(known)}
+    return torch.tensor([place[word] for word in words]), tuple(known)
+
+
+def _words(target: np.ndarray) -> list[str]:
     missing = [k for k, y in enumerate(target.tolist()) if y is None or y != y]
     if missing:
         raise DataError(f"Labels are missing at {len(missing)} samples, the first is {missing[0]}. Remove them.")
-    words = [y.decode() if isinstance(y, bytes) else str(y) for y in target.tolist()]
-    known = [str(name) for name in class_names]
-    if not set(words) <= set(known):
-        if known:
-            unknown = min(set(words) - set(known))
-            raise DataError(f"The label `{unknown}` is not among the class names {', '.join(known)}.")
-        known = sorted(set(words))
-    place = {name: k for k, name in enumerate(known)}
-    return torch.tensor([place[word] for word in words]), tuple(known)
+    return [y.decode() if isinstance(y, bytes) else str(y) for y in target.tolist()]

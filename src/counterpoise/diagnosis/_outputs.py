@@ -54,20 +54,28 @@ def find_logits(raw: Any, output: Callable[[Any], Any] | None = None, size: int 
 
 
 def _candidate(value: Any, size: int | None) -> Any:
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(np.array(value)) if value.dtype.kind in "fiub" else value
-    if isinstance(value, Tensor):
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        return torch.from_numpy(np.array(value))
+    if isinstance(value, Tensor | np.ndarray):
         return value
-    for known in (getattr(value, "logits", None), value.get("logits") if isinstance(value, Mapping) else None):
-        if known is not None:
-            return _candidate(known, size)
+    logits = value.get("logits") if isinstance(value, Mapping) else getattr(value, "logits", None)
+    if logits is not None:
+        return _candidate(logits, size)
     if not isinstance(value, tuple | list):
         return value
     parts = [_candidate(part, size) for part in value]
-    rows = [x for x in parts if isinstance(x, Tensor) and x.ndim in (1, 2) and (size is None or len(x) == size)]
-    floating = [x for x in rows if x.is_floating_point()]
-    matrices = [x for x in floating if x.ndim == 2]
-    return next(iter(matrices or floating or rows), parts[0] if parts else None)
+    rows = [part for part in parts if _has_rows(part, size)]
+    return max(rows, key=_likelihood, default=next(iter(parts), None))
+
+
+def _has_rows(value: Any, size: int | None) -> bool:
+    """Tell whether a value is a tensor ``(B,)`` or ``(B, C)``."""
+    return isinstance(value, Tensor) and value.ndim in (1, 2) and size in (None, len(value))
+
+
+def _likelihood(x: Tensor) -> int:
+    """Return 2 for a floating matrix, which logits most often are, 1 for other floating tensors, else 0."""
+    return x.ndim if x.is_floating_point() else 0
 
 
 @dataclass(frozen=True)
@@ -107,13 +115,8 @@ def reading_of(outputs: Tensor, task: type[Task]) -> Reading:
         True
     """
     two = task.has_classes and outputs.shape[1] == 1
-    discrete = task.has_classes or task.has_discrete_entropy
-    if not discrete or not bool(((outputs >= -1e-6) & (outputs <= 1 + 1e-3)).all()) or not outputs.is_floating_point():
-        return Reading(two=two)
     exclusive = task.has_classes and not two
-    if exclusive and bool(((outputs.double().sum(1) - 1).abs() > SUM_TOLERANCE).any()):
-        return Reading(two=two)
-    if bool((outputs == 0).all()):
+    if not (task.has_classes or task.has_discrete_entropy) or not _are_probabilities(outputs, exclusive):
         return Reading(two=two)
     what = "sum to 1" if exclusive else "lie in [0, 1]"
     note = (
@@ -121,6 +124,15 @@ def reading_of(outputs: Tensor, task: type[Task]) -> Reading:
         "multiply them in output="
     )
     return Reading(probabilities=True, two=two, note=note)
+
+
+def _are_probabilities(outputs: Tensor, exclusive: bool) -> bool:
+    """Tell whether all outputs lie in [0, 1], and the rows of exclusive classes sum to 1."""
+    if not outputs.is_floating_point() or not bool(((outputs >= -1e-6) & (outputs <= 1 + 1e-3)).all()):
+        return False
+    if exclusive and bool(((outputs.double().sum(1) - 1).abs() > SUM_TOLERANCE).any()):
+        return False
+    return not bool((outputs == 0).all())
 
 
 def pooled(m: str, value: Any, size: int | None = None) -> Tensor:
@@ -134,21 +146,29 @@ def pooled(m: str, value: Any, size: int | None = None) -> Tensor:
     Raises:
         ModelError: If it is not a tensor with rows for the samples.
     """
+    encoded = _encoded(value)
+    if not isinstance(encoded, Tensor) or not encoded.ndim:
+        raise ModelError(f"The features of `{m}` should be a tensor (B, ...). Found {type(encoded).__name__}.")
+    features = _averaged(encoded.detach().cpu())
+    if not size or len(features) == size:
+        return features
+    if len(features) % size:
+        raise ModelError(f"The features of `{m}` should have one row per sample. Found {len(features)} for {size}.")
+    return features.view(size, len(features) // size, -1).mean(1)
+
+
+def _encoded(value: Any) -> Any:
+    """Return the tensor among what an encoder returned: pooled, else the hidden state, else the first entry."""
     for name in ("pooler_output", "last_hidden_state"):
         if not isinstance(value, Tensor) and getattr(value, name, None) is not None:
             value = getattr(value, name)
     if isinstance(value, tuple | list) and value:
         value = value[0]
-    if isinstance(value, np.ndarray):
-        value = torch.from_numpy(np.array(value))
-    if not isinstance(value, Tensor) or not value.ndim:
-        raise ModelError(f"The features of `{m}` should be a tensor (B, ...). Found {type(value).__name__}.")
-    value = value.detach().cpu()
-    if value.ndim == 3:
-        value = value.mean(1)
-    value = value.flatten(2).mean(2) if value.ndim > 3 else value.reshape(len(value), -1)
-    if size and len(value) != size:
-        if len(value) % size:
-            raise ModelError(f"The features of `{m}` should have one row per sample. Found {len(value)} for {size}.")
-        value = value.view(size, len(value) // size, -1).mean(1)
-    return value
+    return torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value
+
+
+def _averaged(x: Tensor) -> Tensor:
+    """Return ``(B, D)``: the mean over time of ``(B, T, D)``, and over places of ``(B, D, H, W)``."""
+    if x.ndim == 3:
+        return x.mean(1)
+    return x.flatten(2).mean(2) if x.ndim > 3 else x.reshape(len(x), -1)

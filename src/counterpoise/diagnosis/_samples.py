@@ -44,20 +44,27 @@ def to_value(value: Any) -> Value:
     if isinstance(value, Mapping):
         return {str(key): to_value(part) for key, part in value.items()}
     if isinstance(value, list | tuple) and value and isinstance(value[0], Tensor):
-        same = len({part.shape for part in value}) == 1
-        return torch.stack([_own(part) for part in value]) if same else [_own(part) for part in value]
+        return _stacked([_own(part) for part in value])
     if isinstance(value, np.ma.MaskedArray):
         raise DataError("A model's inputs should not be masked arrays. Fill the masked entries first.")
-    if hasattr(value, "toarray"):  # scipy.sparse
-        value = value.toarray()
+    return _from_array(value.toarray() if hasattr(value, "toarray") else value)  # scipy.sparse
+
+
+def _from_array(value: Any) -> Tensor | list[Any]:
     try:
         array = np.asarray(value)
     except ValueError:  # ragged
         return list(value)
-    if array.dtype.kind not in "fiub":
-        if array.dtype.kind in "cmMV":
-            raise DataError(f"A model's inputs should be numbers or texts. Found {array.dtype}.")
-        return list(value)
+    if array.dtype.kind in "cmMV":
+        raise DataError(f"A model's inputs should be numbers or texts. Found {array.dtype}.")
+    return _to_tensor(array) if array.dtype.kind in "fiub" else list(value)
+
+
+def _stacked(parts: list[Tensor]) -> Tensor | list[Any]:
+    return torch.stack(parts) if len({part.shape for part in parts}) == 1 else parts
+
+
+def _to_tensor(array: np.ndarray) -> Tensor:
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # torch barely supports these
         array = array.astype(np.int64)
     return torch.from_numpy(np.array(array))

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from torch import nn
 
-__all__ = ["accepts_keyword", "call_parameters", "positional", "unwrapped", "wrappers"]
+__all__ = ["accepts_keyword", "call_parameters", "keyword_only", "positional", "unwrapped", "wrappers"]
 
 INNER: Final = ("_orig_mod", "module", "_forward_module", "base_model", "inner", "wrapped", "model")
 """Attributes under which wrappers keep what they wrap: torch.compile, DataParallel and DDP, Fabric, PEFT."""
@@ -62,6 +62,11 @@ def positional(parameters: Parameters, *, required: bool = False) -> list[str]:
     return [p.name for p in parameters if p.kind in kinds and not (required and p.default is not p.empty)]
 
 
+def keyword_only(parameters: Parameters) -> list[str]:
+    """Return the names of the parameters that can only be given by keyword."""
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+
 def _variable(p: inspect.Parameter) -> bool:
     return p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
 
@@ -86,11 +91,9 @@ def _inner(target: Callable[..., Any]) -> Callable[..., Any] | None:
     if not isinstance(target, nn.Module):
         return getattr(target, "_torchdynamo_orig_callable", None) or getattr(target, "__wrapped__", None)
     children = dict(target.named_children())
-    if "_orig_mod" in children:
-        return children["_orig_mod"]
+    if isinstance(target, nn.DataParallel) or "_orig_mod" in children:
+        return children.get("_orig_mod", children.get("module"))
     if not all(_variable(p) for p in _parameters(target)):
-        return children["module"] if isinstance(target, nn.DataParallel) else None
-    known = [children[name] for name in INNER if name in children]
-    if known:
-        return known[0]
-    return next(iter(children.values())) if len(children) == 1 else None
+        return None
+    only = children.values() if len(children) == 1 else ()
+    return next(iter([*(children[name] for name in INNER if name in children), *only]), None)

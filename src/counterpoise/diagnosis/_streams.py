@@ -65,24 +65,27 @@ class Stream(nn.Module):
                 if positions in no modality differ between samples.
         """
         positional = not isinstance(raw, Mapping)
-        entries = {f"x{k}": value for k, value in enumerate(raw)} if positional else dict(raw)
-        stream = {k: v for k, v in entries.items() if isinstance(v, Tensor) and v.ndim >= 2}
-        hosts = [k for k in stream if not is_mask(k)]
-        key = self.key or (hosts[0] if len(hosts) == 1 else "")
-        if key not in stream:
+        streams = self._streams({f"x{k}": value for k, value in enumerate(raw)} if positional else raw)
+        length = streams[self.key].shape[1]
+        cut = [k for k, v in streams.items() if k == self.key or (is_mask(k) and v.shape[1] == length)]
+        if not self.adapter.order:
+            self.adapter = self.adapter.resolve(tuple(cut), positional=positional)
+        places = self._places(length)
+        for k in cut:
+            self._keep_rest(k, streams[k], places)
+        return {m: _only({k: streams[k][:, part] for k in cut}) for m, part in self.slices.items()}
+
+    def _streams(self, entries: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return the tensors of a batch, and remember which of them is cut: the given one, or the only one."""
+        streams = {k: v for k, v in entries.items() if isinstance(v, Tensor) and v.ndim >= 2}
+        hosts = [k for k in streams if not is_mask(k)]
+        self.key = self.key or (hosts[0] if len(hosts) == 1 else "")
+        if self.key not in streams:
             raise DataError(
                 "Slices need one input (B, T) or (B, T, D); of several say modalities={'image': ('inputs_embeds', "
                 f"slice(1, 577)), ...}}. Found {', '.join(map(str, entries)) or 'none'}."
             )
-        cut = [k for k in stream if k == key or (is_mask(k) and stream[k].shape[1] == stream[key].shape[1])]
-        if not self.adapter.order:
-            self.adapter = self.adapter.resolve(tuple(cut), positional=positional)
-        self.key = key
-        length = stream[key].shape[1]
-        places = self._places(length)
-        for k in cut:
-            self._keep_rest(k, stream[k], places)
-        return {m: _only({k: stream[k][:, part] for k in cut}) for m, part in self.slices.items()}
+        return streams
 
     def _places(self, length: int) -> Tensor:
         """Return which positions belong to a modality."""

@@ -13,9 +13,10 @@ from counterpoise._files import RESERVED, read_npz
 from counterpoise._validation import nearest
 from counterpoise.data.tables import Table, numbers, read_table
 from counterpoise.diagnosis._arrays import diagnose_features
+from counterpoise.diagnosis._columns import check_columns, column_groups
 from counterpoise.diagnosis._diagnosis import Diagnosis
 from counterpoise.diagnosis._options import Settings
-from counterpoise.errors import DataError, NotFoundError
+from counterpoise.errors import DataError
 from counterpoise.tasks import Task
 
 __all__ = ["columns_of", "diagnose_csv", "diagnose_file"]
@@ -88,9 +89,11 @@ def diagnose_csv(
     table = read_table(path, text=[name for name in (label, group) if name])
     names = [name for columns in modalities.values() for name in ([columns] if isinstance(columns, str) else columns)]
     frame = _numeric(table, [name for name in names if name != label])
-    features, labels = _chosen(frame, label, modalities, path.name, [group] if group else [])
+    check_columns([label, *([group] if group else [])], table.columns, f"`{path.name}`")
+    groups = column_groups(modalities, table.columns, label=label, where=f"`{path.name}`")
     given: dict[str, Any] = {} if group is None else {"group": frame[group].to_numpy()}
-    result = diagnose_features(features, _as_numbers(label, labels, table), task, {**given, **settings})
+    features = {m: frame[columns] for m, columns in groups.items()}
+    result = diagnose_features(features, _as_numbers(label, frame[label], table), task, {**given, **settings})
     return replace(result, notes=(*result.notes, *table.notes))
 
 
@@ -140,31 +143,8 @@ def columns_of(table: Any, labels: Any, modalities: Mapping[str, Sequence[str]])
     if not hasattr(table, "columns"):
         array: Any = np.asarray(table)
         return {m: array[:, list(names)] for m, names in modalities.items()}, labels
-    if isinstance(labels, str):
-        return _chosen(table, labels, modalities, "the table", [])
-    return _chosen(table, None, modalities, "the table", [])[0], labels
-
-
-def _chosen(
-    table: Any, label: str | None, modalities: Mapping[str, Sequence[str]], file: str, more: Sequence[str]
-) -> tuple[dict[str, Any], Any]:
-    columns = [str(c) for c in table.columns]
-    chosen = {m: [names] if isinstance(names, str) else list(names) for m, names in modalities.items()}
-    wanted = [*([label] if label else []), *more, *(c for names in chosen.values() for c in names)]
-    for name in wanted:
-        if name not in list(table.columns):
-            raise NotFoundError(
-                f"`{file}` has no column `{name}`.{nearest(str(name), columns)} It has: {', '.join(columns)}."
-            )
-    empty = [m for m, names in chosen.items() if not names]
-    if empty:
-        raise DataError(f"Modality `{empty[0]}` should have at least one column of `{file}`. Found none.")
-    leaking = [m for m, names in chosen.items() if label in names]
-    if leaking:
-        raise DataError(
-            f"Modality `{leaking[0]}` holds the label column `{label}`: it would explain itself. Leave it out."
-        )
-    twice = [c for c in wanted if sum(c in names for names in chosen.values()) > 1]
-    if twice:
-        raise DataError(f"Column `{twice[0]}` should belong to one modality. Found it in several.")
-    return {m: table[names] for m, names in chosen.items()}, None if label is None else table[label]
+    label = labels if isinstance(labels, str) else None
+    if label is not None:
+        check_columns([label], list(table.columns), "The table")
+    groups = column_groups(modalities, list(table.columns), label=label)
+    return {m: table[names] for m, names in groups.items()}, labels if label is None else table[label]

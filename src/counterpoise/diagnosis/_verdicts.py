@@ -143,14 +143,18 @@ def decide(
     t = thresholds or Thresholds()
     words = Words(scale, nats_only, t.negligible)
     small = t.negligible * scale
-    present = [e for e in (evidence.mi, evidence.cmi) if e.value >= small and e.low > 0]
     if (finding := _overfitting(m, evidence, scale, t, words)) is not None:
         return finding
-    if not present:
+    if not (_present(evidence.mi, small) or _present(evidence.cmi, small)):
         return _nothing(m, evidence, scale, t, words)
     if (finding := _wasted(m, evidence, small, t, words)) is not None:
         return finding
     return _balanced(m, evidence, small, words)
+
+
+def _present(e: Estimate | None, small: float) -> bool:
+    """Tell whether information is significant and at least ``small`` nats."""
+    return e is not None and e.low > 0 and e.value >= small
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,7 @@ def _balanced(m: str, evidence: Evidence, small: float, words: Words) -> Finding
     if used is None:
         text = f"{m} is informative: alone it carries {words.amount(evidence.mi)}"
         return Finding(BALANCED, best, f"{text}, and it adds {evidence.cmi} nats to the other modalities.")
-    if evidence.mi.value >= small and evidence.mi.low > 0:
+    if _present(evidence.mi, small):
         text = f"{m} is balanced: it carries {words.amount(evidence.mi)}, and the predictions use "
         text += f"{_per_cent(used.value, evidence.mi.value)} of that ({used.value:.3f} nats)."
     else:
@@ -215,7 +219,7 @@ def _overfitting(m: str, evidence: Evidence, scale: float, t: Thresholds, words:
         return None
     if gap.value < t.overfit * shown.value or gap.value < t.memorised * scale:
         return None
-    if evidence.realised is None and evidence.mi.low > 0 and evidence.mi.value >= t.negligible * scale:
+    if evidence.realised is None and _present(evidence.mi, t.negligible * scale):
         return None  # a plain head that memorises says nothing against a modality in which others find information
     return _memorised(m, shown, gap, words)
 
@@ -255,7 +259,7 @@ def _nothing(m: str, evidence: Evidence, scale: float, t: Thresholds, words: Wor
 
 
 def _missing(lost: Estimate | None, available: Estimate, small: float, t: Thresholds) -> bool:
-    return lost is not None and lost.low > 0 and lost.value >= max(t.unused * available.value, small)
+    return _present(lost, max(t.unused * available.value, small))
 
 
 def _wasted(m: str, evidence: Evidence, small: float, t: Thresholds, words: Words) -> Finding | None:
@@ -266,6 +270,11 @@ def _wasted(m: str, evidence: Evidence, small: float, t: Thresholds, words: Word
     shown, gap = evidence.shown, evidence.gap
     if alone and shown is not None and gap is not None and _learnt(shown, gap, evidence.mi, t):
         return _memorised(m, shown, gap, words, evidence.mi)
+    return _under_trained(m, evidence, small, words, alone=alone)
+
+
+def _under_trained(m: str, evidence: Evidence, small: float, words: Words, *, alone: bool) -> Finding:
+    """Return the finding: what is available, alone or given the others, how much is used, and where it is lost."""
     lost, available = (evidence.lost, evidence.mi) if alone else (evidence.lost_cmi, evidence.cmi)
     assert lost is not None  # one of them is missing
     used = max(available.value - lost.value, 0.0)
@@ -280,7 +289,7 @@ def _wasted(m: str, evidence: Evidence, small: float, t: Thresholds, words: Word
 def _short(evidence: Evidence, small: float, t: Thresholds) -> bool:
     """Tell whether the predictions give the modality less than its share of the available information."""
     short, joint, lost = evidence.shortfall, evidence.joint_lost, evidence.lost
-    if joint is not None and lost is not None and not (joint.low > 0 and joint.value >= small):
+    if joint is not None and lost is not None and not _present(joint, small):
         return lost.value >= (1 - t.unused) * evidence.mi.value
     if short is None:
         return True
@@ -292,21 +301,30 @@ def _where(evidence: Evidence, lost: Estimate, available: Estimate, small: float
     """Say where the information is lost, and how much replacing the modality changes."""
     parts = []
     if alone and evidence.encoder is not None:
-        kept = evidence.encoder.value
-        before = available.value - kept > 0.5 * lost.value
-        parts.append(f"its encoder {'keeps only' if before else 'keeps'} {max(kept, 0.0):.3f} nats")
-        if not before:
-            parts[-1] += ", so the fusion does not read it"
+        parts.append(_encoder_text(evidence.encoder.value, lost, available))
     if evidence.changed is not None:
-        share = evidence.changed
-        shown = "none" if share == 0 else f"{share:.1%}".replace("%", " %") if share < 0.1 else _per_cent(share, 1)
-        parts.append(f"replacing it by that of another sample changes {shown} of the predictions")
-        decodable = evidence.decodable
-        if share < 0.01 and decodable is not None and decodable.low > 0 and decodable.value >= small:
-            parts[-1] += f" ({decodable.value:.3f} nats can be decoded from the outputs, but change no prediction)"
+        parts.append(_changed_text(evidence.changed, evidence.decodable, small))
     if alone and evidence.cmi.value < small:
         parts.append("the other modalities carry the same, so using it would gain robustness rather than accuracy")
     return "".join(f"; {part}" for part in parts)
+
+
+def _encoder_text(kept: float, lost: Estimate, available: Estimate) -> str:
+    """Say whether the encoder or the fusion loses the information."""
+    if available.value - kept > 0.5 * lost.value:
+        return f"its encoder keeps only {max(kept, 0.0):.3f} nats"
+    return f"its encoder keeps {max(kept, 0.0):.3f} nats, so the fusion does not read it"
+
+
+def _changed_text(share: float, decodable: Estimate | None, small: float) -> str:
+    """Say how many predictions change when the modality is replaced."""
+    shown = _per_cent(share, 1)
+    if share < 0.1:
+        shown = f"{share:.1%}".replace("%", " %") if share else "none"
+    text = f"replacing it by that of another sample changes {shown} of the predictions"
+    if decodable is not None and share < 0.01 and _present(decodable, small):
+        text += f" ({decodable.value:.3f} nats can be decoded from the outputs, but change no prediction)"
+    return text
 
 
 def overall(findings: Mapping[str, Finding]) -> tuple[Verdict, str]:
@@ -317,11 +335,10 @@ def overall(findings: Mapping[str, Finding]) -> tuple[Verdict, str]:
         >>> overall({"a": a, "b": Finding("uninformative", 0.0, "b is uninformative.")})
         ('uninformative', 'b is uninformative. a dominates.')
     """
-    verdict = next(v for v in ORDER if any(f.verdict == v for f in findings.values()))
-    if verdict == BALANCED:
-        text = "Balanced: every modality carries information and is used, and none is memorised."
-    else:
-        text = " ".join(f.sentence for v in ORDER[:-1] for f in findings.values() if f.verdict == v)
+    ordered = sorted(findings.values(), key=lambda f: ORDER.index(f.verdict))
+    verdict = ordered[0].verdict
+    text = " ".join(f.sentence for f in ordered if f.verdict != BALANCED)
+    text = text or "Balanced: every modality carries information and is used, and none is memorised."
     leader = [m for m, f in findings.items() if f.role == "dominant"]
     return verdict, text + (f" {leader[0]} dominates." if leader else "")
 
@@ -342,16 +359,16 @@ def roles(
         scale: H(Y).
         t: where the lines are.
     """
-    small, found = t.negligible * scale, {}
+    small, played = t.negligible * scale, {}
     for m, (mi, cmi) in evidence.items():
         rest = max(value for k, value in share.items() if k != m)
-        if share[m] >= t.dominance * max(rest, 0.0) and share[m] >= small and lead[m].low > 0:
-            found[m] = "dominant"
-        elif cmi.value >= small and cmi.low > 0:
-            found[m] = "complementary"
+        if share[m] >= max(t.dominance * rest, small) and lead[m].low > 0:
+            played[m] = "dominant"
+        elif _present(cmi, small):
+            played[m] = "complementary"
         else:
-            found[m] = "redundant" if mi.value >= small and mi.low > 0 else "silent"
-    return found
+            played[m] = "redundant" if _present(mi, small) else "silent"
+    return played
 
 
 def shapley(

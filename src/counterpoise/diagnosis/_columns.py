@@ -1,0 +1,58 @@
+"""Which columns of a table make up each modality."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from counterpoise._validation import nearest
+from counterpoise.errors import DataError, NotFoundError
+
+__all__ = ["check_columns", "column_groups"]
+
+
+def column_groups(
+    modalities: Mapping[str, Sequence[Any]], known: Sequence[Any], *, label: str | None = None, where: str = "The table"
+) -> dict[str, list[Any]]:
+    """Return the columns of each modality.
+
+    Args:
+        modalities: ``{name: [columns]}``; the name of a single column may stand alone.
+        known: The columns of the table.
+        label: Column of the labels, which is no modality.
+        where: Subject of the messages.
+
+    Raises:
+        NotFoundError: For an unknown column.
+        DataError: For a modality without columns, a column in two modalities, or the label among the features.
+
+    Example:
+        >>> column_groups({"vital": ["age", "pulse"], "text": "notes"}, ["age", "pulse", "notes"])
+        {'vital': ['age', 'pulse'], 'text': ['notes']}
+    """
+    groups = {m: [names] if isinstance(names, str) else list(dict.fromkeys(names)) for m, names in modalities.items()}
+    owner: dict[Any, str] = {}
+    for m, names in groups.items():
+        if not names:
+            raise DataError(f"Modality `{m}` should have at least one column. Found none.")
+        if label in names:
+            raise DataError(f"Modality `{m}` holds the label column `{label}`: it would explain itself. Leave it out.")
+        check_columns(names, known, where)
+        for name in names:
+            if owner.setdefault(name, m) != m:
+                raise DataError(f"Column `{name}` should belong to one modality. Found it in several.")
+    return groups
+
+
+def check_columns(names: Iterable[Any], known: Sequence[Any], where: str) -> None:
+    """Check that a table has some columns.
+
+    Raises:
+        NotFoundError: For an unknown column.
+    """
+    for name in names:
+        if name not in known:
+            texts = [str(k) for k in known]
+            raise NotFoundError(
+                f"{where} has no column `{name}`.{nearest(str(name), texts)} It has: {', '.join(texts)}."
+            )
