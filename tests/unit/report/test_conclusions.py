@@ -30,6 +30,11 @@ SCENARIOS: dict[str, tuple[dict, dict, dict]] = {  # type: ignore[type-arg]
     "joint-not-significant": ({"joint": JOINT, "unimodal:accelerometer": (0.800, 0.870, 0.845)}, {}, {}),
     "one-seed": ({"joint": (0.8,), "unimodal:accelerometer": (0.9,), "arm": (0.85,)}, {}, {}),
     "under-trained": ({"joint": JOINT, **ALONE, "arm": BEST}, GYROSCOPE, {}),
+    "repaired": (
+        {"joint": JOINT, **ALONE, "arm": BEST},
+        {**GYROSCOPE, "arm": {"gyroscope": (0.728, 0.731, 0.735)}},
+        {},
+    ),
     "probe-not-significant": (
         {"joint": JOINT, "unimodal:gyroscope": (0.7, 0.7, 0.7)},
         {"joint": {"gyroscope": (0.70, 0.60, 0.65)}, "unimodal:gyroscope": {"gyroscope": (0.65, 0.68, 0.67)}},

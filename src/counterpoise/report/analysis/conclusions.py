@@ -386,7 +386,7 @@ def _encoder_sentence(encoders: Sequence[_Encoder], comparison: Comparison) -> s
         more = f" and {len(weak) - 3} more" if len(weak) > 3 else ""
         return (
             f"A linear probe shows that the encoder{'s' * plural} of {_joined(parts)}{more} "
-            f"{'are' if plural else 'is'} under-trained."
+            f"{'are' if plural else 'is'} under-trained{_in_focus(comparison, weak[:3])}."
         )
     worst = encoders[0]
     if worst.difference.diff > -SMALL:
@@ -394,6 +394,19 @@ def _encoder_sentence(encoders: Sequence[_Encoder], comparison: Comparison) -> s
     if math.isfinite(worst.difference.p_value):
         return f"No encoder is significantly under-trained (closest: {worst.modality}, {span(worst)})."
     return f"The encoder that loses most is that of {worst.modality} ({span(worst)}, no error estimate)."
+
+
+def _in_focus(comparison: Comparison, weak: Sequence[_Encoder]) -> str:
+    """Return the probes of the same encoders inside the row in focus."""
+    focus = comparison.focus
+    if focus is None:
+        return ""
+    summaries = [comparison.summary(focus, "probe", e.modality) for e in weak]
+    if not all(s.n for s in summaries):
+        return ""
+    shown, percent = comparison.shown("probe"), " %" if comparison.in_percent else ""
+    reached = [f"{number(s.mean, shown)}{percent}" for s in summaries]
+    return f"; in {name_of(comparison, focus)} {'they reach' if len(weak) > 1 else 'it reaches'} {_joined(reached)}"
 
 
 def _robustness(comparison: Comparison, reference: str) -> list[str]:
