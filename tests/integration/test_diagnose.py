@@ -147,7 +147,7 @@ def test_a_subset_is_noted_and_positions_are_those_of_the_loader(batches: list[B
     assert found.samples is not None
     whole = torch.cat([b.target for b in batches])
     model_says = torch.cat([b.inputs["a"] for b in batches]).argmax(1)
-    rows = found.samples.hang_on["a"][:30]
+    rows = found.samples.relies_on["a"][:30]
     assert (whole[rows] == model_says[rows]).float().mean() > 0.9
 
 

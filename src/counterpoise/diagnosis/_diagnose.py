@@ -29,7 +29,7 @@ from counterpoise.diagnosis._verdicts import Evidence, overall
 from counterpoise.errors import DataError, ModelError
 from counterpoise.evaluation.metrics import scores
 from counterpoise.evaluation.robustness import CorruptionScore
-from counterpoise.evaluation.sample_gallery import described, make_gallery
+from counterpoise.evaluation.sample_gallery import Inputs, Predictions, described, make_gallery
 from counterpoise.evaluation.sample_lists import SampleLists, sample_lists
 from counterpoise.tasks import Task, make_task, task_type
 from counterpoise.valuation import Estimate, Valuation, estimate
@@ -519,16 +519,16 @@ class _Run:
         alone, added = contributions
         return make_gallery(
             lists,
-            task=used.problem.task,
-            index=samples.index.numpy(),
-            target=used.problem.target,
-            model=used.logits,
-            alone=used.alone,
-            contributions={m: (alone[m], added[m]) for m in alone},
-            modalities=modalities,
-            inputs=rows,
-            class_names=names or [str(c) for c in used.problem.classes],
-            moments=moments,
+            Predictions(
+                task=used.problem.task,
+                index=samples.index.numpy(),
+                target=used.problem.target,
+                model=used.logits,
+                alone=used.alone,
+                contributions={m: (alone[m], added[m]) for m in alone},
+                class_names=names or [str(c) for c in used.problem.classes],
+            ),
+            Inputs(modalities, rows, moments),
             source="A modality alone: the model's prediction with all other modalities averaged out.",
         )
 

@@ -88,7 +88,7 @@ def sample_rows(d: Diagnosis, limit: int = 6) -> Rows:
     """Return header and rows: how many samples of each kind, and the first of them."""
     if d.samples is None:
         return []
-    kinds = {f"rely on {m}": rows for m, rows in d.samples.hang_on.items()}
+    kinds = {f"rely on {m}": rows for m, rows in d.samples.relies_on.items()}
     kinds |= {"need several modalities": d.samples.need_several, "modalities in conflict": d.samples.conflict}
     rows = [["samples that", "n", "first"]]
     for name, positions in kinds.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -15,12 +16,12 @@ from counterpoise.evaluation.sample_lists import SampleLists
 from counterpoise.gallery import caption, picture
 from counterpoise.tasks import Task
 
-__all__ = ["BUDGET", "answers", "choose", "described", "make_gallery"]
+__all__ = ["BUDGET", "Inputs", "Predictions", "answers", "choose", "described", "make_gallery"]
 
 BUDGET: Final = 60_000
 """Bytes of a gallery, as JSON."""
 PER_GROUP: Final = 3
-HANG_ON: Final = 6
+MAX_RELYING: Final = 6
 """Samples that depend on one modality, over all modalities."""
 
 KINDS: Final[dict[int, Kind]] = {2: "vector", 3: "sequence", 4: "image", 5: "video"}
@@ -37,14 +38,14 @@ def choose(
     The first of every group come first, so that a budget cuts all groups alike.
 
     Args:
-        lists: what `sample_lists` found.
-        truth: of every sample that was looked at, its label in words.
-        position: where a position in the loader is among them.
+        lists: Result of `sample_lists`.
+        truth: Labels, in words, of the samples that were looked at.
+        position: Row of each of these samples, by position in the loader.
         right: Whether the model predicts each sample correctly. Correct ones come first in groups that explain on
             which modalities the model relies; the order is kept otherwise.
     """
-    each = max(HANG_ON // max(len(lists.hang_on), 1), 1)
-    groups = {f"hang_on:{m}": (rows, each) for m, rows in lists.hang_on.items()}
+    each = max(MAX_RELYING // max(len(lists.relies_on), 1), 1)
+    groups = {f"relies_on:{m}": (rows, each) for m, rows in lists.relies_on.items()}
     groups |= {"need_several": (lists.need_several, PER_GROUP), "conflict": (lists.conflict, PER_GROUP)}
     taken: set[int] = set()
     chosen: dict[str, list[int]] = {}
@@ -54,6 +55,11 @@ def choose(
             free.sort(key=lambda i: not right[position[i]])
         chosen[group] = _different_first(free, [truth[position[i]] for i in free])[:most]
         taken |= set(chosen[group])
+    return _in_turn(chosen)
+
+
+def _in_turn(chosen: Mapping[str, Sequence[int]]) -> list[tuple[int, str]]:
+    """Return the first of every group, then the second of every group, and so on."""
     longest = max(map(len, chosen.values()), default=0)
     return [(rows[k], group) for k in range(longest) for group, rows in chosen.items() if k < len(rows)]
 
@@ -95,91 +101,111 @@ def answers(task: Task, logits: Tensor, target: Tensor, names: Sequence[str]) ->
     return rows, task.describe(target, names)
 
 
-def make_gallery(
-    lists: SampleLists,
-    *,
-    task: Task,
-    index: np.ndarray,
-    target: Tensor,
-    model: Tensor,
-    alone: Mapping[str, Tensor],
-    contributions: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    modalities: Sequence[Modality],
-    inputs: Callable[[list[int]], Mapping[str, Any]],
-    class_names: Sequence[str] = (),
-    moments: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
-    captions: Mapping[str, np.ndarray] | None = None,
-    source: str = "",
-    budget: int = BUDGET,
-) -> dict[str, Any]:
-    """Return the gallery of some samples as JSON (see `counterpoise.gallery.Gallery`).
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions for the samples that were looked at, and what each modality contributes to them.
 
-    Args:
-        lists: which samples are of which kind, as positions in the loader.
-        task: the task.
-        index: ``(N,)`` positions in the loader of the samples that were looked at.
+    Attributes:
+        task: The task.
+        index: ``(N,)`` positions of the samples in the loader.
         target: ``(N,)`` or ``(N, C)``.
         model: ``(N, C)`` logits of the model.
         alone: ``{m: (N, C)}`` logits of each modality alone.
         contributions: ``{m: (alone, added)}``, ``(N,)`` nats each.
-        modalities: what they look like.
-        inputs: gives the inputs of some positions in the loader, one array ``(n, ...)`` per modality.
         class_names: C names.
-        moments: mean and standard deviation ``(D,)`` of vectors, by modality; their bars are then relative to these.
-        captions: Texts ``(N,)`` of the loader's samples, by modality, that are shown instead of its numbers.
-        source: in words, what the answers of single modalities are.
-        budget: bytes; samples beyond are left out.
     """
-    position = {int(i): row for row, i in enumerate(index)}
-    counts = {f"hang_on:{m}": len(rows) for m, rows in lists.hang_on.items()}
+
+    task: Task
+    index: np.ndarray
+    target: Tensor
+    model: Tensor
+    alone: Mapping[str, Tensor]
+    contributions: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    class_names: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the samples of a loader look like.
+
+    Attributes:
+        modalities: Kind of each modality.
+        at: Returns the inputs at some positions in the loader, one array ``(n, ...)`` per modality.
+        moments: Mean and standard deviation ``(D,)`` of vectors, by modality; their bars are relative to these.
+        captions: Texts of the loader's samples, by modality, that are shown instead of its numbers.
+    """
+
+    modalities: Sequence[Modality]
+    at: Callable[[list[int]], Mapping[str, Any]]
+    moments: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    captions: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def views(self, positions: list[int]) -> dict[str, list[Any]]:
+        """Return the views of every modality that can be shown, one per position."""
+        arrays = self.at(positions)
+        views = {m.name: self._views(m, arrays, positions) for m in self.modalities}
+        return {m: shown for m, shown in views.items() if shown}
+
+    def _views(self, modality: Modality, arrays: Mapping[str, Any], positions: Sequence[int]) -> list[Any]:
+        """Return one view per sample, or none if the input is neither a tensor nor an array."""
+        texts = self.captions.get(modality.name)
+        if texts is not None:
+            return [caption(str(texts[i])) for i in positions]
+        values = arrays[modality.name]
+        if not isinstance(values, Tensor | np.ndarray):
+            return []
+        mean, std = self.moments.get(modality.name, (None, None))
+        return [picture(modality, value, mean=mean, std=std) for value in np.asarray(values)]
+
+
+def make_gallery(
+    lists: SampleLists, predictions: Predictions, inputs: Inputs, *, source: str = "", budget: int = BUDGET
+) -> dict[str, Any]:
+    """Return the gallery of some samples as JSON (see `counterpoise.gallery.Gallery`).
+
+    Args:
+        lists: The samples of each kind, as positions in the loader.
+        predictions: Predictions for the samples that were looked at.
+        inputs: What these samples look like.
+        source: Description of the predictions of single modalities.
+        budget: Bytes; samples beyond are left out.
+    """
+    p = predictions
+    position = {int(i): row for row, i in enumerate(p.index)}
+    counts = {f"relies_on:{m}": len(rows) for m, rows in lists.relies_on.items()}
     counts |= {"need_several": len(lists.need_several), "conflict": len(lists.conflict)}
-    gallery: dict[str, Any] = {"n": len(index), "counts": counts, "cards": [], "source": source}
-    predictions, truth = answers(task, model, target, class_names)
-    chosen = choose(lists, truth, position, [bool(row.get("right", True)) for row in predictions])
+    gallery: dict[str, Any] = {"n": len(p.index), "counts": counts, "cards": [], "source": source}
+    of_model, truth = answers(p.task, p.model, p.target, p.class_names)
+    chosen = choose(lists, truth, position, [bool(row.get("right", True)) for row in of_model])
     if not chosen:
         return gallery
     rows = [position[i] for i, _ in chosen]
-    at = torch.tensor(rows)
-    said = {m: answers(task, x[at], target[at], class_names)[0] for m, x in (("", model), *alone.items())}
-    arrays = inputs([i for i, _ in chosen])
-    positions = [i for i, _ in chosen]
-    shown = {
-        m.name: views
-        for m in modalities
-        if (views := _views(m, arrays, positions, (captions or {}).get(m.name), (moments or {}).get(m.name)))
-    }
+    views = inputs.views([i for i, _ in chosen])
+    alone = _alone(p, rows)
     cards = [
         {
             "index": i,
             "group": group,
-            "truth": truth[rows[k]],
-            "views": {m: views[k] for m, views in shown.items()},
-            "model": said[""][k],
-            "said": {m: said[m][k] | _rounded(contributions[m], rows[k]) for m in alone},
+            "truth": truth[row],
+            "views": {m: shown[k] for m, shown in views.items()},
+            "model": of_model[row],
+            "predictions": {m: answer[k] for m, answer in alone.items()},
         }
-        for k, (i, group) in enumerate(chosen)
+        for k, ((i, group), row) in enumerate(zip(chosen, rows, strict=True))
     ]
-    order = {group: n for n, group in enumerate(counts)}
     affordable = _affordable(cards, budget - len(json.dumps(gallery)))
-    gallery["cards"] = sorted(affordable, key=lambda card: order[card["group"]])
+    gallery["cards"] = sorted(affordable, key=lambda card: list(counts).index(card["group"]))
     return gallery
 
 
-def _views(
-    modality: Modality,
-    arrays: Mapping[str, Any],
-    positions: Sequence[int],
-    texts: np.ndarray | None,
-    moments: tuple[np.ndarray, np.ndarray] | None,
-) -> list[Any]:
-    """Return the views of a modality, one per sample, or none if its input is neither a tensor nor an array."""
-    if texts is not None:
-        return [caption(str(texts[i])) for i in positions]
-    values = arrays[modality.name]
-    if not isinstance(values, Tensor | np.ndarray):
-        return []
-    mean, std = moments or (None, None)
-    return [picture(modality, value, mean=mean, std=std) for value in np.asarray(values)]
+def _alone(p: Predictions, rows: Sequence[int]) -> dict[str, list[Answer]]:
+    """Return the prediction of each modality alone for some rows, with its contributions."""
+    at = torch.tensor(rows)
+    alone = {}
+    for m, logits in p.alone.items():
+        of_modality, _ = answers(p.task, logits[at], p.target[at], p.class_names)
+        alone[m] = [answer | _rounded(p.contributions[m], row) for answer, row in zip(of_modality, rows, strict=True)]
+    return alone
 
 
 def _rounded(parts: tuple[np.ndarray, np.ndarray], row: int) -> dict[str, float]:

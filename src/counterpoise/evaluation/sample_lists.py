@@ -22,19 +22,19 @@ class SampleLists:
     """Positions of the samples to inspect, the clearest first.
 
     Attributes:
-        hang_on: by modality: without it the label loses at least a third of its probability, and without no other.
+        relies_on: By modality: without it the label loses at least a third of its probability, and without no other.
         need_several: without one modality, and without another, the label loses at least a third of its probability.
         conflict: one modality alone makes the label one and a half times as probable, another as improbable.
     """
 
-    hang_on: dict[str, np.ndarray]
+    relies_on: dict[str, np.ndarray]
     need_several: np.ndarray
     conflict: np.ndarray
 
     def to_dict(self) -> dict[str, object]:
         """Return plain lists."""
         return {
-            "hang_on": {m: rows.tolist() for m, rows in self.hang_on.items()},
+            "relies_on": {m: rows.tolist() for m, rows in self.relies_on.items()},
             "need_several": self.need_several.tolist(),
             "conflict": self.conflict.tolist(),
         }
@@ -54,8 +54,8 @@ def sample_lists(
     Example:
         >>> alone = {"a": np.array([1.0, 1.0, 0.0]), "b": np.array([0.0, -1.0, 0.0])}
         >>> drop = {"a": np.array([1.0, 1.0, 2.0]), "b": np.array([0.0, 0.0, 2.0])}
-        >>> found = sample_lists(alone, drop, np.arange(3))
-        >>> found.hang_on["a"].tolist(), found.need_several.tolist(), found.conflict.tolist()
+        >>> lists = sample_lists(alone, drop, np.arange(3))
+        >>> lists.relies_on["a"].tolist(), lists.need_several.tolist(), lists.conflict.tolist()
         ([0, 1], [2], [1])
     """
     names = list(drop)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from counterpoise.data import MultimodalData
-from counterpoise.evaluation.sample_gallery import make_gallery
+from counterpoise.evaluation.sample_gallery import Inputs, Predictions, make_gallery
 from counterpoise.evaluation.sample_lists import sample_lists
 from counterpoise.records import Outputs
 from counterpoise.valuation import Valuation
@@ -45,16 +45,20 @@ def run_samples(
             moments[m.name] = (some.mean(0), some.std(0))
     return make_gallery(
         sample_lists(alone, added, np.arange(len(target))),
-        task=data.info.make_task(),
-        index=np.arange(len(target)),
-        target=target,
-        model=logits,
-        alone=test.unimodal_logits,
-        contributions={m: (alone[m], added[m]) for m in names},
-        modalities=data.info.modalities,
-        inputs=lambda chosen: data.test.batch(torch.tensor(chosen)).inputs,
-        class_names=data.info.class_names,
-        moments=moments,
-        captions=data.test.captions,
+        Predictions(
+            task=data.info.make_task(),
+            index=np.arange(len(target)),
+            target=target,
+            model=logits,
+            alone=test.unimodal_logits,
+            contributions={m: (alone[m], added[m]) for m in names},
+            class_names=data.info.class_names,
+        ),
+        Inputs(
+            data.info.modalities,
+            lambda chosen: data.test.batch(torch.tensor(chosen)).inputs,
+            moments,
+            data.test.captions,
+        ),
         source="A modality alone: its own head in this model. Contributions: held-out heads on the features.",
     )

@@ -4,8 +4,18 @@ A gallery is JSON: `picture` makes small views of single samples (image, spectro
 bars), `Gallery.read` checks what a file holds before a page shows it, and `render` writes the HTML. Torch-free.
 """
 
-from counterpoise.gallery._cards import Card, Gallery, Said, View
+from counterpoise.gallery._cards import Gallery, ModalityPrediction, ModalityView, SampleCard
 from counterpoise.gallery._html import css, render
 from counterpoise.gallery._pictures import Described, caption, picture
 
-__all__ = ["Card", "Described", "Gallery", "Said", "View", "caption", "css", "picture", "render"]
+__all__ = [
+    "Described",
+    "Gallery",
+    "ModalityPrediction",
+    "ModalityView",
+    "SampleCard",
+    "caption",
+    "css",
+    "picture",
+    "render",
+]

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from counterpoise.errors import DataError
 
-__all__ = ["Card", "Gallery", "Said", "View"]
+__all__ = ["Gallery", "ModalityPrediction", "ModalityView", "SampleCard"]
 
 IMAGE: Final = re.compile(r"data:image/(?:png|webp|jpeg);base64,[A-Za-z0-9+/]+={0,2}")
 AUDIO: Final = re.compile(r"data:audio/wav;base64,[A-Za-z0-9+/]+={0,2}")
@@ -21,7 +21,7 @@ MOST: Final = 24
 
 
 @dataclass(frozen=True)
-class View:
+class ModalityView:
     """One modality of one sample.
 
     Attributes:
@@ -54,43 +54,43 @@ class View:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What the model, or one modality alone, says of a sample.
+class ModalityPrediction:
+    """Prediction of the model, or of one modality alone, for a sample.
 
     Attributes:
-        who: the modality; empty for the model.
-        answer: the class (or classes, or number).
-        sure: its probability; NaN where there is none.
-        right: whether it is the truth; None where that is no yes or no.
-        alone: what the modality says alone about the true label, nats.
-        added: what it adds to the others, nats.
+        modality: The modality; empty for the model.
+        prediction: The class (or classes, or number).
+        probability: Its probability; NaN where there is none.
+        correct: Whether it is the truth; None where that is no yes or no.
+        alone: Information of the modality alone about the true label, in nats.
+        added: Information that it adds to the other modalities, in nats.
     """
 
-    who: str
-    answer: str
-    sure: float = math.nan
-    right: bool | None = None
+    modality: str
+    prediction: str
+    probability: float = math.nan
+    correct: bool | None = None
     alone: float = math.nan
     added: float = math.nan
 
 
 @dataclass(frozen=True)
-class Card:
+class SampleCard:
     """One sample.
 
     Attributes:
         index: its position in the test set.
-        group: why it is here: ``hang_on:<modality>``, ``need_several`` or ``conflict``.
+        group: Why it is shown: ``relies_on:<modality>``, ``need_several`` or ``conflict``.
         truth: its label.
         views: what went in, by modality.
-        said: the model first, then every modality.
+        predictions: The model's first, then that of every modality.
     """
 
     index: int
     group: str
     truth: str
-    views: tuple[View, ...]
-    said: tuple[Said, ...]
+    views: tuple[ModalityView, ...]
+    predictions: tuple[ModalityPrediction, ...]
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Gallery:
 
     n: int
     counts: dict[str, int] = field(default_factory=dict)
-    cards: tuple[Card, ...] = ()
+    cards: tuple[SampleCard, ...] = ()
     source: str = ""
 
     @classmethod
@@ -128,45 +128,55 @@ class Gallery:
         known = counts.items() if isinstance(counts, Mapping) else ()
         return cls(
             int(_number(fields.get("n"), 0)),
-            {str(k): int(v) for k, v in known if isinstance(v, int)},
+            {_group(k): int(v) for k, v in known if isinstance(v, int)},
             tuple(cards),
             str(fields.get("source", "")),
         )
 
 
-def _card(one: Mapping[str, Any]) -> Card:
+def _group(name: Any) -> str:
+    """Return the name of a group of samples; files of earlier versions call the first kind ``hang_on``."""
+    return re.sub("^hang_on:", "relies_on:", str(name))
+
+
+def _card(one: Mapping[str, Any]) -> SampleCard:
     views = tuple(_view(str(m), view) for m, view in one["views"].items())
-    said = [_said("", one["model"]), *(_said(str(m), s) for m, s in one["said"].items())]
-    return Card(int(one["index"]), str(one["group"]), str(one["truth"]), views, tuple(said))
+    alone = one["predictions"] if "predictions" in one else one["said"]  # the name in files of earlier versions
+    predictions = (_prediction("", one["model"]), *(_prediction(str(m), p) for m, p in alone.items()))
+    return SampleCard(int(one["index"]), _group(one["group"]), str(one["truth"]), views, predictions)
 
 
-def _said(who: str, one: Mapping[str, Any]) -> Said:
-    right = one.get("right")
-    return Said(
-        who,
+def _prediction(modality: str, one: Mapping[str, Any]) -> ModalityPrediction:
+    correct = one.get("right")
+    return ModalityPrediction(
+        modality,
         str(one["answer"]),
         _number(one.get("sure")),
-        right if isinstance(right, bool) else None,
+        correct if isinstance(correct, bool) else None,
         _number(one.get("alone")),
         _number(one.get("added")),
     )
 
 
-def _view(m: str, one: Mapping[str, Any]) -> View:
+def _view(m: str, one: Mapping[str, Any]) -> ModalityView:
     kind, note = str(one["kind"]), str(one.get("note", ""))
     if kind in ("image", "spectrogram", "sound", "video"):
         audio = _uri(AUDIO, one["audio"]) if kind == "sound" else ""
         width, height = (min(max(int(one[k]), 1), 4096) for k in ("width", "height"))
-        return View(m, kind, note, src=_uri(IMAGE, one["src"]), width=width, height=height, audio=audio)
+        return ModalityView(m, kind, note, src=_uri(IMAGE, one["src"]), width=width, height=height, audio=audio)
     if kind == "text":
-        return View(m, kind, note, words=tuple(str(word) for word in one["words"]))
+        return ModalityView(m, kind, note, words=tuple(map(str, one["words"])))
     if kind == "trace":
-        lines = tuple(tuple(_finite(v) for v in line) for line in one["lines"])
         low, high = _finite(one["low"]), _finite(one["high"])
-        return View(m, kind, note, lines=lines, low=low, high=high, span=str(one.get("span", "")))
+        span = str(one.get("span", ""))
+        return ModalityView(m, kind, note, lines=_lines(one["lines"]), low=low, high=high, span=span)
     if kind == "bars":
-        return View(m, kind, note, lines=(tuple(_finite(v) for v in one["values"]),), high=_finite(one["top"]))
+        return ModalityView(m, kind, note, lines=_lines([one["values"]]), high=_finite(one["top"]))
     raise ValueError(kind)
+
+
+def _lines(lines: Any) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(_finite(v) for v in line) for line in lines)
 
 
 def _uri(pattern: re.Pattern[str], value: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from counterpoise._extras import extra
-from counterpoise.gallery._cards import Card, Gallery, Said, View
+from counterpoise.gallery._cards import Gallery, ModalityPrediction, ModalityView, SampleCard
 from counterpoise.pages import templates
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ __all__ = ["css", "render"]
 
 WIDTH, HEIGHT = 240.0, 72.0
 
-RELIES_ON: Final = "hang_on:"
+RELIES_ON: Final = "relies_on:"
 """How the group of a card starts whose prediction relies on one modality; the name of the modality follows."""
 
 
@@ -40,7 +40,7 @@ def render(gallery: Gallery, colours: Mapping[str, int], *, level: int = 3) -> M
         level: of the groups' headings.
 
     Example:
-        >>> card = Card(7, "conflict", "<i>", (), (Said("", "cat", 0.9, False),))
+        >>> card = SampleCard(7, "conflict", "<i>", (), (ModalityPrediction("", "cat", 0.9, False),))
         >>> text = render(Gallery(10, {"conflict": 1}, (card,)), {})
         >>> "&lt;i&gt;" in text, "<i>" in text
         (True, False)
@@ -54,7 +54,7 @@ def render(gallery: Gallery, colours: Mapping[str, int], *, level: int = 3) -> M
 
 def _groups(gallery: Gallery) -> list[dict[str, Any]]:
     """Return the groups in order of appearance, each with its heading in words."""
-    found: dict[str, list[Card]] = {}
+    found: dict[str, list[SampleCard]] = {}
     for card in gallery.cards:
         found.setdefault(card.group, []).append(card)
     return [
@@ -93,23 +93,23 @@ def _explained(group: str) -> str:
     }.get(group, "")
 
 
-def _shown(card: Card) -> dict[str, Any]:
+def _shown(card: SampleCard) -> dict[str, Any]:
     return {
         "index": card.index,
         "truth": card.truth,
         "views": [{"view": v, "svg": _svg(v), "note": _note(v)} for v in card.views],
-        "said": [_row(s) for s in card.said],
+        "predictions": [_row(p) for p in card.predictions],
     }
 
 
-def _row(s: Said) -> dict[str, Any]:
+def _row(p: ModalityPrediction) -> dict[str, Any]:
     return {
-        "who": s.who,
-        "answer": s.answer,
-        "sure": f"{100 * s.sure:.0f}\u00a0%" if math.isfinite(s.sure) else "",
-        "mark": {True: "right", False: "wrong", None: ""}[s.right],
-        "alone": _nats(s.alone),
-        "added": _nats(s.added),
+        "modality": p.modality,
+        "prediction": p.prediction,
+        "probability": f"{100 * p.probability:.0f}\u00a0%" if math.isfinite(p.probability) else "",
+        "mark": {True: "right", False: "wrong", None: ""}[p.correct],
+        "alone": _nats(p.alone),
+        "added": _nats(p.added),
     }
 
 
@@ -120,14 +120,14 @@ def _nats(value: float) -> str:
     return ("0.00" if float(text) == 0 else text).replace("-", "−")
 
 
-def _note(view: View) -> str:
+def _note(view: ModalityView) -> str:
     """Return what is to be known of a picture, the scale of its axis included."""
     low, high = (f"{v:g}".replace("-", "−") for v in (view.low, view.high))
     scale = {"trace": f"from {low} to {high}", "bars": f"axis ±{high}"}.get(view.kind, "")
     return "; ".join(part for part in (view.note, scale) if part)
 
 
-def _svg(view: View) -> dict[str, Any] | None:
+def _svg(view: ModalityView) -> dict[str, Any] | None:
     """Return what the template draws of a trace or bars: path or rectangles within 240 x 72."""
     if view.kind == "trace":
         paths = []

@@ -40,7 +40,7 @@ def test_copies_are_redundant_and_no_sample_hangs_on_one() -> None:
     assert found.verdict == "balanced"
     assert {f.role for f in found.findings.values()} == {"redundant"}
     assert found.samples is not None
-    assert [len(rows) for rows in found.samples.hang_on.values()] == [0, 0]
+    assert [len(rows) for rows in found.samples.relies_on.values()] == [0, 0]
 
 
 def test_one_that_says_all_dominates_in_every_class(arrays: Any) -> None:

@@ -72,8 +72,8 @@ def test_what_a_deaf_model_does_to_a_modality_is_in_the_numbers(of_model: Diagno
     assert of_model.joint_realised is not None
     assert of_model.joint_realised.value == pytest.approx(realised["a"].value)
     assert of_model.samples is not None
-    assert not len(of_model.samples.hang_on["b"])
-    assert len(of_model.samples.hang_on["a"])
+    assert not len(of_model.samples.relies_on["b"])
+    assert len(of_model.samples.relies_on["a"])
     assert [row.dominant for row in of_model.classes] == ["a", "a"]
 
 

@@ -19,8 +19,8 @@ def test_lists_by_definition_and_by_strength() -> None:
         "c": np.zeros(6),
     }
     found = sample_lists(alone, drop, np.arange(6) + 100)
-    assert found.hang_on["a"].tolist() == [101, 102]  # the stronger first; 0.4 is just below log 1.5
-    assert found.hang_on["b"].tolist() == found.hang_on["c"].tolist() == []
+    assert found.relies_on["a"].tolist() == [101, 102]  # the stronger first; 0.4 is just below log 1.5
+    assert found.relies_on["b"].tolist() == found.relies_on["c"].tolist() == []
     assert found.need_several.tolist() == [103]
     assert found.conflict.tolist() == [102]
     assert TELLING > 0.4
@@ -34,9 +34,9 @@ def test_lists_of_one_hand_made_world() -> None:
     assert len(xor.need_several) == n
     copies = sample_lists({"a": tells, "b": tells}, {"a": silent, "b": silent}, np.arange(n))
     assert not len(copies.need_several)
-    assert not len(copies.hang_on["a"])
+    assert not len(copies.relies_on["a"])
     single = sample_lists({"a": tells, "b": silent}, {"a": tells, "b": silent}, np.arange(n))
-    assert len(single.hang_on["a"]) == n
+    assert len(single.relies_on["a"]) == n
 
 
 def test_classes_without_two_samples_are_left_out_and_close_calls_are_unsure() -> None:

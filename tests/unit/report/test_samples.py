@@ -40,8 +40,8 @@ def card(**changes: object) -> dict[str, object]:
         "accelerometer": picture(look("sequence", rate=50.0), rng.normal(size=(100, 3))),
         "gyroscope": picture(look("tokens", words=("", "?", EVIL)), np.array([2, 1, 0])),
     }
-    said = {m: {"answer": EVIL, "sure": 0.75, "right": True, "alone": 1.25, "added": -0.5} for m in views}
-    base = {"index": 7, "group": "conflict", "truth": EVIL, "views": views, "said": said}
+    predictions = {m: {"answer": EVIL, "sure": 0.75, "right": True, "alone": 1.25, "added": -0.5} for m in views}
+    base = {"index": 7, "group": "conflict", "truth": EVIL, "views": views, "predictions": predictions}
     return {**base, "model": {"answer": "walk", "sure": 0.5, "right": False}, **changes}
 
 
@@ -66,6 +66,12 @@ def records(make_study) -> list[RunRecord]:
         )
 
     return [enrich(r) for r in make_study()]
+
+
+def test_samples_of_earlier_versions_are_read() -> None:
+    new = {"n": 9, "counts": {"relies_on:gyroscope": 2}, "cards": [card(group="relies_on:gyroscope")]}
+    old_card = {("said" if k == "predictions" else k): v for k, v in card(group="hang_on:gyroscope").items()}
+    assert Gallery.read({"n": 9, "counts": {"hang_on:gyroscope": 2}, "cards": [old_card]}) == Gallery.read(new)
 
 
 def test_the_page_shows_samples_classes_robustness_and_parts_and_runs_nothing(records: list[RunRecord]) -> None:
