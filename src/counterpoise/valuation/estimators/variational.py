@@ -23,6 +23,7 @@ number is no bound any more. The per-sample contributions are not corrected.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -127,7 +128,7 @@ def fit_subsets(
         ready: list[OutOfFoldPredictions] = list(given[frozenset(subset)][0])
         kinds: Iterable[Candidate] = given[frozenset(subset)][1]
         if scores is not None:
-            ready.append(left_out(problem, scores.pop(subset), prior))
+            ready.append(replace(left_out(problem, scores.pop(subset), prior), name="linear discriminants"))
         else:
             own = [linear_candidate(problem, subset)] if linear else candidates(problem, subset)
             kinds = [*own, *kinds]

@@ -14,6 +14,8 @@ from counterpoise.valuation.inputs import EstimatorInput
 __all__ = ["Weights", "fit_weights", "stack"]
 
 ITERATIONS: Final = 200
+MAX_ROWS: Final = 20_000
+"""The weights are fitted to a random part of more samples, the same for all subsets: a few weights need no more."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,16 @@ def stack(problem: EstimatorInput, parts: Sequence[Tensor], free: Sequence[float
     j = len(parts)
     if j == 1:
         return Weights(torch.ones(problem.folds, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
-    log_q = torch.stack([p.double() for p in parts], -1)  # (N, L, J)
+    fold = torch.from_numpy(problem.fold)
+    rows = torch.arange(problem.n)
+    if problem.n > MAX_ROWS:
+        rows = torch.randperm(problem.n, generator=torch.Generator().manual_seed(problem.seed))[:MAX_ROWS]
+    log_q = torch.stack([p[rows].double() for p in parts], -1)  # (N, L, J)
     ratio = (log_q - log_q.amax(-1, keepdim=True)).exp().flatten(0, 1)
-    own = torch.from_numpy(problem.fold).repeat_interleave(log_q.shape[1])
+    own = fold[rows].repeat_interleave(log_q.shape[1])
     # Samples of one group count as one observation together; chance likenesses of few groups help several folds at once,
     # so that they need twice the evidence.
-    unit = 1.0 if problem.group is None else 2 * problem.n / (int(problem.group.max()) + 1)
+    unit = 1.0 if problem.group is None else max(1.0, 2 * len(rows) / (int(problem.group.max()) + 1))
     prior = torch.tensor(free, dtype=torch.float64) * unit
     start = torch.full((j,), 1 / j, dtype=torch.float64)
     overall = fit_weights(ratio, prior, start, ITERATIONS)
