@@ -49,16 +49,18 @@ class CalibrationHeads:
         weight = train.double() / train.sum(1, keepdim=True)
         penalty = strength.double() / train.sum(1)
 
-        def objective(x: Tensor) -> tuple[Tensor, Tensor]:
+        def objective(x: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
             with torch.enable_grad():
                 x = x.detach().requires_grad_()
                 nll = -self.task.log_likelihood(self._forward(x), self.target)  # (P, N)
-                value = (nll * weight).sum(1) + 0.5 * penalty * x[:, 1:].square().sum(1)
+                value = (nll * weight[active]).sum(1) + 0.5 * penalty[active] * x[:, 1:].square().sum(1)
                 (gradient,) = torch.autograd.grad(value.sum(), x)
             return value.detach(), gradient
 
-        def precondition(g: Tensor) -> Tensor:
-            scale = torch.cat([g.new_ones(len(g), 1), (1 / (0.25 + penalty))[:, None].expand(-1, g.shape[1] - 1)], 1)
+        def precondition(g: Tensor, active: Tensor) -> Tensor:
+            scale = torch.cat(
+                [g.new_ones(len(g), 1), (1 / (0.25 + penalty[active]))[:, None].expand(-1, g.shape[1] - 1)], 1
+            )
             return 4 * g * scale / scale.amax().clamp_min(1)
 
         start = self.z.new_zeros(len(train), self.z.shape[1] + 1)

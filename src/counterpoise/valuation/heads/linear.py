@@ -94,81 +94,85 @@ class LinearHeads:
         size = weight.sum(1)
         if self.task.is_gaussian:
             return torch.stack([self._ridge(w, float(p)) for w, p in zip(weight, l2, strict=True)])
-        weight = (weight / size[:, None]).T.contiguous()
+        weight = weight / size[:, None]
         penalty = (l2 / size).to(weight.dtype)
-        problems, shape = len(l2), (self.dim + 1, self.task.num_outputs)
-        inverses = self._preconditioner(penalty)
+        shape = (self.task.num_outputs, self.dim + 1)
+        inverses, which = self._preconditioners(penalty)
 
-        def objective(x: Tensor) -> tuple[Tensor, Tensor]:
-            return self._loss(x.view(problems, *shape), weight, penalty)
+        def objective(x: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
+            return self._loss(x.view(-1, *shape), weight[active], penalty[active])
 
-        def precondition(g: Tensor) -> Tensor:
-            g = g.view(problems, *shape)
+        def precondition(g: Tensor, active: Tensor) -> Tensor:
             result = torch.empty_like(g)
-            for rows, inverse in inverses:
-                flat = g[rows].transpose(0, 1).reshape(shape[0], -1)
-                result[rows] = (inverse @ flat).view(shape[0], -1, shape[1]).transpose(0, 1)
-            return result.view(problems, -1)
+            for k, inverse in enumerate(inverses):
+                rows = which[active] == k
+                if rows.any():
+                    result[rows] = (g[rows].view(-1, shape[1]) @ inverse).view(-1, shape[0] * shape[1])
+            return result
 
-        start = weight.new_zeros(problems, *shape)
-        start[:, -1] = self._prior(weight)
-        found = minimise(objective, start.view(problems, -1), precondition, iterations=iterations, tolerance=tolerance)
-        return found.view(problems, *shape)
+        start = weight.new_zeros(len(l2), *shape)
+        start[:, :, -1] = self._prior(weight)
+        solution = minimise(objective, start.flatten(1), precondition, iterations=iterations, tolerance=tolerance)
+        return solution.view(-1, *shape).transpose(1, 2)
 
     def logits(self, weights: Tensor) -> Tensor:
         """Return ``(N, P, C)`` for all samples under all heads."""
-        return torch.cat([self._forward(weights, rows) for rows in self._chunks(weights)])
+        turned = weights.transpose(1, 2).contiguous()
+        return torch.cat([self._forward(turned, rows) for rows in self._chunks(turned)], 2).permute(2, 0, 1)
 
     def _chunks(self, weights: Tensor) -> list[slice]:
-        step = max(1, _CHUNK // (weights.shape[0] * weights.shape[2]))
+        step = max(1, _CHUNK // (weights.shape[0] * weights.shape[1]))
         return [slice(i, min(i + step, self.n)) for i in range(0, self.n, step)]
 
     def _forward(self, weights: Tensor, rows: slice) -> Tensor:
-        problems, _, outputs = weights.shape
-        flat = weights.transpose(0, 1).reshape(-1, problems * outputs)
-        total = flat[-1].expand(len(range(*rows.indices(self.n))), -1)
+        """Return ``(P, C, rows)`` logits of weights ``(P, C, D + 1)``: a softmax over few classes is quick along rows."""
+        problems, outputs, _ = weights.shape
+        flat = weights.flatten(0, 1)
+        total = flat[:, -1:].expand(-1, len(range(*rows.indices(self.n))))
         position = 0
         for block in self.blocks:
             width = block.shape[1]
-            total = torch.addmm(total, block[rows], flat[position : position + width])
+            total = torch.addmm(total, flat[:, position : position + width], block[rows].T)
             position += width
-        return total.view(-1, problems, outputs)
+        return total.reshape(problems, outputs, -1)
 
     def _loss(self, weights: Tensor, weight: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
-        problems, _, outputs = weights.shape
+        """Return ``(P,)`` losses and ``(P, C (D + 1))`` gradients of weights ``(P, C, D + 1)``."""
+        problems, outputs, _ = weights.shape
         value = weight.new_zeros(problems)
-        gradient = weight.new_zeros(self.dim + 1, problems * outputs)
+        gradient = weight.new_zeros(problems * outputs, self.dim + 1)
         for rows in self._chunks(weights):
             nll, residual = self._residual(self._forward(weights, rows), self.target[rows])
-            value += (nll * weight[rows]).sum(0)
-            residual = (residual * weight[rows, :, None]).view(-1, problems * outputs)
+            own = weight[:, rows]
+            value += (nll * own).sum(1)
+            residual = (residual * own[:, None]).flatten(0, 1)
             position = 0
             for block in self.blocks:
                 width = block.shape[1]
-                gradient[position : position + width].addmm_(block[rows].T, residual)
+                gradient[:, position : position + width].addmm_(residual, block[rows])
                 position += width
-            gradient[-1] += residual.sum(0)
-        gradient = gradient.view(self.dim + 1, problems, outputs).transpose(0, 1).contiguous()
-        free = weights[:, :-1]
+            gradient[:, -1] += residual.sum(1)
+        gradient = gradient.view(problems, outputs, -1)
+        free = weights[:, :, :-1]
         value = value + 0.5 * penalty * free.square().sum((1, 2))
-        gradient[:, :-1] += penalty[:, None, None] * free
-        return value, gradient.view(problems, -1)
+        gradient[:, :, :-1] += penalty[:, None, None] * free
+        return value, gradient.flatten(1)
 
     def _residual(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the negative log-likelihoods ``(rows, P)`` and their gradient in the logits."""
+        """Return the negative log-likelihoods ``(P, rows)`` and their gradient in the logits ``(P, C, rows)``."""
         if self.task.has_classes:  # one pass, in place
-            log_p = logits.log_softmax(-1)
-            index = target[:, None, None].expand(-1, logits.shape[1], 1)
-            nll = -log_p.gather(-1, index).squeeze(-1)
+            log_p = logits.log_softmax(1)
+            index = target.expand(len(logits), 1, -1)
+            nll = -log_p.gather(1, index).squeeze(1)
             residual = log_p.exp_()
-            return nll, residual.scatter_add_(-1, index, residual.new_full(index.shape, -1.0))
-        turned = logits.transpose(0, 1)
+            return nll, residual.scatter_add_(1, index, residual.new_full(index.shape, -1.0))
+        turned = logits.transpose(1, 2)
         residual = self.task.residual(turned, target)
-        return -self.task.log_likelihood(turned, target).T, residual.transpose(0, 1)
+        return -self.task.log_likelihood(turned, target), residual.transpose(1, 2)
 
     def _prior(self, weight: Tensor) -> Tensor:
         """Return ``(P, C)``: the intercepts of heads that know only the label frequencies."""
-        return self.task.prior_logits(self.target, 1e-3 / self.n, weight.T).to(weight.dtype)
+        return self.task.prior_logits(self.target, 1e-3 / self.n, weight).to(weight.dtype)
 
     def gram(self) -> Tensor:
         """Return ``(D + 1, D + 1)``: the second moments of all samples, the intercept last."""
@@ -181,18 +185,16 @@ class LinearHeads:
             self._gram = total / self.n
         return self._gram
 
-    def _preconditioner(self, penalty: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return which heads have a penalty, and the inverse of the curvature bound k X'X / n + penalty (Böhning)."""
+    def _preconditioners(self, penalty: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the inverse of the curvature bound k X'X / n + penalty (Böhning) by penalty, and that of each head."""
         k = self.task.curvature
         gram = self.gram()
         ridge = torch.ones(self.dim + 1, dtype=gram.dtype)
         ridge[-1] = 0
         jitter = 1e-6 if gram.dtype == torch.float64 else 1e-4
-        found = []
-        for p in penalty.unique():
-            factor = torch.linalg.cholesky(k * gram + torch.diag(p * ridge + jitter))
-            found.append(((penalty == p).nonzero().flatten(), torch.cholesky_inverse(factor)))
-        return found
+        levels, which = penalty.unique(return_inverse=True)
+        factors = (torch.linalg.cholesky(k * gram + torch.diag(p * ridge + jitter)) for p in levels)
+        return [torch.cholesky_inverse(factor) for factor in factors], which
 
     def _ridge(self, weight: Tensor, l2: float) -> Tensor:
         rows = weight > 0
