@@ -19,7 +19,7 @@ from counterpoise.errors import CounterpoiseError, ModelError
 from counterpoise.model import MultimodalClassifier
 from counterpoise.tasks import Task
 
-__all__ = ["CORRUPTIONS", "PERMUTED", "Partial", "Predictor"]
+__all__ = ["BATCH_BYTES", "CORRUPTIONS", "PERMUTED", "Partial", "Predictor"]
 
 PERMUTED: Final = Corruption("permute")
 CORRUPTIONS: Final = (

@@ -12,7 +12,7 @@ from torch import Tensor
 from counterpoise.diagnosis._adapter import Adapter, adapt
 from counterpoise.diagnosis._arrays import class_shares, conclude
 from counterpoise.diagnosis._available import Lattice, best_of, capped, from_valuation, merged, shapley_share
-from counterpoise.diagnosis._calls import CORRUPTIONS, PERMUTED, Predictor
+from counterpoise.diagnosis._calls import BATCH_BYTES, CORRUPTIONS, PERMUTED, Predictor
 from counterpoise.diagnosis._consistency import contradictions
 from counterpoise.diagnosis._diagnosis import Diagnosis
 from counterpoise.diagnosis._estimators import as_loader, is_estimator
@@ -43,6 +43,8 @@ __all__ = ["diagnose"]
 IGNORED = 0.005
 """A modality whose replacement changes less than this share of the predictions is ignored by the model."""
 SHOWN_SCORES = ("accuracy", "r2", "nll", "ece")
+SHOWN = 512
+"""Largest number of samples from which the display of the inputs is chosen."""
 Result = TypeVar("Result")
 Modalities: TypeAlias = "Sequence[str] | Mapping[str, Any]"
 """Names, or the keys, columns or slices of each modality."""
@@ -513,8 +515,9 @@ class _Run:
             single = [samples.store.row(place[i]) for i in chosen]
             return {m: each_leaf(_floats, _stacked([one[m] for one in single])) for m in self.adapter.modalities}
 
-        some = next(iter(samples.store.batches(512)))[1]
-        shown = {m: each_leaf(_floats, take_rows(v, slice(0, 512))) for m, v in some.items()}
+        count = max(2, min(SHOWN, BATCH_BYTES // samples.store.bytes_per_sample))
+        some = next(iter(samples.store.batches(count)))[1]
+        shown = {m: each_leaf(_floats, take_rows(v, slice(0, count))) for m, v in some.items()}
         modalities, moments = described(shown, self.options.display)
         alone, added = contributions
         return make_gallery(
