@@ -85,7 +85,9 @@ def main() -> None:
         print(json.dumps(measure(images, corruptions=args.child == "corruptions")))
         return
     inputs = 2 * args.samples * CHANNELS * args.size**2 * BYTES_PER_NUMBER / 1e6
-    print(f"{args.samples:,} samples of two {CHANNELS} x {args.size} x {args.size} images: {inputs:,.0f} MB of inputs.\n")
+    print(
+        f"{args.samples:,} samples of two {CHANNELS} x {args.size} x {args.size} images: {inputs:,.0f} MB of inputs.\n"
+    )
     print("| diagnosis | seconds | peak MB | of that before |\n|---|---|---|---|")
     environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
     for name in ("plain", "corruptions"):

@@ -78,10 +78,8 @@ class MatrixBuilder:
         return leaf.float() if leaf.dtype in (torch.bfloat16, torch.float16) else leaf
 
     def matrix(self, *, seed: int = 0) -> tuple[Tensor, str]:
-        """Return ``(N, D)`` float64 and what was done, in words."""
-        columns = []
-        for name, parts in self._parts.items():
-            columns.append(self._columns(name, parts))
+        """Return ``(N, D)`` float64 and what was done, in words. The batches are released on the way."""
+        columns = [self._columns(name, self._parts.pop(name)) for name in list(self._parts)]
         matrix = torch.cat([c.flatten(1) for c in columns], 1) if len(columns) > 1 else columns[0].flatten(1)
         notes = sorted(note for note in self._notes if note)
         if matrix.shape[1] > MAX_COLUMNS and len(matrix) > KEPT and bool(matrix.isfinite().all()):
@@ -140,5 +138,5 @@ def _counts(ids: Tensor) -> Tensor:
 def _components(matrix: Tensor, seed: int) -> Tensor:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        left, values, _ = torch.svd_lowrank(matrix - matrix.mean(0), q=KEPT, niter=2)
+        left, values, _ = torch.svd_lowrank(matrix.sub_(matrix.mean(0)), q=KEPT, niter=2)
     return left * values
