@@ -97,23 +97,26 @@ def score_grid(comparison: Comparison) -> Grid:
     others = [m for m in _SCORE_NAMES if m != score and comparison.has(m)]
     adjusted = _adjusted(comparison)
     places = {score: 1, **{metric: 5 + j for j, metric in enumerate(others)}}
-    tops = {metric: best_labels(comparison, metric) for metric in places}
-    rows: list[list[str]] = []
-    best: set[tuple[int, int]] = set()
-    source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
-    for i, label in enumerate(comparison.labels):
-        rows.append(_score_cells(comparison, label, others, adjusted.get(label)))
-        best |= {(i, place) for metric, place in places.items() if label in tops[metric]}
-        sources = {place: (metric, "mean") for metric, place in places.items()}
-        sources[5 + len(others)] = ("step_time_ratio", "mean")
-        if label in adjusted:
-            sources |= {2: (score, "diff_to_reference"), 3: (score, "p_value")}
-        source |= {(i, j): (comparison.data, label, *column) for j, column in sources.items()}
+    rows = [_score_cells(comparison, label, others, adjusted.get(label)) for label in comparison.labels]
+    best = _best_cells(comparison, places)
+    means = {place: (metric, "mean") for metric, place in (*places.items(), ("step_time_ratio", 5 + len(others)))}
+    differences = {2: (score, "diff_to_reference"), 3: (score, "p_value")}
+    source = {
+        (i, j): (comparison.data, label, *column)
+        for i, label in enumerate(comparison.labels)
+        for j, column in (means | differences if label in adjusted else means).items()
+    }
     note = seeds_note([comparison]) + " Best mean in bold."
     if any(math.isfinite(p) for p in adjusted.values()):
         note += " p (Holm) is corrected for the rows of this table."
     title = f"{comparison.data}: test scores"
     return Grid("methods", title, _score_header(score, others), rows, note, best, source)
+
+
+def _best_cells(comparison: Comparison, places: Mapping[str, int]) -> set[tuple[int, int]]:
+    """Return (row, column) of the best values of each metric; ``places`` are the columns of the metrics."""
+    order = {label: i for i, label in enumerate(comparison.labels)}
+    return {(order[label], place) for metric, place in places.items() for label in best_labels(comparison, metric)}
 
 
 def _score_header(score: str, others: Sequence[str]) -> list[str]:
@@ -203,20 +206,24 @@ def compact_grid(comparison: Comparison) -> Grid:
     header += [f"step\n× {reference}", "seeds"]
     shown = _most_important(comparison)
     best = best_labels(comparison, score)
-    rows: list[list[str]] = []
-    for label in shown:
-        s, d = comparison.summary(label, score), comparison.difference(label, score)
-        cells = [label, plus_minus(s.mean, s.se, score)]
-        cells.append(MISSING if comparison.is_reference(label) else plus_minus(d.diff, d.se, score, sign=True))
-        if corrupted:
-            c = comparison.summary(label, mean)
-            cells.append(MISSING if comparison.is_unimodal(label) else plus_minus(c.mean, c.se, score))
-        ratio = comparison.summary(label, "step_time_ratio")
-        rows.append([*cells, number(ratio.mean, "step_time_ratio"), str(s.n)])
+    rows = [_compact_cells(comparison, label, mean if corrupted else None) for label in shown]
     more = len(comparison.labels) - len(shown)
     note = f"{more} more rows: --details." if more else ""
     bold = {(i, j) for i, label in enumerate(shown) if label in best for j in (0, 1)}
     return Grid("compact", f"{comparison.data}: test scores", header, rows, note, bold)
+
+
+def _compact_cells(comparison: Comparison, label: str, corrupted: str | None) -> list[str]:
+    """Return one row of ``compact_grid``; ``corrupted`` is the metric of the score under corruption, if it is known."""
+    score = comparison.score
+    s, d = comparison.summary(label, score), comparison.difference(label, score)
+    cells = [label, plus_minus(s.mean, s.se, score)]
+    cells.append(MISSING if comparison.is_reference(label) else plus_minus(d.diff, d.se, score, sign=True))
+    if corrupted is not None:
+        c = comparison.summary(label, corrupted)
+        cells.append(MISSING if comparison.is_unimodal(label) else plus_minus(c.mean, c.se, score))
+    ratio = comparison.summary(label, "step_time_ratio")
+    return [*cells, number(ratio.mean, "step_time_ratio"), str(s.n)]
 
 
 def name_of_score(score: str) -> str:

@@ -185,26 +185,29 @@ def _by_data(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     """Return the records by a name of their data set that tells data sets of one name apart."""
     groups: dict[str, list[list[RunRecord]]] = {}
     for record in records:
-        same_name = groups.setdefault(record.data, [])
-        joined = [group for group in same_name if any(_same_data(record, other) for other in group)]
-        merged = [*(r for group in joined for r in group), record]
-        groups[record.data] = [*(group for group in same_name if group not in joined), merged]
-    return {
-        label: group
-        for name, same_name in groups.items()
-        for label, group in zip(_told_apart(name, [g[0].source for g in same_name]), same_name, strict=True)
-    }
+        same: list[RunRecord] = []
+        apart: list[list[RunRecord]] = []
+        for group in groups.get(record.data, []):
+            if any(_same_data(record, other) for other in group):
+                same += group
+            else:
+                apart.append(group)
+        groups[record.data] = [*apart, [*same, record]]
+    named: dict[str, list[RunRecord]] = {}
+    for name, same_name in groups.items():
+        named |= dict(zip(_distinct_names(name, [g[0].source for g in same_name]), same_name, strict=True))
+    return named
 
 
 def _same_data(a: RunRecord, b: RunRecord) -> bool:
     return a.source == b.source or bool(a.fingerprint and a.fingerprint == b.fingerprint)
 
 
-def _told_apart(name: str, sources: Sequence[str]) -> list[str]:
+def _distinct_names(name: str, sources: Sequence[str]) -> list[str]:
     """Return one name per source: the name itself, or the shortest end of the path that differs.
 
     Example:
-        >>> _told_apart("features", ["/a/day1/features.npz", "/a/day2/features.npz"])
+        >>> _distinct_names("features", ["/a/day1/features.npz", "/a/day2/features.npz"])
         ['day1/features', 'day2/features']
     """
     if len(sources) == 1:
@@ -238,11 +241,16 @@ def _compare_one(data: str, records: list[RunRecord], reference: str, focus: str
         chosen,
         notes,
     )
-    for label in order:
+    _add_step_time_ratios(comparison, values)
+    return comparison
+
+
+def _add_step_time_ratios(comparison: Comparison, values: Mapping[str, dict[MetricId, dict[int, float]]]) -> None:
+    """Add the time of a step as a multiple of the reference's, which compares rows, to the values of every row."""
+    for label in comparison.labels:
         ratio = _step_time_ratio(comparison, label)
         if ratio:
             values[label][MetricId("step_time_ratio")] = ratio
-    return comparison
 
 
 def _runs_by_row(data: str, records: list[RunRecord]) -> tuple[dict[RowId, dict[int, RunRecord]], tuple[str, ...]]:

@@ -7,7 +7,7 @@ sentence says that it is not significant. One seed has no error estimate, and th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -252,9 +252,9 @@ def _without_reference(comparison: Comparison) -> str:
 def _finding(comparison: Comparison, reference: str, alone: str | None, encoders: Sequence[_Encoder]) -> str:
     s = comparison.summary(reference, comparison.score)
     text = f"{_start(name_of(comparison, reference))} reaches {_score(comparison, s)}{' with one seed' * (s.n == 1)}"
-    d = comparison.difference(reference, comparison.score, to=alone) if alone is not None else None
+    d = _against(comparison, reference, alone)
     weak = [e for e in encoders if e.is_under_trained]
-    if alone is not None and d is not None and d.n and d.diff < 0 and not _is_noise(d):
+    if alone is not None and d is not None and d.diff < 0 and not _is_noise(d):
         other = comparison.summary(alone, comparison.score)
         less = f"{_amount(comparison, d.diff)} less than {name_of(comparison, alone)} ({_score(comparison, other)})"
         return f"{text}, {less}{_and_weak(weak)}."
@@ -262,12 +262,18 @@ def _finding(comparison: Comparison, reference: str, alone: str | None, encoders
         worst = weak[0]
         cost = _amount(comparison, worst.difference.diff)
         return f"{text} and leaves {worst.modality} under-trained: its encoder loses {cost} against training it alone."
-    if alone is None or d is None or not d.n:
+    if alone is None or d is None:
         return f"{text}; no modality was trained alone to compare with."
     if is_significant(d):
         none = "; no modality is under-trained" * (bool(encoders) and encoders[0].difference.diff > -SMALL)
         return f"{text}, {_amount(comparison, d.diff)} more than {name_of(comparison, alone)}{none}."
     return f"{text}; {name_of(comparison, alone)} is {_close(comparison, d)}."
+
+
+def _against(comparison: Comparison, label: str, other: str | None) -> Paired | None:
+    """Return the difference of two rows, or None without seeds in common."""
+    d = comparison.difference(label, comparison.score, to=other) if other is not None else None
+    return d if d is not None and d.n else None
 
 
 def _is_noise(d: Paired) -> bool:
@@ -302,16 +308,16 @@ def _action(comparison: Comparison, reference: str, alone: str | None) -> str:
     d = comparison.difference(focus, comparison.score, to=reference)
     name = name_of(comparison, focus)
     if math.isfinite(d.p_value) and not is_significant(d):
-        robust = _more_robust(comparison, focus, reference)
-        if robust:
-            return robust
-        needed = seeds_needed(d)
-        return f"{name} is not significantly different; " + (
-            f"about {needed} seeds would decide." if needed else "more seeds are unlikely to decide."
-        )
+        return _more_robust(comparison, focus, reference) or _undecided(name, d)
     if better is not None:
         return f"{_verb(comparison, better, reference)} {name_of(comparison, better)}: {name} is no better."
     return f"Stay with {name_of(comparison, reference)}: {name} is no better."
+
+
+def _undecided(name: str, d: Paired) -> str:
+    needed = seeds_needed(d)
+    outlook = f"about {needed} seeds would decide" if needed else "more seeds are unlikely to decide"
+    return f"{name} is not significantly different; {outlook}."
 
 
 def _use_focus(comparison: Comparison, focus: str, reference: str, single: str | None) -> str:
@@ -484,12 +490,8 @@ def _apparent_contradictions(comparison: Comparison, reference: str, alone: str 
 def _validation_against_test(comparison: Comparison, reference: str, alone: str | None) -> list[str]:
     if alone is None:
         return []
-    test, wanted = comparison.difference(reference, comparison.score, to=alone), MetricId(comparison.score)
-    on = {
-        label: summarise([m.value for r in comparison.records[label] for m in r.validation if m.id == wanted])
-        for label in (reference, alone)
-    }
-    gap = on[reference].mean - on[alone].mean
+    test = comparison.difference(reference, comparison.score, to=alone)
+    gap = _validation_score(comparison, reference) - _validation_score(comparison, alone)
     if not (math.isfinite(gap) and abs(gap) > SMALL and abs(test.diff) > SMALL and gap * test.diff < 0):
         return []
     place = "below" if gap > 0 else "above"
@@ -499,6 +501,12 @@ def _validation_against_test(comparison: Comparison, reference: str, alone: str 
         f"{name_of(comparison, reference)}, on the test set {_amount(comparison, test.diff)} {other}: "
         "the two sets hold different samples, and all conclusions are about the test set."
     ]
+
+
+def _validation_score(comparison: Comparison, label: str) -> float:
+    """Return the mean validation score of a row, NaN where it is unknown."""
+    wanted = MetricId(comparison.score)
+    return summarise([m.value for r in comparison.records[label] for m in r.validation if m.id == wanted]).mean
 
 
 def _rising_curves(comparison: Comparison) -> list[str]:
@@ -544,15 +552,10 @@ def _contributions(comparison: Comparison) -> str:
     label = next((row for row in rows if row is not None and comparison.seeds(row, "phi_mi")), None)
     if label is None:
         return ""
-    total, entropy = comparison.summary(label, "phi_mi"), comparison.summary(label, "entropy")
-    scale = entropy.mean if comparison.in_percent and entropy.n and entropy.mean > 0 else math.nan
-
-    def share(s: Summary) -> str:
-        text = f"{plus_minus(s.mean, s.se, 'phi_mi')} nats"
-        return f"{100 * s.mean / scale:.0f} % ({text})".replace("-", "−") if s.mean <= scale else text
-
+    share = _share_text(comparison, label)
+    total = comparison.summary(label, "phi_mi")
     text = f"On held-out test samples the features of {name_of(comparison, label)} carry {share(total)}"
-    text += " of what can be known about the label" if total.mean <= scale else " about the label"
+    text += " of what can be known about the label" if "%" in share(total) else " about the label"
     parts = []
     for m in comparison.modalities:
         mi, cmi = comparison.summary(label, "phi_mi", m), comparison.summary(label, "phi_cmi", m)
@@ -560,3 +563,15 @@ def _contributions(comparison: Comparison) -> str:
             own = f", and carries {share(mi)} by itself" if mi.n else ""
             parts.append(f"{m} adds {share(cmi)} to the other modalities{own}")
     return f"{text}. {'; '.join(parts)}." if parts else f"{text}."
+
+
+def _share_text(comparison: Comparison, label: str) -> Callable[[Summary], str]:
+    """Return a function that writes information as a share of what can be known, or in nats where it is no share."""
+    entropy = comparison.summary(label, "entropy")
+    scale = entropy.mean if comparison.in_percent and entropy.n and entropy.mean > 0 else math.nan
+
+    def share(s: Summary) -> str:
+        text = f"{plus_minus(s.mean, s.se, 'phi_mi')} nats"
+        return f"{100 * s.mean / scale:.0f} % ({text})".replace("-", "−") if s.mean <= scale else text
+
+    return share

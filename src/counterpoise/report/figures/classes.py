@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from counterpoise.pages import colours as palette
@@ -11,6 +11,7 @@ from counterpoise.report._format import number, plus_minus
 from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.robustness import CorruptedScore, corrupted_scores
+from counterpoise.report.analysis.series import Point
 from counterpoise.report.figures._rows import dash, token
 from counterpoise.report.figures.spec import (
     Axis,
@@ -103,10 +104,15 @@ def _common_range(
     if not means:
         return 0.0, 1.0
     room = (max(means) - min(means)) or 5 * 0.01 * factor
-    low = [max(factor * p.low, min(means) - 0.3 * room) for p in points if math.isfinite(p.low)]
-    high = [min(factor * p.high, max(means) + 0.3 * room) for p in points if math.isfinite(p.high)]
-    ends = min([*means, *low]) - 0.06 * room, max([*means, *high]) + 0.06 * room
+    lows, highs = _finite(factor * p.low for p in points), _finite(factor * p.high for p in points)
+    low = max(min([*means, *lows]), min(means) - 0.3 * room)
+    high = min(max([*means, *highs]), max(means) + 0.3 * room)
+    ends = low - 0.06 * room, high + 0.06 * room
     return (max(ends[0], 0.0), min(ends[1], 101.0)) if comparison.in_percent else ends
+
+
+def _finite(values: Iterable[float]) -> list[float]:
+    return [v for v in values if math.isfinite(v)]
 
 
 def _robustness(
@@ -127,14 +133,13 @@ def _robustness(
         marks += _row_marks(comparison, label, scores, i, len(found), colours)
     ticks = sorted({(s.place, s.words.removeprefix("noise ")) for scores in found.values() for s in scores})
     others = [k for k in comparison.modalities if k != m]
-    alone = comparison.unimodal(others[0]) if len(others) == 1 else None
-    base = series.point(comparison, alone, score) if alone else None
+    base = _only_other(comparison, others)
     rules: tuple[Rule, ...] = ()
     reading = (
         f"Scores when only {m} is corrupted: noise in standard deviations, all zeros, or the input of another sample "
         "(permute). "
     )
-    if base is not None and base.n:
+    if base is not None:
         level = factor * base.mean
         ends = min(ends[0], level - 1), max(ends[1], level + 1)
         rules = (Rule(level, palette.modality_token(colours, others[0]), "dot", horizontal=True),)
@@ -151,6 +156,13 @@ def _robustness(
     )
 
 
+def _only_other(comparison: Comparison, others: Sequence[str]) -> Point | None:
+    """Return the score of the only other modality trained alone, if there is one other and it was."""
+    alone = comparison.unimodal(others[0]) if len(others) == 1 else None
+    point = series.point(comparison, alone, comparison.score) if alone else None
+    return point if point is not None and point.n else None
+
+
 def _row_marks(
     comparison: Comparison, label: str, scores: Sequence[CorruptedScore], i: int, count: int, colours: Sequence[str]
 ) -> list[Series]:
@@ -158,24 +170,24 @@ def _row_marks(
     factor, name = factor_of(comparison.score), series.short(comparison, label)
     shade, style = token(comparison, label, colours), dash(comparison, label)
     shift = (i - (count - 1) / 2) * min(0.08, 0.5 / count)
-    marks = []
-    for noisy in (True, False):
-        part = [s for s in scores if s.is_noise == noisy]
-        if part:
-            marks.append(
-                Series(
-                    [s.place + shift * (not noisy) for s in part],
-                    [factor * s.point.mean for s in part],
-                    shade,
-                    name if noisy else "",
-                    style if noisy and len(part) > 1 else "",  # tokens take no noise: the clean score is then alone
-                    "circle",
-                    7,
-                    intervals=[scaled(s.point, factor) for s in part],
-                    hover=[f"{name}, {s.words}: {interval_text(s.point, comparison.score)}" for s in part],
-                )
-            )
-    return marks
+
+    def marks(part: Sequence[CorruptedScore], shift: float, name_in_legend: str, style: str) -> Series:
+        return Series(
+            [s.place + shift for s in part],
+            [factor * s.point.mean for s in part],
+            shade,
+            name_in_legend,
+            style,
+            "circle",
+            7,
+            intervals=[scaled(s.point, factor) for s in part],
+            hover=[f"{name}, {s.words}: {interval_text(s.point, comparison.score)}" for s in part],
+        )
+
+    noise, others = [s for s in scores if s.is_noise], [s for s in scores if not s.is_noise]
+    # Tokens take no noise: the clean score is then alone, without a line.
+    curve = [marks(noise, 0.0, name, style if len(noise) > 1 else "")] if noise else []
+    return curve + ([marks(others, shift, "", "")] if others else [])
 
 
 def shift_grid(comparison: Comparison) -> Grid:
@@ -191,12 +203,12 @@ def shift_grid(comparison: Comparison) -> Grid:
     for label in comparison.labels:
         if not comparison.seeds(label, mean) or comparison.is_unimodal(label):
             continue
-        summaries = [(metric, comparison.summary(label, metric.name, metric.modality)) for metric in metrics]
-        source |= {
-            (len(rows), j): (comparison.data, label, str(metric), "mean")
-            for j, (metric, s) in enumerate(summaries, 1)
-            if s.n
-        }
-        rows.append([label, *(plus_minus(s.mean, s.se, score) for _, s in summaries)])
+        cells = [label]
+        for metric in metrics:
+            s = comparison.summary(label, metric.name, metric.modality)
+            if s.n:
+                source[len(rows), len(cells)] = (comparison.data, label, str(metric), "mean")
+            cells.append(plus_minus(s.mean, s.se, score))
+        rows.append(cells)
     note = "Mean over three strengths of noise, zeros and permute; texts take no noise."
     return Grid("shift", f"{comparison.data}: test scores under corruption", header, rows, note, source=source)

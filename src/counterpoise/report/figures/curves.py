@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from counterpoise.pages import colours as palette
 from counterpoise.report._format import number
@@ -138,16 +138,20 @@ def _losses(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None
         for label, record, i in runs
         for values in [record.curve("loss", "total")]
     )
-    names = [f"{label}, seed {record.seed}" for label, record, _ in runs]
-    columns = [record.curve("loss", "total") for _, record, _ in runs]
-    cells = [
-        [str(e + 1), *(number(values[e], "loss") if e < len(values) else "–" for values in columns)]
-        for e in range(max(map(len, columns)))
-    ]
+    columns = {f"{label}, seed {record.seed}": record.curve("loss", "total") for label, record, _ in runs}
     title = "Training loss of each seed"
     panel = Panel(Axis("epoch"), Axis("loss (nats)"), marks, legend=True, title=title)
     reading = "One line per run; losses of different methods have different terms, so compare shapes, not heights."
-    return FigureSpec(title, reading, (("", panel),), Grid("loss", title, ["epoch", *names], cells))
+    return FigureSpec(title, reading, (("", panel),), _loss_grid(title, columns))
+
+
+def _loss_grid(title: str, columns: Mapping[str, Sequence[float]]) -> Grid:
+    """Return losses as a table with one row per epoch and one column per run."""
+    cells = [
+        [str(e + 1), *(number(values[e], "loss") if e < len(values) else "–" for values in columns.values())]
+        for e in range(max(map(len, columns.values())))
+    ]
+    return Grid("loss", title, ["epoch", *columns], cells)
 
 
 def coefficient_figures(comparison: Comparison, colours: Sequence[str]) -> list[FigureSpec]:
@@ -155,9 +159,9 @@ def coefficient_figures(comparison: Comparison, colours: Sequence[str]) -> list[
     figures = []
     for label in (label for label in comparison.labels if not comparison.same_network(label)):
         for name, ms in series.coefficients(comparison, label).items():
-            found = [(m, series.curve(comparison, label, CurveId("coefficient", name, m))) for m in ms]
+            curves = ((m, series.curve(comparison, label, CurveId("coefficient", name, m))) for m in ms)
             lines: list[Line] = [
-                (m or name, palette.modality_token(colours, m), "solid", c) for m, c in found if c is not None
+                (m or name, palette.modality_token(colours, m), "solid", c) for m, c in curves if c is not None
             ]
             figures.append(_figure(f"{label}: {name}", f"What {label} chose per modality.", lines, y="coefficient"))
     return [figure for figure in figures if figure is not None]

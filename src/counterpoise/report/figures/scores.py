@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from counterpoise.pages import colours as palette
@@ -38,24 +39,37 @@ _ROW: Final = 30
 """Pixels of one row."""
 
 
+def _measured(comparison: Comparison, metric: str) -> list[tuple[str, Point]]:
+    """Return the rows for which a metric is known, with its mean and interval."""
+    return [(label, p) for label in comparison.labels if (p := series.point(comparison, label, metric)).n]
+
+
+def _dots(
+    points: Sequence[Point],
+    places: Sequence[float],
+    colour: str | Sequence[str],
+    factor: float,
+    hover: Sequence[str] = (),
+) -> Series:
+    """Return a dot with a horizontal interval for each point."""
+    means, intervals = [factor * p.mean for p in points], [scaled(p, factor) for p in points]
+    return Series(means, places, colour, marker="circle", size=10, intervals=intervals, across=True, hover=hover)
+
+
 def score_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
     """One dot per row with its interval, best on top; the reference as a dashed line."""
     score, factor = comparison.score, factor_of(comparison.score)
-    rows = [(label, p) for label in comparison.labels if (p := series.point(comparison, label, score)).n]
+    rows = sorted(_measured(comparison, score), key=lambda row: -row[1].mean)
     if not rows:
         return None
-    rows.sort(key=lambda row: -row[1].mean)
     names = [series.short(comparison, label) for label, _ in rows]
     table: list[PointRow] = [([label], label, score, p) for label, p in rows]
-    dots = Series(
-        [factor * p.mean for _, p in rows],
+    dots = _dots(
+        [p for _, p in rows],
         range(len(rows)),
         [token(comparison, label, colours) for label, _ in rows],
-        marker="circle",
-        size=10,
-        intervals=[scaled(p, factor) for _, p in rows],
-        across=True,
-        hover=[f"{name}: {interval_text(p, score)}" for name, (_, p) in zip(names, rows, strict=True)],
+        factor,
+        [f"{name}: {interval_text(p, score)}" for name, (_, p) in zip(names, rows, strict=True)],
     )
     reference = comparison.summary(comparison.reference, score)
     rules = (Rule(factor * reference.mean, text=comparison.reference or ""),) if reference.n else ()
@@ -73,15 +87,16 @@ def score_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec |
 
 def cost_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
     """Time of a training step per row, in ms."""
-    rows = [(label, p) for label in comparison.labels if (p := series.point(comparison, label, "step_ms")).n]
+    rows = _measured(comparison, "step_ms")
     if not rows:
         return None
     names = [series.short(comparison, label) for label, _ in rows]
     places = list(map(float, range(len(rows))))
     table: list[PointRow] = [([label], label, "step_ms", p) for label, p in rows]
-    for label, _ in rows:
-        if (ratio := series.point(comparison, label, "step_time_ratio")).n:
-            table.append(([f"{label}, times {comparison.reference}"], label, "step_time_ratio", ratio))
+    table += [
+        ([f"{label}, times {comparison.reference}"], label, "step_time_ratio", ratio)
+        for label, ratio in _measured(comparison, "step_time_ratio")
+    ]
     means = [p.mean for _, p in rows]
     bars = Bars(
         places,
@@ -91,9 +106,7 @@ def cost_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | 
         height=0.5,
         hover=[f"{name}: {interval_text(p, 'step_ms')}" for name, (_, p) in zip(names, rows, strict=True)],
     )
-    ends = Series(
-        means, places, "@ink", marker="circle", size=1, intervals=[scaled(p, 1) for _, p in rows], across=True
-    )
+    ends = replace(_dots([p for _, p in rows], places, "@ink", 1.0), size=1)
     axis = Axis("time per training step (ms)", from_zero=True)
     panel = Panel(axis, rows_axis(names), (bars, ends), (), 72 + 28 * len(rows), title=f"{comparison.data}: cost")
     return FigureSpec(
@@ -112,15 +125,12 @@ def difference_figure(comparison: Comparison, colours: Sequence[str]) -> FigureS
         return None
     names = [series.short(comparison, label) for label, *_ in rows]
     ends = [[number(x, score, sign=True) for x in (p.mean, p.low, p.high)] for _, p, _ in rows]
-    dots = Series(
-        [factor * p.mean for _, p, _ in rows],
+    dots = _dots(
+        [p for _, p, _ in rows],
         range(len(rows)),
         [token(comparison, label, colours) for label, *_ in rows],
-        marker="circle",
-        size=10,
-        intervals=[scaled(p, factor) for _, p, _ in rows],
-        across=True,
-        hover=[
+        factor,
+        [
             f"{name}: {mean} [{low}, {high}], {p_text(p)}"
             for name, (mean, low, high), (*_, p) in zip(names, ends, rows, strict=True)
         ],
@@ -178,24 +188,22 @@ def _difference_grid(
 
 def encoder_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
     """Paired dots: the linear probe of each encoder, trained alone (hollow) and inside each model (filled)."""
-    rows = [label for label in series.probe_rows(comparison) if not comparison.same_network(label)]
     marks: list[Series] = []
     ticks: list[tuple[float, str]] = []
     table: list[PointRow] = []
     factor, place = factor_of(comparison.score), 0.0
     for m in comparison.modalities:
-        inside = [(label, p) for label in rows if (p := series.point(comparison, label, "probe", m)).n]
+        inside = _inside(comparison, m)
         if not inside:
             continue
         places = [place + i for i in range(len(inside))]
         place = places[-1] + 1.6
         ticks += [(y, f"{m}: {label}") for y, (label, _) in zip(places, inside, strict=True)]
-        alone_row = comparison.unimodal(m)
-        alone = series.point(comparison, alone_row, "probe", m) if alone_row else None
-        if alone and alone_row and alone.n:
-            table.append(([m, "alone"], alone_row, f"probe:{m}", alone))
+        alone = _alone(comparison, m)
+        table += [([m, "alone"], label, f"probe:{m}", p) for label, p in alone]
         table += [([m, label], label, f"probe:{m}", p) for label, p in inside]
-        marks += _probe_marks(comparison, m, inside, alone, places, palette.modality_token(colours, m), factor)
+        colour = palette.modality_token(colours, m)
+        marks += _probe_marks(comparison, m, inside, [p for _, p in alone], places, colour, factor)
     if not marks:
         return None
     axis = Axis(f"{score_axis(comparison, '')} of a linear probe")
@@ -218,35 +226,45 @@ def encoder_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec
     )
 
 
+def _inside(comparison: Comparison, m: str) -> list[tuple[str, Point]]:
+    """Return the models whose encoder of a modality was probed, with the probe's score."""
+    rows = [label for label in series.probe_rows(comparison) if not comparison.same_network(label)]
+    return [(label, p) for label in rows if (p := series.point(comparison, label, "probe", m)).n]
+
+
+def _alone(comparison: Comparison, m: str) -> list[tuple[str, Point]]:
+    """Return the row that was trained on the modality alone and its probe's score, if there is one."""
+    row = comparison.unimodal(m)
+    point = series.point(comparison, row, "probe", m) if row else None
+    return [(row, point)] if row and point is not None and point.n else []
+
+
 def _probe_marks(
     comparison: Comparison,
     m: str,
     inside: Sequence[tuple[str, Point]],
-    alone: Point | None,
+    alone: Sequence[Point],
     places: Sequence[float],
     colour: str,
     factor: float,
 ) -> list[Series]:
     shown = comparison.shown("probe")
     marks = []
-    if alone and alone.n:
-        x = factor * alone.mean
+    for point in alone:
+        x = factor * point.mean
         marks += [
             Series([x, factor * p.mean], [y, y], colour, dash="solid", opacity=0.5)
             for y, (_, p) in zip(places, inside, strict=True)
         ]
-        hover = [f"{m} alone: {interval_text(alone, shown)}"] * len(inside)
+        hover = [f"{m} alone: {interval_text(point, shown)}"] * len(inside)
         marks.append(Series([x] * len(inside), places, colour, marker="circle", size=10, hollow=True, hover=hover))
     marks.append(
-        Series(
-            [factor * p.mean for _, p in inside],
+        _dots(
+            [p for _, p in inside],
             places,
             colour,
-            marker="circle",
-            size=10,
-            intervals=[scaled(p, factor) for _, p in inside],
-            across=True,
-            hover=[f"{m} inside {label}: {interval_text(p, shown)}" for label, p in inside],
+            factor,
+            [f"{m} inside {label}: {interval_text(p, shown)}" for label, p in inside],
         )
     )
     return marks
