@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import math
 import os
 import re
@@ -11,7 +12,7 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,17 @@ import numpy as np
 from counterpoise._validation import nearest
 from counterpoise.errors import DataError, NotFoundError, OutputError
 
-__all__ = ["RESERVED", "json_safe", "read_npz", "remove_temporary", "replacing", "write_atomic"]
+__all__ = [
+    "RESERVED",
+    "check_memory",
+    "check_unpacked",
+    "csv_text",
+    "json_safe",
+    "read_npz",
+    "remove_temporary",
+    "replacing",
+    "write_atomic",
+]
 
 TEMPORARY: Final = ".partial"
 """Suffix of temporary files."""
@@ -47,6 +58,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY}"))
         handle, name = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.name}.{_host()}.{os.getpid()}.", suffix=TEMPORARY
         )
@@ -99,7 +111,12 @@ def remove_temporary(folder: Path) -> None:
     Args:
         folder: The folder.
     """
-    for path in folder.glob(f".*{TEMPORARY}"):
+    _remove_abandoned(folder.glob(f".*{TEMPORARY}"))
+
+
+def _remove_abandoned(paths: Iterable[Path]) -> None:
+    """Remove those of some temporary files whose process has ended."""
+    for path in paths:
         with contextlib.suppress(OSError, ValueError):
             host, pid = path.name.removesuffix(TEMPORARY).split(".")[-3:-1]
             if host != _host():
@@ -140,6 +157,19 @@ def json_safe(value: Any) -> Any:
     return value
 
 
+def csv_text(value: str) -> str:
+    """Return a text cell that no spreadsheet takes as a formula.
+
+    An apostrophe precedes ``=``, ``+``, ``-`` and ``@``; control characters become spaces.
+
+    Example:
+        >>> csv_text("=HYPERLINK(1)"), csv_text("joint")
+        ("'=HYPERLINK(1)", 'joint')
+    """
+    value = re.sub(r"[\x00-\x1f]+", " ", value)
+    return f"'{value}" if value.lstrip()[:1] in tuple("=+-@") else value
+
+
 def read_npz(path: Path | str, needed: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Read all arrays of an ``.npz`` archive. Nothing is unpickled.
 
@@ -178,31 +208,71 @@ def read_npz(path: Path | str, needed: Sequence[str] = ()) -> dict[str, np.ndarr
                 )
             _check_sizes(path, file)
             return {name: _read_entry(path, file, name) for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        AttributeError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         if isinstance(error, DataError):
             raise
         reason = error if zipfile.is_zipfile(path) else "it is not a zip archive"
         raise DataError(f"`{path.name}` is not a readable .npz archive: {reason}. Write it with np.savez.") from error
 
 
+def check_unpacked(what: str, packed: int, unpacked: int, remedy: str) -> None:
+    """Raise `DataError` for content that unpacks to hundreds of times its size.
+
+    Args:
+        what: What it is called in the message.
+        packed: Bytes in the file.
+        unpacked: Bytes in memory.
+        remedy: What to do if the content is meant.
+    """
+    if unpacked > LARGE and unpacked > RATIO * max(packed, 1):
+        raise DataError(f"{what} unpacks from {packed:,} to {unpacked:,} bytes. If it is meant, {remedy}.")
+
+
+def check_memory(what: str, needed: int) -> None:
+    """Raise `DataError` for content that does not fit into the memory that is free.
+
+    Args:
+        what: What it is called in the message.
+        needed: Bytes in memory.
+    """
+    free = _free_memory()
+    if free is not None and needed > max(free, LARGE):
+        raise DataError(
+            f"`{what}` needs {needed:,} bytes of memory. Found {free:,} free. Prepare the data in parts: a prepared "
+            "set stays on the disk."
+        )
+
+
+def _free_memory() -> int | None:
+    """Return the bytes of memory that are free, where the system says so."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+
+
 def _check_sizes(path: Path, file: Any) -> None:
     """Raise `DataError` for arrays that unpack to far more than the archive, or whose header promises more."""
+    check_memory(path.name, sum(entry.file_size for entry in file.zip.infolist()))
     for entry in file.zip.infolist():
-        if entry.file_size > LARGE and entry.file_size > RATIO * max(entry.compress_size, 1):
-            raise DataError(
-                f"Array `{entry.filename.removesuffix('.npy')}` of `{path.name}` unpacks from {entry.compress_size:,} "
-                f"to {entry.file_size:,} bytes. If it is meant, save it uncompressed: np.savez."
-            )
+        what = f"Array `{entry.filename.removesuffix('.npy')}` of `{path.name}`"
+        check_unpacked(what, entry.compress_size, entry.file_size, "save it uncompressed: np.savez")
         with file.zip.open(entry) as content:
             version = np.lib.format.read_magic(content)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(content)
         promised = math.prod(shape) * dtype.itemsize
         if not dtype.hasobject and promised > entry.file_size:
-            raise DataError(
-                f"Array `{entry.filename.removesuffix('.npy')}` of `{path.name}` should have {promised:,} bytes by its "
-                f"header. Found {entry.file_size:,}."
-            )
+            raise DataError(f"{what} should have {promised:,} bytes by its header. Found {entry.file_size:,}.")
 
 
 def _read_entry(path: Path, file: Any, name: str) -> np.ndarray:

@@ -258,12 +258,17 @@ def _diagnosis(options: Namespace) -> Diagnosis:
     if options.arrays is not None:
         return diagnose_file(options.arrays, task=options.task, estimator=estimator)
     if table is not None:
-        columns: dict[str, list[str]] = {}
+        columns: dict[str, Sequence[str]] = {}
         for text in options.modality:
             name, equals, rest = text.partition("=")
             if not (name and equals and words(rest)):
                 raise ConfigError(f"`--modality` should be NAME=COLUMN,COLUMN. Found `{text}`.")
-            columns.setdefault(name, []).extend(words(rest))
+            if name in columns:
+                raise ConfigError(
+                    f"`--modality {name}` is given twice. Name all of its columns at once: "
+                    f"--modality {name}={','.join([*columns[name], *words(rest)])}."
+                )
+            columns[name] = words(rest)
         return diagnose_csv(
             table,
             label=options.label,

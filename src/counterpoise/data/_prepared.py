@@ -109,7 +109,7 @@ def load_prepared(folder: Path) -> MultimodalData:
         splits = {part: _from_arrow(info, parts[part]) for part in SPLITS}
     except DataError as error:
         raise DataError(f"The prepared data set in `{folder}` cannot be used. {error}") from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # whatever Arrow and `datasets` raise for files of somebody else
         raise DataError(
             f"The prepared data set in `{folder}` is damaged ({type(error).__name__}: {error}). "
             "Delete the folder and prepare it again."

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from counterpoise._extras import extra
+from counterpoise._files import LARGE, RATIO, check_memory, check_unpacked
 from counterpoise.errors import DataError, NotFoundError
 
 if TYPE_CHECKING:
@@ -190,6 +191,7 @@ def read_table(path: Path, *, text: Iterable[str] = ()) -> Table:
         raise NotFoundError(f"There is no table `{path}`. Give one with one row per sample: {', '.join(TABLES)}.")
     name = path.name.lower()
     try:
+        _check_size(path)
         if name.endswith(".parquet"):
             table = _read_parquet(path)
         elif name.endswith((".jsonl", ".json")):
@@ -200,13 +202,31 @@ def read_table(path: Path, *, text: Iterable[str] = ()) -> Table:
             raise DataError(f"A table should be one of {', '.join(TABLES)}. Found `{path.name}`.")
     except UnicodeError as error:
         raise DataError(f"`{path.name}` is not text in UTF-8 ({error}). Save it as UTF-8.") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, LookupError, OSError, EOFError, NotImplementedError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"`{path.name}` cannot be read as a table: {error}. Save it again as UTF-8.") from error
     if not len(table):
         raise DataError(f"`{path.name}` has no rows.")
     return table
+
+
+def _check_size(path: Path) -> None:
+    """Raise `DataError` for a table that unpacks to far more than its file, before it is unpacked."""
+    size = path.stat().st_size
+    unpacked = size
+    if path.suffix.lower() == ".gz":
+        unpacked, most = 0, max(LARGE, RATIO * size) + 1
+        with gzip.open(path) as file:
+            while unpacked < most and (block := file.read(1 << 20)):
+                unpacked += len(block)
+    elif path.suffix.lower() == ".parquet":
+        with extra("data"):
+            from pyarrow import parquet
+        with parquet.ParquetFile(path) as file:
+            unpacked = 8 * file.metadata.num_rows * file.metadata.num_columns
+    check_unpacked(f"`{path.name}`", size, unpacked, "save it as a CSV")
+    check_memory(path.name, unpacked)
 
 
 def _read_parquet(path: Path) -> Table:

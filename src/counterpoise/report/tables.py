@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from counterpoise._extras import extra
-from counterpoise._files import write_atomic
+from counterpoise._files import csv_text, write_atomic
 from counterpoise.report.analysis.comparison import REFERENCE, Comparison, compare
 from counterpoise.report.grids import (
     Grid,
@@ -116,19 +116,6 @@ def _frame(rows: Iterable[Row]) -> pd.DataFrame:
 def csv_number(value: float) -> str:
     """Write a number as ``table.csv`` and the page both do: ten significant digits, empty for NaN."""
     return f"{value:.10g}" if math.isfinite(value) else ""
-
-
-def csv_text(value: str) -> str:
-    """Return a text cell that no spreadsheet takes as a formula.
-
-    An apostrophe precedes ``=``, ``+``, ``-`` and ``@``; control characters become spaces.
-
-    Example:
-        >>> csv_text("=HYPERLINK(1)"), csv_text("joint")
-        ("'=HYPERLINK(1)", 'joint')
-    """
-    value = re.sub(r"[\x00-\x1f]+", " ", value)
-    return f"'{value}" if value.lstrip()[:1] in tuple("=+-@") else value
 
 
 def rows_to_csv(rows: Iterable[Row]) -> str:

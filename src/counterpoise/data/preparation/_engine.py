@@ -249,8 +249,21 @@ def _from_before(work: Path, out: Path) -> tuple[Shards, dict[str, list[Finding]
     for path in sorted(work.glob("*.arrow")):
         if not shards.add(path):
             path.unlink()
-    records += [json.loads(path.read_text()) for path in sorted(work.glob("*.json"))]
-    return shards, {s: [Finding(**f) for f in found] for record in records for s, found in record.items()}
+    known = _findings(out / MANIFEST, records)
+    for path in sorted(work.glob("*.json")):
+        try:
+            known |= _findings(path, [json.loads(path.read_text())])
+        except (ValueError, DataError):  # damaged: its samples are read again
+            path.unlink()
+    return shards, known
+
+
+def _findings(path: Path, records: Sequence[Any]) -> dict[str, list[Finding]]:
+    """Return findings by stamp, as `_chunk` and `_write` wrote them."""
+    try:
+        return {s: [Finding(**f) for f in found] for record in records for s, found in record.items()}
+    except (TypeError, AttributeError) as error:
+        raise DataError(f"`{path}` is damaged ({error}). Delete it and prepare the data again.") from error
 
 
 def _key(readers: Mapping[str, Reader]) -> str:

@@ -96,6 +96,8 @@ def open_npy(path: Path) -> np.ndarray:
     _require(path)
     try:
         array: np.ndarray = np.load(path, allow_pickle=False, mmap_mode="r")
+        if not isinstance(array, np.ndarray):
+            raise ValueError("several arrays in one archive, expected one .npy")
     except (OSError, ValueError, EOFError) as error:
         kind = "truncated" if "mmap length" in str(error) else "undecodable"
         raise UnreadableError(kind, f"{path}: {error}") from error

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, fields
 from typing import Final, TypeAlias
 
+from counterpoise._files import csv_text
 from counterpoise.errors import DataError
 
 __all__ = ["KINDS", "Finding", "Remark", "UnreadableError", "summary", "to_csv"]
@@ -66,7 +67,7 @@ class Finding:
 
 
 def to_csv(findings: Iterable[Finding]) -> str:
-    """Return the findings as CSV, header first.
+    """Return the findings as CSV, header first; no cell is read as a formula.
 
     Example:
         >>> print(to_csv([Finding("silent", "clip1", "audio", "clip1.mp4", True)]).strip())
@@ -76,7 +77,8 @@ def to_csv(findings: Iterable[Finding]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([f.name for f in fields(Finding)])
-    writer.writerows(astuple(finding) for finding in findings)
+    for finding in findings:
+        writer.writerow([csv_text(value) if isinstance(value, str) else value for value in astuple(finding)])
     return text.getvalue()
 
 

@@ -129,13 +129,18 @@ def _renamed(columns: Mapping[str, list[str]], notes: list[str]) -> dict[str, li
 
 
 def _given_modalities(table: Table, given: Sequence[str]) -> dict[str, list[str]]:
-    """Return what ``NAME=COLUMN,COLUMN`` says; several entries of one name are joined."""
+    """Return what ``NAME=COLUMN,COLUMN`` says."""
     found: dict[str, list[str]] = {}
     for text in given:
         m, wanted = _parse_modality(table, text)
         if "." in m:
             raise DataError(f"`--modality {text}`: the name of a modality should not contain dots.")
-        found.setdefault(m, []).extend(n for n in wanted if n not in found.get(m, []))
+        if m in found:
+            raise DataError(
+                f"`--modality {m}` is given twice. Name all of its columns at once: "
+                f"--modality {m}={','.join([*found[m], *wanted])}."
+            )
+        found[m] = list(dict.fromkeys(wanted))
     return found
 
 

@@ -49,5 +49,8 @@ def read_pickle(path: Path) -> Any:
         ValueError,
         TypeError,
         KeyError,
+        MemoryError,
+        OverflowError,
+        RecursionError,
     ) as error:
         raise DataError(f"`{path}` is no readable pickle of arrays ({error}). Download it again.") from error

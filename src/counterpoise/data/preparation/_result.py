@@ -73,7 +73,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-        Counter(manifest["findings"]), dict(manifest["files"]), dict(manifest["samples"]), dict(manifest["listed"])
+        for name in ("findings", "files", "samples", "listed", "published", "unreadable"):
+            dict(manifest[name])
+        Counter(manifest["findings"])
+        manifest["format"], manifest["name"], manifest["left_out"]
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise DataError(
             f"`{folder / MANIFEST}` is damaged ({type(error).__name__}: {error}). Prepare the data again."
@@ -84,7 +87,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def undamaged(folder: Path, manifest: Mapping[str, Any]) -> list[Path]:
     """Return the files of the manifest whose content still is what was written."""
     paths = ((folder / name, known) for name, known in manifest["files"].items())
-    return [path for path, known in paths if path.is_file() and checksum(path) == known]
+    inside = ((path, known) for path, known in paths if path.resolve().is_relative_to(folder.resolve()))
+    return [path for path, known in inside if path.is_file() and checksum(path) == known]
 
 
 def check_prepared(folder: Path) -> tuple[list[str], bool]:

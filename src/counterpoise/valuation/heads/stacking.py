@@ -33,6 +33,8 @@ __all__ = ["FittedSubset", "calibrated", "fit_subset", "prediction_candidates"]
 
 ALL_FOLDS: Final = 2500
 """Up to this number of samples every penalty is fitted on all folds; beyond, one fold makes a shortlist."""
+SMALLEST_HALF: Final = 0.1
+"""Share of the samples outside a fold that each of the two halves for the learning curve holds at least."""
 PER_KIND: Final = 3
 """Penalties of one kind of head that enter a mixture."""
 CLEARLY_WORSE: Final = 30.0
@@ -220,7 +222,7 @@ def _with_halves(
     problem: EstimatorInput, components: Sequence[_Component], prior: OutOfFoldPredictions
 ) -> list[_Component]:
     """Return the components with the predictions of heads that were fitted on half of the samples."""
-    cut = torch.from_numpy(assign_folds(problem.target, problem.task, 2, problem.group, problem.seed + 1) == 0)
+    cut = _half(problem)
     halves = [cut, ~cut] if problem.n <= ALL_FOLDS else [cut]
     outside = _outside(problem)
     result = []
@@ -232,6 +234,22 @@ def _with_halves(
             p = replace(p, halves=tuple(fewer))
         result.append(_Component(p, c.source, c.free))
     return result
+
+
+def _half(problem: EstimatorInput) -> Tensor:
+    """Return ``(N,)`` booleans: half of the samples, by whole groups, with some of each half outside every fold."""
+    target, task, group, seed = problem.target, problem.task, problem.group, problem.seed + 1
+    half = assign_folds(target, task, 2, group, seed) == 0
+    outside = problem.fold[None] != np.arange(problem.folds)[:, None]
+    share = (outside & half).sum(1) / outside.sum(1)
+    if group is None or ((share > SMALLEST_HALF) & (share < 1 - SMALLEST_HALF)).all():
+        return torch.from_numpy(half)
+    # One group fills a half, and outside its own fold nothing is left of it: cut the groups of each fold instead.
+    for k in range(problem.folds):
+        rows = problem.fold == k
+        codes = np.unique(group[rows], return_inverse=True)[1]
+        half[rows] = assign_folds(target[torch.from_numpy(rows)], task, 2, codes, seed) == k % 2
+    return torch.from_numpy(half)
 
 
 def _shortlist(problem: EstimatorInput, kind: Candidate, prior: OutOfFoldPredictions) -> list[float]:

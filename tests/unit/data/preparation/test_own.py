@@ -219,10 +219,11 @@ def test_columns_with_dots_become_names_that_models_can_have(tmp_path: Path) -> 
         read(write(tmp_path / "m.csv", title_en=TITLE, **{"title.en": TITLE}))
 
 
-def test_two_entries_of_one_modality_are_joined(tmp_path: Path) -> None:
+def test_two_entries_of_one_modality_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "m.csv", b=AGE[::-1])
-    index = read(path, modality=("v=age", "v=b", "t=title"))
-    assert index.readers["v"].shape == (2,)
+    with pytest.raises(DataError, match=r"twice.*v=age,b"):
+        read(path, modality=("v=age", "v=b", "t=title"))
+    assert read(path, modality=("v=age,b", "t=title")).readers["v"].shape == (2,)
 
 
 @pytest.mark.parametrize("label", [["cat"] * N, [1] * N, [0.5] * N])
