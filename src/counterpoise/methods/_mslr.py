@@ -23,6 +23,7 @@ from counterpoise.methods.base import (
     joint_step,
 )
 from counterpoise.methods.hyperparameters import Rates
+from counterpoise.methods.objective import scaled_updates
 from counterpoise.methods.passes import head_losses, iterate_batches, trained_alone
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
@@ -91,8 +92,7 @@ def rescaled_steps(
 ) -> Iterator[StepRecord]:
     r"""Yield the records, and multiply each encoder's update by its factor after every step.
 
-    That equals another learning rate for every optimizer whose step is proportional to it (SGD, Adam, AdamW with their
-    momenta and decays), whereas a constant factor of the gradient has no effect under Adam.
+    See `counterpoise.methods.objective.scaled_updates`.
 
     Args:
         model: Model.
@@ -101,16 +101,8 @@ def rescaled_steps(
         shown: The same as ``(M,)``, for the record.
     """
     for record in records:
-        scaled = [
-            (p, p.detach().clone(), kappa)
-            for m, kappa in factors.items()
-            for p in model.encoder_parameters(m)
-            if p.requires_grad
-        ]
-        yield StepRecord(record.loss, record.parts, record.coefficients | by_modality(model, "rate", shown))
-        with torch.no_grad():
-            for p, old, kappa in scaled:
-                p.lerp_(old, 1 - kappa.to(p.dtype) if isinstance(kappa, Tensor) else 1 - kappa)
+        with scaled_updates(model, factors):
+            yield StepRecord(record.loss, record.parts, record.coefficients | by_modality(model, "rate", shown))
 
 
 class MSLR(Method):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
@@ -36,6 +37,7 @@ __all__ = [
     "gradients",
     "keep_finite",
     "measured_backward",
+    "scaled_updates",
 ]
 
 
@@ -245,3 +247,39 @@ def keep_finite(total: Tensor, step: Tensor) -> Tensor:
         tensor([2., 1.])
     """
     return total + torch.where(step.isfinite(), step, torch.zeros_like(step)).to(total.dtype)
+
+
+@contextmanager
+def scaled_updates(model: MultimodalClassifier, factors: Mapping[str, float | Tensor]) -> Iterator[None]:
+    """Multiply the update that an optimizer makes to each encoder by a factor.
+
+    A factor on the gradient is divided away by optimizers that normalise it (Adam and its relatives). A factor on the
+    update equals another learning rate for every optimizer whose step is proportional to it, with its momentum and
+    weight decay. Wrap the yield of a method's `steps` in it: the loop steps while the method waits there. Encoders
+    with a factor of 1 cost nothing; of the others the parameters are copied.
+
+    Args:
+        model: Model.
+        factors: Factor by modality, a number or a scalar tensor; those that are left out are 1.
+
+    Example:
+        >>> from counterpoise.model import build_model
+        >>> model = build_model({"a": ("vector", (4,), 0), "b": ("vector", (6,), 0)}, num_outputs=3, width=8)
+        >>> weight = next(model.encoder("a").parameters())
+        >>> before = weight.detach().clone()
+        >>> with torch.no_grad(), scaled_updates(model, {"a": 0.5}):
+        ...     _ = weight.add_(1.0)  # what an optimizer would do
+        >>> torch.allclose(weight, before + 0.5)
+        True
+    """
+    scaled = {m: factor for m, factor in factors.items() if isinstance(factor, Tensor) or factor != 1}
+    before = [
+        (p, p.detach().clone(), factor)
+        for m, factor in scaled.items()
+        for p in model.encoder_parameters(m)
+        if p.requires_grad
+    ]
+    yield
+    with torch.no_grad():
+        for p, old, factor in before:
+            p.lerp_(old, 1 - factor.to(p.dtype) if isinstance(factor, Tensor) else 1 - factor)
