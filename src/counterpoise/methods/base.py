@@ -76,7 +76,7 @@ class EpochContext:
         train: Function that returns the training set as batches in a fixed order, without augmentation. It is to be
             read in evaluation mode.
         held_out: The same for samples that were cut from the training set and that no gradient has seen, for methods
-            that need them. Never the validation set that selects.
+            that need them. Never the validation set that selects. None once these samples are trained on.
     """
 
     number: int
@@ -127,7 +127,9 @@ class Method(nn.Module, ABC):
     trains_fusion: ClassVar[bool] = True
     """Whether the fused head is trained. Without it only rules that read the unimodal heads make sense."""
     needs_held_out: bool = False
-    """Whether `on_epoch_start` needs `EpochContext.held_out`: samples that are never trained on."""
+    """Whether `on_epoch_start` needs `EpochContext.held_out`: samples that are not trained on."""
+    releases_held_out: ClassVar[bool] = False
+    """Whether these samples join the training when half of the epochs are over, as those of decision rules do."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Methods whose trained models this one needs (``("unimodal-ensemble",)`` for unimodal teachers); see
     `use_teachers`."""

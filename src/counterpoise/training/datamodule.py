@@ -54,10 +54,13 @@ class MultimodalDataModule(lightning.LightningDataModule):
         self.loader = BatchLoader(data.train, config.batch_size, seed=seed, plan=plan)
         self.validation = BatchLoader(data.val, EVALUATION_BATCH, seed=seed, shuffle=False)
 
+    def holds_out(self, epoch: int) -> bool:
+        """Return whether samples are held out in an epoch."""
+        return self.release is None or epoch < self.release
+
     def epoch_indices(self, epoch: int) -> np.ndarray:
         """Return which training samples an epoch may use."""
-        released = self.release is not None and epoch >= self.release
-        return np.arange(len(self.data.train)) if released else self.kept
+        return self.kept if self.holds_out(epoch) else np.arange(len(self.data.train))
 
     def train_dataloader(self) -> BatchLoader:
         """Return the loader, set to the epoch that is about to start."""

@@ -197,10 +197,11 @@ def _prepare(
     """Build what is trained and what it is trained on; refuse settings that cannot work."""
     model, method, rule = assemble(data, config, teachers)
     release = config.fit.epochs // 2
-    if rule.needs_holdout and release == 0:
+    until_half = rule.needs_holdout or (method.needs_held_out and method.releases_held_out)
+    if until_half and release == 0:
         raise ConfigError(
-            "A rule that is fitted on held-out samples needs at least 2 epochs (they are held out for half of them). "
-            "Found `fit.epochs = 1`."
+            "A rule or a method that measures on held-out samples needs at least 2 epochs (they are held out for half "
+            "of them). Found `fit.epochs = 1`."
         )
     if config.fit.accumulate > 1 and method.alternates:
         raise ConfigError(
@@ -209,7 +210,8 @@ def _prepare(
         )
     check_inputs(data, config, model)
     module = MethodModule(model, method, rule, config, release=release, curves=curves)
-    held_until = None if method.needs_held_out else release if rule.needs_holdout else 0
+    never = method.needs_held_out and not method.releases_held_out
+    held_until = None if never else release if until_half else 0
     return module, MultimodalDataModule(data, config.fit, seed=config.seed, release=held_until, plan=method.resample)
 
 

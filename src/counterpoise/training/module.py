@@ -184,7 +184,8 @@ class MethodModule(lightning.LightningModule):
         if self.rule.needs_holdout and epoch == self.release:
             fit_rule(self.rule, self.model, self._data, self.config.seed)
         seed_epoch(self.config.seed, epoch)
-        held = self._data.held_out_pass if self.method.needs_held_out else None
+        offered = self.method.needs_held_out and self._data.holds_out(epoch)
+        held = self._data.held_out_pass if offered else None
         self.method.on_epoch_start(
             self.model, EpochContext(epoch, self.config.fit.epochs, train=self._data.train_pass, held_out=held)
         )
