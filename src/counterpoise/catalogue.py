@@ -71,8 +71,8 @@ def parse_spec(what: str, text: str) -> tuple[str, dict[str, Any]]:
         ConfigError: if it cannot be read.
 
     Example:
-        >>> parse_spec("method", "arm[tau=1.0, minmax=false]")
-        ('arm', {'tau': 1.0, 'minmax': False})
+        >>> parse_spec("method", "arm[tau=1.0, loss_weights=false]")
+        ('arm', {'tau': 1.0, 'loss_weights': False})
     """
     import yaml
 

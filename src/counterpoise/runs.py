@@ -75,8 +75,8 @@ class RowId:
             a record.
 
     Example:
-        >>> str(RowId("arm", {"minmax": False})), str(RowId("joint", rule="calibrated"))
-        ('arm [minmax=False]', 'joint (calibrated)')
+        >>> str(RowId("arm", {"loss_weights": False})), str(RowId("joint", rule="calibrated"))
+        ('arm [loss_weights=False]', 'joint (calibrated)')
         >>> str(RowId("unimodal", modality="audio"))
         'unimodal:audio'
     """

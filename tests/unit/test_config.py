@@ -77,7 +77,7 @@ def test_expansion_has_every_run_once_and_always_the_reference() -> None:
 
 
 def test_rules_multiply_methods_that_have_the_heads() -> None:
-    configs = expand(INFO, "toy", ["unimodal", "uniform", "arm"], seeds=1, rules=["fused", "dynamic"])
+    configs = expand(INFO, "toy", ["unimodal", "uniform", "separated-experts"], seeds=1, rules=["fused", "dynamic"])
     found = sorted((c.method, c.rule) for c in configs)
     assert found == sorted(
         [
@@ -85,8 +85,8 @@ def test_rules_multiply_methods_that_have_the_heads() -> None:
             ("joint", "dynamic"),
             ("uniform", "default"),
             ("uniform", "dynamic"),
-            ("arm", "fused"),
-            ("arm", "default"),  # dynamic is its own
+            ("separated-experts", "fused"),
+            ("separated-experts", "default"),  # dynamic is its own
         ]
     )
 

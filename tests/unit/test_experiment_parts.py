@@ -17,7 +17,11 @@ INFO = DataInfo("toy", (Modality("a", "vector", (2,)), Modality("b", "vector", (
 
 
 def test_commas_in_brackets_do_not_part_methods() -> None:
-    assert words("joint, arm[tau=1,minmax=false],uniform") == ["joint", "arm[tau=1,minmax=false]", "uniform"]
+    assert words("joint, arm[tau=1,loss_weights=false],uniform") == [
+        "joint",
+        "arm[tau=1,loss_weights=false]",
+        "uniform",
+    ]
 
 
 def test_commas_in_the_name_of_a_file_do_not_split_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +45,7 @@ def test_an_ablation_is_all_eight_combinations_and_joint_for_reference() -> None
     arms = [tuple(sorted(c.method_args)) for c in configs if c.method == "arm" and c.seed == 0]
     assert len(arms) == len(set(arms)) == 8
     assert () in arms
-    assert ("fusion", "minmax", "resampling") in arms
+    assert ("fusion", "loss_weights", "resampling") in arms
     assert len({c.rule for c in configs if c.method == "arm"}) == 1
     assert [c.method for c in configs].count("joint") == 2
 

@@ -44,7 +44,7 @@ def expand(
         info: Description of the data set.
         data: Name or path that the data set is opened by.
         methods: Names of methods, with hyper-parameters in brackets where they are not the defaults
-            (``arm[tau=1.0,minmax=false]``). ``all`` stands for the whole catalogue.
+            (``arm[tau=1.0,loss_weights=false]``). ``all`` stands for the whole catalogue.
         seeds: Number of runs of each method (seeds 0, 1, ...), or the seeds themselves.
         rules: Names of decision rules; ``default`` is each method's own.
         ablation: Method whose named parts are switched on and off in all combinations.
@@ -116,7 +116,7 @@ def combinations_of(method: str) -> list[str]:
 
     Example:
         >>> combinations_of("arm")[:3]
-        ['arm', 'arm[resampling=false]', 'arm[minmax=false]']
+        ['arm', 'arm[resampling=false]', 'arm[loss_weights=false]']
     """
     parts = METHODS.resolve(user_name(method)).parts
     if not parts:

@@ -70,8 +70,8 @@ def parse_method(text: str) -> tuple[str, dict[str, Any]]:
         ConfigError: If it cannot be read.
 
     Example:
-        >>> parse_method("arm[tau=1.0, minmax=false]")
-        ('arm', {'tau': 1.0, 'minmax': False})
+        >>> parse_method("arm[tau=1.0, loss_weights=false]")
+        ('arm', {'tau': 1.0, 'loss_weights': False})
     """
     return parse_spec("method", user_name(text))
 

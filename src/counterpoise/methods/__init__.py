@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from counterpoise.methods._pdf import PDF
     from counterpoise.methods._pdmp import PDMP
     from counterpoise.methods._pmr import PMR
-    from counterpoise.methods._probes import ContributionProbes
     from counterpoise.methods._qmf import QMF
     from counterpoise.methods._reconboost import ReconBoost
     from counterpoise.methods._relearning import Relearning
@@ -56,7 +55,14 @@ if TYPE_CHECKING:
     from counterpoise.methods._uniform import Uniform
     from counterpoise.methods._unimodal import Unimodal, UnimodalEnsemble
     from counterpoise.methods._valuation import ModalityValuation, SampleValuation
-    from counterpoise.methods.arm import ARM, AsymmetricFusion, BalancedMinMaxLoss, ContributionResampler
+    from counterpoise.methods.arm import (
+        ARM,
+        AsymmetricFusion,
+        BalancedMinMaxLoss,
+        ContributionResampler,
+        HeldOutContributions,
+        SeparatedExperts,
+    )
     from counterpoise.methods.base import EpochContext, Method
     from counterpoise.methods.catalogue import METHODS, make_method
     from counterpoise.methods.hyperparameters import Hyperparameter
@@ -96,7 +102,6 @@ __all__ = [
     "Alternation",
     "AsymmetricFusion",
     "BalancedMinMaxLoss",
-    "ContributionProbes",
     "ContributionResampler",
     "Corruption",
     "DataRemixing",
@@ -105,6 +110,7 @@ __all__ = [
     "GradNorm",
     "GradientCombination",
     "Greedy",
+    "HeldOutContributions",
     "Hyperparameter",
     "InfoReg",
     "Joint",
@@ -118,6 +124,7 @@ __all__ = [
     "ReconBoost",
     "Relearning",
     "SampleValuation",
+    "SeparatedExperts",
     "SeparatedGradients",
     "TCMax",
     "UncertaintyWeighting",
@@ -152,7 +159,6 @@ _HOMES = {
     "BalancedMinMaxLoss": "arm",
     "CGGM": "_cggm",
     "CML": "_cml",
-    "ContributionProbes": "_probes",
     "ContributionResampler": "arm",
     "Corruption": "_dropout",
     "DGL": "_dgl",
@@ -162,6 +168,7 @@ _HOMES = {
     "GBlending": "_gblending",
     "GradientCombination": "objective",
     "Greedy": "_greedy",
+    "HeldOutContributions": "arm",
     "Hyperparameter": "hyperparameters",
     "InfoReg": "_inforeg",
     "Joint": "_joint",
@@ -184,6 +191,7 @@ _HOMES = {
     "ReconBoost": "_reconboost",
     "Relearning": "_relearning",
     "SampleValuation": "_valuation",
+    "SeparatedExperts": "arm",
     "SeparatedGradients": "_dgl",
     "UMT": "_teachers",
     "Uniform": "_uniform",

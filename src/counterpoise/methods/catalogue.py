@@ -84,9 +84,14 @@ METHODS = _Methods(
         MethodEntry(
             "arm",
             "counterpoise.methods:ARM",
-            "reinforces weak modalities by contribution: fusion, loss, re-sampling",
+            "reinforces weak modalities by held-out contributions: fusion, loss, re-sampling",
             "Gao et al., AAAI 2025",
-            random=True,
+        ),
+        MethodEntry(
+            "separated-experts",
+            "counterpoise.methods:SeparatedExperts",
+            "encoders learn from their own smoothed losses; memorising modalities are held back",
+            "the library's recipe",
         ),
         MethodEntry(
             "pmr",

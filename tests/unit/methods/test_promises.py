@@ -13,12 +13,12 @@ from counterpoise.methods import METHODS, EpochContext, Method, make_method
 from counterpoise.model import MultimodalClassifier
 
 OTHERWISE = {
-    "arm": "its heads learn from smoothed labels (tests/reference/test_arm.py)",
     "cggm": "its direction term compares the heads' gradients, and so trains the heads, too",
     "corruption": "its heads see the corrupted inputs",
     "mbsd": "its distillation is between the heads",
     "mbsd-toolkit": "its distillation is between the heads",
     "modality-dropout": "its heads see no dropped modality",
+    "separated-experts": "its heads learn from smoothed labels (tests/reference/test_arm.py)",
     "unimodal": "it has one head",
 }
 """Methods whose unimodal heads get another gradient, and why."""

@@ -11,7 +11,7 @@ from scipy import stats
 from counterpoise.report import ablation_table
 from counterpoise.runs import Metric, RowId, RunRecord
 
-PARTS = ("fusion", "minmax", "resampling")
+PARTS = ("fusion", "loss_weights", "resampling")
 
 
 def made(noise: float = 0.01) -> tuple[list[RunRecord], dict[tuple[bool, ...], np.ndarray]]:

@@ -3,43 +3,226 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from counterpoise.errors import ModelError
-from counterpoise.methods._probes import ContributionProbes
-from counterpoise.methods.arm._fusion import AsymmetricFusion
-from counterpoise.methods.arm._minmax import BalancedMinMaxLoss
-from counterpoise.methods.arm._resampler import ContributionResampler
-from counterpoise.methods.base import STRENGTH, Backward, Hyperparameter, Interval, Method, backward, unimodal_losses
+from counterpoise.methods.arm._fusion import AsymmetricFusion, fusion_weights
+from counterpoise.methods.arm._heldout import (
+    HeldOutContributions,
+    held_out_contributions,
+    held_out_experts,
+    significance,
+)
+from counterpoise.methods.arm._minmax import BalancedMinMaxLoss, fused_share
+from counterpoise.methods.arm._resampler import ContributionResampler, learnable_information
+from counterpoise.methods.arm._states import ModalityState, memorised_share, modality_states, update_scales
+from counterpoise.methods.base import (
+    STRENGTH,
+    Backward,
+    EpochContext,
+    Hyperparameter,
+    Interval,
+    Method,
+    backward,
+    by_modality,
+    detached,
+    joint_step,
+    require_fusion,
+    unimodal_losses,
+)
 from counterpoise.methods.logits import decode
+from counterpoise.methods.passes import iterate_batches
 from counterpoise.model import MultimodalClassifier, scale_gradient
-from counterpoise.records import Batch, Outputs, StepRecord
+from counterpoise.records import Batch, StepRecord
 
-__all__ = ["ARM"]
+__all__ = ["ARM", "AsymmetricTraining"]
 
-
-MIN_ENTROPY = 1e-6
+MIN_ENTROPY: Final = 1e-6
 """Entropy in nats below which all labels count as equal."""
+MIN_SAMPLES: Final = 8
+"""Held-out samples below which nothing is measured."""
+MIN_STEPS: Final = 40
+"""Steps for which separated encoders learn from their own losses only, whatever the fused head knows."""
 
 
-class ARM(Method):
-    r"""Asymmetric reinforcing: modalities that contribute little get more weight in the loss and in the fusion.
+class AsymmetricTraining(Method):
+    """Base of `ARM` and `SeparatedExperts`: five switches, and contributions on held-out samples that drive them.
+
+    Args:
+        strength: Strength of the asymmetry; 0 is joint training bit for bit.
+        separate: Whether encoders learn from their own losses, with a share of the fused gradient only.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes.
+        loss_weights: Whether the updates of the encoders are scaled.
+        fusion: Whether features are weighted before the fused head.
+        resampling: Whether samples are drawn by what the weak modalities know about them.
+        tau: Exponent of the fusion weights.
+        gamma: Weight of the contribution gap.
+        rate: Largest addition to the frequency of a sample.
+    """
+
+    strength = Hyperparameter(1.0, STRENGTH)
+    separate = Hyperparameter(False)
+    smoothing = Hyperparameter(0.0, Interval(0, 1))
+    loss_weights = Hyperparameter(True)
+    fusion = Hyperparameter(True)
+    resampling = Hyperparameter(True)
+    tau = Hyperparameter(2.0, Interval(0))
+    gamma = Hyperparameter(2.0, Interval(0))
+    rate = Hyperparameter(0.5, Interval(0))
+    parts = ("fusion", "loss_weights", "resampling")
+    needs_held_out = True
+    releases_held_out = True
+    prior: Tensor
+    rho: Tensor
+    marginal: Tensor
+    share: Tensor
+    states: Tensor
+    best: Tensor
+    training: Tensor
+    seen: Tensor
+
+    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
+        """Wrap the fusion, and register what is known about each modality."""
+        task, count = model.task, len(model.modalities)
+        self.entropy = task.information_scale(target)
+        if self.entropy <= MIN_ENTROPY:
+            raise ModelError(
+                f"`{type(self).__name__}` compares contributions with the entropy of the labels. Found an entropy of "
+                "0: all training samples have the same label. There is nothing to learn; use joint training."
+            )
+        self.register_buffer("prior", task.prior_logits(target).float())
+        self.register_buffer("target", target.clone(), persistent=False)
+        for name in ("marginal", "share", "best"):
+            self.register_buffer(name, torch.zeros(count))
+        self.register_buffer("states", torch.full((count,), int(ModalityState.LEARNING)))
+        self.register_buffer("rho", torch.tensor(0.0 if self.separate else 1.0))
+        self.register_buffer("learned", torch.zeros(count + 1))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+        self.loss = BalancedMinMaxLoss(count)
+        self.resampler = ContributionResampler(len(target), count, self.rate * self.strength * self.resampling)
+        return model.with_fusion(AsymmetricFusion(model.fusion))
+
+    def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
+        """Measure contributions on the held-out samples, and decide what each modality needs in the next epoch.
+
+        Once the held-out samples have joined the training, the last decision stays.
+
+        Raises:
+            DataError: If the loop offers no held-out samples in the first epoch.
+        """
+        if not self.strength:
+            return
+        self.loss.synchronise()
+        if epoch.number == 0:
+            iterate_batches(self, epoch, "held_out")  # raises if there are none
+            self.learned.zero_()
+        elif epoch.held_out is not None:
+            experts, target = held_out_experts(model, iterate_batches(self, epoch, "held_out"))
+            if len(target) >= MIN_SAMPLES and bool(experts.isfinite().all()):
+                self._decide(model, held_out_contributions(model.task, experts, target, self.prior))
+            self.learned.zero_()
+
+    @torch.no_grad()
+    def _decide(self, model: MultimodalClassifier, known: HeldOutContributions) -> None:
+        """Update the states of the modalities and what depends on them."""
+        train = self.learned[:-1] / self.learned[-1].clamp_min(1)
+        # What only several modalities together tell counts for each of them.
+        held_out = torch.maximum(known.alone, known.marginal)
+        error = torch.where(known.alone >= known.marginal, known.alone_error, known.marginal_error)
+        overfit = significance(train - held_out, error)
+        self.marginal.copy_(known.marginal)
+        self.share.copy_(overfit * memorised_share(held_out, train, self.entropy))
+        self.states.copy_(modality_states(held_out, error, train, self.best, self.entropy))
+        self.best.copy_(torch.maximum(self.best, held_out))
+        gaps, errors = known.gaps
+        weak = significance(gaps, errors)
+        if self.loss_weights:
+            scales = update_scales(self.states, self.share, gaps / self.entropy, weak, self.gamma * self.strength)
+            self.loss.update(scales)
+        if self.fusion:
+            fusion = require_fusion(self, model, AsymmetricFusion)
+            fusion.update(fusion_weights(self.share, self.tau * self.strength))
+        if self.separate and int(self.seen) >= MIN_STEPS:
+            self.rho.copy_(fused_share(known, self.entropy))
+        if self.resampling:
+            learnable = learnable_information(model.task, known.own, known.target, self.target)
+            learning = (self.states == int(ModalityState.LEARNING)).to(weak)
+            self.resampler.update(learnable, weak * learning, self.entropy)
+
+    def resample(self, order: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Method.resample`."""
+        return self.resampler.draw(order, generator) if self.strength else order
+
+    def steps(
+        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
+    ) -> Iterator[StepRecord]:
+        """See `Method.steps`; the updates of the encoders are scaled after the step."""
+        if not self.strength:
+            yield from joint_step(model, batch, backward)
+            return
+        fusion = require_fusion(self, model, AsymmetricFusion)
+        features = model.encode(batch.inputs)
+        read = {m: scale_gradient(z, self.rho if self.separate else 1.0) for m, z in features.items()}
+        outputs = decode(model, features, read, head_gradient=1.0)
+        fused = model.task.loss(outputs.logits, batch.target)
+        unimodal = unimodal_losses(model, outputs, batch.target, self.smoothing)
+        self._observe(model, torch.stack(list(outputs.unimodal_logits.values())).detach(), batch)
+        backward(fused + torch.stack(list(unimodal.values())).sum())
+        parts = detached({"fused": fused, **unimodal})
+        coefficients = (
+            by_modality(model, "phi", self.marginal.clone())
+            | by_modality(model, "mu", self.share.clone())
+            | by_modality(model, "state", self.states.to(self.share))
+            | by_modality(model, "lambda", self.loss.weights.clone())
+            | by_modality(model, "w", fusion.weights.clone())
+            | {"rho": self.rho.clone(), "frequency": self.resampler.frequency.max()}
+        )
+        with self.loss.scaled_step(model):
+            yield StepRecord(self.loss(parts["fused"], {m: parts[m] for m in unimodal}), parts, coefficients)
+
+    @torch.no_grad()
+    def _observe(self, model: MultimodalClassifier, logits: Tensor, batch: Batch) -> None:
+        """Add up what each modality knows about the samples that it is trained on.
+
+        Args:
+            model: Model.
+            logits: Logits of the unimodal heads, ``(M, B, C)``.
+            batch: Samples.
+        """
+        nothing = self.prior.to(logits.dtype).expand_as(logits[0])
+        known = model.task.log_likelihood(logits, batch.target) - model.task.log_likelihood(nothing, batch.target)
+        self.learned.add_(torch.cat([known.sum(-1), known.new_full((1,), len(batch))]).to(self.learned.dtype))
+        self.resampler.observe(batch.index, known.T)
+        self.seen.add_(1)
+
+
+class ARM(AsymmetricTraining):
+    r"""Asymmetric reinforcing: weak modalities are reinforced as far as held-out samples show that they can learn.
 
     Gao, Cao, Zhu, Wang, Hu, "Asymmetric Reinforcing against Multi-modal Representation Bias", AAAI 2025 (arXiv
-    2501.01240). Each step on a batch:
+    2501.01240). Its principles, and what follows from them here:
 
-    1. Probes on detached features give the marginal contributions :math:`\hat\phi_m = CE(q_{-m}) - CE(q_\mathrm{all})`,
-       an estimate of the conditional mutual information :math:`I(Z_m; Y | Z_{-m})` in nats; :math:`\phi_m \leftarrow
-       .95 \phi_m + .05 \hat\phi_m`.
-    2. `AsymmetricFusion`: features enter the fused head with weights that fall with :math:`\phi_m`.
-    3. `BalancedMinMaxLoss`: :math:`CE(h) + \sum_m \lambda_m CE(u_m)`. Of the gradient of CE(h) the encoders get the
-       share :math:`\rho` that is synergy: information of the fused head that no sum over modalities provides (of
-       :math:`q_\mathrm{all}` and the product of the :math:`u_m`, the better one). The labels of the :math:`u_m` are
-       smoothed, so that the confidence of an expert indicates how much to trust it on a sample.
-    4. `ContributionResampler`: for a share of the samples, one modality is hidden from the fused head, drawn by
-       :math:`\phi_m`.
+    - *Mutual information bounds the joint contribution, conditional mutual information is each modality's marginal
+      contribution.* Both are measured before every epoch on samples that the encoders have not been trained on
+      (`held_out_contributions`), per sample and with standard errors. A difference within 1.64 standard errors has no
+      effect. Held-out and training information together give each modality a `ModalityState`.
+    - *Dynamic feature-level fusion* (``fusion``): features enter the fused head with the weights
+      :math:`w_m \propto (1 - \mu_m)^\tau`, see `fusion_weights`. Encoders learn through these weights.
+    - *Balanced min-max loss* (``loss_weights``): the joint contribution is maximised, and the gap to the strongest
+      modality is closed by lifting the weak (`BalancedMinMaxLoss`). Its weights :math:`\lambda_m` multiply the
+      update of an encoder after the optimizer's step, because Adam divides a factor of the gradient away.
+    - *Dynamic sample-level re-sampling* (``resampling``): a training sample about which a weak modality knows less than
+      held-out samples of its class show that it could is drawn up to ``1 + rate`` times as often
+      (`ContributionResampler`).
+
+    Without all three it is uniform training bit for bit. ``separate`` and ``smoothing`` are not the paper's: they are
+    here for ablations, and on in `SeparatedExperts`.
+
+    A tenth of the training samples is held out until half of the epochs are over; then it is trained on, and the last
+    decisions stay. A loop of your own passes held-out samples as `EpochContext.held_out`.
 
     Differs from the paper: its formulas for the valuation, the min-max loss and the re-sampling could not be obtained;
     these are derived from its stated principles. Differs from the authors' code, which weights two branches by the
@@ -49,114 +232,66 @@ class ARM(Method):
     Args:
         strength: Strength of the asymmetry; multiplies ``tau``, ``gamma`` and ``rate``. 0 is joint training bit for
             bit.
+        separate: Whether encoders learn from their own losses, with the share :math:`\rho` of the fused gradient that
+            is synergy.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes (real targets stay as they are).
+        loss_weights: Whether to use the min-max loss's weights.
         fusion: Whether to use the dynamic fusion.
-        minmax: Whether to use the contribution-dependent weights of the loss, the share of the fused gradient and the
-            smoothing.
         resampling: Whether to use the re-sampling.
         tau: Exponent of the fusion weights.
-        gamma: Weight of the contribution gap in the loss.
-        rate: Share of the samples from which a modality is hidden.
-        decay: Decay of the moving averages.
-        smoothing: Share of the unimodal heads' labels that is spread over all classes (real targets stay as they are).
+        gamma: Weight of the contribution gap.
+        rate: Largest addition to the frequency of a sample.
 
     Raises:
         ModelError: (by `prepare`) if all training samples have the same label.
 
     Example:
-        >>> ARM(resampling=False, minmax=False).hyperparameters["minmax"]
+        >>> ARM(resampling=False, loss_weights=False).hyperparameters["loss_weights"]
         False
     """
 
-    strength = Hyperparameter(1.0, STRENGTH)
-    fusion = Hyperparameter(True)
-    minmax = Hyperparameter(True)
-    resampling = Hyperparameter(True)
-    tau = Hyperparameter(0.5, Interval(0))
-    gamma = Hyperparameter(2.0, Interval(0))
-    rate = Hyperparameter(0.3, Interval(0, 1, "[]"))
-    decay = Hyperparameter(0.95, Interval(0, 1))
+
+class SeparatedExperts(AsymmetricTraining):
+    r"""The library's own recipe: each encoder is an expert that learns from its own smoothed loss.
+
+    :math:`L = CE(z(\mathrm{sg}_\rho\, h), y) + \sum_m CE_\epsilon(u_m, y)`, read by the dynamic decision rule:
+
+    - ``separate``: the fused head's gradient would train an encoder on what the *other* modalities have left
+      unexplained, so that a dominant modality starves the rest. Encoders get the share :math:`\rho` of it that is
+      synergy: held-out information of the fused head that the unimodal heads together do not have. It is 0 for the
+      first `MIN_STEPS` steps, and 1 where no modality is informative alone (parity).
+    - ``smoothing``: a head that is less certain of its training samples is less certain on damaged ones, and the
+      dynamic rule trusts experts by their certainty.
+    - ``fusion`` as in `ARM`: the fused head relies less on modalities that memorise, according to held-out samples. No
+      gradient of it enters the encoders here.
+
+    ``loss_weights`` and ``resampling`` gain nothing here on the splits on which the recipe was chosen, and are off.
+
+    It claims nothing of a paper. Without asymmetry, smoothing and synergy it is `SeparatedGradients` bit for bit.
+
+    Args:
+        strength: Strength of the asymmetry; multiplies ``tau``, ``gamma`` and ``rate``. 0 is joint training bit for
+            bit.
+        separate: Whether encoders learn from their own losses.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes (real targets stay as they are).
+        loss_weights: Whether to use the min-max loss's weights.
+        fusion: Whether to use the dynamic fusion.
+        resampling: Whether to use the re-sampling.
+        tau: Exponent of the fusion weights.
+        gamma: Weight of the contribution gap.
+        rate: Largest addition to the frequency of a sample.
+
+    Raises:
+        ModelError: (by `prepare`) if all training samples have the same label.
+
+    Example:
+        >>> SeparatedExperts().smoothing
+        0.1
+    """
+
+    separate = Hyperparameter(True)
     smoothing = Hyperparameter(0.1, Interval(0, 1))
+    loss_weights = Hyperparameter(False)
+    resampling = Hyperparameter(False)
     default_rule = "dynamic"
-    parts = ("fusion", "minmax", "resampling")
-    phi: Tensor
-
-    def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """Wrap the fusion, build the probes and the memory of contributions."""
-        self.entropy = model.task.information_scale(target)
-        if self.entropy <= MIN_ENTROPY:
-            raise ModelError(
-                "`ARM` compares contributions with the entropy of the labels. Found an entropy of 0: all training "
-                "samples have the same label. There is nothing to learn; use joint training."
-            )
-        self.probes = ContributionProbes(model)
-        nothing = model.task.prior_logits(target).expand(len(target), -1)
-        self.prior = model.task.loss(nothing, target).item()  # of a head that knows nothing; H(Y) for classes
-        self.loss = BalancedMinMaxLoss(self.gamma * self.strength if self.minmax else 0.0, self.decay)
-        self.resampler = ContributionResampler(min(self.rate * self.strength, 1.0) if self.resampling else 0.0)
-        self.register_buffer("phi", torch.zeros(len(model.modalities)))
-        if isinstance(model.fusion, AsymmetricFusion):
-            return model
-        return model.with_fusion(AsymmetricFusion(model.fusion))
-
-    def steps(
-        self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
-    ) -> Iterator[StepRecord]:
-        """See `Method.steps`."""
-        features = model.encode(batch.inputs)
-        nll = -model.task.log_likelihood(self.probes(model.vectors(features)), batch.target)  # (M + 1, B), nats
-        weights = self._value(model, nll)
-        rho = self._synergy()
-        read = {m: scale_gradient(z, rho) for m, z in features.items()}
-        shown = self.resampler(read, self.phi, entropy=self.entropy)
-        outputs = decode(model, features, shown, head_gradient=weights)
-        fused = model.task.loss(outputs.logits, batch.target)
-        if self.separates:
-            self._observe(model, outputs, nll[0].mean(), fused, batch.target)
-        unimodal = unimodal_losses(model, outputs, batch.target, self.smoothing if self.separates else 0.0)
-        probes = nll.mean(-1).sum()
-        backward(fused + torch.stack(list(unimodal.values())).sum() + probes)
-        parts = {"fused": fused.detach(), **{m: u.detach() for m, u in unimodal.items()}}
-        reported = parts["fused"] + torch.stack([weights[m] * parts[m] for m in unimodal]).sum()
-        yield StepRecord(
-            reported,
-            parts | {"probes": probes.detach()},
-            {f"phi:{m}": p for m, p in zip(model.modalities, self.phi.clone(), strict=True)}
-            | {f"lambda:{m}": torch.as_tensor(w) for m, w in weights.items()}
-            | {f"w:{m}": w for m, w in self._fusion_weights(model).items()}
-            | {"rho": rho},
-        )
-
-    @torch.no_grad()
-    def _observe(
-        self, model: MultimodalClassifier, outputs: Outputs, probe: Tensor, fused: Tensor, target: Tensor
-    ) -> None:
-        """Report to the loss the information of the better of two sums over modalities, and that of the fused head."""
-        heads = torch.stack(list(outputs.unimodal_logits.values()))
-        product = heads.mean(0) if model.task.is_gaussian else heads.sum(0)
-        additive = torch.minimum(probe, model.task.loss(product, target))
-        self.loss.observe(self.prior - additive, self.prior - fused, self.entropy)
-
-    @property
-    def separates(self) -> bool:
-        """Whether encoders learn from their own, smoothed losses and get only a share of the fused gradient."""
-        return self.minmax and self.strength > 0
-
-    def _synergy(self) -> Tensor:
-        """Return the share of the fused gradient that the encoders get, from the steps so far."""
-        return self.loss.share() if self.separates else torch.ones_like(self.loss.known[0])
-
-    @torch.no_grad()
-    def _value(self, model: MultimodalClassifier, nll: Tensor) -> dict[str, Tensor | float]:
-        """Update the contributions and what depends on them; return each modality's weight in the loss."""
-        self.phi.lerp_((nll[1:] - nll[0]).mean(-1), 1 - self.decay)
-        if self.fusion and self.strength and isinstance(model.fusion, AsymmetricFusion):
-            model.fusion.update(self.phi, entropy=self.entropy, tau=self.tau * self.strength)
-        if not self.strength:
-            return dict.fromkeys(model.modalities, 0.0)
-        return dict(zip(model.modalities, self.loss.weights(self.phi, self.entropy), strict=True))
-
-    @staticmethod
-    def _fusion_weights(model: MultimodalClassifier) -> dict[str, Tensor]:
-        if not isinstance(model.fusion, AsymmetricFusion):
-            return {}
-        return dict(zip(model.modalities, model.fusion.weights.clone(), strict=True))
+    parts = ("separate", "fusion")

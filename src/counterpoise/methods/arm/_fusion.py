@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -11,35 +12,37 @@ from counterpoise.fusion import Fusion
 
 __all__ = ["AsymmetricFusion", "fusion_weights"]
 
+FLOOR: Final = 0.02
+"""Smallest generalising share of a modality; the fused head never loses a modality altogether."""
 
-def fusion_weights(phi: Tensor, entropy: float, tau: float, eps: float = 0.02) -> Tensor:
-    r"""Return the weights with which features enter the fused head.
 
-    .. math:: w_m \propto \left(\frac{\operatorname{mean}_k \phi_k^+ + \epsilon H}{\phi_m^+ + \epsilon H}\right)^\tau,
-        \quad \operatorname{mean}_m w_m = 1
+def fusion_weights(share: Tensor, tau: float) -> Tensor:
+    r"""Return the weights with which features enter the fused head, and their gradient the encoders, ``(M,)``.
 
-    The less a modality contributes, the larger its weight. Equal contributions give 1, and so does :math:`\tau = 0`.
+    .. math:: w_m \propto (1 - \mu_m + \epsilon)^\tau, \quad \operatorname{mean}_m w_m = 1
+
+    with :math:`\mu_m` the `memorised_share` of the modality. A modality whose training information does not generalise
+    looks better to the fused head than it is: the head relies on it, and the residual from which the other encoders
+    learn vanishes. Equal shares give 1, and so does :math:`\tau = 0`.
 
     Args:
-        phi: ``(M,)`` marginal contributions in nats.
-        entropy: H(Y) in nats, the scale of contributions.
+        share: Memorised shares, ``(M,)``.
         tau: Exponent; 0 for no re-weighting.
-        eps: Floor of a contribution as a share of H(Y).
 
     Example:
-        >>> fusion_weights(torch.tensor([1.0, 0.0]), entropy=1.0, tau=0.5)
-        tensor([0.2457, 1.7543])
+        >>> fusion_weights(torch.tensor([0.1, 0.8]), tau=1.0)
+        tensor([1.6140, 0.3860])
     """
-    positive = phi.clamp_min(0) + eps * entropy
-    raw = (positive.mean() / positive).pow(tau)
+    raw = (1 - share + FLOOR).pow(tau)
     return raw / raw.mean()
 
 
 class AsymmetricFusion(Fusion):
-    """A fusion whose inputs are scaled, per modality, by `fusion_weights` of the current contributions.
+    """A fusion whose inputs are scaled by one weight per modality.
 
     It wraps any fusion. The weights are a buffer: they are saved with the model and used as they are at inference, so
-    that no label can reach a prediction.
+    that no label can reach a prediction. A weight scales the features of a modality and the gradient that returns
+    through them.
 
     Args:
         inner: Fusion to wrap.
@@ -47,9 +50,9 @@ class AsymmetricFusion(Fusion):
     Example:
         >>> from counterpoise.fusion import Concat
         >>> fusion = AsymmetricFusion(Concat({"a": 2, "b": 2}, num_outputs=3))
-        >>> fusion.update(torch.tensor([1.0, 0.0]), entropy=1.0, tau=0.5)
+        >>> fusion.update(fusion_weights(torch.tensor([0.1, 0.8]), tau=1.0))
         >>> fusion.weights
-        tensor([0.2457, 1.7543])
+        tensor([1.6140, 0.3860])
     """
 
     weights: Tensor
@@ -59,9 +62,9 @@ class AsymmetricFusion(Fusion):
         self.inner = inner
         self.register_buffer("weights", torch.ones(len(inner.feature_dims)))
 
-    def update(self, phi: Tensor, *, entropy: float, tau: float, eps: float = 0.02) -> None:
-        """Set the weights from marginal contributions ``(M,)`` in nats."""
-        self.weights.copy_(fusion_weights(phi, entropy, tau, eps))
+    def update(self, weights: Tensor) -> None:
+        """Set the weights, ``(M,)``."""
+        self.weights.copy_(weights)
 
     def _weighted(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {m: features[m] * w for m, w in zip(self.feature_dims, self.weights, strict=True)}

@@ -1,34 +1,18 @@
-"""Second component of ARM: the balanced min-max loss."""
+"""Second component of ARM: the balanced min-max loss, and the share of the fused gradient that encoders get."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["BalancedMinMaxLoss", "reinforcement", "synergy_share"]
+from counterpoise.methods.arm._heldout import HeldOutContributions, significance
+from counterpoise.methods.objective import scaled_updates
+from counterpoise.model import MultimodalClassifier
 
-PRIOR_SHARE = 0.3
-"""Information of a sum over modalities that is assumed before anything is measured, as a share of H(Y)."""
-
-
-def reinforcement(phi: Tensor, entropy: float, gamma: float) -> Tensor:
-    r"""Return :math:`\lambda_m = 1 + \gamma (\max_k \phi_k - \phi_m) / H(Y)`, at least 1, ``(M,)``.
-
-    A modality that contributes less gets a larger weight. The floor matters: without it the dominant modality loses
-    what joint training gave it.
-
-    Args:
-        phi: ``(M,)`` marginal contributions in nats.
-        entropy: H(Y) in nats.
-        gamma: Weight of the gap.
-
-    Example:
-        >>> reinforcement(torch.tensor([1.0, 0.5]), entropy=1.0, gamma=2.0)
-        tensor([1., 2.])
-    """
-    return 1 + gamma * (phi.max() - phi) / entropy
+__all__ = ["BalancedMinMaxLoss", "fused_share", "synergy_share"]
 
 
 def synergy_share(additive: Tensor, fused: Tensor, entropy: float, eps: float = 0.1) -> Tensor:
@@ -53,69 +37,80 @@ def synergy_share(additive: Tensor, fused: Tensor, entropy: float, eps: float = 
     return (1 - additive.clamp_min(0) / fused.clamp_min(eps * entropy)).clamp_min(0)
 
 
-class BalancedMinMaxLoss(nn.Module):
-    r"""Maximise the joint contribution while the differences between marginal contributions are reduced.
+def fused_share(known: HeldOutContributions, entropy: float) -> Tensor:
+    r"""Return :math:`\rho`, the share of the fused gradient that encoders get beside that of their own losses.
 
-    .. math:: L = CE(h) + \sum_m \lambda_m CE(u_m), \qquad \lambda_m = 1 + \gamma (\max_k \phi_k - \phi_m)/H(Y)
-
-    Minimising CE(h) raises :math:`\phi_{MI} \ge H - CE(h)`, the joint contribution; the weights put the unimodal losses
-    where the gap to the strongest modality is largest. No gradient flows through :math:`\lambda`. The paper's own
-    formula could not be obtained: this one follows its stated aim (minimise the diversity of the marginal contributions
-    while maximising the joint one).
-
-    The gradient of CE(h) trains an encoder on the residual of the *other* modalities, and so lets a dominant modality
-    suppress the rest. Encoders need it only for information that modalities provide together and not one by one: the
-    share :math:`\rho` of it, the `synergy_share` of moving averages. The fused head itself gets all of it. A loop
-    multiplies the gradient at the features that the fused head reads by `share` (`counterpoise.model.scale_gradient`)
-    and then reports the batch to `observe`. Encoders first learn from their unimodal losses, because early features
-    tend to persist: the averages start as if a sum over modalities provided the share `PRIOR_SHARE` of H(Y). If the
-    unimodal losses have not improved after 20 to 50 steps, the gradient of the fused loss is enabled.
+    It is the `synergy_share` of the held-out samples, reduced to 0 where the unimodal heads together are informative
+    and the fused head adds nothing significant to them.
 
     Args:
-        gamma: Weight of the gap; 0 weighs every modality by 1.
-        decay: Decay of the moving averages behind `share`.
+        known: Contributions on held-out samples.
+        entropy: H(Y) in nats.
+    """
+    added = significance(known.joint - known.additive, known.synergy_error)
+    unknown = 1 - significance(known.additive, known.additive_error)
+    return synergy_share(known.additive, known.joint, entropy) * torch.maximum(added, unknown)
+
+
+class BalancedMinMaxLoss(nn.Module):
+    r"""Maximise the joint contribution while the gap between the marginal contributions is narrowed from below.
+
+    .. math:: L = CE(h) + \sum_m CE(u_m) + \gamma \sum_m s_m \frac{gap_m}{H(Y)} \left(CE(u_m) -
+        \mathrm{sg}\, CE(u_{k^*})\right)
+
+    Minimising CE(h) raises :math:`\phi_{MI} \ge H - CE(h)`, the joint contribution. The last sum is the distance to the
+    strongest modality :math:`k^*`, weighted by the gap between the held-out contributions as far as it is significant
+    (:math:`s_m`). The strongest modality is a constant in it, so that the gap closes by lifting the weak modality and
+    never by lowering the strong one. In effect the unimodal loss of modality m is multiplied by :math:`\lambda_m`, see
+    `counterpoise.methods.arm.update_scales`.
+
+    A factor on the loss of an encoder is divided away by Adam and its relatives, which normalise the gradient. So
+    :math:`\lambda_m` multiplies the *update* that the optimizer made (`scaled_step`), which is the same under SGD and
+    real under every optimizer. The paper's own formula could not be obtained: this one follows its stated aim.
+
+    Args:
+        modalities: M.
 
     Example:
-        >>> loss = BalancedMinMaxLoss(gamma=2.0)
-        >>> unimodal = {"a": torch.tensor(0.5), "b": torch.tensor(1.0)}
-        >>> loss(torch.tensor(1.0), unimodal, torch.tensor([1.0, 0.5]), entropy=1.0)
-        tensor(3.5000)
+        >>> loss = BalancedMinMaxLoss(2)
+        >>> loss.update(torch.tensor([1.0, 1.5]))
+        >>> loss(torch.tensor(1.0), {"a": torch.tensor(0.5), "b": torch.tensor(1.0)})
+        tensor(3.)
     """
 
-    known: Tensor
+    weights: Tensor
 
-    def __init__(self, gamma: float = 2.0, decay: float = 0.95) -> None:
+    def __init__(self, modalities: int) -> None:
         super().__init__()
-        self.gamma = gamma
-        self.decay = decay
-        self.register_buffer("known", torch.tensor([PRIOR_SHARE, 0.0]))
+        self.register_buffer("weights", torch.ones(modalities))
+        self._factors = [1.0] * modalities
 
-    @torch.no_grad()
-    def observe(self, additive: Tensor, fused: Tensor, entropy: float) -> None:
-        """Update the averages with the information in a batch, :math:`H(Y) - CE` in nats, see `synergy_share`.
+    def update(self, weights: Tensor) -> None:
+        r"""Set :math:`\lambda`, ``(M,)``."""
+        self.weights.copy_(weights)
+        self.synchronise()
 
-        Args:
-            additive: Information of a sum over modalities.
-            fused: Information of the fused head.
-            entropy: H(Y) in nats.
-        """
-        self.known.lerp_(torch.stack([additive, fused]) / entropy, 1 - self.decay)
+    def synchronise(self) -> None:
+        """Read the buffer, between epochs: a step does not read tensors."""
+        self._factors = self.weights.tolist()
 
-    def share(self) -> Tensor:
-        r"""Return :math:`\rho`, the share of the fused gradient that enters the encoders: a scalar in [0, 1]."""
-        return synergy_share(self.known[0], self.known[1], entropy=1.0)
-
-    def weights(self, phi: Tensor, entropy: float) -> Tensor:
-        r"""Return :math:`\lambda`, ``(M,)``, without gradient."""
-        return reinforcement(phi.detach(), entropy, self.gamma)
-
-    def forward(self, fused: Tensor, unimodal: Mapping[str, Tensor], phi: Tensor, *, entropy: float) -> Tensor:
-        """Return the loss.
+    def forward(self, fused: Tensor, unimodal: Mapping[str, Tensor]) -> Tensor:
+        r"""Return :math:`CE(h) + \sum_m \lambda_m CE(u_m)`, for the record.
 
         Args:
             fused: Scalar cross-entropy of the fused head, nats.
             unimodal: Cross-entropy of each modality's head.
-            phi: ``(M,)`` marginal contributions, nats, in the order of ``unimodal``.
-            entropy: H(Y), nats.
         """
-        return fused + (self.weights(phi, entropy) * torch.stack(list(unimodal.values()))).sum()
+        return fused + (self.weights.to(fused) * torch.stack(list(unimodal.values()))).sum()
+
+    @contextmanager
+    def scaled_step(self, model: MultimodalClassifier) -> Iterator[None]:
+        r"""Multiply the update of each encoder by :math:`\lambda_m`.
+
+        The optimizer's step is taken within the context.
+
+        Args:
+            model: Model.
+        """
+        with scaled_updates(model, dict(zip(model.modalities, self._factors, strict=True))):
+            yield

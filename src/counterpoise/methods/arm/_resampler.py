@@ -2,77 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-from counterpoise.errors import ConfigError
+from counterpoise.tasks import Task
 
-__all__ = ["ContributionResampler"]
+__all__ = ["ContributionResampler", "learnable_information", "sample_frequencies", "systematic_draw"]
+
+PRIOR_SAMPLES: Final = 2
+"""Number of held-out samples of any class that are added to those of each class."""
+
+
+def learnable_information(task: Task, information: Tensor, held_out: Tensor, target: Tensor) -> Tensor:
+    """Return what held-out samples of the same class show that a modality can know about each sample, ``(N, M)``.
+
+    It is the mean held-out information of the sample's class, shrunk towards the mean over all classes by
+    `PRIOR_SAMPLES` samples. Without classes it is the mean over all samples.
+
+    Args:
+        task: The likelihood.
+        information: Information of each modality about each held-out sample, ``(n, M)`` in nats.
+        held_out: Targets of the held-out samples, n.
+        target: Targets of the training samples, N.
+    """
+    mean = information.mean(0)
+    if not task.has_classes:
+        return mean.expand(len(target), -1)
+    sums = information.new_zeros(task.num_outputs, information.shape[1]).index_add_(0, held_out, information)
+    counts = torch.bincount(held_out, minlength=task.num_outputs).to(information)[:, None]
+    by_class = (sums + PRIOR_SAMPLES * mean) / (counts + PRIOR_SAMPLES)
+    return by_class[target]
+
+
+def sample_frequencies(known: Tensor, learnable: Tensor, reinforced: Tensor, entropy: float, rate: float) -> Tensor:
+    r"""Return how often each sample is to be drawn, relative to a sample that is not reinforced, ``(N,)``.
+
+    .. math:: f_i = 1 + \mathrm{rate} \cdot \max_m r_m \min\left(1, \frac{(\ell_{im} - k_{im})^+}{H(Y)}\right)
+
+    for information :math:`k_{im}` that modality m has about sample i in training, and :math:`\ell_{im}` that it can
+    have according to held-out samples. A sample that a weak modality knows less about than about its like is drawn more
+    often; one that it has memorised is not.
+
+    Args:
+        known: :math:`k`, ``(N, M)`` in nats.
+        learnable: :math:`\ell`, ``(N, M)`` in nats, see `learnable_information`.
+        reinforced: :math:`r`, ``(M,)``, in [0, 1]: 0 for modalities that are not weak, or not learning.
+        entropy: H(Y) in nats.
+        rate: Largest addition to a sample's frequency.
+
+    Example:
+        >>> known, learnable = torch.tensor([[0.1], [0.9]]), torch.tensor([[0.6], [0.6]])
+        >>> sample_frequencies(known, learnable, torch.ones(1), entropy=1.0, rate=1.0)
+        tensor([1.5000, 1.0000])
+    """
+    deficit = ((learnable - known) / entropy).clamp(0, 1)
+    return 1 + rate * (reinforced * deficit).amax(1)
+
+
+def systematic_draw(order: Tensor, frequency: Tensor, generator: torch.Generator) -> Tensor:
+    r"""Return as many samples as there are, drawn in proportion to their frequencies, in random order.
+
+    Sample i occurs the integer below or above :math:`N f_i / \sum_j f_j` times. Equal frequencies leave the order as
+    it is.
+
+    Args:
+        order: Shuffled positions of the epoch, ``(n,)``.
+        frequency: Frequency of each of them, ``(n,)``, positive.
+        generator: Source of randomness.
+
+    Example:
+        >>> order, g = torch.tensor([3, 0, 1, 2]), torch.Generator().manual_seed(0)
+        >>> systematic_draw(order, torch.tensor([3.0, 1.0, 1.0, 1.0]), g).bincount()
+        tensor([1, 1, 0, 2])
+    """
+    weights = frequency.double().cpu()
+    if bool((weights == weights[0]).all()):
+        return order
+    size = len(order)
+    edges = (size * weights / weights.sum()).cumsum(0)
+    points = torch.arange(size, dtype=torch.float64) + torch.rand((), generator=generator, dtype=torch.float64)
+    places = torch.searchsorted(edges, points, right=True).clamp_max(size - 1)
+    return order[places.to(order.device)][torch.randperm(size, generator=generator).to(order.device)]
 
 
 class ContributionResampler(nn.Module):
-    r"""For a random share of the samples, hide one modality from the fused head: rather one that contributes much.
+    """Draw training samples more often if a weak modality knows less about them than it could.
 
-    Each of the samples drawn (probability ``rate``) loses one modality m, drawn with probability
+    It remembers what each modality knew about each training sample when a step last saw it, compares this with
+    held-out samples of the same class between epochs, and changes the order of the next epoch (`draw`).
 
-    .. math:: P(m) \propto \phi_m^+ + \epsilon H(Y),
-
-    and the fused head reads the mean of the batch in its place. The fused head is thereby trained not to depend on a
-    single modality; the features themselves, and the unimodal heads on them, are unchanged. No gradient flows into the
-    hidden features.
-
-    The paper's formula could not be obtained. An earlier form here drew whole samples repeatedly, in proportion to
-    their contribution gap, and had no measurable effect; hiding modalities uniformly instead of by contribution had
-    less (``benchmarks/arm/NOTES.md``).
+    The paper's formula could not be obtained; this one follows its stated aim, a re-sampling of samples by their own
+    contributions.
 
     Args:
-        rate: Share of the samples that lose a modality, in [0, 1].
-        eps: Floor of a contribution as a share of H(Y).
-
-    Raises:
-        ConfigError: For a rate outside [0, 1].
+        samples: N, the number of training samples.
+        modalities: M.
+        rate: Largest addition to the frequency of a sample; 0 leaves every epoch as it is.
 
     Example:
-        >>> resampler = ContributionResampler(rate=1.0)
-        >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
-        <torch._C.Generator object at ...>
-        >>> resampler.draw(6, torch.tensor([1.0, 0.0]), entropy=1.0).int()  # nearly always the first modality
-        tensor([[1, 0],
-                [1, 0],
-                [1, 0],
-                [1, 0],
-                [1, 0],
-                [1, 0]], dtype=torch.int32)
+        >>> resampler = ContributionResampler(4, 2, rate=1.0)
+        >>> resampler.draw(torch.arange(4), torch.Generator())
+        tensor([0, 1, 2, 3])
     """
 
-    def __init__(self, rate: float = 0.3, eps: float = 0.02) -> None:
+    known: Tensor
+    frequency: Tensor
+
+    def __init__(self, samples: int, modalities: int, rate: float) -> None:
         super().__init__()
-        if not 0 <= rate <= 1:
-            raise ConfigError(
-                f"Parameter `rate` of `ContributionResampler` should be in [0, 1]. Found `rate = {rate}`."
-            )
         self.rate = rate
-        self.eps = eps
+        self.register_buffer("known", torch.zeros(samples, modalities))
+        self.register_buffer("frequency", torch.ones(samples))
 
     @torch.no_grad()
-    def draw(self, size: int, phi: Tensor, entropy: float) -> Tensor:
-        """Return the modality that each sample loses, ``(B, M)`` booleans with at most one true per row.
+    def observe(self, index: Tensor, information: Tensor) -> None:
+        """Remember the information ``(B, M)`` in nats of a step about the samples ``index`` ``(B,)``."""
+        self.known.index_copy_(0, index, information.to(self.known.dtype))
 
-        Args:
-            size: B.
-            phi: ``(M,)``, or ``(B, M)`` for contributions to each sample, in nats.
-            entropy: H(Y) in nats.
-        """
-        hit = torch.rand(size, device=phi.device) < self.rate
-        which = torch.multinomial((phi.clamp_min(0) + self.eps * entropy).expand(size, -1), 1)  # (B, 1)
-        return hit[:, None] & (which == torch.arange(phi.shape[-1], device=phi.device))
+    @torch.no_grad()
+    def update(self, learnable: Tensor, reinforced: Tensor, entropy: float) -> None:
+        """Compute the frequencies of the next epoch; see `sample_frequencies`."""
+        self.frequency.copy_(sample_frequencies(self.known, learnable, reinforced, entropy, self.rate))
 
-    def forward(self, features: Mapping[str, Tensor], phi: Tensor, *, entropy: float) -> dict[str, Tensor]:
-        """Return the features that the fused head reads, ``{m: (B, D_m)}``; a lone sample loses nothing."""
-        size = len(next(iter(features.values())))
-        if size < 2 or not self.rate:
-            return dict(features)
-        lost = self.draw(size, phi, entropy)
-        return {m: torch.where(lost[:, k, None], z.detach().mean(0), z) for k, (m, z) in enumerate(features.items())}
+    def draw(self, order: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the order of the next epoch; see `systematic_draw`."""
+        if not self.rate:
+            return order
+        return systematic_draw(order, self.frequency[order.to(self.frequency.device)], generator)
