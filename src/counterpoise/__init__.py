@@ -22,12 +22,15 @@ from counterpoise._version import __version__
 
 if TYPE_CHECKING:
     from counterpoise.diagnosis import Diagnosis, diagnose, diagnose_arrays
+    from counterpoise.estimators import CounterpoiseClassifier, CounterpoiseRegressor
     from counterpoise.inference import predict
     from counterpoise.model import MultimodalClassifier
     from counterpoise.valuation import Valuation, estimate
     from counterpoise.wrapping import wrap
 
 __all__ = [
+    "CounterpoiseClassifier",
+    "CounterpoiseRegressor",
     "Diagnosis",
     "MultimodalClassifier",
     "Valuation",
@@ -40,6 +43,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CounterpoiseClassifier": "counterpoise.estimators",
+    "CounterpoiseRegressor": "counterpoise.estimators",
     "Diagnosis": "counterpoise.diagnosis",
     "MultimodalClassifier": "counterpoise.model",
     "Valuation": "counterpoise.valuation",

@@ -1,0 +1,449 @@
+"""`CounterpoiseClassifier` and `CounterpoiseRegressor`."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from counterpoise._extras import extra
+from counterpoise._files import read_npz, write_atomic
+from counterpoise.data import BatchLoader, Split, holdout_split
+from counterpoise.errors import DataError
+from counterpoise.estimators._columns import Table, learn_table
+from counterpoise.evaluation.collect import collect
+from counterpoise.inference import make_rule
+from counterpoise.methods import EpochContext, make_method
+from counterpoise.model import MultimodalClassifier, build_model, evaluation_mode
+from counterpoise.records import Outputs
+from counterpoise.tasks import Task, make_task
+from counterpoise.valuation import Valuation, estimate
+
+with extra("sklearn", "A scikit-learn estimator"):
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.utils import assert_all_finite, check_random_state
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["CounterpoiseClassifier", "CounterpoiseRegressor"]
+
+HELD_OUT = 0.2
+"""Share of the training samples that choose the epoch, calibrate the prediction and measure contributions."""
+FEWEST = 30
+"""Samples below which nothing is held out."""
+CONSTANT = "constant"
+"""Name of the input that stands beside a single modality."""
+
+
+class _Base(BaseEstimator):
+    """What the classifier and the regressor share."""
+
+    _task: ClassVar[str]
+
+    def __init__(
+        self,
+        method: str = "joint",
+        *,
+        modalities: Mapping[str, Sequence[Any]] | None = None,
+        fusion: str = "concat",
+        epochs: int = 30,
+        batch_size: int = 64,
+        learning_rate: float = 3e-3,
+        width: int = 32,
+        random_state: int | None = None,
+    ) -> None:
+        self.method = method
+        self.modalities = modalities
+        self.fusion = fusion
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.width = width
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.non_deterministic = self.random_state is None
+        return tags
+
+    # -- training ------------------------------------------------------------------------------------------------------
+
+    def _columns(self, X: Any, *, reset: bool) -> dict[Any, Any]:
+        """Return the columns of a DataFrame or array by name or position."""
+        if hasattr(X, "iloc") and hasattr(X, "columns"):
+            validate_data(self, X, skip_check_array=True, reset=reset)
+            if not len(X) or not len(X.columns):
+                shape = f"{len(X)} sample(s) and {len(X.columns)} feature(s)"
+                raise ValueError(f"Found array with {shape}; at least 1 of each is required.")
+            return {name: X[name] for name in X.columns}
+        strings = np.asarray(X).dtype.kind in "US" if not hasattr(X, "toarray") else False
+        array = validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=None if strings else "numeric",
+            ensure_all_finite=False if strings else "allow-nan",
+        )
+        return {k: array[:, k] for k in range(array.shape[1])}
+
+    def _fit(self, columns: dict[Any, Any], target: np.ndarray, task: Task) -> Self:
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self._table = learn_table(columns, self.modalities)
+        inputs = self._inputs(columns)
+        self.modalities_ = list(self._table.plan)
+        kept, held = _split(target, seed)
+        split = Split(inputs, target)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._model = self._build({m: x.shape[1:] for m, x in inputs.items()}, task)
+            self._train(split, kept, held, seed)
+        self._model.eval()
+        name = "calibrated" if len(held) else "fused"
+        self._rule = make_rule(name, self._model.modalities, task)
+        self._held: dict[str, np.ndarray] | None = None
+        self._valuation: Valuation | None = None
+        if len(held):
+            outputs, y = collect(self._model, BatchLoader(split, 512, seed, indices=held, shuffle=False))
+            self._rule.fit(outputs, y)
+            alone = {m: outputs.unimodal_logits[m].numpy() for m in self.modalities_}
+            self._held = {
+                **{f"features.{m}": outputs.features[m].numpy() for m in self.modalities_},
+                **{f"logits.{m}": logits for m, logits in alone.items()},
+                "logits": self._rule(outputs).detach().numpy(),
+                "target": target[held],
+            }
+        return self
+
+    def _inputs(self, columns: dict[Any, Any]) -> dict[str, np.ndarray]:
+        arrays = self._table.arrays(columns)
+        if len(arrays) == 1:  # a multimodal model has two inputs; this one says nothing
+            arrays[CONSTANT] = np.zeros((len(next(iter(arrays.values()))), 1), np.float32)
+        return arrays
+
+    def _build(self, shapes: Mapping[str, tuple[int, ...]], task: Task) -> MultimodalClassifier:
+        self._shapes = {m: tuple(shape) for m, shape in shapes.items()}
+        kinds = {**self._table.kinds(), CONSTANT: "vector"}
+        return build_model(
+            {m: (kinds[m], shape, 0) for m, shape in self._shapes.items()},
+            num_outputs=task.num_outputs,
+            task=task,
+            fusion=self.fusion,
+            width=self.width,
+        )
+
+    def _train(self, split: Split, kept: np.ndarray, held: np.ndarray, seed: int) -> None:
+        method = make_method(self.method) if isinstance(self.method, str) else self.method
+        if method.requires or method.needs_held_out:
+            needed = ", ".join(method.requires) or "samples that are never trained on"
+            raise DataError(f"Method `{self.method}` needs {needed}. Use it with `counterpoise train`, or another one.")
+        self._model = method.prepare(self._model, torch.from_numpy(split.target))
+        parameters = [*self._model.parameters(), *method.parameters()]
+        optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=1e-2)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(self.epochs, 1))
+        loader = BatchLoader(split, self.batch_size, seed, indices=kept, plan=method.resample)
+        fixed = BatchLoader(split, 512, seed, indices=kept, shuffle=False)
+        watched = BatchLoader(split, 512, seed, indices=held, shuffle=False) if len(held) else None
+        best, state = np.inf, None
+        self.n_iter_ = self.epochs
+        self._model.train(len(kept) > 1)  # batch norm cannot train on one sample
+        for epoch in range(self.epochs):
+            loader.set_epoch(epoch)
+            method.on_epoch_start(self._model, EpochContext(epoch, self.epochs, train=lambda: fixed))
+            for batch in loader:
+                for _ in method.steps(self._model, batch):
+                    optimizer.step()
+                    optimizer.zero_grad()
+            schedule.step()
+            if watched is None:
+                continue
+            outputs, target = collect(self._model, watched)
+            loss = float(self._model.task.loss(outputs.logits, target))
+            if loss < best:
+                best, self.n_iter_ = loss, epoch + 1
+                state = {k: v.clone() for k, v in self._model.state_dict().items()}
+        if state is not None:
+            self._model.load_state_dict(state)
+
+    # -- prediction ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _outputs(self, X: Any) -> Outputs:
+        check_is_fitted(self)
+        arrays = self._inputs(self._columns(X, reset=False))
+        n = len(next(iter(arrays.values())))
+        return collect(self._model, BatchLoader(Split(arrays, np.zeros(n, np.int64)), 512, 0, shuffle=False))[0]
+
+    def _logits(self, X: Any) -> Tensor:
+        with torch.no_grad(), evaluation_mode(self._model):
+            return self._rule(self._outputs(X)).double()
+
+    def contributions(self, X: Any) -> pd.DataFrame:
+        """Return the contribution of each modality to each prediction, in nats and without labels."""
+        with extra("sklearn", "A table of contributions"):
+            import pandas as pd
+
+        values = self._rule.contributions(self._outputs(X))
+        index = getattr(X, "index", None)
+        return pd.DataFrame({m: values[m].numpy() for m in self.modalities_}, index=index)
+
+    @property
+    def contributions_(self) -> pd.DataFrame:
+        """Contributions on samples that were not trained on, one row per modality, in nats with 95 % intervals.
+
+        Columns: ``mi`` (what the modality says about the target by itself) and ``cmi`` (what it adds to the others),
+        each with ``_low`` and ``_high``. They are measured on the encoders' features at first access.
+
+        Raises:
+            DataError: If there are too few samples, or only one modality.
+        """
+        with extra("sklearn", "A table of contributions"):
+            import pandas as pd
+
+        check_is_fitted(self)
+        if len(self.modalities_) < 2:
+            raise DataError("Contributions need at least two modalities. Say modalities={'name': ['column'], ...}.")
+        if self._valuation is None:
+            if self._held is None:
+                raise DataError(f"Contributions need at least {FEWEST} training samples.")
+            held = self._held
+            predictions: dict[tuple[str, ...], np.ndarray] = {(m,): held[f"logits.{m}"] for m in self.modalities_}
+            self._valuation = estimate(
+                {m: held[f"features.{m}"] for m in self.modalities_},
+                held["target"],
+                task=self._model.task,
+                predictions={**predictions, tuple(self.modalities_): held["logits"]},
+            )
+        rows = {}
+        for m in self.modalities_:
+            pairs = {"mi": self._valuation.mi[m], "cmi": self._valuation.cmi[m]}
+            rows[m] = {
+                f"{k}{end}": getattr(e, field)
+                for k, e in pairs.items()
+                for end, field in (("", "value"), ("_low", "low"), ("_high", "high"))
+            }
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("modality")
+
+    # -- files ---------------------------------------------------------------------------------------------------------
+
+    def _fitted(self) -> dict[str, Any]:
+        """Return what else was learned, as plain JSON."""
+        raise NotImplementedError
+
+    def save(self, path: Path | str) -> Path:
+        """Write the fitted estimator to one file of arrays and JSON, without pickle, and return its path.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        check_is_fitted(self)
+        about = {
+            "class": type(self).__name__,
+            "parameters": dict(self.get_params(deep=False)),
+            "plan": self._table.plan,
+            "shapes": self._shapes,
+            "rule": "calibrated" if self._held is not None else "fused",
+            "task": [self._model.task.name, self._model.task.num_outputs],
+            "n_features_in_": self.n_features_in_,
+            "n_iter_": self.n_iter_,
+            "feature_names_in_": [str(n) for n in getattr(self, "feature_names_in_", [])],
+            **self._fitted(),
+        }
+        try:
+            text = json.dumps(about, default=_plain)
+        except TypeError as error:
+            raise DataError(f"Only plain parameters can be saved (names, numbers, lists): {error}.") from error
+        arrays = {f"model.{k}": v.numpy() for k, v in self._model.state_dict().items()}
+        arrays |= {f"rule.{k}": v.numpy() for k, v in self._rule.state_dict().items()}
+        if self._held is not None:
+            arrays |= {f"held.{k}": v for k, v in self._held.items()}
+        arrays["about"] = np.frombuffer(text.encode(), np.uint8)
+        stream = io.BytesIO()
+        np.savez(stream, **arrays)
+        return write_atomic(path, stream.getvalue())
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read an estimator that `save` wrote. Nothing in the file is executed.
+
+        Raises:
+            DataError: If the file is damaged, or holds another estimator.
+        """
+        arrays = read_npz(path)
+        try:
+            about = json.loads(bytes(arrays["about"]))
+            if about["class"] != cls.__name__:
+                raise DataError(f"`{path}` should hold a {cls.__name__}. Found a {about['class']}.")
+            estimator = cls(**about["parameters"])
+            estimator._restore(about, arrays)
+        except (KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+            raise DataError(f"`{path}` should be a file that `save` wrote: {error}.") from error
+        return estimator
+
+    def _restore(self, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        self._table = Table(about["plan"])
+        self.modalities_ = list(self._table.plan)
+        self.n_features_in_, self.n_iter_ = about["n_features_in_"], about["n_iter_"]
+        if about["feature_names_in_"]:
+            self.feature_names_in_ = np.array(about["feature_names_in_"], dtype=object)
+        task = make_task(*about["task"])
+        with torch.random.fork_rng(devices=[]):
+            model = self._build({m: tuple(s) for m, s in about["shapes"].items()}, task)
+        state = {k.removeprefix("model."): torch.from_numpy(v) for k, v in arrays.items() if k.startswith("model.")}
+        if any(k.startswith("fusion.inner.") for k in state):  # ARM's fusion holds weights beside the model's
+            from counterpoise.methods.arm import AsymmetricFusion
+
+            model = model.with_fusion(AsymmetricFusion(model.fusion))
+        model.load_state_dict(state)
+        self._model, self._rule = model.eval(), make_rule(about["rule"], model.modalities, task)
+        self._rule.load_state_dict(
+            {k.removeprefix("rule."): torch.from_numpy(v) for k, v in arrays.items() if k.startswith("rule.")}
+        )
+        held = {k.removeprefix("held."): v for k, v in arrays.items() if k.startswith("held.")}
+        self._held, self._valuation = held or None, None
+        self._load_fitted(about)
+
+    def _load_fitted(self, about: Mapping[str, Any]) -> None:
+        raise NotImplementedError
+
+
+def _split(target: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions to train on, and those that calibrate; none of the latter where there are few samples."""
+    everything = np.arange(len(target)), np.arange(0)
+    if len(target) < FEWEST:
+        return everything
+    try:
+        return holdout_split(target, None, HELD_OUT, seed)
+    except DataError:
+        return everything
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"Found {type(value).__name__}")
+
+
+class CounterpoiseClassifier(ClassifierMixin, _Base):
+    """A multimodal classifier for tables, with the training methods of the library.
+
+    Each column is read by its type: numbers and booleans, categories, texts, and paths of pictures. Missing cells are
+    allowed. A fifth of the training samples is held out: it chooses
+    the epoch, calibrates `predict_proba` and measures `contributions_`.
+
+    Args:
+        method: Name or import path of a method (see ``counterpoise list methods``).
+        modalities: Columns of each modality, ``{"text": ["note"], "table": ["age", "city"]}`` (positions for arrays).
+            By default numbers and categories make up one, texts one, and each column of pictures one.
+        fusion: Name of a fusion.
+        epochs: Number of passes over the training samples.
+        batch_size: Samples per step.
+        learning_rate: Initial step size of AdamW; it falls to 0 along a cosine.
+        width: Number of features of each encoder.
+        random_state: Seed; None draws one.
+
+    Attributes:
+        classes_: The classes, sorted.
+        modalities_: Names of the modalities.
+        n_iter_: Number of epochs after which the loss of the held-out samples was smallest.
+        n_features_in_: Number of columns.
+        feature_names_in_: Their names, for DataFrames.
+
+    Example:
+        >>> import pandas as pd
+        >>> rng = np.random.default_rng(0)
+        >>> y = np.array(["no", "yes"])[rng.integers(2, size=200)]
+        >>> X = pd.DataFrame({"age": rng.normal(size=200) + 2 * (y == "yes"), "noise": rng.normal(size=200)})
+        >>> model = CounterpoiseClassifier(modalities={"who": ["age"], "other": ["noise"]}, random_state=0)
+        >>> model.fit(X, y).predict(X[:3]).shape
+        (3,)
+    """
+
+    _task = "multiclass"
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Train on a table and its labels ``(N,)``.
+
+        Raises:
+            DataError: For labels of one class, or columns that cannot be read.
+        """
+        columns = self._columns(X, reset=True)
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        labels = column_or_1d(y, warn=True)
+        assert_all_finite(labels, input_name="y")
+        check_classification_targets(labels)
+        _check_lengths(columns, labels)
+        self.classes_, target = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise DataError(f"A classifier needs at least two classes. Found one class: {self.classes_[0]!r}.")
+        return self._fit(columns, target.astype(np.int64), make_task("multiclass", len(self.classes_)))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return calibrated probabilities ``(N, C)`` in the order of ``classes_``."""
+        check_is_fitted(self)
+        return self._logits(X).softmax(1).numpy()
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable class of each sample."""
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(1)]
+
+    def _fitted(self) -> dict[str, Any]:
+        return {"classes": self.classes_.tolist(), "dtype": str(self.classes_.dtype)}
+
+    def _load_fitted(self, about: Mapping[str, Any]) -> None:
+        kind = np.dtype(about["dtype"])
+        self.classes_ = np.array(about["classes"], dtype=kind)
+
+
+class CounterpoiseRegressor(RegressorMixin, _Base):
+    """A multimodal regressor for tables; see `CounterpoiseClassifier` for the parameters."""
+
+    _task = "regression"
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Train on a table and its real targets ``(N,)``.
+
+        Raises:
+            DataError: For columns that cannot be read.
+        """
+        columns = self._columns(X, reset=True)
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        target = np.asarray(column_or_1d(y, warn=True), dtype=np.float64)
+        _check_lengths(columns, target)
+        if not np.isfinite(target).all():
+            raise DataError("Input y contains NaN or infinity.")
+        self._mean, self._spread = float(target.mean()), float(target.std()) or 1.0
+        scaled = ((target - self._mean) / self._spread).astype(np.float32)
+        return self._fit(columns, scaled[:, None], make_task("regression", 1))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the prediction of each sample, ``(N,)``."""
+        check_is_fitted(self)
+        return self._logits(X)[:, 0].numpy() * self._spread + self._mean
+
+    def _fitted(self) -> dict[str, Any]:
+        return {"mean": self._mean, "spread": self._spread}
+
+    def _load_fitted(self, about: Mapping[str, Any]) -> None:
+        self._mean, self._spread = about["mean"], about["spread"]
+
+
+def _check_lengths(columns: Mapping[Any, Any], target: np.ndarray) -> None:
+    n = len(next(iter(columns.values())))
+    if n != len(target):
+        raise DataError(f"Found input variables with inconsistent numbers of samples: [{n}, {len(target)}].")
