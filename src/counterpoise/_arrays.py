@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
@@ -185,19 +186,23 @@ def _missing(y: np.ndarray) -> np.ndarray:
     return np.array(flat, dtype=bool).reshape(y.shape)
 
 
+_PLAIN_TYPES: Final[tuple[tuple[tuple[type, ...], type], ...]] = (
+    ((str,), str),
+    ((bool, np.bool_), bool),
+    ((int, np.integer, bool, np.bool_), np.int64),
+    ((int, float, np.integer, np.floating, Decimal), np.float64),
+)
+"""Types of Python objects, and the type of the array that holds them."""
+
+
 def _plain(y: np.ndarray, name: str) -> np.ndarray:
     """Return an object array as numbers, booleans or strings, by what all of its entries are."""
     if y.dtype.kind != "O":
         return y
     kinds = {type(v) for v in y.flat}
-    if all(issubclass(k, str) for k in kinds):
-        return y.astype(str)
-    if all(issubclass(k, (bool, np.bool_)) for k in kinds):
-        return y.astype(bool)
-    if all(issubclass(k, (int, np.integer, bool, np.bool_)) for k in kinds):
-        return y.astype(np.int64)
-    if all(issubclass(k, (int, float, np.integer, np.floating)) or k.__name__ == "Decimal" for k in kinds):
-        return y.astype(np.float64)
+    for allowed, dtype in _PLAIN_TYPES:
+        if all(issubclass(k, allowed) for k in kinds):
+            return y.astype(dtype)
     names = ", ".join(sorted(k.__name__ for k in kinds))
     raise DataError(f"`{name}` should hold only numbers or only texts. Found {names}. Convert them to one type.")
 
@@ -221,11 +226,8 @@ def as_matrix(name: str, value: Any) -> np.ndarray:
         >>> as_matrix("colour", ["red", "green", "red"]).tolist()
         [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
     """
-    if hasattr(value, "columns") and hasattr(value, "dtypes"):  # a table: every column keeps its own type
-        columns = [_column(f"{name}, column `{c}`", value[c], len(value)) for c in value.columns]
-        if not columns:
-            raise DataError(f"Modality `{name}` should have at least one column. Found none.")
-        return np.concatenate(columns, 1)
+    if hasattr(value, "columns") and hasattr(value, "dtypes"):
+        return _table_columns(name, value)
     if hasattr(value, "dtype") and hasattr(value, "index") and hasattr(value, "array"):  # a pandas series
         return _column(name, value, len(value))
     array = as_numpy(value)
@@ -235,6 +237,14 @@ def as_matrix(name: str, value: Any) -> np.ndarray:
     if array.dtype.kind in "fiub":
         return _finite(name, array)
     return np.concatenate([_column(name, column, len(array)) for column in array.T], 1)
+
+
+def _table_columns(name: str, table: Any) -> np.ndarray:
+    """Return the columns of a table as floats; every column keeps its own type."""
+    columns = [_column(f"{name}, column `{c}`", table[c], len(table)) for c in table.columns]
+    if not columns:
+        raise DataError(f"Modality `{name}` should have at least one column. Found none.")
+    return np.concatenate(columns, 1)
 
 
 def _column(name: str, column: Any, n: int) -> np.ndarray:
@@ -254,6 +264,11 @@ def _column(name: str, column: Any, n: int) -> np.ndarray:
         values = _plain(values, name)
         if values.dtype.kind in "fiub":
             return _finite(name, values[:, None])
+    return _indicators(name, values, n)
+
+
+def _indicators(name: str, values: np.ndarray, n: int) -> np.ndarray:
+    """Return one indicator column per distinct text."""
     levels, codes = np.unique(values.astype(str), return_inverse=True)
     if 2 * len(levels) > n and len(levels) > 2:
         raise DataError(

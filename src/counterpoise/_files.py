@@ -170,6 +170,20 @@ def csv_text(value: str) -> str:
     return f"'{value}" if value.lstrip()[:1] in tuple("=+-@") else value
 
 
+def _check_entries(path: Path, file: Any, needed: Sequence[str]) -> None:
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise DataError(
+            f"`{path.name}` should be an .npz archive. Found a single array. Save one array per modality: "
+            "np.savez(path, a=..., b=..., label=...)."
+        )
+    missing = [name for name in needed if name not in file.files]
+    if missing:
+        raise DataError(
+            f"`{path.name}` should hold {', '.join(needed)}. Missing: {', '.join(missing)}. "
+            f"Found: {', '.join(file.files) or 'nothing'}.{nearest(missing[0], file.files)}"
+        )
+
+
 def read_npz(path: Path | str, needed: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Read all arrays of an ``.npz`` archive. Nothing is unpickled.
 
@@ -195,19 +209,11 @@ def read_npz(path: Path | str, needed: Sequence[str] = ()) -> dict[str, np.ndarr
     try:
         with path.open("rb") as handle:  # numpy does not close a broken file
             file = np.load(handle, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DataError(
-                    f"`{path.name}` should be an .npz archive. Found a single array. Save one array per modality: "
-                    "np.savez(path, a=..., b=..., label=...)."
-                )
-            missing = [name for name in needed if name not in file.files]
-            if missing:
-                raise DataError(
-                    f"`{path.name}` should hold {', '.join(needed)}. Missing: {', '.join(missing)}. "
-                    f"Found: {', '.join(file.files) or 'nothing'}.{nearest(missing[0], file.files)}"
-                )
+            _check_entries(path, file, needed)
             _check_sizes(path, file)
             return {name: _read_entry(path, file, name) for name in file.files}
+    except DataError:
+        raise
     except (
         OSError,
         ValueError,
@@ -217,8 +223,6 @@ def read_npz(path: Path | str, needed: Sequence[str] = ()) -> dict[str, np.ndarr
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        if isinstance(error, DataError):
-            raise
         reason = error if zipfile.is_zipfile(path) else "it is not a zip archive"
         raise DataError(f"`{path.name}` is not a readable .npz archive: {reason}. Write it with np.savez.") from error
 

@@ -495,14 +495,19 @@ def _from_keys(fields: dict[str, Any], schema: int) -> dict[str, Any]:
         metrics += _old_corrupted(_mapping("robustness", row), schema)
     new["metrics"] = metrics
     new["validation"] = [
-        {"value": value} | {k: v for k, v in _old_curve(key, modalities, score).items() if k != "kind"}
-        for key, value in _mapping("validation", fields.get("validation", {})).items()
+        {"value": value, "name": curve["name"], "modality": curve.get("modality")}
+        for value, curve in _old_curves("validation", fields, modalities, score)
     ]
-    new["curves"] = [
-        {"values": values} | _old_curve(key, modalities, score)
-        for key, values in _mapping("curves", fields.get("curves", {})).items()
-    ]
+    new["curves"] = [{"values": values} | curve for values, curve in _old_curves("curves", fields, modalities, score)]
     return new
+
+
+def _old_curves(
+    section: str, fields: Mapping[str, Any], modalities: Sequence[str], score: str
+) -> list[tuple[Any, dict[str, Any]]]:
+    """Return each value of a section with the fields of its curve."""
+    values = _mapping(section, fields.get(section, {}))
+    return [(value, _old_curve(key, modalities, score)) for key, value in values.items()]
 
 
 def _too_old(schema: int, what: str) -> DataError:

@@ -30,8 +30,7 @@ def load_npz(path: Path | str) -> MultimodalData:
     entries = read_npz(path, ("label",))
     num_classes, task = entries.get("num_classes"), entries.get("task")
     names = entries.get("class_names")
-    given = [m for m in entries if f"rate_{m}" in entries and entries[f"rate_{m}"].size == 1]
-    rates = {m: float(rate) for m in given if (rate := entries.pop(f"rate_{m}").reshape(())).dtype.kind in "iuf"}
+    rates = _take_rates(entries)
     return from_arrays(
         {m: array for m, array in entries.items() if m not in RESERVED},
         entries["label"],
@@ -44,6 +43,12 @@ def load_npz(path: Path | str) -> MultimodalData:
         rates=rates,
         source=path.name,
     )
+
+
+def _take_rates(entries: dict[str, np.ndarray]) -> dict[str, float]:
+    """Take the samples per second of the modalities out of the entries."""
+    given = [m for m in entries if f"rate_{m}" in entries and entries[f"rate_{m}"].size == 1]
+    return {m: float(rate) for m in given if (rate := entries.pop(f"rate_{m}").reshape(())).dtype.kind in "iuf"}
 
 
 def _one_number(path: Path, name: str, value: np.ndarray) -> int:

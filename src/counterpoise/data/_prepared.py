@@ -6,6 +6,8 @@ import json
 import math
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -38,31 +40,35 @@ def save_prepared(data: MultimodalData, out: Path) -> None:
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / META).is_file()):
         raise OutputError(f"`{out}` exists and holds something else. Choose an empty --out.")
-    temporary: Path | None = None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))  # its own: runs may prepare at once
+    with _replacing(out) as temporary:
         fingerprint = data.fingerprint()
         for part in SPLITS:
             _write_split(temporary / part, data.info, data.split(part), f"{fingerprint}-{part}")
         write_splits(temporary, SPLITS)
         write_info(data.info, temporary)
+
+
+@contextmanager
+def _replacing(out: Path) -> Iterator[Path]:
+    """Give a temporary folder that takes the place of ``out`` once it is complete, and is removed otherwise."""
+    temporary: Path | None = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))  # its own: runs may prepare at once
+        yield temporary
         temporary.chmod(0o755)
         old = temporary.with_name(f"{temporary.name}.old")
         if out.exists():
-            out.replace(old)  # whoever reads it goes on reading
+            out.replace(old)  # a process that reads it keeps its files
         temporary.replace(out)
         shutil.rmtree(old, ignore_errors=True)
-    except OutputError:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-        raise
     except OSError as error:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
         raise OutputError(
             f"Could not write `{out}`: {error.strerror or error}. Nothing was left half-written."
         ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_info(info: DataInfo, folder: Path) -> None:

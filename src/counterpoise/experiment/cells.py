@@ -47,20 +47,23 @@ def chosen_runs(configs: Sequence[RunConfig], cells: Sequence[str]) -> list[RunC
         rows = {
             k: config
             for k, config in enumerate(configs)
-            if config.method == method and (not arguments or arguments == config.method_args)
+            if config.method == method and arguments in ({}, config.method_args)
         }
         if not rows:
-            methods = sorted({config.method for config in configs})
-            raise NotFoundError(
-                f"No run of this comparison belongs to `{cell}`.{nearest(method, methods)} Methods: "
-                f"{', '.join(methods)}."
-            )
-        cells_of_seed = {k: config for k, config in rows.items() if seed is None or config.seed == seed}
+            raise _no_run(cell, method, configs)
+        cells_of_seed = {k: config for k, config in rows.items() if seed in (None, config.seed)}
         if not cells_of_seed:
             seeds = ", ".join(map(str, sorted({config.seed for config in rows.values()})))
             raise NotFoundError(f"No run of this comparison belongs to `{cell}`. Seeds of `{method}`: {seeds}.")
         chosen |= cells_of_seed
     return [chosen[k] for k in sorted(chosen)]
+
+
+def _no_run(cell: str, method: str, configs: Sequence[RunConfig]) -> NotFoundError:
+    methods = sorted({config.method for config in configs})
+    return NotFoundError(
+        f"No run of this comparison belongs to `{cell}`.{nearest(method, methods)} Methods: {', '.join(methods)}."
+    )
 
 
 def _parse_cell(cell: str) -> tuple[str, int | None]:

@@ -50,17 +50,18 @@ def make_config(info: DataInfo, given: Mapping[str, Any]) -> RunConfig:
     for source in (info.recipe, given):
         check_keys("the configuration", source, [f.name for f in fields(RunConfig)])
         for name, value in source.items():
-            if name in _SECTIONS:
-                value = value if isinstance(value, Mapping) else vars(value)
-                known = [f.name for f in fields(_SECTIONS[name])]
-                check_keys(f"section `{name}` of the configuration", value, known)
-                settings[name] = {**settings.get(name, {}), **value}
-            else:
-                settings[name] = value
+            settings[name] = {**settings.get(name, {}), **_section(name, value)} if name in _SECTIONS else value
     if "method" in settings and settings["method"] in METHODS:
         settings["method"] = METHODS[settings["method"]].name
     built = {name: _SECTIONS[name](**values) for name, values in settings.items() if name in _SECTIONS}
     return RunConfig(**{**settings, **built})
+
+
+def _section(name: str, value: Any) -> Mapping[str, Any]:
+    """Return the settings of a section of the configuration, checked."""
+    values = value if isinstance(value, Mapping) else vars(value)
+    check_keys(f"section `{name}` of the configuration", values, [f.name for f in fields(_SECTIONS[name])])
+    return values
 
 
 def parse_method(text: str) -> tuple[str, dict[str, Any]]:

@@ -87,23 +87,22 @@ def run_all(
         if on_done is not None:
             on_done(result)
 
-    waiting = []
-    for index, config in enumerate(configs):
-        record = _known(config, out)
-        if record is None:
-            waiting.append(index)
-        else:
-            add(index, record)
+    known = {index: record for index, config in enumerate(configs) if (record := _known(config, out)) is not None}
+    for index, record in known.items():
+        add(index, record)
+    waiting = [index for index in range(len(configs)) if index not in known]
     try:
         for index, result in _results(configs, waiting, out, jobs or _cores(), backend):
             add(index, result)
     except Exception as error:  # a process died: the runs without a result failed
-        for index in waiting:
-            if index not in results:
-                add(index, Failure(configs[index], f"not finished: {describe(error)}"))
-    ordered = [results[index] for index in sorted(results)]
-    records = [result for result in ordered if isinstance(result, RunRecord)]
-    return records, [result for result in ordered if isinstance(result, Failure)]
+        for index in (index for index in waiting if index not in results):
+            add(index, Failure(configs[index], f"not finished: {describe(error)}"))
+    return _sorted_out([results[index] for index in sorted(results)])
+
+
+def _sorted_out(results: Sequence[RunRecord | Failure]) -> tuple[list[RunRecord], list[Failure]]:
+    records = [result for result in results if isinstance(result, RunRecord)]
+    return records, [result for result in results if isinstance(result, Failure)]
 
 
 def _known(config: RunConfig, out: Path) -> RunRecord | None:

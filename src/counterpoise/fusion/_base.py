@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
 
@@ -52,16 +52,20 @@ def feature_dims_of(encoders: Mapping[str, nn.Module]) -> dict[str, int]:
     """
     dims = {}
     for m, encoder in encoders.items():
-        found = next((getattr(encoder, a) for a in _DIMENSIONS if isinstance(getattr(encoder, a, None), int)), None)
-        hidden = getattr(getattr(encoder, "config", None), "hidden_size", None)
-        if found is None and isinstance(hidden, int):
-            found = hidden
-        if found is None and isinstance(encoder, nn.Sequential):
-            found = next((layer.out_features for layer in reversed(encoder) if isinstance(layer, nn.Linear)), None)
-        if found is None:
+        width = next(_widths(encoder), None)
+        if width is None:
             raise ModelError(
                 f"Cannot tell the feature dimension of the encoder of `{m}` ({type(encoder).__name__}). "
                 f"Pass `feature_dims={{'{m}': D, ...}}`, or give it an attribute `feature_dim`."
             )
-        dims[m] = found
+        dims[m] = width
     return dims
+
+
+def _widths(encoder: nn.Module) -> Iterator[int]:
+    """Yield what an encoder says of its feature dimension, the most reliable first."""
+    stated = [getattr(encoder, name, None) for name in _DIMENSIONS]
+    stated.append(getattr(getattr(encoder, "config", None), "hidden_size", None))
+    yield from (width for width in stated if isinstance(width, int))
+    if isinstance(encoder, nn.Sequential):
+        yield from (layer.out_features for layer in reversed(encoder) if isinstance(layer, nn.Linear))

@@ -77,17 +77,20 @@ def picture(
         {'kind': 'text', 'words': ['blue', 'shirt'], 'note': ''}
     """
     value = np.asarray(value)
-    audible = any(word in modality.name.lower() for word in SOUND_NAMES)
     if modality.kind == "tokens":
         return _text(modality, value)
     if modality.kind == "image":
-        return _spectrogram(value) if audible and value.ndim == 3 and len(value) == 1 else _image(value)
+        return _spectrogram(value) if _is_spectrogram(modality, value) else _image(value)
     if modality.kind == "video":
         return _video(value)
-    wave_like = value.ndim == 1 or value.shape[-1] == 1
-    if modality.rate >= HEARD and wave_like:
+    if modality.rate >= HEARD and (value.ndim == 1 or value.shape[-1] == 1):
         return _sound(value.reshape(-1).astype(np.float64), modality.rate)
     return _bars(value, mean, std) if value.ndim == 1 else _trace(value, modality.rate)
+
+
+def _is_spectrogram(modality: Described, value: np.ndarray) -> bool:
+    """Tell whether an image has one channel and the name of a sound."""
+    return value.ndim == 3 and len(value) == 1 and any(word in modality.name.lower() for word in SOUND_NAMES)
 
 
 def caption(text: str) -> dict[str, Any]:

@@ -160,24 +160,15 @@ class GradientCombination(Method):
         outputs = model.decode(features)
         fused = model.task.loss(outputs.logits, batch.target)
         unimodal = unimodal_losses(model, outputs, batch.target)
-        surrogate, alphas, done = [], [], set()
+        surrogate, alphas = [], []
         for m in model.modalities:
-            parameters = [p for p in model.encoder_parameters(m) if p.requires_grad]
-            done |= {id(p) for p in parameters}
-            if not parameters:
-                alphas.append(torch.full((), 0.5, device=fused.device))
-                continue
-            joint = gradients(fused, parameters)
-            own = gradients(self.strength * unimodal[m], parameters)
-            with torch.no_grad():
-                combined, alpha = self.combine(joint, own)
-            surrogate += [(p * d).sum() for p, d in zip(parameters, combined, strict=True)]
+            terms, alpha = self._combined(model, m, fused, self.strength * unimodal[m])
+            surrogate += terms
             alphas.append(alpha)
         total = fused + self.strength * torch.stack(list(unimodal.values())).sum()
-        shared = {id(p): p for m in model.modalities for p in model.encoder(m).parameters() if p.requires_grad}
-        rest = [p for key, p in shared.items() if key not in done]
-        if rest:
-            surrogate += [(p * g).sum() for p, g in zip(rest, gradients(total, rest), strict=True)]
+        shared = _shared_parameters(model)
+        if shared:
+            surrogate += [(p * g).sum() for p, g in zip(shared, gradients(total, shared), strict=True)]
         # The heads and the fusion learn on detached features, since the surrogate holds the encoders' gradients.
         watching = model.decode({m: h.detach() for m, h in features.items()})
         heads = model.task.loss(watching.logits, batch.target)
@@ -186,6 +177,25 @@ class GradientCombination(Method):
         yield StepRecord(
             total.detach(), detached({"fused": fused, **unimodal}), by_modality(model, "alpha", torch.stack(alphas))
         )
+
+    def _combined(
+        self, model: MultimodalClassifier, m: str, fused: Tensor, unimodal: Tensor
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return the terms of the surrogate of one encoder, and the weight of the joint gradient (0.5 if frozen)."""
+        parameters = [p for p in model.encoder_parameters(m) if p.requires_grad]
+        if not parameters:
+            return [], torch.full((), 0.5, device=fused.device)
+        joint, own = gradients(fused, parameters), gradients(unimodal, parameters)
+        with torch.no_grad():
+            combined, alpha = self.combine(joint, own)
+        return [(p * d).sum() for p, d in zip(parameters, combined, strict=True)], alpha
+
+
+def _shared_parameters(model: MultimodalClassifier) -> list[nn.Parameter]:
+    """Return the trained parameters that belong to several encoders."""
+    own = {id(p) for m in model.modalities for p in model.encoder_parameters(m)}
+    every = {id(p): p for m in model.modalities for p in model.encoder(m).parameters() if p.requires_grad}
+    return [p for key, p in every.items() if key not in own]
 
 
 class Alternation(Method):

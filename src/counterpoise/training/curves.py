@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import torch
@@ -52,6 +53,11 @@ def contributions(outputs: Outputs, target: Tensor, task: Task) -> tuple[Metric,
         # What a smaller subset predicts, this one does as well.
         smaller = [value for s, value in nll.items() if s < set(subset)]
         nll[frozenset(subset)] = min([prior, *losses, *smaller])
+    return _metrics(nll, prior, names)
+
+
+def _metrics(nll: Mapping[frozenset[str], float], prior: float, names: tuple[str, ...]) -> tuple[Metric, ...]:
+    """Return the contributions from the cross-entropy of every subset."""
 
     def value(subset: tuple[str, ...]) -> float:
         return nll[frozenset(subset)]

@@ -227,13 +227,7 @@ def _train(
 ) -> int:
     """Run Lightning's trainer and return the selected epoch, whose weights the module holds afterwards."""
     config = module.config
-    every = [*callbacks]
-    if folder is not None:
-        every.append(RunCheckpoints(folder))
-    if config.fit.patience:
-        every.append(_PatientFrom(module.release, config.fit.patience))
-    if progress:
-        every.append(EpochLines())
+    every = [*callbacks, *_own_callbacks(module, folder, progress=progress)]
     with _quiet(), _interruptible(), contextlib.ExitStack() as stack:
         if isinstance(logger, str):
             # Lightning begins a CSV again; the other logs continue where they stopped.
@@ -247,16 +241,27 @@ def _train(
         trainer = _make_trainer(config, every, loggers, folder)
         try:
             trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+        except CounterpoiseError:
+            raise
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
-            if isinstance(error, CounterpoiseError):
-                raise
             if module.started:
                 module.check_finite(error)
-                raise
-            if resume is None:
+            if module.started or resume is None:
                 raise
             raise _UnusableCheckpointError(f"`{resume}` could not be restored ({type(error).__name__}).") from error
     return trainer.current_epoch - 1 if folder is None else load_weights(module, folder / BEST)
+
+
+def _own_callbacks(module: MethodModule, folder: Path | None, *, progress: bool) -> list[Callback]:
+    """Return the callbacks that the configuration asks for: checkpoints, early stopping, a line per epoch."""
+    every: list[Callback] = []
+    if folder is not None:
+        every.append(RunCheckpoints(folder))
+    if module.config.fit.patience:
+        every.append(_PatientFrom(module.release, module.config.fit.patience))
+    if progress:
+        every.append(EpochLines())
+    return every
 
 
 def _make_trainer(

@@ -44,25 +44,31 @@ def check_folder(
     if not folder.exists():
         raise NotFoundError(f"There is no `{folder}`.")
     if (folder / MANIFEST).is_file():
-        lines, well = check_prepared(folder)
-        return lines, [], well
-    lines, broken, findings = [], [], []
+        report, well = check_prepared(folder)
+        return report, [], well
+    lines: list[str] = []
+    broken: list[str] = []
+    findings: list[Finding] = []
     for row in _candidates(folder, name):
         try:
-            index: Index = row.load()(folder, settings or Settings(), **row.options)
-            found = check_index(index)
+            described, problems = _described(row, folder, settings or Settings())
         except (DataError, NotFoundError) as error:
             if name:
                 raise
-            if not isinstance(error, NotFoundError):
-                broken.append(f"{row.name}: {error}")
-            continue
-        found += [f for item in index.items for f in _look(item, index.readers)]
-        lines += _description(row.name, index, found)
-        findings += found
+            broken += [] if isinstance(error, NotFoundError) else [f"{row.name}: {error}"]
+        else:
+            lines += described
+            findings += problems
     if not lines:
         raise _unknown_folder(folder, broken)
     return lines, findings, not any(f.left_out for f in findings)
+
+
+def _described(row: DataEntry, folder: Path, settings: Settings) -> tuple[list[str], list[Finding]]:
+    """Return lines about a folder as one raw data set, and the findings."""
+    index: Index = row.load()(folder, settings, **row.options)
+    findings = [*check_index(index), *(f for item in index.items for f in _look(item, index.readers))]
+    return _description(row.name, index, findings), findings
 
 
 def _description(name: str, index: Index, findings: Sequence[Finding]) -> list[str]:

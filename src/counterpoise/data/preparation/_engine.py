@@ -375,13 +375,13 @@ def _in_parallel(
         import joblib
         from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    jobs = jobs or joblib.cpu_count()
     chunks = [items[k : k + CHUNK] for k in range(0, len(items), CHUNK)]
     calls = ((chunk, [stamps[item.id] for item in chunk], readers, str(work)) for chunk in chunks)
-    if jobs == 1 or len(chunks) < 2:
+    processes = min(jobs or joblib.cpu_count(), len(chunks))
+    if processes < 2:
         results: Iterable[Any] = (_chunk(*call) for call in calls)
     else:
-        parallel = joblib.Parallel(n_jobs=min(jobs, len(chunks)), return_as="generator_unordered")
+        parallel = joblib.Parallel(n_jobs=processes, return_as="generator_unordered")
         results = parallel(joblib.delayed(_chunk)(*call) for call in calls)
     try:
         for count, path, unreadable in results:

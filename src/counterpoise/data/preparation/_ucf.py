@@ -39,29 +39,34 @@ def ucf101(source: Path, settings: Settings, *, sound: bool = False, fold: int =
     classes = [row[1] for row in numbered]
     items, more = _listed_items(source, fold, sound)
     findings += more
-    chosen = settings.clip(fps=1.0, keep=6, frames=3, size=224)
-    readers: dict[str, Reader] = {"rgb": Frames(**chosen)}
-    notes = [f"official split {fold}; validation: 10 % of the training list by group, drawn with seed {settings.seed}"]
+    readers, notes = _readers(settings, sound), _notes(settings, fold)
     if sound:
-        readers["audio"] = Sound(settings.audio or "fbank")
         with_sound = {item.label for item in items}
         classes = [c for c in classes if c in with_sound]
         notes.append(f"{len(classes)} classes have videos with sound; videos without a track are not part of this set")
-    else:
-        readers["flow"] = Flow(settings.flow or "dis", **chosen)
-    known = [item for item in items if item.label in classes]
-    findings += _unknown_labels(items, classes)
+    official = OFFICIAL if fold == 1 else {}
     return Index(
-        draw_split(known, "val", 0.1, settings.seed),
+        draw_split([item for item in items if item.label in classes], "val", 0.1, settings.seed),
         readers,
         tuple(classes),
         group="group",
-        expected=SOUNDING if sound else OFFICIAL if fold == 1 else {},
-        findings=findings,
+        expected=SOUNDING if sound else official,
+        findings=findings + _unknown_labels(items, classes),
         notes=tuple(notes),
         origin="Soomro et al. 2012",
         augment={"visual": [m for m in readers if m != "audio"], "smallest": 0.5},
     )
+
+
+def _readers(settings: Settings, sound: bool) -> dict[str, Reader]:
+    """Return the readers of frames, and of sound or flow."""
+    chosen = settings.clip(fps=1.0, keep=6, frames=3, size=224)
+    second = Sound(settings.audio or "fbank") if sound else Flow(settings.flow or "dis", **chosen)
+    return {"rgb": Frames(**chosen), "audio" if sound else "flow": second}
+
+
+def _notes(settings: Settings, fold: int) -> list[str]:
+    return [f"official split {fold}; validation: 10 % of the training list by group, drawn with seed {settings.seed}"]
 
 
 def _listed_items(source: Path, fold: int, sound: bool) -> tuple[list[Item], list[Finding]]:
