@@ -23,6 +23,7 @@ from counterpoise._version import __version__
 if TYPE_CHECKING:
     from counterpoise.diagnosis import Diagnosis, diagnose, diagnose_arrays
     from counterpoise.estimators import CounterpoiseClassifier, CounterpoiseRegressor
+    from counterpoise.experiment.recommend import Recommendation, recommend
     from counterpoise.inference import predict
     from counterpoise.model import MultimodalClassifier
     from counterpoise.valuation import Valuation, estimate
@@ -33,12 +34,14 @@ __all__ = [
     "CounterpoiseRegressor",
     "Diagnosis",
     "MultimodalClassifier",
+    "Recommendation",
     "Valuation",
     "__version__",
     "diagnose",
     "diagnose_arrays",
     "estimate",
     "predict",
+    "recommend",
     "wrap",
 ]
 
@@ -46,6 +49,8 @@ _HOMES = {
     "CounterpoiseClassifier": "counterpoise.estimators",
     "CounterpoiseRegressor": "counterpoise.estimators",
     "Diagnosis": "counterpoise.diagnosis",
+    "Recommendation": "counterpoise.experiment.recommend",
+    "recommend": "counterpoise.experiment.recommend",
     "MultimodalClassifier": "counterpoise.model",
     "Valuation": "counterpoise.valuation",
     "diagnose": "counterpoise.diagnosis",

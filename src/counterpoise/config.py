@@ -133,6 +133,7 @@ class RunConfig:
         model: the network.
         optim: the optimizer.
         fit: the training.
+        tuned: names of hyper-parameters in ``method_args`` that a search chose. They are not part of the row's name.
     """
 
     data: str
@@ -143,6 +144,7 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    tuned: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         Interval(0, MAX_SEED, "[]", integer=True).check("run", "seed", self.seed)
@@ -150,10 +152,13 @@ class RunConfig:
             _check_type("run", name, getattr(self, name), kind)
         object.__setattr__(self, "method", user_name(self.method))
         object.__setattr__(self, "rule", user_name(self.rule))
+        object.__setattr__(self, "tuned", tuple(self.tuned))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain nested dictionaries, lists, texts and numbers."""
         fields: dict[str, Any] = _plain(asdict(self))
+        if not self.tuned:
+            del fields["tuned"]
         return fields
 
     def key(self, fingerprint: str) -> str:

@@ -220,13 +220,45 @@ def run_compare(options: Namespace, given: Mapping[str, Any]) -> int:
             on_figure=progress.figure,
             reference=options.reference,
             focus=options.focus,
+            trials=options.tune,
+            on_trials=progress.start,
+            on_trial=progress.trial,
         )
     show(records, reference=options.reference, focus=options.focus, details=options.details)
+    if options.tune and records:
+        console.print(Markdown((options.out / "tuning.md").read_text(encoding="utf-8")))
     if options.ablation and records:
         console.print(Markdown((options.out / "ablation.md").read_text(encoding="utf-8")))
     if records:
         console.print(f"\nThe page: [bold]{options.out / 'report.html'}[/]   figures, tables and records beside it")
     return complain(failures)
+
+
+def run_recommend(options: Namespace, given: Mapping[str, Any]) -> int:
+    """Recommend a method and a rule."""
+    from counterpoise.experiment.recommend import recommend
+
+    chosen = {name: words(getattr(options, name)) for name in ("methods", "rules") if getattr(options, name)}
+    with RunProgress(quiet=options.json) as progress:
+        found = recommend(
+            options.data,
+            **chosen,
+            splits=options.splits,
+            seed=options.seed,
+            out=options.out,
+            jobs=options.jobs,
+            given=given,
+            on_start=progress.start,
+            on_done=progress.trial,
+        )
+    if options.json:
+        print(json.dumps(found.to_dict()))
+        return 0
+    console.print(str(found), highlight=False, markup=False)
+    if options.details:
+        console.print(Markdown(found.table()))
+    console.print(f"\nThe trials: [bold]{escape(str(options.out))}[/]", highlight=False)
+    return 0
 
 
 def run_diagnose(options: Namespace, given: Mapping[str, Any]) -> int:
@@ -401,6 +433,7 @@ COMMANDS: Final[Mapping[str, Callable[[Namespace, Mapping[str, Any]], int]]] = {
     "prepare": run_prepare,
     "train": run_train,
     "compare": run_compare,
+    "recommend": run_recommend,
     "diagnose": run_diagnose,
     "report": run_report,
     "check": run_check,

@@ -21,6 +21,7 @@ from counterpoise.runs import RunRecord
 
 if TYPE_CHECKING:
     from counterpoise.experiment.parallel import Failure
+    from counterpoise.experiment.trials import TrialResult
 
 __all__ = ["RunProgress", "console"]
 
@@ -30,7 +31,7 @@ console = Console()
 class RunProgress:
     """A progress bar over runs: how many, which one ended last and what it scored."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=28),
@@ -40,6 +41,7 @@ class RunProgress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[last]}"),
             console=console,
+            disable=quiet,
         )
         self._figures: TaskID | None = None
 
@@ -61,6 +63,11 @@ class RunProgress:
         if self._figures is None:
             self._figures = self._bar.add_task("figures", total=total, last="")
         self._bar.update(self._figures, completed=count)
+
+    def trial(self, result: TrialResult) -> None:
+        """Count a trial."""
+        last = "[red]failed[/]" if result.error else ""
+        self._bar.update(self._task, advance=1, last=last)
 
     def done(self, result: RunRecord | Failure) -> None:
         """Count a run."""

@@ -103,6 +103,7 @@ def build_parser() -> dict[str, Parser]:
             "prepare": "Make a prepared data set from the raw files that people download.",
             "train": "Train one run: data set x method x seed.",
             "compare": "Compare methods on data sets over seeds; finished runs are not repeated.",
+            "recommend": "Find out which method and decision rule suit a data set, or that joint training does.",
             "diagnose": "Say what each modality contributes to a trained model, or to a label in arrays or a table.",
             "report": "Make one self-contained page from finished runs.",
             "check": "Check a method, also one of your own: gradients, strength 0, resume, precision, devices.",
@@ -167,6 +168,13 @@ def build_parser() -> dict[str, Parser]:
     )
     compare.add_argument("--rules", type=str, default="default", help="rules of inference, separated by commas")
     compare.add_argument("--seeds", type=str, default="3", help="runs of each method, or seeds separated by commas")
+    compare.add_argument(
+        "--tune",
+        type=int | None,
+        default=None,
+        metavar="TRIALS",
+        help="choose learning rate, strength and smoothing of every row on validation, with so many trainings each",
+    )
     compare.add_argument("--out", type=Path, default=Path("counterpoise-compare"), help="folder of the comparison")
     compare.add_argument("--jobs", type=int | None, default=None, help="processes; one per core by default")
     _add_rows(compare)
@@ -185,6 +193,22 @@ def build_parser() -> dict[str, Parser]:
         "--backend", type=str, default="loky", help="joblib backend: loky, threading, or dask for a cluster"
     )
     _settings(compare)
+
+    recommend = verbs["recommend"]
+    recommend.add_argument("--data", type=str, required=True, help="name, folder of prepared data, or .npz")
+    recommend.add_argument(
+        "--methods", type=str | None, default=None, help="candidates, separated by commas; NAME[KEY=VALUE]"
+    )
+    recommend.add_argument("--rules", type=str | None, default=None, help="decision rules, separated by commas")
+    recommend.add_argument(
+        "--splits", type=int, default=5, help="random splits of the training and validation samples, at least 3"
+    )
+    recommend.add_argument("--seed", type=int, default=0, help="of a set with several splits, the one to use")
+    recommend.add_argument("--out", type=Path, default=Path("counterpoise-recommend"), help="folder of the trials")
+    recommend.add_argument("--jobs", type=int | None, default=None, help="processes; one per core by default")
+    recommend.add_argument("--details", action="store_true", help="show every candidate")
+    recommend.add_argument("--json", action="store_true", help="print JSON")
+    _settings(recommend)
 
     diagnose = verbs["diagnose"]
     diagnose.add_argument("run", nargs="?", default=None, help="run folder or checkpoint")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -19,6 +20,8 @@ from counterpoise.experiment.cells import chosen_runs, forget, missing_runs
 from counterpoise.experiment.config import make_config, parse_method
 from counterpoise.experiment.folders import finished_runs
 from counterpoise.experiment.parallel import Failure, check_parallel, run_all
+from counterpoise.experiment.trials import TrialResult
+from counterpoise.experiment.tuning import tune, tuning_table
 from counterpoise.inference.catalogue import RULES
 from counterpoise.methods.catalogue import METHODS
 from counterpoise.runs import RunRecord, write_records
@@ -145,6 +148,9 @@ def compare(
     reference: str = "joint",
     focus: str | None = None,
     redo: Sequence[str] = (),
+    trials: int | None = None,
+    on_trials: Callable[[int], None] | None = None,
+    on_trial: Callable[[TrialResult], None] | None = None,
 ) -> tuple[list[RunRecord], list[Failure]]:
     """Compare methods on data sets and write records, tables, figures and the page into ``out``.
 
@@ -167,6 +173,11 @@ def compare(
         reference: Row that differences are taken to.
         focus: Row that the conclusions are about; by default the method with an import path, else the best row.
         redo: Runs that are trained again although they are finished: ``METHOD`` or ``METHOD:SEED``.
+        trials: Number of trainings per row with which its learning rate, strength and smoothing are chosen on
+            validation (`counterpoise.experiment.tuning`); None takes the recipe's. What was chosen is written to
+            ``tuning.json`` and ``tuning.md``.
+        on_trials: Function that is called with the number of all trials, before the first.
+        on_trial: Function that is called after each trial.
 
     Raises:
         ConfigError: for an empty list of data sets, methods or rules, or a run of ``redo`` that cannot be read.
@@ -182,6 +193,12 @@ def compare(
         _distinct(data), methods, seeds=seeds, rules=rules, ablation=ablation, given=given, on_done=on_done
     )
     _check_rows(configs, reference, focus)
+    if trials is not None:
+        configs, choices = tune(
+            configs, trials, out / "trials", jobs=jobs, backend=backend, on_start=on_trials, on_done=on_trial
+        )
+        write_atomic(out / "tuning.json", json.dumps([c.to_dict() for c in choices], indent=1))
+        write_atomic(out / "tuning.md", tuning_table(choices))
     forget(chosen_runs(configs, redo), out)
     if on_start is not None:
         on_start(len(configs))

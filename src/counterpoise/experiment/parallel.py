@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from counterpoise._extras import extra
 from counterpoise._validation import Interval, Options
@@ -21,10 +21,14 @@ from counterpoise.errors import CounterpoiseError, MissingExtraError, describe
 from counterpoise.experiment.folders import finished, open_cached, run_folder
 from counterpoise.runs import RunRecord
 
-__all__ = ["BACKENDS", "Failure", "check_parallel", "run_all"]
+__all__ = ["BACKENDS", "Failure", "check_parallel", "map_jobs", "run_all"]
 
 BACKENDS: Final = ("loky", "dask", "threading")
 """Backends of joblib: processes of this machine, a dask cluster, or threads."""
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,45 @@ def run_all(
 def _sorted_out(results: Sequence[RunRecord | Failure]) -> tuple[list[RunRecord], list[Failure]]:
     records = [result for result in results if isinstance(result, RunRecord)]
     return records, [result for result in results if isinstance(result, Failure)]
+
+
+def map_jobs(
+    function: Callable[[Item], Result], items: Sequence[Item], *, jobs: int | None = None, backend: str = "loky"
+) -> Iterator[tuple[int, Result]]:
+    """Yield the position and the result of each item, as they come: in parallel, each in one thread.
+
+    Args:
+        function: Function of the module level that takes one item.
+        items: What it is called with.
+        jobs: Number of processes; None takes one per core.
+        backend: One of `BACKENDS`.
+    """
+    jobs = jobs or _cores()
+    if len(items) < 2 or jobs == 1:
+        for index, item in enumerate(items):
+            yield index, function(item)
+        return
+    with extra("train"):
+        import joblib
+    parent = os.getpid() if backend == "loky" else None
+    parallel = joblib.Parallel(n_jobs=min(jobs, len(items)), backend=backend, return_as="generator_unordered")
+    results = parallel(joblib.delayed(_in_one_thread)(function, i, item, parent) for i, item in enumerate(items))
+    try:
+        yield from results
+    except BaseException:  # as in `_results`
+        _end_workers(results)
+        raise
+
+
+def _in_one_thread(
+    function: Callable[[Item], Result], index: int, item: Item, parent: int | None
+) -> tuple[int, Result]:
+    if parent is not None:
+        _end_with(parent)
+    import torch
+
+    torch.set_num_threads(1)
+    return index, function(item)
 
 
 def _known(config: RunConfig, out: Path) -> RunRecord | None:

@@ -67,7 +67,7 @@ def row_of(config: RunConfig, method: Method) -> RowId:
         >>> str(row_of(RunConfig("smartwatch", "joint", rule="calibrated"), make_method("joint", {})))
         'joint (calibrated)'
     """
-    arguments = dict(config.method_args)
+    arguments = {k: v for k, v in config.method_args.items() if k not in config.tuned}
     single = method.single_modality
     if single is not None:
         arguments = {k: v for k, v in arguments.items() if v != single}

@@ -1,0 +1,230 @@
+"""Trials: trainings that are scored on validation under several decision rules. They never read a test set."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from counterpoise._files import write_atomic
+from counterpoise.config import RunConfig
+from counterpoise.data import MultimodalData, Split, holdout_split
+from counterpoise.errors import CounterpoiseError, describe
+from counterpoise.experiment.folders import open_cached
+from counterpoise.experiment.parallel import map_jobs
+from counterpoise.inference.catalogue import RULES
+from counterpoise.methods.catalogue import METHODS
+
+__all__ = ["CORRUPTED", "Trial", "TrialResult", "do_trials", "redraw"]
+
+SHARE: Final = 0.2
+"""Share of the training and validation samples that a redrawn split scores on."""
+
+CORRUPTED: Final = "corrupted"
+"""Name of the mean score over all corruptions in the scores of a rule."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training, and the rules that are read from it.
+
+    Attributes:
+        config: Configuration of the training. Its rule is not used.
+        rules: Names of decision rules; ``default`` is the method's own.
+        part: Number of a random split of the training and validation samples (`redraw`); None takes the data set's own.
+        corrupted: Whether to score with corrupted inputs, too.
+    """
+
+    config: RunConfig
+    rules: tuple[str, ...]
+    part: int | None = None
+    corrupted: bool = False
+
+    def key(self) -> str:
+        """Return the hash of what determines the trial, without the data."""
+        parts = [self.config.to_dict(), sorted(self.rules), self.part, self.corrupted]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """Scores of a trial on validation.
+
+    Attributes:
+        scores: By rule: the task's score, ``nll`` and, if asked for, `CORRUPTED`.
+        score: Name of the task's score.
+        error: Why the training is not possible or failed; empty otherwise.
+    """
+
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    score: str = ""
+    error: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dictionaries."""
+        return {"scores": {k: dict(v) for k, v in self.scores.items()}, "score": self.score, "error": self.error}
+
+
+def redraw(data: MultimodalData, part: int) -> MultimodalData:
+    """Return the data with another random split of the training and validation samples; the test set stays.
+
+    Whole groups move where groups are known; otherwise the split is stratified by class.
+
+    Args:
+        data: The data.
+        part: Number of the split.
+
+    Example:
+        >>> from counterpoise.data import open_data
+        >>> data = open_data("world-xor")
+        >>> other = redraw(data, 0)
+        >>> len(other.train) + len(other.val) == len(data.train) + len(data.val), len(other.val)
+        (True, 500)
+    """
+    train, val = data.train, data.val
+    pool = Split(
+        {m: np.concatenate([train.arrays[m], val.arrays[m]]) for m in data.info.names},
+        np.concatenate([train.target, val.target]),
+        None if train.group is None or val.group is None else np.concatenate([train.group, val.group]),
+        train.augmentation,
+    )
+    kept, held = holdout_split(pool.target, pool.group, SHARE, part)
+    return replace(data, train=pool.subset(kept), val=pool.subset(held))
+
+
+def do_trials(
+    trials: Sequence[Trial],
+    folder: Path,
+    *,
+    data: MultimodalData | None = None,
+    jobs: int | None = None,
+    backend: str = "loky",
+    on_done: Callable[[TrialResult], None] | None = None,
+) -> list[TrialResult]:
+    """Do trials in parallel. Each is kept in a file of ``folder``, and is read there if it is done already.
+
+    Args:
+        trials: The trials.
+        folder: Folder of the files.
+        data: The data, if they have no name or path.
+        jobs: Number of processes; None takes one per core.
+        backend: One of `counterpoise.experiment.parallel.BACKENDS`.
+        on_done: Function that is called after each trial, in this process.
+    """
+    results: dict[int, TrialResult] = {}
+    for index, result in map_jobs(partial(_do, folder=folder, data=data), trials, jobs=jobs, backend=backend):
+        results[index] = result
+        if on_done is not None:
+            on_done(result)
+    return [results[index] for index in range(len(trials))]
+
+
+def _do(trial: Trial, folder: Path, data: MultimodalData | None) -> TrialResult:
+    """Do a trial, or read it. What a method refuses, and a training that diverges, is a result and is kept."""
+    try:
+        data = _data_of(trial, data)
+        file = folder / f"{trial.config.method.rpartition(':')[2]}-{trial.key()}-{data.fingerprint()[:8]}.json"
+        known = _read(file)
+        if known is not None:
+            return known
+        try:
+            result = _train(trial, data)
+        except CounterpoiseError as error:
+            result = TrialResult(error=str(error))
+        write_atomic(file, json.dumps(result.to_dict(), indent=1))
+    except Exception as error:
+        return TrialResult(error=describe(error))
+    return result
+
+
+def _data_of(trial: Trial, data: MultimodalData | None) -> MultimodalData:
+    """Return the data of a trial, with the split that it asks for."""
+    if data is None and trial.part is not None:
+        return _redrawn(trial.config.data, trial.config.seed, trial.part)
+    data = data or open_cached(trial.config.data, trial.config.seed)
+    return data if trial.part is None else redraw(data, trial.part)
+
+
+@lru_cache(maxsize=1)
+def _redrawn(name: str, seed: int, part: int) -> MultimodalData:
+    return redraw(open_cached(name, seed), part)
+
+
+def _read(file: Path) -> TrialResult | None:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return TrialResult(content["scores"], content["score"], content["error"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _train(trial: Trial, data: MultimodalData) -> TrialResult:
+    """Train once, keep the model as it was when a rule would be fitted, and score every rule on validation."""
+    from lightning.pytorch.callbacks import Callback
+
+    from counterpoise.training.fit import fit
+
+    config = trial.config
+    rules = tuple(dict.fromkeys(_rule_name(config, rule) for rule in trial.rules))
+    fitting = [rule for rule in rules if RULES.resolve(rule).needs_holdout]
+    half: list[Any] = []
+
+    class Keep(Callback):
+        """Keeps the model at the start of the epoch in which a rule is fitted."""
+
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == config.fit.epochs // 2:
+                half.append(copy.deepcopy(pl_module.model))
+
+    trained = replace(config, rule=fitting[0] if fitting else "default")
+    teachers = {
+        name: fit(data, replace(config, method=name, method_args={}, rule="default"), curves=False).model
+        for name in METHODS.resolve(config.method).requires
+    }
+    fitted = fit(data, trained, callbacks=[Keep()], curves=False, teachers=teachers)
+    found = _score(fitted, half[0].cpu() if half else fitted.model, data, trained, rules, corrupted=trial.corrupted)
+    names = {rule: _rule_name(config, rule) for rule in trial.rules}
+    return TrialResult({rule: found[name] for rule, name in names.items()}, fitted.model.task.score_name)
+
+
+def _rule_name(config: RunConfig, rule: str) -> str:
+    default: str = METHODS.resolve(config.method).default_rule
+    return default if rule == "default" else rule
+
+
+def _score(
+    fitted: Any, half: Any, data: MultimodalData, config: RunConfig, rules: Sequence[str], *, corrupted: bool
+) -> dict[str, dict[str, float]]:
+    """Return the validation scores of every rule, fitted on what the training held out."""
+    from counterpoise.evaluation.collect import collect
+    from counterpoise.evaluation.metrics import scores
+    from counterpoise.evaluation.robustness import corrupted_outputs, corruption_score
+    from counterpoise.inference import make_rule
+    from counterpoise.training.datamodule import MultimodalDataModule
+    from counterpoise.training.rules import fit_rule, refresh_rule
+
+    model, method, task = fitted.model, fitted.method, fitted.model.task
+    holds_out = RULES.resolve(_rule_name(config, config.rule)).needs_holdout
+    release = None if method.needs_held_out else config.fit.epochs // 2 if holds_out else 0
+    module = MultimodalDataModule(data, config.fit, seed=config.seed, release=release)
+    outputs, target = collect(model, data.val.batches(512))
+    views = list(corrupted_outputs(model, data.val, outputs, data.info.names)) if corrupted else []
+    found = {}
+    for name in rules:
+        rule = make_rule(name, model.modalities, task, modality=method.single_modality, feature_dims=model.feature_dims)
+        if rule.needs_holdout:
+            fit_rule(rule, half, module, config.seed)
+        refresh_rule(rule, model, module)
+        reached = scores(task, rule(outputs), target)
+        found[name] = {key: float(reached[key]) for key in (task.score_name, "nll")}
+        if views:
+            each = [corruption_score(rule, x, target, m, c).scores[task.score_name] for m, c, x in views]
+            found[name][CORRUPTED] = float(np.mean(each))
+    return found
