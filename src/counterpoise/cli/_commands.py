@@ -204,6 +204,10 @@ def run_compare(options: Namespace, given: Mapping[str, Any]) -> int:
         "given": given,
         "redo": options.redo,
     }
+    if options.dry_run and options.tune:
+        raise ConfigError(
+            "--dry-run cannot list the runs of --tune: their learning rates are known after the trials. Leave one out."
+        )
     if options.dry_run:
         planned = compare.planned_runs(**runs)
         for config in planned:

@@ -261,13 +261,7 @@ def recommend(
     name = opened.info.name if held is not None else str(data)
     baseline = _config(opened, name, "joint", seed, given)
     rows = {method: _config(opened, name, method, seed, given) for method in dict.fromkeys(methods)}
-    plans: list[tuple[str, Trial]] = []
-    for part in range(splits):
-        # Joint training as one would use it: nothing is held out for a rule.
-        plans.append(("", Trial(baseline, ("fused",), part, corrupted=True)))
-        for method, config in rows.items():
-            usable = tuple(rules) if METHODS.resolve(config.method).trains_fusion else ("default",)
-            plans.append((method, Trial(config, usable, part, corrupted=True)))
+    plans = [plan for part in range(splits) for plan in _plans(part, baseline, rows, rules)]
     if on_start is not None:
         on_start(len(plans))
     with tempfile.TemporaryDirectory() as temporary:
@@ -279,6 +273,17 @@ def recommend(
     if out is not None:
         write_atomic(out / "recommendation.json", json.dumps(found.to_dict(), indent=1))
     return found
+
+
+def _plans(
+    part: int, baseline: RunConfig, rows: Mapping[str, RunConfig], rules: Sequence[str]
+) -> list[tuple[str, Trial]]:
+    """Return the trials of a split by method: first joint training as one would use it, with nothing held out."""
+    plans = [("", Trial(baseline, ("fused",), part, corrupted=True))]
+    for method, config in rows.items():
+        usable = tuple(rules) if METHODS.resolve(config.method).trains_fusion else ("default",)
+        plans.append((method, Trial(config, usable, part, corrupted=True)))
+    return plans
 
 
 def _config(data: MultimodalData, name: str, method: str, seed: int, given: Mapping[str, Any] | None) -> RunConfig:
@@ -293,21 +298,24 @@ def _read_results(data: str, splits: int, results: Sequence[tuple[str, TrialResu
     by_method: dict[str, list[TrialResult]] = {}
     for method, result in results:
         by_method.setdefault(method, []).append(result)
-    errors = {
-        method: error for method, own in by_method.items() if (error := next((r.error for r in own if r.error), ""))
-    }
+    errors = {method: _error(own) for method, own in by_method.items() if _error(own)}
     if "" in errors:
         raise DataError(f"Joint training failed, so there is nothing to compare with: {errors['']}")
     baseline = by_method.pop("")
     candidates = {BASELINE: _candidate(*BASELINE, baseline)}
-    for method, own in by_method.items():
-        for rule in own[0].scores if method not in errors else ():
-            candidates.setdefault((method, rule), _candidate(method, rule, own))
+    for method in by_method.keys() - errors.keys():
+        for rule in by_method[method][0].scores:
+            candidates.setdefault((method, rule), _candidate(method, rule, by_method[method]))
     usable = [c for c in candidates.values() if all(map(math.isfinite, c.scores))]
-    ordinary, corrupted = (_find(usable, corrupted=condition) for condition in (False, True))
+    usable = [usable[0], *sorted(usable[1:], key=lambda c: (c.method, c.rule))]
+    ordinary, corrupted = _find(usable, corrupted=False), _find(usable, corrupted=True)
     ranked = sorted(usable, key=lambda c: -float(np.mean(c.scores)))
     notes = tuple(f"`{method}` was left out: {error}" for method, error in errors.items())
     return Recommendation(data, baseline[0].score, splits, ordinary, corrupted, tuple(ranked), notes)
+
+
+def _error(results: Sequence[TrialResult]) -> str:
+    return next((r.error for r in results if r.error), "")
 
 
 def _candidate(method: str, rule: str, results: Sequence[TrialResult]) -> Candidate:

@@ -206,11 +206,10 @@ def tune(
     if on_start is not None:
         on_start(sum(min(trials, len(row.grid)) for row in rows.values()))
     for _ in range(trials):
-        tried = [(row, point) for row in rows.values() if (point := row.next_point()) is not None]
-        plans = [Trial(apply_point(row.base, point), tuple(row.rules)) for row, point in tried]
-        results = do_trials(plans, folder, jobs=jobs, backend=backend, on_done=on_done)
-        for (row, point), result in zip(tried, results, strict=True):
-            row.done[point] = result
+        waiting = [row for row in rows.values() if row.next_point() is not None]
+        results = do_trials([row.trial() for row in waiting], folder, jobs=jobs, backend=backend, on_done=on_done)
+        for row, result in zip(waiting, results, strict=True):
+            row.add_result(result)
     chosen = [_with_choice(config, rows[_row_key(config)].choice(config.rule)) for config in configs]
     return chosen, [row.choice(rule) for row in rows.values() for rule in row.rules]
 
@@ -232,6 +231,18 @@ class _Row:
     def next_point(self) -> Point | None:
         """Return the point to try next."""
         return next_point(self.grid, {point: _mean_score(result) for point, result in self.done.items()})
+
+    def trial(self) -> Trial:
+        """Return the next trial."""
+        point = self.next_point()
+        assert point is not None  # the caller has asked
+        return Trial(apply_point(self.base, point), tuple(self.rules))
+
+    def add_result(self, result: TrialResult) -> None:
+        """Add the result of the next trial."""
+        point = self.next_point()
+        assert point is not None
+        self.done[point] = result
 
     def choice(self, rule: str) -> Choice:
         """Return what is best under a rule."""

@@ -102,7 +102,7 @@ def rescaled_steps(
     """
     for record in records:
         with scaled_updates(model, factors):
-            yield StepRecord(record.loss, record.parts, record.coefficients | by_modality(model, "rate", shown))
+            yield StepRecord(record.loss, record.parts, dict(record.coefficients) | by_modality(model, "rate", shown))
 
 
 class MSLR(Method):
