@@ -171,7 +171,12 @@ def as_numpy(value: Any) -> np.ndarray:
         return np.asarray(value.toarray())
     if isinstance(value, range):
         value = list(value)
-    return np.asarray(value)
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise DataError(
+            f"An array should have rows of one shape. Found a {type(value).__name__} that NumPy cannot read: {error}"
+        ) from error
 
 
 def _missing(y: np.ndarray) -> np.ndarray:
@@ -236,6 +241,8 @@ def as_matrix(name: str, value: Any) -> np.ndarray:
     array = array.reshape(len(array), -1) if len(array) else array.reshape(0, 1)
     if array.dtype.kind in "fiub":
         return _finite(name, array)
+    if array.dtype.kind == "V":
+        raise DataError(f"Modality `{name}` should hold numbers, texts or dates. Found records of {array.dtype}.")
     return np.concatenate([_column(name, column, len(array)) for column in array.T], 1)
 
 

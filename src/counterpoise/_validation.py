@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from counterpoise.errors import ConfigError, NotFoundError
 
 __all__ = ["Interval", "Options", "check_keys", "nearest", "unknown"]
@@ -50,6 +52,7 @@ class Interval:
 
     def check(self, owner: str, name: str, value: object) -> None:
         """Raise `ConfigError` if ``value`` lies outside."""
+        value = value.item() if isinstance(value, np.number) else value
         numeric = isinstance(value, int if self.integer else (int, float)) and not isinstance(value, bool)
         if numeric:
             assert isinstance(value, (int, float))  # for the type checker

@@ -148,6 +148,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         Interval(0, MAX_SEED, "[]", integer=True).check("run", "seed", self.seed)
+        object.__setattr__(self, "seed", int(self.seed))
         for name, kind in (("data", str), ("method", str), ("rule", str), ("method_args", Mapping)):
             _check_type("run", name, getattr(self, name), kind)
         object.__setattr__(self, "method", user_name(self.method))

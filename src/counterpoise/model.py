@@ -11,7 +11,7 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from counterpoise._validation import check_keys
+from counterpoise._validation import Interval, check_keys, unknown
 from counterpoise.catalogue import parse_spec, user_name
 from counterpoise.encoders import DEFAULT_ENCODER, ENCODERS
 from counterpoise.errors import CounterpoiseError, DataError, ModelError, describe
@@ -257,8 +257,11 @@ def build_model(
     """
     chosen = dict(encoders or {})
     check_keys("the encoders", chosen, modalities)
+    Interval(1, integer=True).check("build_model", "width", width)
     built: dict[str, nn.Module] = {}
     for m, (kind, shape, vocabulary) in modalities.items():
+        if kind not in DEFAULT_ENCODER:
+            raise unknown("kind of modality", kind, DEFAULT_ENCODER)
         name, arguments = parse_spec("encoder", user_name(chosen.get(m, DEFAULT_ENCODER[kind])))
         encoder = ENCODERS.resolve(name)
         known = [p for p, q in inspect.signature(encoder).parameters.items() if q.kind is q.KEYWORD_ONLY]

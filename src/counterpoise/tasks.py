@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Final, TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor
@@ -76,9 +77,11 @@ class Task(ABC):
     It scales the preconditioner of linear heads: a poor value costs iterations, not accuracy."""
 
     def __init__(self, num_outputs: int) -> None:
+        if isinstance(num_outputs, bool) or not isinstance(num_outputs, (int, np.integer)):
+            raise ConfigError(f"The number of outputs should be a whole number. Found {num_outputs!r}.")
         if num_outputs < self.min_outputs:
             raise ConfigError(f"A {self.name} task needs at least {self.min_outputs} outputs. Found {num_outputs}.")
-        self.num_outputs = num_outputs
+        self.num_outputs = int(num_outputs)
 
     def __repr__(self) -> str:
         options = (f", {key}={value}" for key, value in vars(self).items() if key != "num_outputs" and value)
@@ -579,6 +582,8 @@ def task_type(task: str | Task) -> type[Task]:
     """
     if isinstance(task, Task):
         return type(task)
+    if not isinstance(task, str):
+        raise ConfigError(f"A task should be a name or a `Task`. Found {task!r}.")
     if task not in TASKS:
         raise unknown("task", task, TASKS)
     return TASKS[task]

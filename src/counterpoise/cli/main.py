@@ -19,7 +19,7 @@ from jsonargparse import ArgumentParser
 
 from counterpoise._version import __version__
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig
-from counterpoise.errors import CounterpoiseError, describe
+from counterpoise.errors import ConfigError, CounterpoiseError, describe
 
 __all__ = ["build_parser", "main"]
 
@@ -342,7 +342,10 @@ _SECTIONS: Final = ("model", "optim", "fit")
 
 
 def _dispatch(verb: str, parser: Parser, arguments: Sequence[str]) -> int:
-    given = parser.parse_args(list(arguments), defaults=False)
+    try:
+        given = parser.parse_args(list(arguments), defaults=False)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"A file given as --config should be YAML, text in UTF-8. Found: {error}.") from error
     settings = {name: given.pop(name).as_dict() for name in _SECTIONS if name in given}
     options = parser.get_defaults()
     options.update(given)

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final, get_args
 
 import numpy as np
 
 from counterpoise._arrays import as_numpy, named_arrays
-from counterpoise._validation import Interval
+from counterpoise._validation import Interval, Options, check_keys
 from counterpoise.config import MAX_SEED
 from counterpoise.data._core import DataInfo, Kind, Modality, MultimodalData, Split
 from counterpoise.data._kinds import kind_of
 from counterpoise.data._mapped import check_finite
 from counterpoise.data._precision import keep_digits
+from counterpoise.data._schema import check_recipe
 from counterpoise.data._splits import draw_splits, find_copies, given_splits, shared_groups, shared_rows
 from counterpoise.data._targets import Targets, make_targets, standardise_targets
 from counterpoise.errors import DataError
 
 __all__ = ["from_arrays"]
+
+AXES: Final[Mapping[str, tuple[int, ...]]] = {
+    "vector": (2,),
+    "sequence": (3,),
+    "image": (3, 4),
+    "video": (5,),
+    "tokens": (2,),
+}
+"""Number of axes of an array of a kind; grey images may lack the axis of the channel."""
 
 
 def from_arrays(
@@ -78,7 +88,7 @@ def from_arrays(
         >>> len(data.train), len(data.val), len(data.test)
         (70, 10, 20)
     """
-    Interval(0, MAX_SEED, "[]", integer=True).check("from_arrays", "seed", seed)
+    _check_settings(arrays, kinds, rates, num_classes, class_names, seed)
     given = {m: as_numpy(array) for m, array in named_arrays(arrays).items()}
     _check_lengths(name, given, as_numpy(label), split, group)
     shaped = {m: _as_modality(m, array, (kinds or {}).get(m)) for m, array in given.items()}
@@ -97,12 +107,35 @@ def from_arrays(
         group="group" if group is not None else "",
         source=source,
         notes=(*notes, *assumed, *targets.notes, *drawn, *_absent_classes(targets, parts)),
-        recipe=recipe or {},
+        recipe=check_recipe(recipe or {}),
         target_offset=targets.offset,
         target_unit=targets.unit,
     )
     whole = Split(stored, targets.values, group)
     return MultimodalData(info, **{part: whole.subset(_as_slice(rows)) for part, rows in parts.items()})
+
+
+def _check_settings(
+    arrays: Mapping[str, Any],
+    kinds: Mapping[str, Kind] | None,
+    rates: Mapping[str, float] | None,
+    num_classes: int | None,
+    class_names: Sequence[str],
+    seed: int,
+) -> None:
+    """Raise an error for arguments of `from_arrays` that say something impossible, whatever the arrays hold."""
+    named = named_arrays(arrays)
+    check_keys("`kinds` of `from_arrays`", kinds or {}, named)
+    check_keys("`rates` of `from_arrays`", rates or {}, named)
+    for kind in (kinds or {}).values():
+        Options(get_args(Kind)).check("from_arrays", "kinds", kind)
+    for rate in (rates or {}).values():
+        Interval(0).check("from_arrays", "rates", rate)
+    if num_classes is not None:
+        Interval(1, integer=True).check("from_arrays", "num_classes", num_classes)
+    if not all(isinstance(name, str) for name in class_names) or len(set(class_names)) < len(class_names):
+        raise DataError(f"`class_names` should be texts that differ. Found {', '.join(map(repr, class_names))}.")
+    Interval(0, MAX_SEED, "[]", integer=True).check("from_arrays", "seed", seed)
 
 
 def _with_rates(modalities: Sequence[Modality], rates: Mapping[str, float]) -> tuple[Modality, ...]:
@@ -171,6 +204,11 @@ def _as_modality(m: str, array: np.ndarray, kind: Kind | None) -> tuple[Modality
     array = array[:, None] if array.ndim == 1 else array
     if len(array) and not array.size:
         raise DataError(f"Modality `{m}` has no columns: its shape is {array.shape}. Leave it out.")
+    if kind is not None and array.ndim not in AXES[kind]:
+        raise DataError(
+            f"Modality `{m}` of the kind {kind} should have {' or '.join(map(str, AXES[kind]))} axes. Found shape "
+            f"{array.shape}."
+        )
     kind = kind or kind_of(m, array.shape[1:], array.dtype)
     if kind == "tokens":
         return (*_tokens(m, array), "")

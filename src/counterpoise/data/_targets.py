@@ -125,7 +125,7 @@ def _named_classes(y: np.ndarray, names: tuple[str, ...], notes: tuple[str, ...]
 
 def _check_classes(found: np.ndarray, size: int) -> None:
     if len(found) < 2 and size < 2:
-        raise DataError("All samples have the same label. A task needs at least two classes.")
+        raise DataError("All samples have the same label. A task needs at least two classes. Found 1.")
 
 
 def standardise_targets(targets: Targets, train: np.ndarray) -> Targets:

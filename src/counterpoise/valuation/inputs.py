@@ -123,6 +123,10 @@ def prepare(
         raise DataError(f"Every modality and the labels should have the same number of samples. Found {found}.")
     if not len(labels):
         raise DataError("A valuation needs samples. Found none.")
+    if task != "auto":
+        task_type(task)
+    if num_outputs is not None:
+        Interval(1, integer=True).check("estimate", "num_outputs", num_outputs)
     Interval(2, integer=True).check("estimate", "folds", folds)
     Interval(0, MAX_SEED, "[]", integer=True).check("estimate", "seed", seed)
     notes = [f"`{m}` is constant: it carries no information" for m, x in arrays.items() if (x == x[:1]).all()]
@@ -240,7 +244,11 @@ def _values(labels: np.ndarray, task: str | Task, num_outputs: int | None) -> tu
     y = torch.from_numpy(wide.astype(np.float64))
     likelihood.check_target(y)
     if ((wide == wide[:1]).all(0)).any():
-        raise DataError("A target that never changes has no entropy, and nothing can be known about it. Remove it.")
+        constant = int((wide == wide[:1]).all(0).sum())
+        raise DataError(
+            f"A target should vary: one that never changes has no entropy. Found {constant} such of {wide.shape[1]}. "
+            "Remove it."
+        )
     return y, likelihood, ()
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from counterpoise._validation import Interval
 from counterpoise.catalogue import Catalogue
 from counterpoise.data.datasets._av_mnist_rows import av_mnist_rows
 from counterpoise.data.datasets._entry import DataEntry
@@ -129,6 +130,8 @@ def open_data(name: Path | str, *, split: int | None = None) -> MultimodalData:
     from counterpoise.data._npz import load_npz
     from counterpoise.data._prepared import META, load_prepared
 
+    if not isinstance(name, (str, Path)):
+        raise ConfigError(f"A data set is opened by its name or path. Found {name!r}.")
     path = Path(name)
     _check_split(name, split)
     if path.suffix == ".npz":
@@ -208,6 +211,8 @@ def prepare(
     from counterpoise.data._prepared import META, save_prepared
 
     entry, out = DATASETS[name], Path(out)
+    if jobs is not None:
+        Interval(1, integer=True).check("prepare", "jobs", jobs)
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / META).is_file()):
         raise OutputError(f"`{out}` exists and holds something else. Choose an empty --out.")
     if not entry.raw:
