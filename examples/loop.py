@@ -2,7 +2,7 @@
 
 import torch
 
-from counterpoise.data import BatchLoader, open_data
+from counterpoise.data import BatchLoader, holdout_split, open_data
 from counterpoise.encoders import TemporalConv
 from counterpoise.methods import ARM, EpochContext
 from counterpoise.model import MultimodalClassifier
@@ -14,10 +14,12 @@ model = MultimodalClassifier(encoders, num_outputs=7)
 method = ARM()
 model = method.prepare(model, torch.from_numpy(data.train.target))
 optimizer = torch.optim.AdamW([*model.parameters(), *method.parameters()], lr=1e-3)
-loader = BatchLoader(data.train, batch_size=64, seed=0, plan=method.resample)
+# ARM measures contributions on samples that are not trained on.
+kept, held = holdout_split(data.train.target, data.train.group, share=0.1, seed=0)
+loader = BatchLoader(data.train, batch_size=64, seed=0, indices=kept, plan=method.resample)
 for epoch in range(3):
     loader.set_epoch(epoch)
-    method.on_epoch_start(model, EpochContext(epoch, 3))
+    method.on_epoch_start(model, EpochContext(epoch, 3, held_out=lambda: data.train.subset(held).batches(512)))
     for batch in loader:
         for record in method.steps(model, batch):  # gradients are ready: step now
             optimizer.step()

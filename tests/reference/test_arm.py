@@ -77,7 +77,7 @@ def memorising_world(count: int = 12, noise: int = 40) -> tuple[list[Batch], lis
     return batches[:4], batches[4:]
 
 
-def world_model(noise: int = 40) -> Any:
+def world_model(noise: int = 40, outputs: int = CLASSES) -> Any:
     from counterpoise.model import MultimodalClassifier
 
     torch.manual_seed(0)
@@ -85,7 +85,7 @@ def world_model(noise: int = 40) -> Any:
         "a": nn.Sequential(nn.Linear(CLASSES, 8), nn.ReLU()),
         "b": nn.Sequential(nn.Linear(noise, 64), nn.ReLU()),
     }
-    return MultimodalClassifier(encoders, num_outputs=CLASSES, feature_dims={"a": 8, "b": 64})
+    return MultimodalClassifier(encoders, num_outputs=outputs, feature_dims={"a": 8, "b": 64})
 
 
 # -- contributions on held-out samples ---------------------------------------------------------------------------------
@@ -379,6 +379,28 @@ def test_a_modality_that_memorises_is_recognised_and_held_back() -> None:
     assert record.coefficients["lambda:b"] < 0.9 < record.coefficients["lambda:a"] == 1
     assert record.coefficients["w:b"] < 0.2
     assert record.coefficients["phi:a"] > record.coefficients["phi:b"]
+
+
+@pytest.mark.parametrize("adds", [False, True])
+def test_a_modality_that_memorises_is_held_back_unless_it_adds(adds: bool) -> None:
+    """Most columns of `b` are noise to learn by heart; one carries half of the label, which `a` tells too or not."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randint(4, (512,), generator=generator)
+    a = torch.randn(512, 3, generator=generator)
+    b = torch.randn(512, 40, generator=generator)
+    a[:, 0] += 6.0 * (y // 2)
+    a[:, 1] += 6.0 * (y % 2) * (not adds)
+    b[:, 0] += 4.0 * (y % 2)
+    batches = [Batch({"a": a[r], "b": b[r]}, y[r], r) for r in torch.arange(512).split(32)]
+    model = world_model(outputs=4)
+    method = prepared(ARM(), model, batches[:4])
+    record = run(method, model, batches[:4], batches[4:], epochs=25)[-1]
+    if adds:
+        assert record.coefficients["mu:b"] == 0
+        assert record.coefficients["lambda:b"] >= 1
+    else:
+        assert record.coefficients["mu:b"] > 0.3
+        assert record.coefficients["w:b"] < record.coefficients["w:a"]
 
 
 def test_a_weak_modality_that_learns_is_reinforced_and_the_strong_one_is_not(

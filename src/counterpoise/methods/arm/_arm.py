@@ -133,8 +133,9 @@ class AsymmetricTraining(Method):
         held_out = torch.maximum(known.alone, known.marginal)
         error = torch.where(known.alone >= known.marginal, known.alone_error, known.marginal_error)
         overfit = significance(train - held_out, error)
+        adds = significance(known.marginal, known.marginal_error)  # what adds to the others is not held back
         self.marginal.copy_(known.marginal)
-        self.share.copy_(overfit * memorised_share(held_out, train, self.entropy))
+        self.share.copy_(overfit * (1 - adds) * memorised_share(held_out, train, self.entropy))
         self.states.copy_(modality_states(held_out, error, train, self.best, self.entropy))
         self.best.copy_(torch.maximum(self.best, held_out))
         gaps, errors = known.gaps
@@ -208,7 +209,8 @@ class ARM(AsymmetricTraining):
     - *Mutual information bounds the joint contribution, conditional mutual information is each modality's marginal
       contribution.* Both are measured before every epoch on samples that the encoders have not been trained on
       (`held_out_contributions`), per sample and with standard errors. A difference within 1.64 standard errors has no
-      effect. Held-out and training information together give each modality a `ModalityState`.
+      effect. Held-out and training information together give each modality a `ModalityState`. A modality that
+      memorises is held back, unless it adds significantly to the others.
     - *Dynamic feature-level fusion* (``fusion``): features enter the fused head with the weights
       :math:`w_m \propto (1 - \mu_m)^\tau`, see `fusion_weights`. Encoders learn through these weights.
     - *Balanced min-max loss* (``loss_weights``): the joint contribution is maximised, and the gap to the strongest

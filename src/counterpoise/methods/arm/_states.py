@@ -30,7 +30,8 @@ class ModalityState(IntEnum):
         SATURATED: The held-out information has stopped rising, and most of what was learned generalises. The modality
             is left alone.
         UNINFORMATIVE: There is no held-out information, and little training information. The modality is left alone.
-        MEMORISING: More than half of the training information does not generalise. The modality is held back.
+        MEMORISING: More than half of the training information does not generalise. The modality is held back, unless
+            its marginal contribution is significant.
     """
 
     LEARNING = 0
