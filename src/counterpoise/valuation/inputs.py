@@ -264,7 +264,7 @@ def _groups(group: ArrayLike, n: int, folds: int) -> np.ndarray:
 
 
 def assign_folds(target: Tensor, task: Task, folds: int, group: np.ndarray | None, seed: int) -> np.ndarray:
-    """Return ``(N,)`` fold numbers: whole groups where they are known, else stratified by class, else at random.
+    """Return ``(N,)`` fold numbers: stratified by class, with whole groups where they are known.
 
     Args:
         target: as `Task` takes it.
@@ -274,17 +274,33 @@ def assign_folds(target: Tensor, task: Task, folds: int, group: np.ndarray | Non
         seed: of the shuffle.
     """
     rng = np.random.default_rng(seed)
-    fold = np.empty(len(target), dtype=np.int64)
+    labels = target.numpy() if task.has_classes else np.zeros(len(target), dtype=np.int64)
     if group is not None:
-        sizes = np.bincount(group)
-        order = rng.permutation(len(sizes))
-        home, load = np.empty(len(sizes), dtype=np.int64), np.zeros(folds)
-        for g in order[np.argsort(-sizes[order], kind="stable")]:
-            home[g] = load.argmin()
-            load[home[g]] += sizes[g]
-        return home[group]
+        return _assign_groups(labels, group, folds, rng)
     order = rng.permutation(len(target))
-    if task.has_classes:
-        order = order[np.argsort(target.numpy()[order], kind="stable")]
+    order = order[np.argsort(labels[order], kind="stable")]
+    fold = np.empty(len(target), dtype=np.int64)
     fold[order] = np.arange(len(target)) % folds
     return fold
+
+
+def _assign_groups(labels: np.ndarray, group: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
+    """Return folds of whole groups, with classes and numbers of samples as equal as possible.
+
+    If the classes of a fold are few outside of it, the label frequencies predict that fold badly, and whatever predicts
+    something in between looks informative. Large groups are placed first, each where the classes are then most equal.
+    """
+    classes, groups = int(labels.max()) + 1, int(group.max()) + 1
+    counts = np.bincount(group * classes + labels, minlength=groups * classes).reshape(groups, classes)
+    share = counts / counts.sum(0).clip(1)
+    order = rng.permutation(groups)
+    order = order[np.argsort(-counts[order].max(1), kind="stable")]
+    home = np.empty(groups, dtype=np.int64)
+    load, size = np.zeros((folds, classes)), np.zeros(folds)
+    for g in order:
+        # The sum of squares of the shares grows by 2 load . share + a constant.
+        crowded = np.round(load @ share[g], 12)
+        home[g] = np.lexsort((size, crowded))[0]
+        load[home[g]] += share[g]
+        size[home[g]] += counts[g].sum()
+    return home[group]

@@ -16,8 +16,9 @@ Two estimates of what is missing from the bound:
 The first holds in the quadratic regime only: a head with more columns than samples remembers its samples, and its
 optimism is not information. Half of the optimism corrects the estimate as far as the learning curve, which is the
 noisier of the two, agrees; half of their difference is part of the standard error. The choice of the weights is
-corrected in the same way as the fit. There is no correction between groups, nor for heads that remember all of their samples. A corrected
-number is no bound any more. The per-sample contributions are not corrected.
+corrected in the same way as the fit. There is no correction between groups. Where heads remember all of their samples,
+the whole of what is still to come is part of the standard error. A corrected number is no bound any more. The
+per-sample contributions are not corrected.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ __all__ = ["corrected", "fit_heads", "fit_subsets", "uncorrected", "variational"
 
 SLACK: Final = 1.5
 """The optimism may exceed the learning curve by this factor, which allows for the noise of the latter."""
-REMEMBERED: Final = 0.05
+STEEP: Final = 0.1
+"""Share of H(Y) that half of the samples may lose before a note says so."""
+REMEMBERED: Final = 0.1
 """Heads whose loss on their own samples is below this share of the loss of the label frequencies remember them."""
 
 
@@ -72,6 +75,10 @@ def _value(
     fitted = fit_subsets(problem, subsets, prior, predictions, linear=linear, halves=correct)
     information = {s: corrected(problem, f, prior) if correct else uncorrected(f, prior) for s, f in fitted.items()}
     whole = problem.modalities
+    notes = ["heads: " + "; ".join(f"{', '.join(s)}: {f.predictions.name}" for s, f in fitted.items())]
+    rise = fitted[whole].to_come
+    if rise > STEEP * abs(problem.task.information_scale(problem.target)):
+        notes.append(f"I(all; Y) is {rise:.3f} nats smaller with half of the samples: it may grow with more samples")
     label_free = {m: fitted[whole].predictions.kl(fitted[tuple(k for k in whole if k != m)].predictions) for m in whole}
     return assemble(
         problem,
@@ -81,7 +88,7 @@ def _value(
         bound=bound_of(problem, correct),
         confidence=confidence,
         label_free=label_free,
-        notes=("heads: " + "; ".join(f"{', '.join(s)}: {f.predictions.name}" for s, f in fitted.items()),),
+        notes=tuple(notes),
     )
 
 
@@ -160,14 +167,16 @@ def corrected(problem: EstimatorInput, fitted: FittedSubset, prior: OutOfFoldPre
     p = fitted.predictions
     to_come = max(fitted.to_come, 0.0)
     half = 0.5 * max(p.optimism - prior.optimism, 0.0)
+    grouped = problem.group is not None
     remembered = problem.task.has_discrete_entropy and p.in_sample > REMEMBERED * prior.in_sample
-    trusted = problem.group is None and not remembered
-    correction = min(half, SLACK * to_come) + 0.5 * fitted.selection if trusted else 0.0
+    correction = 0.0 if grouped else min(half, SLACK * to_come) + 0.5 * fitted.selection
+    # Beyond the quadratic regime all that the learning curve promises is uncertain, and it may promise too little.
+    doubt = to_come if remembered else 0.5 * to_come if grouped else 0.5 * (to_come - half)
     return SubsetEstimate(
         bound.pointwise,
         correction=correction,
         capacity=fitted.capacity,
-        doubt=0.5 * (to_come - half) if trusted else 0.5 * to_come,
+        doubt=doubt,
         selection=fitted.selection,
         per_label=bound.per_label,
     )

@@ -44,9 +44,10 @@ def stack(problem: EstimatorInput, parts: Sequence[Tensor], free: Sequence[float
     log_q = torch.stack([p[rows].double() for p in parts], -1)  # (N, L, J)
     ratio = (log_q - log_q.amax(-1, keepdim=True)).exp().flatten(0, 1)
     own = fold[rows].repeat_interleave(log_q.shape[1])
-    # Samples of one group count as one observation together; chance likenesses of few groups help several folds at once,
-    # so that they need twice the evidence.
-    unit = 1.0 if problem.group is None else max(1.0, 2 * len(rows) / (int(problem.group.max()) + 1))
+    # Samples of one group count as one observation together. Chance likenesses of few groups help several folds at once,
+    # so that few groups need more evidence: twice as much with ten of them.
+    groups = len(rows) if problem.group is None else int(problem.group.max()) + 1
+    unit = 1.0 if problem.group is None else max(1.0, (1 + 10 / groups) * len(rows) / groups)
     prior = torch.tensor(free, dtype=torch.float64) * unit
     start = torch.full((j,), 1 / j, dtype=torch.float64)
     overall = fit_weights(ratio, prior, start, ITERATIONS)
