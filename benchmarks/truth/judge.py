@@ -163,9 +163,10 @@ def _named(reading: Reading) -> dict[str, Estimate]:
 def _impossible(reading: Reading, truth: Truth) -> list[str]:
     """Return the numbers outside [0, H(Y)] and shares above 100 %.
 
-    Numbers below 0 are excused by a note that there are too few samples, numbers above H(Y) by a note, or a name of the
-    bound, that speaks of the labels: where labels are correlated, the sum over labels of their information is no
-    information about all of them.
+    A number below 0 is excused only by a note that names this number and says that there are too few samples for it, so
+    that nobody uses it. Numbers above H(Y) are excused by a note, or a name of the bound, that speaks of
+    the labels: where labels are correlated, the sum over labels of their information is no information about all of
+    them, and its limit is the sum of their entropies.
     """
     notes = " ".join((*reading.notes, reading.joint.bound)).lower()
     limit = reading.entropy if np.isfinite(truth.limit) and "label" in notes else truth.limit
@@ -179,10 +180,18 @@ def _impossible(reading: Reading, truth: Truth) -> list[str]:
             found.append(f"{name} = {e}: outside of its own interval")
         if e.value > limit + slack + 2 * e.se or e.low > limit + slack:
             found.append(f"{name} = {e}: above H(Y) = {limit:.3f}")
-        if "too few" not in notes and (e.value < -max(0.02 * unit, 2 * e.se) or e.high < -0.01 * unit):
+        if not _excused(name, reading) and (e.value < -max(0.02 * unit, 2 * e.se) or e.high < -0.01 * unit):
             found.append(f"{name} = {e}: below 0")
     found += [f"share of {share} %" for share in re.findall(r"(\d+) ?%", reading.text) if int(share) > 100]
     return found
+
+
+def _excused(name: str, reading: Reading) -> bool:
+    """Return whether a note says that there are too few samples for an estimate."""
+    kind, _, m = name.partition(":")
+    names = {"joint": "mi", "mi": f"I({m}; Y)", "cmi": f"I({m}; Y | rest)"}
+    known = re.compile(f"(^|[ ,:])({re.escape(name)}|{re.escape(names.get(kind, name))})(?=$|,| =|: )")
+    return any("too few" in note.lower() and known.search(note) for note in reading.notes)
 
 
 def _excluding(reading: Reading) -> list[str]:
