@@ -226,11 +226,17 @@ def _changes(site: _Site) -> Iterator[ast.expr | ast.stmt | str]:
             yield "if 0: "
         case ast.Continue() | ast.Break() | ast.Return(value=None):
             yield ast.Pass()
-    condition = isinstance(parent, ast.If | ast.IfExp | ast.While) and node is parent.test
-    condition = condition or (isinstance(parent, ast.comprehension) and node in parent.ifs)
-    if condition and not isinstance(node, ast.UnaryOp) and not (isinstance(node, ast.Compare) and len(node.ops) == 1):
-        assert isinstance(node, ast.expr)
+    if isinstance(node, ast.expr) and _is_condition(node, parent):
         yield ast.UnaryOp(ast.Not(), node)
+
+
+def _is_condition(node: ast.expr, parent: ast.AST | None) -> bool:
+    """Tell whether an expression decides a branch and has no change of its own that negates it."""
+    if isinstance(node, ast.UnaryOp) or (isinstance(node, ast.Compare) and len(node.ops) == 1):
+        return False
+    if isinstance(parent, ast.If | ast.IfExp | ast.While):
+        return node is parent.test
+    return isinstance(parent, ast.comprehension) and node in parent.ifs
 
 
 def _other_calls(node: ast.Call, *, alone: bool) -> Iterator[ast.expr]:

@@ -17,7 +17,10 @@ TEMPLATES = [path for path in sorted((ROOT / "src").rglob("*")) if path.suffix i
 PACKAGE = ROOT / "src" / "counterpoise"
 
 MAX_COMPLEXITY = 15
-OPEN = ("diagnosis", "valuation", "evaluation", "methods")
+SIMPLE = 10
+MAX_SHARE = 0.03
+"""Share of the functions that may be above `SIMPLE`."""
+OPEN = ("valuation",)
 """Packages that still hold functions above the limit."""
 
 BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp, ast.Assert, ast.match_case)
@@ -71,14 +74,23 @@ def test_complexity_counts_branches() -> None:
     assert complexity(ast.parse(source).body[0]) == 1 + 1 + 1 + 2
 
 
-def test_functions_are_simple() -> None:
-    too_complex = {
-        f"{path.relative_to(ROOT)}:{function.lineno} {function.name}": count
+def complexities() -> dict[str, int]:
+    """Return the complexity of every function of the package, by its place."""
+    return {
+        f"{path.relative_to(PACKAGE)}:{function.lineno} {function.name}": complexity(function)
         for path in SOURCES
         for function in functions(ast.parse(path.read_text()))
-        if (count := complexity(function)) > MAX_COMPLEXITY and path.relative_to(PACKAGE).parts[0] not in OPEN
     }
-    assert not too_complex
+
+
+def test_no_function_is_complex() -> None:
+    assert not {k: n for k, n in complexities().items() if n > MAX_COMPLEXITY and not k.startswith(OPEN)}
+
+
+def test_few_functions_have_many_branches() -> None:
+    counts = complexities()
+    many = {k: n for k, n in counts.items() if n > SIMPLE}
+    assert len(many) <= MAX_SHARE * len(counts), many
 
 
 @pytest.mark.parametrize("pattern", BANNED)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from counterpoise._arrays import as_labels, guess_task
-from counterpoise.diagnosis._columns import column_groups
+from counterpoise._columns import column_groups
 from counterpoise.diagnosis._frames import encoded_texts, filled, is_frame
 from counterpoise.diagnosis._options import DiagnosisOptions
 from counterpoise.errors import DataError, ModelError

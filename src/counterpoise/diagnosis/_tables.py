@@ -9,11 +9,11 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from counterpoise._columns import check_columns, column_groups
 from counterpoise._files import RESERVED, read_npz
 from counterpoise._validation import nearest
 from counterpoise.data.tables import Table, numbers, read_table
 from counterpoise.diagnosis._arrays import diagnose_features
-from counterpoise.diagnosis._columns import check_columns, column_groups
 from counterpoise.diagnosis._diagnosis import Diagnosis
 from counterpoise.diagnosis._options import Settings
 from counterpoise.errors import DataError

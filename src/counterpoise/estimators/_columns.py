@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from counterpoise._columns import column_groups
 from counterpoise._extras import extra
 from counterpoise.errors import DataError, NotFoundError
 
@@ -60,22 +61,14 @@ def learn_table(columns: Columns, groups: Mapping[str, Sequence[Any]] | None) ->
         DataError: For a column in two modalities, dates, or pictures beside other columns in one modality.
         NotFoundError: For an unknown column.
     """
-    names = list(columns) if groups is None else [name for group in groups.values() for name in _listed(group)]
-    for name in names:
-        if name not in columns:
-            raise NotFoundError(f"The table has no column `{name}`. It has: {', '.join(map(str, columns))}.")
-        if names.count(name) > 1:
-            raise DataError(f"Column `{name}` should belong to one modality. Found it in several.")
+    chosen = None if groups is None else column_groups(groups, list(columns))
+    names = list(columns) if chosen is None else [name for group in chosen.values() for name in group]
     learned = {name: _learn(name, columns[name]) for name in names}
-    chosen = _by_kind(learned) if groups is None else {m: _listed(group) for m, group in groups.items()}
+    chosen = chosen if chosen is not None else _by_kind(learned)
     for m, group in chosen.items():
-        if not group or (len(group) > 1 and any(learned[name]["kind"] == "image" for name in group)):
+        if len(group) > 1 and "image" in {learned[name]["kind"] for name in group}:
             raise DataError(f"Modality `{m}` should have columns, and a column of pictures one for itself.")
     return Table({m: [learned[name] for name in group] for m, group in chosen.items()})
-
-
-def _listed(group: Any) -> list[Any]:
-    return [group] if isinstance(group, str) else list(group)
 
 
 def _by_kind(learned: Mapping[Any, Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -103,19 +96,26 @@ def _learn(name: Any, column: Any) -> dict[str, Any]:
         raise DataError(f"Column `{name}` holds dates. Turn them into numbers first (a year, an age, an hour).")
     numbers = None if kind == "category" else _numbers(column)
     if numbers is not None:
-        known = numbers[np.isfinite(numbers)]
-        mean = float(known.mean()) if len(known) else 0.0
-        spread = float(known.std()) if len(known) else 1.0
-        missing = bool(np.isnan(numbers).any())
-        return {"name": name, "kind": "number", "mean": mean, "spread": spread or 1.0, "missing": missing}
+        return {"name": name, "kind": "number", **_scale(numbers)}
     words = _words(column)
     distinct = sorted({w for w in words if w is not None})
-    paths = [w for w in distinct if w.lower().endswith(SUFFIXES)]
-    if distinct and len(paths) == len(distinct) and Path(distinct[0]).is_file():
+    if _are_pictures(distinct):
         return {"name": name, "kind": "image"}
     if kind == "category" or len(distinct) <= max(CATEGORIES, len(words) ** 0.5):
         return {"name": name, "kind": "category", "values": distinct}
     return {"name": name, "kind": "text", **_vocabulary(words)}
+
+
+def _scale(numbers: np.ndarray) -> dict[str, Any]:
+    """Return mean and spread of the known numbers, and whether some are missing."""
+    known = numbers[np.isfinite(numbers)]
+    mean, spread = (float(known.mean()), float(known.std())) if len(known) else (0.0, 1.0)
+    return {"mean": mean, "spread": spread or 1.0, "missing": bool(np.isnan(numbers).any())}
+
+
+def _are_pictures(words: Sequence[str]) -> bool:
+    """Tell whether all words are paths of pictures, the first of which exists."""
+    return bool(words) and all(w.lower().endswith(SUFFIXES) for w in words) and Path(words[0]).is_file()
 
 
 def _numbers(column: Any) -> np.ndarray | None:

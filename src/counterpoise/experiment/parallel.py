@@ -99,7 +99,7 @@ def run_all(
         for index, result in _results(configs, waiting, out, jobs or _cores(), backend):
             add(index, result)
     except Exception as error:  # a process died: the runs without a result failed
-        for index in (index for index in waiting if index not in results):
+        for index in sorted(set(waiting) - set(results)):
             add(index, Failure(configs[index], f"not finished: {describe(error)}"))
     return _sorted_out([results[index] for index in sorted(results)])
 
