@@ -211,13 +211,8 @@ def _changes(site: _Site) -> Iterator[ast.expr | ast.stmt | str]:
             pass
         case ast.UnaryOp(op=ast.USub() | ast.Not() | ast.Invert()):
             yield node.operand
-        case ast.Constant(value=bool(value)):
-            yield ast.Constant(not value)
-        case ast.Constant(value=int(value)):
-            yield from (ast.Constant(value + 1), ast.Constant(value - 1))
-        case ast.Constant(value=float(value)):
-            yield ast.Constant(value + 1)
-            yield ast.Constant(value / 2 if abs(value) > 1e-6 else -1.0 if value == 0 else 0.0)
+        case ast.Constant(value=bool() | int() | float() as value):
+            yield from map(ast.Constant, _other_numbers(value))
         case ast.Call():
             yield from _other_calls(node, alone=isinstance(parent, ast.Expr))
         case ast.Expr(value=ast.Call()):
@@ -228,6 +223,15 @@ def _changes(site: _Site) -> Iterator[ast.expr | ast.stmt | str]:
             yield ast.Pass()
     if isinstance(node, ast.expr) and _is_condition(node, parent):
         yield ast.UnaryOp(ast.Not(), node)
+
+
+def _other_numbers(value: bool | int | float) -> list[bool | int | float]:
+    """Return what may stand in the place of a number."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [value + 1, value - 1]
+    return [value + 1, value / 2 if abs(value) > 1e-6 else -1.0 if value == 0 else 0.0]
 
 
 def _is_condition(node: ast.expr, parent: ast.AST | None) -> bool:
