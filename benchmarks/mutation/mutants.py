@@ -225,7 +225,7 @@ def _changes(site: _Site) -> Iterator[ast.expr | ast.stmt | str]:
         yield ast.UnaryOp(ast.Not(), node)
 
 
-def _other_numbers(value: bool | int | float) -> list[bool | int | float]:
+def _other_numbers(value: bool | float) -> list[bool | float]:
     """Return what may stand in the place of a number."""
     if isinstance(value, bool):
         return [not value]
