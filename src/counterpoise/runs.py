@@ -36,7 +36,7 @@ SAMPLES: Final = "samples.json"
 OWN_RULE: Final = "default"
 """Rule of a row that uses the decision rule of its method."""
 
-CurveKind: TypeAlias = Literal["loss", "score", "contribution", "coefficient"]
+CurveKind: TypeAlias = Literal["loss", "score", "contribution", "coefficient", "gradient"]
 
 
 class MetricId(NamedTuple):
@@ -138,7 +138,8 @@ class Curve:
 
     Attributes:
         kind: ``loss`` (a term of the training loss; ``total`` is their sum), ``score`` (on the validation set),
-            ``contribution`` (on the validation set, nats) or ``coefficient`` (what the method chose).
+            ``contribution`` (on the validation set, nats), ``coefficient`` (what the method chose) or ``gradient`` (of
+            the fused loss by the features of validation samples: ``energy``, ``balance`` and ``non-conflict``).
         name: Name of the quantity.
         modality: The modality that the curve is about; None for the whole model.
         values: The numbers, epoch by epoch; NaN where an epoch has none.

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from counterpoise.methods._reconboost import ReconBoost
     from counterpoise.methods._relearning import Relearning
     from counterpoise.methods._remixing import DataRemixing
-    from counterpoise.methods._rgm import RGM
+    from counterpoise.methods._rgm import RGM, balance_of, non_conflict_of
     from counterpoise.methods._tcmax import TCMax
     from counterpoise.methods._teachers import G2D, UMT
     from counterpoise.methods._uncertainty import UncertaintyWeighting
@@ -131,7 +131,9 @@ __all__ = [
     "Uniform",
     "Unimodal",
     "UnimodalEnsemble",
+    "balance_of",
     "make_method",
+    "non_conflict_of",
 ]
 
 _HOMES = {
@@ -142,6 +144,8 @@ _HOMES = {
     "MSAM": "_msam",
     "PDF": "_pdf",
     "RGM": "_rgm",
+    "balance_of": "_rgm",
+    "non_conflict_of": "_rgm",
     "CRMT": "_crmt",
     "PDMP": "_pdmp",
     "MILES": "_miles",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from counterpoise.methods import balance_of, non_conflict_of
+from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Outputs
-from counterpoise.runs import Metric
+from counterpoise.runs import CurveId, Metric
 from counterpoise.tasks import Task
 from counterpoise.valuation.heads.linear import LinearHeads, standardise
 
-__all__ = ["contributions"]
+__all__ = ["contributions", "gradient_curves"]
 
 SAMPLES: Final = 500
 """Validation samples that are looked at, at most."""
@@ -21,6 +24,42 @@ PENALTIES: Final = (3.0, 30.0, 300.0)
 """Tried for every subset of modalities, in pseudo-observations; the label frequencies are a candidate as well."""
 SMOOTHING: Final = 0.5
 """Pseudo-observations per class, or per value of a label, in the frequencies of the other half."""
+
+
+def gradient_curves(
+    model: MultimodalClassifier, outputs: Outputs, target: Tensor, history: Mapping[CurveId, Sequence[float]]
+) -> dict[CurveId, float]:
+    r"""Return where the training is in the plane of balance and non-conflict of gradients, of any method.
+
+    :math:`g_m` is the gradient of the fused loss by the features of m, on at most 500 validation samples. ``energy`` is
+    :math:`\lVert g_m \rVert^2`, ``balance`` that of the energies of all epochs so far, and ``non-conflict`` the mean
+    cosine of the gradients (see `counterpoise.methods.RGM`). Features of different widths have no cosine, and then
+    there is nothing to return.
+
+    Args:
+        model: Model.
+        outputs: Its outputs on the validation set, on the CPU.
+        target: Targets of the validation set.
+        history: Curves so far.
+    """
+    if len(set(model.feature_dims.values())) != 1:
+        return {}
+    rows = torch.randperm(len(target), generator=torch.Generator().manual_seed(0))[:SAMPLES]
+    reference = next(model.parameters())
+    with torch.enable_grad():
+        leaves = {
+            m: z[rows].to(reference.device, reference.dtype).requires_grad_() for m, z in outputs.features.items()
+        }
+        loss = model.task.loss(model.fusion(leaves), target[rows].to(reference.device))
+        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    g = torch.stack([torch.zeros_like(z) if x is None else x for z, x in zip(leaves.values(), found, strict=True)])
+    g = g.flatten(1).double().cpu()
+    energy = g.square().sum(1)
+    earlier = [math.fsum(filter(math.isfinite, history.get(CurveId("gradient", "energy", m), ()))) for m in leaves]
+    reached = {CurveId("gradient", "energy", m): float(e) for m, e in zip(leaves, energy, strict=True)}
+    reached[CurveId("gradient", "balance")] = float(balance_of(energy + torch.tensor(earlier, dtype=energy.dtype)))
+    reached[CurveId("gradient", "non-conflict")] = float(non_conflict_of(g))
+    return reached
 
 
 def contributions(outputs: Outputs, target: Tensor, task: Task) -> tuple[Metric, ...]:

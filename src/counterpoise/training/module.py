@@ -19,7 +19,7 @@ from counterpoise.methods import EpochContext, Method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs, StepRecord
 from counterpoise.runs import CurveId, CurveKind, Metric, split_key
-from counterpoise.training.curves import contributions
+from counterpoise.training.curves import contributions, gradient_curves
 from counterpoise.training.datamodule import MultimodalDataModule
 from counterpoise.training.rules import fit_rule, refresh_rule
 
@@ -276,6 +276,8 @@ class MethodModule(lightning.LightningModule):
             if self.trainer.current_epoch % every == 0 or not self._contributions:
                 self._estimate_contributions(outputs, target)
             reached |= {CurveId("contribution", c.name, c.modality): c.value for c in self._contributions}
+            if self.method.trains_fusion and self.method.single_modality is None:
+                reached |= gradient_curves(self.model, outputs, target, self.history)
         self._write_down(reached)
         # The better likelihood decides ties in the score (small sets). Epochs before the release are left out.
         selectable = self.trainer.current_epoch >= self.release

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from counterpoise.report.figures._matplotlib import sheet
 from counterpoise.report.figures._plotly import render
 from counterpoise.report.figures.curves import curve_figures
 from counterpoise.report.figures.scores import difference_figure, encoder_figure, score_figure
-from counterpoise.runs import RunRecord
+from counterpoise.runs import Curve, RunRecord
 
 KINDS = {
     "accuracy",
@@ -184,3 +185,16 @@ def test_page_and_file_draw_the_same_numbers(demo_records: list[RunRecord]) -> N
         shown = {round(float(x), 6) for t in traces for x in t["x"]}
         assert shown
         assert shown <= drawn
+
+
+def test_the_plane_of_gradients_is_drawn_with_a_dot_at_its_end(make_run) -> None:
+    run = make_run("joint", 0, {"accuracy": 0.5})
+    axes = {"non-conflict": (-0.5, 0.0, 0.25), "balance": (0.9, 0.4, -0.2)}
+    curves = tuple(Curve("gradient", name, None, values) for name, values in axes.items())
+    ax = draw_figures([dataclasses.replace(run, curves=curves)])["plane-smartwatch"].axes[0]
+    path = ax.lines[0]
+    assert list(path.get_xdata()) == pytest.approx([-0.5, 0.0, 0.25])
+    assert list(path.get_ydata()) == pytest.approx([0.9, 0.4, -0.2])
+    dots = [container.lines[0] for container in ax.containers]
+    assert [(float(d.get_xdata()[0]), float(d.get_ydata()[0])) for d in dots] == [pytest.approx((0.25, -0.2))]
+    assert "plane-smartwatch" not in draw_figures([run])

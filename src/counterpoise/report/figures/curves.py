@@ -28,6 +28,7 @@ def curve_figures(comparison: Comparison, colours: Sequence[str]) -> dict[str, F
         "scores": _scores(comparison, colours),
         "dominant": _dominant(comparison, colours),
         "loss": _losses(comparison, colours),
+        "plane": _plane(comparison, colours),
     }
     return {name: figure for name, figure in figures.items() if figure is not None}
 
@@ -152,6 +153,36 @@ def _loss_grid(title: str, columns: Mapping[str, Sequence[float]]) -> Grid:
         for e in range(max(map(len, columns.values())))
     ]
     return Grid("loss", title, ["epoch", *columns], cells)
+
+
+def _plane(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
+    """Return balance against non-conflict of the gradients: a path per method, with a dot where it ends."""
+    x, y = CurveId("gradient", "non-conflict"), CurveId("gradient", "balance")
+    across = {name: (shade, style, c) for name, shade, style, c in _lines(comparison, colours, x)}
+    paths = [(line, across[line[0]][2]) for line in _lines(comparison, colours, y) if line[0] in across]
+    if not paths:
+        return None
+    marks: list[Series] = []
+    cells: list[list[str]] = []
+    for (name, shade, style, up), right in paths:
+        hover = [
+            f"{name}, epoch {e}: {a:.2f}, {b:.2f}" for e, a, b in zip(up.epochs, right.mean, up.mean, strict=False)
+        ]
+        marks.append(Series(right.mean, up.mean, shade, name, style, hover=hover, width=1.4))
+        marks.append(Series(right.mean[-1:], up.mean[-1:], shade, marker="circle", hover=hover[-1:]))
+        cells += [
+            [name, str(e), f"{a:.3f}", f"{b:.3f}"] for e, a, b in zip(up.epochs, right.mean, up.mean, strict=False)
+        ]
+    title = "Balance and non-conflict of gradients"
+    reading = (
+        "Gradients of the fused loss by the features of each modality, on validation samples, epoch by epoch; the dot "
+        "is the last epoch. Up: the modalities have received gradients of equal size so far. Right: their gradients "
+        "agree."
+    )
+    axes = Axis("non-conflict (cosine)", range=(-1.05, 1.05)), Axis("balance", range=(-1.05, 1.05))
+    panel = Panel(*axes, tuple(marks), legend=True, title=title)
+    table = Grid("plane", title, ["method", "epoch", "non-conflict", "balance"], cells)
+    return FigureSpec(title, reading, (("", panel),), table)
 
 
 def coefficient_figures(comparison: Comparison, colours: Sequence[str]) -> list[FigureSpec]:

@@ -52,7 +52,7 @@ def _sheets(comparison: Comparison, colours: Sequence[str]) -> dict[str, _Sheet]
     }
     sheets = {name: _Sheet([figure.panel]) for name, figure in single.items() if figure is not None}
     curves = curve_figures(comparison, colours)
-    four = [figure.panel for name, figure in curves.items() if name != "dominant"]
+    four = [figure.panel for name, figure in curves.items() if name not in ("dominant", "plane")]
     if four:
         sheets["curves"] = _Sheet(four, columns=2, width=7.0)
     grids = {
@@ -64,7 +64,7 @@ def _sheets(comparison: Comparison, colours: Sequence[str]) -> dict[str, _Sheet]
         if panels:
             columns = min(3, len(panels))
             sheets[name] = _Sheet(panels, columns, 2.6 * columns + 0.4)
-    own = ("dominant", "gap", "joint-contribution", "loss")
+    own = ("dominant", "gap", "joint-contribution", "loss", "plane")
     return sheets | {name: _Sheet([curves[name].panel], width=3.5) for name in own if name in curves}
 
 
@@ -82,7 +82,8 @@ def draw_figures(
     Per data set: ``accuracy-<data>``, ``differences-<data>`` (paired, to the reference), ``contributions-<data>``,
     ``encoders-<data>``, ``classes-<data>`` (class x modality), ``robustness-<data>``, ``curves-<data>``,
     ``coefficients-<data>``, and single panels over epochs: ``dominant-<data>``, ``gap-<data>``,
-    ``joint-contribution-<data>`` and ``loss-<data>``; for three data sets or more ``critical-difference``.
+    ``joint-contribution-<data>``, ``loss-<data>`` and ``plane-<data>``; for three data sets or more
+    ``critical-difference``.
 
     Args:
         records: The runs.
