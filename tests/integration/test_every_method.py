@@ -59,15 +59,16 @@ def test_lightning_equals_the_hand_written_loop(data: MultimodalData, name: str)
     model, method, _ = assemble(data, settings, teachers)
     optimizer = make_optimizer(settings.optim, [*model.parameters(), *method.parameters()])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
-    samples = MultimodalDataModule(
-        data, settings.fit, seed=settings.seed, release=None if method.needs_held_out else 0, plan=method.resample
-    )
-    samples.loader.indices = torch.from_numpy(samples.epoch_indices(0))
+    release = None if method.needs_held_out else 0
+    if method.releases_held_out:
+        release = EPOCHS // 2
+    samples = MultimodalDataModule(data, settings.fit, seed=settings.seed, release=release, plan=method.resample)
     by_hand = []
     for epoch in range(EPOCHS):
+        samples.loader.indices = torch.from_numpy(samples.epoch_indices(epoch))
         samples.loader.set_epoch(epoch)
         seed_epoch(settings.seed, epoch)
-        held = samples.held_out_pass if method.needs_held_out else None
+        held = samples.held_out_pass if method.needs_held_out and samples.holds_out(epoch) else None
         method.on_epoch_start(model, EpochContext(epoch, EPOCHS, train=samples.train_pass, held_out=held))
         losses = []
         for batch in samples.loader:

@@ -52,7 +52,7 @@ def config(method: str = "joint", **changes: object) -> RunConfig:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("method", ["joint", "uniform", "ogm-ge", "arm"])
+@pytest.mark.parametrize("method", ["joint", "uniform", "ogm-ge", "separated-gradients"])
 def test_a_hand_written_loop_gives_bit_equal_losses(data: MultimodalData, method: str) -> None:
     settings = config(method, rule="fused")
     by_lightning = fit(data, settings, curves=False).history[TOTAL_LOSS]
