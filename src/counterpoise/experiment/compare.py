@@ -36,6 +36,7 @@ def expand(
     *,
     seeds: int | Sequence[int],
     rules: Sequence[str] = ("default",),
+    reference_rules: Sequence[str] = (),
     ablation: str | None = None,
     given: Mapping[str, Any] | None = None,
 ) -> list[RunConfig]:
@@ -50,6 +51,7 @@ def expand(
             (``arm[tau=1.0,loss_weights=false]``). ``all`` stands for the whole catalogue.
         seeds: Number of runs of each method (seeds 0, 1, ...), or the seeds themselves.
         rules: Names of decision rules; ``default`` is each method's own.
+        reference_rules: Further rules for joint training only.
         ablation: Method whose named parts are switched on and off in all combinations.
         given: Further settings, nested.
 
@@ -59,11 +61,12 @@ def expand(
     """
     numbers = _seed_list(seeds)
     chosen = _chosen_methods(methods, ablation)
-    for rule in rules:
+    for rule in (*rules, *reference_rules):
         if rule != "default" and not {".", ":"} & set(rule):
             RULES[rule]
     configs: dict[str, RunConfig] = {}
-    for settings in _method_settings(info, chosen, rules):
+    further = [{"method": "joint", "rule": rule} for rule in reference_rules]
+    for settings in (*_method_settings(info, chosen, rules), *further):
         for seed in numbers:
             config = make_config(info, {**(given or {}), "data": data, "seed": seed, **settings})
             configs.setdefault(config.key(""), config)
@@ -138,6 +141,7 @@ def compare(
     seeds: int | Sequence[int],
     out: Path,
     rules: Sequence[str] = ("default",),
+    reference_rules: Sequence[str] = (),
     ablation: str | None = None,
     given: Mapping[str, Any] | None = None,
     jobs: int | None = None,
@@ -163,6 +167,7 @@ def compare(
         seeds: Number of runs of each method (seeds 0, 1, ...), or the seeds themselves.
         out: Folder of the comparison. Finished runs in it are skipped.
         rules: Names of decision rules.
+        reference_rules: Further rules for joint training only, which show what a rule gives without the method.
         ablation: Method whose parts are switched on and off in all combinations; ``ablation.md`` is then written too.
         given: Further settings of the runs, nested.
         jobs: Number of processes.
@@ -190,7 +195,14 @@ def compare(
     (out / ".writable").unlink(missing_ok=True)
     remove_temporary(out)
     configs, failures = _expand_all(
-        _distinct(data), methods, seeds=seeds, rules=rules, ablation=ablation, given=given, on_done=on_done
+        _distinct(data),
+        methods,
+        seeds=seeds,
+        rules=rules,
+        reference_rules=reference_rules,
+        ablation=ablation,
+        given=given,
+        on_done=on_done,
     )
     _check_rows(configs, reference, focus)
     if trials is not None:

@@ -23,15 +23,15 @@ class Demo:
         data: Name of the data set.
         question: What the data are, and what is asked of them.
         methods: Methods to compare.
-        rules: Decision rules; joint training is evaluated with each of them, so that the effect of the rule and that of
-            the training can be told apart.
+        reference_rules: Further decision rules with which joint training is evaluated, so that the effect of the rule
+            and that of the training can be told apart.
         given: Settings that differ from the defaults.
     """
 
     data: str
     question: str
-    methods: tuple[str, ...] = ("unimodal", "joint", "arm")
-    rules: tuple[str, ...] = ("default", "dynamic")
+    methods: tuple[str, ...] = ("unimodal", "joint", "arm", "separated-experts")
+    reference_rules: tuple[str, ...] = ("dynamic",)
     given: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -85,7 +85,7 @@ def run_demo(
         demo.methods,
         seeds=seeds,
         out=out,
-        rules=demo.rules,
+        reference_rules=demo.reference_rules,
         given=demo.given,
         jobs=jobs,
         on_start=on_start,
