@@ -67,7 +67,7 @@ def split_of(name: str, k: int) -> MultimodalData:
 
 
 def score(name: str, spec: str, rate: float, k: int, work: Path) -> dict[str, float]:
-    """Train once and score under every rule on the stand-in for a test set; what is there is not trained again."""
+    """Train once and score under every rule on the stand-in for a test set; finished trainings are not repeated."""
     torch.set_num_threads(1)
     done = work / name / f"{spec}-{rate:g}-{k}.json"
     if done.is_file():

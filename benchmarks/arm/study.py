@@ -1,4 +1,4 @@
-"""Train rows of methods on cached data sets, one line of ``study.jsonl`` per training; what is there is not repeated.
+"""Train rows of methods on cached data sets, one line of ``study.jsonl`` each; finished trainings are kept.
 
     python benchmarks/arm/study.py --work FOLDER [--data kanji,wikipedia] [--rows joint,arm] [--seeds 3]
 

@@ -4,7 +4,7 @@
 
 A rule is fitted on what a training held out, with the network as it stood when half of the epochs were over, and used
 with the network of the last epoch. Writes a ``records-<rule>.jsonl`` and a ``correct-<rule>.npz`` (which test samples
-are predicted rightly) per training; what is there is not read again. The variants of AV-MNIST with babble have the
+are predicted rightly) per training; finished rows are not read again. The variants of AV-MNIST with babble have the
 training of their quiet twins and other test recordings.
 """
 

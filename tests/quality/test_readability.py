@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "benchmarks").rglob("*.md")),
+]
+SCRIPTS = [*sorted((ROOT / "benchmarks").rglob("*.py")), *sorted((ROOT / "examples").rglob("*.py"))]
 TEMPLATES = [path for path in sorted((ROOT / "src").rglob("*")) if path.suffix in {".j2", ".js", ".css"}]
 
 PACKAGE = ROOT / "src" / "counterpoise"
@@ -98,7 +104,7 @@ def test_plain_english(pattern: str) -> None:
     expression = re.compile(pattern, re.IGNORECASE)
     places = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
-        for path in [*SOURCES, *DOCUMENTS, *TEMPLATES]
+        for path in [*SOURCES, *DOCUMENTS, *SCRIPTS, *TEMPLATES]
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if expression.search(line)
     ]

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from poisson import Poisson
 from torch import distributions as td
 
 from counterpoise.errors import ConfigError, DataError, NotFoundError
@@ -97,29 +98,6 @@ def test_smoothed_loss_closed_forms() -> None:
         expected = -(p * logits.sigmoid().log() + (1 - p) * (-logits).sigmoid().log()).sum(-1).mean()
         assert MultiLabel(3, epsilon).loss(logits, labels).item() == pytest.approx(expected.item())
         assert Regression(3).with_smoothing(epsilon) == Regression(3)
-
-
-class Poisson(Task):
-    """Counts; the logits are log-rates. It lives outside the package and defines only what is abstract."""
-
-    name = "poisson"
-    score_name = "deviance_explained"
-
-    def mean(self, logits: torch.Tensor) -> torch.Tensor:
-        return logits.exp()
-
-    def link(self, mean: torch.Tensor) -> torch.Tensor:
-        return mean.clamp_min(1e-9).log()
-
-    def per_output_log_likelihood(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return target * logits - logits.exp() - torch.lgamma(target + 1.0)
-
-    def kl(self, logits: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        return (logits.exp() * (logits - other) - logits.exp() + other.exp()).sum(-1)
-
-    def check_target(self, target: torch.Tensor) -> None:
-        if (target < 0).any():
-            raise DataError("Counts should not be negative.")
 
 
 COUNTS = torch.poisson(torch.full((N, C), 2.0, dtype=torch.float64), generator=torch.Generator().manual_seed(3))

@@ -6,13 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from poisson import Poisson
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
-from torch import Tensor
 
 from counterpoise.errors import DataError
-from counterpoise.tasks import Task
 from counterpoise.valuation import decompose, estimate, estimate_predictions, value_predictions
 from counterpoise.valuation.inputs import prepare
 
@@ -211,28 +209,6 @@ def test_bounds_have_exact_names() -> None:
     reals = estimate({"a": z, "b": t}, z + 0.5, estimator="variational-linear")
     assert reals.joint_mi.bound == "gaussian"
     assert estimate({"a": z, "b": t}, t, estimator="variational-linear").joint_mi.bound == "lower"
-
-
-class Poisson(Task):
-    """Counts with a log-rate per output."""
-
-    name, score_name = "poisson", "deviance_explained"
-
-    def mean(self, logits: Tensor) -> Tensor:
-        return logits.exp()
-
-    def link(self, mean: Tensor) -> Tensor:
-        return mean.clamp_min(1e-6).log()
-
-    def per_output_log_likelihood(self, logits: Tensor, target: Tensor) -> Tensor:
-        return target * logits - logits.exp() - torch.lgamma(target + 1.0)
-
-    def kl(self, logits: Tensor, other: Tensor) -> Tensor:
-        return (logits.exp() * (logits - other) - logits.exp() + other.exp()).sum(-1)
-
-    def check_target(self, target: Tensor) -> None:
-        if (target < 0).any():
-            raise DataError("Counts should not be negative.")
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
