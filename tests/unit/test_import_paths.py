@@ -56,7 +56,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_method_in_the_current_folder_is_found(name: str, folder: Path) -> None:
     path = list(sys.path)
     method = make_method(name, {"margin": 2.0})
-    assert method.hyperparameters == {"strength": 1.0, "margin": 2.0}
+    assert method.hyperparameters == {"strength": 1.0, "smoothing": 0.0, "margin": 2.0}
     assert make_method(name).hyperparameters["margin"] == 0.25
     assert sys.path == path
     with pytest.raises(ConfigError, match="Did you mean `margin`"):
@@ -66,7 +66,7 @@ def test_a_method_in_the_current_folder_is_found(name: str, folder: Path) -> Non
 def test_a_constructor_of_ones_own_hands_its_parameters_on(folder: Path) -> None:
     method = make_method("own_methods:Plain", {"weight": 3.0})
     assert method.weight == 3.0
-    assert repr(method) == "Plain(strength=1.0, weight=3.0)"
+    assert repr(method) == "Plain(strength=1.0, smoothing=0.0, weight=3.0)"
     for name in ("weight", "strength"):
         with pytest.raises(AttributeError, match="cannot be changed"):
             setattr(method, name, 0.5)

@@ -67,6 +67,7 @@ class AMCo(ModulatedObjective):
 
     Args:
         strength: p, largest share of masked features, in [0, 1]; 0 is joint training.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         ramp: :math:`\epsilon`, share of the training in which the mask grows.
 
     Raises:
@@ -74,7 +75,7 @@ class AMCo(ModulatedObjective):
 
     Example:
         >>> AMCo(strength=0.3)
-        AMCo(strength=0.3, ramp=0.3)
+        AMCo(strength=0.3, smoothing=0.0, ramp=0.3)
     """
 
     strength = Hyperparameter(0.5, Interval(0, 1, "[]"))

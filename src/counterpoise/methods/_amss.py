@@ -91,6 +91,7 @@ class AMSS(ModulatedObjective):
 
     Args:
         strength: From joint training (0) to the method (1), in [0, 1]: the share is :math:`1 - s (1 - r_m)`.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         temperature: T; the authors use .2, and .5 for image and text.
         unbiased: Whether kept gradients are enlarged (AMSS+).
 
@@ -99,7 +100,7 @@ class AMSS(ModulatedObjective):
 
     Example:
         >>> AMSS(unbiased=True)
-        AMSS(strength=1.0, temperature=0.2, unbiased=True)
+        AMSS(strength=1.0, smoothing=0.0, temperature=0.2, unbiased=True)
     """
 
     strength = Hyperparameter(1.0, Interval(0, 1, "[]"))

@@ -53,6 +53,7 @@ class ARL(ModulatedObjective):
 
     Args:
         strength: Factor of everything that is added to joint training, in [0, inf).
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         gamma: :math:`\gamma`; the authors use 4 (CREMA-D), 3 (Kinetics-Sounds), 5 (AVE) and 1 (VGGSound).
         temperature: T; the authors use 8 on CREMA-D and 4 on the others.
         start: First epoch of modulation, from 0; 6 in the authors' code.
@@ -62,7 +63,7 @@ class ARL(ModulatedObjective):
 
     Example:
         >>> ARL(gamma=1.0)
-        ARL(strength=1.0, gamma=1.0, temperature=8.0, start=6)
+        ARL(strength=1.0, smoothing=0.0, gamma=1.0, temperature=8.0, start=6)
     """
 
     gamma = Hyperparameter(4.0, Interval(0))

@@ -66,13 +66,14 @@ class CGGM(ModulatedObjective):
 
     Args:
         strength: From joint training (0) to the method (1), in [0, 1].
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         rho: :math:`\rho`; the authors use 1.3.
         direction: :math:`\lambda`; the authors use .05 to .2.
         floor: Smallest coefficient, in [0, 1].
 
     Example:
         >>> CGGM(direction=0.2)
-        CGGM(strength=1.0, rho=1.3, direction=0.2, floor=0.0)
+        CGGM(strength=1.0, smoothing=0.0, rho=1.3, direction=0.2, floor=0.0)
     """
 
     strength = Hyperparameter(1.0, Interval(0, 1, "[]"))

@@ -54,6 +54,7 @@ class CML(ModulatedObjective):
 
     Args:
         strength: Factor of everything that is added to joint training, in [0, inf).
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         penalty: :math:`\beta`.
 
     Raises:
@@ -61,7 +62,7 @@ class CML(ModulatedObjective):
 
     Example:
         >>> CML(penalty=5.0)
-        CML(strength=1.0, penalty=5.0)
+        CML(strength=1.0, smoothing=0.0, penalty=5.0)
     """
 
     penalty = Hyperparameter(10.0, Interval(0))

@@ -45,11 +45,12 @@ class DGL(_Separated):
     Args:
         strength: s, in [0, 1]; the fused gradient that enters the encoders is multiplied by :math:`1 - s` and the
             unimodal one by s.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         alpha: :math:`\alpha`, in [0, inf); the authors use 4 and 5 (CREMA-D), 2 and 3 (Kinetics-Sounds).
 
     Example:
         >>> DGL(alpha=3.0)
-        DGL(strength=1.0, alpha=3.0)
+        DGL(strength=1.0, smoothing=0.0, alpha=3.0)
     """
 
     alpha = Hyperparameter(4.0, Interval(0))
@@ -75,10 +76,11 @@ class SeparatedGradients(_Separated):
     Args:
         strength: s, in [0, 1]; the fused gradient that enters the encoders is multiplied by :math:`1 - s` and the
             unimodal one by s.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
 
     Example:
         >>> SeparatedGradients(strength=0.5)
-        SeparatedGradients(strength=0.5)
+        SeparatedGradients(strength=0.5, smoothing=0.0)
     """
 
     head_scale = 1.0

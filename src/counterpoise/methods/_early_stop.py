@@ -47,12 +47,13 @@ class MSES(ModulatedObjective):
 
     Args:
         strength: s, in [0, 1]; 1 stops an encoder completely.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         patience: Number of epochs without a better loss.
         release: Whether a stopped encoder may train again.
 
     Example:
         >>> MSES(patience=5)
-        MSES(strength=1.0, patience=5, release=True)
+        MSES(strength=1.0, smoothing=0.0, patience=5, release=True)
     """
 
     strength = Hyperparameter(1.0, Interval(0, 1, "[]"))

@@ -47,6 +47,7 @@ class GBlending(ModulatedObjective):
 
     Args:
         strength: From joint training (0) to the method (1), in [0, 1].
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         super_epoch: Number of epochs between two estimates.
         online: Whether to estimate again; otherwise only at the start.
         inner_epochs: Number of epochs that each snapshot is trained.
@@ -54,7 +55,7 @@ class GBlending(ModulatedObjective):
 
     Example:
         >>> GBlending(online=False)
-        GBlending(strength=1.0, super_epoch=10, online=False, inner_epochs=2, inner_lr=0.001)
+        GBlending(strength=1.0, smoothing=0.0, super_epoch=10, online=False, inner_epochs=2, inner_lr=0.001)
     """
 
     strength = Hyperparameter(1.0, Interval(STRENGTH.low, 1, "[]"))

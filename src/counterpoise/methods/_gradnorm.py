@@ -75,12 +75,13 @@ class GradNorm(ModulatedObjective):
 
     Args:
         strength: From joint training (0) to the method (1), in [0, inf).
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         alpha: :math:`\alpha`; 0 makes all gradients equally large, the paper uses 1.5.
         rate: Step size of the weights; 0 is uniform training.
 
     Example:
         >>> GradNorm(alpha=0.5)
-        GradNorm(strength=1.0, alpha=0.5, rate=0.025)
+        GradNorm(strength=1.0, smoothing=0.0, alpha=0.5, rate=0.025)
     """
 
     alpha = Hyperparameter(1.5, Interval(0))

@@ -66,13 +66,14 @@ class InfoReg(ModulatedObjective):
 
     Args:
         strength: Factor of everything that is added to joint training, in [0, inf).
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         beta: :math:`\beta`.
         window: Number of epochs n per mean of the trace.
         threshold: Relative growth that counts as fast.
 
     Example:
         >>> InfoReg(beta=0.1)
-        InfoReg(strength=1.0, beta=0.1, window=10, threshold=0.05)
+        InfoReg(strength=1.0, smoothing=0.0, beta=0.1, window=10, threshold=0.05)
     """
 
     beta = Hyperparameter(0.95, Interval(0))

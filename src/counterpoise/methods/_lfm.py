@@ -122,6 +122,7 @@ class LFM(ModulatedObjective):
 
     Args:
         strength: From joint training (0) to the method (1); weights :math:`1 + s(2 a_0 - 1)` and :math:`2 s a_1`.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         schedule: "heuristic" or "learned".
         rate: :math:`\eta` of the learned schedule.
         lookahead: :math:`\xi`, length of the step that it looks ahead; the authors train with 0.01.
@@ -132,7 +133,7 @@ class LFM(ModulatedObjective):
 
     Example:
         >>> LFM(schedule="learned")
-        LFM(strength=1.0, schedule='learned', rate=0.03, lookahead=0.01, samples=16)
+        LFM(strength=1.0, smoothing=0.0, schedule='learned', rate=0.03, lookahead=0.01, samples=16)
     """
 
     schedule = Hyperparameter("heuristic", Options(("heuristic", "learned")))

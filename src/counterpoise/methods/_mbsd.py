@@ -56,13 +56,14 @@ class MBSD(ModulatedObjective):
 
     Args:
         strength: Factor of everything that is added to joint training, in [0, inf).
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
 
     Raises:
         ModelError: (by `prepare`) for a task without classes.
 
     Example:
         >>> MBSD(strength=0.5)
-        MBSD(strength=0.5)
+        MBSD(strength=0.5, smoothing=0.0)
     """
 
     head_scale = 1.0

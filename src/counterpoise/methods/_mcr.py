@@ -92,6 +92,7 @@ class MCR(ModulatedObjective):
 
     Args:
         strength: Factor of everything that is added to joint training, in [0, inf).
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         unimodal: :math:`\lambda_u`.
         influence: :math:`\lambda_M`.
         contrast: :math:`\lambda_c`; 0 for encoders of unequal width.

@@ -91,6 +91,7 @@ class MIDAS(ModulatedObjective):
 
     Args:
         strength: From joint training (0) to the method (1), in [0, 1].
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         mix: :math:`\lambda`.
         rate: :math:`\eta`.
         warmup: Number of first epochs without the fused loss.
@@ -100,7 +101,7 @@ class MIDAS(ModulatedObjective):
 
     Example:
         >>> MIDAS(mix=5.0)
-        MIDAS(strength=1.0, mix=5.0, rate=0.05, warmup=5)
+        MIDAS(strength=1.0, smoothing=0.0, mix=5.0, rate=0.05, warmup=5)
     """
 
     strength = Hyperparameter(1.0, Interval(0, 1, "[]"))

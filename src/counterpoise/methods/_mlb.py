@@ -48,11 +48,12 @@ class MLB(ModulatedObjective):
 
     Args:
         strength: Factor of everything that is added to joint training, in [0, inf); 1 is the method.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         alpha: :math:`\alpha`; the authors use .8 (CREMA-D, AVE, MOSEI) and 1 (UCF-101). 0 is uniform training.
 
     Example:
         >>> MLB(alpha=1.0)
-        MLB(strength=1.0, alpha=1.0)
+        MLB(strength=1.0, smoothing=0.0, alpha=1.0)
     """
 
     alpha = Hyperparameter(0.8, Interval(0))

@@ -82,11 +82,12 @@ class MMPareto(GradientCombination):
 
     Args:
         strength: Weight of the unimodal losses, in [0, inf); the authors use 1.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         gamma: :math:`\gamma`, factor of the combined gradient.
 
     Example:
         >>> MMPareto(gamma=1.0)
-        MMPareto(strength=1.0, gamma=1.0)
+        MMPareto(strength=1.0, smoothing=0.0, gamma=1.0)
     """
 
     gamma = Hyperparameter(1.5, Interval(0, ends="()"))

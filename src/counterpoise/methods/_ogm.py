@@ -66,6 +66,7 @@ class OGMGE(ModulatedObjective):
     Args:
         strength: :math:`\alpha`, in [0, inf); the authors use 0.8 (CREMA-D) and 0.1 (VGGSound), in the first 50 of 100
             epochs.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         noise: Whether to add the generalisation-enhancing noise (GE).
         start: First epoch of modulation, from 0.
         end: First epoch after the modulation; None for never.
@@ -75,7 +76,7 @@ class OGMGE(ModulatedObjective):
 
     Example:
         >>> OGMGE(strength=0.3, noise=False)
-        OGMGE(strength=0.3, noise=False, start=0, end=None)
+        OGMGE(strength=0.3, smoothing=0.0, noise=False, start=0, end=None)
     """
 
     strength = Hyperparameter(0.3, STRENGTH)

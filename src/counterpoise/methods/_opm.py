@@ -53,13 +53,14 @@ class OPM(ModulatedObjective):
 
     Args:
         strength: :math:`q_0`, in [0, 1]; the authors use 0.4 to 0.5.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         sensitivity: :math:`\lambda`.
         probability: Share of the batches that are modulated.
         start: First epoch of modulation, from 0; 6 in the authors' code.
 
     Example:
         >>> OPM(start=0)
-        OPM(strength=0.5, sensitivity=0.5, probability=0.7, start=0)
+        OPM(strength=0.5, smoothing=0.0, sensitivity=0.5, probability=0.7, start=0)
     """
 
     strength = Hyperparameter(0.5, Interval(0, 1, "[]"))

@@ -45,10 +45,11 @@ class PCGrad(GradientCombination):
 
     Args:
         strength: Weight of the unimodal losses, in [0, inf).
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
 
     Example:
         >>> PCGrad(strength=0.5)
-        PCGrad(strength=0.5)
+        PCGrad(strength=0.5, smoothing=0.0)
     """
 
     def combine(self, joint: list[Tensor], own: list[Tensor]) -> tuple[list[Tensor], Tensor]:

@@ -65,6 +65,7 @@ class PMR(ModulatedObjective):
 
     Args:
         strength: :math:`\alpha`, in [0, inf); the authors use 1.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         momentum: :math:`\epsilon`, share of the old prototypes that is kept.
         share: Share of the training set that prototypes are computed on.
         entropy: :math:`\eta`, weight of the entropy term.
@@ -75,7 +76,7 @@ class PMR(ModulatedObjective):
 
     Example:
         >>> PMR(strength=0.5)
-        PMR(strength=0.5, momentum=0.2, share=0.1, entropy=0.1, entropy_epochs=5)
+        PMR(strength=0.5, smoothing=0.0, momentum=0.2, share=0.1, entropy=0.1, entropy_epochs=5)
     """
 
     momentum = Hyperparameter(0.2, Interval(0, 1, "[]"))

@@ -81,6 +81,7 @@ class DataRemixing(ModulatedObjective):
 
     Args:
         strength: Weight s of the unimodal losses, in [0, inf); 1/(1+s) and s/(1+s) in the warm-up. 0 is joint training.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         warmup: Number of first epochs of multitask training.
 
     Raises:
@@ -88,7 +89,7 @@ class DataRemixing(ModulatedObjective):
 
     Example:
         >>> DataRemixing(warmup=2)
-        DataRemixing(strength=1.0, warmup=2)
+        DataRemixing(strength=1.0, smoothing=0.0, warmup=2)
     """
 
     warmup = Hyperparameter(10, Interval(0, integer=True))

@@ -56,13 +56,14 @@ class TCMax(ModulatedObjective):
 
     Args:
         strength: From joint training (0) to the method (1), in [0, 1].
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
 
     Raises:
         ModelError: (by `prepare`) for a task without classes, or a fusion without slices.
 
     Example:
         >>> TCMax()
-        TCMax(strength=1.0)
+        TCMax(strength=1.0, smoothing=0.0)
     """
 
     strength = Hyperparameter(1.0, Interval(0, 1, "[]"))

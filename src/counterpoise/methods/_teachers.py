@@ -84,6 +84,7 @@ class UMT(Taught, ModulatedObjective):
 
     Args:
         strength: :math:`\lambda`, in [0, inf); a published toolkit uses 10.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
 
     Raises:
         ModelError: (by `prepare`) if the teacher's features have other dimensions.
@@ -129,6 +130,7 @@ class G2D(Taught, ModulatedObjective):
 
     Args:
         strength: :math:`\lambda`, in [0, inf).
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         share: Share of the epochs with prioritisation; the authors use 150 of 300.
 
     Raises:
@@ -136,7 +138,7 @@ class G2D(Taught, ModulatedObjective):
 
     Example:
         >>> G2D(share=0.25)
-        G2D(strength=1.0, share=0.25)
+        G2D(strength=1.0, smoothing=0.0, share=0.25)
     """
 
     share = Hyperparameter(0.5, Interval(0, 1, "[]"))

@@ -28,10 +28,11 @@ class UncertaintyWeighting(ModulatedObjective):
 
     Args:
         strength: From joint training (0) to the method (1), in [0, inf).
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
 
     Example:
         >>> UncertaintyWeighting(strength=0.5)
-        UncertaintyWeighting(strength=0.5)
+        UncertaintyWeighting(strength=0.5, smoothing=0.0)
     """
 
     log_variance: nn.Parameter

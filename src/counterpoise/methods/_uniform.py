@@ -16,10 +16,11 @@ class Uniform(ModulatedObjective):
 
     Args:
         strength: :math:`\lambda`, in [0, inf).
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
 
     Example:
         >>> Uniform(strength=0.5)
-        Uniform(strength=0.5)
+        Uniform(strength=0.5, smoothing=0.0)
     """
 
     head_scale = 1.0

@@ -29,11 +29,12 @@ from torch import Tensor, nn
 from counterpoise._validation import check_keys
 from counterpoise.errors import ConfigError, ModelError
 from counterpoise.fusion import Fusion
-from counterpoise.methods.hyperparameters import STRENGTH, Hyperparameter, Interval, Options, declarations_of
+from counterpoise.methods.hyperparameters import SMOOTHING, STRENGTH, Hyperparameter, Interval, Options, declarations_of
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs, StepRecord
 
 __all__ = [
+    "SMOOTHING",
     "STRENGTH",
     "Backward",
     "EpochContext",

@@ -21,12 +21,24 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 from counterpoise._validation import Interval, Options
 from counterpoise.errors import ConfigError
 
-__all__ = ["STRENGTH", "Hyperparameter", "Interval", "Limits", "Names", "Options", "Rates", "declarations_of"]
+__all__ = [
+    "SMOOTHING",
+    "STRENGTH",
+    "Hyperparameter",
+    "Interval",
+    "Limits",
+    "Names",
+    "Options",
+    "Rates",
+    "declarations_of",
+]
 
 T = TypeVar("T")
 
 STRENGTH = Interval(0)
 """Limits of a strength: 0 is joint training."""
+SMOOTHING = Interval(0, 1)
+"""Limits of a label smoothing."""
 
 
 class Limits(Protocol):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.methods.base import (
+    SMOOTHING,
     STRENGTH,
     Backward,
     Hyperparameter,
@@ -56,6 +57,7 @@ class ModulatedObjective(Method):
 
     Args:
         strength: From joint training (0) to the method.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
 
     Example:
         >>> class Louder(ModulatedObjective):
@@ -66,11 +68,12 @@ class ModulatedObjective(Method):
         ...     def scales(self, model, features, batch):
         ...         return {m: torch.tensor(2.0) for m in features}
         >>> Louder(strength=0.5)
-        Louder(strength=0.5)
+        Louder(strength=0.5, smoothing=0.0)
     """
 
     family = "modulated objective"
     strength = Hyperparameter(1.0, STRENGTH)
+    smoothing = Hyperparameter(0.0, SMOOTHING)
     head_scale: ClassVar[float] = 0.0
     """What `strength` is multiplied by to give `head_gradient`, unless that is overridden."""
 
@@ -120,7 +123,7 @@ class ModulatedObjective(Method):
         read, coefficients = self.modulate(model, features, batch)
         outputs = decode(model, features, read, self.head_gradient(model, batch))
         fused = model.task.loss(outputs.logits, batch.target)
-        unimodal = unimodal_losses(model, outputs, batch.target)
+        unimodal = unimodal_losses(model, outputs, batch.target, self.smoothing)
         extra, more = self.terms(model, outputs, batch)
         loss = self.fused_weight() * fused + torch.stack([*unimodal.values(), *extra.values()]).sum()
         self.backpropagate(model, loss, kappa, backward)
@@ -140,10 +143,12 @@ class GradientCombination(Method):
 
     Args:
         strength: Weight of the unimodal losses; 0 is joint training.
+        smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
     """
 
     family = "gradient combination"
     strength = Hyperparameter(1.0, STRENGTH)
+    smoothing = Hyperparameter(0.0, SMOOTHING)
 
     @abstractmethod
     def combine(self, joint: list[Tensor], own: list[Tensor]) -> tuple[list[Tensor], Tensor]:
@@ -159,7 +164,7 @@ class GradientCombination(Method):
         features = model.encode(batch.inputs)
         outputs = model.decode(features)
         fused = model.task.loss(outputs.logits, batch.target)
-        unimodal = unimodal_losses(model, outputs, batch.target)
+        unimodal = unimodal_losses(model, outputs, batch.target, self.smoothing)
         surrogate, alphas = [], []
         for m in model.modalities:
             terms, alpha = self._combined(model, m, fused, self.strength * unimodal[m])

@@ -12,10 +12,13 @@ from counterpoise.methods.hyperparameters import Interval
 
 TABLE = """
 uniform           strength        1.0    [0,inf)
+uniform           smoothing       0.0    [0,1)
 ogm-ge            strength        0.3    [0,inf)
+ogm-ge            smoothing       0.0    [0,1)
 ogm-ge            start           0      int [0,inf)
 ogm-ge            end             None   int [1,inf)
 pmr               strength        1.0    [0,inf)
+pmr               smoothing       0.0    [0,1)
 pmr               momentum        0.2    [0,1]
 pmr               share           0.1    (0,1]
 pmr               entropy         0.1    [0,inf)
@@ -34,33 +37,44 @@ greedy            start           2      int [0,inf)
 modality-dropout  strength        0.2    [0,1]
 corruption        strength        0.5    [0,1]
 mmpareto          strength        1.0    [0,inf)
+mmpareto          smoothing       0.0    [0,1)
 mmpareto          gamma           1.5    (0,inf)
 opm               strength        0.5    [0,1]
+opm               smoothing       0.0    [0,1)
 opm               sensitivity     0.5    [0,inf)
 opm               probability     0.7    [0,1]
 opm               start           6      int [0,inf)
 mmcosine          scale           10.0   (0,inf)
 umt               strength        10.0   [0,inf)
+umt               smoothing       0.0    [0,1)
 g2d               strength        1.0    [0,inf)
+g2d               smoothing       0.0    [0,1)
 g2d               share           0.5    [0,1]
 mbsd              strength        1.0    [0,inf)
+mbsd              smoothing       0.0    [0,1)
 cml               strength        1.0    [0,inf)
+cml               smoothing       0.0    [0,1)
 cml               penalty         10.0   [0,inf)
 lfm               strength        1.0    [0,inf)
+lfm               smoothing       0.0    [0,1)
 lfm               rate            0.03   [0,inf)
 lfm               lookahead       0.01   (0,inf)
 lfm               samples         16     int [2,inf)
 arl               strength        1.0    [0,inf)
+arl               smoothing       0.0    [0,1)
 arl               gamma           4.0    [0,inf)
 arl               temperature     8.0    [0,inf)
 arl               start           6      int [0,inf)
 inforeg           strength        1.0    [0,inf)
+inforeg           smoothing       0.0    [0,1)
 inforeg           beta            0.95   [0,inf)
 inforeg           window          10     int [1,inf)
 inforeg           threshold       0.05   [0,inf)
 amco              strength        0.5    [0,1]
+amco              smoothing       0.0    [0,1)
 amco              ramp            0.3    (0,1]
 g-blending        strength        1.0    [0,1]
+g-blending        smoothing       0.0    [0,1)
 g-blending        super_epoch     10     int [1,inf)
 g-blending        inner_epochs    2      int [1,inf)
 g-blending        inner_lr        0.001  (0,inf)
@@ -71,35 +85,48 @@ relearning        strength        3.0    [0,inf)
 relearning        every           None   int [1,inf)
 relearning        times           3      int [0,inf)
 data-remixing     strength        1.0    [0,inf)
+data-remixing     smoothing       0.0    [0,1)
 data-remixing     warmup          10     int [0,inf)
 cggm              strength        1.0    [0,1]
+cggm              smoothing       0.0    [0,1)
 cggm              rho             1.3    (0,inf)
 cggm              direction       0.1    [0,inf)
 cggm              floor           0.0    [0,1]
 mses              strength        1.0    [0,1]
+mses              smoothing       0.0    [0,1)
 mses              patience        3      int [1,inf)
 qmf               rank            0.1    [0,inf)
 qmf               temperature     10.0   (0,inf)
 dgl               strength        1.0    [0,1]
+dgl               smoothing       0.0    [0,1)
 dgl               alpha           4.0    [0,inf)
 separated-gradients strength      1.0    [0,1]
+separated-gradients smoothing       0.0    [0,1)
 mlb               strength        1.0    [0,inf)
+mlb               smoothing       0.0    [0,1)
 mlb               alpha           0.8    [0,inf)
 tcmax             strength        1.0    [0,1]
+tcmax             smoothing       0.0    [0,1)
 pcgrad            strength        1.0    [0,inf)
+pcgrad            smoothing       0.0    [0,1)
 uncertainty-weighting strength    1.0    [0,inf)
+uncertainty-weighting smoothing       0.0    [0,1)
 gradnorm          strength        1.0    [0,inf)
+gradnorm          smoothing       0.0    [0,1)
 gradnorm          alpha           1.5    [0,inf)
 gradnorm          rate            0.025  [0,1]
 mcr               strength        1.0    [0,inf)
+mcr               smoothing       0.0    [0,1)
 mcr               unimodal        1.0    [0,inf)
 mcr               influence       0.1    [0,inf)
 mcr               contrast        1.0    [0,inf)
 mcr               bottleneck      0.0    [0,inf)
 mcr               permutations    6      int [1,inf)
 amss              strength        1.0    [0,1]
+amss              smoothing       0.0    [0,1)
 amss              temperature     0.2    (0,inf)
 midas             strength        1.0    [0,1]
+midas             smoothing       0.0    [0,1)
 midas             mix             1.0    [0,inf)
 midas             rate            0.05   [0,inf)
 midas             warmup          5      int [0,inf)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the common name
 
 from counterpoise.errors import ModelError
-from counterpoise.methods import CML, LFM, MBSD, EpochContext
+from counterpoise.methods import CML, LFM, MBSD, EpochContext, make_method
 from counterpoise.methods._cml import confidence_penalty
 from counterpoise.methods._lfm import classification_weight, jensen_shannon
 from counterpoise.methods._mbsd import pair_distillation
@@ -176,3 +176,23 @@ def test_lfm_equal_predictions_have_no_divergence() -> None:
 def test_a_task_without_classes_is_refused(method: Any, make_model: Any) -> None:
     with pytest.raises(ModelError, match="multiclass"):
         method.prepare(make_model(2, task="regression"), torch.zeros(4, 3))
+
+
+@pytest.mark.parametrize("name", ["uniform", "mmpareto", "ogm-ge", "g-blending"])
+def test_label_smoothing_is_an_option_of_both_families(
+    name: str, make_model: Any, make_batches: Any, tools: Any
+) -> None:
+    """It smooths the labels of the unimodal heads, not those of the fused head, and nothing in the joint limit."""
+    batches = make_batches(2, dtype=torch.float64)
+    found = {}
+    for smoothing in (0.0, 0.3):
+        model = make_model(2, dtype=torch.float64)
+        method = tools.prepare(make_method(name, {"smoothing": smoothing}), model, batches)
+        method.on_epoch_start(model, EpochContext(0, 10, train=lambda: batches, held_out=lambda: batches[:1]))
+        found[smoothing] = next(iter(method.steps(model, batches[0]))).parts
+    code = torch.nn.functional.one_hot(batches[0].target, 3)
+    for m, z in make_model(2, dtype=torch.float64)(batches[0].inputs).unimodal_logits.items():
+        expected = -((0.7 * code + 0.1) * z.log_softmax(-1)).sum(-1).mean()
+        torch.testing.assert_close(found[0.3][m], expected.detach())
+        assert found[0.0][m] != found[0.3][m]
+    torch.testing.assert_close(found[0.0]["fused"], found[0.3]["fused"])

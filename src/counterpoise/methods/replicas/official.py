@@ -40,8 +40,10 @@ class PMROfficial(PMR):
 
     Example:
         >>> PMROfficial()
-        PMROfficial(strength=1.0, momentum=0.2, share=0.1)
+        PMROfficial(strength=1.0, smoothing=0.0, momentum=0.2, share=0.1)
     """
+
+    smoothing = PMR.smoothing.fixed(0.0)
 
     entropy = PMR.entropy.fixed(0.0)
     entropy_epochs = PMR.entropy_epochs.fixed(0)
@@ -75,8 +77,10 @@ class LFMOfficial(LFM):
 
     Example:
         >>> LFMOfficial()
-        LFMOfficial(strength=1.0)
+        LFMOfficial(strength=1.0, smoothing=0.0)
     """
+
+    smoothing = LFM.smoothing.fixed(0.0)
 
     schedule = LFM.schedule.fixed("heuristic")
     rate = LFM.rate.fixed(0.03)
@@ -102,8 +106,10 @@ class ARLOfficial(ARL):
 
     Example:
         >>> ARLOfficial()
-        ARLOfficial(strength=1.0, gamma=4.0, start=6)
+        ARLOfficial(strength=1.0, smoothing=0.0, gamma=4.0, start=6)
     """
+
+    smoothing = ARL.smoothing.fixed(0.0)
 
     temperature = ARL.temperature.fixed(8.0)
 
@@ -130,8 +136,10 @@ class InfoRegOfficial(InfoReg):
 
     Example:
         >>> InfoRegOfficial()
-        InfoRegOfficial(strength=1.0, window=10, threshold=0.05)
+        InfoRegOfficial(strength=1.0, smoothing=0.0, window=10, threshold=0.05)
     """
+
+    smoothing = InfoReg.smoothing.fixed(0.0)
 
     beta = InfoReg.beta.fixed(0.95)
 

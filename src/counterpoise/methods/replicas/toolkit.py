@@ -53,8 +53,10 @@ class MMParetoToolkit(GradientCombination):
 
     Example:
         >>> MMParetoToolkit()
-        MMParetoToolkit(strength=1.0, gamma=1.5)
+        MMParetoToolkit(strength=1.0, smoothing=0.0, gamma=1.5)
     """
+
+    smoothing = GradientCombination.smoothing.fixed(0.0)
 
     gamma = Hyperparameter(1.5, Interval(0, ends="()"))
 
@@ -95,8 +97,10 @@ class OPMToolkit(OPM):
 
     Example:
         >>> OPMToolkit(start=0)
-        OPMToolkit(strength=0.5, sensitivity=0.5, probability=0.7, start=0)
+        OPMToolkit(strength=0.5, smoothing=0.0, sensitivity=0.5, probability=0.7, start=0)
     """
+
+    smoothing = OPM.smoothing.fixed(0.0)
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Return the probabilities, from the aliased ratios."""
@@ -114,8 +118,10 @@ class MBSDToolkit(MBSD):
 
     Example:
         >>> MBSDToolkit()
-        MBSDToolkit(strength=1.0)
+        MBSDToolkit(strength=1.0, smoothing=0.0)
     """
+
+    smoothing = MBSD.smoothing.fixed(0.0)
 
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
         """See `ModulatedObjective.terms`."""
@@ -149,8 +155,10 @@ class GBlendingToolkit(GBlending):
 
     Example:
         >>> GBlendingToolkit(online=False)
-        GBlendingToolkit(strength=1.0, super_epoch=10, online=False, inner_epochs=2, inner_lr=0.001)
+        GBlendingToolkit(strength=1.0, smoothing=0.0, super_epoch=10, online=False, inner_epochs=2, inner_lr=0.001)
     """
+
+    smoothing = GBlending.smoothing.fixed(0.0)
 
     def blend(self, gain: Tensor, overfit: Tensor) -> Tensor:
         """Return the weights, where a loss counts as a gain."""
