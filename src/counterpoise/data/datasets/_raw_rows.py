@@ -86,7 +86,16 @@ def raw_rows() -> list[DataEntry]:
             "the classes of UCF-101 whose videos have sound, RGB and audio",
             "Soomro et al. 2012",
             "rgb, audio",
-            {"sound": True},
+            {"sounding": True, "flow": False},
+            "classInd.txt, trainlist01.txt, testlist01.txt; v_*.avi",
+        ),
+        (
+            "ucf51-flow",
+            "_ucf:ucf101",
+            "the same videos, RGB and optical flow",
+            "Soomro et al. 2012",
+            "rgb, flow",
+            {"sounding": True},
             "classInd.txt, trainlist01.txt, testlist01.txt; v_*.avi",
         ),
         (

@@ -1,4 +1,4 @@
-"""UCF-101: RGB and optical flow, or RGB and sound for the 51 classes whose videos have a track."""
+"""UCF-101: RGB and optical flow; for the 51 classes whose videos have a track, RGB and sound or flow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OFFICIAL: Final = {"train+val": 9537, "test": 3783, "classes": 101}
 SOUNDING: Final = {"train+val+test": 6845, "classes": 51}
 
 
-def ucf101(source: Path, settings: Settings, *, sound: bool = False, fold: int = 1) -> Index:
+def ucf101(source: Path, settings: Settings, *, sounding: bool = False, flow: bool = True, fold: int = 1) -> Index:
     """Return UCF-101 by its official split.
 
     Lists: ``classInd.txt``, ``trainlist01.txt``, ``testlist01.txt``. Videos are ``v_<Class>_g<group>_c<clip>.avi``.
@@ -32,15 +32,16 @@ def ucf101(source: Path, settings: Settings, *, sound: bool = False, fold: int =
     Args:
         source: Folder of the lists, the videos and the extracted frames.
         settings: What the user chose.
-        sound: RGB and sound, of the videos with an audio track only (UCF-51), instead of RGB and flow.
+        sounding: Videos with an audio track only (UCF-51).
+        flow: RGB and optical flow; otherwise RGB and sound.
         fold: Number of the official split, 1 to 3.
     """
     numbered, findings = listed(find(source, "classInd.txt"), 2, delimiter=" ")
     classes = [row[1] for row in numbered]
-    items, more = _listed_items(source, fold, sound)
+    items, more = _listed_items(source, fold, sounding=sounding, flow=flow)
     findings += more
-    readers, notes = _readers(settings, sound), _notes(settings, fold)
-    if sound:
+    readers, notes = _readers(settings, flow), _notes(settings, fold)
+    if sounding:
         with_sound = {item.label for item in items}
         classes = [c for c in classes if c in with_sound]
         notes.append(f"{len(classes)} classes have videos with sound; videos without a track are not part of this set")
@@ -50,7 +51,7 @@ def ucf101(source: Path, settings: Settings, *, sound: bool = False, fold: int =
         readers,
         tuple(classes),
         group="group",
-        expected=SOUNDING if sound else official,
+        expected=SOUNDING if sounding else official,
         findings=findings + _unknown_labels(items, classes),
         notes=tuple(notes),
         origin="Soomro et al. 2012",
@@ -58,19 +59,19 @@ def ucf101(source: Path, settings: Settings, *, sound: bool = False, fold: int =
     )
 
 
-def _readers(settings: Settings, sound: bool) -> dict[str, Reader]:
+def _readers(settings: Settings, flow: bool) -> dict[str, Reader]:
     """Return the readers of frames, and of sound or flow."""
     chosen = settings.clip(fps=1.0, keep=6, frames=3, size=224)
-    second = Sound(settings.audio or "fbank") if sound else Flow(settings.flow or "dis", **chosen)
-    return {"rgb": Frames(**chosen), "audio" if sound else "flow": second}
+    second = Flow(settings.flow or "dis", **chosen) if flow else Sound(settings.audio or "fbank")
+    return {"rgb": Frames(**chosen), "flow" if flow else "audio": second}
 
 
 def _notes(settings: Settings, fold: int) -> list[str]:
     return [f"official split {fold}; validation: 10 % of the training list by group, drawn with seed {settings.seed}"]
 
 
-def _listed_items(source: Path, fold: int, sound: bool) -> tuple[list[Item], list[Finding]]:
-    """Return the videos of both lists; with ``sound`` those that have an audio track."""
+def _listed_items(source: Path, fold: int, *, sounding: bool, flow: bool) -> tuple[list[Item], list[Finding]]:
+    """Return the videos of both lists; with ``sounding`` those that have an audio track."""
     files = _Files(source)
     items: list[Item] = []
     findings: list[Finding] = []
@@ -82,9 +83,9 @@ def _listed_items(source: Path, fold: int, sound: bool) -> tuple[list[Item], lis
             name = Path(file).stem
             label = label or GROUP.sub("", name).removeprefix("v_")
             video = files.videos.get(name, source / label / file)
-            if not sound or _sounds(video):
+            if not sounding or _sounds(video):
                 group = GROUP.search(name)
-                sources = files.sources(name, video, sound)
+                sources = files.sources(name, video, flow=flow)
                 items.append(Item(name, part, label, f"{label} g{group[1]}" if group else "", sources))
     return items, findings
 
@@ -99,10 +100,10 @@ class _Files:
             kind = path.parent.name if path.parent.name in "uv" else "rgb"
             self._folders[kind].setdefault(path.name, path)
 
-    def sources(self, name: str, video: Path, sound: bool) -> dict[str, Any]:
+    def sources(self, name: str, video: Path, *, flow: bool) -> dict[str, Any]:
         """Return where the modalities of a clip are."""
         rgb, u, v = (self._folders[kind].get(name) for kind in ("rgb", "u", "v"))
-        if sound:
+        if not flow:
             return {"rgb": rgb or video, "audio": video}
         return {"rgb": rgb or video, "flow": video if u is None or v is None else (u, v)}
 

@@ -23,6 +23,7 @@ TREES = {
     "crema-d-actors": trees.crema_d,
     "ucf101": trees.ucf101,
     "ucf51": trees.ucf101,
+    "ucf51-flow": trees.ucf101,
     "vggsound": trees.vggsound,
     "ave": trees.ave,
     "balanced-av": trees.balanced_av,
@@ -133,9 +134,13 @@ def test_ucf51_is_what_has_a_track(tmp_path):
         trees.write_video(video, 0, sound=False)
     from counterpoise.data.preparation._ucf import ucf101
 
-    index = ucf101(source, trees.small("ucf51"), sound=True)
+    index = ucf101(source, trees.small("ucf51"), sounding=True, flow=False)
     assert index.classes == ("Archery",)
     assert len(index.items) == 10
+    assert list(index.readers) == ["rgb", "audio"]
+    other = ucf101(source, trees.small("ucf51-flow"), sounding=True)
+    assert list(other.readers) == ["rgb", "flow"]
+    assert [(i.id, i.split, i.label) for i in other.items] == [(i.id, i.split, i.label) for i in index.items]
 
 
 def test_vggsound_classes_may_hold_commas(tmp_path):
