@@ -63,7 +63,7 @@ _OPTIONS: dict[str, dict[str, object]] = {
     "photographs": {"size": 16, "length": 12},
     "features": {"length": 12},
 }
-_KINDS = {"own": "size", "ucf101": "frames", "food101": "photographs"}
+_KINDS = {"own": "size", "ucf101": "frames", "ucf51-flow": "frames", "food101": "photographs"}
 _KINDS |= dict.fromkeys(("mosei", "mosi", "iemocap"), "features")
 
 
