@@ -233,7 +233,7 @@ def as_matrix(name: str, value: Any) -> np.ndarray:
     """
     if hasattr(value, "columns") and hasattr(value, "dtypes"):
         return _table_columns(name, value)
-    if hasattr(value, "dtype") and hasattr(value, "index") and hasattr(value, "array"):  # a pandas series
+    if all(hasattr(value, name) for name in ("dtype", "index", "array")):  # a pandas series
         return _column(name, value, len(value))
     array = as_numpy(value)
     if array.ndim == 0:

@@ -210,13 +210,16 @@ def import_object(kind: str, path: str) -> Any:
                 f"(`{Path.cwd()}`) or on the Python path."
             ) from error
         except AttributeError as error:
-            names = (n for n in vars(importlib.import_module(module)) if not n.startswith("_"))
-            hint = nearest(attribute, names)
+            hint = nearest(attribute, _public_names(module))
             raise NotFoundError(
                 f"Could not import {kind} `{path}`: module `{module}` has no `{attribute}`.{hint}"
             ) from error
         except Exception as error:  # whatever the user's module does when it is imported
             raise NotFoundError(f"Could not import {kind} `{path}`: {type(error).__name__}: {error}.") from error
+
+
+def _public_names(module: str) -> list[str]:
+    return [name for name in vars(importlib.import_module(module)) if not name.startswith("_")]
 
 
 @contextmanager

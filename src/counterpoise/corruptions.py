@@ -112,6 +112,11 @@ def apply(
     return _apply(value, corruption.kind, corruption.strength, partner, generator, statistics)
 
 
+def _by_sample(strength: float | Tensor, x: Tensor) -> float | Tensor:
+    """Return strengths ``(B,)`` in a shape that multiplies ``x``."""
+    return strength.view(-1, *[1] * (x.ndim - 1)) if isinstance(strength, Tensor) else strength
+
+
 def _apply(
     value: Nested,
     kind: str,
@@ -130,7 +135,7 @@ def _apply(
             return x
         if kind == "zeros":
             return torch.zeros_like(x)
-        amount = strength.view(-1, *[1] * (x.ndim - 1)) if isinstance(strength, Tensor) else strength
+        amount = _by_sample(strength, x)
         if kind == "dropout":
             return x * (_draw(torch.rand, x, generator) >= amount)
         if kind == "mix":

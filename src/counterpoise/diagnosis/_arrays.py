@@ -17,7 +17,7 @@ from counterpoise.diagnosis._information import difference, independent, linear_
 from counterpoise.diagnosis._options import options_of
 from counterpoise.diagnosis._verdicts import Evidence, Finding, Thresholds, decide, overall, roles, shapley
 from counterpoise.errors import DataError
-from counterpoise.evaluation.sample_lists import SampleLists, by_class, sample_lists
+from counterpoise.evaluation.sample_lists import by_class, sample_lists
 from counterpoise.tasks import Task
 from counterpoise.valuation import Estimate, Valuation, estimate
 from counterpoise.valuation.inputs import EstimatorInput, prepare
@@ -99,11 +99,9 @@ def diagnose_features(
     findings = conclude(problem.modalities, evidence, valuation, scale, options.thresholds, problem)
     verdict, summary = overall(findings)
     points = valuation.per_sample
-    alone = {m: points[f"mi:{m}"] for m in problem.modalities if f"mi:{m}" in points}
-    drop = {m: points[f"cmi:{m}"] for m in problem.modalities if f"cmi:{m}" in points}
-    lists: SampleLists | None = None
-    if len(drop) == len(alone) == len(problem.modalities):
-        lists = sample_lists(alone, drop, np.arange(problem.n))
+    alone, drop = (_by_modality(points, kind, problem.modalities) for kind in ("mi", "cmi"))
+    complete = len(drop) == len(alone) == len(problem.modalities)
+    lists = sample_lists(alone, drop, np.arange(problem.n)) if complete else None
     notes = (*valuation.notes, *remarks, *(guess.notes if guess is not None else ()), *_outside(valuation, problem))
     return Diagnosis(
         problem.modalities,
@@ -118,6 +116,10 @@ def diagnose_features(
         thresholds=options.thresholds,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _by_modality(points: Mapping[str, np.ndarray], kind: str, modalities: Sequence[str]) -> dict[str, np.ndarray]:
+    return {m: points[f"{kind}:{m}"] for m in modalities if f"{kind}:{m}" in points}
 
 
 def _filled(features: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

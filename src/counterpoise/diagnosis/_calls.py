@@ -329,16 +329,16 @@ class Predictor:
                 entry[0] += total
                 entry[1] += squares
                 entry[2] += len(x) if uniform else x.numel()
-        moments = {}
-        for name, (total, squares, count, ndim) in sums.items():
-            mean, second = total / count, squares / count
-            if ndim > 2 and uniform:
-                spread = (second.mean() - mean.mean().square()).clamp_min(0).sqrt()
-            else:
-                spread = (second - mean.square()).clamp_min(0).sqrt()
-            moments[name.rpartition(".")[2]] = (mean, spread)
-        self._moments[m] = moments
-        return moments
+        self._moments[m] = {name.rpartition(".")[2]: _moments(*entry, uniform) for name, entry in sums.items()}
+        return self._moments[m]
+
+
+def _moments(total: Tensor, squares: Tensor, count: int, ndim: int, uniform: bool) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation from sums; the latter is one for all places of inputs with more axes."""
+    mean, second = total / count, squares / count
+    if ndim > 2 and uniform:
+        return mean, (second.mean() - mean.mean().square()).clamp_min(0).sqrt()
+    return mean, (second - mean.square()).clamp_min(0).sqrt()
 
 
 def _derangement(n: int, generator: torch.Generator) -> Tensor:

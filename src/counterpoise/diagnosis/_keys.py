@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,7 +45,7 @@ def _host(key: str, hosts: list[str], inputs: Mapping[str, Any]) -> str:
     stem = key.split("_")[0].split(".")[0].lower()
     related = [h for h in hosts if h.lower().startswith(stem)]
     sized = [h for h in hosts if _lengths(inputs[h]) & _lengths(inputs[key])]
-    tokens = [h for h in sized or hosts if h.endswith("ids") or "embeds" in h]
+    tokens = [h for h in sized or hosts if re.search("ids$|embeds", h)]
     for choice in (hosts, related, sized, tokens):
         if len(choice) == 1:
             return choice[0]

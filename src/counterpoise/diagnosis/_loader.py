@@ -256,14 +256,15 @@ class _Reader:
         wanted = set(adapter.keys(adapter.modalities))
         adapter = replace(adapter, constants=self._constants(raw, wanted), nested=nested)
         if wanted:
-            self._note_left_out([str(k) for k in rows if k not in wanted])
+            self._note_left_out(rows, wanted)
         else:
             rows = self._accepted(rows, nested)
             adapter = replace(adapter, groups=group_keys(rows))
         names = adapter.modalities or tuple(adapter.groups) or tuple(rows)
         self.adapter, self.names = adapter.resolve(names, positional=False), names
 
-    def _note_left_out(self, keys: Sequence[str]) -> None:
+    def _note_left_out(self, rows: Iterable[str], wanted: set[str]) -> None:
+        keys = [str(k) for k in rows if k not in wanted]
         if keys:
             self.notes.append(f"inputs in no modality are left out: {', '.join(keys)}")
 

@@ -66,14 +66,18 @@ class Stream(nn.Module):
         """
         positional = not isinstance(raw, Mapping)
         streams = self._streams({f"x{k}": value for k, value in enumerate(raw)} if positional else raw)
-        length = streams[self.key].shape[1]
-        cut = [k for k, v in streams.items() if k == self.key or (is_mask(k) and v.shape[1] == length)]
+        cut = self._cut_keys(streams)
         if not self.adapter.order:
             self.adapter = self.adapter.resolve(tuple(cut), positional=positional)
-        places = self._places(length)
+        places = self._places(streams[self.key].shape[1])
         for k in cut:
             self._keep_rest(k, streams[k], places)
         return {m: _only({k: streams[k][:, part] for k in cut}) for m, part in self.slices.items()}
+
+    def _cut_keys(self, streams: Mapping[str, Tensor]) -> list[str]:
+        """Return the stream and the masks of the same length."""
+        length = streams[self.key].shape[1]
+        return [k for k, v in streams.items() if k == self.key or (is_mask(k) and v.shape[1] == length)]
 
     def _streams(self, entries: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the tensors of a batch, and remember which of them is cut: the given one, or the only one."""

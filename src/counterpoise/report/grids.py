@@ -99,18 +99,25 @@ def score_grid(comparison: Comparison) -> Grid:
     places = {score: 1, **{metric: 5 + j for j, metric in enumerate(others)}}
     rows = [_score_cells(comparison, label, others, adjusted.get(label)) for label in comparison.labels]
     best = _best_cells(comparison, places)
-    means = {place: (metric, "mean") for metric, place in (*places.items(), ("step_time_ratio", 5 + len(others)))}
-    differences = {2: (score, "diff_to_reference"), 3: (score, "p_value")}
-    source = {
-        (i, j): (comparison.data, label, *column)
-        for i, label in enumerate(comparison.labels)
-        for j, column in (means | differences if label in adjusted else means).items()
-    }
+    source = _score_sources(comparison, {**places, "step_time_ratio": 5 + len(others)}, adjusted)
     note = seeds_note([comparison]) + " Best mean in bold."
     if any(math.isfinite(p) for p in adjusted.values()):
         note += " p (Holm) is corrected for the rows of this table."
     title = f"{comparison.data}: test scores"
     return Grid("methods", title, _score_header(score, others), rows, note, best, source)
+
+
+def _score_sources(
+    comparison: Comparison, places: Mapping[str, int], adjusted: Mapping[str, float]
+) -> dict[tuple[int, int], tuple[str, str, str, str]]:
+    """Return where the numbers of ``score_grid`` come from, by (row, column)."""
+    means = {place: (metric, "mean") for metric, place in places.items()}
+    differences = {2: (comparison.score, "diff_to_reference"), 3: (comparison.score, "p_value")}
+    return {
+        (i, j): (comparison.data, label, *column)
+        for i, label in enumerate(comparison.labels)
+        for j, column in (means | differences if label in adjusted else means).items()
+    }
 
 
 def _best_cells(comparison: Comparison, places: Mapping[str, int]) -> set[tuple[int, int]]:

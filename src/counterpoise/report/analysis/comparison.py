@@ -225,7 +225,7 @@ def _compare_one(data: str, records: list[RunRecord], reference: str, focus: str
     runs, notes = _runs_by_row(data, records)
     modalities = tuple(dict.fromkeys(m for record in records for m in record.modalities))
     by_label = {str(row): row for row in runs}
-    score = next((r.score for r in records if math.isfinite(r.value(r.score))), records[0].score)
+    score = _score_of(records)
     base = _row_called(reference, by_label)
     values = {label: _values(runs[row]) for label, row in by_label.items()}
     chosen = _row_called(focus, by_label) if focus is not None else _default_focus(by_label, values, score, base)
@@ -243,6 +243,11 @@ def _compare_one(data: str, records: list[RunRecord], reference: str, focus: str
     )
     _add_step_time_ratios(comparison, values)
     return comparison
+
+
+def _score_of(records: Sequence[RunRecord]) -> str:
+    """Return the name of the score that the runs were selected by."""
+    return next((r.score for r in records if math.isfinite(r.value(r.score))), records[0].score)
 
 
 def _add_step_time_ratios(comparison: Comparison, values: Mapping[str, dict[MetricId, dict[int, float]]]) -> None:

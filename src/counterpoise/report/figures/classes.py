@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from counterpoise.pages import colours as palette
@@ -170,24 +171,31 @@ def _row_marks(
     factor, name = factor_of(comparison.score), series.short(comparison, label)
     shade, style = token(comparison, label, colours), dash(comparison, label)
     shift = (i - (count - 1) / 2) * min(0.08, 0.5 / count)
-
-    def marks(part: Sequence[CorruptedScore], shift: float, name_in_legend: str, style: str) -> Series:
-        return Series(
-            [s.place + shift for s in part],
-            [factor * s.point.mean for s in part],
-            shade,
-            name_in_legend,
-            style,
-            "circle",
-            7,
-            intervals=[scaled(s.point, factor) for s in part],
-            hover=[f"{name}, {s.words}: {interval_text(s.point, comparison.score)}" for s in part],
-        )
-
     noise, others = [s for s in scores if s.is_noise], [s for s in scores if not s.is_noise]
-    # Tokens take no noise: the clean score is then alone, without a line.
-    curve = [marks(noise, 0.0, name, style if len(noise) > 1 else "")] if noise else []
-    return curve + ([marks(others, shift, "", "")] if others else [])
+    hover = {s.words: f"{name}, {s.words}: {interval_text(s.point, comparison.score)}" for s in scores}
+    marks = []
+    if noise:
+        # Tokens take no noise: the clean score is then alone, without a line.
+        line = style if len(noise) > 1 else ""
+        marks.append(replace(_points(noise, factor, 0.0, shade, hover), name=name, dash=line))
+    if others:
+        marks.append(_points(others, factor, shift, shade, hover))
+    return marks
+
+
+def _points(
+    scores: Sequence[CorruptedScore], factor: float, shift: float, shade: str, hover: Mapping[str, str]
+) -> Series:
+    """Return a dot with its interval for each score; ``hover`` holds the texts by the corruption in words."""
+    return Series(
+        [s.place + shift for s in scores],
+        [factor * s.point.mean for s in scores],
+        shade,
+        marker="circle",
+        size=7,
+        intervals=[scaled(s.point, factor) for s in scores],
+        hover=[hover[s.words] for s in scores],
+    )
 
 
 def shift_grid(comparison: Comparison) -> Grid:

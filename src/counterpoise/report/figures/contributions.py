@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -174,12 +175,11 @@ def _stacked(
         return [scale(known[kind, m]).mean for m in ms]
 
     shared, alone, synergy = means("phi_shared"), means("phi_mi"), means("phi_synergy")
-    pale = [max(v, 0.0) for v in shared]
-    solid = [max(a - s, 0.0) for a, s in zip(alone, pale, strict=True)]
-    starts = [a + b for a, b in zip(pale, solid, strict=True)]
-    hatched = [max(v, 0.0) for v in synergy]
-    ends = [a + b for a, b in zip(starts, hatched, strict=True)]
-    unique = [a - s for a, s in zip(alone, shared, strict=True)]
+    pale, hatched = _positive(shared), _positive(synergy)
+    solid = _positive(list(map(operator.sub, alone, pale)))
+    starts = list(map(operator.add, pale, solid))
+    ends = list(map(operator.add, starts, hatched))
+    unique = list(map(operator.sub, alone, shared))
     marks: list[Bars | Series] = [
         _segment("shared", ms, places, [0.0] * len(ms), pale, shades, shared, scale.unit, opacity=0.35),
         _segment("unique", ms, places, pale, solid, shades, unique, scale.unit),
@@ -193,6 +193,10 @@ def _stacked(
         hover = [f"shared: {v:.3g} {scale.unit} (a negative estimate)" for v in x]
         marks.append(Series(x, y, colour, marker="diamond", size=9, hollow=False, hover=hover))
     return marks, ends
+
+
+def _positive(values: Sequence[float]) -> list[float]:
+    return [max(v, 0.0) for v in values]
 
 
 def _segment(
@@ -249,13 +253,13 @@ def _whiskers(
     return Series(at, where, "@ink", marker="circle", size=1, intervals=ends, across=True, hover=hover)
 
 
+def _has_parts(comparison: Comparison, label: str) -> bool:
+    return any(comparison.seeds(label, "phi_shared", m) for m in comparison.modalities)
+
+
 def parts_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
     """Dots with intervals: by itself, added, shared and synergistic, by modality; negative estimates as they are."""
-    labels = [
-        label
-        for label in _ordered(comparison)
-        if any(comparison.seeds(label, "phi_shared", m) for m in comparison.modalities)
-    ]
+    labels = [label for label in _ordered(comparison) if _has_parts(comparison, label)]
     if not labels:
         return None
     options, rows = [], []

@@ -185,14 +185,22 @@ def _plane(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
     return FigureSpec(title, reading, (("", panel),), table)
 
 
+def _coefficient_lines(
+    name: str, curves: Mapping[str | None, series.Curve | None], colours: Sequence[str]
+) -> list[Line]:
+    return [
+        (m or name, palette.modality_token(colours, m), "solid", curve)
+        for m, curve in curves.items()
+        if curve is not None
+    ]
+
+
 def coefficient_figures(comparison: Comparison, colours: Sequence[str]) -> list[FigureSpec]:
     """Return what each method chose per modality and epoch (weights, gradient scales), one figure per coefficient."""
     figures = []
     for label in (label for label in comparison.labels if not comparison.same_network(label)):
         for name, ms in series.coefficients(comparison, label).items():
-            curves = ((m, series.curve(comparison, label, CurveId("coefficient", name, m))) for m in ms)
-            lines: list[Line] = [
-                (m or name, palette.modality_token(colours, m), "solid", c) for m, c in curves if c is not None
-            ]
+            curves = {m: series.curve(comparison, label, CurveId("coefficient", name, m)) for m in ms}
+            lines = _coefficient_lines(name, curves, colours)
             figures.append(_figure(f"{label}: {name}", f"What {label} chose per modality.", lines, y="coefficient"))
     return [figure for figure in figures if figure is not None]

@@ -160,11 +160,15 @@ def _section(
     wide: bool = False,
 ) -> Section | None:
     found = [(chart, cells(chart.table, rows)) for chart in charts if chart is not None]
-    shown, closed = ([cells(grid, rows) for grid in grids if grid.rows] for grids in (seen, folded))
+    shown, closed = _tables(seen, rows), _tables(folded, rows)
     if not found and not shown and not closed:
         return None
     single = len(found) == 1 and not wide
     return Section(found[0][0].title if single else title, found, shown, closed, wide)
+
+
+def _tables(grids: Iterable[Grid], rows: Mapping[tuple[str, str, str], Row]) -> list[Table]:
+    return [cells(grid, rows) for grid in grids if grid.rows]
 
 
 def _gallery_section(shown: Sequence[tuple[str, Gallery]], colours: Sequence[str]) -> Section | None:
