@@ -5,6 +5,7 @@ The modules that the commands need are imported once, before the first fork, so 
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
@@ -43,6 +44,7 @@ def preload() -> None:
         "torchmetrics",
     ):
         importlib.import_module(name)
+    codecs.lookup("unicode-escape")  # templates need it, and an unprivileged process may not read the standard library
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Running:
             os.dup2(log, 2)
             os.chdir(folder)
             os.setsid()
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process may ignore it
             sys.argv = ["counterpoise", *arguments]
             if before is not None:
                 before()

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -75,6 +75,10 @@ def _tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64))
 
 
+_COLUMNS: Final = ("label", "group", "item")
+"""Columns of prepared data that are no modalities."""
+
+
 @dataclass(frozen=True)
 class MultimodalData:
     """Train, validation and test: always three sets, checked at construction.
@@ -94,15 +98,7 @@ class MultimodalData:
     test: Split
 
     def __post_init__(self) -> None:
-        names = self.info.names
-        bad = next((name for name in names if not name or "." in name), None)
-        if bad is not None:
-            raise DataError(f"Names of modalities should not be empty or contain dots. Found `{bad}`. Rename it.")
-        if len(names) < 2:
-            raise DataError(
-                f"A multimodal data set needs at least two modalities. `{self.info.name}` has {len(names)}: "
-                f"{', '.join(names) or 'none'}."
-            )
+        _check_names(self.info)
         task = self.info.make_task()
         for part in SPLITS:
             _check_split(self.info, part, self.split(part), task)
@@ -132,6 +128,26 @@ class MultimodalData:
                 rows = np.linspace(0, len(array) - 1, min(len(array), 256)).astype(int)
                 digest.update(np.ascontiguousarray(array[rows]).tobytes())
         return digest.hexdigest()[:16]
+
+
+def _check_names(info: DataInfo) -> None:
+    """Raise `DataError` for names of modalities that cannot be kept apart, stored or shown."""
+    names = info.names
+    faults = (
+        ("should not be empty or contain dots", lambda name: not name or "." in name),
+        ("should not be those of other columns", lambda name: name in _COLUMNS or name.startswith("caption:")),
+        ("should hold no control characters", lambda name: not name.isprintable()),
+    )
+    for rule, is_bad in faults:
+        bad = next((name for name in names if is_bad(name)), None)
+        if bad is not None:
+            shown = bad if bad.isprintable() else repr(bad)
+            raise DataError(f"Names of modalities {rule}. Found `{shown}`. Rename it.")
+    if len(names) < 2:
+        raise DataError(
+            f"A multimodal data set needs at least two modalities. `{info.name}` has {len(names)}: "
+            f"{', '.join(names) or 'none'}."
+        )
 
 
 def _hashed_fields(info: DataInfo) -> dict[str, Any]:

@@ -195,7 +195,8 @@ def _escape_latex(text: str) -> str:
     escaped = " ".join(text.split()).translate(_LATEX)
     for kind in ("MI", "CMI"):
         escaped = escaped.replace(rf"$\phi$\_{kind}", rf"$\phi_{{\mathrm{{{kind}}}}}$")
-    return escaped
+    # A row that begins with one of these would be read as an option of the line break before it.
+    return f"{{{escaped[0]}}}{escaped[1:]}" if escaped[:1] in ("[", "*") else escaped
 
 
 def _latex(grid: Grid, label: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from pathlib import Path
 from typing import Any, Final
@@ -164,7 +165,7 @@ class RunCheckpoints(Checkpoint):
             self.best = value
             trainer.save_checkpoint(self.folder / BEST, weights_only=True)
         last = self.folder / LAST
-        if last.exists():
+        with contextlib.suppress(FileNotFoundError):  # the first epoch, or another process finished this run meanwhile
             last.replace(self.folder / PREVIOUS)
         trainer.save_checkpoint(last)
 
