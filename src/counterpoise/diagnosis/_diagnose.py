@@ -438,6 +438,7 @@ class _Run:
             lost=total((1.0, available[alone]), (-1.0, own[alone])),
             lost_cmi=total(*lost_cmi),
             shortfall=total(*share),
+            joint=total((1.0, available[whole])),
             joint_lost=total((1.0, available[whole]), (-1.0, known[whole])),
         )
 

@@ -77,6 +77,12 @@ class Diagnosis:
     notes: tuple[str, ...] = ()
     gallery: dict[str, Any] = field(default_factory=dict, compare=False)
 
+    @property
+    def joint_available(self) -> Estimate:
+        """Available information of all modalities together: never less than that of one of them."""
+        known = [e for evidence in self.evidence.values() for e in (evidence.joint, evidence.mi) if e is not None]
+        return max([self.valuation.joint_mi, *known], key=lambda e: e.value)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON: unit, n, entropy, joint_mi, modalities, verdict and all the rest."""
         value = self.valuation
@@ -90,6 +96,7 @@ class Diagnosis:
                 "confidence": value.confidence,
                 "valued": self.source,
                 "joint_mi": value.joint_mi.to_dict(),
+                "joint_available": self.joint_available.to_dict(),
                 "joint_realised": _plain(self.joint_realised),
                 "co_information": _plain(value.co_information),
                 "modalities": {m: self._modality(m) for m in self.modalities},

@@ -41,7 +41,7 @@ def headline(d: Diagnosis) -> str:
     v = d.valuation
     used = "" if d.joint_realised is None else f"; the predictions use {_cell(d, d.joint_realised)}"
     return (
-        f"n = {v.n}, H(Y) = {v.entropy:.3f} nats; all modalities together carry {_cell(d, v.joint_mi)}{used} "
+        f"n = {v.n}, H(Y) = {v.entropy:.3f} nats; all modalities together carry {_cell(d, d.joint_available)}{used} "
         f"({v.estimator})"
     )
 
@@ -124,7 +124,7 @@ def as_rich(d: Diagnosis) -> RenderableType:
     def table(rows: Rows) -> Table:
         made = Table(box=None, pad_edge=False)
         for name in rows[0]:
-            made.add_column(Text(name), overflow="fold")
+            made.add_column(Text(name), overflow="fold", no_wrap=name in ("verdict", "role"))
         for row in rows[1:]:
             made.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
         return made

@@ -81,7 +81,8 @@ class Evidence:
         lost: ``mi - realised``, paired over the samples.
         lost_cmi: ``cmi`` less what predictions take from it given the other modalities.
         shortfall: Shapley share of the available information less that of the used information.
-        joint_lost: Available information of all modalities less that of the predictions from all of them.
+        joint: Available information of all modalities together; the same for each modality.
+        joint_lost: ``joint`` less the information of the predictions from all modalities.
         encoder: I(Z_m; Y) of its features, or None without features.
         shown: Training information: ``realised`` on the training samples, or None where they were not given.
         gap: ``shown`` less the same on other samples.
@@ -96,6 +97,7 @@ class Evidence:
     lost: Estimate | None = None
     lost_cmi: Estimate | None = None
     shortfall: Estimate | None = None
+    joint: Estimate | None = None
     joint_lost: Estimate | None = None
     encoder: Estimate | None = None
     shown: Estimate | None = None

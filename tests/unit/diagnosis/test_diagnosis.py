@@ -170,3 +170,12 @@ def test_numbers_that_are_none_are_null(tmp_path: Path) -> None:
     found = diagnose_arrays({"a": rng.normal(size=101), "b": y}, y)
     text = json.dumps(found.to_dict(), allow_nan=False)  # raises for a NaN
     assert json.loads(text)["n"] == 101
+
+
+def test_all_modalities_together_carry_at_least_what_one_of_them_carries(of_model: Diagnosis, evil: Diagnosis) -> None:
+    for found in (of_model, evil):
+        joint = found.joint_available
+        assert all(joint.value >= evidence.mi.value for evidence in found.evidence.values())
+        assert found.joint_realised is None or joint.value >= found.joint_realised.value - 2 * joint.se
+        assert f"{joint:.3f}" in str(found)
+        assert found.to_dict()["joint_available"]["value"] == pytest.approx(joint.value)
