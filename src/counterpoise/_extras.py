@@ -25,7 +25,7 @@ EXTRAS: Final = {
 }
 """Extras of the distribution, and what each one is needed for (the subject of the message)."""
 
-_DISTRIBUTIONS: Final = {"PIL": "pillow", "cv2": "opencv-python-headless"}
+_DISTRIBUTIONS: Final = {"PIL": "pillow", "sklearn": "scikit-learn", "cv2": "opencv-python-headless"}
 
 
 @contextlib.contextmanager

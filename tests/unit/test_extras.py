@@ -35,7 +35,7 @@ def test_few_packages_are_required_and_all_holds_every_extra() -> None:
 def test_every_third_party_import_is_required_or_wrapped_in_an_extra_that_holds_it() -> None:
     """An optional package is imported below `extra(NAME)` (or in a package whose first line does that)."""
     required = {name.replace("-", "_") for name in names(PROJECT["dependencies"])} | {"yaml"}
-    distribution = {"PIL": "pillow", "pyarrow": "datasets", "markupsafe": "jinja2"}
+    distribution = {"PIL": "pillow", "pyarrow": "datasets", "markupsafe": "jinja2", "sklearn": "scikit-learn"}
     held = {name: names(lines) for name, lines in PROJECT["optional-dependencies"].items()}
     held["demo"] |= held["train"] | held["data"] | held["report"]
     whole = {"training": "train", "experiment": "train"}

@@ -66,7 +66,8 @@ def test_probabilities_are_calibrated_and_accurate(fitted: CounterpoiseClassifie
     p = fitted.predict_proba(X)
     assert np.allclose(p.sum(1), 1)
     assert fitted.score(X, y) > 0.87
-    assert log_loss(y, p) < 0.4  # 0.325 nats is the least, since one row in ten has the words of the other class
+    fused = fitted._outputs(X).logits.softmax(1).numpy()
+    assert log_loss(y, p) < min(0.325 + 0.1, log_loss(y, fused))  # 0.325 nats is the least: one row in ten is wrong
     assert abs(p.max(1).mean() - (fitted.predict(X) == y).mean()) < 0.05
 
 
