@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from counterpoise.inference import predict
     from counterpoise.model import MultimodalClassifier
     from counterpoise.valuation import Valuation, estimate
+    from counterpoise.vision_language import diagnose_retrieval, diagnose_vlm
     from counterpoise.wrapping import wrap
 
 __all__ = [
@@ -39,6 +40,8 @@ __all__ = [
     "__version__",
     "diagnose",
     "diagnose_arrays",
+    "diagnose_retrieval",
+    "diagnose_vlm",
     "estimate",
     "predict",
     "recommend",
@@ -55,6 +58,8 @@ _HOMES = {
     "Valuation": "counterpoise.valuation",
     "diagnose": "counterpoise.diagnosis",
     "diagnose_arrays": "counterpoise.diagnosis",
+    "diagnose_retrieval": "counterpoise.vision_language",
+    "diagnose_vlm": "counterpoise.vision_language",
     "estimate": "counterpoise.valuation",
     "predict": "counterpoise.inference",
     "wrap": "counterpoise.wrapping",

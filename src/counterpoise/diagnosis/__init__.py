@@ -9,6 +9,7 @@ from counterpoise.diagnosis._arrays import diagnose_arrays
 from counterpoise.diagnosis._diagnose import diagnose
 from counterpoise.diagnosis._diagnosis import Diagnosis
 from counterpoise.diagnosis._options import DiagnosisOptions
+from counterpoise.diagnosis._progress import Progress
 from counterpoise.diagnosis._tables import diagnose_csv, diagnose_file
 from counterpoise.diagnosis._verdicts import Evidence, Finding, Thresholds
 from counterpoise.evaluation.sample_lists import ClassShare, SampleLists
@@ -20,6 +21,7 @@ __all__ = [
     "DiagnosisOptions",
     "Evidence",
     "Finding",
+    "Progress",
     "SampleLists",
     "Thresholds",
     "adapt",

@@ -1,0 +1,322 @@
+"""`diagnose_vlm`: whether a vision-language model looks at the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from counterpoise._validation import Interval, check_keys
+from counterpoise.diagnosis import Progress
+from counterpoise.errors import ConfigError, DataError
+from counterpoise.valuation import Estimate
+from counterpoise.vision_language._answers import Answerer, BlackBox, HuggingFace, Reply, grey_like
+from counterpoise.vision_language._numbers import Calibration, log_softmax, mean_of, share, wilson
+from counterpoise.vision_language._result import VLMDiagnosis
+
+__all__ = ["diagnose_vlm"]
+
+FIELDS = ("image", "question", "answer", "answers", "conflict", "text_answer", "conflict_answer")
+FEWEST = 10
+LEAST = -20.0
+"""Log-probability below which a right answer is not counted, so that no sample decides alone."""
+
+
+@dataclass(frozen=True)
+class _Samples:
+    images: list[Any]
+    questions: list[str]
+    target: np.ndarray | None
+    candidates: list[list[str]]
+    rows: list[Mapping[str, Any]]
+
+    @property
+    def fixed(self) -> bool:
+        return bool(self.candidates) and all(c == self.candidates[0] for c in self.candidates)
+
+
+def diagnose_vlm(
+    model: nn.Module | Callable[[Any, str], Any],
+    processor: Any = None,
+    samples: Iterable[Mapping[str, Any]] | None = None,
+    answers: Sequence[str] | None = None,
+    *,
+    fields: Mapping[str, str] | None = None,
+    prompt: Callable[[str], str] | None = None,
+    swaps: int = 4,
+    batch_size: int = 16,
+    confidence: float = 0.95,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> VLMDiagnosis:
+    r"""Measure whether the answers of a vision-language model depend on the image.
+
+    The model answers with the image, without it, and with the images of ``swaps`` other samples (and with the
+    questions of others). With labels, predictions are calibrated (a temperature and one offset per answer,
+    cross-fitted), and
+
+    .. math:: I = CE(\bar p(y | text)) - CE(p(y | image, text)), \quad
+        used = \frac{CE(\bar p(y | text)) - CE(p(y | image, text))}{H(Y) - CE(p(y | image, text))}
+
+    where :math:`\bar p(y | text)` is the best of the mean prediction over other images, that of the mean
+    log-probabilities and that of the blind run, calibrated as well.
+
+    Args:
+        model: A Hugging Face image-text-to-text model, or a function ``answer(image, question)`` that returns a
+            mapping from candidates to log-probabilities, or a text.
+        processor: The model's processor; None for a function.
+        samples: Mappings with ``image``, ``question`` and, if known, ``answer``; also ``answers`` (the candidates of
+            the sample), ``conflict`` (an image that tells another answer than the text suggests), ``text_answer``
+            (what the text suggests; by default ``answer``) and ``conflict_answer`` (what that image tells).
+        answers: Candidates of all samples. A function that returns text needs none without labels.
+        fields: Names of the fields in the samples, ``{"image": "pixel", ...}``.
+        prompt: Function from a question to the text of the prompt, for a Hugging Face model.
+        swaps: Number of other samples whose image (and question) is shown instead.
+        batch_size: Samples in a forward pass.
+        confidence: Level of the intervals.
+        seed: Seed of swaps and folds.
+        progress: Whether to show progress; None shows it in a terminal.
+
+    Raises:
+        DataError: For too few samples, or fields that are missing.
+        ConfigError: For settings out of range.
+        ModelError: For answers that cannot be read.
+
+    Example:
+        >>> def answer(image, question):                         # it looks at the image
+        ...     return {"dark": 3.0 * (image is None or image.mean() < 0), "light": 0.0}
+        >>> rng = np.random.default_rng(0)
+        >>> bright = rng.integers(2, size=60)
+        >>> rows = [{"image": np.full(3, 2.0 * b - 1), "question": "?", "answer": ["dark", "light"][b]} for b in bright]
+        >>> diagnose_vlm(answer, samples=rows, answers=["dark", "light"]).ignores_image
+        False
+    """
+    Interval(1, integer=True).check("diagnose_vlm", "swaps", swaps)
+    Interval(1, integer=True).check("diagnose_vlm", "batch_size", batch_size)
+    Interval(0, 1, "()").check("diagnose_vlm", "confidence", confidence)
+    data = _read(samples, answers, fields or {})
+    if isinstance(model, nn.Module):
+        if processor is None:
+            raise ConfigError("A Hugging Face model needs its processor: diagnose_vlm(model, processor, samples, ...).")
+        if not data.candidates:
+            raise DataError(
+                "A Hugging Face model needs candidates: answers=['yes', 'no'], or `answers` in each sample."
+            )
+        answerer: Answerer = HuggingFace(model, processor, prompt)
+    else:
+        answerer = BlackBox(model)
+    with Progress(progress) as show:
+        return _Run(answerer, data, swaps, batch_size, confidence, seed, show).diagnosis()
+
+
+def _read(
+    samples: Iterable[Mapping[str, Any]] | None, answers: Sequence[str] | None, fields: Mapping[str, str]
+) -> _Samples:
+    if samples is None:
+        raise DataError("There should be samples: diagnose_vlm(..., samples=[{'image': ..., 'question': ...}, ...]).")
+    check_keys("fields", fields, FIELDS)
+    name = {f: fields.get(f, f) for f in FIELDS}
+    rows = [{f: row[name[f]] for f in FIELDS if name[f] in row and row[name[f]] is not None} for row in samples]
+    for k, row in enumerate(rows):
+        missing = [name[f] for f in ("image", "question") if f not in row]
+        if missing:
+            raise DataError(
+                f"Sample {k} should have the field `{missing[0]}`. Say fields={{...}} if it has another name."
+            )
+    if len(rows) < FEWEST:
+        raise DataError(f"A diagnosis needs at least {FEWEST} samples. Found {len(rows)}.")
+    labelled = ["answer" in row for row in rows]
+    if any(labelled) and not all(labelled):
+        raise DataError(f"Either all samples have an answer or none has. Sample {labelled.index(False)} has none.")
+    known = [list(map(str, row.get("answers") or answers or [])) for row in rows]
+    if not all(known) and all(labelled):
+        everything = sorted({str(row["answer"]) for row in rows})
+        known = [own or everything for own in known]
+    candidates = known if all(known) else []
+    target = None
+    if all(labelled):
+        target = np.array([_place(k, row, own) for k, (row, own) in enumerate(zip(rows, candidates, strict=True))])
+        if len({(own[t]) for own, t in zip(candidates, target, strict=True)}) < 2:
+            raise DataError("The samples should have at least two different answers. Found one.")
+    return _Samples([r["image"] for r in rows], [str(r["question"]) for r in rows], target, candidates, rows)
+
+
+def _place(k: int, row: Mapping[str, Any], candidates: Sequence[str]) -> int:
+    if str(row["answer"]) not in candidates:
+        raise DataError(f"The answer {row['answer']!r} of sample {k} should be among its candidates {candidates}.")
+    return candidates.index(str(row["answer"]))
+
+
+class _Run:
+    """One diagnosis."""
+
+    def __init__(
+        self,
+        answerer: Answerer,
+        data: _Samples,
+        swaps: int,
+        batch_size: int,
+        confidence: float,
+        seed: int,
+        show: Callable[[str], None],
+    ) -> None:
+        self.answerer, self.data, self.batch_size, self.show = answerer, data, batch_size, show
+        self.confidence, self.seed = confidence, seed
+        n = len(data.images)
+        self.others = _derangements(n, min(swaps, n - 1), seed)
+        self.notes: list[str] = []
+
+    def diagnosis(self) -> VLMDiagnosis:
+        """Run the model in every way, and compare."""
+        data, n = self.data, len(self.data.images)
+        full = self._asked("with the image", data.images, data.questions)
+        blind = self._asked("without the image", [None] * n, data.questions)
+        images = [self._asked("with other images", [data.images[i] for i in o], data.questions) for o in self.others]
+        texts = [self._asked("with other questions", data.images, [data.questions[i] for i in o]) for o in self.others]
+        conflicts = [k for k, row in enumerate(data.rows) if "conflict" in row]
+        conflict = None
+        if conflicts:
+            shown = [data.rows[k]["conflict"] for k in conflicts]
+            conflict = self._asked("with conflicting images", shown, [data.questions[k] for k in conflicts], conflicts)
+        runs = {"full": full, "blind": blind, "swapped": images[0]}
+        used, text_used, information, part = self._used(full, blind, images, texts)
+        accuracy = {} if data.target is None else {k: self._accuracy(r) for k, r in runs.items()}
+        preference = None
+        if conflict is not None:
+            preference = self._follows(conflict, conflicts)
+            if preference is not None:
+                accuracy["conflict"] = self._conflict_accuracy(conflict, conflicts)
+        rows = tuple(
+            {
+                "question": q,
+                **({"answer": str(r["answer"])} if "answer" in r else {}),
+                **{k: v.texts[i] for k, v in runs.items()},
+            }
+            for i, (q, r) in enumerate(zip(data.questions, data.rows, strict=True))
+        )
+        notes = (*self.answerer.notes, *self.notes)
+        return VLMDiagnosis(n, accuracy, used, text_used, information, part, preference, rows, notes)
+
+    def _asked(self, what: str, images: list[Any], questions: list[str], rows: Sequence[int] | None = None) -> Reply:
+        own = range(len(images)) if rows is None else rows
+        candidates = [self.data.candidates[k] for k in own] if self.data.candidates else []
+        replies = []
+        for start in range(0, len(images), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            self.show(f"answers {what}, {start} of {len(images)}")
+            shown = images[part]
+            if isinstance(self.answerer, BlackBox):
+                self.answerer.grey = lambda row, start=start: grey_like(self.data.images[own[start + row]])
+            else:
+                shown = [grey_like(self.data.images[own[start + i]]) if x is None else x for i, x in enumerate(shown)]
+            replies.append(self.answerer(shown, questions[part], candidates[part]))
+        width = max(r.scores.shape[1] for r in replies)
+        scores = [np.pad(r.scores, ((0, 0), (0, width - r.scores.shape[1])), constant_values=-np.inf) for r in replies]
+        return Reply(np.concatenate(scores), [text for r in replies for text in r.texts])
+
+    # -- numbers -------------------------------------------------------------------------------------------------------
+
+    def _accuracy(self, reply: Reply) -> Estimate:
+        return wilson(self._right(reply), confidence=self.confidence)
+
+    def _right(self, reply: Reply) -> np.ndarray:
+        best = reply.scores.argmax(1)
+        unsure = (reply.scores == reply.scores.max(1, keepdims=True)).sum(1) > 1  # no candidate, or a tie, is not right
+        assert self.data.target is not None  # only asked with labels
+        return (best == self.data.target) & ~unsure
+
+    def _follows(self, reply: Reply, rows: Sequence[int]) -> Estimate | None:
+        data = self.data
+        if data.target is None and not all("text_answer" in data.rows[k] for k in rows):
+            return None
+        suggested = [str(data.rows[k].get("text_answer", data.rows[k].get("answer"))) for k in rows]
+        return self._agreement(reply, rows, suggested)
+
+    def _conflict_accuracy(self, reply: Reply, rows: Sequence[int]) -> Estimate:
+        fallback = "conflict_answer" if all("conflict_answer" in self.data.rows[k] for k in rows) else "answer"
+        return self._agreement(reply, rows, [str(self.data.rows[k].get(fallback)) for k in rows])
+
+    def _agreement(self, reply: Reply, rows: Sequence[int], wanted: Sequence[str]) -> Estimate:
+        chosen = [self.data.candidates[k][int(s.argmax())] for k, s in zip(rows, reply.scores, strict=True)]
+        return wilson(np.array([a == b for a, b in zip(chosen, wanted, strict=True)]), confidence=self.confidence)
+
+    def _used(
+        self, full: Reply, blind: Reply, images: Sequence[Reply], texts: Sequence[Reply]
+    ) -> tuple[Estimate, Estimate, Estimate | None, Estimate | None]:
+        data = self.data
+        if data.target is None:
+            self.notes.append("the samples have no answers, so `image_used` tells how much the predictions change")
+            change = [self._changed(full, replies) for replies in (images, texts)]
+            image, text = (mean_of(c, confidence=self.confidence) for c in change)
+            return image, text, None, None
+        prior = self._prior()
+        own = self._calibrated(full.scores)
+        known = own - prior
+        lost = {"image": own - self._without(images, [blind]), "text": own - self._without(texts, [])}
+        information = mean_of(lost["image"], confidence=self.confidence)
+        entropy = -float(prior.mean())
+        part = Estimate(*(100 * getattr(information, f) / entropy for f in ("value", "se", "low", "high")))
+        return (
+            self._share("image", full, images, lost, known),
+            self._share("text", full, texts, lost, known),
+            information,
+            part,
+        )
+
+    def _calibrated(self, scores: np.ndarray) -> np.ndarray:
+        """Return calibrated log-probabilities ``(N,)`` of the right answers."""
+        target = self.data.target
+        assert target is not None  # only asked with labels
+        calibrated = Calibration(scores, target, seed=self.seed)(scores)
+        return np.maximum(calibrated[np.arange(len(target)), target], LEAST)
+
+    def _without(self, replies: Sequence[Reply], others: Sequence[Reply]) -> np.ndarray:
+        """Return what is known without one input: the best of the averages over other samples' and a run without it."""
+        log_p = np.stack([log_softmax(r.scores) for r in replies])
+        candidates = [log_p.mean(0), np.log(np.maximum(np.exp(log_p).mean(0), 1e-12)), *(r.scores for r in others)]
+        absent = ~np.isfinite(log_p[0])
+        known = [self._calibrated(np.where(absent, -np.inf, c)) for c in candidates]
+        return max(known, key=lambda x: float(x.mean()))
+
+    def _share(
+        self, name: str, full: Reply, replies: Sequence[Reply], lost: Mapping[str, np.ndarray], known: np.ndarray
+    ) -> Estimate:
+        if self._changed(full, replies).max() < 1e-6:  # no prediction changes: nothing is used, whatever is known
+            return Estimate(0.0, 0.0, 0.0, 0.0)
+        estimate = share(lost[name], known, confidence=self.confidence)
+        if not np.isfinite(estimate.value):
+            self.notes.append(
+                f"the answers know too little for a share of it that the {name} has: `{name}_used` is open"
+            )
+        return estimate
+
+    def _prior(self) -> np.ndarray:
+        """Return log-probabilities ``(N,)`` of the right answers before anything is seen."""
+        target = self.data.target
+        assert target is not None  # only asked with labels
+        if self.data.fixed:
+            counts = np.bincount(target, minlength=len(self.data.candidates[0]))
+            return np.asarray(np.log(counts[target] / len(target)))
+        return -np.log([len(c) for c in self.data.candidates])
+
+    def _changed(self, full: Reply, replies: Sequence[Reply]) -> np.ndarray:
+        """Return how far predictions are from those with the sample's own inputs: total variation, or changed texts."""
+        if not self.data.candidates:
+            return np.mean([[float(a != b) for a, b in zip(full.texts, r.texts, strict=True)] for r in replies], axis=0)
+        own = np.exp(log_softmax(full.scores))
+        return np.mean([np.abs(own - np.exp(log_softmax(r.scores))).sum(1) / 2 for r in replies], axis=0)
+
+
+def _derangements(n: int, count: int, seed: int) -> list[np.ndarray]:
+    """Return permutations without a fixed point, all different in every place: shifts of one random order."""
+    rng = np.random.default_rng(seed)
+    order, shifts = rng.permutation(n), rng.permutation(np.arange(1, n))[:count]
+    permutations = []
+    for shift in shifts:
+        permutation = np.empty(n, int)
+        permutation[order] = np.roll(order, shift)
+        permutations.append(permutation)
+    return permutations
