@@ -41,8 +41,8 @@ def headline(d: Diagnosis) -> str:
     v = d.valuation
     used = "" if d.joint_realised is None else f"; the predictions use {_cell(d, d.joint_realised)}"
     return (
-        f"n = {v.n}, H(Y) = {v.entropy:.3f} nats; all modalities together carry {_cell(d, d.joint_available)}{used} "
-        f"({v.estimator})"
+        f"n = {v.n}, {v.entropy_name} = {v.entropy:.3f} nats; all modalities together carry "
+        f"{_cell(d, d.joint_available)}{used} ({v.estimator})"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from counterpoise.valuation.inputs import EstimatorInput
 __all__ = ["Subset", "SubsetEstimate", "assemble", "estimate_of", "needed_subsets"]
 
 Subset: TypeAlias = tuple[str, ...]
+Part = TypeVar("Part")
 NEGLIGIBLE = 0.02
 """Deviations below this share of the scale are rounding of an estimate of zero."""
 MAX_LATTICE = 4
@@ -82,35 +83,27 @@ def assemble(
         label_free: ``(N,)`` label-free contributions by modality.
         notes: for the reader.
     """
-    everything = problem.modalities
-    single = {m: information[(m,)] for m in everything}
-    without = {m: information[tuple(k for k in everything if k != m)] for m in everything}
-    whole = information[everything]
+    modalities = problem.modalities
 
     def contrast(*terms: tuple[int, SubsetEstimate], kind: str = "estimate") -> Estimate:
         return _estimate(terms, problem.group, confidence, kind)
 
-    co = None
-    if len(information) == 2 ** len(everything) - 1:
-        co = contrast(*((1 if len(s) % 2 else -1, i) for s, i in information.items()))
-    per_sample = {"mi": whole.pointwise}
-    per_sample |= {f"mi:{m}": single[m].pointwise for m in everything}
-    per_sample |= {f"cmi:{m}": whole.pointwise - without[m].pointwise for m in everything}
-    per_class = {key: _by_class(problem, value) for key, value in per_sample.items()}
-    if whole.per_label is not None:
-        shares = {"mi": whole.per_label} | {f"mi:{m}": single[m].per_label for m in everything}
-        shares |= {f"cmi:{m}": whole.per_label - without[m].per_label for m in everything}
-        per_class = {key: value.mean(0) for key, value in shares.items() if value is not None}
-    per_sample |= {f"kl:{m}": value for m, value in (label_free or {}).items()}
+    whole, single, without = _parts(modalities, information)
     joint = contrast((1, whole), kind=bound)
-    mi = {m: contrast((1, single[m]), kind=bound) for m in everything}
-    cmi = {m: contrast((1, whole), (-1, without[m])) for m in everything}
-    named = {"mi": joint} | {f"mi:{m}": e for m, e in mi.items()} | {f"cmi:{m}": e for m, e in cmi.items()}
-    impossible = _impossible(problem, named, entropy)
-    if impossible:
-        notes = (*notes, f"too few samples for {', '.join(impossible)}: outside of 0 to H(Y) by more than the error")
+    mi = {m: contrast((1, term), kind=bound) for m, term in single.items()}
+    cmi = {m: contrast((1, whole), (-1, term)) for m, term in without.items()}
+    co = None
+    if len(information) == 2 ** len(modalities) - 1:
+        co = contrast(*((1 if len(s) % 2 else -1, i) for s, i in information.items()))
+    per_sample = _named(
+        whole.pointwise,
+        {m: term.pointwise for m, term in single.items()},
+        {m: whole.pointwise - term.pointwise for m, term in without.items()},
+    )
+    impossible = _impossible(problem, _named(joint, mi, cmi), entropy)
+    doubtful = f"too few samples for {', '.join(impossible)}: outside of 0 to H(Y) by more than the error"
     return Valuation(
-        modalities=everything,
+        modalities=modalities,
         n=problem.n,
         entropy=entropy,
         joint_mi=joint,
@@ -118,15 +111,44 @@ def assemble(
         cmi=cmi,
         co_information=co,
         subsets={s: contrast((1, i), kind=bound) for s, i in information.items()},
-        per_class={key: value for key, value in per_class.items() if len(value)},
-        per_sample=per_sample,
+        per_class=_per_class(problem, information, per_sample),
+        per_sample=per_sample | {f"kl:{m}": value for m, value in (label_free or {}).items()},
         estimator=estimator,
         task=problem.task.name,
         differential=not problem.task.has_discrete_entropy,
         confidence=confidence,
-        notes=(*problem.notes, *notes),
+        notes=(*problem.notes, *notes, *[doubtful] * bool(impossible)),
         too_few_samples=impossible,
     )
+
+
+def _parts(
+    modalities: Subset, information: Mapping[Subset, SubsetEstimate]
+) -> tuple[SubsetEstimate, dict[str, SubsetEstimate], dict[str, SubsetEstimate]]:
+    """Return the information of all modalities, of each one, and of all but each one."""
+    single = {m: information[(m,)] for m in modalities}
+    without = {m: information[tuple(k for k in modalities if k != m)] for m in modalities}
+    return information[modalities], single, without
+
+
+def _named(joint: Part, mi: Mapping[str, Part], cmi: Mapping[str, Part]) -> dict[str, Part]:
+    """Return the three quantities under the names of `Valuation.per_sample`."""
+    return {"mi": joint} | {f"mi:{m}": part for m, part in mi.items()} | {f"cmi:{m}": part for m, part in cmi.items()}
+
+
+def _per_class(
+    problem: EstimatorInput, information: Mapping[Subset, SubsetEstimate], per_sample: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return the means over the samples of each class, or the shares of each label."""
+    if information[problem.modalities].per_label is None:
+        means = {key: _by_class(problem, value) for key, value in per_sample.items()}
+        return {key: value for key, value in means.items() if len(value)}
+    labels = {s: term.per_label for s, term in information.items() if term.per_label is not None}
+    shares = {s: value.mean(0) for s, value in labels.items()}
+    everything = problem.modalities
+    mi = {m: shares[(m,)] for m in everything}
+    cmi = {m: shares[everything] - shares[tuple(k for k in everything if k != m)] for m in everything}
+    return _named(shares[everything], mi, cmi)
 
 
 def _impossible(problem: EstimatorInput, named: Mapping[str, Estimate], entropy: float) -> tuple[str, ...]:

@@ -98,7 +98,8 @@ class Valuation:
     Attributes:
         modalities: their names, in order.
         n: number of samples.
-        entropy: H(Y) of the labels (differential for regression).
+        entropy: H(Y) of the labels (differential for regression); of several labels the sum of their entropies, which
+            is the limit of a sum over labels.
         joint_mi: I(Z; Y) of all modalities together.
         mi: I(Z_m; Y) of each modality alone.
         cmi: ``I(Z_m; Y | Z_-m)`` of each modality given all the others.
@@ -141,6 +142,11 @@ class Valuation:
     confidence: float = 0.95
     notes: tuple[str, ...] = ()
     too_few_samples: tuple[str, ...] = ()
+
+    @property
+    def entropy_name(self) -> str:
+        """Name of ``entropy``: H(Y), or the sum over labels, which is more than H(Y) where labels are correlated."""
+        return "sum of H(Y_l)" if self.joint_mi.bound == "sum over labels" else "H(Y)"
 
     def scaled(self, factor: float, unit: str) -> Valuation:
         """Return the valuation with every number multiplied by ``factor``, in a unit called ``unit``."""
@@ -264,7 +270,7 @@ class Valuation:
 
         rows = [["modality", "by itself", "given the others"]]
         rows += [[m, cell(self.mi[m]), cell(self.cmi[m])] for m in self.modalities]
-        head = f"n = {self.n}, H(Y) = {self.entropy:.3f} {self.unit}; all modalities together: {cell(self.joint_mi)}"
+        head = f"n = {self.n}, {self.entropy_name} = {self.entropy:.3f} {self.unit}; all modalities together: {cell(self.joint_mi)}"
         notes = [html_paragraph(f"note: {note}") for note in self.notes]
         return "".join([html_paragraph(head), html_table(rows), *notes])
 
@@ -274,7 +280,7 @@ class Valuation:
     def __str__(self) -> str:
         width = max(len(m) for m in (*self.modalities, "modality"))
         head = (
-            f"{self.estimator or 'valuation'}: n = {self.n}, H(Y) = {self.entropy:.3f}, I(all; Y) = {self.joint_mi} "
+            f"{self.estimator or 'valuation'}: n = {self.n}, {self.entropy_name} = {self.entropy:.3f}, I(all; Y) = {self.joint_mi} "
             f"{self.unit}"
         )
         lines = [head, f"{'modality':<{width}}  {'I(Z_m; Y)':<24} I(Z_m; Y | rest)"]

@@ -111,24 +111,9 @@ def prepare(
     features = named_arrays(features, "The features")
     check_index(features | {"the labels": target} | ({} if group is None else {"group": group}))
     arrays = {m: as_matrix(m, value) for m, value in features.items()}
-    if len(arrays) < 2:
-        raise DataError(
-            f"A valuation needs at least two modalities. Found {len(arrays)}: {', '.join(arrays) or 'none'}. "
-            "Give {name: (N, D) array} with one entry per modality."
-        )
     labels = as_labels(target)
-    sizes = {m: len(x) for m, x in arrays.items()} | {"the labels": len(labels)}
-    if len(set(sizes.values())) != 1:
-        found = ", ".join(f"{name}: {size}" for name, size in sizes.items())
-        raise DataError(f"Every modality and the labels should have the same number of samples. Found {found}.")
-    if not len(labels):
-        raise DataError("A valuation needs samples. Found none.")
-    if task != "auto":
-        task_type(task)
-    if num_outputs is not None:
-        Interval(1, integer=True).check("estimate", "num_outputs", num_outputs)
-    Interval(2, integer=True).check("estimate", "folds", folds)
-    Interval(0, MAX_SEED, "[]", integer=True).check("estimate", "seed", seed)
+    _check_sizes(arrays, labels)
+    _check_settings(task, num_outputs, folds, seed)
     notes = [f"`{m}` is constant: it carries no information" for m, x in arrays.items() if (x == x[:1]).all()]
     task, guessed = _choose_task(labels, task, num_outputs)
     notes += guessed
@@ -144,11 +129,40 @@ def prepare(
             f"{folds} folds need at least {2 * folds} samples. Found {len(y)}. Use fewer folds or more data."
         )
     fold = assign_folds(y, likelihood, folds, groups, seed)
-    if likelihood.has_classes:
-        rare = int((np.bincount(y.numpy(), minlength=likelihood.num_outputs) < folds).sum())
-        if rare:
-            notes.append(f"{rare} of {likelihood.num_outputs} classes have fewer samples than folds")
+    notes += _rare_classes(y, likelihood, folds)
     return EstimatorInput(arrays, y, likelihood, groups, folds, fold, seed, classes, tuple(notes), copies)
+
+
+def _check_sizes(arrays: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
+    """Raise for fewer than two modalities, no samples, or lengths that differ."""
+    if len(arrays) < 2:
+        raise DataError(
+            f"A valuation needs at least two modalities. Found {len(arrays)}: {', '.join(arrays) or 'none'}. "
+            "Give {name: (N, D) array} with one entry per modality."
+        )
+    sizes = {m: len(x) for m, x in arrays.items()} | {"the labels": len(labels)}
+    if len(set(sizes.values())) != 1:
+        lengths = ", ".join(f"{name}: {size}" for name, size in sizes.items())
+        raise DataError(f"Every modality and the labels should have the same number of samples. Found {lengths}.")
+    if not len(labels):
+        raise DataError("A valuation needs samples. Found none.")
+
+
+def _check_settings(task: str | Task, num_outputs: int | None, folds: int, seed: int) -> None:
+    if task != "auto":
+        task_type(task)
+    if num_outputs is not None:
+        Interval(1, integer=True).check("estimate", "num_outputs", num_outputs)
+    Interval(2, integer=True).check("estimate", "folds", folds)
+    Interval(0, MAX_SEED, "[]", integer=True).check("estimate", "seed", seed)
+
+
+def _rare_classes(target: Tensor, task: Task, folds: int) -> list[str]:
+    """Return a note on classes that are not in every fold."""
+    if not task.has_classes:
+        return []
+    rare = int((np.bincount(target.numpy(), minlength=task.num_outputs) < folds).sum())
+    return [f"{rare} of {task.num_outputs} classes have fewer samples than folds"] if rare else []
 
 
 def _choose_task(labels: np.ndarray, task: str | Task, num_outputs: int | None) -> tuple[str | Task, list[str]]:
@@ -195,26 +209,11 @@ def _labels(labels: np.ndarray, task: str | Task, num_outputs: int | None) -> tu
     kind = task_type(task) if isinstance(task, str) else type(task)
     if not kind.has_classes:
         return _values(labels, task, num_outputs)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1:
-        raise DataError(
-            f"The labels of a multi-class task should have shape (N,). Found {labels.shape}. "
-            "For several labels per sample choose task='multilabel', for real targets task='regression'."
-        )
-    if labels.dtype.kind == "f":
-        if not np.isfinite(labels).all():
-            raise DataError(
-                f"The labels hold NaN or inf at samples {np.flatnonzero(~np.isfinite(labels))[:5].tolist()}."
-            )
-        if (labels != np.round(labels)).any():
-            raise DataError(
-                "The labels of a multi-class task should be classes. Found fractions; choose task='regression'."
-            )
-        labels = labels.astype(np.int64)
-    values, codes = np.unique(labels if labels.dtype.kind in "iub" else labels.astype(str), return_inverse=True)
+    labels = _class_labels(labels)
+    whole = labels.dtype.kind in "iub"
+    values, codes = np.unique(labels if whole else labels.astype(str), return_inverse=True)
     declared = num_outputs if num_outputs is not None else None if isinstance(task, str) else task.num_outputs
-    if declared is not None and labels.dtype.kind in "iub":
+    if declared is not None and whole:
         y, count = torch.from_numpy(labels.astype(np.int64)), declared
         classes: tuple[object, ...] = tuple(range(declared))
     else:
@@ -232,6 +231,26 @@ def _labels(labels: np.ndarray, task: str | Task, num_outputs: int | None) -> tu
     likelihood = make_task(task, count)
     likelihood.check_target(y)
     return y, likelihood, classes
+
+
+def _class_labels(labels: np.ndarray) -> np.ndarray:
+    """Return labels ``(N,)`` of classes; floats that are whole become integers."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise DataError(
+            f"The labels of a multi-class task should have shape (N,). Found {labels.shape}. "
+            "For several labels per sample choose task='multilabel', for real targets task='regression'."
+        )
+    if labels.dtype.kind != "f":
+        return labels
+    if not np.isfinite(labels).all():
+        raise DataError(f"The labels hold NaN or inf at samples {np.flatnonzero(~np.isfinite(labels))[:5].tolist()}.")
+    if (labels != np.round(labels)).any():
+        raise DataError(
+            "The labels of a multi-class task should be classes. Found fractions; choose task='regression'."
+        )
+    return labels.astype(np.int64)
 
 
 def _values(labels: np.ndarray, task: str | Task, num_outputs: int | None) -> tuple[Tensor, Task, tuple[object, ...]]:

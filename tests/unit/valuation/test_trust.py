@@ -97,6 +97,33 @@ def test_nothing_carries_over_between_groups() -> None:
     assert np.mean(values) < 2 * np.std(values, ddof=1) / 6**0.5 + 0.01
 
 
+def test_a_few_subjects_have_balanced_folds() -> None:
+    """Ten subjects of two classes: every fold gets one of each, so that the label frequencies fit the left-out ones."""
+    label, group = np.random.default_rng(0).permutation(np.arange(10) % 2), np.repeat(np.arange(10), 20)
+    data = prepare({"a": group, "b": group % 3}, label[group], group=group, seed=3)
+    for k in range(5):
+        own = data.fold == k
+        assert len(set(group[own])) == 2
+        assert label[group][own].mean() == 0.5
+
+
+def test_heads_that_remember_their_samples_are_corrected() -> None:
+    """Five classes in 500 columns: the truth lies within the intervals, and a note says that more samples would help."""
+    inside = []
+    for seed in range(3):
+        r = np.random.default_rng(seed)
+        y, means = r.integers(5, size=400), 0.15 * r.normal(size=(5, 400))
+        x = r.normal(size=(400, 400)) + means[y]
+        labels = r.integers(5, size=20000)
+        scores = (r.normal(size=(20000, 400)) + means[labels]) @ means.T - 0.5 * (means**2).sum(1)
+        posterior = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+        truth = np.log(5) + posterior[np.arange(20000), labels].mean()
+        found = estimate({"a": x[:, :200], "b": x[:, 200:]}, y, seed=seed)
+        inside.append(found.joint_mi.low < truth < found.joint_mi.high)
+        assert any("half of the samples" in note for note in found.notes)
+    assert all(inside)
+
+
 @pytest.mark.parametrize("estimator", ["variational", "variational-linear", "ksg"])
 def test_copies_are_no_evidence(estimator: str) -> None:
     r = np.random.default_rng(0)
@@ -206,6 +233,8 @@ def test_bounds_have_exact_names() -> None:
     t, z = r.integers(2, size=300), r.normal(size=(300, 2))
     labels = estimate({"a": z + t[:, None], "b": z[:, 0]}, np.stack([t] * 4, 1), estimator="variational-linear")
     assert labels.joint_mi.bound == "sum over labels"
+    assert labels.entropy > 4 * 0.65
+    assert "H(Y) =" not in str(labels)  # that is log 2: the four labels are equal
     reals = estimate({"a": z, "b": t}, z + 0.5, estimator="variational-linear")
     assert reals.joint_mi.bound == "gaussian"
     assert estimate({"a": z, "b": t}, t, estimator="variational-linear").joint_mi.bound == "lower"

@@ -72,35 +72,82 @@ def candidates(problem: EstimatorInput, subset: Subset) -> Iterator[Candidate]:
     if not matrix.shape[1]:
         yield _linear("linear", problem, [torch.zeros(n, 1, dtype=torch.float64)])
         return
-    few = discrete_columns(matrix)
-    cell = cells(matrix[:, few], min(MAX_CELLS, n // 5)) if few.any() else None
-    x = _distinct(_standard(_indicators(matrix, few), np.float64))
-    finite = few.all() and cell is not None and TableHeads.suits(problem.task)
-    if not finite or cell is None or x.shape[1] < cell.max():
+    columns = _Columns.of(matrix)
+    yield from _simple(problem, columns)
+    if not columns.suffices(problem):
+        yield from _flexible(problem, columns)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The columns of a subset.
+
+    Attributes:
+        x: ``(N, D)``, standardised, with an indicator for every value of the columns that take few values.
+        rest: The other columns, standardised.
+        cell: ``(N,)`` numbers of the combinations of the columns with few values; None where there are too many.
+        finite: Whether all columns take few values.
+    """
+
+    x: Tensor
+    rest: Tensor
+    cell: np.ndarray | None
+    finite: bool
+
+    @classmethod
+    def of(cls, matrix: np.ndarray) -> _Columns:
+        few = discrete_columns(matrix)
+        cell = cells(matrix[:, few], min(MAX_CELLS, len(matrix) // 5)) if few.any() else None
+        x = _distinct(_standard(_indicators(matrix, few), np.float64))
+        return cls(x, _standard(matrix[:, ~few], np.float64), cell, bool(few.all()))
+
+    def tabulated(self, problem: EstimatorInput) -> bool:
+        """Return whether a table of the combinations holds everything there is to know."""
+        return self.finite and self.cell is not None and TableHeads.suits(problem.task)
+
+    def suffices(self, problem: EstimatorInput) -> bool:
+        """Return whether such a table has so many samples per cell that nothing else can be better."""
+        return self.tabulated(problem) and self.cell is not None and 50 * int(self.cell.max()) < problem.n
+
+
+def _simple(problem: EstimatorInput, columns: _Columns) -> Iterator[Candidate]:
+    """Yield linear heads, and a table where all columns take few values."""
+    x, cell, tabulated = columns.x, columns.cell, columns.tabulated(problem)
+    if not tabulated or cell is None or x.shape[1] < cell.max():
         yield _linear("linear", problem, [x])
-    if finite and cell is not None:
+    if tabulated and cell is not None:
         yield Candidate("table", TableHeads(cell, problem.target, problem.task), STRENGTHS)
-        if 50 * cell.max() < n:
-            return
-    if problem.task.is_gaussian and x.shape[1] <= MAX_SPREAD and 5 * x.shape[1] < n:
-        squares = [standardise(x.square())] if 10 * x.shape[1] < n else []
-        yield Candidate("spread", SpreadHeads(x, torch.cat([x, *squares], 1), problem.target), SPREAD_GRID)
-    extra = x
-    if cell is not None and not finite and cell.max() > 1:
-        indicators = np.eye(cell.max() + 1)[cell]
-        rest = _standard(matrix[:, ~few], np.float64)
-        blocks = [_standard(indicators, np.float64), rest]
-        yield _linear("cells", problem, blocks)
-        if 0 < rest.shape[1] * indicators.shape[1] <= MAX_FEATURES:
-            products = (rest[:, :, None] * torch.from_numpy(indicators)[:, None]).flatten(1)
-            yield _linear("cells x rest", problem, [*blocks, standardise(products)])
+
+
+def _flexible(problem: EstimatorInput, columns: _Columns) -> Iterator[Candidate]:
+    """Yield heads with a variance of their own, with combinations of values, with products and with random features."""
+    x, extra = columns.x, columns.x
+    if problem.task.is_gaussian and x.shape[1] <= MAX_SPREAD and 5 * x.shape[1] < problem.n:
+        yield _spread(problem, x)
+    if columns.cell is not None and not columns.tabulated(problem) and columns.cell.max() > 1:
+        blocks = [_standard(np.eye(columns.cell.max() + 1)[columns.cell], np.float64), columns.rest]
+        yield from _combinations(problem, columns.cell, blocks)
         extra = torch.cat(blocks, 1)
     if x.shape[1] <= MAX_QUADRATIC:
         i, j = np.triu_indices(x.shape[1])
         products = x[:, i] * x[:, j]
         yield _linear("quadratic", problem, [extra, standardise(products[:, products.std(0) > 1e-9])])
-    if x.shape[1] <= MAX_RANDOM and not few.all():
+    if x.shape[1] <= MAX_RANDOM and not columns.finite:
         yield _linear("kernel", problem, [extra, standardise(_random_features(x, problem.seed))])
+
+
+def _spread(problem: EstimatorInput, x: Tensor) -> Candidate:
+    squares = [standardise(x.square())] if 10 * x.shape[1] < problem.n else []
+    return Candidate("spread", SpreadHeads(x, torch.cat([x, *squares], 1), problem.target), SPREAD_GRID)
+
+
+def _combinations(problem: EstimatorInput, cell: np.ndarray, blocks: list[Tensor]) -> Iterator[Candidate]:
+    """Yield linear heads on indicators of the cells, and where there is room on these times the other columns."""
+    yield _linear("cells", problem, blocks)
+    indicators, rest = torch.from_numpy(np.eye(cell.max() + 1)[cell]), blocks[1]
+    if 0 < rest.shape[1] * indicators.shape[1] <= MAX_FEATURES:
+        products = (rest[:, :, None] * indicators[:, None]).flatten(1)
+        yield _linear("cells x rest", problem, [*blocks, standardise(products)])
 
 
 def linear_candidate(problem: EstimatorInput, subset: Subset) -> Candidate:

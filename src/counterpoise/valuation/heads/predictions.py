@@ -274,21 +274,24 @@ def mix(
     share = weights.mean(0)
     per_output = mixed([p.per_output for p in parts])
     optimism = sum(float(w) * p.optimism for w, p in zip(share, parts, strict=True))
-    covariance = None
-    if parts[0].covariance is not None:
-        w = log_w.exp()
-        parameters = torch.stack([w[:, j, None] * p.parameters for j, p in enumerate(parts)]).sum(0)
-        covariance = torch.zeros_like(parts[0].covariance)
-        for j, p in enumerate(parts):
-            shift = p.parameters - parameters
-            assert p.covariance is not None  # all or none of them
-            covariance += w[:, j, None, None] * (p.covariance + shift[:, :, None] * shift[:, None])
-    else:
-        task, w = problem.task, log_w.exp().to(parts[0].parameters.dtype)
-        mean = w[:, :1] * task.mean(parts[0].parameters)
-        for j, p in enumerate(parts[1:], 1):
-            mean += w[:, j, None] * task.mean(p.parameters)
-        parameters = task.link(mean)
+    parameters, covariance = _moments(parts, log_w.exp())
     return OutOfFoldPredictions(
         problem.task, per_output, float(per_output.sum(-1).mean()) + optimism, parameters, covariance, halves, name
     )
+
+
+def _moments(parts: Sequence[OutOfFoldPredictions], weights: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return parameters and noise of the mixture with weights ``(N, J)``: those of its mean, and its covariance."""
+    if parts[0].covariance is None:
+        task, w = parts[0].task, weights.to(parts[0].parameters.dtype)
+        mean = w[:, :1] * task.mean(parts[0].parameters)
+        for j, p in enumerate(parts[1:], 1):
+            mean += w[:, j, None] * task.mean(p.parameters)
+        return task.link(mean), None
+    parameters = torch.stack([weights[:, j, None] * p.parameters for j, p in enumerate(parts)]).sum(0)
+    covariance = torch.zeros_like(parts[0].covariance)
+    for j, p in enumerate(parts):
+        shift = p.parameters - parameters
+        assert p.covariance is not None  # all or none of them
+        covariance += weights[:, j, None, None] * (p.covariance + shift[:, :, None] * shift[:, None])
+    return parameters, covariance

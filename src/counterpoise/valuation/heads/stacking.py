@@ -21,7 +21,7 @@ from torch import Tensor
 from counterpoise.errors import DataError
 from counterpoise.valuation.heads.calibration import CalibrationHeads
 from counterpoise.valuation.heads.candidates import Candidate
-from counterpoise.valuation.heads.mixture import stack
+from counterpoise.valuation.heads.mixture import Weights, stack
 from counterpoise.valuation.heads.predictions import OutOfFoldPredictions, Scored, collect, mix, predictive, score
 from counterpoise.valuation.heads.spread import SpreadHeads
 from counterpoise.valuation.inputs import EstimatorInput, Predictions, assign_folds
@@ -76,6 +76,16 @@ class _Component:
     """Kind and penalty; None for what was fitted already."""
     free: float = 0.0
 
+    @property
+    def total(self) -> float:
+        """Log-likelihood of all samples."""
+        return float(self.predictions.log_likelihood.sum())
+
+    @property
+    def smallest(self) -> float:
+        """Weight below which the component is left out."""
+        return SMALLEST_FREE if self.free else SMALLEST
+
 
 def fit_subset(
     problem: EstimatorInput,
@@ -96,35 +106,44 @@ def fit_subset(
         ready: Further predictions, to which nothing is fitted any more.
         halves: Whether to fit on half of the samples too, for the learning curve.
     """
-    components = [_Component(prior, free=FREE), *(_Component(p, free=FREE) for p in smaller)]
-    components += [_Component(p) for p in ready]
-    capacity, found = 0.0, []
-    for kind in kinds:
-        fitted = _fit_kind(problem, kind, prior)
-        capacity = capacity or 0.5 * max(fitted[0].predictions.optimism, 0.0)
-        fitted.sort(key=lambda c: -float(c.predictions.log_likelihood.mean()))
-        found += fitted[:PER_KIND]
-    best = max(float(c.predictions.log_likelihood.sum()) for c in [*components, *found])
-    components += [c for c in found if float(c.predictions.log_likelihood.sum()) > best - 4 * CLEARLY_WORSE]
-    weights = stack(problem, [c.predictions.per_output for c in components], [c.free for c in components])
-    kept = [
-        j for j, w in enumerate(weights.overall.tolist()) if w >= (SMALLEST_FREE if components[j].free else SMALLEST)
-    ]
-    components = [components[j] for j in kept]
-    few = FEW if problem.group is None else 1.0
-    weights = stack(problem, [c.predictions.per_output for c in components], [few * c.free for c in components])
-    per_fold, overall = weights.per_fold, weights.overall
+    components = [_Component(p, free=FREE) for p in (prior, *smaller)] + [_Component(p) for p in ready]
+    fitted, capacity = _fit_kinds(problem, kinds, prior)
+    best = max(c.total for c in [*components, *fitted])
+    components += [c for c in fitted if c.total > best - 4 * CLEARLY_WORSE]
+    components = [c for c, w in zip(components, _weights(problem, components).overall, strict=True) if w >= c.smallest]
+    weights = _weights(problem, components, FEW if problem.group is None else 1.0)
     if halves:
         components = _with_halves(problem, components, prior)
     parts = [c.predictions for c in components]
-    mixture = mix(problem, parts, per_fold, _name(parts, per_fold))
-    seen = mix(problem, parts, overall.expand(problem.folds, -1), "")
+    mixture = mix(problem, parts, weights.per_fold, _name(parts, weights.per_fold))
+    seen = mix(problem, parts, weights.overall.expand(problem.folds, -1), "")
     selection = max(float((seen.log_likelihood - mixture.log_likelihood).mean()), 0.0)
-    lost = 0.0
-    if mixture.halves:
-        fewer = torch.stack([half.sum(-1).mean() for half in mixture.halves]).mean()
-        lost = float(mixture.log_likelihood.mean() - fewer)
-    return FittedSubset(mixture, lost, capacity, selection)
+    return FittedSubset(mixture, _lost(mixture), capacity, selection)
+
+
+def _fit_kinds(
+    problem: EstimatorInput, kinds: Iterable[Candidate], prior: OutOfFoldPredictions
+) -> tuple[list[_Component], float]:
+    """Return the best penalties of every kind, and half of the optimism of the least regularised heads."""
+    capacity, best = 0.0, []
+    for kind in kinds:
+        fitted = _fit_kind(problem, kind, prior)
+        capacity = capacity or 0.5 * max(fitted[0].predictions.optimism, 0.0)
+        best += sorted(fitted, key=lambda c: -c.total)[:PER_KIND]
+    return best, capacity
+
+
+def _weights(problem: EstimatorInput, components: Sequence[_Component], share: float = 1.0) -> Weights:
+    """Return the weights of a mixture, with a share of the pseudo-observations."""
+    return stack(problem, [c.predictions.per_output for c in components], [share * c.free for c in components])
+
+
+def _lost(mixture: OutOfFoldPredictions) -> float:
+    """Return what the mixture loses if its heads are fitted on half of the samples; 0 if that is not known."""
+    if not mixture.halves:
+        return 0.0
+    fewer = torch.stack([half.sum(-1).mean() for half in mixture.halves]).mean()
+    return float(mixture.log_likelihood.mean() - fewer)
 
 
 def prediction_candidates(
