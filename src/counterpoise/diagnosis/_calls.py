@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,7 +15,7 @@ from counterpoise.diagnosis._adapter import Adapter
 from counterpoise.diagnosis._loader import Samples
 from counterpoise.diagnosis._matrices import MatrixBuilder
 from counterpoise.diagnosis._outputs import Reading, reading_of
-from counterpoise.diagnosis._samples import Value, concat_rows, named_leaves, num_rows, repeat_row, take_rows
+from counterpoise.diagnosis._samples import Rows, Value, concat_rows, named_leaves, num_rows, repeat_row, take_rows
 from counterpoise.errors import CounterpoiseError, ModelError
 from counterpoise.model import MultimodalClassifier
 from counterpoise.tasks import Task
@@ -149,16 +150,18 @@ class Predictor:
         return self.reading(self.outputs)
 
     def _pass(self, builders: Mapping[str, MatrixBuilder] | None) -> Tensor:
-        parts, features = [], []
+        outputs = Rows()
+        features: defaultdict[str, Rows] = defaultdict(Rows)
         for _, inputs in self.samples.store.batches(self.size):
             if builders is not None:
                 for m, builder in builders.items():
                     builder.add(inputs[m])
             logits, known = self._run(inputs)
-            parts.append(logits)
-            features.append(known)
-        self.features = {m: torch.cat([part[m] for part in features]).double() for m in features[0]}
-        return torch.cat(parts)
+            outputs.add(logits)
+            for m, part in known.items():
+                features[m].add(part)
+        self.features = {m: rows.joined().double() for m, rows in features.items()}
+        return outputs.joined()
 
     def _run(self, inputs: Mapping[str, Value]) -> tuple[Tensor, dict[str, Tensor]]:
         try:
@@ -202,17 +205,15 @@ class Predictor:
         share the background, so that an additive model gets a constant from it, and no noise. The inputs are read once.
         """
         wanted, factors = list(subsets), list(scales)
-        parts: dict[frozenset[str], list[Partial]] = {s: [] for s in wanted}
+        logits = {s: Rows() for s in wanted}
+        mixtures = {(s, f): Rows() for s in wanted for f in factors}
         for evaluate in self._sweep(background):
-            for subset in wanted:
-                parts[subset].append(self._averaged((evaluate(subset, k) for k in range(len(background))), factors))
-        return {
-            s: Partial(
-                torch.cat([p.logits for p in several]),
-                {f: torch.cat([p.mixtures[f] for p in several]) for f in factors},
-            )
-            for s, several in parts.items()
-        }
+            for s in wanted:
+                part = self._averaged((evaluate(s, k) for k in range(len(background))), factors)
+                logits[s].add(part.logits)
+                for f in factors:
+                    mixtures[s, f].add(part.mixtures[f])
+        return {s: Partial(logits[s].joined(), {f: mixtures[s, f].joined() for f in factors}) for s in wanted}
 
     task: Task
 
@@ -276,7 +277,7 @@ class Predictor:
     def corrupted(self, m: str, corruption: Corruption) -> Tensor | None:
         """Return logits ``(N, C)`` with modality ``m`` corrupted, or None where that is undefined (noise on tokens)."""
         if corruption.kind == "permute":
-            return self.reading(torch.cat([self._run_logits(inputs) for inputs in self._permuted(m)]))
+            return self.reading(self._all_logits(self._permuted(m)))
         first: Any = self.samples.first[m]
         kind = corruption.kind
         numeric = all(isinstance(x, Tensor) for x in named_leaves(first).values())
@@ -284,12 +285,18 @@ class Predictor:
             return None
         statistics = None if kind == "zeros" else self._moments_of(m)
         generator = torch.Generator().manual_seed(self.seed)
-        parts = []
-        for _, inputs in self.samples.store.batches(self.size):
-            value: Any = inputs[m]
-            value = apply(value, corruption, generator=generator, statistics=statistics)
-            parts.append(self._run_logits({**inputs, m: value}))
-        return self.reading(torch.cat(parts))
+
+        def corrupt(value: Any) -> Value:
+            return apply(value, corruption, generator=generator, statistics=statistics)
+
+        batches = self.samples.store.batches(self.size)
+        return self.reading(self._all_logits({**inputs, m: corrupt(inputs[m])} for _, inputs in batches))
+
+    def _all_logits(self, batches: Iterable[Mapping[str, Value]]) -> Tensor:
+        outputs = Rows()
+        for inputs in batches:
+            outputs.add(self._run_logits(inputs))
+        return outputs.joined()
 
     def _permuted(self, m: str) -> Iterator[dict[str, Value]]:
         generator = torch.Generator().manual_seed(self.seed + 1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from counterpoise.diagnosis._adapter import Adapter
 from counterpoise.diagnosis._keys import group_keys
-from counterpoise.diagnosis._samples import Value, named_leaves, take_rows, to_value
+from counterpoise.diagnosis._samples import Rows, Value, named_leaves, take_rows, to_value
 from counterpoise.diagnosis._signature import accepts_keyword
 from counterpoise.diagnosis._store import Store
 from counterpoise.errors import DataError
@@ -75,7 +75,7 @@ def collect(
         DataError: For a loader without samples, or one whose batches cannot be read.
     """
     reader, store, subset = _Reader(adapter, label), Store(), _Subset(limit, seed)
-    targets: list[np.ndarray] = []
+    targets = _Targets()
     first: dict[str, Value] = {}
     size_first = 0
     for item in batches_of(loader, label, batch_size):
@@ -85,17 +85,17 @@ def collect(
         rows = subset.draw(size)
         if len(rows) == size:
             store.add(inputs)
-            targets.append(target)
+            targets.add(target)
         elif len(rows):
             store.add({m: take_rows(value, rows) for m, value in inputs.items()})
-            targets.append(target[rows.numpy()])
+            targets.add(target[rows.numpy()])
     if not subset.seen:
         raise DataError(
             "The loader yielded no samples. Give a loader over samples that the model was not trained on (a generator "
             "can be read once only)."
         )
     index, kept = subset.result()
-    target = np.concatenate(targets)
+    target = targets.joined()
     if kept is not None:
         store.keep(kept)
         target = target[kept.numpy()]
@@ -103,6 +103,25 @@ def collect(
     inside = (index < size_first).nonzero().flatten()
     samples = Samples(store, labels, index, subset.seen, first, (inside, index[inside]), classes, tuple(reader.notes))
     return samples, reader.adapter
+
+
+class _Targets:
+    """Targets of all batches: numbers in one block of memory, words as they are."""
+
+    def __init__(self) -> None:
+        self._numbers, self._others = Rows(), list[np.ndarray]()
+
+    def add(self, target: np.ndarray) -> None:
+        """Add the targets of a batch."""
+        if target.dtype.kind in "fib" and not self._others:
+            self._numbers.add(torch.from_numpy(np.ascontiguousarray(target)))
+        else:
+            self._others.append(target)
+
+    def joined(self) -> np.ndarray:
+        """Return the targets of all samples."""
+        numbers = [self._numbers.joined().numpy()] if len(self._numbers) else []
+        return np.concatenate([*numbers, *self._others])
 
 
 class _Subset:
@@ -115,27 +134,26 @@ class _Subset:
     def __init__(self, limit: int | None, seed: int) -> None:
         self.limit, self.seen = limit, 0
         self._generator = torch.Generator().manual_seed(seed)
-        self._keys = torch.empty(0, dtype=torch.float64)
-        self._positions: list[Tensor] = []
+        self._keys, self._positions = Rows(), Rows()
         self._threshold = 1.0
 
     def draw(self, size: int) -> Tensor:
         """Return which of the next samples are kept for now."""
         key = torch.rand(size, generator=self._generator, dtype=torch.float64)
         rows = (key <= self._threshold).nonzero().flatten()
-        self._keys = torch.cat([self._keys, key[rows]])
-        self._positions.append(rows + self.seen)
+        self._keys.add(key[rows])
+        self._positions.add(rows + self.seen)
         self.seen += size
         if self.limit is not None and len(self._keys) > 2 * self.limit:
-            self._threshold = min(self._threshold, float(self._keys.sort().values[self.limit - 1]))
+            self._threshold = min(self._threshold, float(self._keys.joined().sort().values[self.limit - 1]))
         return rows
 
     def result(self) -> tuple[Tensor, Tensor | None]:
         """Return the positions of the subset in the stream, and which of the samples kept for now it consists of."""
-        index = torch.cat(self._positions)
+        index = self._positions.joined()
         if self.limit is None or len(index) <= self.limit:
             return index, None
-        kept = self._keys.argsort()[: self.limit].sort().values
+        kept = self._keys.joined().argsort()[: self.limit].sort().values
         return index[kept], kept
 
 

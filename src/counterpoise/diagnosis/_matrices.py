@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, pad
 
 from counterpoise.corruptions import is_mask
-from counterpoise.diagnosis._samples import Value, named_leaves
+from counterpoise.diagnosis._samples import Rows, Value, named_leaves
 
 __all__ = ["MAX_COLUMNS", "MatrixBuilder", "as_matrix", "hashed_texts"]
 
@@ -51,9 +51,8 @@ class MatrixBuilder:
     """Collects one modality batch by batch; only summaries of large inputs are held."""
 
     def __init__(self) -> None:
-        self._parts: dict[str, list[Any]] = {}
+        self._parts: dict[str, Rows] = {}
         self._notes: set[str] = set()
-        self._lengths: dict[str, set[tuple[int, ...]]] = {}
 
     def add(self, value: Value) -> None:
         """Add the samples of a batch."""
@@ -62,10 +61,9 @@ class MatrixBuilder:
         for name, leaf in leaves.items():
             if is_mask(name):
                 continue
-            self._lengths.setdefault(name, set()).add(tuple(leaf.shape[1:]) if isinstance(leaf, Tensor) else ())
-            self._parts.setdefault(name, []).append(self._summary(leaf, masks.values()))
+            self._parts.setdefault(name, Rows()).add(self._summary(leaf, masks.values()))
 
-    def _summary(self, leaf: Any, masks: Iterable[Tensor]) -> Any:
+    def _summary(self, leaf: Any, masks: Iterable[Tensor]) -> Tensor:
         if not isinstance(leaf, Tensor):
             self._notes.add("hashed words" if all(isinstance(x, str) for x in leaf) else "")
             return hashed_texts(leaf)
@@ -79,7 +77,7 @@ class MatrixBuilder:
 
     def matrix(self, *, seed: int = 0) -> tuple[Tensor, str]:
         """Return ``(N, D)`` float64 and what was done, in words. The batches are released on the way."""
-        columns = [self._columns(name, self._parts.pop(name)) for name in list(self._parts)]
+        columns = [self._columns(self._parts.pop(name).parts()) for name in list(self._parts)]
         matrix = torch.cat([c.flatten(1) for c in columns], 1) if len(columns) > 1 else columns[0].flatten(1)
         notes = sorted(note for note in self._notes if note)
         if matrix.shape[1] > MAX_COLUMNS and len(matrix) > KEPT and bool(matrix.isfinite().all()):
@@ -87,15 +85,15 @@ class MatrixBuilder:
             matrix = _components(matrix, seed)
         return matrix.double(), ", ".join(notes)
 
-    def _columns(self, name: str, parts: list[Any]) -> Tensor:
-        if isinstance(parts[0], Tensor) and _is_tokens(parts[0]):
+    def _columns(self, parts: list[Tensor]) -> Tensor:
+        if _is_tokens(parts[0]):
             self._notes.add("token counts")
             longest = max(part.shape[1] for part in parts)
             return _counts(torch.cat([pad(part, (0, longest - part.shape[1])) for part in parts]))
         if len({tuple(part.shape[1:]) for part in parts}) > 1:  # sequences of differing length
             self._notes.add("averages over time")
             return torch.cat([part.reshape(len(part), -1, part.shape[-1]).float().mean(1) for part in parts])
-        joined = torch.cat(list(parts))
+        joined = torch.cat(parts)
         return joined if joined.dtype in (torch.float32, torch.float64) else joined.double()
 
 

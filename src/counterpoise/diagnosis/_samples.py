@@ -12,6 +12,7 @@ from torch import Tensor
 from counterpoise.errors import DataError
 
 __all__ = [
+    "Rows",
     "Value",
     "concat_rows",
     "each_leaf",
@@ -25,6 +26,53 @@ __all__ = [
 
 Value: TypeAlias = "Tensor | list[Any] | dict[str, Any]"
 """What one modality of a batch may be: a tensor or a list with one entry per sample, or a mapping of such."""
+
+
+class Rows:
+    """Rows that arrive batch by batch, collected in one block of memory.
+
+    Small results that are kept between large inputs that are not would split the free memory, so that it cannot be used
+    for the next inputs, and the memory would grow with every batch.
+
+    Example:
+        >>> rows = Rows()
+        >>> for start in range(3):
+        ...     rows.add(torch.tensor([start, start]))
+        >>> rows.joined()
+        tensor([0, 0, 1, 1, 2, 2])
+    """
+
+    def __init__(self) -> None:
+        self._block = torch.empty(0)
+        self._others: list[Tensor] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, part: Tensor) -> None:
+        """Add some rows; those of another shape or dtype are kept as they are."""
+        if not self._count:
+            self._block = part.new_empty(0, *part.shape[1:])
+        if self._others or part.shape[1:] != self._block.shape[1:] or part.dtype != self._block.dtype:
+            self._others.append(part)
+            return
+        count = self._count + len(part)
+        if count > len(self._block):
+            block = self._block.new_empty(max(count, 2 * len(self._block), 1024), *part.shape[1:])
+            block[: self._count] = self._block[: self._count]
+            self._block = block
+        self._block[self._count : count] = part
+        self._count = count
+
+    def parts(self) -> list[Tensor]:
+        """Return the rows in one part, and after the first part of another shape or dtype in several."""
+        return [self._block[: self._count], *self._others]
+
+    def joined(self) -> Tensor:
+        """Return all rows."""
+        parts = self.parts()
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def to_value(value: Any) -> Value:

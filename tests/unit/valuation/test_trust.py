@@ -108,7 +108,7 @@ def test_a_few_subjects_have_balanced_folds() -> None:
 
 
 def test_heads_that_remember_their_samples_are_corrected() -> None:
-    """Five classes in 500 columns: the truth lies within the intervals, and a note says that more samples would help."""
+    """Five classes in 400 columns: the intervals hold the truth, and a note says that more samples would help."""
     inside = []
     for seed in range(3):
         r = np.random.default_rng(seed)
