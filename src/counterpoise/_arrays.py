@@ -5,6 +5,7 @@ pandas, SciPy and torch are not imported here; their objects are recognised by w
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -36,6 +37,10 @@ MAX_REPEATS: Final = 20
 """Rows that repeat more often than this on average are values of a discrete variable."""
 CHANCE: Final = 4.0
 """Equal rows are natural up to this multiple of the number that independent columns explain."""
+WIDE: Final = 1 << 14
+"""Bytes of a row beyond which the hash of its bytes is faster than one of its numbers."""
+COMPARED: Final = 4096
+"""Columns of an array from which the chance of equal rows is computed, at most."""
 HALF_COLUMNS: Final = 1.2
 """Equal rows are natural if half of the columns have more equal pairs than this multiple."""
 
@@ -336,7 +341,7 @@ def find_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
     explain as many equal pairs, or where half of the columns already have many more equal pairs than all columns.
 
     Args:
-        arrays: ``(N, D_k)`` each, of the same samples.
+        arrays: ``(N, ...)`` each, of the same samples.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(60, 2))
@@ -344,11 +349,13 @@ def find_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
         ([0, 0, 1, 1, 2, 2], None)
     """
     n = len(arrays[0])
+    arrays = [a.reshape(n, -1) for a in arrays]
     code = _row_codes(arrays)
     distinct, first, copies = np.unique(code, return_index=True, return_inverse=True)
     if len(distinct) == n or len(distinct) < MIN_DISTINCT or n >= MAX_REPEATS * len(distinct):
         return None
     pairs = _equal_pairs(copies)
+    arrays = [_some_columns(a) for a in arrays]
     continuous = [_continuous(a[first]) for a in arrays]
     if pairs <= CHANCE * _chance_pairs(arrays, first, continuous):
         return None
@@ -364,6 +371,10 @@ def _row_codes(arrays: Sequence[np.ndarray]) -> np.ndarray:
     code = np.zeros(n, dtype=np.uint64)
     rng = np.random.default_rng(1)
     for a in arrays:
+        if a.shape[1] * a.itemsize > WIDE:
+            digests = b"".join(hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=8).digest() for row in a)
+            code += np.frombuffer(digests, dtype=np.uint64)
+            continue
         weights = rng.integers(1, 2**63, size=a.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
         for start in range(0, n, 4096):
             bits = np.ascontiguousarray(a[start : start + 4096] + 0.0, dtype=np.float64).view(np.uint64)  # -0.0 is 0.0
@@ -371,6 +382,13 @@ def _row_codes(arrays: Sequence[np.ndarray]) -> np.ndarray:
             mixed ^= mixed >> np.uint64(32)
             code[start : start + 4096] += (mixed * np.uint64(0x9E3779B97F4A7C15)).sum(1, dtype=np.uint64)
     return code
+
+
+def _some_columns(a: np.ndarray) -> np.ndarray:
+    """Return at most `COMPARED` columns, evenly spaced: enough to judge by chance."""
+    if a.shape[1] <= COMPARED:
+        return a
+    return a[:, np.linspace(0, a.shape[1] - 1, COMPARED).astype(int)]
 
 
 def _equal_pairs(codes: np.ndarray) -> float:

@@ -16,7 +16,7 @@ from counterpoise.data._kinds import kind_of
 from counterpoise.data._mapped import check_finite
 from counterpoise.data._precision import keep_digits
 from counterpoise.data._schema import check_recipe
-from counterpoise.data._splits import draw_splits, find_copies, given_splits, shared_groups, shared_rows
+from counterpoise.data._splits import draw_splits, first_copies, given_splits, shared_groups, shared_rows
 from counterpoise.data._targets import Targets, make_targets, standardise_targets
 from counterpoise.errors import DataError
 
@@ -151,7 +151,7 @@ def _parts(
     seed: int,
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Return the positions of each split, and notes."""
-    copies = find_copies(arrays) if arrays else None
+    copies = first_copies(arrays) if arrays else None
     if split is None:
         parts = draw_splits(targets.values, group, copies, seed)
         by = "by group" if group is not None else "by sample, stratified"

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Final
 
 import numpy as np
 
+from counterpoise._arrays import find_copies
 from counterpoise._validation import nearest
 from counterpoise.data._info import SPLIT_ALIASES, SPLITS
 from counterpoise.data._sampling import holdout_split
 from counterpoise.errors import DataError
 
-__all__ = ["draw_splits", "find_copies", "given_splits", "shared_groups", "shared_rows"]
+__all__ = ["draw_splits", "first_copies", "given_splits", "shared_groups", "shared_rows"]
 
-CHANCE: Final = 10
-"""Equal rows are copies if there are this many times more of them than equal columns explain by chance."""
-COMPARED: Final = 64
-"""Columns of a modality that the chance is computed from, at most."""
 TEST, VALIDATION = 0.2, 0.125
 
 
@@ -85,41 +80,10 @@ def shared_groups(group: np.ndarray, parts: Mapping[str, np.ndarray]) -> list[st
     return notes
 
 
-def find_copies(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """Return the first position of each sample's copies ``(N,)``, or None if rows repeat no more than by chance.
-
-    Two samples are copies if all modalities are equal. Where modalities have few values, equal rows are expected, so
-    the number of equal pairs is compared with what the frequencies of the columns explain.
-    """
-    n = len(next(iter(arrays.values())))
-    first: dict[bytes, int] = {}
-    flat = [np.ascontiguousarray(array).reshape(n, -1) for array in arrays.values()]
-    copies = np.fromiter((first.setdefault(_digest(flat, k), k) for k in range(n)), int, n)
-    sizes = np.bincount(copies)
-    pairs = float((sizes * (sizes - 1.0)).sum() / 2)
-    if not pairs:
-        return None
-    chance = n * (n - 1) / 2 * float(np.prod([_chance_equal(column) for f in flat for column in _some_columns(f)]))
-    return copies if pairs > CHANCE * chance else None
-
-
-def _digest(flat: Sequence[np.ndarray], row: int) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
-    for array in flat:
-        digest.update(array[row].data)
-    return digest.digest()
-
-
-def _some_columns(flat: np.ndarray) -> np.ndarray:
-    columns: np.ndarray = flat[:, np.linspace(0, flat.shape[1] - 1, min(flat.shape[1], COMPARED)).astype(int)].T
-    return columns
-
-
-def _chance_equal(column: np.ndarray) -> float:
-    """Return the probability that two different samples have the same value."""
-    n = len(column)
-    counts = np.unique(column, return_counts=True)[1].astype(np.float64)
-    return float((counts * (counts - 1)).sum() / (n * (n - 1.0)))
+def first_copies(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Return the first position of each sample's copies ``(N,)``, or None without copies; see `find_copies`."""
+    numbers = find_copies(list(arrays.values()))
+    return None if numbers is None else np.unique(numbers, return_index=True)[1][numbers]
 
 
 def shared_rows(copies: np.ndarray | None, parts: Mapping[str, np.ndarray], *, drawn: bool) -> list[str]:

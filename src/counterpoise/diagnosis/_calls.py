@@ -336,7 +336,10 @@ class Predictor:
                 entry[0] += total
                 entry[1] += squares
                 entry[2] += len(x) if uniform else x.numel()
-        self._moments[m] = {name.rpartition(".")[2]: _moments(*entry, uniform) for name, entry in sums.items()}
+        self._moments[m] = {
+            name.rpartition(".")[2]: _moments(total, squares, count, ndim, uniform)
+            for name, (total, squares, count, ndim) in sums.items()
+        }
         return self._moments[m]
 
 

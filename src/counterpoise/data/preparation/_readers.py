@@ -41,7 +41,7 @@ class Frames(Reader):
         shortest: seconds that a clip must have.
     """
 
-    settings = ("fps", "keep", "frames", "size")
+    settings: tuple[str, ...] = ("fps", "keep", "frames", "size")
 
     def __init__(
         self, fps: float = 1.0, keep: int = 10, frames: int = 3, size: int = 112, shortest: float = 0.5
