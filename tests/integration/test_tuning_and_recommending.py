@@ -133,14 +133,15 @@ def test_the_order_of_trials() -> None:
     grid, scores = grid_of(config), {}
     values = {(1.0, 1.0): 0.5, (3.0, 1.0): 0.7, (9.0, 1.0): 0.6, (3.0, 1 / 3): 0.9}
     order = []
-    for _ in range(6):
+    for _ in range(7):
         point = next_point(grid, scores)
         assert point is not None
-        order.append((point.rate, point.strength))
-        scores[point] = values.get(order[-1], 0.1)
-    assert order[:4] == [(1, 1), (3, 1), (9, 1), (3, 1 / 3)]
-    assert order[4] == (3, 3), "another strength at the best rate, then another rate at the best strength"
-    assert order[5] == (1, 1 / 3)
+        order.append((point.rate, point.strength, point.smoothing))
+        scores[point] = values.get(order[-1][:2], 0.1) - (point.smoothing or 0)
+    assert order[:4] == [(1, 1, None), (3, 1, None), (9, 1, None), (3, 1 / 3, None)]
+    assert order[4] == (3, 3, None), "another strength at the best point, then a smoothing, then another rate"
+    assert order[5] == (3, 1 / 3, 0.1)
+    assert order[6] == (1, 1 / 3, None)
     assert next_point(grid, dict.fromkeys(grid, 0.0)) is None
     assert len(grid_of(RunConfig("toy", "joint"))) == 6
     assert all(p.strength <= 1 for p in grid_of(RunConfig("toy", "tcmax"))), "its strength is at most 1"

@@ -26,7 +26,7 @@ from counterpoise.report.analysis.statistics import t_interval
 
 __all__ = ["CANDIDATES", "RULE_CANDIDATES", "Candidate", "Finding", "Recommendation", "gain_interval", "recommend"]
 
-CANDIDATES: Final = ("joint", "uniform", "lfm", "dgl", "arm")
+CANDIDATES: Final = ("joint", "uniform", "lfm", "dgl", "separated-experts")
 """Methods that are tried by default: the best of the catalogue over the library's benchmarks, one of each kind."""
 RULE_CANDIDATES: Final = ("fused", "calibrated", "dynamic")
 """Rules that each training is read under by default."""

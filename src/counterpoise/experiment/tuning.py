@@ -101,7 +101,7 @@ def grid_of(config: RunConfig) -> list[Point]:
 
     Example:
         >>> len(grid_of(RunConfig("kanji", "joint"))), len(grid_of(RunConfig("kanji", "uniform")))
-        (6, 18)
+        (6, 36)
     """
     cls = METHODS.resolve(config.method)
     method = cls(**config.method_args)
