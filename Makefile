@@ -41,15 +41,11 @@ bench: $(STAMP)  ## cost of one training step per method, as ratios to joint
 comparison: $(STAMP)   ## every method on real data, tuned alike, under three rules (four hours; needs raw data)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/zoo/train.py --work comparison-runs
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/zoo/read.py --work comparison-runs
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/zoo/train.py --work comparison-runs/control --methods "arm[fusion=false, resampling=false, gamma=0.0]"
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/zoo/read.py --work comparison-runs/control --no-probes
 	$(BIN)/python benchmarks/zoo/tables.py --work comparison-runs
-	$(BIN)/python benchmarks/arm/tables.py --work comparison-runs
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/arm/formulations.py --work comparison-runs/formulations
-	$(BIN)/counterpoise compare --data wikipedia,world-dominant --methods joint --ablation arm --seeds 5 --fit.epochs 15 --out comparison-runs/ablation
-	cp comparison-runs/ablation/ablation.md benchmarks/arm/
-	$(BIN)/counterpoise compare --data wikipedia,smartwatch --methods joint,ogm-ge,uniform,arm --seeds 5 --model.init_seed 0 --out comparison-runs/curves
-	for name in dominant gap joint-contribution loss; do cp comparison-runs/curves/figures/$$name-*.png benchmarks/arm/; done
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/arm/study.py --work comparison-runs/arm
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/arm/tables.py --work comparison-runs/arm
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/arm/right.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/arm/cost.py
 
 screenshots: $(STAMP)  ## outputs and pictures of the README, and pictures of pages
 	$(BIN)/python benchmarks/demo/quickstart.py

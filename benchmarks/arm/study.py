@@ -53,6 +53,19 @@ EPOCHS: Final = {
 }
 RATES: Final = (3.0, 9.0)
 RULES: Final = ("fused", "calibrated", "dynamic")
+ROWS: Final = (
+    "joint",
+    "uniform",
+    "arm",
+    "separated-experts",
+    "separated-gradients",
+    "arm[loss_weights=false,resampling=false]",
+    "arm[fusion=false,resampling=false]",
+    "arm[fusion=false,loss_weights=false]",
+    "arm[fusion=false,loss_weights=false,resampling=false,smoothing=0.1]",
+    "separated-experts[fusion=false]",
+)
+"""ARM and the recipe, ARM without its parts (uniform training), and one switch at a time."""
 FEW: Final = 300
 """Samples of the test set that are corrupted, about."""
 
@@ -216,7 +229,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=HERE / "study.jsonl")
     parser.add_argument("--work", type=Path, default=None, help="folder for the outputs of all heads in every epoch")
     parser.add_argument("--data", default=",".join(EPOCHS))
-    parser.add_argument("--rows", default="joint;uniform;separated-gradients;arm", help="separated by semicolons")
+    parser.add_argument("--rows", default=";".join(ROWS), help="separated by semicolons")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rates", default=",".join(map(str, RATES)))
     parser.add_argument("--split", type=int, default=None)

@@ -62,7 +62,7 @@ class Study:
 
     def __init__(self, lines: Lines, rates: Sequence[float] = (3.0, 9.0)) -> None:
         self.lines = {k: v for k, v in lines.items() if k[1] is None and k[3] in rates}
-        self.sets = list(dict.fromkeys(k[0] for k in self.lines))
+        self.sets = list(dict.fromkeys(k[0] for k in self.lines if k[2] == ON))
         self.rows = [r for r in NAMES if any(k[2] == r for k in self.lines)]
 
     def rate(self, data: str, row: str) -> float | None:
@@ -113,8 +113,20 @@ def markdown(title: str, text: str, header: Sequence[str], body: Sequence[Sequen
     return "\n".join([f"# {title}", "", text, "", *lines]) + "\n"
 
 
+def alone(study: Study) -> list[str]:
+    """Return the scores of the best modality alone: of the heads of separated encoders, which are trained alone."""
+    cells = []
+    for d in study.sets:
+        runs = study.runs(d, "separated-gradients")
+        heads = {m for x in runs.values() for m in x["scores"] if m.startswith("head:")}
+        means = {m.removeprefix("head:"): np.mean([x["scores"][m] for x in runs.values()]) for m in heads}
+        best = max(means, key=lambda m: means[m]) if means else ""
+        cells.append(f"{means[best]:.1f} ({best})" if means else "")
+    return cells
+
+
 def scores(study: Study) -> str:
-    body = []
+    body = [["best modality alone", "unimodal", *alone(study), "", ""]]
     for row in study.rows:
         for rule in RULES:
             cells, gains = [], []
@@ -130,7 +142,8 @@ def scores(study: Study) -> str:
         "Test accuracy (%), mean over three seeds, learning rate chosen on validation samples for each row (3 or 9 "
         "times the recipe's). Every row holds out the same samples and is read under the same three rules. The last "
         "columns compare with joint training under the same rule: the mean difference, and on how many data sets the "
-        "row is below it by more than a standard error. Empty: not trained."
+        "row is below it by more than a standard error. Empty: not trained. "
+        "First row: heads of separated gradients, whose encoders are those of unimodal training bit for bit (a test)."
     )
     header = ["method", "rule", *study.sets, "to joint", "below joint"]
     return markdown("ARM and the recipe", text, header, body)
@@ -145,14 +158,17 @@ def tested(study: Study, sets: Sequence[str], ours: str, theirs: str, rule: str)
         table = np.stack([a[s] - b[s] for s in seeds])
         # Splits that differ by seed have other test samples: only the seeds are then drawn.
         paired = d != "kanji"
-        error = crossed_error(table) if paired else mean_error(table.mean(1))[1]
+        error = mean_error(table.mean(1))[1]
+        error = max(error, crossed_error(table)) if paired else error  # the latter is a difference, and can be 0
         means.append(100 * table.mean())
         variances.append((100 * error) ** 2)
     if not means:
         return "–"
     error = math.sqrt(sum(variances)) / len(means)
+    if not error:
+        return f"{np.mean(means):+.2f}"
     p = 2 * stats.norm.sf(abs(np.mean(means)) / error)
-    return f"{np.mean(means):+.2f} ± {error:.2f} (p = {p:.3f})"
+    return f"{np.mean(means):+.2f} ± {error:.2f} (p {f'= {p:.3f}' if p >= 0.001 else '< 0.001'})"
 
 
 def aim(study: Study) -> str:

@@ -37,7 +37,7 @@ SOURCE = ROOT / "src" / "counterpoise"
 HERE = Path(__file__).parent
 OUTCOMES = ROOT / "build" / "mutation" / "outcomes.json"
 SCOPE = ("valuation/functional", "methods")
-SHARED = ("_base.py", "_families.py", "_probes.py", "_teachers.py")
+SHARED = ("_base.py", "_families.py", "_teachers.py")
 TESTS = (
     *("tests/unit/valuation/test_functional.py", "tests/unit/valuation/test_pid.py", "tests/unit/methods"),
     *("tests/reference/test_ogm.py", "tests/reference/test_arm.py", "tests/reference/test_arm_official.py"),
