@@ -42,7 +42,6 @@ def headline(d: Diagnosis) -> str:
     used = "" if d.joint_realised is None else f"; the predictions use {_cell(d, d.joint_realised)}"
     return (
         f"n = {v.n}, {v.entropy_name} = {v.entropy:.3f} nats; all modalities together carry "
-        f"n = {v.n}, {v.entropy_name} = {v.entropy:.3f} nats; all modalities together carry "
         f"{_cell(d, d.joint_available)}{used} ({v.estimator})"
     )
 
