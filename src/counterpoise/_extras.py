@@ -20,7 +20,6 @@ EXTRAS: Final = {
     "tensorboard": "The TensorBoard logger",
     "wandb": "The Weights & Biases logger",
     "sklearn": "A scikit-learn estimator",
-    "accelerate": "Training with the Hugging Face Trainer",
     "demo": "The smart-watch data set",
 }
 """Extras of the distribution, and what each one is needed for (the subject of the message)."""

@@ -1,0 +1,1 @@
+"""Callbacks for training loops of other libraries; import the module of the library that you use."""
