@@ -145,7 +145,7 @@ def table(results: list[KillResult]) -> str:
     total = [sum(getattr(r, name) for r in results) for name in ("kills", "equal", "lost", "left", "running")]
     head = (
         "| command | kills | results bit-equal after the repetition | finished files lost | temporary files left | "
-        "processes left |"
+        "processes left after 5 s |"
     )
     return "\n".join([head, "|---|---:|---:|---:|---:|---:|", *rows, f"| all | {' | '.join(map(str, total))} |"])
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "faults"))
-
-from bad_inputs import CLEAN, BadInput, bad_inputs, judge
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "faults"
+sys.path.insert(0, str(FOLDER))
+try:
+    faults = importlib.import_module("bad_inputs")
+finally:
+    sys.path.remove(str(FOLDER))
 
 NUMBER = 60
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> list[BadInput]:
-    """Return inputs of every area."""
-    inputs = bad_inputs(tmp_path_factory.mktemp("bad"))
+def sample(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """Return at least one input of every area."""
+    inputs = faults.bad_inputs(tmp_path_factory.mktemp("bad"))
     assert len(inputs) >= 300
     generator = random.Random(0)
     areas = sorted({bad.area for bad in inputs})
@@ -26,8 +31,10 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> list[BadInput]:
     return one_each + generator.sample(inputs, NUMBER - len(one_each))
 
 
-def test_bad_inputs_are_refused_with_one_clean_message(sample: list[BadInput]) -> None:
-    outcomes = [judge(bad) for bad in sample]
+def test_bad_inputs_are_refused_with_one_clean_message(sample: list[Any]) -> None:
+    outcomes = [faults.judge(bad) for bad in sample]
     assert len(outcomes) == NUMBER
-    wrong = [f"{o.verdict}: {o.bad.area}: {o.bad.what}: {o.message[:100]}" for o in outcomes if o.verdict != CLEAN]
+    wrong = [
+        f"{o.verdict}: {o.bad.area}: {o.bad.what}: {o.message[:100]}" for o in outcomes if o.verdict != faults.CLEAN
+    ]
     assert wrong == []

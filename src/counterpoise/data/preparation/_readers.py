@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class Frames(Reader):
         shortest: seconds that a clip must have.
     """
 
-    settings: tuple[str, ...] = ("fps", "keep", "frames", "size")
+    settings: ClassVar[tuple[str, ...]] = ("fps", "keep", "frames", "size")
 
     def __init__(
         self, fps: float = 1.0, keep: int = 10, frames: int = 3, size: int = 112, shortest: float = 0.5
