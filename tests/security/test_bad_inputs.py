@@ -34,7 +34,6 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 def test_bad_inputs_are_refused_with_one_clean_message(sample: list[Any]) -> None:
     outcomes = [faults.judge(bad) for bad in sample]
     assert len(outcomes) == NUMBER
-    wrong = [
-        f"{o.verdict}: {o.bad.area}: {o.bad.what}: {o.message[:100]}" for o in outcomes if o.verdict != faults.CLEAN
-    ]
+    unclean = [o for o in outcomes if o.verdict != faults.CLEAN]
+    wrong = [f"{o.verdict}: {o.bad.area}: {o.bad.what}: {o.message[:100]}" for o in unclean]
     assert wrong == []
