@@ -74,8 +74,8 @@ def table(outcomes: dict[str, Outcome]) -> str:
     lines = ["# Are recommendations right?", ""]
     lines += [
         "Gains over joint training in points: as expected from splits of the training and validation samples (with a",
-        "90 % interval), and on the test set (mean and standard error over seeds). The best candidate is chosen on the",
-        "test set, which nobody can do.",
+        "90 % interval), and on the test set (mean and standard error over seeds). The best candidate and the best",
+        "fixed choice are chosen on the test sets, which nobody can do.",
     ]
     for condition, title in ((False, "Inputs as they are"), (True, "One modality corrupted")):
         fixed = {
