@@ -118,8 +118,20 @@ def _read(
     if samples is None:
         raise DataError("There should be samples: diagnose_vlm(..., samples=[{'image': ..., 'question': ...}, ...]).")
     check_keys("fields", fields, FIELDS)
-    name = {f: fields.get(f, f) for f in FIELDS}
-    rows = [{f: row[name[f]] for f in FIELDS if name[f] in row and row[name[f]] is not None} for row in samples]
+    rows = _rows(samples, {f: fields.get(f, f) for f in FIELDS})
+    labelled = _are_labelled(rows)
+    known = [list(map(str, row.get("answers") or answers or [])) for row in rows]
+    if labelled and not all(known):
+        everything = sorted({str(row["answer"]) for row in rows})
+        known = [own or everything for own in known]
+    candidates = known if all(known) else []
+    target = _targets(rows, candidates) if labelled else None
+    return _Samples([r["image"] for r in rows], [str(r["question"]) for r in rows], target, candidates, rows)
+
+
+def _rows(samples: Iterable[Mapping[str, Any]], name: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the known fields of every sample; ``name`` holds the names of the fields in the samples."""
+    rows = [{f: row[k] for f, k in name.items() if row.get(k) is not None} for row in samples]
     for k, row in enumerate(rows):
         missing = [name[f] for f in ("image", "question") if f not in row]
         if missing:
@@ -128,20 +140,22 @@ def _read(
             )
     if len(rows) < FEWEST:
         raise DataError(f"A diagnosis needs at least {FEWEST} samples. Found {len(rows)}.")
+    return rows
+
+
+def _are_labelled(rows: Sequence[Mapping[str, Any]]) -> bool:
     labelled = ["answer" in row for row in rows]
     if any(labelled) and not all(labelled):
         raise DataError(f"Either all samples have an answer or none has. Sample {labelled.index(False)} has none.")
-    known = [list(map(str, row.get("answers") or answers or [])) for row in rows]
-    if not all(known) and all(labelled):
-        everything = sorted({str(row["answer"]) for row in rows})
-        known = [own or everything for own in known]
-    candidates = known if all(known) else []
-    target = None
-    if all(labelled):
-        target = np.array([_place(k, row, own) for k, (row, own) in enumerate(zip(rows, candidates, strict=True))])
-        if len({(own[t]) for own, t in zip(candidates, target, strict=True)}) < 2:
-            raise DataError("The samples should have at least two different answers. Found one.")
-    return _Samples([r["image"] for r in rows], [str(r["question"]) for r in rows], target, candidates, rows)
+    return all(labelled)
+
+
+def _targets(rows: Sequence[Mapping[str, Any]], candidates: Sequence[Sequence[str]]) -> np.ndarray:
+    """Return the place of every sample's answer among its candidates."""
+    target = np.array([_place(k, row, own) for k, (row, own) in enumerate(zip(rows, candidates, strict=True))])
+    if len({own[t] for own, t in zip(candidates, target, strict=True)}) < 2:
+        raise DataError("The samples should have at least two different answers. Found one.")
+    return target
 
 
 def _place(k: int, row: Mapping[str, Any], candidates: Sequence[str]) -> int:
@@ -189,16 +203,16 @@ class _Run:
             preference = self._follows(conflict, conflicts)
             if preference is not None:
                 accuracy["conflict"] = self._conflict_accuracy(conflict, conflicts)
-        rows = tuple(
-            {
-                "question": q,
-                **({"answer": str(r["answer"])} if "answer" in r else {}),
-                **{k: v.texts[i] for k, v in runs.items()},
-            }
-            for i, (q, r) in enumerate(zip(data.questions, data.rows, strict=True))
-        )
         notes = (*self.answerer.notes, *self.notes)
-        return VLMDiagnosis(n, accuracy, used, text_used, information, part, preference, rows, notes)
+        return VLMDiagnosis(n, accuracy, used, text_used, information, part, preference, self._table(runs), notes)
+
+    def _table(self, runs: Mapping[str, Reply]) -> tuple[dict[str, str], ...]:
+        """Return question, answer and the model's answers of every sample."""
+        rows = []
+        for i, (question, row) in enumerate(zip(self.data.questions, self.data.rows, strict=True)):
+            answer = {"answer": str(row["answer"])} if "answer" in row else {}
+            rows.append({"question": question, **answer, **{k: v.texts[i] for k, v in runs.items()}})
+        return tuple(rows)
 
     def _asked(self, what: str, images: list[Any], questions: list[str], rows: Sequence[int] | None = None) -> Reply:
         own = range(len(images)) if rows is None else rows

@@ -173,14 +173,19 @@ def _split(item: Any) -> tuple[dict[str, Any], Any]:
     if isinstance(item, Mapping):
         key = next((k for k in LABELS if k in item), None)
         return {k: v for k, v in item.items() if k != key}, None if key is None else item[key]
-    if isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], tuple | list | Mapping):
-        inputs = item[0] if isinstance(item[0], Mapping) else {f"x{k}": x for k, x in enumerate(item[0])}
-        return dict(inputs), item[1]
-    if isinstance(item, tuple | list) and len(item) in (2, 3):
-        return {f"x{k}": x for k, x in enumerate(item[:2])}, item[2] if len(item) == 3 else None
-    raise DataError(
-        f"A loader of pairs should yield mappings, (x1, x2) or (x1, x2, label). Found {type(item).__name__}."
-    )
+    if not isinstance(item, tuple | list) or len(item) not in (2, 3):
+        raise DataError(
+            f"A loader of pairs should yield mappings, (x1, x2) or (x1, x2, label). Found {type(item).__name__}."
+        )
+    if len(item) == 2 and isinstance(item[0], Mapping):
+        return dict(item[0]), item[1]
+    inputs, label = (item[0], item[1]) if _is_pair_with_label(item) else (item[:2], [*item, None][2])
+    return {f"x{k}": x for k, x in enumerate(inputs)}, label
+
+
+def _is_pair_with_label(item: Any) -> bool:
+    """Tell whether an item is ((x1, x2), label)."""
+    return len(item) == 2 and isinstance(item[0], tuple | list)
 
 
 def _pair(raw: Any) -> tuple[Tensor, Tensor]:

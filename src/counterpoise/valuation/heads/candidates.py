@@ -106,7 +106,7 @@ class _Columns:
         return self.finite and self.cell is not None and TableHeads.suits(problem.task)
 
     def suffices(self, problem: EstimatorInput) -> bool:
-        """Return whether such a table has so many samples per cell that nothing else can be better."""
+        """Return whether such a table has enough samples per cell that no other kind can be better."""
         return self.tabulated(problem) and self.cell is not None and 50 * int(self.cell.max()) < problem.n
 
 
