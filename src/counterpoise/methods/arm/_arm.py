@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import ClassVar, Final
 
 import torch
 from torch import Tensor
@@ -72,7 +72,7 @@ class AsymmetricTraining(Method):
     tau = Hyperparameter(2.0, Interval(0))
     gamma = Hyperparameter(2.0, Interval(0))
     rate = Hyperparameter(0.5, Interval(0))
-    parts = ("fusion", "loss_weights", "resampling")
+    parts: ClassVar[tuple[str, ...]] = ("fusion", "loss_weights", "resampling")
     needs_held_out = True
     releases_held_out = True
     prior: Tensor
@@ -81,7 +81,8 @@ class AsymmetricTraining(Method):
     share: Tensor
     states: Tensor
     best: Tensor
-    training: Tensor
+    learned: Tensor
+    target: Tensor
     seen: Tensor
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
