@@ -31,7 +31,7 @@ class _Samples:
     questions: list[str]
     target: np.ndarray | None
     candidates: list[list[str]]
-    rows: list[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, Any]]
 
     @property
     def fixed(self) -> bool:

@@ -61,7 +61,7 @@ class VLMDiagnosis:
             return f"The answers depend on the image (used: {used:.2f}, n = {self.n})."
         return f"Too few samples to say whether the answers depend on the image (used: {used:.2f}, n = {self.n})."
 
-    def _rows(self) -> list[tuple[str, Estimate | None]]:
+    def _rows(self) -> list[tuple[str, Estimate]]:
         rows: list[tuple[str, Estimate | None]] = [(f"accuracy, {k}", v) for k, v in self.accuracy.items()]
         rows += [("image used", self.image_used), ("text used", self.text_used)]
         rows += [
