@@ -21,7 +21,7 @@ copyright = f"2026, {author}"
 version = release = __version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
@@ -30,6 +30,7 @@ extensions = [
 ]
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 4
+nb_execution_mode = "off"  # the notebooks hold their outputs; a test runs them
 exclude_patterns = ["build"]
 html_theme = "furo"
 html_title = "counterpoise"

@@ -40,6 +40,16 @@ def test_generated_blocks_are_up_to_date() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.parametrize("notebook", sorted((ROOT / "docs" / "tutorials").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_tutorials_run_and_show_a_table_and_a_figure(notebook: Path, tmp_path: Path) -> None:
+    nbformat = pytest.importorskip("nbformat")
+    client = pytest.importorskip("nbclient").NotebookClient
+    stored = nbformat.read(notebook, 4)
+    shown = {kind for cell in stored.cells for out in cell.get("outputs", ()) for kind in out.get("data", ())}
+    assert {"text/html", "image/png"} <= shown, "run the notebook once, so that it holds its outputs"
+    client(stored, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the site, built with warnings as errors."""
