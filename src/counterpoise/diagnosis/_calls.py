@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor
@@ -287,7 +287,7 @@ class Predictor:
         generator = torch.Generator().manual_seed(self.seed)
 
         def corrupt(value: Any) -> Value:
-            return apply(value, corruption, generator=generator, statistics=statistics)
+            return cast(Value, apply(value, corruption, generator=generator, statistics=statistics))
 
         batches = self.samples.store.batches(self.size)
         return self.reading(self._all_logits({**inputs, m: corrupt(inputs[m])} for _, inputs in batches))
