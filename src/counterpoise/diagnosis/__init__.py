@@ -8,6 +8,7 @@ from counterpoise.diagnosis._adapter import Adapter, adapt
 from counterpoise.diagnosis._arrays import diagnose_arrays
 from counterpoise.diagnosis._diagnose import diagnose
 from counterpoise.diagnosis._diagnosis import Diagnosis
+from counterpoise.diagnosis._loader import batches_of, split_target
 from counterpoise.diagnosis._options import DiagnosisOptions
 from counterpoise.diagnosis._progress import Progress
 from counterpoise.diagnosis._tables import diagnose_csv, diagnose_file
@@ -25,8 +26,10 @@ __all__ = [
     "SampleLists",
     "Thresholds",
     "adapt",
+    "batches_of",
     "diagnose",
     "diagnose_arrays",
     "diagnose_csv",
     "diagnose_file",
+    "split_target",
 ]

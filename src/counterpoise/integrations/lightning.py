@@ -1,18 +1,27 @@
-"""A Lightning callback that logs what each modality contributes while the user's own module trains."""
+"""Lightning callbacks for a module of your own: measure what each modality contributes, and train with a method."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
+from torch import Tensor
+
 from counterpoise._extras import extra
 from counterpoise._validation import Interval
-from counterpoise.diagnosis import diagnose
+from counterpoise.errors import ConfigError, ModelError
+from counterpoise.integrations._monitor import contributions
+from counterpoise.integrations._training import MethodTraining
+from counterpoise.methods import Method
+from counterpoise.model import MultimodalClassifier
 
 with extra("train"):
     import lightning
 
-__all__ = ["ContributionMonitor"]
+    from counterpoise.training.module import accumulation_group
+
+__all__ = ["ContributionMonitor", "MethodCallback"]
 
 
 class ContributionMonitor(lightning.Callback):
@@ -33,20 +42,169 @@ class ContributionMonitor(lightning.Callback):
     def __init__(self, loader: Iterable[Any], every: int = 1, **settings: Any) -> None:
         Interval(1, integer=True).check("ContributionMonitor", "every", every)
         self.loader, self.every = loader, every
-        self.settings: dict[str, Any] = {
-            "estimator": "variational-linear",
-            "damage": False,
-            "progress": False,
-            **settings,
-        }
+        self.settings = settings
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Diagnose the module and log the result."""
         if (trainer.current_epoch + 1) % self.every:
             return
-        found = diagnose(pl_module, self.loader, **self.settings)
-        for m in found.modalities:
-            values = {"mi": found.valuation.mi[m], "cmi": found.valuation.cmi[m], "used": found.evidence[m].realised}
-            for name, estimate in values.items():
-                if estimate is not None:
-                    pl_module.log(f"contribution/{m}/{name}", float(estimate.value))
+        for name, value in contributions(pl_module, self.loader, self.settings).items():
+            pl_module.log(name, value)
+
+
+class MethodCallback(lightning.Callback):
+    """Train a LightningModule of your own with a method of the catalogue.
+
+    The module holds the model: a `counterpoise.MultimodalClassifier`, or a network wrapped by `counterpoise.wrap`.
+    While it is fitted, the method's steps take the place of its ``training_step``. The module's optimizer, schedulers,
+    validation and callbacks stay, as do gradient clipping, accumulation and precision of the trainer.
+
+    The method becomes the submodule ``counterpoise_method``, so that ``self.parameters()`` and checkpoints contain it.
+    The loss, its terms and the coefficients are logged as ``method/loss``, ``method/<term>``, ``method/<coefficient>``.
+
+    Args:
+        method: Method.
+        held_out: Samples that are not trained on, for methods that need them; see `MethodTraining`.
+        target: Targets of the training set by position; None reads them from the training loader.
+        model: Name of the model in the module; None takes the only `MultimodalClassifier` among its submodules.
+        label: Key of the target in batches that are mappings.
+
+    Raises:
+        ConfigError: While fitting: if a parameter is in no optimizer, if the method re-samples and the training loader
+            has no `MethodSampler`, if it needs held-out samples and there are none, or if gradients of several batches
+            are accumulated for a method that steps several times a batch.
+        ModelError: While fitting: if the module holds no model or several, or the method is not defined for it.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        held_out: Iterable[Any] | None = None,
+        *,
+        target: Tensor | None = None,
+        model: str | None = None,
+        label: str | None = None,
+    ) -> None:
+        self.method, self.held_out, self.target, self.name, self.label = method, held_out, target, model, label
+        self.training: MethodTraining | None = None
+        self._automatic = True
+
+    # -- fitting -------------------------------------------------------------------------------------------------------
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Prepare the method before the optimizers are made, and put its steps in the place of ``training_step``."""
+        if stage != "fit":
+            return
+        if trainer.accumulate_grad_batches > 1 and self.method.alternates:
+            raise ConfigError(
+                f"`{type(self.method).__name__}` steps several times a batch, so gradients of several batches cannot "
+                f"be added up. Found `accumulate_grad_batches = {trainer.accumulate_grad_batches}`. Set it to 1."
+            )
+        name = _model_name(pl_module) if self.name is None else self.name
+        self.training = MethodTraining(self.method, _training_loader(trainer), held_out=self.held_out, label=self.label)
+        setattr(pl_module, name, self.training.prepare(pl_module.get_submodule(name), self.target))  # type: ignore[arg-type]
+        pl_module.counterpoise_method = self.method
+        if self.training.sampler is not None:
+            self.training.sampler.before = lambda: self._start_epoch(trainer)
+        self._automatic = pl_module.automatic_optimization
+        pl_module.automatic_optimization = False
+
+        def training_step(batch: Any, batch_idx: int) -> None:
+            self._step(trainer, pl_module, batch, batch_idx)
+
+        pl_module.training_step = training_step  # type: ignore[method-assign]
+
+    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Give the module its own ``training_step`` back."""
+        if stage == "fit" and "training_step" in pl_module.__dict__:
+            del pl_module.__dict__["training_step"]
+            pl_module.automatic_optimization = self._automatic
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Check that every parameter is in an optimizer."""
+        self._prepared().check_optimizers(trainer.optimizers)
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Call the method's epoch hook."""
+        self._start_epoch(trainer)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Step the schedulers that step once per epoch."""
+        _step_schedulers(trainer, "epoch", trainer.current_epoch + 1)
+
+    def _prepared(self) -> MethodTraining:
+        assert self.training is not None, "Lightning calls `setup` first"
+        return self.training
+
+    def _start_epoch(self, trainer: lightning.Trainer) -> None:
+        self._prepared().start_epoch(trainer.current_epoch, _epochs(trainer))
+
+    def _step(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        training = self._prepared()
+        model = training.model
+        assert model is not None
+        size, last = accumulation_group(batch_idx, int(trainer.num_training_batches), trainer.accumulate_grad_batches)
+
+        def backward(loss: Tensor) -> None:
+            pl_module.manual_backward(loss / size if size > 1 else loss)
+
+        optimizers = pl_module.optimizers()
+        for record in self.method.steps(model, training.batch(batch), backward=backward):
+            if last:
+                for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+                    _clip(trainer, pl_module, optimizer)
+                    optimizer.step()
+                    optimizer.zero_grad()
+            values = {"loss": record.loss, **record.parts, **record.coefficients}
+            pl_module.log_dict({f"method/{k}": v for k, v in values.items()}, batch_size=1)
+        if last:
+            _step_schedulers(trainer, "step", trainer.global_step)
+
+
+def _clip(trainer: lightning.Trainer, pl_module: lightning.LightningModule, optimizer: Any) -> None:
+    if trainer.gradient_clip_val:
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is not None:  # half precision: clip the gradients, not their multiples
+            scaler.unscale_(optimizer.optimizer)
+        pl_module.clip_gradients(optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
+
+
+def _step_schedulers(trainer: lightning.Trainer, interval: str, count: int) -> None:
+    """Step the schedulers as Lightning does for modules with automatic optimisation."""
+    for config in trainer.lr_scheduler_configs:
+        if config.interval != interval or count % config.frequency:
+            continue
+        scheduler: Any = config.scheduler
+        if not config.reduce_on_plateau:
+            scheduler.step()
+        elif config.monitor in trainer.callback_metrics:
+            scheduler.step(trainer.callback_metrics[config.monitor])
+
+
+def _epochs(trainer: lightning.Trainer) -> int:
+    """Return the number of epochs of a run that ends after a number of epochs or of steps."""
+    if trainer.max_epochs is not None and trainer.max_epochs > 0:
+        return trainer.max_epochs
+    if trainer.max_steps > 0:
+        return math.ceil(trainer.max_steps * trainer.accumulate_grad_batches / trainer.num_training_batches)
+    raise ConfigError("Methods need to know how long the training takes. Set `max_epochs` or `max_steps`.")
+
+
+def _model_name(pl_module: lightning.LightningModule) -> str:
+    names = [name for name, part in pl_module.named_children() if isinstance(part, MultimodalClassifier)]
+    if len(names) != 1:
+        raise ModelError(
+            "The LightningModule should hold one model that methods can train. Found "
+            f"{', '.join(names) or 'none'}. In its constructor, set self.model = counterpoise.wrap(self.net, "
+            "encoders={...}, num_outputs=...), or say which: MethodCallback(method, model='...')."
+        )
+    return names[0]
+
+
+def _training_loader(trainer: lightning.Trainer) -> Any:
+    loader = trainer.fit_loop._data_source.dataloader()
+    if loader is None:
+        raise ConfigError("Methods read the training loader before the first epoch. Pass it to `trainer.fit`.")
+    return loader
