@@ -8,8 +8,8 @@ Example:
     >>> rng = np.random.default_rng(0)
     >>> y = rng.integers(2, size=1000)
     >>> columns = {"copy": y + 0.1 * rng.normal(size=1000), "noise": rng.normal(size=1000)}
-    >>> found = counterpoise.diagnose_arrays(columns, y)
-    >>> found.findings["noise"].verdict
+    >>> diagnosis = counterpoise.diagnose_arrays(columns, y)
+    >>> diagnosis.findings["noise"].verdict
     'uninformative'
 """
 

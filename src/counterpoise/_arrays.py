@@ -430,6 +430,6 @@ def _chance_pairs(arrays: Sequence[np.ndarray], first: np.ndarray, continuous: S
 
 def _continuous(x: np.ndarray) -> np.ndarray:
     """Return which columns of distinct rows ``(U, D)`` have fractions and nearly another value in every row."""
-    found = (x != np.round(x)).any(0)
-    found[found] = [2 * len(np.unique(column)) > len(x) for column in x[:, found].T]
-    return np.asarray(found)
+    mask = (x != np.round(x)).any(0)
+    mask[mask] = [2 * len(np.unique(column)) > len(x) for column in x[:, mask].T]
+    return np.asarray(mask)

@@ -34,10 +34,10 @@ def leaves(value: Nested, name: str = "") -> dict[str, Tensor]:
     """
     if isinstance(value, Tensor):
         return {name: value}
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for key, part in value.items():
-        found |= leaves(part, f"{name}.{key}".lstrip("."))
-    return found
+        tensors |= leaves(part, f"{name}.{key}".lstrip("."))
+    return tensors
 
 
 def map_leaves(function: Callable[..., Tensor], value: Nested, *others: Nested) -> Nested:

@@ -87,10 +87,10 @@ class Options:
         return "no such option"
 
 
-def check_keys(owner: str, found: Mapping[str, object], known: Iterable[str]) -> None:
-    """Raise `ConfigError` for the first key of ``found`` that is not known."""
+def check_keys(owner: str, entries: Mapping[str, object], known: Iterable[str]) -> None:
+    """Raise `ConfigError` for the first key of ``entries`` that is not known."""
     known = list(known)
-    for key in found:
+    for key in entries:
         if key not in known:
             raise ConfigError(
                 f"Unknown key `{key}` for {owner}.{nearest(key, known)} Known: {', '.join(known) or 'none'}."

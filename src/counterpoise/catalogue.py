@@ -165,21 +165,25 @@ class Catalogue(Mapping[str, E], Generic[E]):
 
     def _own(self, path: ImportPath) -> Any:
         """Import a user's own class and check that it is of the right kind."""
-        found = import_object(self.kind, path)
+        candidate = import_object(self.kind, path)
         if self.base:
             base = Entry("", self.base, "").load()
-            if not (isinstance(found, type) and issubclass(found, base)):
-                what = f"the class `{found.__name__}`" if isinstance(found, type) else f"a `{type(found).__name__}`"
+            if not (isinstance(candidate, type) and issubclass(candidate, base)):
+                what = (
+                    f"the class `{candidate.__name__}`"
+                    if isinstance(candidate, type)
+                    else f"a `{type(candidate).__name__}`"
+                )
                 module = self.base.partition(":")[0]
                 raise ConfigError(
                     f"{self.kind.capitalize()} `{path}` should be a class derived from `{module}.{base.__name__}`. "
                     f"Found {what}."
                 )
-        elif not callable(found):
+        elif not callable(candidate):
             raise ConfigError(
-                f"{self.kind.capitalize()} `{path}` should be a function. Found a `{type(found).__name__}`."
+                f"{self.kind.capitalize()} `{path}` should be a function. Found a `{type(candidate).__name__}`."
             )
-        return found
+        return candidate
 
 
 def import_object(kind: str, path: str) -> Any:

@@ -70,8 +70,8 @@ def shapley(values: Mapping[frozenset[Player], Any], players: Sequence[Player]) 
         {'a': 1.5, 'b': 0.5}
     """
     count = len(players)
-    found = {}
+    attributions = {}
     for m in players:
         without = [s for s in values if m not in s]
-        found[m] = sum(shapley_weight(len(s), count) * (values[s | {m}] - values[s]) for s in without)
-    return found
+        attributions[m] = sum(shapley_weight(len(s), count) * (values[s | {m}] - values[s]) for s in without)
+    return attributions

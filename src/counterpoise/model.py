@@ -169,9 +169,9 @@ class MultimodalClassifier(nn.Module):
     def _features(self, m: str, value: Nested, size: int) -> Tensor:
         features = self.encoder(m)(value)
         if not isinstance(features, Tensor) or features.shape != (size, self.feature_dims[m]):
-            found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise ModelError(
-                f"The encoder of `{m}` should return a tensor of shape {(size, self.feature_dims[m])}. Found {found}."
+                f"The encoder of `{m}` should return a tensor of shape {(size, self.feature_dims[m])}. Found {shape}."
             )
         return features
 

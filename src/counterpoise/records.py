@@ -29,10 +29,10 @@ def batch_size(inputs: Inputs) -> int:
         4
     """
     sizes = {m: sorted({leaf.shape[0] for leaf in leaves(value).values()}) for m, value in inputs.items()}
-    distinct = {size for found in sizes.values() for size in found}
+    distinct = {size for modality_sizes in sizes.values() for size in modality_sizes}
     if len(distinct) != 1:
-        found = ", ".join(f"`{m}`: {'/'.join(map(str, s))}" for m, s in sizes.items()) or "no modality"
-        raise DataError(f"Every modality should have the same number of samples. Found {found}.")
+        listing = ", ".join(f"`{m}`: {'/'.join(map(str, s))}" for m, s in sizes.items()) or "no modality"
+        raise DataError(f"Every modality should have the same number of samples. Found {listing}.")
     return distinct.pop()
 
 

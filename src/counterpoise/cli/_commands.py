@@ -244,7 +244,7 @@ def run_recommend(options: Namespace, given: Mapping[str, Any]) -> int:
 
     chosen = {name: words(getattr(options, name)) for name in ("methods", "rules") if getattr(options, name)}
     with RunProgress(quiet=options.json) as progress:
-        found = recommend(
+        recommendation = recommend(
             options.data,
             **chosen,
             splits=options.splits,
@@ -256,11 +256,11 @@ def run_recommend(options: Namespace, given: Mapping[str, Any]) -> int:
             on_done=progress.trial,
         )
     if options.json:
-        print(json.dumps(found.to_dict()))
+        print(json.dumps(recommendation.to_dict()))
         return 0
-    console.print(str(found), highlight=False, markup=False)
+    console.print(str(recommendation), highlight=False, markup=False)
     if options.details:
-        console.print(Markdown(found.table()))
+        console.print(Markdown(recommendation.table()))
     console.print(f"\nThe trials: [bold]{escape(str(options.out))}[/]", highlight=False)
     return 0
 
@@ -274,14 +274,14 @@ def run_diagnose(options: Namespace, given: Mapping[str, Any]) -> int:
             f"{' and '.join(sources) or 'none'}."
         )
     with console.status("measuring contributions"):
-        found = _diagnosis(options)
+        diagnosis = _diagnosis(options)
     if options.out is not None:
-        found.save_html(options.out / "diagnosis.html")
-        found.save_json(options.out / "diagnosis.json")
+        diagnosis.save_html(options.out / "diagnosis.html")
+        diagnosis.save_json(options.out / "diagnosis.json")
     if options.json:
-        print(json.dumps(found.to_dict()))
+        print(json.dumps(diagnosis.to_dict()))
         return 0
-    console.print(found)
+    console.print(diagnosis)
     if options.out is not None:
         console.print(f"\nThe page: [bold]{options.out / 'diagnosis.html'}[/]")
     return 0
@@ -390,20 +390,20 @@ def show(
 
     if not records:
         return
-    found = conclusions(records, reference=reference, focus=focus)
+    by_data = conclusions(records, reference=reference, focus=focus)
 
     def say(text: str, data: str) -> None:
-        prefix = f"{data}: " if len(found) > 1 else ""
+        prefix = f"{data}: " if len(by_data) > 1 else ""
         console.print(f"{prefix}{text}", highlight=False, markup=False)
 
     console.print()
-    for data, one in found.items():
+    for data, one in by_data.items():
         say(one.finding, data)
         if one.action:
             say(one.action, data)
     console.print()
     console.print(rich_table(records, reference=reference, focus=focus, details=details))
-    for data, one in found.items():
+    for data, one in by_data.items():
         for sentence in (*one.evidence, *(one.details if details else ())):
             say(f"• {sentence}", data)
     for note in dict.fromkeys(note for record in records for note in record.notes):

@@ -192,8 +192,8 @@ def _check_lengths(name: str, arrays: Mapping[str, Any], label: Any, split: Any,
         raise DataError(f"`{flat[0]}` of `{name}` should have one entry per sample. Found a single value.")
     sizes = {k: len(v) for k, v in columns.items()}
     if len(set(sizes.values())) > 1:
-        found = ", ".join(f"`{k}`: {n}" for k, n in sizes.items())
-        raise DataError(f"Every array of `{name}` should have one row per sample. Found {found}.")
+        lengths = ", ".join(f"`{k}`: {n}" for k, n in sizes.items())
+        raise DataError(f"Every array of `{name}` should have one row per sample. Found {lengths}.")
     if not len(label):
         raise DataError(f"`{name}` holds no samples.")
 

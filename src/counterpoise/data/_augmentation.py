@@ -58,7 +58,7 @@ class ClipAugmentation:
 
         Of frames, one per segment (at the same share of every segment for all modalities); of sound, a stretch of it.
         """
-        found = dict(arrays)
+        selection = dict(arrays)
         place: np.ndarray | None = None
         for m, wanted in self.frames.items():
             array = arrays[m]
@@ -69,7 +69,7 @@ class ClipAugmentation:
                     place = torch.rand(len(array), wanted, generator=generator).numpy()
                 share = place
             frame = ((np.arange(wanted) + share) * array.shape[1] / wanted).astype(int).clip(max=array.shape[1] - 1)
-            found[m] = array[np.arange(len(array))[:, None], frame]
+            selection[m] = array[np.arange(len(array))[:, None], frame]
         for m, (axis, wanted) in self.parts.items():
             array = arrays[m]
             spare = array.shape[axis + 1] - wanted
@@ -78,16 +78,16 @@ class ClipAugmentation:
             else:
                 first = torch.randint(spare + 1, (len(array),), generator=generator).numpy()
             steps = first[:, None] + np.arange(wanted)
-            found[m] = np.take_along_axis(
+            selection[m] = np.take_along_axis(
                 array, steps.reshape(len(array), *(wanted if k == axis else 1 for k in range(array.ndim - 1))), axis + 1
             )
-        return found
+        return selection
 
     def vary(self, inputs: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """Return inputs with the visual ones cropped and mirrored, the same for all modalities of a sample."""
-        found = dict(inputs)
+        outputs = dict(inputs)
         if self.smallest >= 1 or not self.visual:
-            return found
+            return outputs
         size = len(next(iter(inputs.values())))
         area, aspect, x, y, mirror = torch.rand(5, size, generator=generator).unbind()
         area = self.smallest + area * (1 - self.smallest)
@@ -103,7 +103,7 @@ class ClipAugmentation:
             1,
         )
         for m in self.visual:
-            image = found[m]
+            image = outputs[m]
             flat = image.flatten(1, -3)
             grid = affine_grid(theta, [size, 1, *flat.shape[-2:]], align_corners=False)
             moved = grid_sample(flat, grid, padding_mode="reflection", align_corners=False).view_as(image)
@@ -112,8 +112,8 @@ class ClipAugmentation:
                     (sign < 0).view(-1, *[1] * (image.ndim - 2)), 1 - moved[..., 0, :, :], moved[..., 0, :, :]
                 )
                 moved = torch.stack([horizontal, moved[..., 1, :, :]], -3)
-            found[m] = moved
-        return found
+            outputs[m] = moved
+        return outputs
 
 
 def _visual(info: DataInfo) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -202,8 +202,8 @@ def _check_type(where: str, modality: Modality, array: np.ndarray) -> None:
     if modality.kind == "tokens":
         low, high = (int(array.min()), int(array.max())) if array.dtype.kind in "iu" and array.size else (0, -1)
         if array.dtype.kind not in "iu" or low < 0 or high >= modality.vocabulary:
-            found = f"{array.dtype} in {low}..{high}" if array.dtype.kind in "iu" else str(array.dtype)
-            raise DataError(f"{name} should hold token ids in 0..{modality.vocabulary - 1}. Found {found}.")
+            contents = f"{array.dtype} in {low}..{high}" if array.dtype.kind in "iu" else str(array.dtype)
+            raise DataError(f"{name} should hold token ids in 0..{modality.vocabulary - 1}. Found {contents}.")
     elif array.dtype.kind != "f" and array.dtype != np.uint8:
         raise DataError(
             f"{name} should hold floats, or uint8 pixels. Found {array.dtype}; give array.astype('float32')."

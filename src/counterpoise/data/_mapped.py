@@ -47,12 +47,12 @@ class MappedRows:
         if isinstance(index, (int, np.integer)):
             return self[np.array([index])][0]
         rows = np.arange(len(self))[index]
-        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        values = np.empty((len(rows), *self.shape[1:]), self.dtype)
         home = np.searchsorted(self.starts, rows, side="right") - 1
         for k in np.unique(home):
             here = home == k
-            found[here] = self.pieces[k][rows[here] - self.starts[k]]
-        return found
+            values[here] = self.pieces[k][rows[here] - self.starts[k]]
+        return values
 
     def min(self) -> Any:
         """Return the smallest entry."""
@@ -85,8 +85,8 @@ def rows_not_finite(array: np.ndarray) -> np.ndarray:
         >>> rows_not_finite(np.array([[1.0, 2.0], [np.nan, 0.0], [np.inf, 1.0]])).tolist()
         [1, 2]
     """
-    found = [start + np.flatnonzero(~np.isfinite(b.reshape(len(b), -1)).all(1)) for start, b in blocks(array)]
-    return np.concatenate(found) if found else np.zeros(0, int)
+    positions = [start + np.flatnonzero(~np.isfinite(b.reshape(len(b), -1)).all(1)) for start, b in blocks(array)]
+    return np.concatenate(positions) if positions else np.zeros(0, int)
 
 
 def check_finite(what: str, array: np.ndarray) -> None:

@@ -96,18 +96,18 @@ def _classes(y: np.ndarray, num_classes: int | None, names: tuple[str, ...], not
     if y.dtype.kind in "US":
         return _named_classes(y, names, notes)
     values = y.astype(np.int64)
-    found = np.unique(values)
-    if num_classes is not None or names or (found[0] >= 0 and found[-1] == len(found) - 1):
-        size = num_classes or len(names) or int(found[-1]) + 1
-        _check_classes(found, size)
+    classes = np.unique(values)
+    if num_classes is not None or names or (classes[0] >= 0 and classes[-1] == len(classes) - 1):
+        size = num_classes or len(names) or int(classes[-1]) + 1
+        _check_classes(classes, size)
         return Targets(values, "multiclass", size, names, notes)
     note = (
-        f"class ids {found[0]}..{found[-1]} with gaps or not from 0 were numbered 0..{len(found) - 1}; their old ids "
-        "are the names of the classes"
+        f"class ids {classes[0]}..{classes[-1]} with gaps or not from 0 were numbered 0..{len(classes) - 1}; their old "
+        "ids are the names of the classes"
     )
-    _check_classes(found, len(found))
-    ids = np.searchsorted(found, values)
-    return Targets(ids.astype(np.int64), "multiclass", len(found), tuple(map(str, found.tolist())), (*notes, note))
+    _check_classes(classes, len(classes))
+    ids = np.searchsorted(classes, values)
+    return Targets(ids.astype(np.int64), "multiclass", len(classes), tuple(map(str, classes.tolist())), (*notes, note))
 
 
 def _named_classes(y: np.ndarray, names: tuple[str, ...], notes: tuple[str, ...]) -> Targets:
@@ -123,8 +123,8 @@ def _named_classes(y: np.ndarray, names: tuple[str, ...], notes: tuple[str, ...]
     return Targets(values.astype(np.int64), "multiclass", len(names or known), names or known, notes)
 
 
-def _check_classes(found: np.ndarray, size: int) -> None:
-    if len(found) < 2 and size < 2:
+def _check_classes(classes: np.ndarray, size: int) -> None:
+    if len(classes) < 2 and size < 2:
         raise DataError("All samples have the same label. A task needs at least two classes. Found 1.")
 
 

@@ -137,18 +137,18 @@ def _is_missing(cell: Any, typed: bool) -> bool:
     return is_empty(cell) or (isinstance(cell, str) and not typed and cell.strip().lower() in MISSING)
 
 
-def _judged(name: str, found: Numbers, filled: int, typed: bool) -> Numbers | None:
+def _judged(name: str, column: Numbers, filled: int, typed: bool) -> Numbers | None:
     """Return the numbers if nearly all cells are some, None if most are not, or raise `DataError`."""
-    read = filled - len(found.odd)
-    formatted = 0 if typed else sum(bool(FORMATTED.fullmatch(text.strip())) for text in found.odd.values())
+    read = filled - len(column.odd)
+    formatted = 0 if typed else sum(bool(FORMATTED.fullmatch(text.strip())) for text in column.odd.values())
     if not read + formatted:
         return None
-    if len(found.odd) <= (1 - MOST) * filled:
-        return found
+    if len(column.odd) <= (1 - MOST) * filled:
+        return column
     if read + formatted >= MOST * filled or 2 * read >= filled:
-        row, cell = next(iter(found.odd.items()))
+        row, cell = next(iter(column.odd.items()))
         raise DataError(
-            f"Column `{name}` holds {read} numbers and {len(found.odd)} cells that are none, the first in row "
+            f"Column `{name}` holds {read} numbers and {len(column.odd)} cells that are none, the first in row "
             f"{row + 1}: `{cell[:40]}`. Write numbers like 1234.5, leave missing cells empty, or leave the column out."
         )
     return None

@@ -212,15 +212,15 @@ class Adapter:
     def run(self, inputs: Mapping[str, Value]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the outputs ``(B, C)`` and the features ``{m: (B, D_m)}`` of one forward pass, on the CPU."""
         size = num_rows(dict(inputs))
-        found: Mapping[str, Any]
+        features: Mapping[str, Any]
         if isinstance(self.features, Mapping):
-            raw, found = self._hooked(inputs, self.features)
+            raw, features = self._hooked(inputs, self.features)
         else:
-            raw, found = self.raw(inputs), self._given(inputs)
+            raw, features = self.raw(inputs), self._given(inputs)
             if self.features is None and self.classifier is not None:
-                found = self.classifier.vectors(raw.features)
+                features = self.classifier.vectors(raw.features)
         logits = pick_logits(raw, self.output, size)
-        return logits, {m: pooled(m, value, size) for m, value in found.items()}
+        return logits, {m: pooled(m, value, size) for m, value in features.items()}
 
     def represent(self, inputs: Mapping[str, Value]) -> dict[str, Tensor]:
         """Return the features ``{m: (B, D_m)}`` on the CPU; empty where none are known.
@@ -230,12 +230,12 @@ class Adapter:
         """
         size = num_rows(dict(inputs)) if inputs else None
         if isinstance(self.features, Mapping):
-            found: Mapping[str, Any] = self._hooked(inputs, self.features)[1]
+            features: Mapping[str, Any] = self._hooked(inputs, self.features)[1]
         elif self.features is None and self.classifier is not None:
-            found = self.classifier.vectors(self.classifier.encode(self._moved(inputs)))
+            features = self.classifier.vectors(self.classifier.encode(self._moved(inputs)))
         else:
-            found = self._given(inputs)
-        return {m: pooled(m, value, size) for m, value in found.items()}
+            features = self._given(inputs)
+        return {m: pooled(m, value, size) for m, value in features.items()}
 
     def _given(self, inputs: Mapping[str, Value]) -> Mapping[str, Any]:
         return self.features(self._flat(self._moved(inputs))) if callable(self.features) else {}
@@ -346,11 +346,11 @@ def _shape(value: Any) -> str:
 
 def _submodules(model: Callable[..., Any]) -> dict[str, nn.Module]:
     """Return every named submodule, of the model and of what it wraps."""
-    found: dict[str, nn.Module] = {}
+    submodules: dict[str, nn.Module] = {}
     for part in reversed(wrappers(model)):
         if isinstance(part, nn.Module):
-            found |= {name: module for name, module in part.named_modules() if name}
-    return found
+            submodules |= {name: module for name, module in part.named_modules() if name}
+    return submodules
 
 
 def _submodule(model: Callable[..., Any], name: str) -> nn.Module:

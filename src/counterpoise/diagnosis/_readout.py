@@ -163,8 +163,8 @@ class Readout:
         assert best is not None  # there always is one
         cap = noise_floor(self.problem)
         points, inside = np.minimum(best.pointwise, cap), min(best.inside, cap)
-        found = interval(points, self.problem.group, self.confidence, "lower")
-        if found.value < 0:
-            found = interval(points - points.mean(), self.problem.group, self.confidence, "lower")
+        estimate = interval(points, self.problem.group, self.confidence, "lower")
+        if estimate.value < 0:
+            estimate = interval(points - points.mean(), self.problem.group, self.confidence, "lower")
             points, inside = points - points.mean(), max(inside, 0.0)
-        return Scored(found, points, inside)
+        return Scored(estimate, points, inside)

@@ -135,10 +135,10 @@ def named_leaves(value: Value, name: str = "") -> dict[str, Any]:
     """Return every leaf by its dotted path."""
     if not isinstance(value, Mapping):
         return {name: value}
-    found: dict[str, Any] = {}
+    leaves: dict[str, Any] = {}
     for key, part in value.items():
-        found |= named_leaves(part, f"{name}.{key}".lstrip("."))
-    return found
+        leaves |= named_leaves(part, f"{name}.{key}".lstrip("."))
+    return leaves
 
 
 def num_rows(value: Value) -> int:

@@ -211,10 +211,10 @@ class ViT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, S, S)`` to ``(B, feature_dim)``."""
         size = self.network.config.image_size
-        found: Tensor = self.network(
+        embeddings: Tensor = self.network(
             self.standardise(x), interpolate_pos_encoding=x.shape[-1] != size
         ).last_hidden_state[:, 0]
-        return found
+        return embeddings
 
 
 class BERT(nn.Module):
@@ -280,8 +280,8 @@ class BERT(nn.Module):
         mask = tokens != 0
         if self.padding:
             tokens = torch.where(tokens == self.padding, 0, torch.where(tokens == 0, self.padding, tokens))
-        found: Tensor = self.network(input_ids=tokens, attention_mask=mask.long()).last_hidden_state[:, 0]
-        return found
+        embeddings: Tensor = self.network(input_ids=tokens, attention_mask=mask.long()).last_hidden_state[:, 0]
+        return embeddings
 
 
 class SequenceTransformer(nn.Module):

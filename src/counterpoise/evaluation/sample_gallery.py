@@ -232,10 +232,10 @@ def described(inputs: Mapping[str, Any], known: Sequence[Modality] = ()) -> tupl
         ['image', 'tokens']
     """
     names = {m.name: m for m in known}
-    found = []
+    modalities = []
     for m, value in inputs.items():
         if isinstance(value, Tensor) and value.ndim <= max(KINDS):
-            found.append(names.get(m) or Modality(m, _kind(value), tuple(value.shape[1:])))
-    vectors = [m.name for m in found if m.kind == "vector"]
+            modalities.append(names.get(m) or Modality(m, _kind(value), tuple(value.shape[1:])))
+    vectors = [m.name for m in modalities if m.kind == "vector"]
     moments = {m: (x.mean(0).numpy(), x.std(0, correction=0).numpy()) for m in vectors for x in [inputs[m].double()]}
-    return found, moments
+    return modalities, moments

@@ -127,11 +127,11 @@ def combinations_of(method: str) -> list[str]:
     parts = METHODS.resolve(user_name(method)).parts
     if not parts:
         raise ConfigError(f"Method `{method}` has no parts that can be switched off. `arm` has.")
-    found = []
+    names = []
     for on in product((True, False), repeat=len(parts)):
         off = ",".join(f"{part}=false" for part, kept in zip(parts, on, strict=True) if not kept)
-        found.append(f"{method}[{off}]" if off else method)
-    return found
+        names.append(f"{method}[{off}]" if off else method)
+    return names
 
 
 def compare(

@@ -132,17 +132,17 @@ class Recommendation:
             lines.append(f'counterpoise train --data {self.data} --method "{self.method}" --rule {self.rule}')
         return "\n".join(lines)
 
-    def _sentence(self, found: Finding) -> str:
-        words = self._gain(found.gain, found.low, found.high)
-        if found.significant:
+    def _sentence(self, finding: Finding) -> str:
+        words = self._gain(finding.gain, finding.low, finding.high)
+        if finding.significant:
             return (
-                f"use `{found.method}` with the {found.rule} rule. Expected {self.metric} {self._level(found.score)} "
-                f"against {self._level(found.joint)} for joint training: {words}."
+                f"use `{finding.method}` with the {finding.rule} rule. Expected {self.metric} "
+                f"{self._level(finding.score)} against {self._level(finding.joint)} for joint training: {words}."
             )
-        stay = f"stay with joint training ({self.metric} {self._level(found.joint)})."
-        if not found.best:
+        stay = f"stay with joint training ({self.metric} {self._level(finding.joint)})."
+        if not finding.best:
             return f"{stay} No candidate has a higher mean."
-        return f"{stay} The best candidate, {found.best}, is not better beyond chance: {words}."
+        return f"{stay} The best candidate, {finding.best}, is not better beyond chance: {words}."
 
     @property
     def _percent(self) -> bool:
@@ -159,8 +159,8 @@ class Recommendation:
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, texts and numbers, with None for numbers that are not finite."""
         conditions = {}
-        for name, found in (("ordinary", self.ordinary), ("corrupted", self.corrupted)):
-            conditions[name] = {**vars(found), "significant": found.significant}
+        for name, finding in (("ordinary", self.ordinary), ("corrupted", self.corrupted)):
+            conditions[name] = {**vars(finding), "significant": finding.significant}
         plain: dict[str, Any] = json_safe(
             {
                 "data": self.data,
@@ -267,12 +267,12 @@ def recommend(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) if out is None else out / "trials"
         results = do_trials([trial for _, trial in plans], folder, data=held, jobs=jobs, on_done=on_done)
-    found = _read_results(
+    recommendation = _read_results(
         opened.info.name, splits, [(method, r) for (method, _), r in zip(plans, results, strict=True)]
     )
     if out is not None:
-        write_atomic(out / "recommendation.json", json.dumps(found.to_dict(), indent=1))
-    return found
+        write_atomic(out / "recommendation.json", json.dumps(recommendation.to_dict(), indent=1))
+    return recommendation
 
 
 def _plans(

@@ -189,9 +189,9 @@ def _train(trial: Trial, data: MultimodalData) -> TrialResult:
         for name in METHODS.resolve(config.method).requires
     }
     fitted = fit(data, trained, callbacks=[Keep()], curves=False, teachers=teachers)
-    found = _score(fitted, half[0].cpu() if half else fitted.model, data, trained, rules, corrupted=trial.corrupted)
+    by_rule = _score(fitted, half[0].cpu() if half else fitted.model, data, trained, rules, corrupted=trial.corrupted)
     names = {rule: _rule_name(config, rule) for rule in trial.rules}
-    return TrialResult({rule: found[name] for rule, name in names.items()}, fitted.model.task.score_name)
+    return TrialResult({rule: by_rule[name] for rule, name in names.items()}, fitted.model.task.score_name)
 
 
 def _rule_name(config: RunConfig, rule: str) -> str:
@@ -216,15 +216,15 @@ def _score(
     module = MultimodalDataModule(data, config.fit, seed=config.seed, release=release)
     outputs, target = collect(model, data.val.batches(512))
     views = list(corrupted_outputs(model, data.val, outputs, data.info.names)) if corrupted else []
-    found = {}
+    by_rule = {}
     for name in rules:
         rule = make_rule(name, model.modalities, task, modality=method.single_modality, feature_dims=model.feature_dims)
         if rule.needs_holdout:
             fit_rule(rule, half, module, config.seed)
         refresh_rule(rule, model, module)
         reached = scores(task, rule(outputs), target)
-        found[name] = {key: float(reached[key]) for key in (task.score_name, "nll")}
+        by_rule[name] = {key: float(reached[key]) for key in (task.score_name, "nll")}
         if views:
             each = [corruption_score(rule, x, target, m, c).scores[task.score_name] for m, c, x in views]
-            found[name][CORRUPTED] = float(np.mean(each))
-    return found
+            by_rule[name][CORRUPTED] = float(np.mean(each))
+    return by_rule

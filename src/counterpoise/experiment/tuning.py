@@ -279,8 +279,8 @@ def _row_key(config: RunConfig) -> str:
 
 def _score(result: TrialResult, rule: str) -> float:
     """Return the number that selects: the score, with ties broken by the likelihood; NaN for a failed trial."""
-    found = result.scores.get(rule, {})
-    return found.get(result.score, math.nan) - 1e-4 * found.get("nll", math.nan)
+    scores = result.scores.get(rule, {})
+    return scores.get(result.score, math.nan) - 1e-4 * scores.get("nll", math.nan)
 
 
 def _mean_score(result: TrialResult) -> float:

@@ -102,9 +102,9 @@ def same_dimension(feature_dims: Mapping[str, int], owner: str) -> int:
         ModelError: if they differ.
     """
     if len(set(feature_dims.values())) != 1:
-        found = ", ".join(f"`{m}`: {d}" for m, d in feature_dims.items())
+        widths = ", ".join(f"`{m}`: {d}" for m, d in feature_dims.items())
         raise ModelError(
             f"`{owner}` reads every modality with one head, so all features should have the same dimension. Found "
-            f"{found}. Give the encoders the same width."
+            f"{widths}. Give the encoders the same width."
         )
     return next(iter(feature_dims.values()))

@@ -54,9 +54,9 @@ def render(gallery: Gallery, colours: Mapping[str, int], *, level: int = 3) -> M
 
 def _groups(gallery: Gallery) -> list[dict[str, Any]]:
     """Return the groups in order of appearance, each with its heading in words."""
-    found: dict[str, list[SampleCard]] = {}
+    groups: dict[str, list[SampleCard]] = {}
     for card in gallery.cards:
-        found.setdefault(card.group, []).append(card)
+        groups.setdefault(card.group, []).append(card)
     return [
         {
             "title": _title(group),
@@ -64,7 +64,7 @@ def _groups(gallery: Gallery) -> list[dict[str, Any]]:
             "count": gallery.counts.get(group),
             "cards": [_shown(c) for c in cards],
         }
-        for group, cards in found.items()
+        for group, cards in groups.items()
     ]
 
 

@@ -155,8 +155,8 @@ class AGM(Method):
     @staticmethod
     def _absent(model: MultimodalClassifier, batch: Batch) -> NamedTensors:
         """Return each encoder's features of a single all-zero input, in evaluation mode, with gradients."""
-        found = {}
+        features = {}
         for m in model.modalities:
             with evaluation_mode(model.encoder(m)):
-                found[m] = model.encoder(m)(zeros_like(take(batch.inputs[m], slice(1))))
-        return found
+                features[m] = model.encoder(m)(zeros_like(take(batch.inputs[m], slice(1))))
+        return features

@@ -158,8 +158,8 @@ class CRMT(Method):
             with evaluation_mode(model):
                 for whole in iterate_batches(self, epoch):
                     norms = [self._slopes(model, fusion, whole.to(self.lipschitz.device), m) for m in model.modalities]
-                    found = torch.stack(norms).to(self.lipschitz.dtype)
-                    self.lipschitz.copy_(torch.maximum(self.lipschitz, found) if self.measured else found)
+                    slopes = torch.stack(norms).to(self.lipschitz.dtype)
+                    self.lipschitz.copy_(torch.maximum(self.lipschitz, slopes) if self.measured else slopes)
                     self.measured.fill_(True)
 
     @staticmethod

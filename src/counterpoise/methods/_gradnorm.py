@@ -113,8 +113,8 @@ class GradNorm(ModulatedObjective):
         with torch.no_grad():
             losses = error_losses(model, outputs.experts(), batch.target).to(self.weights.dtype)
             self.initial.copy_(torch.where(self.started, self.initial, losses.clamp_min(1e-12)))
-            found = balanced_weights(self.weights, norms, losses / self.initial, self.alpha, self.rate)
-            self._next = torch.where(found.isfinite().all(), found, self.weights)
+            weights = balanced_weights(self.weights, norms, losses / self.initial, self.alpha, self.rate)
+            self._next = torch.where(weights.isfinite().all(), weights, self.weights)
         shown = self.weights.clone()
         return {}, {f"weight:{m}": w for m, w in zip(("fused", *model.modalities), shown, strict=True)}
 

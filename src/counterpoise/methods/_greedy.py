@@ -69,14 +69,14 @@ class TransferFusion(Fusion):
         excitation = (torch.stack(squeezed).sum(0) + self.bias).relu()
         if track:
             self.count.add_(1)
-        found = {}
+        logits = {}
         for m, curated in zip(self.feature_dims, self.curated, strict=True):
             gate = (excitation @ self.gates[f"gate_{m}"].T).sigmoid()
             mean: Tensor = getattr(self, f"mean_{m}")
-            found[m] = (features[m] * torch.where(curated, mean.to(gate.dtype), gate)) @ self.heads[f"head_{m}"].T
+            logits[m] = (features[m] * torch.where(curated, mean.to(gate.dtype), gate)) @ self.heads[f"head_{m}"].T
             if track:
                 mean.add_((gate.detach().mean(0) - mean) / self.count)
-        return found
+        return logits
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """See `Fusion.forward`."""

@@ -83,8 +83,8 @@ def meta_gradient(
     Example:
         >>> w = nn.Parameter(torch.tensor([1.0, 1.0]))
         >>> inner, outer = lambda: (w[0] ** 2, w[1] ** 2), lambda: w[0] ** 2
-        >>> found = meta_gradient([w], inner, outer, alignment=0.9, lookahead=0.1)
-        >>> [round(x.item(), 4) for x in found]          # less alignment would help the classification
+        >>> gradient = meta_gradient([w], inner, outer, alignment=0.9, lookahead=0.1)
+        >>> [round(x.item(), 4) for x in gradient]          # less alignment would help the classification
         [0.768, 0.7071]
     """
     classify, align = (gradients(loss, parameters) for loss in inner())

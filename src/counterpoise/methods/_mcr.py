@@ -45,12 +45,12 @@ def influence(fusion: Fusion, features: Mapping[str, Tensor], permutations: Tens
         permutations: ``(K, B)`` permutations of the batch.
         k: Factor: -1, 0 or 1.
     """
-    times, found = len(permutations), []
+    times, divergences = len(permutations), []
     for m in features:
         read = {j: h if j == m else scale_gradient(h, k) for j, h in features.items()}
         moved = {j: h[permutations.flatten()] if j == m else h.repeat(times, 1) for j, h in read.items()}
-        found.append(jensen_shannon(fusion(read).repeat(times, 1), fusion(moved)).mean())
-    return torch.stack(found)
+        divergences.append(jensen_shannon(fusion(read).repeat(times, 1), fusion(moved)).mean())
+    return torch.stack(divergences)
 
 
 def class_contrast(first: Tensor, second: Tensor, target: Tensor, temperature: float) -> Tensor:

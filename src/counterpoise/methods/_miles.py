@@ -42,8 +42,8 @@ def conditional_utilisation(performance: Tensor, modalities: int) -> Tensor:
     every = subsets(modalities)
     without = torch.tensor([every.index(tuple(k for k in range(modalities) if k != m)) for m in range(modalities)])
     whole = performance[-1]
-    found = (whole - performance[without.to(performance.device)]) / whole.clamp_min(1e-12)
-    return torch.where(whole > 0, found, torch.zeros_like(found))
+    utilisation = (whole - performance[without.to(performance.device)]) / whole.clamp_min(1e-12)
+    return torch.where(whole > 0, utilisation, torch.zeros_like(utilisation))
 
 
 def scheduled_rates(utilisation: Tensor, threshold: float, factor: float) -> Tensor:

@@ -98,8 +98,8 @@ class PMR(ModulatedObjective):
 
     def prototypes(self, m: str) -> Tensor:
         """Return the prototypes of modality ``m``, ``(C, D_m)``."""
-        found: Tensor = getattr(self, f"prototypes_{m}")
-        return found
+        prototypes: Tensor = getattr(self, f"prototypes_{m}")
+        return prototypes
 
     @torch.no_grad()
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
@@ -121,12 +121,12 @@ class PMR(ModulatedObjective):
                 for m, h in model.vectors(model.encode(batch.inputs)).items():
                     sums[m].index_add_(0, batch.target, h.to(sums[m].dtype))
                 counts.index_add_(0, batch.target, torch.ones_like(batch.target, dtype=counts.dtype))
-        found = counts > 0
+        mask = counts > 0
         for m, total in sums.items():
             old, mean = self.prototypes(m), total / counts.clamp_min(1).unsqueeze(1)
             blended = torch.where(self.seen.unsqueeze(1), mean.lerp(old, self.momentum), mean)
-            old.copy_(torch.where(found.unsqueeze(1), blended, old))
-        self.seen.logical_or_(found)
+            old.copy_(torch.where(mask.unsqueeze(1), blended, old))
+        self.seen.logical_or_(mask)
 
     def boost(self, scores: Tensor) -> Tensor:
         """Return the boost of each modality, ``(M,)``."""

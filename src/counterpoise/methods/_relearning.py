@@ -79,8 +79,10 @@ def purity(features: Tensor, target: Tensor, clusters: int) -> float:
     """
     low, high = features.aminmax(dim=0)
     scaled = (features - low) / torch.where(high > low, high - low, torch.ones_like(low))
-    found = cluster(scaled, min(clusters, len(scaled)))
-    counts = torch.zeros(clusters, int(target.max()) + 1).index_put_((found, target), torch.ones(()), accumulate=True)
+    assignment = cluster(scaled, min(clusters, len(scaled)))
+    counts = torch.zeros(clusters, int(target.max()) + 1).index_put_(
+        (assignment, target), torch.ones(()), accumulate=True
+    )
     return counts.amax(1).sum().item() / len(target)
 
 
@@ -129,9 +131,9 @@ class Relearning(Joint):
         done = epoch.number - 1  # the authors re-learn after epoch 20, from 0
         if not self.strength or done < 1 or done % every or done // every > self.times:
             return
-        found = {which: self._purities(model, epoch, which) for which in ("train", "held_out")}
+        purities = {which: self._purities(model, epoch, which) for which in ("train", "held_out")}
         for m in model.modalities:
-            w = math.tanh(self.strength * abs(found["train"][m] - found["held_out"][m]))
+            w = math.tanh(self.strength * abs(purities["train"][m] - purities["held_out"][m]))
             start, initial = 0, getattr(self, f"initial_{m}")
             for p in model.encoder_parameters(m):
                 if p.requires_grad:

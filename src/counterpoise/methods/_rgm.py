@@ -197,9 +197,9 @@ class RGM(Method):
         leaves = {m: h.detach().requires_grad_() for m, h in features.items()}
         outputs = decode(model, leaves, leaves)
         fused = model.task.loss(outputs.logits, batch.target)
-        found = torch.autograd.grad(fused, list(leaves.values()), retain_graph=True)
+        gradients = torch.autograd.grad(fused, list(leaves.values()), retain_graph=True)
         with torch.no_grad():
-            g = torch.stack(found).to(self.energy.dtype)
+            g = torch.stack(gradients).to(self.energy.dtype)
             self.energy.copy_(keep_finite(self.energy, g.square().sum((1, 2))))
             modulated = reconciled(g, self.energy, self.blocks, printed=self.correction == "printed")
             entering = torch.lerp(g, modulated, self.strength)

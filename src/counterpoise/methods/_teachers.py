@@ -66,8 +66,8 @@ class Taught(Method):
             raise ModelError(
                 f"`{type(self).__name__}` learns from a trained `{TEACHER}` and has none. Call `use_teachers` first."
             )
-        found: Outputs = teacher.to(batch.target.device)(batch.inputs)
-        return found
+        outputs: Outputs = teacher.to(batch.target.device)(batch.inputs)
+        return outputs
 
     @staticmethod
     def feature_distance(outputs: Outputs, taught: Outputs) -> NamedTensors:

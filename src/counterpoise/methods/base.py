@@ -366,9 +366,9 @@ def require_fusion(method: Method, model: MultimodalClassifier, kind: type[Fusio
         ModelError: If the fusion is of another class: the model is not the one that `Method.prepare` returned.
     """
     if not isinstance(model.fusion, kind):
-        owner, found = type(method).__name__, type(model.fusion).__name__
+        owner, fusion_name = type(method).__name__, type(model.fusion).__name__
         raise ModelError(
-            f"`{owner}` trains a model with the fusion `{kind.__name__}`. Found `{found}`. Use the model that "
+            f"`{owner}` trains a model with the fusion `{kind.__name__}`. Found `{fusion_name}`. Use the model that "
             "`prepare` returns: `model = method.prepare(model, target)`."
         )
     return model.fusion

@@ -179,11 +179,11 @@ def weights_of(model: MultimodalClassifier) -> dict[str, Tensor]:
     """Return the weights of the encoders, the unimodal heads and the fused head, comparable across fusions."""
     parts = {f"encoder of `{m}`": model.encoder(m) for m in model.modalities}
     parts |= {f"unimodal head of `{m}`": model.head(m) for m in model.modalities} | {"fused head": model.fusion}
-    found = {}
+    weights = {}
     for name, part in parts.items():
         for k, p in enumerate(part.parameters()):
-            found[f"{name}, tensor {k}"] = p.detach().clone()
-    return found
+            weights[f"{name}, tensor {k}"] = p.detach().clone()
+    return weights
 
 
 def differing(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:
@@ -308,21 +308,21 @@ def _learns(subject: Subject) -> None:
     for batch in batches:
         with torch.no_grad():
             logits = [predict(model, batch.inputs, rule), model(batch.inputs).unimodal_logits["a"]]
-        for found, z in zip(scores, logits, strict=True):
-            found.append(model.task.sample_score(z, batch.target))
-    accuracy = max(torch.cat(found).mean().item() for found in scores)
+        for values, z in zip(scores, logits, strict=True):
+            values.append(model.task.sample_score(z, batch.target))
+    accuracy = max(torch.cat(values).mean().item() for values in scores)
     expect(accuracy > 0.5, f"The accuracy after 12 epochs should exceed 0.5 (chance is 0.33). Found {accuracy:.2f}.")
 
 
 def _deterministic(subject: Subject) -> None:
     """Two runs with the same seed give the same weights."""
-    found = []
+    runs = []
     for _ in range(2):
         batches = subject.batches()
         method, model = subject.prepared(subject.model(), batches)
         train(method, model, batches, range(3))
-        found.append(weights_of(model))
-    changed = differing(*found)
+        runs.append(weights_of(model))
+    changed = differing(*runs)
     expect(not changed, f"Two runs with one seed should be equal. Found another {', '.join(changed[:3])}.")
 
 
@@ -396,15 +396,15 @@ def _mixed_precision(subject: Subject) -> None:
 
 def _loss_scaling(subject: Subject) -> None:
     """Scaled losses (``16-mixed``) give the same coefficients and gradients, and one overflowed step leaves no mark."""
-    found = []
+    runs = []
     for scale in (1.0, 2.0**14):
         batches = subject.batches()
         method, model = subject.prepared(subject.model(), batches)
         start_epoch(method, model, 0, batches)
         record = next(iter(method.steps(model, batches[0], backward=_scaled(scale))))
         gradients = {name: p.grad / scale for name, p in model.named_parameters() if p.grad is not None}
-        found.append((dict(record.coefficients), gradients, method, model, batches))
-    (plain, expected, *_), (scaled, gradients, method, model, batches) = found
+        runs.append((dict(record.coefficients), gradients, method, model, batches))
+    (plain, expected, *_), (scaled, gradients, method, model, batches) = runs
     for name, value in plain.items():
         expect(
             torch.allclose(value, scaled[name], rtol=1e-3, atol=1e-6),

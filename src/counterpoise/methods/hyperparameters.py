@@ -159,9 +159,9 @@ class Hyperparameter(Generic[T]):
 
     def fixed(self, value: T) -> Hyperparameter[T]:
         """Return a constant: a subclass that uses it no longer has this hyper-parameter."""
-        found = Hyperparameter(value, self.limits)
-        found.constant = True
-        return found
+        constant = Hyperparameter(value, self.limits)
+        constant.constant = True
+        return constant
 
 
 def declarations_of(cls: type) -> dict[str, Hyperparameter[Any]]:
@@ -176,11 +176,11 @@ def declarations_of(cls: type) -> dict[str, Hyperparameter[Any]]:
         >>> list(declarations_of(Base)), list(declarations_of(Quiet))
         (['strength', 'noise'], ['strength'])
     """
-    found: dict[str, Hyperparameter[Any]] = {}
+    declarations: dict[str, Hyperparameter[Any]] = {}
     for base in reversed(cls.__mro__):
         for name, value in vars(base).items():
             if isinstance(value, Hyperparameter):
-                found[name] = value
+                declarations[name] = value
             else:
-                found.pop(name, None)  # replaced by something else
-    return {name: declared for name, declared in found.items() if not declared.constant}
+                declarations.pop(name, None)  # replaced by something else
+    return {name: declared for name, declared in declarations.items() if not declared.constant}

@@ -215,8 +215,8 @@ class Alternation(Method):
 
 def gradients(loss: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:
     """Return the gradient by each parameter, zeros where the loss does not depend on it; the graph stays."""
-    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    return [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
+    grads = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for g, p in zip(grads, parameters, strict=True)]
 
 
 def measured_backward(loss: Tensor, backward: Backward, groups: Sequence[Sequence[nn.Parameter]]) -> Tensor:
@@ -240,8 +240,8 @@ def measured_backward(loss: Tensor, backward: Backward, groups: Sequence[Sequenc
     arrived: list[list[Tensor]] = [[] for _ in groups]
     # The hook on the loss sees the gradient with which `backward` starts: its factor, without reading a value.
     handles = [loss.register_hook(factor.append)] if loss.requires_grad else []
-    for group, found in zip(groups, arrived, strict=True):
-        handles += [p.register_hook(found.append) for p in group if p.requires_grad]
+    for group, grads in zip(groups, arrived, strict=True):
+        handles += [p.register_hook(grads.append) for p in group if p.requires_grad]
     try:
         backward(loss)
     finally:
@@ -250,7 +250,7 @@ def measured_backward(loss: Tensor, backward: Backward, groups: Sequence[Sequenc
     scale = factor[0].float() if factor else loss.new_ones(())
     zero = torch.zeros((), device=loss.device)
     # Norms first, then the factor, then the square: the square of a scaled gradient overflows much earlier.
-    norms = [torch.stack(torch._foreach_norm(found)).float().norm() if found else zero for found in arrived]
+    norms = [torch.stack(torch._foreach_norm(grads)).float().norm() if grads else zero for grads in arrived]
     return (torch.stack(norms) / scale).square()
 
 

@@ -51,8 +51,8 @@ def gradient_curves(
             m: z[rows].to(reference.device, reference.dtype).requires_grad_() for m, z in outputs.features.items()
         }
         loss = model.task.loss(model.fusion(leaves), target[rows].to(reference.device))
-        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-    g = torch.stack([torch.zeros_like(z) if x is None else x for z, x in zip(leaves.values(), found, strict=True)])
+        grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    g = torch.stack([torch.zeros_like(z) if x is None else x for z, x in zip(leaves.values(), grads, strict=True)])
     g = g.flatten(1).double().cpu()
     energy = g.square().sum(1)
     earlier = [math.fsum(filter(math.isfinite, history.get(CurveId("gradient", "energy", m), ()))) for m in leaves]

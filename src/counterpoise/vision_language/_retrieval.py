@@ -109,8 +109,8 @@ def diagnose_retrieval(
 
     Example:
         >>> x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
-        >>> found = diagnose_retrieval(lambda image, text: (image, text), [{"image": x, "text": x}])
-        >>> found.recall["image->text"][1].value, round(found.bound.value, 3) == round(math.log(50), 3)
+        >>> diagnosis = diagnose_retrieval(lambda image, text: (image, text), [{"image": x, "text": x}])
+        >>> diagnosis.recall["image->text"][1].value, round(diagnosis.bound.value, 3) == round(math.log(50), 3)
         (1.0, True)
     """
     if len(modalities) != 2:
@@ -211,11 +211,11 @@ def _chances(similarity: Tensor, k: int) -> Tensor:
 
 
 def _recalls(similarity: Tensor, confidence: float) -> dict[int, Estimate]:
-    found = {}
+    recalls = {}
     for k in DEPTHS:
         e = mean_of(_chances(similarity, k).numpy(), confidence=confidence)
-        found[k] = Estimate(e.value, e.se, max(e.low, 0.0), min(e.high, 1.0))
-    return found
+        recalls[k] = Estimate(e.value, e.se, max(e.low, 0.0), min(e.high, 1.0))
+    return recalls
 
 
 def _recall_at_one(towers: Mapping[str, Tensor], modalities: Sequence[str]) -> float:

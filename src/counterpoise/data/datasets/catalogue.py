@@ -153,9 +153,9 @@ def open_data(name: Path | str, *, split: int | None = None) -> MultimodalData:
 def _entry_of(name: Path | str, path: Path) -> DataEntry:
     """Return the entry of a name; paths get a message of their own."""
     if str(name) not in DATASETS and (path.exists() or len(path.parts) > 1):
-        found = "holds no prepared data" if path.exists() else "is not there"
+        problem = "holds no prepared data" if path.exists() else "is not there"
         raise NotFoundError(
-            f"`{name}` {found}. Give an .npz, a folder written by `counterpoise prepare`, or one of: "
+            f"`{name}` {problem}. Give an .npz, a folder written by `counterpoise prepare`, or one of: "
             f"{', '.join(DATASETS)}."
         )
     return DATASETS[str(name)]

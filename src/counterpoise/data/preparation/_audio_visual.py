@@ -91,7 +91,7 @@ def _index(
     clips = Clips(source)
     known = set(classes)
     kept = [clip for clip in listed if clip.label in known]
-    found = [
+    all_findings = [
         *findings,
         *(
             Finding("label", clip.id, "", f"{clip.id}: `{clip.label}` is none of the classes", True)
@@ -107,7 +107,7 @@ def _index(
         by = f", by {more['group']}" if more.get("group") else ""
         notes.append(f"validation: {HELD:.0%} of the training list{by}, drawn with seed {settings.seed}")
     augment = {"visual": ["video"], "smallest": 0.5}
-    return Index(items, readers, tuple(classes), findings=found, notes=tuple(notes), augment=augment, **more)
+    return Index(items, readers, tuple(classes), findings=all_findings, notes=tuple(notes), augment=augment, **more)
 
 
 def kinetics_sounds(source: Path, settings: Settings, *, variant: str = "public") -> Index:
@@ -189,28 +189,28 @@ def _by_lists(source: Path, classes: Sequence[str], prefixes: Sequence[str]) -> 
     for part in ("train", "val", "test"):
         file = find_or_none(source, *(f"{prefix}{part}.txt" for prefix in prefixes))
         if file is not None:
-            found, bad = listed(file, 2, spaces=True)
+            table, bad = listed(file, 2, spaces=True)
             findings += bad
-            clips += [Clip(row[0], part, _class(row[-1], classes), _youtube(row[0])) for row in found]
+            clips += [Clip(row[0], part, _class(row[-1], classes), _youtube(row[0])) for row in table]
     return clips, findings
 
 
 def _by_folder(source: Path, classes: Sequence[str]) -> list[Clip]:
     """Return the clips (videos, or folders of frames) of ``<split>/<class>/<clip>`` for the classes that are wanted."""
     parts = {"train": "train", "val": "val", "validate": "val", "test": "test"}
-    found = []
+    clips = []
     for path in sorted(source.rglob("*")):
         label = path.parent.name.replace(" ", "_")
         part = parts.get(path.parent.parent.name)
         if part and label in classes and (path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir()):
             name = path.stem if path.is_file() else path.name
-            found.append(Clip(name, part, label, _youtube(name)))
-    if not found:
+            clips.append(Clip(name, part, label, _youtube(name)))
+    if not clips:
         raise NotFoundError(
             f"`{source}` should hold lists (my_train.txt and my_test.txt, or train.txt and val.txt with lines "
             "`name label`), or folders <split>/<class>/<clip>.mp4."
         )
-    return found
+    return clips
 
 
 def crema_d(source: Path, settings: Settings, *, by_actor: bool = False) -> Index:
@@ -291,9 +291,9 @@ def _actor(clip: str) -> str:
 def vggsound(source: Path, settings: Settings) -> Index:
     """Return VGGSound: ``vggsound.csv`` (id, start, label, split) and clips ``<id>_<start, six digits>.mp4``."""
     file = find(source, "vggsound.csv")
-    found, findings = listed(file, 4, header=lambda row: len(row) < 2 or not row[1].isdigit())
+    table, findings = listed(file, 4, header=lambda row: len(row) < 2 or not row[1].isdigit())
     clips = []
-    for row in found:
+    for row in table:
         if row[1].isdigit():
             clips.append(Clip(f"{row[0]}_{int(row[1]):06d}", row[3], row[2], row[0]))
         else:
@@ -320,8 +320,8 @@ def ave(source: Path, settings: Settings) -> Index:
     findings: list[Finding] = []
     for part in ("train", "val", "test"):
         file = find(source, f"{part}Set.txt")
-        found, bad = listed(file, 2, delimiter="&", header=lambda row: row[0] == "Category")
-        clips += [Clip(row[1], part, row[0], row[1]) for row in found]
+        table, bad = listed(file, 2, delimiter="&", header=lambda row: row[0] == "Category")
+        clips += [Clip(row[1], part, row[0], row[1]) for row in table]
         findings += bad
     return _index(
         source,

@@ -127,8 +127,8 @@ def _lists(m: str, cells: Sequence[Any], settings: Settings) -> Source:
 def _commonest_shape(m: str, arrays: Sequence[np.ndarray | None]) -> tuple[int, ...]:
     shapes = Counter(array.shape for array in arrays if array is not None).most_common(1)
     if not shapes or len(shapes[0][0]) not in (1, 2):
-        found = f"shape {shapes[0][0]}" if shapes else "lists of something else"
-        raise DataError(f"Column `{m}` should hold lists of numbers, (D,) or (T, D). Found {found}.")
+        contents = f"shape {shapes[0][0]}" if shapes else "lists of something else"
+        raise DataError(f"Column `{m}` should hold lists of numbers, (D,) or (T, D). Found {contents}.")
     return shapes[0][0]
 
 

@@ -104,12 +104,12 @@ def _candidates(folder: Path, name: str | None) -> list[DataEntry]:
 
 def _look(item: Item, readers: Mapping[str, Reader]) -> Sequence[Finding]:
     """Return findings from listings and headers of a sample's files."""
-    found = []
+    findings = []
     for m, reader in readers.items():
         source = item.sources.get(m)
 
         def remark(kind: str, detail: str, m: str = m) -> None:
-            found.append(Finding(kind, item.id, m, detail, False))
+            findings.append(Finding(kind, item.id, m, detail, False))
 
         for path in source if isinstance(source, tuple) else (source,):
             try:
@@ -118,8 +118,8 @@ def _look(item: Item, readers: Mapping[str, Reader]) -> Sequence[Finding]:
                 if isinstance(path, Path):
                     _look_at(path, "audio" if isinstance(reader, Sound) else "video", remark)
             except UnreadableError as error:
-                found.append(Finding(error.kind, item.id, m, error.detail, True))
-    return found
+                findings.append(Finding(error.kind, item.id, m, error.detail, True))
+    return findings
 
 
 def _look_at(path: Path, track: str, remark: Callable[[str, str], None]) -> None:

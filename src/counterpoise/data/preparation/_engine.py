@@ -261,7 +261,7 @@ def _from_before(work: Path, out: Path) -> tuple[Shards, dict[str, list[Finding]
 def _findings(path: Path, records: Sequence[Any]) -> dict[str, list[Finding]]:
     """Return findings by stamp, as `_chunk` and `_write` wrote them."""
     try:
-        return {s: [Finding(**f) for f in found] for record in records for s, found in record.items()}
+        return {s: [Finding(**f) for f in entries] for record in records for s, entries in record.items()}
     except (TypeError, AttributeError) as error:
         raise DataError(f"`{path}` is damaged ({error}). Delete it and prepare the data again.") from error
 
@@ -296,13 +296,13 @@ def _state(source: Any) -> bytes:
 def _read(item: Item, stamp: str, readers: Mapping[str, Reader]) -> tuple[Sample | None, list[Finding]]:
     """Return a sample, or None and what cost it; what was found besides is part of either."""
     arrays: dict[str, np.ndarray] = {}
-    found: list[Finding] = []
+    findings: list[Finding] = []
     content = []
     for m, reader in readers.items():
         source = item.sources.get(m)
 
         def remark(kind: str, detail: str, m: str = m) -> None:
-            found.append(Finding(kind, item.id, m, detail, False))
+            findings.append(Finding(kind, item.id, m, detail, False))
 
         try:
             if source is None:
@@ -310,14 +310,14 @@ def _read(item: Item, stamp: str, readers: Mapping[str, Reader]) -> tuple[Sample
             arrays[m] = reader.read(source, remark)
             content.append(_content(source, arrays[m]))
         except UnreadableError as error:
-            found.append(Finding(error.kind, item.id, m, error.detail, True))
+            findings.append(Finding(error.kind, item.id, m, error.detail, True))
         except (ConfigError, NotFoundError, OutputError):
             raise  # about the settings or the installation, not about this sample
         except Exception as error:
             detail = f"{_named(item, source)}: {type(error).__name__}: {error}"
-            found.append(Finding("undecodable", item.id, m, " ".join(detail.split()), True))
+            findings.append(Finding("undecodable", item.id, m, " ".join(detail.split()), True))
     whole = len(arrays) == len(readers)
-    return (Sample(stamp, content, found, arrays) if whole else None), found
+    return (Sample(stamp, content, findings, arrays) if whole else None), findings
 
 
 def _named(item: Item, source: Any) -> str:
@@ -345,9 +345,9 @@ def _chunk(
     samples: list[Sample] = []
     unreadable: dict[str, list[dict[str, Any]]] = {}
     for item, stamp in zip(items, stamps, strict=True):
-        sample, found = _read(item, stamp, readers)
+        sample, findings = _read(item, stamp, readers)
         if sample is None:
-            unreadable[stamp] = [asdict(f) for f in found]
+            unreadable[stamp] = [asdict(f) for f in findings]
         else:
             samples.append(sample)
     folder = Path(work)
@@ -402,11 +402,11 @@ def _same_content(
 ) -> list[Finding]:
     """Return a finding for every file that stands under another name in another split."""
     first: dict[tuple[str, str], Item] = {}
-    found = []
+    findings = []
     for item in items:
         for m, content in zip(modalities, shards.content[stamps[item.id]], strict=True):
             other = first.setdefault((m, content), item) if content else item
             if other.id != item.id and other.split != item.split:
                 detail = f"{m} of {item.id} ({item.split}) is the same as of {other.id} ({other.split})"
-                found.append(Finding("duplicate", item.id, m, detail, False))
-    return found
+                findings.append(Finding("duplicate", item.id, m, detail, False))
+    return findings

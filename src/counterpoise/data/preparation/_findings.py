@@ -93,9 +93,9 @@ def summary(findings: Iterable[Finding], shown: int = 3) -> list[str]:
     for finding in findings:
         kinds.setdefault((not finding.left_out, finding.kind), []).append(finding)
     lines = []
-    for (stays, kind), found in sorted(kinds.items()):
-        count = len({f.item for f in found if f.item}) + sum(not f.item for f in found)
-        details = list(dict.fromkeys(f.detail for f in found))
+    for (stays, kind), group in sorted(kinds.items()):
+        count = len({f.item for f in group if f.item}) + sum(not f.item for f in group)
+        details = list(dict.fromkeys(f.detail for f in group))
         more = "; ..." if len(details) > shown else ""
         word = "reported" if stays else "left out"
         lines.append(f"{word}: {count:,} x {kind} ({KINDS[kind]}): {'; '.join(details[:shown])}{more}")

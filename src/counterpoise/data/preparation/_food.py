@@ -28,9 +28,9 @@ def food101(source: Path, settings: Settings) -> Index:
     items: list[Item] = []
     findings: list[Finding] = []
     for part in ("train", "test"):
-        listed, found = _listed_items(source, part)
+        listed, problems = _listed_items(source, part)
         items += listed
-        findings += found
+        findings += problems
     train = sum(item.split == "train" for item in items)
     if train:
         items = draw_split(items, "val", 5000 / train if train > 50000 else 0.1, settings.seed)

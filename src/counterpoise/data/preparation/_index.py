@@ -80,12 +80,12 @@ class Settings:
         At least as many frames are kept as are used.
         """
         names = ("fps", "keep", "frames", "size")
-        found = {**own, **{k: getattr(self, k) for k in names if getattr(self, k) is not None}}
+        parameters = {**own, **{k: getattr(self, k) for k in names if getattr(self, k) is not None}}
         if self.frames is None:
-            found["frames"] = min(found["frames"], found["keep"])
+            parameters["frames"] = min(parameters["frames"], parameters["keep"])
         elif self.keep is None:
-            found["keep"] = max(found["frames"], found["keep"])
-        return found
+            parameters["keep"] = max(parameters["frames"], parameters["keep"])
+        return parameters
 
 
 @dataclass(frozen=True)
@@ -205,13 +205,13 @@ def _wrong_counts(index: Index) -> list[Finding]:
     counts: Counter[str] = Counter({"classes": len(index.classes)})
     for item in index.items:
         counts.update((item.split, f"{item.split} {item.label}"))
-    found = []
+    findings = []
     for part, number in index.expected.items():
         summed, _, label = part.partition(" ")
         listed = sum(counts[f"{p} {label}".strip()] for p in summed.split("+"))
         if listed != number:
-            found.append(Finding("count", "", "", f"{part}: {listed:,} listed, {number:,} published", False))
-    return found
+            findings.append(Finding("count", "", "", f"{part}: {listed:,} listed, {number:,} published", False))
+    return findings
 
 
 def _items_in_two_splits(index: Index) -> list[Finding]:
@@ -230,11 +230,11 @@ def _groups_in_two_splits(index: Index) -> list[Finding]:
     for item in index.items:
         if item.group:
             groups.setdefault(item.group, set()).add(item.split)
-    found = []
+    findings = []
     for a, b in combinations(SPLITS, 2):
         shared = [name for name, parts in groups.items() if {a, b} <= parts]
         if shared:
             some = ", ".join(shared[:3]) + (", ..." if len(shared) > 3 else "")
             detail = f"{len(shared)} of {len(groups)} {index.group or 'group'}s are in {a} and {b} ({some})"
-            found.append(Finding("leakage", "", "", detail, False))
-    return found
+            findings.append(Finding("leakage", "", "", detail, False))
+    return findings

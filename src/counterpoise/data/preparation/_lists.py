@@ -31,9 +31,9 @@ def find(source: Path, *names: str) -> Path:
 def find_or_none(source: Path, *names: str) -> Path | None:
     """Return what `find` does, or None."""
     for name in names:
-        found = sorted(source.rglob(name)) if source.is_dir() else []
-        if found:
-            return found[0]
+        paths = sorted(source.rglob(name)) if source.is_dir() else []
+        if paths:
+            return paths[0]
     return None
 
 
@@ -69,7 +69,7 @@ def listed(
         spaces: where a line has no delimiter, the first white space is one.
         header: tells whether the first row names columns.
     """
-    found: list[list[str]] = []
+    table: list[list[str]] = []
     findings = []
     for number, row in enumerate(rows(path, delimiter), 1):
         if spaces and len(row) == 1:
@@ -80,8 +80,8 @@ def listed(
             detail = f"{path}: row {number}: expected {cells} cells, found `{delimiter.join(row)}`"
             findings.append(Finding("line", f"{path.name}:{number}", "", detail, True))
         else:
-            found.append(row)
-    return found, findings
+            table.append(row)
+    return table, findings
 
 
 def read_database(path: Path) -> tuple[list[tuple[str, str, str]], list[Finding]]:
@@ -97,17 +97,17 @@ def read_database(path: Path) -> tuple[list[tuple[str, str, str]], list[Finding]
         "testing": "test",
         "test": "test",
     }
-    found, findings = [], []
+    clips, findings = [], []
     for clip, entry in read_json(path, ["database"])["database"].items():
         try:
-            found.append((clip, parts[entry["subset"]], str(entry["annotations"]["label"])))
+            clips.append((clip, parts[entry["subset"]], str(entry["annotations"]["label"])))
         except (KeyError, TypeError) as error:
             detail = (
                 f"{path}: `{clip}`: expected subset (training, validation, testing) and annotations.label, found "
                 f"{json.dumps(entry)[:80]} ({error})"
             )
             findings.append(Finding("line", clip, "", detail, True))
-    return found, findings
+    return clips, findings
 
 
 def read_json(path: Path, needed: Sequence[str] = ()) -> Any:

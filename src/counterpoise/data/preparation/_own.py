@@ -130,18 +130,18 @@ def _renamed(columns: Mapping[str, list[str]], notes: list[str]) -> dict[str, li
 
 def _given_modalities(table: Table, given: Sequence[str]) -> dict[str, list[str]]:
     """Return what ``NAME=COLUMN,COLUMN`` says."""
-    found: dict[str, list[str]] = {}
+    columns: dict[str, list[str]] = {}
     for text in given:
         m, wanted = _parse_modality(table, text)
         if "." in m:
             raise DataError(f"`--modality {text}`: the name of a modality should not contain dots.")
-        if m in found:
+        if m in columns:
             raise DataError(
                 f"`--modality {m}` is given twice. Name all of its columns at once: "
-                f"--modality {m}={','.join([*found[m], *wanted])}."
+                f"--modality {m}={','.join([*columns[m], *wanted])}."
             )
-        found[m] = list(dict.fromkeys(wanted))
-    return found
+        columns[m] = list(dict.fromkeys(wanted))
+    return columns
 
 
 def _parse_modality(table: Table, text: str) -> tuple[str, list[str]]:

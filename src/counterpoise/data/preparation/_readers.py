@@ -61,8 +61,8 @@ class Frames(Reader):
         elif source.suffix.lower() in SEQUENCE_SUFFIXES:
             images = open_sequence(source, self.size, self.keep, remark)
         else:
-            found = read_frames(source, fps=self.fps, size=self.size, shortest=self.shortest)
-            images = [found[k][0] for k in spread(len(found), self.keep)]
+            frames = read_frames(source, fps=self.fps, size=self.size, shortest=self.shortest)
+            images = [frames[k][0] for k in spread(len(frames), self.keep)]
         return np.stack(images).transpose(0, 3, 1, 2)
 
     def modality(self, name: str) -> Modality:

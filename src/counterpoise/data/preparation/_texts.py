@@ -48,18 +48,18 @@ class Text(Reader):
             from transformers import AutoTokenizer
 
         try:
-            found = AutoTokenizer.from_pretrained(self.tokenizer)
+            tokenizer = AutoTokenizer.from_pretrained(self.tokenizer)
         except (OSError, ValueError) as error:
             raise NotFoundError(
                 f"The tokenizer `{self.tokenizer}` is neither a folder nor in the local cache of the Hugging Face hub, "
                 "and could not be downloaded. Connect to the network, give a folder that holds it, or take --tokenizer "
                 "words."
             ) from error
-        if found.pad_token_id is None:
+        if tokenizer.pad_token_id is None:
             raise DataError(
                 f"The tokenizer `{self.tokenizer}` has no padding token; give it one and save it to a folder."
             )
-        return found
+        return tokenizer
 
     def read(self, source: str, remark: Remark) -> np.ndarray:
         """See `Reader.read`."""
@@ -68,9 +68,9 @@ class Text(Reader):
         if self.tokenizer == "words":
             row: np.ndarray = self._words.encode([source], self.length)[0]
             return row
-        found = self._tokenizer(source, truncation=True, max_length=self.length)["input_ids"]
+        tokens = self._tokenizer(source, truncation=True, max_length=self.length)["input_ids"]
         ids = np.full(self.length, self._tokenizer.pad_token_id, np.int32)
-        ids[: len(found)] = found
+        ids[: len(tokens)] = tokens
         return swap_padding(ids, self._tokenizer.pad_token_id)
 
     def modality(self, name: str) -> Modality:
@@ -82,10 +82,10 @@ class Text(Reader):
     @property
     def parameters(self) -> dict[str, Any]:
         """See `Reader.parameters`."""
-        found = {"reader": "Text", "tokenizer": self.tokenizer, "length": self.length}
+        parameters = {"reader": "Text", "tokenizer": self.tokenizer, "length": self.length}
         if self.tokenizer == "words":
-            return {**found, "words": list(self._words.ids) if self._words else []}
-        return {**found, "vocabulary": len(self._tokenizer), "padding": self._tokenizer.pad_token_id}
+            return {**parameters, "words": list(self._words.ids) if self._words else []}
+        return {**parameters, "vocabulary": len(self._tokenizer), "padding": self._tokenizer.pad_token_id}
 
 
 def swap_padding(ids: np.ndarray, padding: int) -> np.ndarray:

@@ -76,10 +76,10 @@ def aliased_ratio(scores: Tensor) -> Tensor:
         >>> aliased_ratio(torch.tensor([3.0, 2.0]))        # s1 / s2 and then s2 / (s1 / s2)
         tensor([1.5000, 1.3333])
     """
-    found = list(scores.unbind())
-    for k, score in enumerate(found):
-        found[k] = score / torch.stack([s for j, s in enumerate(found) if j != k]).sum()
-    return torch.stack(found)
+    ratios = list(scores.unbind())
+    for k, score in enumerate(ratios):
+        ratios[k] = score / torch.stack([s for j, s in enumerate(ratios) if j != k]).sum()
+    return torch.stack(ratios)
 
 
 class OPMToolkit(OPM):
@@ -127,7 +127,7 @@ class MBSDToolkit(MBSD):
         """See `ModulatedObjective.terms`."""
         logits = unimodal_logits(model, outputs.features, sliced=False)
         compared = logits if len(logits) == 2 else logits.softmax(-1)
-        found = []
+        losses = []
         for j, k in combinations(range(len(logits)), 2):
             p = logits[[j, k]].softmax(-1)
             true = p.gather(-1, batch.target.expand(2, -1).unsqueeze(-1)).squeeze(-1)
@@ -136,8 +136,8 @@ class MBSDToolkit(MBSD):
             strong, weak = torch.where(stronger, p[0], p[1]), torch.where(stronger, p[1], p[0])
             misread = (strong * (strong.clamp_min(1e-12).log() - weak)).sum(-1)
             omega = (true[0] - true[1]).abs() * right
-            found.append((omega * (misread + (compared[j] - compared[k]).square().mean(-1))).mean())
-        return {"distillation": self.strength * torch.stack(found).mean()}, {}
+            losses.append((omega * (misread + (compared[j] - compared[k]).square().mean(-1))).mean())
+        return {"distillation": self.strength * torch.stack(losses).mean()}, {}
 
 
 class GBlendingToolkit(GBlending):

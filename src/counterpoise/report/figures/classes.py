@@ -45,10 +45,10 @@ def class_figure(comparison: Comparison) -> FigureSpec | None:
     options, cells, most = [], [], 0
     for label in series.class_rows(comparison):
         for kind, words in _KINDS:
-            found = series.class_values(comparison, label, kind)
-            if found is None:
+            matrix = series.class_values(comparison, label, kind)
+            if matrix is None:
                 continue
-            names, ms, values = found
+            names, ms, values = matrix
             most = max(most, len(names))
             kept = _most_different(values)
             heat = Heat(ms, [names[i] for i in kept], [values[i] for i in kept], "nats")
@@ -90,9 +90,9 @@ def robustness_figures(comparison: Comparison, colours: Sequence[str]) -> list[F
         }
         for m in comparison.modalities
     }
-    by_modality = {m: found for m, found in by_modality.items() if found}
+    by_modality = {m: by_label for m, by_label in by_modality.items() if by_label}
     ends = _common_range(comparison, list(by_modality.values()))
-    return [_robustness(comparison, m, found, ends, colours) for m, found in by_modality.items()]
+    return [_robustness(comparison, m, by_label, ends, colours) for m, by_label in by_modality.items()]
 
 
 def _common_range(
@@ -100,7 +100,7 @@ def _common_range(
 ) -> tuple[float, float]:
     """Return the vertical range of all figures: every mean, and every whisker not much longer than the range."""
     factor = factor_of(comparison.score)
-    points = [s.point for found in figures for scores in found.values() for s in scores]
+    points = [s.point for by_label in figures for scores in by_label.values() for s in scores]
     means = [factor * p.mean for p in points]
     if not means:
         return 0.0, 1.0
@@ -119,20 +119,20 @@ def _finite(values: Iterable[float]) -> list[float]:
 def _robustness(
     comparison: Comparison,
     m: str,
-    found: Mapping[str, Sequence[CorruptedScore]],
+    by_label: Mapping[str, Sequence[CorruptedScore]],
     ends: tuple[float, float],
     colours: Sequence[str],
 ) -> FigureSpec:
     score, factor = comparison.score, factor_of(comparison.score)
     table: list[PointRow] = [
         ([label, s.words], label, score if s.corruption is None else "", s.point)
-        for label in found
-        for s in found[label]
+        for label in by_label
+        for s in by_label[label]
     ]
     marks: list[Series] = []
-    for i, (label, scores) in enumerate(found.items()):
-        marks += _row_marks(comparison, label, scores, i, len(found), colours)
-    ticks = sorted({(s.place, s.words.removeprefix("noise ")) for scores in found.values() for s in scores})
+    for i, (label, scores) in enumerate(by_label.items()):
+        marks += _row_marks(comparison, label, scores, i, len(by_label), colours)
+    ticks = sorted({(s.place, s.words.removeprefix("noise ")) for scores in by_label.values() for s in scores})
     others = [k for k in comparison.modalities if k != m]
     base = _only_other(comparison, others)
     rules: tuple[Rule, ...] = ()

@@ -159,12 +159,12 @@ def _section(
     folded: Sequence[Grid] = (),
     wide: bool = False,
 ) -> Section | None:
-    found = [(chart, cells(chart.table, rows)) for chart in charts if chart is not None]
+    figures = [(chart, cells(chart.table, rows)) for chart in charts if chart is not None]
     shown, closed = _tables(seen, rows), _tables(folded, rows)
-    if not found and not shown and not closed:
+    if not figures and not shown and not closed:
         return None
-    single = len(found) == 1 and not wide
-    return Section(found[0][0].title if single else title, found, shown, closed, wide)
+    single = len(figures) == 1 and not wide
+    return Section(figures[0][0].title if single else title, figures, shown, closed, wide)
 
 
 def _tables(grids: Iterable[Grid], rows: Mapping[tuple[str, str, str], Row]) -> list[Table]:

@@ -147,8 +147,8 @@ def epoch_values(history: Mapping[CurveId, Sequence[float]], epoch: int) -> dict
         >>> epoch_values({loss: [0.7, 0.5], gap: [0.1]}, 1)
         {CurveId(kind='loss', name='total', modality=None): 0.5}
     """
-    found = {name: curve[epoch] for name, curve in history.items() if len(curve) > epoch}
-    return {name: value for name, value in found.items() if value == value}
+    values = {name: curve[epoch] for name, curve in history.items() if len(curve) > epoch}
+    return {name: value for name, value in values.items() if value == value}
 
 
 class EpochLogger(Callback):
