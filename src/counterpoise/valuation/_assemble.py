@@ -9,6 +9,7 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
+from counterpoise.valuation._groups import MIN_GROUPS, degrees_of_freedom, effective_groups, variance_of_mean
 from counterpoise.valuation._valuation import Estimate, Valuation
 from counterpoise.valuation.inputs import EstimatorInput
 
@@ -31,7 +32,7 @@ class SubsetEstimate:
         correction: added to the mean: the estimator's own first-order bias, by which the estimate ceases to be a bound.
         capacity: the correction of the most flexible rule that might have been chosen; it sets the second-order part
             of the standard error, which matters where the samples hardly vary.
-        doubt: signed, how far the correction may be off: a part of the standard error that more samples reduce like 1/N.
+        doubt: signed, how far the correction may be off: a part of the standard error that falls like 1/N.
         selection: what choosing among heads may gain by chance; an independent part of the standard error.
         per_label: ``(N, C)`` shares of the labels (multi-label), or None.
     """
@@ -100,8 +101,7 @@ def assemble(
         {m: term.pointwise for m, term in single.items()},
         {m: whole.pointwise - term.pointwise for m, term in without.items()},
     )
-    impossible = _impossible(problem, _named(joint, mi, cmi), entropy)
-    doubtful = f"too few samples for {', '.join(impossible)}: outside of 0 to H(Y) by more than the error"
+    impossible, doubtful = _too_few(problem, _named(joint, mi, cmi), entropy)
     return Valuation(
         modalities=modalities,
         n=problem.n,
@@ -117,7 +117,7 @@ def assemble(
         task=problem.task.name,
         differential=not problem.task.has_discrete_entropy,
         confidence=confidence,
-        notes=(*problem.notes, *notes, *[doubtful] * bool(impossible)),
+        notes=(*problem.notes, *notes, *doubtful),
         too_few_samples=impossible,
     )
 
@@ -151,6 +151,23 @@ def _per_class(
     return _named(shares[everything], mi, cmi)
 
 
+def _too_few(
+    problem: EstimatorInput, named: Mapping[str, Estimate], entropy: float
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the quantities for which there are too few samples or groups, and a note on them."""
+    groups = np.inf if problem.group is None else effective_groups(problem.group)
+    if groups < MIN_GROUPS:
+        note = (
+            f"too few groups: groups of these sizes count as {groups:.1f} equally large groups; "
+            "an estimate needs at least 5"
+        )
+        return tuple(named), (note,)
+    impossible = _impossible(problem, named, entropy)
+    if not impossible:
+        return (), ()
+    return impossible, (f"too few samples for {', '.join(impossible)}: outside of 0 to H(Y) by more than the error",)
+
+
 def _impossible(problem: EstimatorInput, named: Mapping[str, Estimate], entropy: float) -> tuple[str, ...]:
     """Return the quantities that no information can be: outside of [0, H(Y)] by more than the standard error."""
     scale = abs(problem.task.information_scale(problem.target))
@@ -179,14 +196,8 @@ def _estimate(
     second = max(noise, abs(sum(sign * term.capacity for sign, term in terms)), 0.5 / n) / n
     second += (noise / 2) ** 2 + sum(sign * term.doubt for sign, term in terms) ** 2
     second += sum(term.selection**2 for _, term in terms)
-    if group is None:
-        variance, freedom = pointwise.var(ddof=1) / n, n - 1
-    else:
-        sums = np.bincount(group, pointwise - pointwise.mean())
-        freedom = len(sums) - 1
-        variance = float((sums**2).sum()) * len(sums) / freedom / n**2
-    se = float(np.sqrt(variance + second))
-    return Estimate.around(value, se, confidence=confidence, freedom=freedom, bound=kind)
+    se = float(np.sqrt(variance_of_mean(pointwise, group) + second))
+    return Estimate.around(value, se, confidence=confidence, freedom=degrees_of_freedom(n, group), bound=kind)
 
 
 def _by_class(problem: EstimatorInput, pointwise: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from counterpoise._validation import Interval, Options
 from counterpoise.errors import DataError
+from counterpoise.valuation._groups import degrees_of_freedom, variance_of_mean
 from counterpoise.valuation._valuation import Estimate, Valuation
 from counterpoise.valuation.estimators.variational import fit_heads
 from counterpoise.valuation.functional.pid import broja
@@ -186,12 +187,8 @@ def _shared(
 
 def _summary(pointwise: np.ndarray, group: np.ndarray | None, confidence: float) -> Estimate:
     value, n = float(pointwise.mean()), len(pointwise)
-    freedom, se = n - 1, float(pointwise.std(ddof=1) / np.sqrt(n))
-    if group is not None:
-        sums = np.bincount(group, pointwise - value)
-        freedom = len(sums) - 1
-        se = float(np.sqrt((sums**2).sum() * len(sums) / freedom) / n)
-    return Estimate.around(value, se, confidence=confidence, freedom=freedom)
+    se = float(np.sqrt(variance_of_mean(pointwise, group)))
+    return Estimate.around(value, se, confidence=confidence, freedom=degrees_of_freedom(n, group))
 
 
 def _moved(e: Estimate, value: float) -> Estimate:
@@ -253,7 +250,7 @@ def _corrected_parts(
         resampled = np.array([_solve(tables[pick].sum(0).reshape(shape)) for pick in picks])
     values = observed - null.mean(0)
     errors = np.sqrt(resampled.var(0, ddof=1) + null.var(0, ddof=1))
-    freedom = REPLICATES - 1 if problem.group is None else min(REPLICATES, int(problem.group.max()) + 1) - 1
+    freedom = min(REPLICATES - 1.0, degrees_of_freedom(problem.n, problem.group))
     estimates = [
         Estimate.around(float(v), float(se), confidence=confidence, freedom=freedom)
         for v, se in zip(values, errors, strict=True)

@@ -116,7 +116,7 @@ class Valuation:
         confidence: level of the intervals.
         notes: Remarks for the reader.
         too_few_samples: Quantities that cannot be right, such as ``cmi:text``: outside of [0, H(Y)] by more than their
-            standard error. A report should not print them as results.
+            standard error. All quantities if there are too few groups. A report should not print them as results.
 
     Example:
         >>> e = Estimate(0.5, 0.01, 0.48, 0.52)

@@ -276,7 +276,7 @@ def _groups(group: ArrayLike, n: int, folds: int) -> np.ndarray:
     if raw.shape != (n,):
         raise DataError(f"Groups should have shape ({n},), one per sample. Found {raw.shape}.")
     codes = np.unique(raw, return_inverse=True)[1].reshape(-1)
-    needed = max(folds, 3)  # two halves of the samples outside a fold are whole groups, too
+    needed = max(folds, 3)
     if codes.max() + 1 < needed:
         raise DataError(f"{folds} folds need at least {needed} groups. Found {codes.max() + 1}. Use fewer folds.")
     return codes

@@ -16,8 +16,8 @@ Two estimates of what is missing from the bound:
 The first holds in the quadratic regime only: a head with more columns than samples remembers its samples, and its
 optimism is not information. Half of the optimism corrects the estimate as far as the learning curve, which is the
 noisier of the two, agrees; half of their difference is part of the standard error. The choice of the weights is
-corrected in the same way as the fit. There is no correction between groups. Where heads remember all of their samples,
-the whole of what is still to come is part of the standard error. A corrected number is no bound any more. The
+corrected in the same way as the fit. Both corrections are divided by the design effect of the groups, where there are
+groups: an optimism about groups is no information about new ones. Where heads remember all of their samples, the whole of what is still to come is part of the standard error. A corrected number is no bound any more. The
 per-sample contributions are not corrected.
 """
 
@@ -167,11 +167,13 @@ def corrected(problem: EstimatorInput, fitted: FittedSubset, prior: OutOfFoldPre
     p = fitted.predictions
     to_come = max(fitted.to_come, 0.0)
     half = 0.5 * max(p.optimism - prior.optimism, 0.0)
-    grouped = problem.group is not None
+    # Between dependent groups the loss on the fitted samples says nothing about new groups.
+    independent = 1.0 / fitted.design_effect
+    half *= independent
     remembered = problem.task.has_discrete_entropy and p.in_sample > REMEMBERED * prior.in_sample
-    correction = 0.0 if grouped else min(half, SLACK * to_come) + 0.5 * fitted.selection
+    correction = min(half, SLACK * to_come) + 0.5 * independent * fitted.selection
     # Beyond the quadratic regime all that the learning curve promises is uncertain, and it may promise too little.
-    doubt = to_come if remembered else 0.5 * to_come if grouped else 0.5 * (to_come - half)
+    doubt = to_come if remembered else 0.5 * (to_come - half)
     return SubsetEstimate(
         bound.pointwise,
         correction=correction,

@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from counterpoise.valuation._groups import MIN_GROUPS, design_effect, effective_groups
 from counterpoise.valuation.inputs import EstimatorInput
 
-__all__ = ["Weights", "fit_weights", "stack"]
+__all__ = ["Weights", "dependence", "fit_weights", "stack"]
 
 ITERATIONS: Final = 200
+UPPER: Final = 0.75
+"""Quantile of the design effects of the components: the largest of many is large by chance where groups are few."""
 MAX_ROWS: Final = 20_000
 """The weights are fitted to a random part of more samples, the same for all subsets: a few weights need no more."""
 
@@ -26,13 +30,14 @@ class Weights:
     overall: Tensor
 
 
-def stack(problem: EstimatorInput, parts: Sequence[Tensor], free: Sequence[float]) -> Weights:
+def stack(problem: EstimatorInput, parts: Sequence[Tensor], free: Sequence[float], effect: float = 1.0) -> Weights:
     """Return the weights of a mixture that predicts left-out samples best.
 
     Args:
         problem: The checked input.
         parts: ``(N, L)`` out-of-fold log-likelihoods of the components.
         free: Pseudo-observations in favour of each component.
+        effect: Number of samples of one group that count as one observation together.
     """
     j = len(parts)
     if j == 1:
@@ -44,17 +49,40 @@ def stack(problem: EstimatorInput, parts: Sequence[Tensor], free: Sequence[float
     log_q = torch.stack([p[rows].double() for p in parts], -1)  # (N, L, J)
     ratio = (log_q - log_q.amax(-1, keepdim=True)).exp().flatten(0, 1)
     own = fold[rows].repeat_interleave(log_q.shape[1])
-    # Samples of one group count as one observation together. Chance likenesses of few groups help several folds at once,
-    # so that few groups need more evidence: twice as much with ten of them.
-    groups = len(rows) if problem.group is None else int(problem.group.max()) + 1
-    unit = 1.0 if problem.group is None else max(1.0, (1 + 10 / groups) * len(rows) / groups)
-    prior = torch.tensor(free, dtype=torch.float64) * unit
+    prior = torch.tensor(free, dtype=torch.float64) * _unit(problem.group, effect)
     start = torch.full((j,), 1 / j, dtype=torch.float64)
     overall = fit_weights(ratio, prior, start, ITERATIONS)
     # A component that vanished on all samples may count on a part of them.
     warm = 0.9 * overall + 0.1 / j
     per_fold = torch.stack([fit_weights(ratio[own != k], prior, warm, ITERATIONS // 2) for k in range(problem.folds)])
     return Weights(per_fold, overall)
+
+
+def dependence(problem: EstimatorInput, parts: Sequence[Tensor], reference: Tensor) -> float:
+    """Return the design effect of what components gain over a reference: 1 if the groups do not matter.
+
+    It is also 1 for too few groups to estimate it; their estimates are marked.
+
+    Args:
+        problem: The checked input.
+        parts: ``(N, L)`` out-of-fold log-likelihoods of the components.
+        reference: ``(N, L)`` log-likelihoods of the reference.
+    """
+    if problem.group is None or effective_groups(problem.group) < MIN_GROUPS:
+        return 1.0
+    gains = [(p - reference).double().sum(-1).numpy() for p in parts]
+    return float(np.quantile([design_effect(gain, problem.group) for gain in gains], UPPER))
+
+
+def _unit(group: np.ndarray | None, effect: float) -> float:
+    """Return the number of samples that count as one observation.
+
+    Chance likenesses of few dependent groups help several folds at once, so that few groups need more evidence: twice as
+    much with ten of them. Where the samples of a group do not depend on each other, every sample is an observation.
+    """
+    if group is None:
+        return 1.0
+    return 1.0 + (1.0 + 10.0 / effective_groups(group)) * (effect - 1.0)
 
 
 def fit_weights(ratio: Tensor, prior: Tensor, weights: Tensor, iterations: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from counterpoise.tasks import Task
 from counterpoise.valuation.heads.density import BANDWIDTHS, kernel_log_density
-from counterpoise.valuation.heads.mixture import fit_weights, stack
+from counterpoise.valuation.heads.mixture import dependence, fit_weights, stack
 from counterpoise.valuation.inputs import EstimatorInput
 
 __all__ = ["OutOfFoldPredictions", "Scored", "collect", "left_out", "marginal", "mix", "predictive", "score"]
@@ -169,10 +169,12 @@ def _with_kernels(problem: EstimatorInput, gaussian: OutOfFoldPredictions) -> Ou
     assert gaussian.covariance is not None  # for the type checker
     covariance = gaussian.covariance
     for bandwidth in BANDWIDTHS:
-        densities = [kernel_log_density(y, fold != k, bandwidth, floor)[:, None] for k in range(problem.folds)]
-        scored = ((Scored(d, gaussian.parameters, covariance), fold != k) for k, d in enumerate(densities))
+        kernels = [kernel_log_density(y, fold != k, bandwidth, floor)[:, None] for k in range(problem.folds)]
+        scored = ((Scored(d, gaussian.parameters, covariance), fold != k) for k, d in enumerate(kernels))
         parts.append(replace(collect(problem, scored), halves=()))
-    weights = stack(problem, [p.per_output for p in parts], [1.0, *(0.0 for _ in BANDWIDTHS)])
+    densities = [p.per_output for p in parts]
+    effect = dependence(problem, densities, gaussian.per_output)
+    weights = stack(problem, densities, [1.0, *(0.0 for _ in BANDWIDTHS)], effect)
     return mix(problem, parts, weights.per_fold, gaussian.name)
 
 

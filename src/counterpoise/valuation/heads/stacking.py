@@ -21,7 +21,7 @@ from torch import Tensor
 from counterpoise.errors import DataError
 from counterpoise.valuation.heads.calibration import CalibrationHeads
 from counterpoise.valuation.heads.candidates import Candidate
-from counterpoise.valuation.heads.mixture import Weights, stack
+from counterpoise.valuation.heads.mixture import Weights, dependence, stack
 from counterpoise.valuation.heads.predictions import OutOfFoldPredictions, Scored, collect, mix, predictive, score
 from counterpoise.valuation.heads.spread import SpreadHeads
 from counterpoise.valuation.inputs import EstimatorInput, Predictions, assign_folds
@@ -61,12 +61,14 @@ class FittedSubset:
         to_come: What more samples would still bring according to the learning curve, in nats.
         capacity: Half of the optimism of the least regularised heads: the noise that a choice can pick up.
         selection: What the weights gain, in nats per sample, if they may look at the samples themselves.
+        design_effect: Number of samples of one group that carry as much evidence as one independent sample.
     """
 
     predictions: OutOfFoldPredictions
     to_come: float
     capacity: float
     selection: float
+    design_effect: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -110,15 +112,17 @@ def fit_subset(
     fitted, capacity = _fit_kinds(problem, kinds, prior)
     best = max(c.total for c in [*components, *fitted])
     components += [c for c in fitted if c.total > best - 4 * CLEARLY_WORSE]
-    components = [c for c, w in zip(components, _weights(problem, components).overall, strict=True) if w >= c.smallest]
-    weights = _weights(problem, components, FEW if problem.group is None else 1.0)
+    effect = dependence(problem, [c.predictions.per_output for c in components], prior.per_output)
+    first = _weights(problem, components, effect).overall
+    components = [c for c, w in zip(components, first, strict=True) if w >= c.smallest]
+    weights = _weights(problem, components, effect, max(FEW, 1.0 - 1.0 / effect))
     if halves:
         components = _with_halves(problem, components, prior)
     parts = [c.predictions for c in components]
     mixture = mix(problem, parts, weights.per_fold, _name(parts, weights.per_fold))
     seen = mix(problem, parts, weights.overall.expand(problem.folds, -1), "")
     selection = max(float((seen.log_likelihood - mixture.log_likelihood).mean()), 0.0)
-    return FittedSubset(mixture, _lost(mixture), capacity, selection)
+    return FittedSubset(mixture, _lost(mixture), capacity, selection, effect)
 
 
 def _fit_kinds(
@@ -133,9 +137,9 @@ def _fit_kinds(
     return best, capacity
 
 
-def _weights(problem: EstimatorInput, components: Sequence[_Component], share: float = 1.0) -> Weights:
+def _weights(problem: EstimatorInput, components: Sequence[_Component], effect: float, share: float = 1.0) -> Weights:
     """Return the weights of a mixture, with a share of the pseudo-observations."""
-    return stack(problem, [c.predictions.per_output for c in components], [share * c.free for c in components])
+    return stack(problem, [c.predictions.per_output for c in components], [share * c.free for c in components], effect)
 
 
 def _lost(mixture: OutOfFoldPredictions) -> float:
@@ -259,16 +263,23 @@ def _half(problem: EstimatorInput) -> Tensor:
     """Return ``(N,)`` booleans: half of the samples, by whole groups, with some of each half outside every fold."""
     target, task, group, seed = problem.target, problem.task, problem.group, problem.seed + 1
     half = assign_folds(target, task, 2, group, seed) == 0
-    outside = problem.fold[None] != np.arange(problem.folds)[:, None]
-    share = (outside & half).sum(1) / outside.sum(1)
-    if group is None or ((share > SMALLEST_HALF) & (share < 1 - SMALLEST_HALF)).all():
+    if group is None or _cuts_every_fold(problem, half):
         return torch.from_numpy(half)
     # One group fills a half, and outside its own fold nothing is left of it: cut the groups of each fold instead.
     for k in range(problem.folds):
         rows = problem.fold == k
         codes = np.unique(group[rows], return_inverse=True)[1]
         half[rows] = assign_folds(target[torch.from_numpy(rows)], task, 2, codes, seed) == k % 2
+    if not _cuts_every_fold(problem, half):  # a single group lies outside of some fold: cut the group
+        half = assign_folds(target, task, 2, None, seed) == 0
     return torch.from_numpy(half)
+
+
+def _cuts_every_fold(problem: EstimatorInput, half: np.ndarray) -> bool:
+    """Return whether the samples outside every fold lie in both halves."""
+    outside = problem.fold[None] != np.arange(problem.folds)[:, None]
+    share = (outside & half).sum(1) / outside.sum(1)
+    return bool(((share > SMALLEST_HALF) & (share < 1 - SMALLEST_HALF)).all())
 
 
 def _shortlist(problem: EstimatorInput, kind: Candidate, prior: OutOfFoldPredictions) -> list[float]:
