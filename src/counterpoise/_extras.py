@@ -14,6 +14,7 @@ __all__ = ["EXTRAS", "extra", "load"]
 EXTRAS: Final = {
     "train": "Training",
     "encoders": "This encoder",
+    "transformers": "Training with the Trainer of Hugging Face",
     "data": "Reading tables and prepared data",
     "report": "The report",
     "prepare": "Preparing raw data",

@@ -208,6 +208,11 @@ class MethodTraining:
             )
         return self._as_batch(inputs, target, index)
 
+    def select(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the inputs that the model reads: its modalities by name, else every tensor."""
+        names = self._prepared().modalities
+        return {m: inputs[m] for m in names} if set(names) <= set(inputs) else _tensors(inputs)
+
     def check_optimizers(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
         """Check that the optimizers hold the parameters of the model, of its unimodal heads and of the method.
 
@@ -253,14 +258,11 @@ class MethodTraining:
         if not isinstance(inputs, Mapping):
             names = self._prepared().modalities if self.model is not None else tuple(map(str, range(len(inputs))))
             inputs = dict(zip(names, inputs, strict=True))
-        kept = {m: _tensors(value) for m, value in inputs.items() if isinstance(value, Tensor | Mapping)}
+        kept = _tensors(inputs)
         return kept, torch.as_tensor(target), kept.pop("index", None)
 
     def _as_batch(self, inputs: dict[str, Any], target: Tensor, index: Tensor) -> Batch:
-        names = self._prepared().modalities
-        if set(names) <= set(inputs):
-            inputs = {m: inputs[m] for m in names}
-        return Batch(inputs, target, index.to(target.device))
+        return Batch(self.select(inputs), target, index.to(target.device))
 
     def _passes(self, loader: Any) -> Iterator[tuple[dict[str, Any], Tensor, Tensor]]:
         """Yield inputs, target and positions of a loader without a shuffle."""
