@@ -144,22 +144,25 @@ class _Base(BaseEstimator):
 
     def _train(self, split: Split, kept: np.ndarray, held: np.ndarray, seed: int) -> None:
         method = make_method(self.method) if isinstance(self.method, str) else self.method
-        if method.requires or method.needs_held_out:
-            needed = ", ".join(method.requires) or "samples that are never trained on"
+        if method.requires:
+            needed = ", ".join(method.requires)
             raise DataError(f"Method `{self.method}` needs {needed}. Use it with `counterpoise train`, or another one.")
+        watched = BatchLoader(split, 512, seed, indices=held, shuffle=False) if len(held) else None
+        kept, measured = _without_measured(split.target, kept, seed) if method.needs_held_out else (kept, kept[:0])
         self._model = method.prepare(self._model, torch.from_numpy(split.target))
         parameters = [*self._model.parameters(), *method.parameters()]
         optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(self.epochs, 1))
         loader = BatchLoader(split, self.batch_size, seed, indices=kept, plan=method.resample)
         fixed = BatchLoader(split, 512, seed, indices=kept, shuffle=False)
-        watched = BatchLoader(split, 512, seed, indices=held, shuffle=False) if len(held) else None
+        unseen = BatchLoader(split, 512, seed, indices=measured, shuffle=False)
+        held_out = (lambda: unseen) if len(measured) else None
         best, state = np.inf, None
         self.n_iter_ = self.epochs
         self._model.train(len(kept) > 1)  # batch norm cannot train on one sample
         for epoch in range(self.epochs):
             loader.set_epoch(epoch)
-            method.on_epoch_start(self._model, EpochContext(epoch, self.epochs, train=lambda: fixed))
+            method.on_epoch_start(self._model, EpochContext(epoch, self.epochs, lambda: fixed, held_out))
             for batch in loader:
                 for _ in method.steps(self._model, batch):
                     optimizer.step()
@@ -326,6 +329,12 @@ def _split(target: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         return holdout_split(target, None, HELD_OUT, seed)
     except DataError:
         return everything
+
+
+def _without_measured(target: np.ndarray, kept: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions to train on, and those on which a method measures contributions; these are never trained on."""
+    trained, measured = holdout_split(target[kept], None, HELD_OUT, seed)
+    return kept[trained], kept[measured]
 
 
 def _plain(value: Any) -> Any:

@@ -91,7 +91,7 @@ class UMT(Taught, ModulatedObjective):
 
     Example:
         >>> UMT(), UMT.requires
-        (UMT(strength=10.0), ('unimodal-ensemble',))
+        (UMT(strength=10.0, smoothing=0.0), ('unimodal-ensemble',))
     """
 
     strength = Hyperparameter(10.0, STRENGTH)

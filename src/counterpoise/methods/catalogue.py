@@ -477,7 +477,7 @@ def make_method(name: str, arguments: Mapping[str, Any] | None = None) -> Method
         Traceback (most recent call last):
         ...
         counterpoise.errors.ConfigError: Unknown key `strenght` for method `uniform`. Did you mean `strength`? Known:
-            strength.
+            strength, smoothing.
     """
     arguments = dict(arguments or {})
     cls = METHODS.resolve(user_name(name))

@@ -99,9 +99,11 @@ def train(
 REFUSED = {
     "agm": "runs each encoder",
     "aug": "replaces the fusion",
+    "crmt": "replaces the fusion",
     "greedy": "replaces the fusion",
     "mla": "replaces the fusion",
     "mmcosine": "linear fused head",
+    "pdf": "replaces the fusion",
     "qmf": "replaces the fusion",
     "reconboost": "additive fusion",
     "tcmax": "additive fusion",

@@ -75,7 +75,7 @@ def systematic_draw(order: Tensor, frequency: Tensor, generator: torch.Generator
     Example:
         >>> order, g = torch.tensor([3, 0, 1, 2]), torch.Generator().manual_seed(0)
         >>> systematic_draw(order, torch.tensor([3.0, 1.0, 1.0, 1.0]), g).bincount()
-        tensor([1, 1, 0, 2])
+        tensor([0, 1, 1, 2])
     """
     weights = frequency.double().cpu()
     if bool((weights == weights[0]).all()):

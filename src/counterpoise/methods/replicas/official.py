@@ -40,7 +40,7 @@ class PMROfficial(PMR):
 
     Example:
         >>> PMROfficial()
-        PMROfficial(strength=1.0, smoothing=0.0, momentum=0.2, share=0.1)
+        PMROfficial(strength=1.0, momentum=0.2, share=0.1)
     """
 
     smoothing = PMR.smoothing.fixed(0.0)
@@ -77,7 +77,7 @@ class LFMOfficial(LFM):
 
     Example:
         >>> LFMOfficial()
-        LFMOfficial(strength=1.0, smoothing=0.0)
+        LFMOfficial(strength=1.0)
     """
 
     smoothing = LFM.smoothing.fixed(0.0)
@@ -106,7 +106,7 @@ class ARLOfficial(ARL):
 
     Example:
         >>> ARLOfficial()
-        ARLOfficial(strength=1.0, smoothing=0.0, gamma=4.0, start=6)
+        ARLOfficial(strength=1.0, gamma=4.0, start=6)
     """
 
     smoothing = ARL.smoothing.fixed(0.0)
@@ -136,7 +136,7 @@ class InfoRegOfficial(InfoReg):
 
     Example:
         >>> InfoRegOfficial()
-        InfoRegOfficial(strength=1.0, smoothing=0.0, window=10, threshold=0.05)
+        InfoRegOfficial(strength=1.0, window=10, threshold=0.05)
     """
 
     smoothing = InfoReg.smoothing.fixed(0.0)

@@ -53,7 +53,7 @@ class MMParetoToolkit(GradientCombination):
 
     Example:
         >>> MMParetoToolkit()
-        MMParetoToolkit(strength=1.0, smoothing=0.0, gamma=1.5)
+        MMParetoToolkit(strength=1.0, gamma=1.5)
     """
 
     smoothing = GradientCombination.smoothing.fixed(0.0)
@@ -97,7 +97,7 @@ class OPMToolkit(OPM):
 
     Example:
         >>> OPMToolkit(start=0)
-        OPMToolkit(strength=0.5, smoothing=0.0, sensitivity=0.5, probability=0.7, start=0)
+        OPMToolkit(strength=0.5, sensitivity=0.5, probability=0.7, start=0)
     """
 
     smoothing = OPM.smoothing.fixed(0.0)
@@ -118,7 +118,7 @@ class MBSDToolkit(MBSD):
 
     Example:
         >>> MBSDToolkit()
-        MBSDToolkit(strength=1.0, smoothing=0.0)
+        MBSDToolkit(strength=1.0)
     """
 
     smoothing = MBSD.smoothing.fixed(0.0)
@@ -155,7 +155,7 @@ class GBlendingToolkit(GBlending):
 
     Example:
         >>> GBlendingToolkit(online=False)
-        GBlendingToolkit(strength=1.0, smoothing=0.0, super_epoch=10, online=False, inner_epochs=2, inner_lr=0.001)
+        GBlendingToolkit(strength=1.0, super_epoch=10, online=False, inner_epochs=2, inner_lr=0.001)
     """
 
     smoothing = GBlending.smoothing.fixed(0.0)
