@@ -178,7 +178,10 @@ def _imin(problem: EstimatorInput, m: str, confidence: float) -> PartialInformat
 def _shared(
     own: np.ndarray, others: np.ndarray, whole: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return redundant, unique, the others' unique and synergistic contributions ``(N,)``: of every class the side that says less is shared."""
+    """Return redundant, unique, the others' unique and synergistic contributions ``(N,)``.
+
+    Of the two sides, the one that is less informative about a class gives the redundant contribution of that class.
+    """
     counts = np.maximum(np.bincount(labels), 1)
     weaker = np.bincount(labels, own) / counts <= np.bincount(labels, others) / counts
     redundant = np.where(weaker[labels], own, others)

@@ -270,7 +270,10 @@ class Valuation:
 
         rows = [["modality", "by itself", "given the others"]]
         rows += [[m, cell(self.mi[m]), cell(self.cmi[m])] for m in self.modalities]
-        head = f"n = {self.n}, {self.entropy_name} = {self.entropy:.3f} {self.unit}; all modalities together: {cell(self.joint_mi)}"
+        head = (
+            f"n = {self.n}, {self.entropy_name} = {self.entropy:.3f} {self.unit}; "
+            f"all modalities together: {cell(self.joint_mi)}"
+        )
         notes = [html_paragraph(f"note: {note}") for note in self.notes]
         return "".join([html_paragraph(head), html_table(rows), *notes])
 
@@ -280,8 +283,8 @@ class Valuation:
     def __str__(self) -> str:
         width = max(len(m) for m in (*self.modalities, "modality"))
         head = (
-            f"{self.estimator or 'valuation'}: n = {self.n}, {self.entropy_name} = {self.entropy:.3f}, I(all; Y) = {self.joint_mi} "
-            f"{self.unit}"
+            f"{self.estimator or 'valuation'}: n = {self.n}, {self.entropy_name} = {self.entropy:.3f}, "
+            f"I(all; Y) = {self.joint_mi} {self.unit}"
         )
         lines = [head, f"{'modality':<{width}}  {'I(Z_m; Y)':<24} I(Z_m; Y | rest)"]
         lines += [f"{m:<{width}}  {self.mi[m]!s:<24} {self.cmi[m]}" for m in self.modalities]

@@ -219,14 +219,14 @@ def _labels(labels: np.ndarray, task: str | Task, num_outputs: int | None) -> tu
     else:
         y, count, classes = torch.from_numpy(codes.reshape(-1).astype(np.int64)), len(values), tuple(values.tolist())
     if len(values) < 2:
+        only = values.tolist()[0] if len(values) else "none"
         raise DataError(
-            f"All {len(labels)} labels are of one class ({values.tolist()[0] if len(values) else 'none'}): H(Y) = 0, and "
-            "there is nothing to be informed about."
+            f"All {len(labels)} labels are of one class ({only}): H(Y) = 0, and there is nothing to be informed about."
         )
     if 2 * count > len(y):
         raise DataError(
-            f"{count} classes need at least {2 * count} samples, two each. Found {len(y)}. Merge rare classes; for real "
-            "targets choose task='regression'."
+            f"{count} classes need at least {2 * count} samples, two each. Found {len(y)}. Merge rare classes; "
+            "for real targets choose task='regression'."
         )
     likelihood = make_task(task, count)
     likelihood.check_target(y)

@@ -52,7 +52,8 @@ def label_symbols(problem: EstimatorInput, estimator: str) -> np.ndarray:
     """
     if problem.task.is_gaussian:
         raise DataError(
-            f"Estimator `{estimator}` needs classes or labels. Found real targets; use `ksg`, `gaussian` or `variational`."
+            f"Estimator `{estimator}` needs classes or labels. Found real targets; "
+            "use `ksg`, `gaussian` or `variational`."
         )
     if problem.task.has_classes:
         return problem.labels

@@ -50,8 +50,8 @@ def _log_density(z: np.ndarray) -> np.ndarray:
     scale = np.log(np.maximum(covariance.diagonal(), 1e-300)).sum()
     if sign <= 0 or log_det - scale < -30 * z.shape[1] or z.shape[1] >= len(z):
         raise DataError(
-            "Estimator `gaussian` needs features of full rank. Found constant or linearly dependent columns (or a target "
-            "that the features explain wholly); remove them, or use `variational`."
+            "Estimator `gaussian` needs features of full rank. Found constant or linearly dependent columns "
+            "(or a target that the features explain wholly); remove them, or use `variational`."
         )
     distance = (centred * np.linalg.solve(covariance, centred.T).T).sum(1)
     return np.asarray(-0.5 * (distance + log_det + z.shape[1] * np.log(2 * np.pi)))
@@ -62,8 +62,8 @@ def _class_log_density(x: Tensor, rows: Tensor) -> Tensor:
     own = x[rows]
     if len(own) <= x.shape[1] + 1:
         raise DataError(
-            f"Estimator `gaussian` fits one covariance per class: {x.shape[1]} columns need more than {x.shape[1] + 1} training "
-            f"samples in each class. Found {len(own)}. Use `variational`."
+            f"Estimator `gaussian` fits one covariance per class: {x.shape[1]} columns need more than "
+            f"{x.shape[1] + 1} training samples in each class. Found {len(own)}. Use `variational`."
         )
     centred = own - own.mean(0)
     covariance = centred.T @ centred / (len(own) - 1)

@@ -45,8 +45,9 @@ def infonce_pointwise(scores: Tensor) -> Tensor:
 
 
 def smile_pointwise(scores: Tensor, *, clip: float = CLIP) -> Tensor:
-    r"""Return ``(B,)`` whose mean is :math:`\frac1B \sum f_{ii} - \log \overline{\exp(\mathrm{clip}(f_{ij}))}_{i \ne j}`.
+    r"""Return the contribution of each sample to the bound, ``(B,)``.
 
+    Their mean is :math:`\frac1B \sum f_{ii} - \log \overline{\exp(\mathrm{clip}(f_{ij}))}_{i \ne j}`.
     Each sample carries its influence on the logarithm too, so that the spread of these gives the standard error.
 
     Args:

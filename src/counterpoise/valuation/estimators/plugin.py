@@ -21,8 +21,9 @@ MAX_BINS: Final = 16
 
 
 def plugin_information(x: np.ndarray, y: np.ndarray, *, corrected: bool = True) -> SubsetEstimate:
-    r"""Return the plug-in information of two symbols, :math:`\sum \hat p(x, y) \log \hat p(x, y) / \hat p(x) \hat p(y)`.
+    r"""Return the plug-in information of two symbols.
 
+    It is :math:`\sum \hat p(x, y) \log \hat p(x, y) / \hat p(x) \hat p(y)`.
     Its leading bias is :math:`(K_{xy} - K_x - K_y + 1) / 2N` upwards, with the numbers K of values that occur; the
     correction of Miller and Madow takes it off.
 
@@ -71,7 +72,8 @@ def _plugin(problem: EstimatorInput, confidence: float, name: str, *, corrected:
         if x is None:
             raise DataError(
                 f"Estimator `{name}` needs finite alphabets. {' and '.join(f'`{m}`' for m in subset)} take more than "
-                f"{problem.n // 2} values (or combinations) in {problem.n} samples; use `histogram`, `ksg` or `variational`."
+                f"{problem.n // 2} values (or combinations) in {problem.n} samples; "
+                "use `histogram`, `ksg` or `variational`."
             )
         return plugin_information(x, y, corrected=corrected)
 
@@ -117,8 +119,8 @@ def histogram(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation
         cell = cells(binned, max(int(2 * room), 2))
         if cell is None:
             raise DataError(
-                f"Estimator `histogram` has {x.shape[1]} columns of {' and '.join(f'`{m}`' for m in subset)} to cut and room "
-                f"for {int(room)} cells with {problem.n} samples. Reduce the columns, or use `variational`."
+                f"Estimator `histogram` has {x.shape[1]} columns of {' and '.join(f'`{m}`' for m in subset)} to cut "
+                f"and room for {int(room)} cells with {problem.n} samples. Reduce the columns, or use `variational`."
             )
         return plugin_information(cell, y)
 

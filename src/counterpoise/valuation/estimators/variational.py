@@ -17,8 +17,9 @@ The first holds in the quadratic regime only: a head with more columns than samp
 optimism is not information. Half of the optimism corrects the estimate as far as the learning curve, which is the
 noisier of the two, agrees; half of their difference is part of the standard error. The choice of the weights is
 corrected in the same way as the fit. Both corrections are divided by the design effect of the groups, where there are
-groups: an optimism about groups is no information about new ones. Where heads remember all of their samples, the whole of what is still to come is part of the standard error. A corrected number is no bound any more. The
-per-sample contributions are not corrected.
+groups: an optimism about groups is no information about new ones. Where heads remember all of their samples, the whole
+of what is still to come is part of the standard error. A corrected number is no bound any more. The per-sample
+contributions are not corrected.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ def standardise(x: Tensor) -> Tensor:
 def _in_row_space(blocks: list[Tensor]) -> list[Tensor]:
     """Return the same samples in at most N coordinates where there are more columns than samples.
 
-    The penalty is the same in all directions, so the best weights lie in the span of the samples (representer theorem): a rotation of that span loses nothing, and
-    every prediction stays what it was.
+    The penalty is the same in all directions, so the best weights lie in the span of the samples (representer theorem).
+    A rotation of that span therefore loses nothing, and every prediction stays what it was.
     """
     n = len(blocks[0])
     if sum(block.shape[1] for block in blocks) <= n:
@@ -125,7 +125,7 @@ class LinearHeads:
         return [slice(i, min(i + step, self.n)) for i in range(0, self.n, step)]
 
     def _forward(self, weights: Tensor, rows: slice) -> Tensor:
-        """Return ``(P, C, rows)`` logits of weights ``(P, C, D + 1)``: a softmax over few classes is quick along rows."""
+        """Return ``(P, C, rows)`` logits of weights ``(P, C, D + 1)``; a softmax is fast if rows come last."""
         problems, outputs, _ = weights.shape
         flat = weights.flatten(0, 1)
         total = flat[:, -1:].expand(-1, len(range(*rows.indices(self.n))))

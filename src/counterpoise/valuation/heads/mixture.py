@@ -77,8 +77,9 @@ def dependence(problem: EstimatorInput, parts: Sequence[Tensor], reference: Tens
 def _unit(group: np.ndarray | None, effect: float) -> float:
     """Return the number of samples that count as one observation.
 
-    Chance likenesses of few dependent groups help several folds at once, so that few groups need more evidence: twice as
-    much with ten of them. Where the samples of a group do not depend on each other, every sample is an observation.
+    Chance likenesses of few dependent groups help several folds at once, so that few groups need more evidence, for
+    example twice as much with ten of them. Where the samples of a group do not depend on each other, every sample is an
+    observation.
     """
     if group is None:
         return 1.0

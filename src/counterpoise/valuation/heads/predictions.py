@@ -98,7 +98,7 @@ def score(problem: EstimatorInput, logits: Tensor, train: Tensor, prior: Tensor)
     """Return the predictive distributions of a head.
 
     They are mixed with the distribution of the labels, of which one tenth of a part in the number of samples: no sample
-    can then cost more than about log N. The noise of a Gaussian likelihood has the covariance of the training residuals.
+    can then cost more than about log N. The covariance of Gaussian noise is that of the training residuals.
 
     Args:
         problem: The checked input.
@@ -222,8 +222,8 @@ def _gaussian(problem: EstimatorInput, means: Tensor, train: Tensor) -> Scored:
     r"""Return distributions of the noise: a mixture of Gaussians of several widths around the means.
 
     Their common shape :math:`\Sigma` is the covariance of the residuals on the training samples, above the floor. The
-    widths allow for tails that are heavier than those of a Gaussian, which would otherwise count as missing information;
-    their weights are fitted to the training samples.
+    widths allow for tails that are heavier than those of a Gaussian, which would otherwise count as missing
+    information; their weights are fitted to the training samples.
     """
     residuals = problem.target - means
     own = residuals[train]

@@ -172,8 +172,8 @@ def prediction_candidates(
         unknown_names = [m for m in subset if m not in problem.modalities]
         if unknown_names:
             raise DataError(
-                f"Predictions are given for the subset {tuple(subset)}. There is no modality `{unknown_names[0]}`; known: "
-                f"{', '.join(problem.modalities)}."
+                f"Predictions are given for the subset {tuple(subset)}. There is no modality "
+                f"`{unknown_names[0]}`; known: {', '.join(problem.modalities)}."
             )
         ready, kinds = calibrated(problem, value, prior)
         found[frozenset(subset)][0].append(ready)

@@ -83,7 +83,9 @@ def emap(
         >>> from counterpoise.tasks import MultiClass
         >>> a, b = torch.tensor([[1.0], [1.0], [-1.0], [-1.0]]), torch.tensor([[1.0], [-1.0], [1.0], [-1.0]])
         >>> y = (a * b < 0).long().flatten()
-        >>> product = emap(lambda x: torch.cat([x["a"] * x["b"], 0 * x["a"]], 1), {"a": a, "b": b}, y, task=MultiClass(2))
+        >>> def model(x):
+        ...     return torch.cat([x["a"] * x["b"], 0 * x["a"]], 1)
+        >>> product = emap(model, {"a": a, "b": b}, y, task=MultiClass(2))
         >>> product.model.value, product.interaction_share
         (1.0, 1.0)
     """
