@@ -217,7 +217,7 @@ def test_groups_stay_together_and_count_in_the_errors() -> None:
     x = {"a": a[rows], "b": rng.integers(2, size=100)[rows]}
     naive, honest = estimate(x, y[rows]), estimate(x, y[rows], group=rows)
     distinct = estimate({m: v[::10] for m, v in x.items()}, y)
-    assert honest.mi["a"].se > 2 * naive.mi["a"].se
+    assert honest.mi["a"].se > 2.5 * naive.mi["a"].se
     assert 0.8 < honest.mi["a"].se / distinct.mi["a"].se < 1.5
     fold = prepare(x, y[rows], group=rows).fold
     assert all(len(set(fold[rows == g])) == 1 for g in range(100))

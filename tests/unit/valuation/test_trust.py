@@ -93,7 +93,7 @@ def test_nothing_carries_over_between_groups() -> None:
         found = estimate({"a": a, "b": b}, label[group], group=group, seed=seed).joint_mi
         lows.append(found.low)
         values.append(found.value)
-    assert sum(low > 0 for low in lows) <= 1  # of six intervals of 95 %
+    assert max(lows) <= 0
     assert np.mean(values) < 2 * np.std(values, ddof=1) / 6**0.5 + 0.01
 
 
@@ -189,7 +189,7 @@ def test_a_temperature_is_calibrated(factor: float) -> None:
 
 def test_predictions_that_do_not_change_carry_nothing() -> None:
     _, y, _ = parity()
-    assert value_predictions(prepare(parity()[0], y), np.zeros((300, 2))).estimate.value == pytest.approx(0, abs=1e-3)
+    assert value_predictions(prepare(parity()[0], y), np.zeros((300, 2))).estimate.value == pytest.approx(0, abs=1e-4)
     r = np.random.default_rng(0)
     assert estimate_predictions(r.normal(size=(300, 2)), y).estimate.low <= 0
     assert estimate_predictions(-8.0 * np.eye(2)[y], y).estimate.value < 0.01  # the wrong way round
