@@ -157,9 +157,7 @@ def test_every_chart_has_a_title_a_reading_units_and_a_table(many: Page) -> None
         assert {a["aria-labelledby"], a["aria-describedby"]} <= ids
         for figure in charts[a["id"]]:
             title = figure["layout"]["xaxis"]["title"]["text"]
-            assert title == "epoch" or re.search(
-                r"(nats|%|% of what can be known|ms|1 is best|points|standard deviations)\)", title
-            ), title
+            assert title == "epoch" or re.search(r"(nats|%|ms|1 is best|points|standard deviations)\)", title), title
             assert title != "epoch" or figure["layout"]["yaxis"]["title"]["text"]
     assert len(many.all("figure")) == len(divs)
     assert sum("Table: " in text for _, text in many.all("summary")) >= len(divs)

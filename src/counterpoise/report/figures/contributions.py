@@ -58,13 +58,13 @@ class Scale:
         """Return the unit for a row."""
         entropy = comparison.summary(label, "entropy")
         if entropy.n and entropy.mean > 0 and comparison.in_percent:
-            return cls(100.0 / entropy.mean, "% of what can be known")
+            return cls(100.0 / entropy.mean, "%")
         return cls(1.0, "nats")
 
     @property
     def axis(self) -> str:
         """Title of the axis."""
-        return f"held-out contribution ({self.unit})"
+        return f"contribution ({self.unit})"
 
     def __call__(self, p: Point) -> Point:
         """Return a point in this unit."""
@@ -286,7 +286,7 @@ def parts_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec |
     return FigureSpec(
         "The parts with their intervals",
         "The estimate of a part that does not exist lies below zero half of the time, and is shown as it is; "
-        f"{whence(rows)}.",
+        f"{'100 % is all that can be known; ' if comparison.in_percent else ''}{whence(rows)}.",
         tuple(options),
         points_grid(
             "parts", "Parts of the contributions in nats", comparison, rows, ["method", "modality", "part"], "phi_mi"
