@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -72,11 +73,29 @@ def test_the_site_has_every_public_name_and_a_page_for_every_method(site: Path) 
 def test_examples_run(example: Path, tmp_path: Path) -> None:
     if "smartwatch" in example.read_text():
         pytest.importorskip("seglearn")
+    for package in re.findall(r"^import (\w+)", example.read_text(), re.MULTILINE):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
     result = subprocess.run(
         [sys.executable, "-W", "ignore", str(example)], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip(), "an example shows something"
+
+
+def test_the_code_of_the_page_about_models_runs(tmp_path: Path) -> None:
+    """Each block runs after those before it; a block whose package is not installed ends the test."""
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs" / "your_model.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert len(blocks) == 5
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks))
+    command = [sys.executable, "-W", "ignore", str(script)]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    if "MissingExtraError" in result.stderr or "ModuleNotFoundError" in result.stderr:
+        pytest.skip(result.stderr.splitlines()[-1])
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -20,7 +20,9 @@ def contributions(model: Any, loader: Iterable[Any], settings: Mapping[str, Any]
         loader: Batches that the model is not trained on.
         settings: Further arguments of `counterpoise.diagnose`.
     """
-    diagnosis = diagnose(model, loader, **{**DEFAULTS, **settings})
+    arguments = getattr(model, "arguments", None)  # of a wrapped model
+    grouped = {"modalities": arguments} if isinstance(arguments, dict) and arguments else {}
+    diagnosis = diagnose(model, loader, **{**DEFAULTS, **grouped, **settings})
     numbers: dict[str, float] = {}
     for m in diagnosis.modalities:
         estimates = {

@@ -294,6 +294,11 @@ class WrappedModel(MultimodalClassifier):
         """The module that was wrapped."""
         return self._run.net
 
+    @property
+    def arguments(self) -> dict[str, list[str]]:
+        """Arguments of the module that belong to each modality, where `wrap` received them."""
+        return {m: list(names) for m, names in self._run.keys.items()}
+
     def with_fusion(self, fusion: Fusion) -> WrappedModel:
         """Return a model whose fusion wraps this one's.
 

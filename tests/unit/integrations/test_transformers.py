@@ -237,13 +237,12 @@ def test_the_monitor_logs_and_changes_nothing(tmp_path: Path) -> None:
 
 def test_the_monitor_of_a_method_trainer(tmp_path: Path) -> None:
     held_out = [torch.utils.data.default_collate(make_rows(1, 120))]
-    names = {"image": ["pixel_values"], "text": ["input_ids", "attention_mask"]}
     trainer = MethodTrainer(
         make_model(),
         make_arguments(tmp_path),
         method=Uniform(),
         train_dataset=make_rows(0),
-        callbacks=[ContributionMonitor(held_out, every=2, modalities=names)],
+        callbacks=[ContributionMonitor(held_out, every=2)],
     )
     trainer.train()
     rows = [row for row in trainer.state.log_history if "contribution/image/used" in row]
