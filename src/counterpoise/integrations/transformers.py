@@ -138,26 +138,24 @@ class MethodTrainer(transformers.Trainer):
         args = copy.copy(args) if args is not None else transformers.TrainingArguments("tmp_trainer")
         args.remove_unused_columns = False  # the columns belong to the model inside
         args.label_names = args.label_names or ["labels"]
-        rows: Any = options.get("train_dataset")
-        if not hasattr(rows, "__len__") or not hasattr(rows, "__getitem__"):
-            raise ConfigError(
-                "`MethodTrainer` needs a training set with positions. Pass train_dataset=, with a length."
-            )
-        collate = options.get("data_collator") or _collator(options.get("processing_class"))
-        options["data_collator"] = collate
-        self.sampler = MethodSampler(method, len(rows), args.data_seed if args.data_seed is not None else args.seed)
-        size = args.per_device_train_batch_size
-        loader: Any = torch.utils.data.DataLoader(rows, size, sampler=self.sampler, collate_fn=collate)
-        held = None if held_out is None else torch.utils.data.DataLoader(held_out, size, collate_fn=collate)
+        rows = _rows(options.get("train_dataset"))
+        options["data_collator"] = options.get("data_collator") or _collator(options.get("processing_class"))
+        self.sampler = MethodSampler(method, len(rows), _seed(args))
+
+        def loader_over(data: Any, sampler: Any = None) -> torch.utils.data.DataLoader[Any]:
+            size, collate = args.per_device_train_batch_size, options["data_collator"]
+            return torch.utils.data.DataLoader(data, size, sampler=sampler, collate_fn=collate)
+
+        loader = loader_over(rows, self.sampler)
+        held = None if held_out is None else loader_over(held_out)
         self.training = MethodTraining(method, loader, held_out=held, label=args.label_names[0])
         self.trained = self.training.prepare(model, target)
         self._open: list[Iterator[StepRecord]] = []
-        callbacks = list(options.get("callbacks") or [])
-        for monitor in callbacks:
+        options["callbacks"] = [_Hooks(self), *(options.get("callbacks") or [])]
+        super().__init__(_Trained(self.training, self.trained), args, **options)
+        for monitor in self.callback_handler.callbacks:
             if isinstance(monitor, ContributionMonitor) and monitor.log is None:
                 monitor.log = self.log
-        options["callbacks"] = [_Hooks(self), *callbacks]
-        super().__init__(_Trained(self.training, self.trained), args, **options)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> MethodSampler:
         return self.sampler
@@ -208,6 +206,16 @@ class _Hooks(transformers.TrainerCallback):
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Let the method act after the step."""
         self.trainer.finish_steps()
+
+
+def _rows(data: Any) -> Any:
+    if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
+        raise ConfigError("`MethodTrainer` needs a training set with positions. Pass train_dataset=...")
+    return data
+
+
+def _seed(args: transformers.TrainingArguments) -> int:
+    return args.seed if args.data_seed is None else args.data_seed
 
 
 def _collator(processing_class: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -247,3 +249,14 @@ def test_the_monitor_of_a_method_trainer(tmp_path: Path) -> None:
     trainer.train()
     rows = [row for row in trainer.state.log_history if "contribution/image/used" in row]
     assert [row["epoch"] for row in rows] == [2.0]
+
+
+def test_a_missing_package_is_named_with_the_command() -> None:
+    code = (
+        "import sys; sys.modules['accelerate'] = None\n"
+        "try:\n    import counterpoise.integrations.transformers\n"
+        "except Exception as error:\n    print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "MissingExtraError" in done.stdout
+    assert 'pip install "counterpoise[transformers]"' in done.stdout
