@@ -63,7 +63,6 @@ def run_demo(options: Namespace, given: Mapping[str, Any]) -> int:
             jobs=options.jobs,
             on_start=progress.start,
             on_done=progress.done,
-            on_figure=progress.figure,
         )
     show(records, details=options.details)
     if records:

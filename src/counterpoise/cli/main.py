@@ -112,7 +112,7 @@ def build_parser() -> dict[str, Parser]:
     demo = verbs["demo"]
     demo.add_argument("name", nargs="?", default="kanji", help="kanji or smartwatch")
     demo.add_argument("--seeds", type=int, default=5, help="runs of each method")
-    demo.add_argument("--out", type=Path, default=Path("counterpoise-demo"), help="folder for records, figures, page")
+    demo.add_argument("--out", type=Path, default=Path("counterpoise-demo"), help="folder for records, tables, page")
     demo.add_argument("--details", action="store_true", help=DETAILS)
     demo.add_argument("--jobs", type=int | None, default=None, help="processes; one per core by default")
 

@@ -151,6 +151,7 @@ def compare(
     on_figure: Callable[[int, int], None] | None = None,
     reference: str = "joint",
     focus: str | None = None,
+    figures: bool = True,
     redo: Sequence[str] = (),
     trials: int | None = None,
     on_trials: Callable[[int], None] | None = None,
@@ -177,6 +178,7 @@ def compare(
         on_figure: Function that is called after each figure, with the number of figures written and of all figures.
         reference: Row that differences are taken to.
         focus: Row that the conclusions are about; by default the method with an import path, else the best row.
+        figures: Whether to write figures for papers into ``figures/``; the page has its own.
         redo: Runs that are trained again although they are finished: ``METHOD`` or ``METHOD:SEED``.
         trials: Number of trainings per row with which its learning rate, strength and smoothing are chosen on
             validation (`counterpoise.experiment.tuning`); None takes the recipe's. What was chosen is written to
@@ -222,7 +224,7 @@ def compare(
     write_records(out / "runs.jsonl", written.values())
     if records:
         failures += _write_outputs(
-            records, out, reference=reference, focus=focus, ablation=ablation, on_figure=on_figure
+            records, out, reference=reference, focus=focus, ablation=ablation, figures=figures, on_figure=on_figure
         )
     return records, failures
 
@@ -317,6 +319,7 @@ def _write_outputs(
     reference: str,
     focus: str | None,
     ablation: str | None,
+    figures: bool,
     on_figure: Callable[[int, int], None] | None,
 ) -> list[Failure]:
     """Write what is made from the records, if they changed. What cannot be written is a failure of its own."""
@@ -325,17 +328,19 @@ def _write_outputs(
     rows = {"reference": reference, "focus": focus}
     stamp = out / ".outputs"
     digest = hashlib.sha256(repr((__version__, rows, ablation, [r.to_json() for r in records])).encode()).hexdigest()
-    present = all((out / name).exists() for name in ("report.html", "table.csv", "figures"))
+    wanted = ("report.html", "table.csv", *(("figures",) if figures else ()))
+    present = all((out / name).exists() for name in wanted)
     if present and stamp.is_file() and stamp.read_text(encoding="utf-8", errors="replace") == digest:
         return []
     stamp.unlink(missing_ok=True)
     steps: dict[str, Callable[[], object]] = {
         "tables": lambda: write_tables(records, out, reference=reference, focus=focus),
-        "figures": lambda: write_figures(
-            records, out / "figures", on_figure=on_figure, reference=reference, focus=focus
-        ),
         "page": lambda: write_page(records, out / "report.html", reference=reference, focus=focus),
     }
+    if figures:
+        steps["figures"] = lambda: write_figures(
+            records, out / "figures", on_figure=on_figure, reference=reference, focus=focus
+        )
     if ablation is not None:
         parts = METHODS.resolve(user_name(ablation)).parts
         steps["ablation"] = lambda: write_atomic(out / "ablation.md", ablation_table(records, ablation, parts))

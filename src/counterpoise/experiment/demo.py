@@ -61,9 +61,8 @@ def run_demo(
     jobs: int | None = None,
     on_start: Callable[[int], None] | None = None,
     on_done: Callable[[RunRecord | Failure], None] | None = None,
-    on_figure: Callable[[int, int], None] | None = None,
 ) -> tuple[list[RunRecord], list[Failure]]:
-    """Train every method of a demonstration and write records, tables, figures and the page into ``out``.
+    """Train every method of a demonstration and write records, tables and the page into ``out``.
 
     Args:
         name: Name of the demonstration, a key of `DEMOS`.
@@ -72,7 +71,6 @@ def run_demo(
         jobs: Number of processes; None uses one per core.
         on_start: Called with the number of runs, before the first.
         on_done: Called after each run.
-        on_figure: Called after each figure, with the number of figures written and of all figures.
 
     Raises:
         NotFoundError: For an unknown demonstration.
@@ -90,5 +88,5 @@ def run_demo(
         jobs=jobs,
         on_start=on_start,
         on_done=on_done,
-        on_figure=on_figure,
+        figures=False,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -269,9 +269,10 @@ class _Run:
         prior = self._prior()
         own = self._calibrated(full.scores)
         known = own - prior
-        lost = {"image": own - self._without(images, [blind]), "text": own - self._without(texts, [])}
-        information = mean_of(lost["image"], confidence=self.confidence)
+        lost = {"image": own - self._without(images, [blind], prior), "text": own - self._without(texts, [], prior)}
         entropy = -float(prior.mean())
+        information = mean_of(lost["image"], confidence=self.confidence)
+        information = replace(information, high=min(information.high, entropy))  # nothing beyond H(answer) can be known
         part = Estimate(*(100 * getattr(information, f) / entropy for f in ("value", "se", "low", "high")))
         return (
             self._share("image", full, images, lost, known),
@@ -287,12 +288,16 @@ class _Run:
         calibrated = Calibration(scores, target, seed=self.seed)(scores)
         return np.maximum(calibrated[np.arange(len(target)), target], LEAST)
 
-    def _without(self, replies: Sequence[Reply], others: Sequence[Reply]) -> np.ndarray:
-        """Return what is known without one input: the best of the averages over other samples' and a run without it."""
+    def _without(self, replies: Sequence[Reply], others: Sequence[Reply], prior: np.ndarray) -> np.ndarray:
+        """Return what is known without one input.
+
+        It is the best of the averages over other samples' inputs, a run without it, and the prior: a model that is
+        confused without the input does not know less than nothing.
+        """
         log_p = np.stack([log_softmax(r.scores) for r in replies])
         candidates = [log_p.mean(0), np.log(np.maximum(np.exp(log_p).mean(0), 1e-12)), *(r.scores for r in others)]
         absent = ~np.isfinite(log_p[0])
-        known = [self._calibrated(np.where(absent, -np.inf, c)) for c in candidates]
+        known = [prior, *(self._calibrated(np.where(absent, -np.inf, c)) for c in candidates)]
         return max(known, key=lambda x: float(x.mean()))
 
     def _share(

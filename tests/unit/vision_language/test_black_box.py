@@ -78,6 +78,15 @@ def test_the_share_that_is_used_is_the_planted_one(reliance: float) -> None:
     assert inside >= 5
 
 
+@pytest.mark.parametrize("prior", [0.05, 0.6])
+def test_no_more_is_known_than_can_be_known(prior: float) -> None:
+    """A question that misleads makes a blind model worse than guessing; that is not information in the image."""
+    result = diagnose_vlm(make_model(8.0, hint=6.0), samples=make_samples(60, 0, prior), answers=ANSWERS, swaps=4)
+    assert result.image_share is not None
+    assert 0 <= result.image_share.value <= 100
+    assert result.image_share.high <= 100 + 1e-9
+
+
 def test_all_runs_are_told_apart() -> None:
     rows = make_samples(300, 0)
     sighted = diagnose_vlm(make_model(6.0), samples=rows, answers=ANSWERS)
