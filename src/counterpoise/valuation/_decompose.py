@@ -108,8 +108,8 @@ def decompose(
     Example:
         >>> rng = np.random.default_rng(0)
         >>> a, b = rng.integers(2, size=(2, 1000))
-        >>> found = decompose({"a": a, "b": b}, a ^ b, definition="broja")["a"]
-        >>> f"{found.synergistic.value:.2f}", abs(found.redundant.value) < 0.01
+        >>> information = decompose({"a": a, "b": b}, a ^ b, definition="broja")["a"]
+        >>> f"{information.synergistic.value:.2f}", abs(information.redundant.value) < 0.01
         ('0.69', True)
     """
     Options(("imin", "broja")).check("decompose", "definition", definition)
@@ -118,9 +118,9 @@ def decompose(
     split = _imin if definition == "imin" else _broja
     if len(problem.modalities) == 2:
         first, second = problem.modalities
-        found = split(problem, first, confidence)
-        mirrored = replace(found, modality=second, unique=found.unique_rest, unique_rest=found.unique)
-        return {first: found, second: mirrored}
+        information = split(problem, first, confidence)
+        mirrored = replace(information, modality=second, unique=information.unique_rest, unique_rest=information.unique)
+        return {first: information, second: mirrored}
     return {m: split(problem, m, confidence) for m in problem.modalities}
 
 
@@ -148,10 +148,10 @@ def decompose_samples(
         >>> f"{parts.redundant.value:.1f} {abs(parts.unique.value):.1f} {abs(parts.synergistic.value):.1f}"
         '1.4 0.0 0.0'
     """
-    found: dict[str, PartialInformation] = {}
+    information: dict[str, PartialInformation] = {}
     points = value.per_sample
     if value.task != "multiclass" or "mi" not in points:
-        return found
+        return information
     for m in value.modalities:
         own, whole = points[f"mi:{m}"], points["mi"]
         others = whole - points[f"cmi:{m}"]
@@ -159,8 +159,8 @@ def decompose_samples(
         r, u, o, s = (_summary(part, group, value.confidence) for part in parts)
         unique, rest = value.mi[m].value - r.value, value.joint_mi.value - value.cmi[m].value - r.value
         exact = (r, _moved(u, unique), _moved(o, rest), _moved(s, value.cmi[m].value - unique))
-        found[m] = PartialInformation(m, *exact, "imin", "features", value.n)
-    return found
+        information[m] = PartialInformation(m, *exact, "imin", "features", value.n)
+    return information
 
 
 def _imin(problem: EstimatorInput, m: str, confidence: float) -> PartialInformation:

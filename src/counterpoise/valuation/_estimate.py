@@ -66,8 +66,8 @@ def estimate(
         >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> y = rng.integers(2, size=2000)
-        >>> found = estimate({"copy": y, "noise": rng.normal(size=2000)}, y)
-        >>> f"{found.mi['copy'].value:.2f} {abs(found.cmi['noise'].value):.2f}"       # log 2 and 0
+        >>> valuation = estimate({"copy": y, "noise": rng.normal(size=2000)}, y)
+        >>> f"{valuation.mi['copy'].value:.2f} {abs(valuation.cmi['noise'].value):.2f}"       # log 2 and 0
         '0.69 0.00'
     """
     Interval(0, 1, "()").check("estimate", "confidence", confidence)

@@ -69,8 +69,8 @@ def estimate_predictions(
 
     Example:
         >>> y = np.arange(200) % 2
-        >>> found = estimate_predictions(3 * np.eye(2)[y], y)
-        >>> round(found.estimate.value, 2)       # log 2
+        >>> information = estimate_predictions(3 * np.eye(2)[y], y)
+        >>> round(information.estimate.value, 2)       # log 2
         0.69
     """
     data = prepare_target(target, task=task, num_outputs=num_outputs, folds=folds, group=group, seed=seed)

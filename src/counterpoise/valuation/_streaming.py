@@ -38,8 +38,8 @@ class Contributions(Metric):
         >>> metric = Contributions(MultiClass(2), ["a", "b"])
         >>> sure, none = torch.tensor([[20.0, 0.0], [0.0, 20.0]]), torch.zeros(2, 2)
         >>> metric.update(sure, {"a": sure, "b": none}, {"a": none, "b": sure}, torch.tensor([0, 1]))
-        >>> found = metric.compute()
-        >>> [round(found[key].item(), 3) for key in ("mi", "mi:b", "cmi:a", "cmi:b")]
+        >>> results = metric.compute()
+        >>> [round(results[key].item(), 3) for key in ("mi", "mi:b", "cmi:a", "cmi:b")]
         [0.693, 0.0, 0.693, 0.0]
     """
 
@@ -132,17 +132,17 @@ class Contributions(Metric):
         n = self.count[0]
         if not n:
             raise DataError("Contributions need samples. Call update before compute.")
-        found = {"n": n.long(), "entropy": self._entropy(n)}
+        results = {"n": n.long(), "entropy": self._entropy(n)}
         for row, name in enumerate(self.names):
             if self.count[row]:
-                found |= self._summary(row, name, n)
-        return found
+                results |= self._summary(row, name, n)
+        return results
 
     def _summary(self, row: int, name: str, n: Tensor) -> dict[str, Tensor]:
         """Return the mean, its standard error and the classes' means of one quantity."""
         is_mi, task = name.startswith("mi"), self.task
         mean, square = self.total[row] / n, self.square[row] / n
-        found = {name: mean + self._entropy(n) if is_mi else mean}
+        results = {name: mean + self._entropy(n) if is_mi else mean}
         if is_mi and not task.is_gaussian:
             # log p(y) = base(y) + slope . y + constant, so its moments follow from the sums that are kept.
             slope, constant = self._prior(n)
@@ -151,16 +151,16 @@ class Contributions(Metric):
             crossed = (self.base_cross[row] + self.cross[row] @ slope) / n + c * mean
             linear = (self.base_sum.sum() + self.label_sum @ slope) / n
             marginal = (self.base_square + 2 * self.base_label @ slope + slope @ outer @ slope) / n
-            mean, square = found[name], square - 2 * crossed + marginal + 2 * c * linear + c.square()
+            mean, square = results[name], square - 2 * crossed + marginal + 2 * c * linear + c.square()
         if not (is_mi and task.is_gaussian):
-            found[f"se:{name}"] = ((square - mean.square()).clamp_min(0) / (n - 1).clamp_min(1)).sqrt()
+            results[f"se:{name}"] = ((square - mean.square()).clamp_min(0) / (n - 1).clamp_min(1)).sqrt()
         if task.has_classes:
             value = self.cross[row] / self.label_sum
-            found[f"per_class:{name}"] = value - (self.label_sum / n).log() if is_mi else value
+            results[f"per_class:{name}"] = value - (self.label_sum / n).log() if is_mi else value
         elif task.has_independent_outputs and not task.is_gaussian and not name.startswith("kl"):
             value = self.by_class[row] / n
-            found[f"per_class:{name}"] = value + self._output_entropies(n) if is_mi else value
-        return found
+            results[f"per_class:{name}"] = value + self._output_entropies(n) if is_mi else value
+        return results
 
     def _prior(self, n: Tensor) -> tuple[Tensor, Tensor]:
         """Return slope and constant of log p(y) = log p(y | logits 0) + slope . y + constant, for the labels seen.

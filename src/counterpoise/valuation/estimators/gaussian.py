@@ -31,8 +31,8 @@ def gaussian_information(x: np.ndarray, y: np.ndarray) -> SubsetEstimate:
 
     Example:
         >>> z = np.random.default_rng(0).normal(size=(5000, 2)) @ np.array([[1, 0.6], [0, 0.8]])
-        >>> found = gaussian_information(z[:, :1], z[:, 1:])
-        >>> bool(abs(found.pointwise.mean() + found.correction + 0.5 * np.log(1 - 0.36)) < 0.03)
+        >>> information = gaussian_information(z[:, :1], z[:, 1:])
+        >>> bool(abs(information.pointwise.mean() + information.correction + 0.5 * np.log(1 - 0.36)) < 0.03)
         True
     """
     z = np.concatenate([x, y], 1)

@@ -152,7 +152,7 @@ def _neural(
     def measure(subset: Subset) -> SubsetEstimate:
         x = standardise(torch.from_numpy(problem.matrix(subset))).float()
         critics = _train(problem, x, y, loss)
-        found = np.empty(problem.n)
+        points = np.empty(problem.n)
         generator = torch.Generator().manual_seed(problem.seed)
         for k in range(problem.folds):
             rows = torch.from_numpy(np.flatnonzero(problem.fold == k))
@@ -161,8 +161,8 @@ def _neural(
                 with torch.no_grad():
                     shape = (problem.folds, -1, -1)
                     scores = critics(x[part].expand(*shape), y[part].expand(*shape))[k]
-                found[part.numpy()] = pointwise(scores.double()).numpy()
-        return SubsetEstimate(found)
+                points[part.numpy()] = pointwise(scores.double()).numpy()
+        return SubsetEstimate(points)
 
     return value_subsets(problem, measure, estimator=name, confidence=confidence, bound=bound, notes=notes)
 

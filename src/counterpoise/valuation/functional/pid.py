@@ -126,8 +126,8 @@ def _gap(q: np.ndarray, a_y: np.ndarray, b_y: np.ndarray) -> float:
         allowed = (a_y[:, None, k] * b_y[None, :, k]).reshape(-1) > 0
         limits = np.concatenate([a_y[:, k], b_y[:, k]])
         bounds = [(0, None if ok else 0) for ok in allowed]
-        found = linprog(cost, A_eq=np.concatenate([rows, columns]), b_eq=limits, bounds=bounds, method="highs")
-        gap += float(cost @ q[:, :, k].reshape(-1)) - (found.fun if found.status == 0 else -np.inf)
+        solution = linprog(cost, A_eq=np.concatenate([rows, columns]), b_eq=limits, bounds=bounds, method="highs")
+        gap += float(cost @ q[:, :, k].reshape(-1)) - (solution.fun if solution.status == 0 else -np.inf)
     return max(gap, 0.0)
 
 

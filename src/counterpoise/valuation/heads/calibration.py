@@ -65,13 +65,13 @@ class CalibrationHeads:
 
         start = self.z.new_zeros(len(train), self.z.shape[1] + 1)
         start[:, 0] = self.size
-        found = minimise(objective, start, precondition, iterations=200, tolerance=tolerance)
-        turned = found[:, 0] < 0
+        fitted = minimise(objective, start, precondition, iterations=200, tolerance=tolerance)
+        turned = fitted[:, 0] < 0
         if turned.any():
-            found[turned] = 0.0
-            found[turned, 1:] = torch.stack([self.task.prior_logits(self.target[rows], 0.5) for rows in train[turned]])
-        found[:, 0] /= self.size
-        return found
+            fitted[turned] = 0.0
+            fitted[turned, 1:] = torch.stack([self.task.prior_logits(self.target[rows], 0.5) for rows in train[turned]])
+        fitted[:, 0] /= self.size
+        return fitted
 
     def logits(self, weights: Tensor) -> Tensor:
         """Return ``(N, P, C)`` for all samples under all heads."""

@@ -37,11 +37,11 @@ def kernel_log_density(y: Tensor, rows: Tensor, bandwidth: float, floor: float) 
         index = index[torch.linspace(0, len(index) - 1, MAX_CENTRES).long()]
     centres = y[index]
     width = max(bandwidth * 0.9 * float(centres.std()) * len(centres) ** -0.2, floor)
-    found = []
+    densities = []
     for part in torch.arange(len(y)).split(4096):
         terms = -0.5 * ((y[part, None] - centres) / width).square()
         own = part[:, None] == index
         terms = terms.masked_fill(own, -torch.inf)
         count = len(centres) - own.sum(1)
-        found.append(terms.logsumexp(1) - count.log() - log(width) - 0.5 * log(2 * pi))
-    return torch.cat(found)
+        densities.append(terms.logsumexp(1) - count.log() - log(width) - 0.5 * log(2 * pi))
+    return torch.cat(densities)

@@ -148,7 +148,7 @@ def marginal(problem: EstimatorInput) -> OutOfFoldPredictions:
     not Gaussian would be overestimated by as much as its entropy lies below that of a Gaussian.
     """
     fold = torch.from_numpy(problem.fold)
-    found = collect(
+    collected = collect(
         problem,
         (
             (score(problem, logits.expand(problem.n, -1), fold != k, logits), fold != k)
@@ -157,8 +157,8 @@ def marginal(problem: EstimatorInput) -> OutOfFoldPredictions:
         "label frequencies",
     )
     if problem.task.is_gaussian and problem.task.num_outputs == 1:
-        found = _with_kernels(problem, found)
-    return replace(found, halves=(found.per_output, found.per_output))
+        collected = _with_kernels(problem, collected)
+    return replace(collected, halves=(collected.per_output, collected.per_output))
 
 
 def _with_kernels(problem: EstimatorInput, gaussian: OutOfFoldPredictions) -> OutOfFoldPredictions:

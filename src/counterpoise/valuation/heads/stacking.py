@@ -166,8 +166,8 @@ def prediction_candidates(
     Raises:
         DataError: For logits of another shape or with NaN, or a subset with an unknown modality.
     """
-    found: defaultdict[frozenset[str], tuple[list[OutOfFoldPredictions], list[Candidate]]]
-    found = defaultdict(lambda: ([], []))
+    by_subset: defaultdict[frozenset[str], tuple[list[OutOfFoldPredictions], list[Candidate]]]
+    by_subset = defaultdict(lambda: ([], []))
     for subset, value in predictions.items():
         unknown_names = [m for m in subset if m not in problem.modalities]
         if unknown_names:
@@ -176,9 +176,9 @@ def prediction_candidates(
                 f"`{unknown_names[0]}`; known: {', '.join(problem.modalities)}."
             )
         ready, kinds = calibrated(problem, value, prior)
-        found[frozenset(subset)][0].append(ready)
-        found[frozenset(subset)][1].append(kinds)
-    return found
+        by_subset[frozenset(subset)][0].append(ready)
+        by_subset[frozenset(subset)][1].append(kinds)
+    return by_subset
 
 
 def calibrated(

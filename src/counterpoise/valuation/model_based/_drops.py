@@ -48,8 +48,8 @@ def ablation(
         >>> import torch
         >>> from counterpoise.tasks import MultiClass
         >>> inputs = {"a": torch.tensor([[9.0, 0.0], [0.0, 9.0]] * 2), "b": torch.zeros(4, 2)}
-        >>> found = ablation(lambda x: x["a"] + x["b"], inputs, torch.tensor([0, 1] * 2), task=MultiClass(2))
-        >>> {m: e.value for m, e in found.items()}
+        >>> drops = ablation(lambda x: x["a"] + x["b"], inputs, torch.tensor([0, 1] * 2), task=MultiClass(2))
+        >>> {m: e.value for m, e in drops.items()}
         {'a': 0.5, 'b': 0.0}
     """
     names = tuple(inputs)

@@ -86,9 +86,9 @@ def subset_scores(
     Example:
         >>> from counterpoise.tasks import MultiClass
         >>> inputs = {"a": torch.tensor([[9.0, 0.0], [0.0, 9.0]]), "b": torch.zeros(2, 2)}
-        >>> found = subset_scores(lambda x: x["a"] + x["b"], inputs, torch.tensor([0, 1]), task=MultiClass(2),
+        >>> by_subset = subset_scores(lambda x: x["a"] + x["b"], inputs, torch.tensor([0, 1]), task=MultiClass(2),
         ...                       subsets=[("a",), ("b",)], baseline="zeros", measure="accuracy")
-        >>> found[frozenset("a")].tolist()
+        >>> by_subset[frozenset("a")].tolist()
         [1.0, 1.0]
     """
     BASELINES.check("subset_scores", "baseline", baseline)
@@ -96,15 +96,15 @@ def subset_scores(
     if batch_size(inputs) != len(target) or not len(target):
         raise DataError(f"There should be one target per sample. Found {batch_size(inputs)} and {len(target)}.")
     absent = _baselines(inputs, baseline, seed)
-    found: dict[frozenset[str], np.ndarray] = {}
+    by_subset: dict[frozenset[str], np.ndarray] = {}
     for subset in subsets:
         unknown = [m for m in subset if m not in inputs]
         if unknown:
             raise DataError(f"There is no modality `{unknown[0]}`. Known: {', '.join(inputs)}.")
         given = {m: value if m in subset else absent[m] for m, value in inputs.items()}
         right, likelihood = _evaluate(predict, given, target, task, batch)
-        found[frozenset(subset)] = (right if measure == "accuracy" else likelihood).numpy()
-    return found
+        by_subset[frozenset(subset)] = (right if measure == "accuracy" else likelihood).numpy()
+    return by_subset
 
 
 def summary(pointwise: np.ndarray, extra: float = 0.0) -> Estimate:

@@ -82,8 +82,8 @@ def shapley(
         >>> import torch
         >>> from counterpoise.tasks import MultiClass
         >>> inputs = {"a": torch.tensor([[9.0, 0.0], [0.0, 9.0]]), "b": torch.zeros(2, 2)}
-        >>> found = shapley(lambda x: x["a"] + x["b"], inputs, torch.tensor([0, 1]), task=MultiClass(2))
-        >>> [round(found.values[m].value, 2) for m in "ab"]             # log 2 and 0
+        >>> result = shapley(lambda x: x["a"] + x["b"], inputs, torch.tensor([0, 1]), task=MultiClass(2))
+        >>> [round(result.values[m].value, 2) for m in "ab"]             # log 2 and 0
         [0.69, 0.0]
     """
     Interval(1, integer=True).check("shapley", "permutations", permutations)
