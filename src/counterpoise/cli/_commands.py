@@ -64,7 +64,7 @@ def run_demo(options: Namespace, given: Mapping[str, Any]) -> int:
             on_start=progress.start,
             on_done=progress.done,
         )
-    show(records, details=options.details)
+    show(records, focus=demo.DEMOS[options.name].focus, details=options.details)
     if records:
         console.print(
             "\n`counterpoise diagnose` finds out whether your model has this problem; `counterpoise compare` tries the "
