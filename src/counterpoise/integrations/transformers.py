@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -21,9 +20,8 @@ from counterpoise.model import MultimodalClassifier
 from counterpoise.records import StepRecord
 
 with extra("transformers"):
+    import accelerate  # noqa: F401 -- the Trainer imports it late, with a message of its own
     import transformers
-
-    importlib.import_module("accelerate")  # the Trainer imports it late, with a message of its own
 
 __all__ = ["ContributionMonitor", "MethodTrainer"]
 
