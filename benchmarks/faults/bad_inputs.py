@@ -550,7 +550,7 @@ def _calls() -> Iterator[BadInput]:
         ),
         "make_rule: name": lambda: make_rule("nope", ("a", "b"), MultiClass(2)),
         "holdout_split: share": lambda: holdout_split(y, None, share=1.5, seed=0),
-        "BatchLoader: size": lambda: BatchLoader(open_data("world-xor").train, batch_size=0, seed=0),  # type: ignore[call-arg]
+        "BatchLoader: size": lambda: BatchLoader(open_data("world-xor").train, batch_size=0, seed=0),
         "linear_probe: lengths": lambda: linear_probe(x, y[:-1], x, y),
         "linear_probe: NaN": lambda: linear_probe(x * np.nan, y, x, y),
         "linear_probe: axes": lambda: linear_probe(x[None], y, x, y),

@@ -41,6 +41,8 @@ UNDECIDED = "undecided"
 NOTHING, LITTLE = 0.025, 0.10
 UNUSED, USED = 0.1, 0.8
 SYNERGY = 0.7
+UNREAD = 1e-4
+"""Weight below which a planted model does not read a modality."""
 ACCUSATIONS = ("under-trained", "overfitting")
 
 
@@ -237,25 +239,12 @@ def truth_of(
         wide: By modality: whether a plain classifier can memorise it.
     """
     names = world.modalities
-    used_share = {m: effects[m] / max(exact[m], 1e-12) for m in names} if plant else dict.fromkeys(names)
-    unread = {m for m in names if plant is not None and plant.reads(m) < 1e-4}
-    verdicts = {}
-    for m in names:
-        memorised = plant is not None and plant.memorised == m
-        allowed = acceptable(world.available(m), used_share[m], memorised=memorised, wide=wide.get(m, False))
-        if allowed == ("balanced",) and unread - {m} and world.mi(m) < SYNERGY * max(world.mi(m), world.cmi(m)):
-            allowed = ("balanced", "under-trained")
-        verdicts[m] = allowed
+    verdicts = _acceptable_verdicts(world, plant, effects, exact, wide)
     if not world.known:
         none = dict.fromkeys(names)
         return Truth(world.label_limit, None, none, none, None, none, verdicts)
-    joint_used, used = None, {}
-    if plant is not None and not (plant.fitted or plant.gated or plant.point):
-        read = {m: plant.reads(m) for m in names}
-        if all(w == 1 or w < 1e-4 for w in read.values()):
-            joint_used = world.truths[tuple(m for m in names if read[m] == 1)]
-            used = {m: (world.mi(m) if world.independent else None) if read[m] == 1 else 0.0 for m in names}
-    ignored = tuple(m for m in names if plant is not None and m != plant.memorised and plant.weights.get(m, 1) < 1e-4)
+    joint_used, used = _used_information(world, plant)
+    ignored = tuple(m for m in names if plant is not None and m != plant.memorised and plant.weights.get(m, 1) < UNREAD)
     return Truth(
         world.label_limit,
         world.joint(),
@@ -266,3 +255,35 @@ def truth_of(
         verdicts,
         ignored,
     )
+
+
+def _acceptable_verdicts(
+    world: World,
+    plant: Plant | None,
+    effects: Mapping[str, float],
+    exact: Mapping[str, float],
+    wide: Mapping[str, bool],
+) -> dict[str, tuple[str, ...]]:
+    """Return the verdicts that are right for each modality; see `truth_of`."""
+    unread = {m for m in world.modalities if plant is not None and plant.reads(m) < UNREAD}
+    verdicts = {}
+    for m in world.modalities:
+        share = effects[m] / max(exact[m], 1e-12) if plant else None
+        memorised = plant is not None and plant.memorised == m
+        allowed = acceptable(world.available(m), share, memorised=memorised, wide=wide.get(m, False))
+        if allowed == ("balanced",) and unread - {m} and world.mi(m) < SYNERGY * max(world.mi(m), world.cmi(m)):
+            allowed = ("balanced", "under-trained")
+        verdicts[m] = allowed
+    return verdicts
+
+
+def _used_information(world: World, plant: Plant | None) -> tuple[float | None, dict[str, float | None]]:
+    """Return what the predictions use of all modalities and of each one; None and nothing where it is unknown."""
+    if plant is None or plant.fitted or plant.gated or plant.point:
+        return None, {}
+    read = {m: plant.reads(m) for m in world.modalities}
+    if not all(w == 1 or w < UNREAD for w in read.values()):
+        return None, {}
+    alone = {m: world.mi(m) if world.independent else None for m in world.modalities}
+    used = {m: alone[m] if w == 1 else 0.0 for m, w in read.items()}
+    return world.truths[tuple(m for m, w in read.items() if w == 1)], used

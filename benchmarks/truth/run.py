@@ -160,19 +160,9 @@ class Row:
 def summarise(case: Case, results: Sequence[Mapping[str, Any]]) -> Row:
     """Return the summary of a row's draws."""
     good = [r for r in results if "error" not in r]
-    coverage: dict[str, tuple[float, int]] = {}
-    biases = []
-    for name in ESTIMATES:
-        keys = sorted({k for r in good for k in r["inside"] if k.split(":")[0] == name})
-        hits = [r["inside"][k] for r in good for k in keys]
-        if hits:
-            coverage[name] = (float(np.mean(hits)), len(hits))
-            biases += [float(np.mean([r["errors"][k] for r in good])) for k in keys]
+    coverage, bias = _coverage(good)
     wrong = sum(len(r["wrong"]) for r in good)
     right = sum(r["right"] for r in good)
-    examples = [r[k][0] for k in ("wrong", "contradictions") for r in good if r[k]][:1]
-    examples += [r["contradictions"][0] for r in good if r["contradictions"]][:1]
-    examples += [r["error"] for r in results if "error" in r][:1]
     return Row(
         case,
         len(results),
@@ -181,12 +171,33 @@ def summarise(case: Case, results: Sequence[Mapping[str, Any]]) -> Row:
         sum(r["undecided"] for r in good),
         sum(len(r["accused"]) for r in good),
         coverage,
-        max(biases, key=abs) if biases else 0.0,
+        bias,
         sum(bool(r["contradictions"]) for r in good),
         len(results) - len(good),
         float(np.mean([r["seconds"] for r in good])) if good else 0.0,
-        tuple(dict.fromkeys(examples)),
+        _examples(results, good),
     )
+
+
+def _coverage(good: Sequence[Mapping[str, Any]]) -> tuple[dict[str, tuple[float, int]], float]:
+    """Return how often intervals hold the truth, with their number, by estimate, and the largest bias."""
+    coverage: dict[str, tuple[float, int]] = {}
+    biases = [0.0]
+    for name in ESTIMATES:
+        keys = sorted({k for r in good for k in r["inside"] if k.split(":")[0] == name})
+        hits = [r["inside"][k] for r in good for k in keys]
+        if hits:
+            coverage[name] = (float(np.mean(hits)), len(hits))
+            biases += [float(np.mean([r["errors"][k] for r in good])) for k in keys]
+    return coverage, max(biases, key=abs)
+
+
+def _examples(results: Sequence[Mapping[str, Any]], good: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the first wrong verdict, the first contradiction and the first error."""
+    wrong = [r[k][0] for k in ("wrong", "contradictions") for r in good if r[k]]
+    contradictions = [r["contradictions"][0] for r in good if r["contradictions"]]
+    errors = [r["error"] for r in results if "error" in r]
+    return tuple(dict.fromkeys([*wrong[:1], *contradictions[:1], *errors[:1]]))
 
 
 COLUMNS = (

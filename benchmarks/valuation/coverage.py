@@ -122,30 +122,37 @@ def summary(done: dict[Job, list[float] | None]) -> str:
     own = {j: r for j, r in done.items() if j.estimator == "variational" and r is not None}
     lines = ["The default's 95 % intervals held the truth, over all worlds:", ""]
     lines += ["| n | draws | I(all; Y) | I(a; Y given rest) | least often |", "|---|---|---|---|---|"]
-    for n in SIZES:
-        rows = np.array([r for j, r in own.items() if j.n == n])
-        if not len(rows):
-            continue
-        cells = {
-            w: np.array([r for j, r in own.items() if (j.world, j.n) == (w, n)])[:, [1, 3]].mean(0) for w in WORLDS
-        }
-        enough = len(rows) / len(cells) >= 25
-        worst = sorted({(share, w) for w, pair in cells.items() for share in pair})[: 2 if enough else 0]
-        least = "; ".join(f"{share:.0%} {w}" for share, w in worst) or "too few draws"
-        joint, given = rows[:, [1, 3]].mean(0)
-        lines.append(f"| {n:,} | {len(rows)} | {joint:.1%} | {given:.1%} | {least} |")
-    errors = []
-    for name, world in WORLDS.items():
-        rows = np.array([r for j, r in own.items() if (j.world, j.n) == (name, 10000)])
-        for k, truth in enumerate((world.mi(), world.cmi(world.modalities[0]))):
-            if len(rows) and truth > 0:
-                errors.append(
-                    (float(np.abs(rows[:, 2 * k]).mean()) / truth, ("I(all; Y)", "I(a; Y given rest)")[k], name)
-                )
+    lines += [line for n in SIZES if (line := _summary_line(own, n))]
+    errors = [e for name in WORLDS for e in _relative_errors(own, name)]
     if errors:
         size, what, name = max(errors)
         lines += ["", f"At n = 10,000 the mean relative error is {size:.1%} at most ({what}, {name})."]
     return "\n".join(lines)
+
+
+def _summary_line(own: dict[Job, list[float]], n: int) -> str:
+    """Return the line of one size, or an empty text where there is no draw."""
+    rows = np.array([r for j, r in own.items() if j.n == n])
+    if not len(rows):
+        return ""
+    cells = {w: np.array([r for j, r in own.items() if (j.world, j.n) == (w, n)])[:, [1, 3]].mean(0) for w in WORLDS}
+    enough = len(rows) / len(cells) >= 25
+    worst = sorted({(share, w) for w, pair in cells.items() for share in pair})[: 2 if enough else 0]
+    least = "; ".join(f"{share:.0%} {w}" for share, w in worst) or "too few draws"
+    joint, given = rows[:, [1, 3]].mean(0)
+    return f"| {n:,} | {len(rows)} | {joint:.1%} | {given:.1%} | {least} |"
+
+
+def _relative_errors(own: dict[Job, list[float]], name: str) -> list[tuple[float, str, str]]:
+    """Return the mean relative errors of both quantities in a world at n = 10,000, with their names."""
+    rows = np.array([r for j, r in own.items() if (j.world, j.n) == (name, 10000)])
+    world = WORLDS[name]
+    truths = {"I(all; Y)": world.mi(), "I(a; Y given rest)": world.cmi(world.modalities[0])}
+    return [
+        (float(np.abs(rows[:, 2 * k]).mean()) / truth, what, name)
+        for k, (what, truth) in enumerate(truths.items())
+        if len(rows) and truth > 0
+    ]
 
 
 def load(cache: Path | None) -> dict[Job, list[float] | None]:

@@ -105,39 +105,38 @@ def overview(by_rule: dict[str, list[RunRecord]]) -> str:
     ]
     costs = step_costs()
     weakest = {d: weakest_of([r for r in by_rule["fused"] if r.data == d and r.method == "joint"]) for d in sets}
-    probed = [
-        d
-        for d in sets
-        if all(
-            not math.isnan(r.value("probe", weakest[d]))
-            for r in by_rule["calibrated"]
-            if r.data == d and r.method != "unimodal"
-        )
-    ]
+    probed = [d for d in sets if _is_probed(by_rule["calibrated"], d, weakest[d])]
     for method in sorted(values["calibrated"][sets[0]], key=lambda name: ranks["calibrated"][name]):
         cells = [method]
         for rule in RULES:
-            table = values[rule]
-            means = [summarise(list(table[d][method].values())).mean for d in sets]
-            gaps = [paired_difference(table[d][method], table[d]["joint"]).diff for d in sets]
-            joint = method == "joint"
-            cells += [
-                f"{100 * sum(means) / len(means):.1f}",
-                "–" if joint else f"{100 * sum(gaps) / len(gaps):+.1f}",
-                "–" if joint else f"{sum(g > 0 for g in gaps)}",
-                f"{ranks[rule][method]:.1f}",
-            ]
+            cells += _score_cells(values[rule], ranks[rule], method, sets)
         rows = [r for r in by_rule["calibrated"] if r.method == method]
         cells.append(f"{100 * mean_over(rows, 'macro_f1', sets):.1f}")
-        gains = [
-            probe(rows, d, weakest[d]) - probe([r for r in by_rule["fused"] if r.method == "joint"], d, weakest[d])
-            for d in probed
-        ]
+        joint = [r for r in by_rule["fused"] if r.method == "joint"]
+        gains = [probe(rows, d, weakest[d]) - probe(joint, d, weakest[d]) for d in probed]
         cells.append("–" if method == "joint" or not gains else f"{100 * sum(gains) / len(gains):+.1f}")
         cells.append(f"{sum(gap_of(rows, d) for d in sets) / len(sets):.2f}")
         cells += costs.get(method, ("–", "–"))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _is_probed(rows: Sequence[RunRecord], data: str, modality: str) -> bool:
+    """Return whether every method with a fused head has a linear probe of a modality on a data set."""
+    runs = [r for r in rows if r.data == data and r.method != "unimodal"]
+    return not any(math.isnan(r.value("probe", modality)) for r in runs)
+
+
+def _score_cells(
+    table: dict[str, dict[str, dict[int, float]]], ranks: dict[str, float], method: str, sets: Sequence[str]
+) -> list[str]:
+    """Return mean score, difference to joint training, number of sets above it, and mean rank."""
+    means = [summarise(list(table[d][method].values())).mean for d in sets]
+    gaps = [paired_difference(table[d][method], table[d]["joint"]).diff for d in sets]
+    against = (
+        ["–", "–"] if method == "joint" else [f"{100 * sum(gaps) / len(gaps):+.1f}", f"{sum(g > 0 for g in gaps)}"]
+    )
+    return [f"{100 * sum(means) / len(means):.1f}", *against, f"{ranks[method]:.1f}"]
 
 
 def step_costs() -> dict[str, tuple[str, str]]:

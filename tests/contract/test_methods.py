@@ -348,7 +348,7 @@ def test_gradient_accumulation_of_one_batch_split_in_two_steps_once(
         for _ in range(repeats):
             method.load_state_dict(state_before)
             model.fusion.load_state_dict(fusion_before)
-            for _record in method.steps(model, batches[0], backward=lambda loss, k=repeats: (loss / k).backward()):  # type: ignore[misc]
+            for _record in method.steps(model, batches[0], backward=lambda loss, k=repeats: (loss / k).backward()):
                 pass
         gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
     assert len(gradients[0]) == len(gradients[1]) > 0

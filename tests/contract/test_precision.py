@@ -88,7 +88,7 @@ def test_an_accumulated_micro_batch_has_the_modulation_of_the_batch_by_itself(
         for number in (0, 2):
             method.on_epoch_start(clone, EpochContext(number, 10, train=lambda: batches, held_out=lambda: batches[:1]))
         torch.manual_seed(0)
-        record = next(iter(method.steps(clone, batches[0], backward=lambda loss, k=share: (loss / k).backward())))  # type: ignore[misc]
+        record = next(iter(method.steps(clone, batches[0], backward=lambda loss, k=share: (loss / k).backward())))
         gradients = {n: share * p.grad for n, p in clone.named_parameters() if p.grad is not None}
         found.append(({key: value.item() for key, value in record.coefficients.items()}, gradients))
     (alone, gradients), (part, others) = found
@@ -112,7 +112,7 @@ def scaled_run(
         torch.manual_seed(number)
         method.on_epoch_start(model, EpochContext(number, 10, train=lambda: batches, held_out=lambda: batches[:1]))
         for batch in batches[:2]:
-            for record in method.steps(model, batch, backward=lambda loss, k=scale: (k * loss).backward()):  # type: ignore[misc]
+            for record in method.steps(model, batch, backward=lambda loss, k=scale: (k * loss).backward()):
                 grads = [p.grad for p in (*model.parameters(), *method.parameters()) if p.grad is not None]
                 if all(bool(g.isfinite().all()) for g in grads):
                     for g in grads:

@@ -42,7 +42,7 @@ def fitted(seed: int = 0) -> Dynamic:
     rule.refresh(view(train), y)
     held, z = draw(300, seed + 1)
     g = torch.Generator().manual_seed(seed)
-    rule.fit(view(held), z, [view(corrupt_one(held, generator=g)) for _ in range(rule.copies)])  # type: ignore[arg-type]
+    rule.fit(view(held), z, [view(corrupt_one(held, generator=g)) for _ in range(rule.copies)])
     return rule
 
 

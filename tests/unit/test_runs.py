@@ -115,7 +115,7 @@ def test_schema_2_becomes_typed() -> None:
         ("arm [tau=2]", {"method": "arm", "config": {"method_args": {"tau": 2}}}, RowId("arm", {"tau": 2})),
     ],
 )
-def test_rows_of_schema_2_are_read_from_what_says_them(label: str, changes: dict, row: RowId) -> None:  # type: ignore[type-arg]
+def test_rows_of_schema_2_are_read_from_what_says_them(label: str, changes: dict, row: RowId) -> None:
     assert RunRecord.from_json(old(label=label, **changes)).row == row
 
 

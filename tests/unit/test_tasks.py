@@ -29,7 +29,7 @@ ids = [task.name for task, _, _ in CASES]
 
 
 @pytest.mark.parametrize(("task", "target", "make"), CASES, ids=ids)
-def test_log_likelihood_and_kl_agree_with_torch_distributions(task: Task, target: torch.Tensor, make) -> None:  # type: ignore[no-untyped-def]
+def test_log_likelihood_and_kl_agree_with_torch_distributions(task: Task, target: torch.Tensor, make) -> None:
     value = target.double() if task.name == "multilabel" else target
     torch.testing.assert_close(task.log_likelihood(LOGITS, target), make(LOGITS).log_prob(value))
     torch.testing.assert_close(task.kl(LOGITS, OTHER), td.kl_divergence(make(LOGITS), make(OTHER)))
@@ -144,7 +144,7 @@ def test_smoothed_priors_closed_forms() -> None:
 
 
 @pytest.mark.parametrize(("task", "target", "make"), CASES, ids=ids)
-def test_combine_is_the_normalised_product_of_densities(task: Task, target: torch.Tensor, make) -> None:  # type: ignore[no-untyped-def]
+def test_combine_is_the_normalised_product_of_densities(task: Task, target: torch.Tensor, make) -> None:
     """log p1(y) / 2 + log p2(y) / 2 - log p(y) does not depend on y."""
     combined = task.combine(torch.stack([LOGITS, OTHER]), torch.tensor([0.5, 0.5]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -102,7 +102,8 @@ class MethodCallback(lightning.Callback):
             )
         name = _model_name(pl_module) if self.name is None else self.name
         self.training = MethodTraining(self.method, _training_loader(trainer), held_out=self.held_out, label=self.label)
-        setattr(pl_module, name, self.training.prepare(pl_module.get_submodule(name), self.target))  # type: ignore[arg-type]
+        model = cast(MultimodalClassifier, pl_module.get_submodule(name))
+        setattr(pl_module, name, self.training.prepare(model, self.target))
         pl_module.counterpoise_method = self.method
         if self.training.sampler is not None:
             self.training.sampler.before = lambda: self._start_epoch(trainer)

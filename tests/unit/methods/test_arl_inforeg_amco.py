@@ -159,7 +159,7 @@ def test_inforeg_trace_is_free_of_loss_scaling_and_accumulation(warm: Any, tools
         method = tools.prepare(InfoReg(), model, batches)
         method.on_epoch_start(model, EpochContext(0, 9))
         for _ in range(2):  # the second pass finds the gradients of the first in place
-            list(method.steps(model, batches[0], backward=lambda loss, k=factor: (k * loss).backward()))  # type: ignore[misc]
+            list(method.steps(model, batches[0], backward=lambda loss, k=factor: (k * loss).backward()))
         model.zero_grad()
         traces.append(method.trace.clone())
     for trace in traces:

@@ -34,10 +34,11 @@ def test_a_head_that_only_overfits_gets_nothing() -> None:
 def test_losses_are_means_per_sample_whatever_the_batches(warm: Any, tools: Any) -> None:
     """The toolkit sums batch losses, so that the overfit is dominated by the numbers of batches."""
     model, batches = warm(2, epochs=2)
-    split = []
-    for b in batches:
-        for rows in torch.arange(len(b)).split([5, 27]):
-            split.append(Batch({m: x[rows] for m, x in b.inputs.items()}, b.target[rows], b.index[rows]))  # noqa: PERF401
+    split = [
+        Batch({m: x[rows] for m, x in b.inputs.items()}, b.target[rows], b.index[rows])
+        for b in batches
+        for rows in torch.arange(len(b)).split([5, 27])
+    ]
     torch.testing.assert_close(head_losses(model, batches), head_losses(model, split))
     y = np.concatenate([b.target.numpy() for b in batches])
     expected = [tools.nll(np.concatenate([sum(tools.slices(model, b).values()) for b in batches]), y).mean()]

@@ -150,7 +150,7 @@ def test_no_samples_are_read_without_strength_or_before_the_second_epoch(make_mo
     ):
         asked = []
         model.fusion = method.prepare(model, torch.cat([b.target for b in batches])).fusion
-        method.on_epoch_start(model, EpochContext(number, 9, train=lambda asked=asked: asked.append(1) or batches))  # type: ignore[misc]
+        method.on_epoch_start(model, EpochContext(number, 9, train=lambda asked=asked: asked.append(1) or batches))
         assert bool(asked) == reads
 
 

@@ -119,7 +119,7 @@ def test_dynamic_resumes_with_what_it_has_seen(make_model: Any, make_batches: An
 
 def test_the_search_finds_the_minimum_of_a_parabola_between_its_rates() -> None:
     for wanted in (3e-5, 3e-4, 1e-3, 0.02):
-        assert best_rate(lambda rate, w=wanted: math.log(rate / w) ** 2, 1e-3) == pytest.approx(wanted, rel=1e-6)  # type: ignore[misc]
+        assert best_rate(lambda rate, w=wanted: math.log(rate / w) ** 2, 1e-3) == pytest.approx(wanted, rel=1e-6)
     assert best_rate(lambda rate: -rate, 1e-3) == pytest.approx(0.1), "the search is bounded"
     assert best_rate(lambda rate: rate, 1e-3) == pytest.approx(1e-5)
     assert best_rate(lambda rate: math.nan if rate > 1e-3 else -rate, 1e-3) <= 2e-3, "what diverges is not chosen"

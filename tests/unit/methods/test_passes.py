@@ -31,7 +31,7 @@ def test_joined_rows_are_the_batch_again(parts: list[int]) -> None:
 
 
 def test_a_pass_that_the_loop_does_not_offer_is_refused() -> None:
-    epoch = EpochContext(0, 1, train=lambda: ["train"], held_out=lambda: ["held out"])  # type: ignore[list-item, return-value]
+    epoch = EpochContext(0, 1, train=lambda: ["train"], held_out=lambda: ["held out"])
     assert [list(iterate_batches(Joint(), epoch)), list(iterate_batches(Joint(), epoch, "held_out"))] == [
         ["train"],
         ["held out"],

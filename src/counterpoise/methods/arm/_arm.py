@@ -180,7 +180,7 @@ class AsymmetricTraining(Method):
             | by_modality(model, "state", self.states.to(self.share))
             | by_modality(model, "lambda", self.loss.weights.clone())
             | by_modality(model, "w", fusion.weights.clone())
-            | {"rho": self.rho.clone(), "frequency": self.resampler.frequency.max()}
+            | {"rho": self.rho.clone(), "frequency": self.resampler.largest.clone()}
         )
         with self.loss.scaled_step(model):
             yield StepRecord(self.loss(parts["fused"], {m: parts[m] for m in unimodal}), parts, coefficients)

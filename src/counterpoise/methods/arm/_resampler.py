@@ -109,12 +109,14 @@ class ContributionResampler(nn.Module):
 
     known: Tensor
     frequency: Tensor
+    largest: Tensor
 
     def __init__(self, samples: int, modalities: int, rate: float) -> None:
         super().__init__()
         self.rate = rate
         self.register_buffer("known", torch.zeros(samples, modalities))
         self.register_buffer("frequency", torch.ones(samples))
+        self.register_buffer("largest", torch.ones(()))
 
     @torch.no_grad()
     def observe(self, index: Tensor, information: Tensor) -> None:
@@ -125,6 +127,7 @@ class ContributionResampler(nn.Module):
     def update(self, learnable: Tensor, reinforced: Tensor, entropy: float) -> None:
         """Compute the frequencies of the next epoch; see `sample_frequencies`."""
         self.frequency.copy_(sample_frequencies(self.known, learnable, reinforced, entropy, self.rate))
+        self.largest.copy_(self.frequency.max())
 
     def draw(self, order: Tensor, generator: torch.Generator) -> Tensor:
         """Return the order of the next epoch; see `systematic_draw`."""

@@ -371,7 +371,7 @@ def test_options_that_would_change_nothing_are_refused(tmp_path: Path, chosen: d
     rows = "".join(f"{k % 5},{k % 3}.5,{k % 2}\n" for k in range(40))
     (tmp_path / "m.csv").write_text(f"a,b,label\n{rows}")
     with pytest.raises(ConfigError, match=f"--{next(iter(chosen))}"):
-        prepare("own", tmp_path / "m.csv", tmp_path / "out", settings=Settings(**chosen), jobs=1)  # type: ignore[arg-type]
+        prepare("own", tmp_path / "m.csv", tmp_path / "out", settings=Settings(**chosen), jobs=1)
     with pytest.raises(ConfigError, match=f"--{next(iter(chosen))}"):
         prepare("world-xor", None, tmp_path / "out", settings=Settings(**chosen))  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
