@@ -45,6 +45,16 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return said
 
 
+def test_a_wrong_argument_of_an_encoder_is_one_error_before_the_first_run(
+    npz: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--methods", "joint", "--seeds", "3", "--jobs", "1", "--out", str(tmp_path / "out")]
+    assert main(["compare", "--data", npz(), *more, "--model.encoders.vitals", "mlp[breadth=3]"]) == 2
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).count("breadth") == 1
+    assert not (tmp_path / "out" / "runs").exists()
+
+
 def test_compare_on_my_own_arrays(npz: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     command = [

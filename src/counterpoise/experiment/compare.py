@@ -13,12 +13,12 @@ from counterpoise._files import remove_temporary, write_atomic
 from counterpoise._validation import Interval, unknown
 from counterpoise._version import __version__
 from counterpoise.catalogue import user_name
-from counterpoise.config import MAX_SEED, RunConfig
+from counterpoise.config import MAX_SEED, ModelConfig, RunConfig
 from counterpoise.data import DataInfo, open_data
 from counterpoise.errors import ConfigError, NotFoundError, describe
 from counterpoise.experiment.cells import chosen_runs, forget, missing_runs
 from counterpoise.experiment.config import make_config, parse_method
-from counterpoise.experiment.folders import finished_runs
+from counterpoise.experiment.folders import finished_runs, open_cached
 from counterpoise.experiment.parallel import Failure, check_parallel, run_all
 from counterpoise.experiment.trials import TrialResult
 from counterpoise.experiment.tuning import tune, tuning_table
@@ -207,6 +207,7 @@ def compare(
         on_done=on_done,
     )
     _check_rows(configs, reference, focus)
+    _check_models(configs)
     if trials is not None:
         configs, choices = tune(
             configs, trials, out / "trials", jobs=jobs, backend=backend, on_start=on_trials, on_done=on_trial
@@ -270,6 +271,28 @@ def _check_lists(data: Sequence[str], methods: Sequence[str], rules: Sequence[st
     for name, values in (("data", data), ("methods", methods), ("rules", rules)):
         if not values:
             raise ConfigError(f"Parameter `{name}` should name at least one. Found none.")
+
+
+def _check_models(configs: Sequence[RunConfig]) -> None:
+    """Build each model with encoders or a fusion of the user's choice once, before the runs start.
+
+    Raises:
+        ConfigError: for arguments that an encoder or a fusion does not have.
+        NotFoundError: for an unknown encoder or fusion.
+    """
+    chosen = [config for config in configs if config.model != ModelConfig(init_seed=config.model.init_seed)]
+    for config in {repr((config.data, config.model)): config for config in chosen}.values():
+        from counterpoise.model import build_model
+
+        info = open_cached(config.data, config.seed).info
+        build_model(
+            {m.name: (m.kind, m.shape, m.vocabulary) for m in info.modalities},
+            num_outputs=info.num_outputs,
+            task=info.make_task(),
+            fusion=config.model.fusion,
+            encoders=config.model.encoders,
+            width=config.model.width,
+        )
 
 
 def _check_rows(configs: Sequence[RunConfig], *rows: str | None) -> None:
