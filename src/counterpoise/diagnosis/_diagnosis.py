@@ -127,8 +127,12 @@ class Diagnosis:
             "changed": evidence.changed,
         }
 
-    def to_pandas(self) -> pd.DataFrame:
-        """Return one row per modality: verdict, role, and every estimate with its interval as three columns."""
+    def to_pandas(self, *, compact: bool = False) -> pd.DataFrame:
+        """Return one row per modality: verdict, role, and every estimate with its interval as three columns.
+
+        Args:
+            compact: Whether to leave the intervals and the references out: one column per estimate, in nats.
+        """
         with extra("report"):
             import pandas as pd
 
@@ -142,7 +146,9 @@ class Diagnosis:
             for name, e in known.items():
                 row |= {name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}
             rows.append(row)
-        return pd.DataFrame(rows)
+        frame = pd.DataFrame(rows)
+        dropped = [c for c in frame if c.startswith("potential_") or c.endswith(("_low", "_high"))]
+        return frame.drop(columns=dropped) if compact else frame
 
     def save_json(self, path: Path | str) -> Path:
         """Write `to_dict` and return the path.

@@ -20,6 +20,7 @@ from counterpoise.experiment.cells import chosen_runs, forget, missing_runs
 from counterpoise.experiment.config import make_config, parse_method
 from counterpoise.experiment.folders import finished_runs, open_cached
 from counterpoise.experiment.parallel import Failure, check_parallel, run_all
+from counterpoise.experiment.result import ComparisonResult
 from counterpoise.experiment.trials import TrialResult
 from counterpoise.experiment.tuning import tune, tuning_table
 from counterpoise.inference.catalogue import RULES
@@ -156,11 +157,11 @@ def compare(
     trials: int | None = None,
     on_trials: Callable[[int], None] | None = None,
     on_trial: Callable[[TrialResult], None] | None = None,
-) -> tuple[list[RunRecord], list[Failure]]:
+) -> ComparisonResult:
     """Compare methods on data sets and write records, tables, figures and the page into ``out``.
 
-    These are ``runs.jsonl``, ``table.csv``, ``table.md``, ``table.tex``, ``figures/`` (PDF, SVG, PNG) and
-    ``report.html``.
+    These are ``runs.jsonl``, ``table.csv``, ``table.parquet``, ``table.md``, ``table.tex``, ``figures/`` (PDF, SVG,
+    PNG) and ``report.html``.
 
     Args:
         data: Names or paths of data sets.
@@ -185,6 +186,9 @@ def compare(
             ``tuning.json`` and ``tuning.md``.
         on_trials: Function that is called with the number of all trials, before the first.
         on_trial: Function that is called after each trial.
+
+    Returns:
+        Records and failures, which can be unpacked as two lists. A notebook shows them as a table.
 
     Raises:
         ConfigError: for an empty list of data sets, methods or rules, or a run of ``redo`` that cannot be read.
@@ -227,7 +231,7 @@ def compare(
         failures += _write_outputs(
             records, out, reference=reference, focus=focus, ablation=ablation, figures=figures, on_figure=on_figure
         )
-    return records, failures
+    return ComparisonResult(records, failures)
 
 
 def planned_runs(

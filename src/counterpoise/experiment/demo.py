@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from counterpoise._validation import unknown
 from counterpoise.experiment.compare import Failure, compare
+from counterpoise.experiment.result import ComparisonResult
 from counterpoise.runs import RunRecord
 
 __all__ = ["DEMOS", "Demo", "run_demo"]
@@ -63,7 +64,7 @@ def run_demo(
     jobs: int | None = None,
     on_start: Callable[[int], None] | None = None,
     on_done: Callable[[RunRecord | Failure], None] | None = None,
-) -> tuple[list[RunRecord], list[Failure]]:
+) -> ComparisonResult:
     """Train every method of a demonstration and write records, tables and the page into ``out``.
 
     Args:

@@ -15,13 +15,15 @@ from counterpoise.report.analysis.statistics import (
     summarise,
     t_interval,
 )
-from counterpoise.report.figures.write import draw_figures, write_figures
+from counterpoise.report.figures.write import draw_figures, plot_scores, write_figures
 from counterpoise.report.page.write import render_page, write_page, write_report
 from counterpoise.report.tables import (
     COLUMNS,
+    compact_table,
     comparison_table,
     rich_table,
     to_csv,
+    to_html,
     to_latex,
     to_markdown,
     write_tables,
@@ -34,6 +36,7 @@ __all__ = [
     "Paired",
     "Summary",
     "ablation_table",
+    "compact_table",
     "comparison_table",
     "conclusions",
     "crossed_error",
@@ -44,11 +47,13 @@ __all__ = [
     "mean_ranks",
     "nemenyi_critical_difference",
     "paired_difference",
+    "plot_scores",
     "render_page",
     "rich_table",
     "summarise",
     "t_interval",
     "to_csv",
+    "to_html",
     "to_latex",
     "to_markdown",
     "write_figures",

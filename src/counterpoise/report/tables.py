@@ -6,12 +6,15 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from counterpoise._extras import extra
-from counterpoise._files import csv_text, write_atomic
+from counterpoise._files import csv_text, replacing, write_atomic
+from counterpoise._html import html_paragraph, html_table
 from counterpoise.report.analysis.comparison import REFERENCE, Comparison, compare
+from counterpoise.report.analysis.conclusions import describe
 from counterpoise.report.grids import (
     Grid,
     compact_grid,
@@ -32,11 +35,13 @@ if TYPE_CHECKING:
 __all__ = [
     "COLUMNS",
     "Row",
+    "compact_table",
     "comparison_rows",
     "comparison_table",
     "csv_number",
     "rich_table",
     "to_csv",
+    "to_html",
     "to_latex",
     "to_markdown",
     "write_tables",
@@ -104,6 +109,65 @@ def comparison_table(records: Iterable[RunRecord], *, reference: str = REFERENCE
         [['digits', 'joint', 'accuracy', 0.55, 2]]
     """
     return _frame(comparison_rows(compare(records, reference=reference)))
+
+
+def compact_table(records: Iterable[RunRecord], *, reference: str = REFERENCE) -> pd.DataFrame:
+    """Return one row per data set and method, with few columns.
+
+    They are ``data``, ``method``, ``score`` (accuracy or R² on the test set, mean over seeds), ``score_se``,
+    ``diff_to_reference``, ``diff_se``, ``p_value``, ``score_corrupted`` (mean over corruptions of one modality),
+    ``step_time_ratio`` and ``seeds``.
+
+    Args:
+        records: The runs.
+        reference: Row that differences are taken to.
+
+    Example:
+        >>> from counterpoise.runs import Metric, RowId
+        >>> runs = [RunRecord(f"k{s}", "digits", RowId("joint"), s, metrics=[Metric("accuracy", 0.5 + s / 10)])
+        ...         for s in (0, 1)]
+        >>> compact_table(runs)[["method", "score", "seeds"]].values.tolist()
+        [['joint', 0.55, 2]]
+    """
+    with extra("report"):
+        import pandas as pd
+
+    rows = [_compact_row(c, label) for c in compare(records, reference=reference) for label in c.labels]
+    return pd.DataFrame(rows)
+
+
+def _compact_row(comparison: Comparison, label: str) -> dict[str, str | float | int]:
+    score = comparison.score
+    s, d = comparison.summary(label, score), comparison.difference(label, score)
+    return {
+        "data": comparison.data,
+        "method": label,
+        "score": s.mean,
+        "score_se": s.se,
+        "diff_to_reference": d.diff,
+        "diff_se": d.se,
+        "p_value": d.p_value,
+        "score_corrupted": comparison.summary(label, f"{score}_corrupted").mean,
+        "step_time_ratio": comparison.summary(label, "step_time_ratio").mean,
+        "seeds": s.n,
+    }
+
+
+def to_html(records: Iterable[RunRecord], *, reference: str = REFERENCE, focus: str | None = None) -> str:
+    """Return the finding, the action and a compact table of each data set as HTML for a notebook.
+
+    Args:
+        records: The runs.
+        reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
+        focus: Row that the conclusions are about; see there.
+    """
+    comparisons = compare(records, reference=reference, focus=focus)
+    parts = []
+    for comparison in comparisons:
+        grid = compact_grid(comparison)
+        parts += [html_paragraph(f"{comparison.data}: {describe(comparison).lead}", strong=True)]
+        parts += [html_table([grid.header, *grid.rows])]
+    return "".join([*parts, html_paragraph(seeds_note(comparisons))])
 
 
 def _frame(rows: Iterable[Row]) -> pd.DataFrame:
@@ -288,7 +352,9 @@ def _rich(grid: Grid) -> Table:
 def write_tables(
     records: Iterable[RunRecord], folder: Path | str, *, reference: str = REFERENCE, focus: str | None = None
 ) -> list[Path]:
-    """Write ``table.csv``, ``table.md`` and ``table.tex`` into ``folder`` and return their paths.
+    """Write ``table.csv``, ``table.parquet``, ``table.md`` and ``table.tex`` into ``folder`` and return their paths.
+
+    ``table.parquet`` holds the same rows as ``table.csv``. It is left out if pyarrow is not installed.
 
     Args:
         records: The runs.
@@ -306,6 +372,10 @@ def write_tables(
         ("table.md", to_markdown(records, reference=reference, focus=focus)),
         ("table.tex", to_latex(records, reference=reference, focus=focus)),
     ):
-        write_atomic(Path(folder) / name, text)
-        written.append(Path(folder) / name)
+        written.append(write_atomic(Path(folder) / name, text))
+    if find_spec("pyarrow") is not None:
+        path = Path(folder) / "table.parquet"
+        with replacing(path) as temporary:
+            comparison_table(records, reference=reference).to_parquet(temporary, index=False)
+        written.append(path)
     return written

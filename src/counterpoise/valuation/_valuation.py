@@ -242,11 +242,21 @@ class Valuation:
             too_few_samples=tuple(fields.get("too_few_samples", ())),
         )
 
-    def to_pandas(self) -> pd.DataFrame:
-        """Return one row per number: columns quantity, modality, value, se, low, high, bound, unit."""
+    def to_pandas(self, *, compact: bool = False) -> pd.DataFrame:
+        """Return one row per number: columns quantity, modality, value, se, low, high, bound, unit.
+
+        Args:
+            compact: Whether to return one row per modality instead, with the columns modality, mi, cmi and unit.
+        """
         with extra("data"):
             import pandas as pd
 
+        if compact:
+            names = self.modalities
+            cells = [
+                {"modality": m, "mi": self.mi[m].value, "cmi": self.cmi[m].value, "unit": self.unit} for m in names
+            ]
+            return pd.DataFrame(cells)
         rows = [("mi", "all", self.joint_mi)]
         rows += [("mi", m, self.mi[m]) for m in self.modalities]
         rows += [("cmi", m, self.cmi[m]) for m in self.modalities]

@@ -101,6 +101,10 @@ def test_pandas_has_a_row_per_modality(of_model: Diagnosis) -> None:
     assert table.loc["b", "verdict"] == "under-trained"
     assert table.loc["a", "mi"] == of_model.valuation.mi["a"].value
     assert table.loc["a", "used_low"] <= table.loc["a", "used"] <= table.loc["a", "used_high"]
+    compact = of_model.to_pandas(compact=True)
+    assert compact.equals(of_model.to_pandas()[list(compact)])
+    assert {"modality", "verdict", "mi", "used"} < set(compact)
+    assert not [c for c in compact if c.endswith(("_low", "_high"))]
 
 
 class Seen(HTMLParser):

@@ -217,7 +217,7 @@ def test_markup_in_a_name_is_shown_not_obeyed(make_run) -> None:
 
 def test_write_tables(demo_records: list[RunRecord], tmp_path: Path) -> None:
     paths = write_tables(demo_records, tmp_path / "new")
-    assert [p.name for p in paths] == ["table.csv", "table.md", "table.tex"]
+    assert [p.name for p in paths] == ["table.csv", "table.md", "table.tex", "table.parquet"]
     assert paths[0].read_text() == to_csv(demo_records)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):

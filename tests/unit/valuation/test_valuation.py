@@ -76,3 +76,6 @@ def test_table_and_frame(valuation: Valuation) -> None:
     assert len(frame) == 6
     row = frame[(frame.quantity == "mi") & (frame.modality == "text")].iloc[0]
     assert (row.value, row.bound) == (-0.01, "estimate")
+    compact = valuation.to_pandas(compact=True).set_index("modality")
+    assert compact.loc["text", "mi"] == -0.01
+    assert list(compact.index) == list(valuation.modalities)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from counterpoise._extras import extra
 from counterpoise._files import write_atomic
+from counterpoise.errors import ConfigError, DataError
 from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import REFERENCE, Comparison, compare
 from counterpoise.report.analysis.ranking import ranking
-from counterpoise.report.figures._matplotlib import STYLE, sheet
+from counterpoise.report.figures._matplotlib import STYLE, draw, sheet
 from counterpoise.report.figures.classes import class_figure, robustness_figures
 from counterpoise.report.figures.contributions import contribution_figure
 from counterpoise.report.figures.curves import coefficient_figures, curve_figures
@@ -23,9 +24,11 @@ from counterpoise.report.figures.spec import FigureSpec, Heat, Panel
 from counterpoise.runs import RunRecord
 
 if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FORMATS", "draw_figures", "write_figures"]
+__all__ = ["FORMATS", "draw_figures", "plot_scores", "write_figures"]
 
 FORMATS: Final = ("png", "svg", "pdf")
 
@@ -150,6 +153,47 @@ def write_figures(
             if on_figure is not None:
                 on_figure(count, len(figures))
     return written
+
+
+def plot_scores(
+    records: Iterable[RunRecord], ax: Axes | None = None, *, reference: str = REFERENCE
+) -> Axes | np.ndarray:
+    """Draw the test score of every method with its interval.
+
+    Args:
+        records: The runs.
+        ax: Axes to draw on, if the runs are of one data set; None makes a pyplot figure, which a notebook shows.
+        reference: Row that is drawn as a dashed line.
+
+    Returns:
+        ``ax``, or the array of the new figure's Axes, one per data set.
+
+    Raises:
+        ConfigError: If ``ax`` is given and the runs are of several data sets.
+        DataError: If no run has a score.
+    """
+    with extra("report"):
+        import matplotlib as mpl
+        from matplotlib import pyplot as plt
+
+    comparisons = compare(records, reference=reference)
+    colours = series.colour_order(comparisons)
+    figures = [figure for c in comparisons if (figure := score_figure(c, colours)) is not None]
+    if not figures:
+        raise DataError("A plot needs at least one finished run with a test score. Found none.")
+    if ax is not None and len(figures) > 1:
+        raise ConfigError(f"Parameter `ax` should be None for several data sets. Found {len(figures)} data sets.")
+    with mpl.rc_context(STYLE):
+        if ax is not None:
+            draw(figures[0].panel, ax)
+            return ax
+        height = sum(figure.panel.height for figure in figures) / 100 + 0.3
+        _, grid = plt.subplots(len(figures), 1, squeeze=False, figsize=(6.0, height), layout="constrained")
+        axes: np.ndarray = grid[:, 0]
+        for axis, figure in zip(axes, figures, strict=True):
+            draw(figure.panel, axis)
+            axis.set_title(figure.panel.title, pad=14)
+    return axes
 
 
 def _slug(name: str, taken: set[str]) -> str:
