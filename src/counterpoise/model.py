@@ -11,12 +11,13 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from counterpoise._tree import take
 from counterpoise._validation import Interval, check_keys, unknown
 from counterpoise.catalogue import parse_spec, user_name
 from counterpoise.encoders import DEFAULT_ENCODER, ENCODERS
 from counterpoise.errors import CounterpoiseError, DataError, ModelError, describe
-from counterpoise.fusion import FUSIONS, Fusion, feature_dims_of
-from counterpoise.records import Inputs, Nested, Outputs, batch_size
+from counterpoise.fusion import FUSIONS, Absent, Fusion, feature_dims_of
+from counterpoise.records import Inputs, Nested, Outputs, Presence, batch_size, known_presence
 from counterpoise.tasks import Task, make_task
 
 __all__ = ["MultimodalClassifier", "build_model", "check_names", "evaluation_mode", "scale_gradient"]
@@ -75,6 +76,19 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
+@contextmanager
+def _norms_at_rest(encoder: nn.Module, single: bool) -> Iterator[None]:
+    """Let batch norms use their running statistics for a single sample: one sample has no variance."""
+    norms = [p for p in encoder.modules() if single and p.training and isinstance(p, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.training = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.training = True
+
+
 class MultimodalClassifier(nn.Module):
     """Encoders, a fusion and one linear head per modality, for any M >= 2.
 
@@ -84,12 +98,18 @@ class MultimodalClassifier(nn.Module):
     every method offers the same heads to every
     rule of inference, and turning a method's strength down to 0 gives joint training bit for bit.
 
+    Samples may lack modalities (``present``). An encoder then sees only the samples that have its modality, and so do
+    its batch norms. The unimodal logits of the others are zeros without a gradient, and the fused head skips absent
+    modalities, or reads a learned token or zeros (``absent``, see `Fusion`).
+
     Args:
         encoders: one module per modality, from that modality's input to ``(B, D_m)``.
         num_outputs: C.
         fusion: Name or import path of a fusion (arguments in brackets), a `Fusion` subclass, or an instance.
         task: multiclass, multilabel, regression, or a `Task`.
         feature_dims: D_m by modality, where the encoder does not tell.
+        absent: How the fusion reads absent modalities, see `Fusion.read_absent_as`. By default no parameters are added:
+            the fusion skips absent modalities if it can, and reads zeros otherwise.
 
     Raises:
         ModelError: for fewer than two modalities, or an encoder that does not tell its dimension.
@@ -100,6 +120,14 @@ class MultimodalClassifier(nn.Module):
         >>> outputs = model({"image": torch.zeros(5, 8, 8), "text": torch.zeros(5, 20)})
         >>> outputs.logits.shape, outputs.unimodal_logits["text"].shape
         (torch.Size([5, 3]), torch.Size([5, 3]))
+
+        Two samples without text:
+
+        >>> text = torch.tensor([True, False, True, True, False])
+        >>> inputs = {"image": torch.zeros(5, 8, 8), "text": torch.zeros(5, 20)}
+        >>> outputs = model(inputs, present={"image": torch.ones(5, dtype=torch.bool), "text": text})
+        >>> (outputs.unimodal_logits["text"] != 0).any(-1)
+        tensor([ True, False,  True,  True, False])
     """
 
     separable: ClassVar[bool] = True
@@ -113,6 +141,7 @@ class MultimodalClassifier(nn.Module):
         fusion: str | type[Fusion] | Fusion = "concat",
         task: str | Task = "multiclass",
         feature_dims: Mapping[str, int] | None = None,
+        absent: Absent | None = None,
     ) -> None:
         super().__init__()
         check_names(encoders)
@@ -123,14 +152,20 @@ class MultimodalClassifier(nn.Module):
         # Module names are prefixed so that a modality may be called like a Module attribute ("type", "half").
         self._encoders = nn.ModuleDict({f"encoder_{m}": encoder for m, encoder in encoders.items()})
         self.fusion: Fusion = _make_fusion(fusion, self.feature_dims, num_outputs)
+        if absent is not None:
+            self.fusion.read_absent_as(absent)
         self._heads = nn.ModuleDict({f"head_{m}": nn.Linear(d, num_outputs) for m, d in self.feature_dims.items()})
 
     def with_fusion(self, fusion: Fusion) -> MultimodalClassifier:
         """Return a model with another fusion that shares this model's encoders and unimodal heads; this one stays.
 
+        The new fusion reads absent modalities as the present one does, unless it contains it.
+
         Args:
             fusion: Fusion for the same features and outputs.
         """
+        if self.fusion.reading is not None and not any(part is self.fusion for part in fusion.modules()):
+            fusion.read_absent_as(self.fusion.reading)
         other = copy.copy(self)
         other._modules = {**self._modules}  # the copy shares its submodules, but not the table of them
         other.fusion = fusion
@@ -149,11 +184,16 @@ class MultimodalClassifier(nn.Module):
         shared = {id(p) for other in self.modalities if other != m for p in self.encoder(other).parameters()}
         return [p for p in self.encoder(m).parameters() if id(p) not in shared]
 
-    def encode(self, inputs: Inputs) -> dict[str, Tensor]:
-        """Return the features ``{m: (B, D_m)}``.
+    def encode(self, inputs: Inputs, present: Presence | None = None) -> dict[str, Tensor]:
+        """Return the features ``{m: (B, D_m)}``; zeros without a gradient where a sample lacks the modality.
+
+        Args:
+            inputs: One tensor (or nested mapping) per modality. The rows of absent modalities are not read.
+            present: Which samples have which modality, ``{m: (B,) bool}``; None if nothing is missing.
 
         Raises:
-            DataError: if a modality is missing, unknown, or has another number of samples than the others.
+            DataError: if a modality is missing, unknown, or has another number of samples than the others; if a sample
+                has no modality.
             ModelError: if an encoder returns another shape than ``(B, D_m)``.
         """
         missing = [m for m in self.modalities if m not in inputs]
@@ -164,7 +204,21 @@ class MultimodalClassifier(nn.Module):
                 + (f"; missing: {', '.join(missing)}." if missing else ".")
             )
         size = batch_size(inputs)
-        return {m: self._features(m, inputs[m], size) for m in self.modalities}
+        present = known_presence(self.modalities, size, present)
+        if present is None:
+            return {m: self._features(m, inputs[m], size) for m in self.modalities}
+        return {m: self._present_features(m, inputs[m], present[m]) for m in self.modalities}
+
+    def _present_features(self, m: str, value: Nested, mask: Tensor) -> Tensor:
+        """Encode the samples that have modality ``m``, and put zeros in the place of the others."""
+        rows = mask.nonzero().flatten()
+        if len(rows) == len(mask):
+            return self._features(m, value, len(mask))
+        if not len(rows):
+            return next(self.parameters()).new_zeros(len(mask), self.feature_dims[m])
+        with _norms_at_rest(self.encoder(m), len(rows) == 1):
+            encoded = self._features(m, take(value, rows), len(rows))
+        return encoded.new_zeros(len(mask), *encoded.shape[1:]).index_copy(0, rows, encoded)
 
     def _features(self, m: str, value: Nested, size: int) -> Tensor:
         features = self.encoder(m)(value)
@@ -179,21 +233,42 @@ class MultimodalClassifier(nn.Module):
         """Return features as vectors ``{m: (B, D_m)}``, which they are unless a subclass has features of tokens."""
         return features
 
-    def decode(self, features: Mapping[str, Tensor], head_gradient: Scale | Mapping[str, Scale] = 1.0) -> Outputs:
+    def decode(
+        self,
+        features: Mapping[str, Tensor],
+        head_gradient: Scale | Mapping[str, Scale] = 1.0,
+        present: Presence | None = None,
+        *,
+        fused_features: Mapping[str, Tensor] | None = None,
+    ) -> Outputs:
         """Return the fused and the unimodal logits of features.
 
         Args:
             features: ``{m: (B, D_m)}``.
             head_gradient: what the gradient of the unimodal heads is multiplied by before it enters the encoders, one
                 number or one per modality.
+            present: Which samples have which modality, ``{m: (B,) bool}``; None if nothing is missing.
+            fused_features: Features as the fused head reads them, where they differ from those of the unimodal heads.
         """
+        present = known_presence(self.modalities, len(features[self.modalities[0]]), present)
         scales = head_gradient if isinstance(head_gradient, Mapping) else dict.fromkeys(self.modalities, head_gradient)
         unimodal = {m: self.head(m)(scale_gradient(features[m], scales[m])) for m in self.modalities}
-        return Outputs(features, self.fusion(features), unimodal)
+        if present is not None:
+            unimodal = {m: logits.masked_fill(~present[m].unsqueeze(-1), 0) for m, logits in unimodal.items()}
+        fused = self.fusion.fuse(features if fused_features is None else fused_features, present)
+        return Outputs(features, fused, unimodal, present)
 
-    def forward(self, inputs: Inputs, head_gradient: Scale | Mapping[str, Scale] = 1.0) -> Outputs:
-        """Return `Outputs` for one tensor (or nested mapping) per modality."""
-        return self.decode(self.encode(inputs), head_gradient)
+    def forward(
+        self, inputs: Inputs, head_gradient: Scale | Mapping[str, Scale] = 1.0, present: Presence | None = None
+    ) -> Outputs:
+        """Return `Outputs` for one tensor (or nested mapping) per modality.
+
+        Args:
+            inputs: One tensor (or nested mapping) per modality.
+            head_gradient: Factor of the unimodal heads' gradient before it enters the encoders, see `decode`.
+            present: Which samples have which modality, ``{m: (B,) bool}``; None if nothing is missing.
+        """
+        return self.decode(self.encode(inputs, present), head_gradient, present)
 
     def unimodal(self, inputs: Inputs, m: str) -> Tensor:
         """Return the logits of modality ``m`` alone; no other encoder runs."""
@@ -234,6 +309,7 @@ def build_model(
     fusion: str = "concat",
     encoders: Mapping[str, str] | None = None,
     width: int = 64,
+    absent: Absent | None = None,
 ) -> MultimodalClassifier:
     """Build a model from names: one library encoder per modality.
 
@@ -246,6 +322,7 @@ def build_model(
             brackets (``resnet18[pretrained=microsoft/resnet-18]``). Your own class is called with the shape of one
             sample and ``width``; arguments in brackets are those that it takes by keyword only.
         width: feature dimension of the encoders.
+        absent: How the fusion reads absent modalities, see `MultimodalClassifier`.
 
     Raises:
         ConfigError: if ``encoders`` names a modality or an argument that is not there.
@@ -276,4 +353,4 @@ def build_model(
                 f"Encoder `{name}` of `{m}` could not be built for samples of shape {tuple(shape)} and {width} "
                 f"features: {describe(error)}. Choose another encoder, or other arguments."
             ) from error
-    return MultimodalClassifier(built, num_outputs=num_outputs, task=task, fusion=fusion)
+    return MultimodalClassifier(built, num_outputs=num_outputs, task=task, fusion=fusion, absent=absent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -12,10 +12,24 @@ from torch import Tensor
 from counterpoise._tree import Nested, leaves, to_device
 from counterpoise.errors import DataError
 
-__all__ = ["Batch", "Inputs", "Nested", "Outputs", "StepRecord", "batch_size"]
+__all__ = [
+    "Batch",
+    "Inputs",
+    "Nested",
+    "Outputs",
+    "Presence",
+    "StepRecord",
+    "batch_size",
+    "concat_presence",
+    "known_presence",
+    "present_mean",
+]
 
 Inputs: TypeAlias = Mapping[str, Nested]
 """One entry per modality."""
+
+Presence: TypeAlias = Mapping[str, Tensor]
+"""Which samples have which modality: ``{m: (B,) bool}`` for every modality."""
 
 
 def batch_size(inputs: Inputs) -> int:
@@ -36,24 +50,112 @@ def batch_size(inputs: Inputs) -> int:
     return distinct.pop()
 
 
+def known_presence(modalities: Collection[str], size: int, present: Presence | None) -> Presence | None:
+    """Check which samples have which modality, and return None if nothing is missing.
+
+    Values are read on the CPU only: masks on an accelerator were checked before they were moved there.
+
+    Args:
+        modalities: Names of the modalities.
+        size: B.
+        present: ``{m: (B,) bool}`` for every modality, or None.
+
+    Raises:
+        DataError: If a mask is not there, is no ``(B,)`` boolean tensor, or a sample has no modality at all.
+
+    Example:
+        >>> known_presence(("a", "b"), 2, {"a": torch.tensor([True, True]), "b": torch.tensor([True, True])}) is None
+        True
+    """
+    if present is None:
+        return None
+    if set(present) != set(modalities):
+        raise DataError(
+            f"`present` should have one mask for each of {', '.join(modalities)}. Found {', '.join(present) or 'none'}."
+        )
+    for m, mask in present.items():
+        if mask.dtype != torch.bool or mask.shape != (size,):
+            raise DataError(
+                f"`present[{m!r}]` should be a boolean tensor of shape ({size},). Found {mask.dtype} of shape "
+                f"{tuple(mask.shape)}."
+            )
+    masks = torch.stack([present[m] for m in modalities])
+    if masks.device.type != "cpu":
+        return present
+    empty = (~masks.any(0)).nonzero().flatten().tolist()
+    if empty:
+        shown = ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else "")
+        raise DataError(
+            f"Every sample should have at least one modality. Found none in {len(empty)} of {size} samples: {shown}. "
+            "Leave these samples out."
+        )
+    return None if bool(masks.all()) else present
+
+
+def concat_presence(parts: Sequence[tuple[Presence | None, Tensor]]) -> Presence | None:
+    """Concatenate the masks of several batches; None if nothing is missing in any.
+
+    Args:
+        parts: Masks of each batch, and a tensor that has its number of samples and its device.
+    """
+    names = next((tuple(present) for present, _ in parts if present is not None), None)
+    if names is None:
+        return None
+    return {
+        m: torch.cat(
+            [
+                torch.ones(len(rows), dtype=torch.bool, device=rows.device) if present is None else present[m]
+                for present, rows in parts
+            ]
+        )
+        for m in names
+    }
+
+
+def present_mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the mean over the samples that have a modality, 0 if none has it; without a mask the plain mean.
+
+    Args:
+        values: ``(..., B)``.
+        mask: ``(B,)``, or None.
+
+    Example:
+        >>> present_mean(torch.tensor([1.0, float("nan"), 3.0]), torch.tensor([True, False, True]))
+        tensor(2.)
+    """
+    if mask is None:
+        return values.mean(-1)
+    return values.masked_fill(~mask, 0).sum(-1) / mask.sum().clamp_min(1)
+
+
 @dataclass(frozen=True)
 class Batch:
     """Some samples with their targets.
 
     Attributes:
-        inputs: one tensor of shape ``(B, ...)``, or a nested mapping of such tensors, per modality.
+        inputs: one tensor of shape ``(B, ...)``, or a nested mapping of such tensors, per modality. What stands in the
+            rows of samples without a modality is not read.
         target: ``(B,)`` class ids, ``(B, C)`` zeros and ones (multi-label) or ``(B, C)`` reals (regression).
         index: ``(B,)`` position of each sample in its split, so that methods can remember things per sample.
+        present: which samples have which modality, ``{m: (B,) bool}`` for every modality; None if nothing is missing.
+
+    Raises:
+        DataError: If lengths differ, or a sample has no modality at all.
 
     Example:
-        >>> batch = Batch({"a": torch.zeros(2, 3), "b": torch.zeros(2, 5)}, torch.tensor([0, 1]), torch.arange(2))
-        >>> len(batch), batch.modalities
-        (2, ('a', 'b'))
+        >>> inputs = {"a": torch.zeros(2, 3), "b": torch.zeros(2, 5)}
+        >>> batch = Batch(inputs, torch.tensor([0, 1]), torch.arange(2))
+        >>> len(batch), batch.modalities, batch.present
+        (2, ('a', 'b'), None)
+        >>> masks = {"a": torch.tensor([True, False]), "b": torch.tensor([True, True])}
+        >>> Batch(inputs, torch.tensor([0, 1]), torch.arange(2), masks).present["a"]
+        tensor([ True, False])
     """
 
     inputs: Inputs
     target: Tensor
     index: Tensor
+    present: Presence | None = None
 
     def __post_init__(self) -> None:
         size = batch_size(self.inputs)
@@ -62,6 +164,7 @@ class Batch:
                 f"A batch should have one target and one index per sample. Found {size} samples, "
                 f"{len(self.target)} targets and {len(self.index)} indices."
             )
+        object.__setattr__(self, "present", known_presence(self.modalities, size, self.present))
 
     def __len__(self) -> int:
         return len(self.target)
@@ -77,7 +180,12 @@ class Batch:
             to_device(self.inputs, device, non_blocking=non_blocking),
             self.target.to(device, non_blocking=non_blocking),
             self.index.to(device, non_blocking=non_blocking),
+            None if self.present is None else to_device(self.present, device, non_blocking=non_blocking),
         )
+
+    def mask(self, m: str) -> Tensor | None:
+        """Return which samples have modality ``m``, ``(B,)``, or None if nothing is missing in the batch."""
+        return None if self.present is None else self.present[m]
 
 
 @dataclass(frozen=True)
@@ -87,12 +195,15 @@ class Outputs:
     Attributes:
         features: ``{m: (B, D_m)}``, each encoder's representation.
         logits: ``(B, C)``, the fused head.
-        unimodal_logits: ``{m: (B, C)}``, each modality's own head.
+        unimodal_logits: ``{m: (B, C)}``, each modality's own head. The rows of samples without the modality are zeros
+            that carry no gradient; they are not predictions.
+        present: Which samples have which modality, ``{m: (B,) bool}``; None if nothing is missing.
     """
 
     features: Mapping[str, Tensor]
     logits: Tensor
     unimodal_logits: Mapping[str, Tensor]
+    present: Presence | None = None
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -102,6 +213,10 @@ class Outputs:
     def experts(self) -> Tensor:
         """Return ``(M + 1, B, C)``: the fused logits first, then every modality's."""
         return torch.stack([self.logits, *self.unimodal_logits.values()])
+
+    def mask(self, m: str) -> Tensor | None:
+        """Return which samples have modality ``m``, ``(B,)``, or None if nothing is missing."""
+        return None if self.present is None else self.present[m]
 
 
 @dataclass(frozen=True)

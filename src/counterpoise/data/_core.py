@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from counterpoise._validation import Interval, Options, check_keys
+from counterpoise.config import MAX_SEED
 from counterpoise.data._info import SPLITS, DataInfo, Kind, Modality
 from counterpoise.data._mapped import check_finite
 from counterpoise.errors import DataError
@@ -31,7 +33,16 @@ class Split:
     Arrays keep their storage type (uint8 images, float16 sensors); `batch` gives float32, images and videos of uint8
     divided by 255. ``augmentation`` says which frames of a stored clip a sample has, and how training varies them.
     ``captions`` holds, for modalities whose numbers say nothing to a reader (hashed words), a text per sample that
-    pages show instead.
+    pages show instead. ``present`` says which samples have which modality, ``{m: (N,) bool}`` for every modality; it is
+    None if nothing is missing. What the arrays hold in the rows of absent modalities is never given away: batches have
+    zeros there.
+
+    Example:
+        >>> arrays = {"a": np.ones((3, 2), np.float32), "b": np.ones((3, 1), np.float32)}
+        >>> present = {"a": np.array([True, False, True]), "b": np.array([True, True, True])}
+        >>> batch = Split(arrays, np.array([0, 1, 1]), present=present).batch([0, 1])
+        >>> batch.inputs["a"].tolist(), batch.present["a"].tolist()
+        ([[1.0, 1.0], [0.0, 0.0]], [True, False])
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -39,6 +50,11 @@ class Split:
     group: np.ndarray | None = None
     augmentation: ClipAugmentation | None = None
     captions: Mapping[str, np.ndarray] = field(default_factory=dict)
+    present: Mapping[str, np.ndarray] | None = None
+
+    def __post_init__(self) -> None:
+        if self.present is not None and all(mask.all() for mask in self.present.values()):
+            object.__setattr__(self, "present", None)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -53,7 +69,12 @@ class Split:
         inputs = {m: _tensor(array) for m, array in arrays.items()}
         if self.augmentation is not None and generator is not None:
             inputs = self.augmentation.vary(inputs, generator)
-        return Batch(inputs, torch.from_numpy(self.target[rows]), index)
+        present = None
+        if self.present is not None:
+            present = {m: torch.from_numpy(mask[rows]) for m, mask in self.present.items()}
+            for m, mask in present.items():
+                inputs[m][~mask] = 0
+        return Batch(inputs, torch.from_numpy(self.target[rows]), index, present)
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield all samples in order, ``size`` at a time."""
@@ -64,7 +85,12 @@ class Split:
         """Return a split of some of the samples (renumbered from 0)."""
         group = None if self.group is None else self.group[index]
         arrays, captions = ({m: rows[index] for m, rows in part.items()} for part in (self.arrays, self.captions))
-        return Split(arrays, self.target[index], group, self.augmentation, captions)
+        present = None if self.present is None else {m: mask[index] for m, mask in self.present.items()}
+        return Split(arrays, self.target[index], group, self.augmentation, captions, present)
+
+    def rates(self) -> dict[str, float]:
+        """Return the share of the samples that have each modality."""
+        return {m: 1.0 if self.present is None else float(self.present[m].mean()) for m in self.arrays}
 
 
 def _tensor(array: np.ndarray) -> Tensor:
@@ -77,6 +103,8 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 _COLUMNS: Final = ("label", "group", "item")
 """Columns of prepared data that are no modalities."""
+_PREFIXES: Final = ("caption:", "present:")
+"""Starts of the names of such columns."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +141,64 @@ class MultimodalData:
         split: Split = getattr(self, name)
         return split
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether every sample of every split has every modality."""
+        return all(self.split(part).present is None for part in SPLITS)
+
+    def rates(self) -> dict[str, dict[str, float]]:
+        """Return the share of the samples that have each modality, by split: ``{split: {modality: share}}``."""
+        return {part: self.split(part).rates() for part in SPLITS}
+
+    def with_missing(
+        self, rates: Mapping[str, float], *, where: Literal["train", "test", "both"] = "both", seed: int = 0
+    ) -> MultimodalData:
+        """Return the data with modalities taken away from samples, completely at random.
+
+        Whether a sample loses a modality depends on the data, the seed, the modality and the sample alone: it is the
+        same for every method, and what is missing at a low rate is missing at a higher one as well. A sample that would
+        lose all modalities that it has keeps one, drawn at random, so that the rates reached are lower than those asked
+        for where these are high; the notes of the data say what was reached. What was missing before stays missing.
+
+        Args:
+            rates: Probability that a sample loses the modality, in [0, 1], by modality; those left out lose nothing.
+            where: Which splits lose modalities. The validation set, which selects the epoch, follows the training set.
+            seed: Seed.
+
+        Raises:
+            ConfigError: For an unknown modality or split, or a rate outside [0, 1].
+
+        Example:
+            >>> from counterpoise.data import open_data
+            >>> data = open_data("world-xor")
+            >>> incomplete = data.with_missing({data.info.names[0]: 0.3}, where="test")
+            >>> incomplete.train is data.train, 0.6 < incomplete.test.rates()[data.info.names[0]] < 0.8
+            (True, True)
+        """
+        check_keys("`rates` of `with_missing`", rates, self.info.names)
+        for rate in rates.values():
+            Interval(0, 1, "[]").check("with_missing", "rates", rate)
+        Options(("train", "test", "both")).check("with_missing", "where", where)
+        Interval(0, MAX_SEED, "[]", integer=True).check("with_missing", "seed", seed)
+        parts = {"train": ("train", "val"), "test": ("test",), "both": SPLITS}[where]
+        lost = {m: rate for m, rate in rates.items() if rate > 0}
+        key = f"{self.fingerprint()} {seed}"
+        thinned = {part: self._thinned(part, lost, f"{key} {part}") for part in parts}
+        reached = [_described(part, split) for part, split in thinned.items() if split.present is not None]
+        info = replace(self.info, notes=(*self.info.notes, *reached))
+        return replace(self, info=info, **thinned)
+
+    def _thinned(self, part: str, rates: Mapping[str, float], key: str) -> Split:
+        split, names = self.split(part), self.info.names
+        before = split.present or {m: np.ones(len(split), bool) for m in names}
+        draws = {m: _uniform(f"{key} {m}", len(split)) for m in rates}
+        masks = {m: before[m] & (draws[m] >= rates[m]) if m in rates else before[m] for m in names}
+        empty = ~np.any(list(masks.values()), 0)
+        # Given that all are lost, draw / rate is uniform for each modality, so the largest is one at random.
+        order = [np.where(before[m], draws[m] / rates[m], -1) if m in rates else np.full(len(split), -1) for m in names]
+        kept = np.argmax(order, 0)
+        return replace(split, present={m: mask | (empty & (kept == k)) for k, (m, mask) in enumerate(masks.items())})
+
     def fingerprint(self) -> str:
         """Return a hash of what the arrays hold, so that a run on other data has another key.
 
@@ -123,11 +209,23 @@ class MultimodalData:
         for part in SPLITS:
             split = self.split(part)
             group = () if split.group is None else (split.group,)
-            for array in (*split.arrays.values(), split.target, *group):
+            masks = () if split.present is None else tuple(np.packbits(split.present[m]) for m in self.info.names)
+            for array in (*split.arrays.values(), split.target, *group, *masks):
                 digest.update(str((array.shape, array.dtype)).encode())
                 rows = np.linspace(0, len(array) - 1, min(len(array), 256)).astype(int)
                 digest.update(np.ascontiguousarray(array[rows]).tobytes())
         return digest.hexdigest()[:16]
+
+
+def _uniform(key: str, n: int) -> np.ndarray:
+    """Return one number in [0, 1) per sample, ``(n,)``, that depends on the arguments alone."""
+    digest = hashlib.sha256(key.encode()).digest()
+    return np.random.default_rng(np.frombuffer(digest, np.uint32)).random(n)
+
+
+def _described(part: str, split: Split) -> str:
+    shares = ", ".join(f"{m} {share:.0%}" for m, share in split.rates().items() if share < 1)
+    return f"{part} samples that have a modality: {shares}"
 
 
 def _check_names(info: DataInfo) -> None:
@@ -135,7 +233,7 @@ def _check_names(info: DataInfo) -> None:
     names = info.names
     faults = (
         ("should not be empty or contain dots", lambda name: not name or "." in name),
-        ("should not be those of other columns", lambda name: name in _COLUMNS or name.startswith("caption:")),
+        ("should not be those of other columns", lambda name: name in _COLUMNS or name.startswith(_PREFIXES)),
         ("should hold no control characters", lambda name: not name.isprintable()),
     )
     for rule, is_bad in faults:
@@ -189,12 +287,37 @@ def _check_split(info: DataInfo, part: str, split: Split, task: Task) -> None:
             raise DataError(f"Modality `{modality.name}` of {where} should have shape {wanted}. Found {array.shape}.")
         _check_type(where, modality, array)
         check_finite(f"Modality `{modality.name}` of {where}", array)
+    _check_presence(info, where, split)
     if split.group is not None and len(split.group) != len(split):
         raise DataError(f"{where} should have one group per sample. Found {len(split.group)} for {len(split)} samples.")
     try:
         task.check_target(torch.from_numpy(np.asarray(split.target)))
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
+
+
+def _check_presence(info: DataInfo, where: str, split: Split) -> None:
+    """Raise `DataError` unless there is one mask per modality, and every sample has a modality."""
+    if split.present is None:
+        return
+    if set(split.present) != set(info.names):
+        raise DataError(
+            f"`present` of {where} should have one mask for each of {', '.join(info.names)}. Found "
+            f"{', '.join(split.present) or 'none'}."
+        )
+    for m, mask in split.present.items():
+        if mask.dtype != bool or mask.shape != (len(split),):
+            raise DataError(
+                f"`present[{m!r}]` of {where} should be boolean of shape ({len(split)},). Found {mask.dtype} of shape "
+                f"{mask.shape}."
+            )
+    empty = np.flatnonzero(~np.any(list(split.present.values()), 0))
+    if len(empty):
+        shown = ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else "")
+        raise DataError(
+            f"Every sample of {where} should have at least one modality. Found none in {len(empty)}: {shown}. Leave "
+            "these samples out."
+        )
 
 
 def _check_type(where: str, modality: Modality, array: np.ndarray) -> None:

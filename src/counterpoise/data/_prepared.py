@@ -27,6 +27,8 @@ __all__ = ["META", "load_prepared", "save_prepared", "write_info"]
 META: Final = "counterpoise.json"
 CAPTION: Final = "caption:"
 """Start of the names of the columns that hold captions."""
+PRESENT: Final = "present:"
+"""Start of the names of the columns that say which samples have a modality."""
 
 
 def save_prepared(data: MultimodalData, out: Path) -> None:
@@ -86,6 +88,7 @@ def _write_split(folder: Path, info: DataInfo, split: Split, fingerprint: str) -
         if split.group is not None:
             group = split.group[rows]
             parts["group"] = group.tolist() if group.dtype.kind == "U" else group
+        parts |= {f"{PRESENT}{m}": mask[rows] for m, mask in (split.present or {}).items()}
         return parts | {f"{CAPTION}{m}": texts[rows].tolist() for m, texts in split.captions.items()}
 
     write_dataset(folder, len(split), row_bytes, columns, fingerprint=fingerprint)
@@ -128,7 +131,13 @@ def _from_arrow(info: DataInfo, part: Any) -> Split:
     target = _column(part, "label", () if info.task == "multiclass" else (info.num_outputs,))
     known = {m.name for m in info.modalities} & {name.removeprefix(CAPTION) for name in part.column_names}
     captions = {m: _column(part, f"{CAPTION}{m}").astype(str) for m in known if f"{CAPTION}{m}" in part.column_names}
-    return Split(arrays, target, _group(part), ClipAugmentation.of(info), captions)
+    return Split(arrays, target, _group(part), ClipAugmentation.of(info), captions, _present(info, part))
+
+
+def _present(info: DataInfo, part: Any) -> dict[str, np.ndarray] | None:
+    """Return which samples have which modality; a modality without such a column is always there."""
+    given = {m: _column(part, f"{PRESENT}{m}") for m in info.names if f"{PRESENT}{m}" in part.column_names}
+    return {m: given.get(m, np.ones(len(part), bool)) for m in info.names} if given else None
 
 
 def _pieces(part: Any, name: str, shape: tuple[int, ...]) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from counterpoise.errors import DataError
 from counterpoise.model import MultimodalClassifier, evaluation_mode
-from counterpoise.records import Batch, Outputs
+from counterpoise.records import Batch, Outputs, concat_presence
 
 __all__ = ["collect", "concat_outputs", "to_cpu"]
 
@@ -21,6 +21,7 @@ def concat_outputs(parts: Sequence[Outputs]) -> Outputs:
         {m: torch.cat([p.features[m] for p in parts]) for m in first.features},
         torch.cat([p.logits for p in parts]),
         {m: torch.cat([p.unimodal_logits[m] for p in parts]) for m in first.unimodal_logits},
+        concat_presence([(p.present, p.logits) for p in parts]),
     )
 
 
@@ -30,6 +31,7 @@ def to_cpu(outputs: Outputs) -> Outputs:
         {m: z.detach().float().cpu() for m, z in outputs.features.items()},
         outputs.logits.detach().float().cpu(),
         {m: z.detach().float().cpu() for m, z in outputs.unimodal_logits.items()},
+        None if outputs.present is None else {m: mask.cpu() for m, mask in outputs.present.items()},
     )
 
 
@@ -51,7 +53,8 @@ def collect(model: MultimodalClassifier, batches: Iterable[Batch]) -> tuple[Outp
     parts, targets = [], []
     with evaluation_mode(model):
         for batch in batches:
-            parts.append(to_cpu(model(batch.to(device).inputs)))
+            moved = batch.to(device)
+            parts.append(to_cpu(model(moved.inputs, present=moved.present)))
             targets.append(batch.target.cpu())
     if not parts:
         raise DataError("There should be at least one batch. Found none.")

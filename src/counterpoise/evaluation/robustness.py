@@ -59,7 +59,8 @@ def corrupted_outputs(
             if applicable(value, corruption.kind):
                 corrupted = apply(value, corruption, generator=torch.Generator().manual_seed(seed))
                 with torch.no_grad():
-                    yield m, corruption, model.decode({**clean.features, m: _encode(model, m, corrupted)})
+                    features = {**clean.features, m: _encode(model, m, corrupted, clean.mask(m))}
+                    yield m, corruption, model.decode(features, present=clean.present)
 
 
 @torch.no_grad()
@@ -91,7 +92,10 @@ def corruption_score(
     return CorruptionScore(modality, corruption, scores(rule.task, rule(outputs), target))
 
 
-def _encode(model: MultimodalClassifier, m: str, value: Any) -> torch.Tensor:
-    size = size_of(value)
-    parts = [model.encoder(m)(take(value, slice(i, i + BATCH))) for i in range(0, size, BATCH)]
-    return torch.cat(parts).float()
+def _encode(model: MultimodalClassifier, m: str, value: Any, mask: Tensor | None) -> Tensor:
+    """Return the features of the samples that have the modality, and zeros for the others."""
+    rows = torch.arange(size_of(value)) if mask is None else mask.nonzero().flatten()
+    features = torch.zeros(size_of(value), model.feature_dims[m])
+    for part in rows.split(BATCH):
+        features[part] = model.encoder(m)(take(value, part)).float()
+    return features

@@ -89,11 +89,13 @@ def redraw(data: MultimodalData, part: int) -> MultimodalData:
         (True, 500)
     """
     train, val = data.train, data.val
+    masks = [part.present or {m: np.ones(len(part), bool) for m in data.info.names} for part in (train, val)]
     pool = Split(
         {m: np.concatenate([train.arrays[m], val.arrays[m]]) for m in data.info.names},
         np.concatenate([train.target, val.target]),
         None if train.group is None or val.group is None else np.concatenate([train.group, val.group]),
         train.augmentation,
+        present={m: np.concatenate([mask[m] for mask in masks]) for m in data.info.names},
     )
     kept, held = holdout_split(pool.target, pool.group, SHARE, part)
     return replace(data, train=pool.subset(kept), val=pool.subset(held))

@@ -1,6 +1,6 @@
 """Fusions: from one feature vector per modality to the fused logits. They never see a target."""
 
-from counterpoise.fusion._base import Fusion, feature_dims_of
+from counterpoise.fusion._base import Absent, Fusion, feature_dims_of
 from counterpoise.fusion._interaction import Attention, LowRankTensor
 from counterpoise.fusion._linear import Concat, Sum
 from counterpoise.fusion._nonlinear import FiLM, Gated, SharedHead, same_dimension
@@ -8,6 +8,7 @@ from counterpoise.fusion.catalogue import FUSIONS
 
 __all__ = [
     "FUSIONS",
+    "Absent",
     "Attention",
     "Concat",
     "FiLM",

@@ -4,26 +4,100 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
+from counterpoise._validation import Options
 from counterpoise.errors import ModelError
+from counterpoise.records import Presence
 
-__all__ = ["Fusion", "feature_dims_of"]
+__all__ = ["Absent", "Fusion", "feature_dims_of"]
+
+Absent = Literal["auto", "token", "zeros"]
+"""How a fusion reads the modalities that a sample lacks: as its class declares, as learned tokens, or as zeros."""
 
 
 class Fusion(nn.Module, ABC):
     """Fused head: features of all modalities to logits.
 
+    A subclass implements `forward`. If it can leave out modalities that a sample lacks, it declares ``absent = "skip"``
+    and takes ``present`` as a second argument of `forward` (and of `slice_logits`). Otherwise the features of absent
+    modalities are replaced before `forward` sees them: by zeros, or by one learned token per modality (see
+    `read_absent_as`). Callers use `fuse` and `slices`, which do this.
+
     Args:
         feature_dims: D_m by modality, in order.
         num_outputs: C.
+
+    Example:
+        >>> from counterpoise.fusion import Concat
+        >>> fusion = Concat({"a": 2, "b": 3}, num_outputs=4)
+        >>> fusion.read_absent_as("token")
+        >>> features = {"a": torch.ones(5, 2), "b": torch.ones(5, 3)}
+        >>> present = {"a": torch.tensor([True, False, True, True, True]), "b": torch.ones(5, dtype=torch.bool)}
+        >>> fusion.fuse(features, present).shape, fusion.tokens["token_a"].shape
+        (torch.Size([5, 4]), torch.Size([2]))
     """
+
+    absent: ClassVar[Literal["token", "skip"]] = "token"
+    """What is best for this fusion where a sample lacks a modality: it skips the modality, or it reads a token."""
 
     def __init__(self, feature_dims: Mapping[str, int], num_outputs: int) -> None:
         super().__init__()
         self.feature_dims = dict(feature_dims)
         self.num_outputs = num_outputs
+        self.reading: Absent | None = None
+        self.skips = self.absent == "skip"
+        self.tokens: nn.ParameterDict | None = None
+
+    def read_absent_as(self, absent: Absent) -> None:
+        """Choose how the modalities that a sample lacks are read. By default they are skipped if possible, else zeros.
+
+        Args:
+            absent: ``token``: one learned vector per modality, which starts at zero. ``zeros``: zeros. ``auto``:
+                tokens, unless the fusion skips absent modalities.
+        """
+        Options(get_args(Absent)).check("fusion", "absent", absent)
+        self.reading = absent
+        self.skips = absent == "auto" and self.absent == "skip"
+        self.tokens = None
+        if absent == "token" or (absent == "auto" and not self.skips):
+            reference = next(self.parameters(), torch.empty(0))
+            self.tokens = nn.ParameterDict(
+                {f"token_{m}": nn.Parameter(reference.new_zeros(d)) for m, d in self.feature_dims.items()}
+            )
+
+    def fuse(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
+        """Return logits ``(B, C)`` of samples that may lack modalities.
+
+        Args:
+            features: ``{m: (B, D_m)}``. What stands in the rows of absent modalities is not read.
+            present: Which samples have which modality, ``{m: (B,) bool}``; None if nothing is missing.
+        """
+        logits: Tensor
+        if present is not None and self.skips:
+            logits = self(features, present)
+        else:
+            logits = self(self._filled(features, present))
+        return logits
+
+    def slices(self, features: Mapping[str, Tensor], present: Presence | None = None) -> dict[str, Tensor]:
+        """Return `slice_logits` of samples that may lack modalities; they sum to `fuse`."""
+        if present is not None and self.skips:
+            return self.slice_logits(features, present)  # type: ignore[call-arg]
+        return self.slice_logits(self._filled(features, present))
+
+    def _filled(self, features: Mapping[str, Tensor], present: Presence | None) -> Mapping[str, Tensor]:
+        """Return features with zeros or tokens in the rows of absent modalities."""
+        if present is None:
+            return features
+        filled = {}
+        for m, h in features.items():
+            token = h.new_zeros(()) if self.tokens is None else self.tokens[f"token_{m}"].to(h.dtype)
+            filled[m] = torch.where(present[m].unsqueeze(-1), h, token)
+        return filled
 
     @abstractmethod
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
@@ -39,6 +113,13 @@ class Fusion(nn.Module, ABC):
             f"`{type(self).__name__}` is not additive, so a modality has no slice of its logits. Use a fusion that is "
             "(concat, sum), or a method that needs no slices."
         )
+
+
+def only_present(values: Tensor, m: str, present: Presence | None) -> Tensor:
+    """Return values ``(B, ...)`` with zeros where a sample lacks modality ``m``; no gradient flows there."""
+    if present is None:
+        return values
+    return values.masked_fill(~present[m].view(-1, *[1] * (values.ndim - 1)), 0)
 
 
 _DIMENSIONS = ("feature_dim", "num_features", "out_features", "embed_dim")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from counterpoise._validation import Interval
 from counterpoise.fusion._base import Fusion
+from counterpoise.records import Presence
 
 __all__ = ["Attention", "LowRankTensor"]
 
@@ -18,7 +19,8 @@ class Attention(Fusion):
 
     Token m is :math:`P_m h_m + e_m` with a learned vector :math:`e_m`. The layers normalise first and have no dropout
     (Vaswani et al., "Attention Is All You Need", NeurIPS 2017; the class token as in Devlin et al., "BERT", NAACL
-    2019). Not additive. Symmetric in the modalities. A modality that is missing from ``features`` has no token.
+    2019). Not additive. Symmetric in the modalities. A modality that is missing from ``features`` has no token, and
+    nothing attends to the token of a modality that a sample lacks.
 
     Args:
         feature_dims: D_m by modality, in order.
@@ -31,6 +33,8 @@ class Attention(Fusion):
         >>> fusion({"a": torch.ones(5, 2), "b": torch.ones(5, 3)}).shape
         torch.Size([5, 4])
     """
+
+    absent = "skip"
 
     def __init__(self, feature_dims: Mapping[str, int], num_outputs: int, *, layers: int = 1, heads: int = 4) -> None:
         super().__init__(feature_dims, num_outputs)
@@ -47,13 +51,16 @@ class Attention(Fusion):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, num_outputs)
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
         """See `Fusion.forward`."""
-        present = [m for m in self.feature_dims if m in features]
-        tokens = [self.projections[f"token_{m}"](features[m]) + self.vectors[f"vector_{m}"] for m in present]
+        names = [m for m in self.feature_dims if m in features]
+        tokens = [self.projections[f"token_{m}"](features[m]) + self.vectors[f"vector_{m}"] for m in names]
         sequence = torch.stack([self.class_token.expand_as(tokens[0]).to(tokens[0].dtype), *tokens], dim=1)
+        ignored = None
+        if present is not None:  # the class token is always there
+            ignored = torch.stack([torch.zeros_like(present[names[0]]), *(~present[m] for m in names)], dim=1)
         for layer in self.layers:
-            sequence = layer(sequence)
+            sequence = layer(sequence, src_key_padding_mask=ignored)
         return self.head(self.norm(sequence[:, 0]))
 
 
@@ -63,7 +70,8 @@ class LowRankTensor(Fusion):
     Liu et al., "Efficient Low-rank Multimodal Fusion with Modality-Specific Factors", ACL 2018. It equals tensor fusion
     (Zadeh et al., "Tensor Fusion Network for Multimodal Sentiment Analysis", EMNLP 2017), which reads the outer product
     of all :math:`[h_m; 1]`, with a weight of rank R, at the cost of :math:`R \sum_m D_m` instead of :math:`\prod_m
-    D_m`. Not additive, and symmetric. The factors start so that their product keeps the scale of one of them.
+    D_m`. Not additive, and symmetric. The factors start so that their product keeps the scale of one of them. The
+    product is over the modalities that a sample has.
 
     Args:
         feature_dims: D_m by modality, in order.
@@ -76,6 +84,8 @@ class LowRankTensor(Fusion):
         torch.Size([5, 4])
     """
 
+    absent = "skip"
+
     def __init__(self, feature_dims: Mapping[str, int], num_outputs: int, *, rank: int = 4) -> None:
         super().__init__(feature_dims, num_outputs)
         Interval(1, integer=True).check("low-rank-tensor", "rank", rank)
@@ -85,12 +95,14 @@ class LowRankTensor(Fusion):
         self.mixture = nn.Parameter(torch.full((rank,), rank**-0.5))
         self.bias = nn.Parameter(torch.zeros(num_outputs))
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
         """See `Fusion.forward`."""
         product: Tensor | None = None
         for m in self.feature_dims:
             weight, bias = self.factors[f"factor_{m}"].split([self.feature_dims[m], 1], dim=-1)
             mapped = torch.einsum("bd,rcd->brc", features[m], weight) + bias.squeeze(-1)
+            if present is not None:
+                mapped = mapped.masked_fill(~present[m].view(-1, 1, 1), 1)
             product = mapped if product is None else product * mapped
         assert product is not None  # a model has at least one modality
         return torch.einsum("brc,r->bc", product, self.mixture) + self.bias

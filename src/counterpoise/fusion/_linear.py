@@ -7,13 +7,16 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from counterpoise.fusion._base import Fusion
+from counterpoise.fusion._base import Fusion, only_present
+from counterpoise.records import Presence
 
 __all__ = ["Concat", "Sum"]
 
 
 class Concat(Fusion):
     r"""Late fusion by concatenation: :math:`z = W [h_1; \dots; h_M] + b = \sum_m W_m h_m + b`.
+
+    In the place of a modality that a sample lacks it reads a learned token, or zeros.
 
     Example:
         >>> fusion = Concat({"a": 2, "b": 3}, num_outputs=4)
@@ -40,7 +43,7 @@ class Concat(Fusion):
 
 
 class Sum(Fusion):
-    r"""Late fusion by a sum of logits: :math:`z = \sum_m (W_m h_m + b_m)`.
+    r"""Late fusion by a sum of logits: :math:`z = \sum_m (W_m h_m + b_m)`, over the modalities that a sample has.
 
     The same functions as `Concat`; only the initialisation differs (each modality's layer is scaled by its own fan-in).
 
@@ -49,14 +52,16 @@ class Sum(Fusion):
         torch.Size([5, 4])
     """
 
+    absent = "skip"
+
     def __init__(self, feature_dims: Mapping[str, int], num_outputs: int) -> None:
         super().__init__(feature_dims, num_outputs)
         self.heads = nn.ModuleDict({m: nn.Linear(d, num_outputs) for m, d in feature_dims.items()})
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
         """See `Fusion.forward`."""
-        return torch.stack(list(self.slice_logits(features).values())).sum(0)
+        return torch.stack(list(self.slice_logits(features, present).values())).sum(0)
 
-    def slice_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return :math:`z_m = W_m h_m + b_m`."""
-        return {m: self.heads[m](features[m]) for m in self.feature_dims}
+    def slice_logits(self, features: Mapping[str, Tensor], present: Presence | None = None) -> dict[str, Tensor]:
+        """Return :math:`z_m = W_m h_m + b_m`, and 0 for absent modalities."""
+        return {m: only_present(self.heads[m](features[m]), m, present) for m in self.feature_dims}

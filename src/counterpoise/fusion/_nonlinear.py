@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.errors import ModelError
-from counterpoise.fusion._base import Fusion
+from counterpoise.fusion._base import Fusion, only_present
+from counterpoise.records import Presence
 
 __all__ = ["FiLM", "Gated", "SharedHead"]
 
@@ -17,7 +18,8 @@ class FiLM(Fusion):
     r"""Feature-wise linear modulation (Perez et al., AAAI 2018): the others scale and shift the first modality.
 
     :math:`f_1 = P h_1`, then :math:`f_m = \gamma_m(h_m) \odot f_{m-1} + \beta_m(h_m)` for every further modality in
-    order, :math:`z = W f_M + b`. Not additive, and not symmetric in the modalities.
+    order, :math:`z = W f_M + b`. Not additive, and not symmetric in the modalities. In the place of a modality that a
+    sample lacks it reads a learned token, or zeros.
 
     Example:
         >>> FiLM({"a": 2, "b": 3}, num_outputs=4)({"a": torch.ones(5, 2), "b": torch.ones(5, 3)}).shape
@@ -46,12 +48,14 @@ class Gated(Fusion):
     r"""Gated multimodal unit (Arevalo et al., 2017): :math:`f = \sum_m g_m \odot \tanh(W_m h_m)`, :math:`z = W f + b`.
 
     The gates :math:`g_m` are a softmax over the modalities, per dimension, of a linear map of all features. Not
-    additive, but symmetric.
+    additive, but symmetric. Modalities that a sample lacks have no gate.
 
     Example:
         >>> Gated({"a": 2, "b": 3}, num_outputs=4)({"a": torch.ones(5, 2), "b": torch.ones(5, 3)}).shape
         torch.Size([5, 4])
     """
+
+    absent = "skip"
 
     def __init__(self, feature_dims: Mapping[str, int], num_outputs: int) -> None:
         super().__init__(feature_dims, num_outputs)
@@ -60,16 +64,25 @@ class Gated(Fusion):
         self.gate = nn.Linear(sum(feature_dims.values()), len(feature_dims) * self.width)
         self.head = nn.Linear(self.width, num_outputs)
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
         """See `Fusion.forward`."""
+        features = {m: only_present(features[m], m, present) for m in self.feature_dims}
         values = torch.stack([self.values[f"value_{m}"](features[m]).tanh() for m in self.feature_dims], dim=-2)
         gates = self.gate(torch.cat([features[m] for m in self.feature_dims], dim=-1))
-        gates = gates.unflatten(-1, (len(self.feature_dims), self.width)).softmax(-2)
+        gates = gates.unflatten(-1, (len(self.feature_dims), self.width))
+        if present is not None:
+            absent = torch.stack([~present[m] for m in self.feature_dims], dim=-1).unsqueeze(-1)  # (B, M, 1)
+            # The most negative number, not minus infinity: a sample without any modality would give 0 / 0.
+            gates = gates.masked_fill(absent, torch.finfo(gates.dtype).min)
+            values = values.masked_fill(absent, 0)
+        gates = gates.softmax(-2)
         return self.head((gates * values).sum(-2))
 
 
 class SharedHead(Fusion):
     r"""One linear head for all modalities: :math:`z = \frac1M \sum_m (W h_m + b)`, as in MLA.
+
+    The mean is over the modalities that a sample has.
 
     Raises:
         ModelError: if the modalities' feature dimensions differ.
@@ -82,17 +95,22 @@ class SharedHead(Fusion):
         torch.Size([4, 3])
     """
 
+    absent = "skip"
+
     def __init__(self, feature_dims: Mapping[str, int], num_outputs: int) -> None:
         super().__init__(feature_dims, num_outputs)
         self.head = nn.Linear(same_dimension(feature_dims, type(self).__name__), num_outputs)
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
         """See `Fusion.forward`."""
-        return torch.stack(list(self.slice_logits(features).values())).sum(0)
+        return torch.stack(list(self.slice_logits(features, present).values())).sum(0)
 
-    def slice_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return :math:`z_m = (W h_m + b) / M`."""
-        return {m: self.head(features[m]) / len(self.feature_dims) for m in self.feature_dims}
+    def slice_logits(self, features: Mapping[str, Tensor], present: Presence | None = None) -> dict[str, Tensor]:
+        """Return :math:`z_m = (W h_m + b) / M`, where M counts the modalities that a sample has; 0 for the others."""
+        if present is None:
+            return {m: self.head(features[m]) / len(self.feature_dims) for m in self.feature_dims}
+        count = torch.stack([present[m] for m in self.feature_dims]).sum(0).clamp_min(1).unsqueeze(-1)
+        return {m: only_present(self.head(features[m]) / count, m, present) for m in self.feature_dims}
 
 
 def same_dimension(feature_dims: Mapping[str, int], owner: str) -> int:

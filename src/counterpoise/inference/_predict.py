@@ -10,7 +10,7 @@ from torch import Tensor
 
 from counterpoise.inference._rules import Fused, Rule
 from counterpoise.model import MultimodalClassifier, evaluation_mode
-from counterpoise.records import Inputs
+from counterpoise.records import Inputs, Presence
 
 __all__ = ["Prediction", "predict"]
 
@@ -29,19 +29,34 @@ class Prediction(NamedTuple):
 
 @overload
 def predict(
-    model: MultimodalClassifier, inputs: Inputs, rule: Rule | None = ..., *, return_contributions: Literal[False] = ...
+    model: MultimodalClassifier,
+    inputs: Inputs,
+    rule: Rule | None = ...,
+    *,
+    return_contributions: Literal[False] = ...,
+    present: Presence | None = ...,
 ) -> Tensor: ...
 
 
 @overload
 def predict(
-    model: MultimodalClassifier, inputs: Inputs, rule: Rule | None = ..., *, return_contributions: Literal[True]
+    model: MultimodalClassifier,
+    inputs: Inputs,
+    rule: Rule | None = ...,
+    *,
+    return_contributions: Literal[True],
+    present: Presence | None = ...,
 ) -> Prediction: ...
 
 
 @torch.no_grad()
 def predict(
-    model: MultimodalClassifier, inputs: Inputs, rule: Rule | None = None, *, return_contributions: bool = False
+    model: MultimodalClassifier,
+    inputs: Inputs,
+    rule: Rule | None = None,
+    *,
+    return_contributions: bool = False,
+    present: Presence | None = None,
 ) -> Tensor | Prediction:
     """Return the logits of one prediction per sample, ``(B, C)``, in evaluation mode.
 
@@ -51,6 +66,7 @@ def predict(
         rule: Decision rule, on the model's device; None takes the fused head.
         return_contributions: Whether to return a `Prediction`, which also holds the contribution of each modality to
             each sample's prediction, in nats and without labels.
+        present: Which samples have which modality, ``{m: (B,) bool}``; None if nothing is missing.
 
     Example:
         >>> from counterpoise.model import build_model
@@ -62,7 +78,7 @@ def predict(
         torch.Size([5])
     """
     with evaluation_mode(model):
-        outputs = model(inputs)
+        outputs = model(inputs, present=present)
         outputs = replace(outputs, features=model.vectors(outputs.features))
     chosen = rule or Fused(model.modalities, model.task)
     logits = chosen(outputs)

@@ -32,6 +32,7 @@ from counterpoise.fusion import Fusion
 from counterpoise.methods.hyperparameters import SMOOTHING, STRENGTH, Hyperparameter, Interval, Options, declarations_of
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs, StepRecord
+from counterpoise.tasks import Task
 
 __all__ = [
     "SMOOTHING",
@@ -294,6 +295,8 @@ def unimodal_losses(
 ) -> NamedTensors:
     """Return each unimodal head's mean negative log-likelihood in nats, ``{m: scalar}``.
 
+    The mean is over the samples that have the modality; it is 0, without a gradient, if none has it.
+
     Args:
         model: Model, for its task.
         outputs: Outputs for the batch.
@@ -301,7 +304,15 @@ def unimodal_losses(
         smoothing: Share of every label that is spread evenly over all classes.
     """
     task = model.task.with_smoothing(smoothing) if smoothing else model.task
-    return {m: task.loss(logits, target) for m, logits in outputs.unimodal_logits.items()}
+    return {m: _present_loss(task, z, target, outputs.mask(m)) for m, z in outputs.unimodal_logits.items()}
+
+
+def _present_loss(task: Task, logits: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the mean loss over the samples that have a modality."""
+    if mask is None:
+        return task.loss(logits, target)
+    rows = mask.nonzero().flatten()
+    return task.loss(logits[rows], target[rows]) if len(rows) else (0 * logits).sum()
 
 
 def detached(terms: Mapping[str, Tensor]) -> NamedTensors:
@@ -325,7 +336,7 @@ def joint_step(
         backward: Function that back-propagates a scalar.
         head_gradient: Factor of the unimodal heads' gradient before it enters the encoders.
     """
-    outputs = model(batch.inputs, head_gradient=head_gradient)
+    outputs = model(batch.inputs, head_gradient=head_gradient, present=batch.present)
     fused = model.task.loss(outputs.logits, batch.target)
     unimodal = unimodal_losses(model, outputs, batch.target)
     loss = fused + torch.stack(list(unimodal.values())).sum()

@@ -12,7 +12,7 @@ from counterpoise._tree import concat, take
 from counterpoise.errors import DataError
 from counterpoise.methods.base import EpochContext, Method
 from counterpoise.model import MultimodalClassifier, evaluation_mode
-from counterpoise.records import Batch
+from counterpoise.records import Batch, concat_presence
 
 __all__ = ["batch_rows", "concat_batches", "head_losses", "iterate_batches", "trained_alone"]
 
@@ -48,13 +48,15 @@ def batch_rows(batch: Batch, rows: Tensor) -> Batch:
     """
     inputs = {m: take(value, rows) for m, value in batch.inputs.items()}
     rows = rows.to(batch.target.device)
-    return Batch(inputs, batch.target[rows], batch.index[rows])
+    present = None if batch.present is None else {m: mask[rows] for m, mask in batch.present.items()}
+    return Batch(inputs, batch.target[rows], batch.index[rows], present)
 
 
 def concat_batches(batches: Sequence[Batch]) -> Batch:
     """Return several batches as one."""
     inputs = {m: concat([b.inputs[m] for b in batches]) for m in batches[0].inputs}
-    return Batch(inputs, torch.cat([b.target for b in batches]), torch.cat([b.index for b in batches]))
+    present = concat_presence([(b.present, b.target) for b in batches])
+    return Batch(inputs, torch.cat([b.target for b in batches]), torch.cat([b.index for b in batches]), present)
 
 
 @torch.no_grad()

@@ -219,7 +219,7 @@ class MethodModule(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep the outputs."""
-        self._validation.append((to_cpu(self.model(batch.inputs)), batch.target.cpu()))
+        self._validation.append((to_cpu(self.model(batch.inputs, present=batch.present)), batch.target.cpu()))
 
     def _validation_outputs(self) -> tuple[Outputs, Tensor]:
         """Return the outputs and targets of the validation set.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -34,7 +35,7 @@ def fit_rule(rule: Rule, model: MultimodalClassifier, data: MultimodalDataModule
 
     def corrupted() -> Iterator[Batch]:
         for batch in data.held_out_pass():
-            yield Batch(corrupt_one(batch.inputs, generator=generator), batch.target, batch.index)
+            yield replace(batch, inputs=corrupt_one(batch.inputs, generator=generator))
 
     count = min(rule.copies, -(-MAX_CORRUPTED // max(len(data.held), 1)))
     copies = [collect(model, corrupted())[0] for _ in range(count)]

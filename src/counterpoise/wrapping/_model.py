@@ -15,7 +15,7 @@ from counterpoise.diagnosis import Adapter, adapt
 from counterpoise.errors import DataError, ModelError
 from counterpoise.fusion import Fusion, feature_dims_of
 from counterpoise.model import MultimodalClassifier, check_names
-from counterpoise.records import Inputs, Nested, batch_size
+from counterpoise.records import Inputs, Nested, Presence, batch_size
 from counterpoise.tasks import Task, make_task
 from counterpoise.wrapping._capture import (
     Captured,
@@ -323,13 +323,18 @@ class WrappedModel(MultimodalClassifier):
         heads = {m: self.head(m) for m in features}
         return {m: head.vectors(features[m]) for m, head in heads.items() if isinstance(head, _Head)}
 
-    def encode(self, inputs: Inputs) -> dict[str, Tensor]:
+    def encode(self, inputs: Inputs, present: Presence | None = None) -> dict[str, Tensor]:
         """Run the module until its encoders have returned; their outputs ``{m: (B, F_m)}``.
 
         Raises:
             DataError: If a modality is missing or unknown.
-            ModelError: If an encoder does not run, or runs twice.
+            ModelError: If an encoder does not run, or runs twice; if samples lack modalities.
         """
+        if present is not None and not all(bool(mask.all()) for mask in present.values()):
+            raise ModelError(
+                "A wrapped model reads every modality of every sample. Found samples that lack modalities. Leave them "
+                "out, fill them in, or build a `MultimodalClassifier` from the encoders."
+            )
         return {m: c.flat for m, c in self._caught(inputs, self.modalities).items()}
 
     def _caught(self, inputs: Inputs, wanted: tuple[str, ...]) -> dict[str, Captured]:
