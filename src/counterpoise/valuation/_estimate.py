@@ -10,6 +10,7 @@ from torch import Tensor
 
 from counterpoise._validation import Interval
 from counterpoise.catalogue import user_name
+from counterpoise.errors import ConfigError
 from counterpoise.tasks import Task
 from counterpoise.valuation._valuation import Valuation
 from counterpoise.valuation.catalogue import VALUATIONS
@@ -17,6 +18,8 @@ from counterpoise.valuation.inputs import Features, prepare
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+    from counterpoise.valuation.incomplete import Absence
 
 __all__ = ["estimate"]
 
@@ -33,6 +36,8 @@ def estimate(
     seed: int = 0,
     confidence: float = 0.95,
     predictions: Mapping[tuple[str, ...], ArrayLike | Tensor] | None = None,
+    present: Mapping[str, ArrayLike | Tensor] | None = None,
+    absence: Absence = "auto",
 ) -> Valuation:
     """Measure what each modality contributes to a label, in nats.
 
@@ -53,6 +58,11 @@ def estimate(
             ``{("image", "text"): logits}``. A model is a function of its inputs: what it predicts is one more lower
             bound of what its subset and every larger one carries, beside the fitted heads. Only the estimators
             ``variational`` and ``variational-linear`` take them.
+        present: ``{m: (N,) bool}``, which samples have which modality; modalities that are not named are complete. A
+            row of NaN counts as absent, too, so that ``present={}`` is enough for data that mark absence by NaN. See
+            `counterpoise.valuation.incomplete`.
+        absence: What absence may depend on: ``completely-random``, ``random`` (on what is observed), or ``auto``, which
+            tests it.
 
     Returns:
         A `Valuation`.
@@ -72,6 +82,24 @@ def estimate(
     """
     Interval(0, 1, "()").check("estimate", "confidence", confidence)
     run = VALUATIONS.resolve(user_name(estimator))
+    if present is not None:
+        from counterpoise.valuation.incomplete import estimate_incomplete
+
+        if predictions is not None:
+            raise ConfigError("`predictions` of a model cannot be combined with `present`. Leave one of them out.")
+        return estimate_incomplete(
+            features,
+            target,
+            present,
+            absence=absence,
+            task=task,
+            num_outputs=num_outputs,
+            estimator=estimator,
+            folds=folds,
+            group=group,
+            seed=seed,
+            confidence=confidence,
+        )
     problem = prepare(features, target, task=task, num_outputs=num_outputs, folds=folds, group=group, seed=seed)
     options = {} if predictions is None else {"predictions": predictions}
     if estimator.startswith("variational") or problem.copies is None:
