@@ -22,8 +22,8 @@ from counterpoise.experiment import recommend as recommending
 from counterpoise.experiment import trials as trying
 from counterpoise.experiment.compare import compare
 from counterpoise.experiment.recommend import BASELINE, Candidate, gain_interval
-from counterpoise.experiment.trials import CORRUPTED, Trial, do_trials, redraw
-from counterpoise.experiment.tuning import Point, apply_point, grid_of, next_point, tune
+from counterpoise.experiment.trials import CORRUPTED, Trial, TrialResult, do_trials, redraw
+from counterpoise.experiment.tuning import Point, apply_point, grid_of, next_point, tune, tuning_table
 
 SETTINGS = {"model": {"width": 8}, "fit": {"epochs": 2, "batch_size": 32, "accelerator": "cpu"}}
 
@@ -133,15 +133,16 @@ def test_the_order_of_trials() -> None:
     grid, scores = grid_of(config), {}
     values = {(1.0, 1.0): 0.5, (3.0, 1.0): 0.7, (9.0, 1.0): 0.6, (3.0, 1 / 3): 0.9}
     order = []
-    for _ in range(7):
+    for _ in range(8):
         point = next_point(grid, scores)
         assert point is not None
         order.append((point.rate, point.strength, point.smoothing))
         scores[point] = values.get(order[-1][:2], 0.1) - (point.smoothing or 0)
-    assert order[:4] == [(1, 1, None), (3, 1, None), (9, 1, None), (3, 1 / 3, None)]
-    assert order[4] == (3, 3, None), "another strength at the best point, then a smoothing, then another rate"
-    assert order[5] == (3, 1 / 3, 0.1)
-    assert order[6] == (1, 1 / 3, None)
+    assert order[:4] == [(1, 1, None), (3, 1, None), (9, 1, None), (3, 1, 0.1)]
+    assert order[4] == (3, 1 / 3, None), "another smoothing at the best point, then a strength, then another rate"
+    assert order[5] == (3, 1 / 3, 0.1), "the best point has changed: its other smoothing"
+    assert order[6] == (3, 3, None)
+    assert order[7] == (1, 1 / 3, None)
     assert next_point(grid, dict.fromkeys(grid, 0.0)) is None
     assert len(grid_of(RunConfig("toy", "joint"))) == 6
     assert all(p.strength <= 1 for p in grid_of(RunConfig("toy", "tcmax"))), "its strength is at most 1"
@@ -172,6 +173,25 @@ def test_every_row_gets_the_same_budget_and_the_best_on_validation(
         assert dataclasses.replace(after, seed=1, rule="default") == choice.config
         assert (after.seed, after.rule) == (before.seed, before.rule)
         assert after.optim.lr == pytest.approx(before.optim.lr * choice.point.rate)
+
+
+def test_each_seeded_split_is_tuned_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training and validation samples of one split of kanji are test samples of others, which no choice may see."""
+    done: list[Trial] = []
+
+    def score_by_split(trials: list[Trial], *args: object, **kwargs: object) -> list[TrialResult]:
+        done.extend(trials)
+        rates = [round(1000 * t.config.optim.lr) for t in trials]
+        best = [1 if t.config.seed % 5 == 1 else 3 for t in trials]
+        scores = [{"accuracy": 1.0 - abs(r - b), "nll": 0.0} for r, b in zip(rates, best, strict=True)]
+        return [TrialResult({"default": s}, "accuracy") for s in scores]
+
+    monkeypatch.setattr("counterpoise.experiment.tuning.do_trials", score_by_split)
+    chosen, choices = tune([RunConfig("kanji", "joint", seed=s) for s in (0, 1, 5, 6)], 3, tmp_path)
+    assert sorted(t.config.seed for t in done) == [0, 0, 0, 1, 1, 1], "seeds 5 and 6 share the splits of 0 and 1"
+    assert [c.split for c in choices] == [0, 1]
+    assert [c.optim.lr for c in chosen] == pytest.approx([3e-3, 1e-3, 3e-3, 1e-3])
+    assert "kanji, split 1" in tuning_table(choices)
 
 
 def test_a_tuned_row_keeps_its_name(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from counterpoise._validation import Interval
 from counterpoise.config import RunConfig
+from counterpoise.data import split_of_seed
 from counterpoise.errors import ConfigError
 from counterpoise.experiment.trials import Trial, TrialResult, do_trials
 from counterpoise.methods.catalogue import METHODS
@@ -58,8 +59,8 @@ class Point:
         return ", ".join(parts)
 
     def distance(self, other: Point) -> tuple[int, int]:
-        """Return in how many coordinates two points differ, and which: strength, smoothing, then the rate."""
-        differs = [self.strength != other.strength, self.smoothing != other.smoothing, self.rate != other.rate]
+        """Return in how many coordinates two points differ, and which: smoothing, strength, then the rate."""
+        differs = [self.smoothing != other.smoothing, self.strength != other.strength, self.rate != other.rate]
         return sum(differs), differs.index(True) if any(differs) else 0
 
 
@@ -73,6 +74,7 @@ class Choice:
         score: Its validation score.
         rule: Name of the rule.
         trials: Validation score of every trial under that rule, by the point in words; NaN where it failed.
+        split: Number of the split that the trials used, of a data set with several seeded splits; else None.
     """
 
     config: RunConfig
@@ -80,11 +82,13 @@ class Choice:
     score: float
     rule: str
     trials: Mapping[str, float]
+    split: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for ``tuning.json``."""
         return {
             "data": self.config.data,
+            "split": self.split,
             "method": self.config.method,
             "arguments": {k: v for k, v in self.config.method_args.items() if k not in self.config.tuned},
             "rule": self.rule,
@@ -124,8 +128,9 @@ def _allowed(cls: Any, name: str, value: float) -> bool:
 def next_point(grid: Sequence[Point], scores: Mapping[Point, float]) -> Point | None:
     """Return the point to try next, or None if all are tried.
 
-    After the first three learning rates it is the nearest to the best so far: another strength there, another
-    smoothing, another rate, and then what differs in two of them.
+    After the first three learning rates it is the nearest to the best so far: another smoothing there, another
+    strength, another rate, and then what differs in two of them. Smoothing comes first because it has the fewest
+    values.
 
     Args:
         grid: All points.
@@ -134,7 +139,7 @@ def next_point(grid: Sequence[Point], scores: Mapping[Point, float]) -> Point | 
     Example:
         >>> grid = grid_of(RunConfig("kanji", "uniform"))
         >>> str(next_point(grid, {Point(1.0): 0.5, Point(3.0): 0.7, Point(9.0): 0.6}))
-        'learning rate x3, strength x0.333'
+        'learning rate x3, smoothing 0.1'
     """
     first = next((Point(rate) for rate in RATES[:FIRST] if Point(rate) not in scores), None)
     left = [p for p in grid if p not in scores]
@@ -182,7 +187,8 @@ def tune(
     """Choose learning rate, strength and smoothing of every row on validation, with the same number of trials.
 
     Rows that differ in rule and seed only share their trials: a network is trained once, at the first seed, and read
-    under every rule.
+    under every rule. Of a data set with several seeded splits, each split is tuned by itself, because the training and
+    validation samples of one split are test samples of others.
 
     Args:
         configs: The runs of a comparison.
@@ -200,7 +206,7 @@ def tune(
         ConfigError: If ``trials`` is below 1.
     """
     Interval(1, 1000, "[]", integer=True).check("compare", "tune", trials)
-    rows: dict[str, _Row] = {}
+    rows: dict[tuple[str, int | None], _Row] = {}
     for config in configs:
         rows.setdefault(_row_key(config), _Row(config)).add(config)
     if on_start is not None:
@@ -219,6 +225,7 @@ class _Row:
 
     def __init__(self, config: RunConfig) -> None:
         self.base = replace(config, rule="default")
+        self.split = split_of_seed(config.data, config.seed)
         self.rules: dict[str, None] = {}
         self.grid = grid_of(self.base)
         self.done: dict[Point, TrialResult] = {}
@@ -248,7 +255,7 @@ class _Row:
         """Return what is best under a rule."""
         point = best_point({p: _score(r, rule) for p, r in self.done.items()})
         shown = {str(p): r.scores.get(rule, {}).get(r.score, math.nan) for p, r in self.done.items()}
-        return Choice(apply_point(self.base, point), point, shown[str(point)], rule, shown)
+        return Choice(apply_point(self.base, point), point, shown[str(point)], rule, shown, self.split)
 
 
 def tuning_table(choices: Sequence[Choice]) -> str:
@@ -268,13 +275,14 @@ def tuning_table(choices: Sequence[Choice]) -> str:
     for c in choices:
         arguments = ", ".join(f"{k}={v}" for k, v in c.config.method_args.items() if k not in c.config.tuned)
         name = f"{c.config.method} [{arguments}]" if arguments else c.config.method
-        cells = (c.config.data, name, c.rule, str(len(c.trials)), str(c.point), f"{c.score:.4f}")
+        data = c.config.data if c.split is None else f"{c.config.data}, split {c.split}"
+        cells = (data, name, c.rule, str(len(c.trials)), str(c.point), f"{c.score:.4f}")
         lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _row_key(config: RunConfig) -> str:
-    return replace(config, rule="default", seed=0).key("")
+def _row_key(config: RunConfig) -> tuple[str, int | None]:
+    return replace(config, rule="default", seed=0).key(""), split_of_seed(config.data, config.seed)
 
 
 def _score(result: TrialResult, rule: str) -> float:
