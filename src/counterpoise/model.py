@@ -11,7 +11,8 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from counterpoise._tree import take
+from counterpoise import distributed
+from counterpoise._tree import leaves, take
 from counterpoise._validation import Interval, check_keys, unknown
 from counterpoise.catalogue import parse_spec, user_name
 from counterpoise.encoders import DEFAULT_ENCODER, ENCODERS
@@ -204,24 +205,31 @@ class MultimodalClassifier(nn.Module):
                 + (f"; missing: {', '.join(missing)}." if missing else ".")
             )
         size = batch_size(inputs)
-        present = known_presence(self.modalities, size, present)
+        present = known_presence(self.modalities, distributed.total_rows(size), present)
         if present is None:
             return {m: self._features(m, inputs[m], size) for m in self.modalities}
         return {m: self._present_features(m, inputs[m], present[m]) for m in self.modalities}
 
     def _present_features(self, m: str, value: Nested, mask: Tensor) -> Tensor:
         """Encode the samples that have modality ``m``, and put zeros in the place of the others."""
-        rows = mask.nonzero().flatten()
-        if len(rows) == len(mask):
-            return self._features(m, value, len(mask))
-        if not len(rows):
+        own = distributed.local_rows(mask)
+        rows = own.nonzero().flatten()
+        count = len(rows) if len(own) == len(mask) else int(mask.sum())  # in all processes
+        if count == len(mask):
+            return self._features(m, value, len(own))
+        if not count:
             return next(self.parameters()).new_zeros(len(mask), self.feature_dims[m])
-        with _norms_at_rest(self.encoder(m), len(rows) == 1):
-            encoded = self._features(m, take(value, rows), len(rows))
-        return encoded.new_zeros(len(mask), *encoded.shape[1:]).index_copy(0, rows, encoded)
+        with _norms_at_rest(self.encoder(m), count == 1):
+            encoded = self._encoded(m, take(value, rows), len(rows))
+        return distributed.shared_features(encoded.new_zeros(len(own), *encoded.shape[1:]).index_copy(0, rows, encoded))
 
     def _features(self, m: str, value: Nested, size: int) -> Tensor:
-        features = self.encoder(m)(value)
+        return distributed.shared_features(self._encoded(m, value, size))
+
+    def _encoded(self, m: str, value: Nested, size: int) -> Tensor:
+        """Return the features of the samples of this process."""
+        with distributed.local_randomness(next(iter(leaves(value).values())).device):
+            features = self.encoder(m)(value)
         if not isinstance(features, Tensor) or features.shape != (size, self.feature_dims[m]):
             shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise ModelError(
@@ -270,9 +278,13 @@ class MultimodalClassifier(nn.Module):
         """
         return self.decode(self.encode(inputs, present), head_gradient, present)
 
+    def features(self, inputs: Inputs, m: str) -> Tensor:
+        """Return the features of modality ``m``, ``(B, D_m)``; no other encoder runs."""
+        return self._features(m, inputs[m], batch_size({m: inputs[m]}))
+
     def unimodal(self, inputs: Inputs, m: str) -> Tensor:
         """Return the logits of modality ``m`` alone; no other encoder runs."""
-        return self.head(m)(self._features(m, inputs[m], batch_size({m: inputs[m]})))
+        return self.head(m)(self.features(inputs, m))
 
 
 def check_names(names: Collection[str]) -> None:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from counterpoise import distributed
 from counterpoise._tree import Nested, leaves, to_device
 from counterpoise.errors import DataError
 
@@ -142,6 +143,9 @@ class Batch:
     Raises:
         DataError: If lengths differ, or a sample has no modality at all.
 
+    In a step of several processes, the inputs are those of one process; targets, positions and presence are those of
+    all (see `counterpoise.distributed`).
+
     Example:
         >>> inputs = {"a": torch.zeros(2, 3), "b": torch.zeros(2, 5)}
         >>> batch = Batch(inputs, torch.tensor([0, 1]), torch.arange(2))
@@ -158,7 +162,7 @@ class Batch:
     present: Presence | None = None
 
     def __post_init__(self) -> None:
-        size = batch_size(self.inputs)
+        size = distributed.total_rows(batch_size(self.inputs))
         if len(self.target) != size or len(self.index) != size:
             raise DataError(
                 f"A batch should have one target and one index per sample. Found {size} samples, "

@@ -172,7 +172,7 @@ class AUG(Alternation):
         fusion = require_fusion(self, model, BoostedFusion)
         self.seen.add_(len(batch))
         for k, m in sorted(enumerate(model.modalities), key=lambda item: item[1]):
-            features = model.encoder(m)(batch.inputs[m])
+            features = model.features(batch.inputs, m)
             old, added = fusion.split(m, features)
             total = model.task.loss(old + added, batch.target)
             grown = fusion.count[k] > 1

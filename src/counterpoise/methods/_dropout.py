@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from counterpoise import corruptions
+from counterpoise import corruptions, distributed
 from counterpoise._tree import where
 from counterpoise.methods.base import Backward, Hyperparameter, Interval, Method, backward, joint_step
 from counterpoise.model import MultimodalClassifier
@@ -59,7 +59,7 @@ class ModalityDropout(Method):
         if self.strength:
             uniform = torch.rand(len(batch), len(model.modalities), device=batch.target.device)
             dropped = drop_modalities(uniform, self.strength)
-            rows = dict(zip(model.modalities, dropped.T, strict=True))
+            rows = dict(zip(model.modalities, distributed.local_rows(dropped).T, strict=True))
             inputs = {
                 m: where(rows[m], corruptions.apply(value, ZEROS), value) if m in rows else value
                 for m, value in batch.inputs.items()
@@ -93,6 +93,6 @@ class Corruption(Method):
         """See `Method.steps`."""
         if self.strength:
             inputs = {m: batch.inputs[m] for m in model.modalities}
-            inputs |= corruptions.corrupt_one(inputs, self.strength)
+            inputs |= distributed.on_all_rows(lambda x: corruptions.corrupt_one(x, self.strength), inputs)
             batch = Batch(inputs, batch.target, batch.index)
         yield from joint_step(model, batch, backward)

@@ -145,7 +145,7 @@ class MLA(Alternation):
         progress = min(self.batch / max(1, math.ceil(self.samples / self.largest)), 1.0)
         self.batch += 1
         for m in sorted(model.modalities):
-            features = model.encoder(m)(batch.inputs[m])
+            features = model.features(batch.inputs, m)
             handle = None
             if self.project:
                 with torch.no_grad(), _full_precision(features.device):

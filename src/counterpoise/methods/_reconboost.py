@@ -104,7 +104,7 @@ class ReconBoost(Method):
         features = {}
         for m in model.modalities:
             with torch.set_grad_enabled(m == turn):
-                features[m] = model.encoder(m)(batch.inputs[m])
+                features[m] = model.features(batch.inputs, m)
         slices = model.fusion.slice_logits(features)
         others = torch.stack([z for m, z in slices.items() if m != turn]).sum(0)
         own = reconcilement_loss(slices[turn], others, batch.target, self.ratio)

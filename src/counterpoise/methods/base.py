@@ -17,6 +17,7 @@ the same heads to all decision rules. With ``strength=0`` every method equals jo
 
 from __future__ import annotations
 
+import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,6 +27,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 import torch
 from torch import Tensor, nn
 
+from counterpoise import distributed
 from counterpoise._validation import check_keys
 from counterpoise.errors import ConfigError, ModelError
 from counterpoise.fusion import Fusion
@@ -132,6 +134,8 @@ class Method(nn.Module, ABC):
     """Whether `on_epoch_start` needs `EpochContext.held_out`: samples that are not trained on."""
     releases_held_out: ClassVar[bool] = False
     """Whether these samples join the training when half of the epochs are over, as those of decision rules do."""
+    one_process: ClassVar[str] = ""
+    """Why the method trains in one process only; empty if several processes can train (see `steps`)."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Methods whose trained models this one needs (``("unimodal-ensemble",)`` for unimodal teachers); see
     `use_teachers`."""
@@ -145,6 +149,10 @@ class Method(nn.Module, ABC):
         super().__init_subclass__(**options)
         cls.declarations = declarations_of(cls)
         cls.__signature__ = _signature(cls)
+        if "steps" in cls.__dict__:
+            cls.steps = _in_all_processes(cls.steps)  # type: ignore[method-assign]
+        if "on_epoch_start" in cls.__dict__:
+            cls.on_epoch_start = _then_broadcast(cls.on_epoch_start)  # type: ignore[method-assign]
 
     def __init__(self, *args: object, **values: object) -> None:
         super().__init__()
@@ -209,22 +217,23 @@ class Method(nn.Module, ABC):
             encoders and unimodal heads.
 
         Raises:
-            ModelError: If the method is not defined for the model's task or fusion, or if the training is distributed
-                over several processes.
+            ModelError: If the method is not defined for the model's task or fusion, or if several processes train and
+                the method is for `one_process`.
         """
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            world = torch.distributed.get_world_size()
-            if world > 1:
-                raise ModelError(
-                    f"Methods train in one process, since their statistics are those of the whole batch. Found {world} "
-                    "processes."
-                )
+        world = distributed.world_size()
+        if world > 1 and self.one_process:
+            raise ModelError(
+                f"`{type(self).__name__}` trains in one process: {self.one_process}. Found {world} processes."
+            )
         prepared = self.setup(model, target) or model
         reference = next(model.parameters(), torch.empty(0))
         if prepared is not model:
             prepared.fusion.to(reference.device)
         # Buffers keep at least single precision: running means do not survive in half precision.
         self.to(device=reference.device, dtype=torch.promote_types(reference.dtype, torch.float32))
+        if world > 1:
+            distributed.share_batch_norms(*(prepared.encoder(m) for m in prepared.modalities))
+            distributed.broadcast_state(prepared, self)
         return prepared
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier | None:
@@ -248,6 +257,10 @@ class Method(nn.Module, ABC):
 
         A loop takes its step and continues the iterator, as ``for`` does: the code after a yield sees the parameters
         after the step.
+
+        If several processes train (``torchrun``, DDP, Fabric, Accelerate), each passes its own samples. Encoders run on
+        these; features, targets and positions are then those of all processes, and gradients are averaged. So the code
+        of a method is the same for one process and for several, and `DistributedDataParallel` is not needed.
 
         Args:
             model: Model that `prepare` returned.
@@ -274,6 +287,67 @@ class Method(nn.Module, ABC):
         """Return the order of an epoch (indices into the training set), given the shuffled one."""
         del generator
         return order
+
+
+def _in_all_processes(steps: Callable[..., Iterator[StepRecord]]) -> Callable[..., Iterator[StepRecord]]:
+    """Return steps that compute with the samples of all processes; in one process these are the steps themselves."""
+
+    @functools.wraps(steps)
+    def shared(
+        self: Method, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
+    ) -> Iterator[StepRecord]:
+        if distributed.world_size() == 1 or distributed.is_sharing():  # a step inside of a step shares already
+            return steps(self, model, batch, backward=backward)
+        return _shared_steps(self, steps, model, batch, backward)
+
+    return shared
+
+
+def _shared_steps(
+    method: Method,
+    steps: Callable[..., Iterator[StepRecord]],
+    model: MultimodalClassifier,
+    batch: Batch,
+    backward: Backward,
+) -> Iterator[StepRecord]:
+    counts, whole = _of_all_processes(batch)
+    with distributed.sharing(counts):
+        records = steps(method, model, Batch(**whole), backward=backward)
+    with distributed.averaged_gradients([*model.parameters(), *method.parameters()]):
+        while True:
+            with distributed.sharing(counts):
+                record = next(records, None)
+            if record is None:
+                return
+            yield record
+
+
+def _of_all_processes(batch: Batch) -> tuple[list[int], dict[str, Any]]:
+    """Return the number of samples of each process, and the fields of the batch: own inputs, targets of all."""
+    device = batch.target.device
+    counts = distributed.row_counts(len(batch), device)
+    whole: dict[str, Any] = {"inputs": batch.inputs}
+    for name in ("target", "index"):
+        whole[name] = distributed.gather_rows(getattr(batch, name).to(device), counts)
+    if any(distributed.row_counts(int(batch.present is not None), device)):
+        masks = [
+            torch.ones_like(batch.index, dtype=torch.bool) if batch.present is None else batch.present[m]
+            for m in batch.modalities
+        ]
+        rows = distributed.gather_rows(torch.stack([mask.to(device) for mask in masks], 1), counts)
+        whole["present"] = dict(zip(batch.modalities, rows.T, strict=True))
+    return counts, whole
+
+
+def _then_broadcast(hook: Callable[..., None]) -> Callable[..., None]:
+    """Return an epoch hook after which method and model are the same in all processes, bit for bit."""
+
+    @functools.wraps(hook)
+    def shared(self: Method, model: MultimodalClassifier, epoch: EpochContext) -> None:
+        hook(self, model, epoch)
+        distributed.broadcast_state(model, self)
+
+    return shared
 
 
 def _signature(cls: type[Method]) -> inspect.Signature:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from counterpoise import distributed
 from counterpoise.corruptions import is_mask
 from counterpoise.errors import ModelError
 
-__all__ = ["Captured", "Complete", "Recorder", "Replay", "Site", "capture", "restore", "sites_of"]
+__all__ = ["Captured", "Complete", "Recorder", "Replay", "Site", "capture", "restore", "shared", "sites_of"]
 
 
 class Complete(BaseException):
@@ -73,6 +74,28 @@ def capture(m: str, output: Any, mask: Tensor | None, size: int) -> Captured:
             "another submodule in encoders=."
         )
     return Captured(parts[0] if len(parts) == 1 else torch.cat(parts, 1), output, mask, leaves)
+
+
+def shared(captured: Captured, size: int) -> Captured:
+    """Return what the encoders of all processes returned; in one process the argument.
+
+    Args:
+        captured: What the encoder of this process returned.
+        size: Number of samples of this process.
+    """
+    if not distributed.is_sharing():
+        return captured
+
+    def gathered(value: Any) -> Any:
+        rows = isinstance(value, Tensor) and not value.is_floating_point() and value.ndim and len(value) == size
+        return distributed.whole_rows(value) if rows else value
+
+    return Captured(
+        distributed.shared_features(captured.flat),
+        pytree.tree_map(gathered, captured.output),
+        None if captured.mask is None else distributed.whole_rows(captured.mask),
+        captured.leaves,
+    )
 
 
 def _leaf(m: str, value: Tensor, size: int) -> _Leaf | None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from counterpoise import distributed
 from counterpoise.corruptions import is_mask
 from counterpoise.diagnosis import Adapter, adapt
 from counterpoise.errors import DataError, ModelError
@@ -25,6 +26,7 @@ from counterpoise.wrapping._capture import (
     Site,
     capture,
     restore,
+    shared,
     sites_of,
     standing_in,
 )
@@ -77,12 +79,14 @@ class _Run:
                     "that runs once."
                 )
             self._check_gradient(m, enabled)
-            caught[m] = capture(m, output, mask, size)
+            caught[m] = shared(capture(m, output, mask, size), size)
             if len(caught) == len(wanted):
                 raise Complete
 
         stand_ins = {m: Recorder(m, self.sites[m].module, record, self.compiled[m]) for m in wanted}
-        with standing_in(self.sites, stand_ins), self._norms_at_rest(), suppress(Complete):
+        device = next(self.net.parameters(), torch.empty(0)).device
+        random = distributed.local_randomness(device)
+        with standing_in(self.sites, stand_ins), self._norms_at_rest(), random, suppress(Complete):
             self.adapter.raw(inputs)
         missing = [m for m in wanted if m not in caught]
         if missing:
@@ -90,7 +94,7 @@ class _Run:
                 f"The encoder of `{missing[0]}` should be called when the model runs. It was not. Name the submodule "
                 "whose forward is used."
             )
-        self.inputs, self.size = inputs, size
+        self.inputs, self.size = distributed.whole_inputs(inputs), distributed.total_rows(size)
         self.captured = {**self.captured, **caught} if len(wanted) < len(self.sites) else caught
         return caught
 
