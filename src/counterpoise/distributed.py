@@ -28,13 +28,13 @@ from counterpoise.errors import ModelError
 __all__ = [
     "averaged_gradients",
     "broadcast_state",
+    "exchange",
     "gather_rows",
     "is_sharing",
     "local_randomness",
     "local_rows",
     "on_all_rows",
     "rank",
-    "row_counts",
     "share_batch_norms",
     "shared_features",
     "sharing",
@@ -97,18 +97,20 @@ def total_rows(size: int) -> int:
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
-def row_counts(size: int, device: torch.device) -> list[int]:
-    """Return the number of samples of each process.
+def exchange(numbers: Sequence[int], device: torch.device) -> list[list[int]]:
+    """Return the whole numbers that each process passes, one list per process.
 
     Args:
-        size: Number of samples of this process.
+        numbers: Numbers of this process; all processes pass as many.
         device: Device that the processes communicate with.
     """
     if world_size() == 1:
-        return [size]
-    sizes = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(world_size())]
-    torch.distributed.all_gather(sizes, torch.full((1,), size, dtype=torch.int64, device=device))
-    return [int(s) for s in torch.cat(sizes).tolist()]
+        return [list(numbers)]
+    mine = torch.tensor(numbers, dtype=torch.int64, device=device)
+    every = [torch.empty_like(mine) for _ in range(world_size())]
+    torch.distributed.all_gather(every, mine)
+    listed: list[list[int]] = torch.stack(every).tolist()
+    return listed
 
 
 def gather_rows(x: Tensor, counts: Sequence[int]) -> Tensor:

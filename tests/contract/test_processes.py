@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from processes import EPOCHS, SIZE, in_processes, make_batches, make_model, share, train, train_all
+from processes import EPOCHS, SIZE, in_processes, incomplete, make_batches, make_model, share, train, train_all
 from torch import Tensor, nn
 
 from counterpoise import distributed, wrap
@@ -19,6 +19,7 @@ from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
 ALL = sorted(METHODS)
+INCOMPLETE = ("joint", "uniform")
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
 
 
@@ -98,6 +99,7 @@ def work(rank: int, world: int) -> dict[str, Any]:
     results: dict[str, Any] = {"methods": train_all(ALL, rank, world)}
     results["wrapped"] = {name: train_wrapped(name, rank, world) for name in ("ogm-ge", "mmpareto")}
     results["dropout"] = train("ogm-ge", {}, rank, world, dropout=0.5)
+    results["incomplete"] = {m: train(m, {}, rank, world, edit=incomplete) for m in INCOMPLETE}
     results["masks"] = masks_of(rank, world)
     results["refusals"] = [refusal(OneProcess), refusal(Partial)]
     return results
@@ -144,6 +146,13 @@ def test_a_wrapped_module_equals_one_process(name: str, both: list[dict[str, Any
     one = train_wrapped(name, 0, 1)
     for results in both:
         assert not differing(one, results["wrapped"][name], 1e-10)
+
+
+@pytest.mark.parametrize("name", INCOMPLETE)
+def test_samples_may_lack_modalities(name: str, both: list[dict[str, Any]]) -> None:
+    one = train(name, {}, edit=incomplete)
+    for results in both:
+        assert not differing(one["model"], results["incomplete"][name]["model"], 1e-10)
 
 
 def test_encoders_draw_differently_in_each_process_and_methods_draw_the_same(both: list[dict[str, Any]]) -> None:

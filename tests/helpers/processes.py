@@ -6,6 +6,7 @@ import copy
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from counterpoise.errors import CounterpoiseError
 from counterpoise.methods import METHODS, EpochContext, make_method
+from counterpoise.methods.passes import batch_rows
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
 
@@ -49,17 +51,28 @@ def make_batches(seed: int) -> list[Batch]:
     return [Batch({"a": noise[0, r], "b": noise[1, r]}, target[r], r) for r in torch.arange(len(target)).split(SIZE)]
 
 
+def incomplete(batches: Sequence[Batch]) -> list[Batch]:
+    """Return batches of which the first lacks modality ``b`` in all samples of the second process."""
+    every, first = torch.ones(SIZE, dtype=torch.bool), torch.arange(SIZE) < SIZE // 2
+    masks = [{"a": every, "b": first}, {"a": every, "b": torch.arange(SIZE) % 3 > 0}]
+    return [replace(batch, present=mask) for batch, mask in zip(batches, masks, strict=True)]
+
+
 def share(batch: Batch, rank: int, world: int) -> Batch:
     """Return the samples of a process."""
-    rows = torch.arange(len(batch)).tensor_split(world)[rank]
-    return Batch({m: x[rows] for m, x in batch.inputs.items()}, batch.target[rows], batch.index[rows])
+    return batch_rows(batch, torch.arange(len(batch)).tensor_split(world)[rank])
 
 
 def train(
-    name: str, arguments: Mapping[str, Any], rank: int = 0, world: int = 1, dropout: float = 0.0
+    name: str,
+    arguments: Mapping[str, Any],
+    rank: int = 0,
+    world: int = 1,
+    dropout: float = 0.0,
+    edit: Callable[[Sequence[Batch]], Sequence[Batch]] = list,
 ) -> dict[str, Any]:
     """Train a method for some epochs; return its losses and the state of model and method."""
-    model, batches, held_out = make_model(dropout), make_batches(0), make_batches(1)
+    model, batches, held_out = make_model(dropout), edit(make_batches(0)), make_batches(1)
     method = make_method(name, arguments)
     method.use_teachers({required: copy.deepcopy(model) for required in method.requires})
     model = method.prepare(model, torch.cat([b.target for b in batches]))

@@ -325,18 +325,18 @@ def _shared_steps(
 def _of_all_processes(batch: Batch) -> tuple[list[int], dict[str, Any]]:
     """Return the number of samples of each process, and the fields of the batch: own inputs, targets of all."""
     device = batch.target.device
-    counts = distributed.row_counts(len(batch), device)
+    counts, lacking = zip(*distributed.exchange([len(batch), batch.present is not None], device), strict=True)
     whole: dict[str, Any] = {"inputs": batch.inputs}
     for name in ("target", "index"):
         whole[name] = distributed.gather_rows(getattr(batch, name).to(device), counts)
-    if any(distributed.row_counts(int(batch.present is not None), device)):
+    if any(lacking):
         masks = [
             torch.ones_like(batch.index, dtype=torch.bool) if batch.present is None else batch.present[m]
             for m in batch.modalities
         ]
         rows = distributed.gather_rows(torch.stack([mask.to(device) for mask in masks], 1), counts)
         whole["present"] = dict(zip(batch.modalities, rows.T, strict=True))
-    return counts, whole
+    return list(counts), whole
 
 
 def _then_broadcast(hook: Callable[..., None]) -> Callable[..., None]:
