@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.inference._density import SIZE, Density
+from counterpoise.inference._patterns import expert_mask
 from counterpoise.inference._rules import Calibrated, Rule
 from counterpoise.records import Outputs
 from counterpoise.tasks import Task
@@ -52,6 +53,9 @@ class Dynamic(Rule):
 
     The encoders continue to change after the fit, and then train on the held-out samples too: `refresh` computes the
     moments again, and shifts the standardisation with those of the training samples.
+
+    A sample that lacks modalities has the exponents of `Calibrated` for its pattern of presence, adjusted in the same
+    way; absent modalities have no signals, and disagreement is measured among the experts that there are.
 
     Derived for this library from ARM's premise that the dominant modality changes with the environment (Gao et al.,
     AAAI 2025); the paper has no such rule.
@@ -118,24 +122,35 @@ class Dynamic(Rule):
         experts = outputs.experts().to(self.usual.dtype)
         divergences = []
         for k, own in enumerate(experts):
-            rest = experts.new_ones(len(experts))
+            rest = experts.new_ones(len(experts)) if outputs.present is None else expert_mask(outputs).to(experts.dtype)
             rest[0] = rest[k] = 0
-            others = self._product(experts, rest / rest.sum())
+            others = self._product(experts, rest / rest.sum(0).clamp_min(1))
             divergences.append(torch.stack([self.task.kl(others, own), self.task.kl(own, others)], -1))
         return torch.stack(divergences).clamp_min(0).log1p()
 
     def _standardised(self, outputs: Outputs) -> tuple[Tensor, Tensor]:
-        """Return density ``(M, B, 3)`` and disagreement ``(M + 1, B, 2)``, in spreads of the clean held-out samples."""
+        """Return density ``(M, B, 3)`` and disagreement ``(M + 1, B, 2)``, in spreads of the clean held-out samples.
+
+        They are not a number where a sample lacks the modality, or has nothing else to disagree with.
+        """
         density = (self._distances(outputs) - self.centre[:, None]) / self.spread[:, None]
         disagreement = (self._disagreement(outputs) - self.usual[:, None]) / self.usual_spread[:, None]
-        return density.clamp(-6, 12), disagreement
+        density = density.clamp(-6, 12)
+        if outputs.present is not None:
+            absent, lonely = _without_signals(outputs)
+            density = density.masked_fill(absent[..., None], torch.nan)
+            disagreement = disagreement.masked_fill(lonely[..., None], torch.nan)
+        return density, disagreement
 
     def _inputs(self, outputs: Outputs) -> Tensor:
         """Return the inputs of the gate ``(M + 1, B, 32)``, zeros where nothing is unusual."""
         zeta, kappa = self._standardised(outputs)
         density = torch.cat([(zeta - self.high[:, None]).relu(), (self.low[:, None] - zeta).relu()], -1)  # (M, B, 6)
+        disagreement = (kappa - self.usual_high[:, None]).relu()
+        if outputs.present is not None:
+            density, disagreement = density.nan_to_num(0.0), disagreement.nan_to_num(0.0)
         density = torch.cat([density.amax(0, keepdim=True), density])
-        signals = torch.cat([density, (kappa - self.usual_high[:, None]).relu()], -1).clamp_max(10)  # (M + 1, B, 8)
+        signals = torch.cat([density, disagreement], -1).clamp_max(10)  # (M + 1, B, 8)
         means, maxima = [signals[1:].mean(0)], [signals[1:].amax(0)]
         for k in range(1, len(signals)):
             rest = torch.cat([signals[1:k], signals[k + 1 :]])
@@ -147,14 +162,31 @@ class Dynamic(Rule):
         """Return ``(M + 1, B)``, the change of the log-exponents."""
         return (torch.tanh(x @ gate["mix"].T) * (gate["shared"] + gate["own"])[:, None]).sum(-1)
 
-    def _weights(self, gate: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Return ``(M + 1, B)``."""
-        logarithm = self.calibrated.theta[:, None] + self.calibrated.temperature + self._score(gate, x)
-        return logarithm.clamp(MIN_LOG_WEIGHT, MAX_LOG_WEIGHT).exp()
+    def _weights(self, gate: Mapping[str, Tensor], x: Tensor, mask: Tensor | None) -> Tensor:
+        """Return ``(M + 1, B)`` for the inputs of the gate and the experts ``(M + 1, B)`` of each sample."""
+        if mask is None:
+            logarithm = self.calibrated.theta[:, None] + self.calibrated.temperature + self._score(gate, x)
+            return logarithm.clamp(MIN_LOG_WEIGHT, MAX_LOG_WEIGHT).exp()
+        logarithm = self.calibrated.log_weights(mask) + self._score(gate, x)
+        return logarithm.clamp(MIN_LOG_WEIGHT, MAX_LOG_WEIGHT).exp() * self.calibrated.used(mask)
 
     def expert_weights(self, outputs: Outputs) -> Tensor:
         """Return ``(M + 1, B)``."""
-        return self._weights(self._gate, self._inputs(outputs))
+        mask = None if outputs.present is None else expert_mask(outputs)
+        return self._weights(self._gate, self._inputs(outputs), mask)
+
+    def baseline(self, outputs: Outputs) -> Tensor:
+        """Return the logits of the label frequencies of the held-out samples."""
+        return self.calibrated.baseline(outputs)
+
+    @torch.no_grad()
+    def expected_gains(self, outputs: Outputs) -> dict[str, Tensor]:
+        """See `Rule.expected_gains`; the gains are those of the prediction of this rule."""
+        return self.calibrated.gains_of(self(outputs), outputs)
+
+    def fit_patterns(self, outputs: Outputs, target: Tensor) -> None:
+        """Fit the exponents of every pattern of presence; the gate stays."""
+        self.calibrated.fit_patterns(outputs, target)
 
     def exponents_without(self, outputs: Outputs) -> dict[str, Tensor]:
         """Return the exponents of `Calibrated`, distributed over the other experts as the gate trusts them.
@@ -164,8 +196,9 @@ class Dynamic(Rule):
         trust = self._score(self._gate, self._inputs(outputs)).clamp(MIN_LOG_WEIGHT, MAX_LOG_WEIGHT).exp()
         result = {}
         for m, weights in self.calibrated.exponents_without(outputs).items():
-            shifted = weights[:, None] * trust
-            result[m] = shifted * (weights.sum() / shifted.sum(0))
+            weights = weights[:, None] if weights.ndim == 1 else weights
+            shifted = weights * trust
+            result[m] = shifted * (weights.sum(0) / shifted.sum(0).clamp_min(1e-30))
         return result
 
     # -- fitting -------------------------------------------------------------------------------------------------------
@@ -178,6 +211,7 @@ class Dynamic(Rule):
             self._standardise(outputs)
             views = [outputs, *corrupted]
             x = torch.cat([self._inputs(v) for v in views], 1)
+            mask = None if outputs.present is None else torch.cat([expert_mask(v) for v in views], 1)
             experts = self.task.normalise(torch.cat([v.experts().to(x.dtype) for v in views], 1))
             n = len(target)
             share = x.new_full((len(views),), (1 - CLEAN_WEIGHT) / max(len(corrupted), 1))
@@ -188,7 +222,7 @@ class Dynamic(Rule):
         optimizer = torch.optim.Adam(gate.values(), lr=RATE)
         for _ in range(STEPS):
             optimizer.zero_grad()
-            nll = -self.task.log_likelihood(self.task.combine(experts, self._weights(gate, x)), y)
+            nll = -self.task.log_likelihood(self.task.combine(experts, self._weights(gate, x, mask)), y)
             size = gate["mix"].square().sum() + gate["shared"].square().sum() + 3 * gate["own"].square().sum()
             (weight @ nll + 2 / n * size).backward()
             optimizer.step()
@@ -199,12 +233,15 @@ class Dynamic(Rule):
     def _standardise(self, outputs: Outputs) -> None:
         """Estimate location, spread and the threshold of every signal from clean held-out samples."""
         distances, kappa = self._distances(outputs), self._disagreement(outputs)
-        self.offset.copy_(distances.mean(1) - self.centre)
+        has, agrees = (None, None) if outputs.present is None else tuple(~x for x in _without_signals(outputs))
+        self.offset.copy_(_mean(distances, has) - self.centre)
         self.centre.add_(self.offset)
-        self.spread.copy_(distances.std(1).clamp_min(1e-6))
-        self.usual.copy_(kappa.mean(1))
-        self.usual_spread.copy_(kappa.std(1).clamp_min(1e-6))
+        self.spread.copy_(_spread(distances, has))
+        self.usual.copy_(_mean(kappa, agrees))
+        self.usual_spread.copy_(_spread(kappa, agrees))
         zeta, standard = self._standardised(outputs)
+        if outputs.present is not None:  # a signal that a sample does not have is an ordinary one
+            zeta, standard = (_filled(signal) for signal in (zeta, standard))
         signals = torch.cat([zeta, -zeta], -1).transpose(1, 2).flatten(0, 1)
         signals = torch.cat([signals, standard.transpose(1, 2).flatten(0, 1)])  # (all signals, n)
         # A sample is ordinary if none of its signals exceeds the quantile q, that is, if its largest rank is below q.
@@ -220,5 +257,39 @@ class Dynamic(Rule):
         classes = target if self.task.has_classes else target.new_zeros(len(target), dtype=torch.long)
         for m, density in zip(self.modalities, self.densities, strict=True):
             assert isinstance(density, Density)
-            density.fit(outputs.features[m], classes)
-        self.centre.copy_(self._distances(outputs).mean(1) + self.offset)
+            rows = outputs.mask(m)
+            z = outputs.features[m]
+            density.fit(z if rows is None else z[rows], classes if rows is None else classes[rows.to(classes.device)])
+        has = None if outputs.present is None else ~_without_signals(outputs)[0]
+        self.centre.copy_(_mean(self._distances(outputs), has) + self.offset)
+
+
+def _without_signals(outputs: Outputs) -> tuple[Tensor, Tensor]:
+    """Return where there is no density ``(M, B)``, and no disagreement ``(M + 1, B)``."""
+    mask = expert_mask(outputs)
+    alone = mask[1:].sum(0) <= 1
+    lonely = ~mask
+    lonely[1:] |= alone
+    return ~mask[1:], lonely
+
+
+def _mean(signals: Tensor, has: Tensor | None) -> Tensor:
+    """Return the means ``(K, S)`` of signals ``(K, B, S)`` over the samples that have them."""
+    if has is None:
+        return signals.mean(1)
+    weight = has[..., None].to(signals.dtype)
+    return (signals * weight).sum(1) / weight.sum(1).clamp_min(1)
+
+
+def _spread(signals: Tensor, has: Tensor | None) -> Tensor:
+    """Return the standard deviations ``(K, S)`` of signals ``(K, B, S)`` over the samples that have them."""
+    if has is None:
+        return signals.std(1).clamp_min(1e-6)
+    weight = has[..., None].to(signals.dtype)
+    square = ((signals - _mean(signals, has)[:, None]).square() * weight).sum(1)
+    return (square / (weight.sum(1) - 1).clamp_min(1)).sqrt().clamp_min(1e-6)
+
+
+def _filled(signals: Tensor) -> Tensor:
+    """Return signals ``(K, B, S)`` whose gaps hold the median of the others (0 if there are none)."""
+    return torch.where(signals.isnan(), signals.nanmedian(1, keepdim=True).values.nan_to_num(0.0), signals)

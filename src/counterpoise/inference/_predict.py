@@ -8,11 +8,12 @@ from typing import Literal, NamedTuple, overload
 import torch
 from torch import Tensor
 
+from counterpoise._tree import leaves
 from counterpoise.inference._rules import Fused, Rule
 from counterpoise.model import MultimodalClassifier, evaluation_mode
-from counterpoise.records import Inputs, Presence
+from counterpoise.records import Inputs, Nested, Outputs, Presence, batch_size
 
-__all__ = ["Prediction", "predict"]
+__all__ = ["Help", "Prediction", "predict", "what_would_help"]
 
 
 class Prediction(NamedTuple):
@@ -25,6 +26,19 @@ class Prediction(NamedTuple):
 
     logits: Tensor
     contributions: dict[str, Tensor]
+
+
+class Help(NamedTuple):
+    """What absent modalities would be expected to tell.
+
+    Attributes:
+        gains: ``{m: (B,)}`` in nats: the expected reduction of the entropy of each prediction by a modality that the
+            sample lacks; 0 for those that it has. See `Rule.expected_gains`.
+        best: The absent modality of the largest gain, per sample; None for complete samples.
+    """
+
+    gains: dict[str, Tensor]
+    best: list[str | None]
 
 
 @overload
@@ -62,7 +76,8 @@ def predict(
 
     Args:
         model: The model.
-        inputs: One tensor (or nested mapping) per modality, on the model's device.
+        inputs: One tensor (or nested mapping) per modality, on the model's device. A modality that is not among them is
+            absent from all samples, and a row of NaN from its sample.
         rule: Decision rule, on the model's device; None takes the fused head.
         return_contributions: Whether to return a `Prediction`, which also holds the contribution of each modality to
             each sample's prediction, in nats and without labels.
@@ -77,9 +92,76 @@ def predict(
         >>> predict(model, inputs, return_contributions=True).contributions["a"].shape
         torch.Size([5])
     """
-    with evaluation_mode(model):
-        outputs = model(inputs, present=present)
-        outputs = replace(outputs, features=model.vectors(outputs.features))
+    outputs = _outputs(model, inputs, present)
     chosen = rule or Fused(model.modalities, model.task)
     logits = chosen(outputs)
     return Prediction(logits, chosen.contributions(outputs)) if return_contributions else logits
+
+
+@torch.no_grad()
+def what_would_help(
+    model: MultimodalClassifier, inputs: Inputs, rule: Rule, *, present: Presence | None = None
+) -> Help:
+    """Return which absent modality would be expected to make each prediction most certain. No label is read.
+
+    Args:
+        model: The model.
+        inputs: As for `predict`.
+        rule: A rule that was fitted on held-out samples, `Calibrated` or `Dynamic`.
+        present: As for `predict`.
+
+    Raises:
+        ModelError: For another rule.
+
+    Example:
+        >>> from counterpoise.inference import make_rule
+        >>> from counterpoise.model import build_model
+        >>> model = build_model({"a": ("vector", (4,), 0), "b": ("vector", (6,), 0)}, num_outputs=3)
+        >>> rule = make_rule("calibrated", model.modalities, model.task)
+        >>> what_would_help(model, {"a": torch.zeros(2, 4)}, rule).gains["b"].shape
+        torch.Size([2])
+    """
+    outputs = _outputs(model, inputs, present)
+    gains = rule.expected_gains(outputs)
+    best, which = torch.stack([gains[m] for m in model.modalities]).max(0)
+    names = [model.modalities[k] if gain > 0 else None for gain, k in zip(best.tolist(), which.tolist(), strict=True)]
+    return Help(gains, names)
+
+
+def _outputs(model: MultimodalClassifier, inputs: Inputs, present: Presence | None) -> Outputs:
+    """Return the outputs for inputs that may lack modalities, in evaluation mode."""
+    inputs, present = _completed(model.modalities, inputs, present)
+    with evaluation_mode(model):
+        outputs = model(inputs, present=present)
+        return replace(outputs, features=model.vectors(outputs.features))
+
+
+def _completed(modalities: tuple[str, ...], inputs: Inputs, present: Presence | None) -> tuple[Inputs, Presence | None]:
+    """Return inputs with a stand-in for every modality that is not among them, and who lacks what.
+
+    A row of NaN is absent, too. What is absent is never encoded, so that the stand-ins need no shape.
+    """
+    known = [m for m in modalities if m in inputs]
+    lacking = {m: _empty_rows(inputs[m]) for m in known}
+    if len(known) == len(modalities) and not any(rows is not None for rows in lacking.values()):
+        return inputs, present
+    if not known or set(inputs) - set(modalities):
+        return inputs, present  # the model's own message says what is wrong
+    size, device = batch_size(inputs), next(iter(leaves(inputs[known[0]]).values())).device
+    masks: dict[str, Tensor] = {}
+    for m in modalities:
+        mask = torch.full((size,), m in inputs, device=device)
+        mask = mask if present is None or m not in present else mask & present[m]
+        rows = lacking.get(m)
+        masks[m] = mask if rows is None else mask & ~rows
+    return {m: inputs[m] if m in inputs else torch.zeros(size, 1, device=device) for m in modalities}, masks
+
+
+def _empty_rows(value: Nested) -> Tensor | None:
+    """Return ``(B,)``: the rows of a float tensor that hold nothing but NaN; None if there are none."""
+    if not isinstance(value, Tensor) or not value.is_floating_point() or value.is_meta or value.ndim < 2:
+        return None
+    first = value.flatten(1)[:, :1].isnan().any(1)
+    if not value.numel() or not first.any():
+        return None
+    return value.flatten(1).isnan().all(1)

@@ -4,6 +4,8 @@ A rule is a product of experts: expert 0 is the fused head, experts 1..M are the
 :math:`p(y|x) \propto \prod_k p_k(y|x)^{a_k(x)}`. The task says what that means for its likelihood (`Task.combine`): a
 weighted sum of the logits of classes and labels, and a weighted mean for Gaussians of equal variance. Rules are
 separate from methods, so that methods can be compared under the same rule.
+
+The heads of modalities that a sample lacks are no experts of that sample: their exponents are 0.
 """
 
 from __future__ import annotations
@@ -11,16 +13,20 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import torch
 from torch import Tensor, nn
 
 from counterpoise.errors import ModelError
+from counterpoise.inference._patterns import PatternWeights, entropy, expert_mask, masked_copies
 from counterpoise.records import Outputs
 from counterpoise.tasks import Task
 
 __all__ = ["Calibrated", "Ensemble", "Fused", "FusedUnimodal", "Rule", "UnimodalRule"]
+
+MAX_CLASSES: Final = 256
+"""Largest number of classes for which a rule keeps how often each head predicts which class."""
 
 
 class Rule(nn.Module, ABC):
@@ -62,6 +68,14 @@ class Rule(nn.Module, ABC):
             corrupted: Outputs for corrupted copies of the same samples, `copies` of them.
         """
 
+    def fit_patterns(self, outputs: Outputs, target: Tensor) -> None:
+        """Fit what depends on the pattern of presence, after `fit`; most rules have nothing that does.
+
+        Args:
+            outputs: Outputs for held-out samples that lack modalities, or for masked copies of held-out samples.
+            target: Targets of these samples.
+        """
+
     def refresh(self, outputs: Outputs, target: Tensor) -> None:
         """Update statistics of the training samples under the current encoders; most rules have none."""
 
@@ -71,7 +85,8 @@ class Rule(nn.Module, ABC):
 
         It is :math:`KL(q(\cdot|z) \,\|\, q(\cdot|z_{-m}))`. Here q is the rule's prediction and :math:`q_{-m}` the
         product of the unimodal experts of the other modalities with the exponents `exponents_without`. The mean over
-        samples estimates :math:`I(Z_m; Y | Z_{-m})` as far as both predictions are calibrated.
+        samples estimates :math:`I(Z_m; Y | Z_{-m})` as far as both predictions are calibrated. A modality that a sample
+        lacks contributes 0; for the only one that it has, :math:`q_{-m}` is `baseline`.
 
         Example:
             >>> from counterpoise.tasks import MultiClass
@@ -83,23 +98,54 @@ class Rule(nn.Module, ABC):
         """
         experts, prediction = outputs.experts(), self(outputs)
         without = self.exponents_without(outputs)
-        return {m: self.task.kl(prediction, self._product(experts, without[m])) for m in self.modalities}
+        if outputs.present is None:
+            return {m: self.task.kl(prediction, self._product(experts, without[m])) for m in self.modalities}
+        return {m: self._present_contribution(outputs, prediction, m, without[m]) for m in self.modalities}
+
+    def _present_contribution(self, outputs: Outputs, prediction: Tensor, m: str, weights: Tensor) -> Tensor:
+        assert outputs.present is not None
+        experts = outputs.experts()
+        alone = weights.sum(0) <= 0
+        rest = self._product(experts, weights.masked_fill(alone, 1.0 / len(weights)))
+        rest = torch.where(alone[:, None], self.baseline(outputs).to(rest.dtype).expand_as(rest), rest)
+        return self.task.kl(prediction, rest).masked_fill(~outputs.present[m], 0)
+
+    def baseline(self, outputs: Outputs) -> Tensor:
+        """Return the logits ``(C,)`` of a prediction without any modality: zeros, unless the rule has been fitted."""
+        return outputs.logits.new_zeros(self.task.num_outputs)
+
+    @torch.no_grad()
+    def expected_gains(self, outputs: Outputs) -> dict[str, Tensor]:
+        """Return the expected reduction of each prediction's entropy by an absent modality, ``{m: (B,)}`` in nats.
+
+        The numbers are 0 where nothing is missing. Rules that are not fitted on held-out samples do not know them.
+
+        Raises:
+            ModelError: If the rule does not know them.
+        """
+        raise ModelError(
+            f"The rule `{type(self).__name__}` is not fitted on held-out samples, so it does not know what an absent "
+            "modality would tell. Use `calibrated` or `dynamic`."
+        )
 
     def exponents_without(self, outputs: Outputs) -> dict[str, Tensor]:
         """Return the exponents of a prediction without each modality, ``{m: (M + 1,)}`` or ``{m: (M + 1, B)}``.
 
-        The fused head and the head of ``m`` have exponent 0. The others keep the proportions that the rule gives them
-        (they are equal if the rule uses none of them) and sum to 1, so that with two modalities the prediction without
-        one is that of the other's head.
+        The fused head, the head of ``m`` and those of modalities that a sample lacks have exponent 0. The others keep
+        the proportions that the rule gives them (they are equal if the rule uses none of them) and sum to 1, so that
+        with two modalities the prediction without one is that of the other's head. They are all 0 if there are none.
         """
         weights = self.expert_weights(outputs)
+        if outputs.present is not None and weights.ndim == 1:
+            weights = weights[:, None].expand(-1, len(outputs.logits))
         result = {}
         for k, m in enumerate(self.modalities, 1):
-            others = torch.ones_like(weights)
+            others = torch.ones_like(weights) if outputs.present is None else expert_mask(outputs).to(weights.dtype)
             others[0], others[k] = 0, 0
             rest = weights * others
             rest = torch.where(rest.sum(0) > 0, rest, others)
-            result[m] = rest / rest.sum(0)
+            total = rest.sum(0)
+            result[m] = rest / (total if outputs.present is None else total.clamp_min(1e-30))
         return result
 
     def _product(self, experts: Tensor, weights: Tensor) -> Tensor:
@@ -126,7 +172,7 @@ class Fused(Rule):
 
 
 class UnimodalRule(Rule):
-    """The head of one modality alone.
+    """The head of one modality alone; samples that lack it get zeros, which for classes is the uniform distribution.
 
     Args:
         modalities: Names of the modalities, in the model's order.
@@ -150,10 +196,17 @@ class UnimodalRule(Rule):
 
 
 class Ensemble(Rule):
-    """The mean of the unimodal log-probabilities (of the means, for regression); the fused head is not used."""
+    """The mean of the unimodal log-probabilities (of the means, for regression); the fused head is not used.
+
+    Of a sample that lacks modalities it is the mean over those that it has.
+    """
 
     def expert_weights(self, outputs: Outputs) -> Tensor:
-        """Return 1 / M for every unimodal head."""
+        """Return 1 / M for every unimodal head, where M counts the modalities that a sample has."""
+        if outputs.present is not None:
+            mask = expert_mask(outputs).to(outputs.logits.dtype)
+            mask[0] = 0
+            return mask / mask.sum(0)
         count = len(self.modalities)
         weights = outputs.logits.new_full((count + 1,), 1 / count)
         weights[0] = 0
@@ -161,10 +214,13 @@ class Ensemble(Rule):
 
 
 class FusedUnimodal(Rule):
-    """The mean over the fused head's and the M unimodal heads' log-probabilities."""
+    """The mean over the fused head's and the unimodal heads' log-probabilities of the modalities that a sample has."""
 
     def expert_weights(self, outputs: Outputs) -> Tensor:
-        """Return 1 / (M + 1) for every head."""
+        """Return 1 / (M + 1) for every head, where M counts the modalities that a sample has."""
+        if outputs.present is not None:
+            mask = expert_mask(outputs).to(outputs.logits.dtype)
+            return mask / mask.sum(0)
         count = len(self.modalities) + 1
         return outputs.logits.new_full((count,), 1 / count)
 
@@ -176,6 +232,21 @@ class Calibrated(Rule):
     plus :math:`\frac{2}{n}|\theta|^2`. The exponents of the predictions without one modality, from which
     `contributions` follow, are fitted in the same way, on the unimodal heads of the other modalities.
     Before the fit all exponents are :math:`1/(M+1)`.
+
+    **Samples that lack modalities** have exponents of their own for every pattern of presence (`PatternWeights`). They
+    are fitted by `fit_patterns` on held-out samples with the patterns of the data; without it, `fit` masks the unimodal
+    experts of complete held-out samples, and the fused head, of which nothing is known where modalities are absent, has
+    exponent 0. A complete sample has the exponents above.
+
+    `expected_gains` says which absent modality would help most. With :math:`p(s|y)`, the frequencies of the class s
+    that the head of modality m predicts for held-out samples of class y, it is
+
+    .. math:: \lambda_m \, I_q(Y; S_m) = \lambda_m \sum_y q(y) \sum_s p(s|y) \log \frac{p(s|y)}{\sum_{y'} q(y') p(s|y')}
+
+    of the prediction q: the expected reduction of its entropy if S and what the sample shows are independent given the
+    class. They are not where modalities are redundant; :math:`\lambda_m` is the mean reduction that m brings to masked
+    held-out samples, in units of that formula. For other tasks (and more than `MAX_CLASSES` classes) the expected
+    gain is the mean contribution of m to held-out samples.
 
     Example:
         >>> from counterpoise.tasks import MultiClass
@@ -192,36 +263,169 @@ class Calibrated(Rule):
     temperature: Tensor
     without: Tensor
     fitted: Tensor
+    prior: Tensor
+    fused_known: Tensor
+    frequencies: Tensor
+    gain: Tensor
 
     def __init__(self, modalities: tuple[str, ...], task: Task) -> None:
         super().__init__(modalities, task)
-        experts = len(modalities) + 1
+        experts, count = len(modalities) + 1, len(modalities)
         self.register_buffer("theta", torch.zeros(experts))
         self.register_buffer("temperature", torch.tensor(-math.log(experts)))
-        self.register_buffer("without", _equal_exponents(len(modalities)))
+        self.register_buffer("without", _equal_exponents(count))
         self.register_buffer("fitted", torch.tensor(False))
+        self.register_buffer("prior", torch.zeros(task.num_outputs))
+        self.register_buffer("fused_known", torch.tensor(False))
+        classes = task.num_outputs if task.has_classes and task.num_outputs <= MAX_CLASSES else 0
+        self.register_buffer("frequencies", torch.zeros(count, classes, classes))
+        self.register_buffer("gain", torch.zeros(count))
+        self.patterns = PatternWeights(count, fused=True)
+        self.unimodal_patterns = PatternWeights(count, fused=False)
+        self._saw_complete = True
 
     @property
     def weights(self) -> Tensor:
-        """The experts' exponents ``(M + 1,)``; that of the fused head is the first."""
+        """The experts' exponents ``(M + 1,)`` for complete samples; that of the fused head is the first."""
         return (self.temperature + self.theta).exp()
 
     def expert_weights(self, outputs: Outputs) -> Tensor:
         """Return the fitted exponents."""
-        return self.weights
+        if outputs.present is None:
+            return self.weights
+        mask = expert_mask(outputs)
+        return self.log_weights(mask).exp() * self.used(mask)
+
+    def used(self, mask: Tensor) -> Tensor:
+        """Return which experts of samples with the experts ``(M + 1, B)`` are used."""
+        used = mask.clone()
+        used[0] &= self.fused_known | ~self.fitted | mask.all(0)
+        return used
+
+    def log_weights(self, mask: Tensor) -> Tensor:
+        """Return the logarithms of the exponents ``(M + 1, B)`` for samples with the experts ``(M + 1, B)``."""
+        known = bool(self.fused_known) or not bool(self.fitted)
+        partial = (self.patterns if known else self.unimodal_patterns).logarithm(mask)
+        return torch.where(mask.all(0), (self.temperature + self.theta)[:, None], partial)
 
     def exponents_without(self, outputs: Outputs) -> dict[str, Tensor]:
         """Return the exponents that were fitted without each modality."""
-        return dict(zip(self.modalities, self.without, strict=True))
+        complete = dict(zip(self.modalities, self.without, strict=True))
+        if outputs.present is None:
+            return complete
+        mask, result = expert_mask(outputs), {}
+        for k, m in enumerate(self.modalities, 1):
+            rest = mask.clone()
+            rest[k] = False
+            result[m] = torch.where(mask.all(0), complete[m][:, None], self.unimodal_patterns(rest))
+        return result
+
+    def baseline(self, outputs: Outputs) -> Tensor:
+        """Return the logits of the label frequencies of the held-out samples."""
+        return self.prior
 
     def fit(self, outputs: Outputs, target: Tensor, corrupted: Sequence[Outputs] = ()) -> None:
         """Fit the exponents on held-out outputs (150 Adam steps in float64 on the CPU, well under a second)."""
-        experts, target = outputs.experts().detach().cpu().double(), target.cpu()
-        theta, temperature = _fit_exponents(self.task, experts, target)
-        self.theta.copy_(theta)
-        self.temperature.copy_(temperature)
-        self.without.copy_(fit_without(self.task, experts, target))
+        target = target.cpu()
+        if outputs.present is None:
+            experts = outputs.experts().detach().cpu().double()
+            theta, temperature = _fit_exponents(self.task, experts, target)
+            self.theta.copy_(theta)
+            self.temperature.copy_(temperature)
+            self.without.copy_(fit_without(self.task, experts, target))
+        self.prior.copy_(self.task.prior_logits(target, 0.5))
+        masked, rows = masked_copies(outputs)
+        self.unimodal_patterns.fit(self.task, masked, target[rows])
+        self._saw_complete = outputs.present is None
+        self.fit_patterns(outputs, target)
+        self._fit_gains(outputs, target)
         self.fitted.fill_(True)
+
+    def fit_patterns(self, outputs: Outputs, target: Tensor) -> None:
+        """Fit the exponents of every pattern of presence, that of the fused head included."""
+        if outputs.present is None:
+            return
+        self.patterns.fit(self.task, outputs, target)
+        self.fused_known.fill_(True)
+        if not self._saw_complete:
+            self._take_complete()
+
+    def _take_complete(self) -> None:
+        """Take the exponents of complete samples from those of all patterns, which were fitted together."""
+        everything = torch.ones(len(self.theta), 1, dtype=torch.bool)
+        logarithm = self.patterns.logarithm(everything)[:, 0]
+        self.temperature.copy_(logarithm.mean())
+        self.theta.copy_(logarithm - logarithm.mean())
+        for k in range(len(self.modalities)):
+            rest = everything.clone()
+            rest[k + 1] = False
+            self.without[k].copy_(self.unimodal_patterns(rest)[:, 0])
+
+    # -- what an absent modality would tell ----------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def expected_gains(self, outputs: Outputs) -> dict[str, Tensor]:
+        """See `Rule.expected_gains`."""
+        return self.gains_of(self(outputs), outputs)
+
+    def gains_of(self, prediction: Tensor, outputs: Outputs) -> dict[str, Tensor]:
+        """Return the expected gain of every absent modality for predictions ``(B, C)`` of these outputs."""
+        if outputs.present is None:
+            return {m: prediction.new_zeros(len(prediction)) for m in self.modalities}
+        gains = self._raw_gains(prediction)
+        return {m: gains[k].masked_fill(outputs.present[m], 0) for k, m in enumerate(self.modalities)}
+
+    def _raw_gains(self, logits: Tensor) -> Tensor:
+        """Return ``(M, B)``: the expected gain of every modality for predictions ``(B, C)``."""
+        if not self.frequencies.numel():
+            return self.gain[:, None].expand(-1, len(logits)).to(logits.dtype)
+        return self.gain[:, None] * self._class_gains(logits)
+
+    def _class_gains(self, logits: Tensor) -> Tensor:
+        """Return I_q(Y; S_m) ``(M, B)``: H(S) - H(S|Y) under the prediction."""
+        q = self.task.normalise(logits).exp().to(self.frequencies.dtype)
+        shown = torch.einsum("bc,mcs->mbs", q, self.frequencies)
+        within = torch.einsum("bc,mc->mb", q, -torch.special.xlogy(self.frequencies, self.frequencies).sum(-1))
+        return (-torch.special.xlogy(shown, shown).sum(-1) - within).clamp_min(0)
+
+    @torch.no_grad()
+    def _fit_gains(self, outputs: Outputs, target: Tensor) -> None:
+        """Count what each head predicts for held-out samples of each class, and measure what it adds to others."""
+        outputs = Outputs({}, outputs.logits, outputs.unimodal_logits, outputs.present)
+        if self.frequencies.numel():
+            for k, (m, z) in enumerate(outputs.unimodal_logits.items()):
+                self.frequencies[k].copy_(_class_frequencies(z, target, outputs.mask(m)))
+        for k, m in enumerate(self.modalities):
+            self.gain[k] = self._measured_gain(outputs, k, m)
+
+    def _measured_gain(self, outputs: Outputs, k: int, m: str) -> float:
+        """Return the mean gain of a modality over masked held-out samples, in units of the formula for classes."""
+        before, rows = masked_copies(outputs, seed=k + 1)
+        mask = expert_mask(before)
+        had = torch.ones_like(mask[0]) if outputs.present is None else outputs.present[m].cpu()[rows]
+        mask[k + 1] = False
+        usable = had & mask[1:].any(0)
+        if not usable.any():
+            return 0.0
+        after = mask.clone()
+        after[k + 1] = True
+        experts = outputs.experts().cpu()[:, rows][:, usable]
+        poor, rich = (self._product(experts, self.unimodal_patterns(x[:, usable])) for x in (mask, after))
+        if not self.frequencies.numel():
+            return float(self.task.kl(rich, poor).mean())
+        predicted = self._class_gains(poor)[k].mean()
+        realised = (entropy(self.task, poor) - entropy(self.task, rich)).mean()
+        return float((realised / predicted.clamp_min(1e-6)).clamp(0, 2))
+
+
+def _class_frequencies(logits: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
+    """Return p(s | y) ``(C, C)``: how often a head predicts class s for samples of class y, with one pseudo-sample."""
+    classes = logits.shape[1]
+    rows = torch.ones(len(target), dtype=torch.bool) if mask is None else mask.cpu()
+    shown = torch.nn.functional.one_hot(logits.argmax(-1).cpu()[rows], classes).double()
+    counts = shown.new_zeros(classes, classes).index_add_(0, target[rows], shown)
+    overall = (shown.sum(0) + 1 / classes) / (len(shown) + 1)
+    return (counts + overall) / (counts.sum(1, keepdim=True) + 1)
 
 
 def _equal_exponents(modalities: int) -> Tensor:

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Final
 
 import torch
+from torch import Tensor
 
 from counterpoise.corruptions import corrupt_one
-from counterpoise.evaluation.collect import collect
-from counterpoise.inference import Rule
-from counterpoise.model import MultimodalClassifier
-from counterpoise.records import Batch
+from counterpoise.evaluation.collect import collect, concat_outputs, to_cpu
+from counterpoise.inference import Rule, masked_copies
+from counterpoise.model import MultimodalClassifier, evaluation_mode
+from counterpoise.records import Batch, Outputs
 from counterpoise.training.datamodule import MultimodalDataModule
 
 __all__ = ["fit_rule", "refresh_rule"]
@@ -39,7 +40,28 @@ def fit_rule(rule: Rule, model: MultimodalClassifier, data: MultimodalDataModule
 
     count = min(rule.copies, -(-MAX_CORRUPTED // max(len(data.held), 1)))
     copies = [collect(model, corrupted())[0] for _ in range(count)]
-    rule.to("cpu").fit(*collect(model, data.held_out_pass()), copies)
+    outputs, target = collect(model, data.held_out_pass())
+    rule.to("cpu").fit(outputs, target, copies)
+    if not data.data.is_complete:
+        rule.fit_patterns(*_with_patterns(model, outputs, target, seed))
+
+
+@torch.no_grad()
+def _with_patterns(model: MultimodalClassifier, outputs: Outputs, target: Tensor, seed: int) -> tuple[Outputs, Tensor]:
+    """Return outputs of held-out samples and of masked copies, in which the model reads what the masks leave.
+
+    Only the heads run again; a model whose heads need more than features of vectors keeps the patterns of its samples.
+    """
+    if not model.separable:
+        return outputs, target
+    masked, rows = masked_copies(outputs, seed)
+    assert masked.present is not None
+    device = next(model.parameters()).device
+    present = {m: mask.to(device) for m, mask in masked.present.items()}
+    features = {m: z[rows].to(device) for m, z in outputs.features.items()}
+    with evaluation_mode(model):
+        copies = to_cpu(model.decode(features, present=present))
+    return concat_outputs([outputs, copies]), torch.cat([target, target[rows]])
 
 
 def refresh_rule(rule: Rule, model: MultimodalClassifier, data: MultimodalDataModule) -> None:
