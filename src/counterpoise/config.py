@@ -97,6 +97,10 @@ class FitConfig:
         precision: as Lightning's Trainer takes it.
         accelerator: as Lightning's Trainer takes it.
         accumulate: number of batches whose gradients are added before a step.
+        devices: Number of devices (processes on CPUs). Each takes ``batch_size`` samples per step, so that the batch of
+            a step holds ``devices * batch_size`` samples.
+        strategy: How the processes start, as Lightning names it: ``ddp`` and ``ddp_spawn`` start fresh ones,
+            ``ddp_fork`` and ``ddp_notebook`` copies of this one. ``auto`` is ``ddp``.
     """
 
     epochs: int = 30
@@ -106,6 +110,8 @@ class FitConfig:
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"
     accumulate: int = 1
+    devices: int = 1
+    strategy: Literal["auto", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook"] = "auto"
 
     def __post_init__(self) -> None:
         limits: dict[str, Interval | Options] = {
@@ -116,8 +122,14 @@ class FitConfig:
             "precision": Options(("32-true", "bf16-mixed", "16-mixed")),
             "accelerator": Options(("auto", "cpu", "gpu", "cuda", "mps", "tpu")),
             "accumulate": Interval(1, integer=True),
+            "devices": Interval(1, integer=True),
+            "strategy": Options(("auto", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook")),
         }
         _check("fit", self, limits)
+
+
+_LEFT_OUT: Final[Mapping[str, tuple[str, ...]]] = {"fit": ("devices", "strategy")}
+"""Fields that are written down only where they differ from their defaults, so that they leave keys as they were."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +172,11 @@ class RunConfig:
         fields: dict[str, Any] = _plain(asdict(self))
         if not self.tuned:
             del fields["tuned"]
+        for section, names in _LEFT_OUT.items():
+            defaults = type(getattr(self, section))()
+            for name in names:
+                if getattr(getattr(self, section), name) == getattr(defaults, name):
+                    del fields[section][name]
         return fields
 
     def key(self, fingerprint: str) -> str:

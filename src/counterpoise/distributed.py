@@ -15,7 +15,7 @@ Example:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
@@ -29,6 +29,7 @@ __all__ = [
     "averaged_gradients",
     "broadcast_state",
     "exchange",
+    "gather_masks",
     "gather_rows",
     "is_sharing",
     "local_randomness",
@@ -129,6 +130,23 @@ def gather_rows(x: Tensor, counts: Sequence[int]) -> Tensor:
     parts = [torch.empty_like(padded) for _ in counts]
     torch.distributed.all_gather(parts, padded)
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]).to(kind)
+
+
+def gather_masks(
+    names: Collection[str], masks: Mapping[str, Tensor] | None, like: Tensor, counts: Sequence[int]
+) -> dict[str, Tensor]:
+    """Return the masks of all processes, of which some may have none because nothing is missing there.
+
+    Args:
+        names: Names of the masks.
+        masks: ``{m: (n,) bool}`` of this process, or None.
+        like: Tensor with n rows, on the device that the processes communicate with.
+        counts: Number of rows of each process.
+    """
+    ones = torch.ones(len(like), dtype=torch.bool, device=like.device)
+    columns = [ones if masks is None else masks[m].to(like.device) for m in names]
+    rows = gather_rows(torch.stack(columns, 1), counts)
+    return dict(zip(names, rows.T, strict=True))
 
 
 def local_rows(x: Tensor) -> Tensor:

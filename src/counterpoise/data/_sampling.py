@@ -113,6 +113,10 @@ class BatchLoader:
 
     A last batch of one sample joins the batch before it, for batch norm cannot train on one sample.
 
+    In several processes each gives its `share` of every batch: with W processes a batch has ``W * batch_size`` samples
+    in the order that one process would give them, and every sample is given once by one of them. A last batch of fewer
+    than W samples joins the batch before it.
+
     Args:
         split: the samples.
         batch_size: samples per batch.
@@ -152,9 +156,24 @@ class BatchLoader:
         self.plan = plan
         self.shuffle = shuffle
         self.epoch = 0
+        self.rank, self.world = 0, 1
 
     def __len__(self) -> int:
-        return len(_bounds(len(self.indices), self.batch_size)) - 1
+        return len(_bounds(len(self.indices), self.batch_size, self.world)) - 1
+
+    def share(self, rank: int, world: int) -> None:
+        """Give the share of one of several processes from now on.
+
+        Args:
+            rank: Number of the process, from 0.
+            world: Number of processes.
+
+        Raises:
+            DataError: If there are fewer samples than processes.
+        """
+        if len(self.indices) < world:
+            raise DataError(f"Each of {world} processes needs a sample. Found {len(self.indices)} samples.")
+        self.rank, self.world = rank, world
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration gives."""
@@ -169,14 +188,17 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         order = self.order()
-        bounds = _bounds(len(order), self.batch_size)
-        generator = epoch_generator(self.seed, self.epoch, stream=2) if self.shuffle else None
+        bounds = _bounds(len(order), self.batch_size, self.world)
+        # Streams 0 and 1 are the order and the re-sampling, which are the same in all processes.
+        stream = 2 + self.rank
+        generator = epoch_generator(self.seed, self.epoch, stream) if self.shuffle else None
         for start, stop in pairwise(bounds):
-            yield self.split.batch(order[start:stop], generator)
+            yield self.split.batch(order[start:stop].tensor_split(self.world)[self.rank], generator)
 
 
-def _bounds(n: int, size: int) -> list[int]:
+def _bounds(n: int, batch_size: int, world: int = 1) -> list[int]:
+    size = batch_size * world
     bounds = [*range(0, n, size), n]
-    if size > 1 and n > size and n % size == 1:
+    if size > 1 and n > size and 0 < n % size < max(2, world):
         del bounds[-2]
     return bounds

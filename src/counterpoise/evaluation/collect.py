@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from counterpoise import distributed
 from counterpoise.errors import DataError
 from counterpoise.model import MultimodalClassifier, evaluation_mode
 from counterpoise.records import Batch, Outputs, concat_presence
 
-__all__ = ["collect", "concat_outputs", "to_cpu"]
+__all__ = ["collect", "concat_outputs", "gather_outputs", "to_cpu"]
 
 
 def concat_outputs(parts: Sequence[Outputs]) -> Outputs:
@@ -33,6 +34,31 @@ def to_cpu(outputs: Outputs) -> Outputs:
         {m: z.detach().float().cpu() for m, z in outputs.unimodal_logits.items()},
         None if outputs.present is None else {m: mask.cpu() for m, mask in outputs.present.items()},
     )
+
+
+def gather_outputs(outputs: Outputs, target: Tensor, device: torch.device) -> tuple[Outputs, Tensor]:
+    """Return the outputs and targets of all processes on the CPU, in the order of the processes.
+
+    Args:
+        outputs: Outputs for the samples of this process.
+        target: Their targets.
+        device: Device that the processes communicate with.
+    """
+    counts, lacking = zip(*distributed.exchange([len(target), outputs.present is not None], device), strict=True)
+
+    def rows(x: Tensor) -> Tensor:
+        return distributed.gather_rows(x.to(device), counts).cpu()
+
+    masks = None
+    if any(lacking):
+        masks = distributed.gather_masks(outputs.modalities, outputs.present, target.to(device), counts)
+    whole = Outputs(
+        {m: rows(z) for m, z in outputs.features.items()},
+        rows(outputs.logits),
+        {m: rows(z) for m, z in outputs.unimodal_logits.items()},
+        None if masks is None else {m: mask.cpu() for m, mask in masks.items()},
+    )
+    return whole, rows(target)
 
 
 @torch.no_grad()

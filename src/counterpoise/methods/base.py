@@ -330,12 +330,7 @@ def _of_all_processes(batch: Batch) -> tuple[list[int], dict[str, Any]]:
     for name in ("target", "index"):
         whole[name] = distributed.gather_rows(getattr(batch, name).to(device), counts)
     if any(lacking):
-        masks = [
-            torch.ones_like(batch.index, dtype=torch.bool) if batch.present is None else batch.present[m]
-            for m in batch.modalities
-        ]
-        rows = distributed.gather_rows(torch.stack([mask.to(device) for mask in masks], 1), counts)
-        whole["present"] = dict(zip(batch.modalities, rows.T, strict=True))
+        whole["present"] = distributed.gather_masks(batch.modalities, batch.present, batch.target, counts)
     return list(counts), whole
 
 

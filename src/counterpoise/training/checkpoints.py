@@ -119,6 +119,8 @@ class CheckpointFiles(CheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write a checkpoint atomically."""
+        if "state_dict" not in checkpoint:  # Lightning sends the weights of a child process so, without a name
+            checkpoint = {"state_dict": checkpoint, "bare": True}
         with replacing(Path(path)) as temporary:
             try:
                 torch.save(checkpoint, temporary)
@@ -132,7 +134,8 @@ class CheckpointFiles(CheckpointIO):
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Read tensors and plain values."""
-        return read_checkpoint(Path(path))
+        content = read_checkpoint(Path(path))
+        return content["state_dict"] if content.get("bare") else content
 
     def remove_checkpoint(self, path: Any) -> None:
         """Delete a checkpoint."""
@@ -165,8 +168,10 @@ class RunCheckpoints(Checkpoint):
             self.best = value
             trainer.save_checkpoint(self.folder / BEST, weights_only=True)
         last = self.folder / LAST
-        with contextlib.suppress(FileNotFoundError):  # the first epoch, or another process finished this run meanwhile
-            last.replace(self.folder / PREVIOUS)
+        # There is none in the first epoch, or if another run with the same key has finished meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            if trainer.is_global_zero:
+                last.replace(self.folder / PREVIOUS)
         trainer.save_checkpoint(last)
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import lightning
 import numpy as np
 import torch
 
+from counterpoise import distributed
 from counterpoise.config import FitConfig
 from counterpoise.data import BatchLoader, MultimodalData, holdout_split
 from counterpoise.records import Batch
@@ -67,11 +68,21 @@ class MultimodalDataModule(lightning.LightningDataModule):
         epoch = self.trainer.current_epoch if self.trainer else 0
         self.loader.indices = torch.from_numpy(self.epoch_indices(epoch))
         self.loader.set_epoch(epoch)
+        if distributed.world_size() > 1:
+            self.loader.share(distributed.rank(), distributed.world_size())
         return self.loader
 
     def val_dataloader(self) -> BatchLoader:
-        """Return the validation set in order."""
+        """Return the validation set in order, or the part of it that this process reads."""
+        if self.shares_validation:
+            rows = torch.arange(len(self.data.val))
+            self.validation.indices = rows.tensor_split(distributed.world_size())[distributed.rank()]
         return self.validation
+
+    @property
+    def shares_validation(self) -> bool:
+        """Whether each process reads a part of the validation set. A set of fewer samples is read by all."""
+        return 1 < distributed.world_size() <= len(self.data.val)
 
     def train_pass(self) -> Iterable[Batch]:
         """Yield what is being trained on, in order."""

@@ -32,6 +32,7 @@ from counterpoise.training.checkpoints import BEST, CheckpointFiles, RunCheckpoi
 from counterpoise.training.checks import check_inputs
 from counterpoise.training.datamodule import MultimodalDataModule
 from counterpoise.training.module import MethodModule
+from counterpoise.training.processes import LOGS, check_devices, make_strategy, number_of_nodes, reports, silence
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -101,17 +102,15 @@ class _PatientFrom(EarlyStopping):
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Lightning's advice about workers, loggers and deprecated internals off the screen."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Silence Lightning, and restore the levels of its logs afterwards."""
+    levels = {name: logging.getLogger(name).level for name in LOGS}
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning.*")
-            warnings.filterwarnings("ignore", message=".*(num_workers|LeafSpec|does not have many workers|log_every).*")
+            silence()
             yield
     finally:
-        logger.setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 @contextlib.contextmanager
@@ -212,7 +211,9 @@ def _prepare(
     module = MethodModule(model, method, rule, config, release=release, curves=curves)
     never = method.needs_held_out and not method.releases_held_out
     held_until = None if never else release if until_half else 0
-    return module, MultimodalDataModule(data, config.fit, seed=config.seed, release=held_until, plan=method.resample)
+    datamodule = MultimodalDataModule(data, config.fit, seed=config.seed, release=held_until, plan=method.resample)
+    check_devices(module, len(datamodule.kept))
+    return module, datamodule
 
 
 def _train(
@@ -228,7 +229,7 @@ def _train(
     """Run Lightning's trainer and return the selected epoch, whose weights the module holds afterwards."""
     config = module.config
     every = [*callbacks, *_own_callbacks(module, folder, progress=progress)]
-    with _quiet(), _interruptible(), contextlib.ExitStack() as stack:
+    with _quiet(), _interruptible(), reports(config.fit) as report, contextlib.ExitStack() as stack:
         if isinstance(logger, str):
             # Lightning begins a CSV again; the other logs continue where they stopped.
             fresh = logger == "csv" or folder is None or not log_folder(folder, logger).exists()
@@ -238,9 +239,12 @@ def _train(
             loggers = [*logger] if isinstance(logger, Iterable) else [logger]
         if loggers:
             every.append(EpochLogger(fresh=fresh))
+        if report is not None:
+            every.append(report)
         trainer = _make_trainer(config, every, loggers, folder)
         try:
-            trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+            with contextlib.nullcontext() if report is None else report.raising(trainer):
+                trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
         except CounterpoiseError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
@@ -249,7 +253,8 @@ def _train(
             if module.started or resume is None:
                 raise
             raise _UnusableCheckpointError(f"`{resume}` could not be restored ({type(error).__name__}).") from error
-    return trainer.current_epoch - 1 if folder is None else load_weights(module, folder / BEST)
+        epochs = trainer.current_epoch if report is None else report.read(module) or 0
+    return epochs - 1 if folder is None else load_weights(module, folder / BEST)
 
 
 def _own_callbacks(module: MethodModule, folder: Path | None, *, progress: bool) -> list[Callback]:
@@ -271,7 +276,9 @@ def _make_trainer(
         return lightning.Trainer(
             max_epochs=config.fit.epochs,
             accelerator=config.fit.accelerator,
-            devices=1,
+            devices=config.fit.devices,
+            num_nodes=number_of_nodes(config.fit),
+            strategy=make_strategy(config.fit),
             precision=config.fit.precision,
             logger=list(loggers) or False,
             callbacks=callbacks,

@@ -10,9 +10,10 @@ import lightning
 import torch
 from torch import Tensor, nn
 
+from counterpoise import distributed
 from counterpoise.config import OptimConfig, RunConfig
 from counterpoise.errors import ConfigError, TrainingError, describe
-from counterpoise.evaluation.collect import concat_outputs, to_cpu
+from counterpoise.evaluation.collect import concat_outputs, gather_outputs, to_cpu
 from counterpoise.evaluation.metrics import scores
 from counterpoise.inference import Rule
 from counterpoise.methods import EpochContext, Method
@@ -177,6 +178,12 @@ class MethodModule(lightning.LightningModule):
     def _data(self) -> MultimodalDataModule:
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
+    def on_fit_start(self) -> None:
+        """Make the replicas of several processes equal, with batch norms over all samples of a step."""
+        if distributed.world_size() > 1:
+            distributed.share_batch_norms(*(self.model.encoder(m) for m in self.model.modalities))
+            distributed.broadcast_state(self)
+
     def on_train_epoch_start(self) -> None:
         """Seed the epoch, fit the decision rule when due, and call the method's epoch hook."""
         epoch = self.trainer.current_epoch
@@ -230,6 +237,8 @@ class MethodModule(lightning.LightningModule):
         outputs = concat_outputs([o for o, _ in self._validation])
         target = torch.cat([t for _, t in self._validation])
         self._validation = []
+        if self._data.shares_validation:
+            outputs, target = gather_outputs(outputs, target, self.device)
         values = (outputs.logits, *outputs.unimodal_logits.values(), *outputs.features.values())
         if not all(bool(value.isfinite().all()) for value in values):
             raise self._diverged("the outputs of the model are not finite")

@@ -133,8 +133,16 @@ class EpochLines(Callback):
         self._started = 0.0
         self._first = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"console": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = state | {"console": Console()}  # in another process
+
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Print what is trained and the headings."""
+        if not trainer.is_global_zero:
+            self.console = Console(quiet=True)
         config, task = pl_module.config, pl_module.model.task
         single = pl_module.method.single_modality
         modalities = (single,) if single else pl_module.model.modalities
