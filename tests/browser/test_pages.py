@@ -394,6 +394,34 @@ def test_a_phone_need_not_scroll_sideways(page: str, browser: Any, pages: dict[s
 
 
 @everywhere
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_table_is_cut(page: str, width: int, browser: Any, pages: dict[str, Path]) -> None:
+    """Tables fit the window without a scroll bar, however long the names in them are."""
+    browser.open(pages[page], width=width)
+    for i in through_tabs(browser):
+        choose(browser, i)
+        browser.unfold()
+        cut = browser.js(
+            "return [...document.querySelectorAll('.scroll')]"
+            ".filter((e) => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1)"
+            ".map((e) => [e.getAttribute('aria-label'), e.scrollWidth, e.clientWidth])"
+        )
+        assert cut == []
+
+
+@everywhere
+def test_it_starts_with_an_answer(page: str, browser: Any, pages: dict[str, Path]) -> None:
+    browser.open(pages[page])
+    for i in through_tabs(browser):
+        choose(browser, i)
+        (lead,) = browser.css(".verdict .lead")
+        assert re.search(r"\d", lead.text)
+        assert lead.rect["y"] + lead.rect["height"] < 700  # seen without scrolling
+        if page != "comparison":
+            assert len(lead.text.split()) <= 50
+
+
+@everywhere
 def test_it_prints(page: str, browser: Any, pages: dict[str, Path]) -> None:
     browser.open(pages[page], scheme="dark")
     made = browser.driver.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69})

@@ -147,7 +147,7 @@ class Diagnosis:
                 row |= {name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}
             rows.append(row)
         frame = pd.DataFrame(rows)
-        dropped = [c for c in frame if c.startswith("potential_") or c.endswith(("_low", "_high"))]
+        dropped = [c for c in map(str, frame) if c.startswith("potential_") or c.endswith(("_low", "_high"))]
         return frame.drop(columns=dropped) if compact else frame
 
     def save_json(self, path: Path | str) -> Path:

@@ -12,22 +12,10 @@ from counterpoise.pages.colours import INK, MODALITIES
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from counterpoise.diagnosis._diagnosis import Diagnosis
 
-__all__ = ["draw", "figure", "svg"]
-
-
-def figure(d: Diagnosis) -> Figure:
-    """Return the figure; it belongs to no window and no global state."""
-    with extra("report"):
-        from matplotlib.figure import Figure
-
-    panels = _panels(d)
-    made = Figure(figsize=_size(d, panels), layout="constrained")
-    _fill(made.subplots(1, panels, squeeze=False)[0], d)
-    return made
+__all__ = ["draw", "svgs"]
 
 
 def _panels(d: Diagnosis) -> int:
@@ -44,8 +32,12 @@ def _fill(axes: Sequence[Axes] | np.ndarray, d: Diagnosis) -> None:
     if d.corrupted:
         _scores(axes[1], d)
     for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(colors=INK)
+        _style(axis)
+
+
+def _style(axis: Axes) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(colors=INK)
 
 
 def _contributions(axis: Any, d: Diagnosis) -> None:
@@ -114,13 +106,22 @@ def draw(d: Diagnosis, ax: Axes | None = None) -> Axes | np.ndarray:
     return row
 
 
-def svg(d: Diagnosis) -> str:
-    """Return the figure as an ``<svg>`` element."""
+def svgs(d: Diagnosis) -> list[tuple[str, str]]:
+    """Return each panel as its title and an ``<svg>`` element."""
     with extra("report"):
         from matplotlib import rc_context
+        from matplotlib.figure import Figure
 
-    buffer = io.StringIO()
+    panels = [("Contributions", _contributions)] + [("Scores with one modality corrupted", _scores)] * bool(d.corrupted)
+    elements = []
     with rc_context({"svg.hashsalt": "diagnosis"}):
-        figure(d).savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+        for name, fill in panels:
+            made = Figure(figsize=_size(d, 1), layout="constrained")
+            axis = made.subplots()
+            fill(axis, d)
+            _style(axis)
+            buffer = io.StringIO()
+            made.savefig(buffer, format="svg", metadata={"Date": None})
+            text = buffer.getvalue()
+            elements.append((name, text[text.index("<svg") :]))
+    return elements

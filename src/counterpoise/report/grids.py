@@ -19,6 +19,7 @@ __all__ = [
     "best_labels",
     "compact_grid",
     "contribution_grid",
+    "contributions_by_modality",
     "encoder_grid",
     "score_grid",
     "seeds_note",
@@ -63,6 +64,7 @@ _SCORE_NAMES: Final = {
     "ece": "ECE",
 }
 _CONTRIBUTIONS: Final = {"phi_mi": "φ_MI", "phi_cmi": "φ_CMI", "phi_shared": "shared", "phi_synergy": "synergy"}
+_BY_MODALITY: Final = _CONTRIBUTIONS | {"phi_mi": "by itself (φ_MI)", "phi_cmi": "added to the others (φ_CMI)"}
 
 
 def seeds_note(comparisons: Sequence[Comparison], *, tests: bool = True) -> str:
@@ -174,6 +176,24 @@ def contribution_grid(comparison: Comparison) -> Grid:
             source |= {(len(rows), j): (comparison.data, label, str(m), "mean") for j, m in enumerate(metrics, 1)}
             rows.append([label, *(plus_minus(s.mean, s.se, m.name) for s, m in zip(summaries, metrics, strict=True))])
     note = _contribution_note(comparison, shared=any(m.name == "phi_shared" for m in metrics))
+    return Grid("contributions", f"{comparison.data}: contributions", header, rows, note, source=source)
+
+
+def contributions_by_modality(comparison: Comparison) -> Grid:
+    """Return the same numbers with one row per method and modality, which fits a page of any width."""
+    kinds = [kind for kind in _CONTRIBUTIONS if any(comparison.has(kind, m) for m in comparison.modalities)]
+    header = ["method", "modality", *(_BY_MODALITY[kind] for kind in kinds)]
+    rows: list[list[str]] = []
+    source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
+    for label in comparison.labels:
+        for m in (None, *comparison.modalities):
+            summaries = [comparison.summary(label, kind, m) for kind in kinds]
+            if any(s.n for s in summaries):
+                ids = [MetricId(kind, m) for kind in kinds]
+                source |= {(len(rows), j): (comparison.data, label, str(i), "mean") for j, i in enumerate(ids, 2)}
+                texts = [plus_minus(s.mean, s.se, kind) for s, kind in zip(summaries, kinds, strict=True)]
+                rows.append([label, m or "all together", *texts])
+    note = _contribution_note(comparison, shared="phi_shared" in kinds)
     return Grid("contributions", f"{comparison.data}: contributions", header, rows, note, source=source)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from counterpoise.pages import colours as palette
 from counterpoise.report._format import number
@@ -12,7 +12,7 @@ from counterpoise.report.analysis.series import Curve
 from counterpoise.report.figures._rows import dash, token
 from counterpoise.report.figures.spec import Axis, FigureSpec, Panel, Series, factor_of, score_axis
 from counterpoise.report.grids import Grid
-from counterpoise.runs import CurveId
+from counterpoise.runs import CurveId, RunRecord
 
 __all__ = ["coefficient_figures", "curve_figures"]
 
@@ -109,11 +109,13 @@ def _band(line: Line, factor: float) -> Series:
 
 
 def _curve_grid(title: str, lines: Sequence[Line], metric: str) -> Grid:
-    """Return the curves as a table with one row per epoch."""
-    epochs = sorted({e for *_, c in lines for e in c.epochs})
-    columns = [dict(zip(c.epochs, c.mean, strict=True)) for *_, c in lines]
-    cells = [[str(e), *(number(column[e], metric) if e in column else "–" for column in columns)] for e in epochs]
-    return Grid("curve", title, ["epoch", *(name for name, *_ in lines)], cells)
+    """Return the curves as a table with one row per method."""
+    cells = [[name, str(min(c.epochs, default=1)), _joined(c.mean, metric)] for name, *_, c in lines]
+    return Grid("curve", title, ["method", "first epoch", "means over seeds, epoch by epoch"], cells)
+
+
+def _joined(values: Iterable[float], metric: str) -> str:
+    return ", ".join(number(value, metric) for value in values)
 
 
 def _losses(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
@@ -139,20 +141,16 @@ def _losses(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None
         for label, record, i in runs
         for values in [record.curve("loss", "total")]
     )
-    columns = {f"{label}, seed {record.seed}": record.curve("loss", "total") for label, record, _ in runs}
     title = "Training loss of each seed"
     panel = Panel(Axis("epoch"), Axis("loss (nats)"), marks, legend=True, title=title)
     reading = "One line per run; losses of different methods have different terms, so compare shapes, not heights."
-    return FigureSpec(title, reading, (("", panel),), _loss_grid(title, columns))
+    return FigureSpec(title, reading, (("", panel),), _loss_grid(title, runs))
 
 
-def _loss_grid(title: str, columns: Mapping[str, Sequence[float]]) -> Grid:
-    """Return losses as a table with one row per epoch and one column per run."""
-    cells = [
-        [str(e + 1), *(number(values[e], "loss") if e < len(values) else "–" for values in columns.values())]
-        for e in range(max(map(len, columns.values())))
-    ]
-    return Grid("loss", title, ["epoch", *columns], cells)
+def _loss_grid(title: str, runs: Sequence[tuple[str, RunRecord, int]]) -> Grid:
+    """Return losses as a table with one row per run."""
+    cells = [[label, str(record.seed), _joined(record.curve("loss", "total"), "loss")] for label, record, _ in runs]
+    return Grid("loss", title, ["method", "seed", "loss (nats), epoch by epoch"], cells)
 
 
 def _plane(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:

@@ -1,15 +1,15 @@
-"""What the page says, panel by panel, before the template decides how it looks."""
+"""Content of the page, panel by panel, before the template decides how it looks."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from counterpoise.gallery import Gallery, render
 from counterpoise.pages.colours import modality_slot
+from counterpoise.pages.content import Cell, Sentence, Table, Tile, sentence
 from counterpoise.report._format import p_text, plus_minus
 from counterpoise.report.analysis import series
 from counterpoise.report.analysis.comparison import Comparison, flat_config
@@ -20,46 +20,11 @@ from counterpoise.report.figures.contributions import contribution_figure, parts
 from counterpoise.report.figures.curves import coefficient_figures, curve_figures
 from counterpoise.report.figures.scores import cost_figure, difference_figure, encoder_figure, rank_figure, score_figure
 from counterpoise.report.figures.spec import FigureSpec
-from counterpoise.report.grids import Grid, contribution_grid, score_grid, summary_grid
+from counterpoise.report.grids import Grid, contributions_by_modality, score_grid, summary_grid
 from counterpoise.report.tables import Row, csv_number
 from counterpoise.runs import RunRecord
 
-__all__ = [
-    "Cell",
-    "Panel",
-    "Provenance",
-    "Section",
-    "Sentence",
-    "Table",
-    "Tile",
-    "cells",
-    "overview",
-    "panel",
-    "sentence",
-]
-
-Sentence = list[tuple[str, bool]]
-"""Pieces of text; True marks a number with its unit."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a table; ``value`` is the number as in ``table.csv`` where it is one of that table's."""
-
-    text: str
-    value: str = ""
-    key: str = ""
-    best: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with cells that know their numbers."""
-
-    caption: str
-    header: list[str]
-    rows: list[list[Cell]]
-    note: str = ""
+__all__ = ["Panel", "Provenance", "Section", "cells", "overview", "panel"]
 
 
 @dataclass(frozen=True)
@@ -76,15 +41,6 @@ class Section:
     wide: bool = False
     reading: str = ""
     galleries: list[tuple[str, str]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One number that matters, with what it is."""
-
-    label: str
-    value: str
-    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,19 +75,6 @@ class Panel:
     sections: list[Section]
     provenance: Provenance | None = None
     details: list[Sentence] = field(default_factory=list)
-
-
-_NUMBER = re.compile(r"([+−]?\d+(?:\.\d+)?(?: ± \d+(?:\.\d+)?)? (?:%|points|nats|×))")
-
-
-def sentence(text: str) -> Sentence:
-    """Split a sentence so that its numbers can be set apart.
-
-    Example:
-        >>> sentence("It gains 3.3 ± 0.1 points over joint.")
-        [('It gains ', False), ('3.3 ± 0.1 points', True), (' over joint.', False)]
-    """
-    return [(part, i % 2 == 1) for i, part in enumerate(_NUMBER.split(text)) if part]
 
 
 def cells(grid: Grid, rows: Mapping[tuple[str, str, str], Row]) -> Table:
@@ -193,13 +136,14 @@ def panel(
 ) -> Panel:
     """Return one data set's panel; ``shown`` are the galleries of its runs, by name."""
     said = describe(comparison)
-    contributions, scores = contribution_grid(comparison), score_grid(comparison)
+    scores = score_grid(comparison)
     sections = [
+        _gallery_section(shown, colours),
         _section(
             "Contributions",
             [contribution_figure(comparison, colours), parts_figure(comparison, colours)],
             rows,
-            folded=[contributions],
+            folded=[contributions_by_modality(comparison)],
         ),
         _section("Encoders", [encoder_figure(comparison, colours)], rows),
         _section(
@@ -217,7 +161,6 @@ def panel(
             seen=[shift_grid(comparison)],
             wide=True,
         ),
-        _gallery_section(shown, colours),
         _section("What the methods chose", coefficient_figures(comparison, colours), rows, wide=True),
         _section("Cost", [cost_figure(comparison, colours)], rows),
     ]
