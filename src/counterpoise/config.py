@@ -33,14 +33,18 @@ class ModelConfig:
         width: feature dimension D_m of the library's encoders.
         init_seed: seed of the initial weights; None takes the run's. Set it to see several runs from one
             initialisation.
+        absent: How the fused head reads modalities that a sample lacks: ``token`` (learned), ``zeros``, or ``auto``
+            (skipped if the fusion can, else tokens). None skips them if the fusion can, and reads zeros otherwise.
     """
 
     fusion: str = "concat"
     encoders: dict[str, str] = field(default_factory=dict)
     width: int = 64
     init_seed: int | None = None
+    absent: Literal["auto", "token", "zeros"] | None = None
 
     def __post_init__(self) -> None:
+        Options((None, "auto", "token", "zeros")).check("model", "absent", self.absent)
         Interval(1, MAX_WIDTH, "[]", integer=True).check("model", "width", self.width)
         if self.init_seed is not None:
             Interval(0, MAX_SEED, "[]", integer=True).check("model", "init_seed", self.init_seed)
@@ -128,7 +132,10 @@ class FitConfig:
         _check("fit", self, limits)
 
 
-_LEFT_OUT: Final[Mapping[str, tuple[str, ...]]] = {"fit": ("devices", "strategy")}
+_LEFT_OUT: Final[Mapping[str, tuple[str, ...]]] = {
+    "model": ("absent",),
+    "fit": ("devices", "strategy"),
+}
 """Fields that are written down only where they differ from their defaults, so that they leave keys as they were."""
 
 
@@ -146,6 +153,9 @@ class RunConfig:
         optim: the optimizer.
         fit: the training.
         tuned: names of hyper-parameters in ``method_args`` that a search chose. They are not part of the row's name.
+        missing: Modalities that are taken away from samples, completely at random, with the share of the samples that
+            lose each of them. The same samples lose them for every method and seed.
+        missing_in: Where they are taken away: in ``train`` (and validation), in ``test`` or in ``both``.
     """
 
     data: str
@@ -157,8 +167,15 @@ class RunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     tuned: tuple[str, ...] = ()
+    missing: dict[str, float] = field(default_factory=dict)
+    missing_in: Literal["both", "train", "test"] = "both"
 
     def __post_init__(self) -> None:
+        _check_type("run", "missing", self.missing, Mapping)
+        for rate in self.missing.values():
+            Interval(0, 1, "[]").check("run", "missing", rate)
+        Options(("both", "train", "test")).check("run", "missing_in", self.missing_in)
+        object.__setattr__(self, "missing", {m: float(rate) for m, rate in sorted(self.missing.items()) if rate})
         Interval(0, MAX_SEED, "[]", integer=True).check("run", "seed", self.seed)
         object.__setattr__(self, "seed", int(self.seed))
         for name, kind in (("data", str), ("method", str), ("rule", str), ("method_args", Mapping)):
@@ -177,6 +194,8 @@ class RunConfig:
             for name in names:
                 if getattr(getattr(self, section), name) == getattr(defaults, name):
                     del fields[section][name]
+        if not self.missing:
+            del fields["missing"], fields["missing_in"]
         return fields
 
     def key(self, fingerprint: str) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.markdown import Markdown
 from rich.markup import escape
 
-from counterpoise._validation import unknown
+from counterpoise._validation import check_keys, unknown
 from counterpoise.catalogue import Catalogue
 from counterpoise.cli._screen import RunProgress, console
 from counterpoise.errors import ConfigError, OutputError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from counterpoise.experiment.parallel import Failure
     from counterpoise.runs import RunRecord
 
-__all__ = ["CATALOGUES", "COMMANDS", "load_catalogue"]
+__all__ = ["CATALOGUES", "COMMANDS", "load_catalogue", "missing_rates"]
 
 SKIPPED: Final = 10
 """Unreadable files that are named on the screen, at most. The page names all."""
@@ -153,8 +153,9 @@ def run_prepare(options: Namespace, given: Mapping[str, Any]) -> int:
 def run_train(options: Namespace, given: Mapping[str, Any]) -> int:
     """Train one run."""
     from counterpoise.data import open_data, split_of_seed
+    from counterpoise.experiment.compare import with_missing
     from counterpoise.experiment.config import make_config, parse_method
-    from counterpoise.experiment.runner import run, run_folder
+    from counterpoise.experiment.runner import run, run_data, run_folder
     from counterpoise.training.callbacks.loggers import check_logger, log_folder
 
     check_logger(options.logger)
@@ -163,7 +164,7 @@ def run_train(options: Namespace, given: Mapping[str, Any]) -> int:
     config = make_config(
         data.info,
         {
-            **given,
+            **with_missing(given, missing_rates(options.missing), options.missing_in),
             "data": options.data,
             "method": method,
             "method_args": arguments | dict(options.method_args),
@@ -176,6 +177,9 @@ def run_train(options: Namespace, given: Mapping[str, Any]) -> int:
             f"Method `unimodal` needs a modality: --method 'unimodal[modality={data.info.names[0]}]'. Known: "
             f"{', '.join(data.info.names)}."
         )
+    if config.missing:
+        check_keys("`missing`", config.missing, data.info.names)
+        data = run_data(config)
     record = run(config, options.out, data=data, progress=True, logger=options.logger)
     show([record])
     folder = run_folder(config, data, options.out)
@@ -202,6 +206,8 @@ def run_compare(options: Namespace, given: Mapping[str, Any]) -> int:
         "ablation": options.ablation,
         "given": given,
         "redo": options.redo,
+        "missing": missing_rates(options.missing),
+        "missing_in": options.missing_in,
     }
     if options.dry_run and options.tune:
         raise ConfigError(
@@ -358,6 +364,31 @@ def run_check(options: Namespace, given: Mapping[str, Any]) -> int:
     skipped = sum(r.status == "skipped" for r in results)
     console.print(f"{len(results) - failed - skipped} passed, {failed} failed, {skipped} skipped")
     return int(failed > 0)
+
+
+def missing_rates(text: str) -> dict[str, float]:
+    """Return the shares of samples that lose modalities.
+
+    Raises:
+        ConfigError: For something else than ``NAME=RATE,NAME=RATE``.
+
+    Example:
+        >>> missing_rates("audio=0.5,video=0.2")
+        {'audio': 0.5, 'video': 0.2}
+    """
+    rates: dict[str, float] = {}
+    for word in words(text):
+        name, _, share = word.rpartition("=")
+        try:
+            rate = float(share)
+        except ValueError:
+            rate = -1.0
+        if not name or not 0 <= rate <= 1 or name in rates:
+            raise ConfigError(
+                f"--missing should be NAME=RATE,NAME=RATE, once per modality, with rates from 0 to 1. Found `{text}`."
+            )
+        rates[name] = rate
+    return rates
 
 
 def words(text: str) -> Sequence[str]:

@@ -61,6 +61,20 @@ def _add_rows(parser: ArgumentParser) -> None:
     )
 
 
+def _add_missing(parser: ArgumentParser) -> None:
+    """Add what makes data incomplete."""
+    parser.add_argument(
+        "--missing",
+        type=str,
+        default="",
+        metavar="NAME=RATE,...",
+        help="take modalities away from a share of the samples, at random: audio=0.5,video=0.2",
+    )
+    parser.add_argument(
+        "--missing-in", type=str, default="both", help="where: train (with validation), test, or both (the default)"
+    )
+
+
 def _raw_settings(parser: ArgumentParser) -> None:
     """Add the choices for sets of videos, images, texts and features; None takes the data set's own."""
     parser.add_argument(
@@ -154,6 +168,7 @@ def build_parser() -> dict[str, Parser]:
         default="none",
         help="scalars per epoch, into the run's folder: tensorboard, wandb, csv or none",
     )
+    _add_missing(train)
     _settings(train)
 
     compare = verbs["compare"]
@@ -192,6 +207,7 @@ def build_parser() -> dict[str, Parser]:
     compare.add_argument(
         "--backend", type=str, default="loky", help="joblib backend: loky, threading, or dask for a cluster"
     )
+    _add_missing(compare)
     _settings(compare)
 
     recommend = verbs["recommend"]

@@ -12,7 +12,7 @@ from counterpoise._validation import nearest
 from counterpoise.config import RunConfig
 from counterpoise.errors import ConfigError, NotFoundError
 from counterpoise.experiment.config import parse_method
-from counterpoise.experiment.folders import finished, open_cached, run_folder
+from counterpoise.experiment.folders import finished, run_data, run_folder
 from counterpoise.methods.catalogue import METHODS
 
 __all__ = ["chosen_runs", "forget", "missing_runs", "train_command"]
@@ -82,15 +82,13 @@ def _parse_cell(cell: str) -> tuple[str, int | None]:
 
 def missing_runs(configs: Sequence[RunConfig], out: Path) -> list[RunConfig]:
     """Return the runs without a record in ``out``."""
-    return [
-        config for config in configs if finished(run_folder(config, open_cached(config.data, config.seed), out)) is None
-    ]
+    return [config for config in configs if finished(run_folder(config, run_data(config), out)) is None]
 
 
 def forget(configs: Sequence[RunConfig], out: Path) -> None:
     """Remove the results of runs, so that they are trained again from the first epoch."""
     for config in configs:
-        folder = run_folder(config, open_cached(config.data, config.seed), out)
+        folder = run_folder(config, run_data(config), out)
         for name in _RESULTS:
             (folder / name).unlink(missing_ok=True)
 
@@ -113,7 +111,12 @@ def train_command(config: RunConfig, given: Mapping[str, Any], out: Path) -> str
     if config.rule != "default":
         words += ["--rule", config.rule]
     words += ["--seed", str(config.seed), "--out", str(out)]
+    if config.missing:
+        words += ["--missing", ",".join(f"{m}={rate:g}" for m, rate in config.missing.items())]
+        words += ["--missing-in", config.missing_in]
     for section, values in given.items():
+        if section in ("missing", "missing_in"):
+            continue
         for name, value in values.items():
             shown = json.dumps(value) if isinstance(value, (Mapping, bool)) or value is None else str(value)
             words += [f"--{section}.{name}", shown]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from counterpoise._files import remove_temporary, write_atomic
-from counterpoise._validation import Interval, unknown
+from counterpoise._validation import Interval, check_keys, unknown
 from counterpoise._version import __version__
 from counterpoise.catalogue import user_name
 from counterpoise.config import MAX_SEED, ModelConfig, RunConfig
@@ -18,7 +18,7 @@ from counterpoise.data import DataInfo, open_data
 from counterpoise.errors import ConfigError, NotFoundError, describe
 from counterpoise.experiment.cells import chosen_runs, forget, missing_runs
 from counterpoise.experiment.config import make_config, parse_method
-from counterpoise.experiment.folders import finished_runs, open_cached
+from counterpoise.experiment.folders import finished_runs, run_data
 from counterpoise.experiment.parallel import Failure, check_parallel, run_all
 from counterpoise.experiment.result import ComparisonResult
 from counterpoise.experiment.trials import TrialResult
@@ -27,7 +27,7 @@ from counterpoise.inference.catalogue import RULES
 from counterpoise.methods.catalogue import METHODS
 from counterpoise.runs import RunRecord, write_records
 
-__all__ = ["Failure", "combinations_of", "compare", "expand", "planned_runs", "run_all"]
+__all__ = ["Failure", "combinations_of", "compare", "expand", "planned_runs", "run_all", "with_missing"]
 
 
 def expand(
@@ -60,6 +60,7 @@ def expand(
         ConfigError: for an unknown key, or no seeds.
         NotFoundError: for an unknown method or rule.
     """
+    check_keys("`missing`", (given or {}).get("missing", {}), info.names)
     numbers = _seed_list(seeds)
     chosen = _chosen_methods(methods, ablation)
     for rule in (*rules, *reference_rules):
@@ -154,6 +155,8 @@ def compare(
     focus: str | None = None,
     figures: bool = True,
     redo: Sequence[str] = (),
+    missing: Mapping[str, float] | None = None,
+    missing_in: str = "both",
     trials: int | None = None,
     on_trials: Callable[[int], None] | None = None,
     on_trial: Callable[[TrialResult], None] | None = None,
@@ -181,6 +184,9 @@ def compare(
         focus: Row that the conclusions are about; by default the method with an import path, else the best row.
         figures: Whether to write figures for papers into ``figures/``; the page has its own.
         redo: Runs that are trained again although they are finished: ``METHOD`` or ``METHOD:SEED``.
+        missing: Modalities that are taken away from samples, completely at random, with the share of the samples that
+            lose each of them: ``{"audio": 0.5}``. The same samples lose them for every method and seed.
+        missing_in: ``train`` (with validation), ``test`` or ``both``.
         trials: Number of trainings per row with which its learning rate, strength and smoothing are chosen on
             validation (`counterpoise.experiment.tuning`); None takes the recipe's. What was chosen is written to
             ``tuning.json`` and ``tuning.md``.
@@ -207,7 +213,7 @@ def compare(
         rules=rules,
         reference_rules=reference_rules,
         ablation=ablation,
-        given=given,
+        given=with_missing(given, missing, missing_in),
         on_done=on_done,
     )
     _check_rows(configs, reference, focus)
@@ -244,6 +250,8 @@ def planned_runs(
     ablation: str | None = None,
     given: Mapping[str, Any] | None = None,
     redo: Sequence[str] = (),
+    missing: Mapping[str, float] | None = None,
+    missing_in: str = "both",
 ) -> list[RunConfig]:
     """Return the runs that `compare` would train with the same arguments. Nothing is written.
 
@@ -256,6 +264,8 @@ def planned_runs(
         ablation: Method whose parts are switched on and off.
         given: Further settings of the runs, nested.
         redo: Runs that are to be trained again.
+        missing: Shares of the samples that lose modalities.
+        missing_in: Where they lose them.
 
     Raises:
         ConfigError: for an empty list, or settings that cannot be used.
@@ -264,11 +274,20 @@ def planned_runs(
     """
     _check_lists(data, methods, rules)
     configs: list[RunConfig] = []
+    given = with_missing(given, missing, missing_in)
     for name in _distinct(data):
         info = open_data(name).info
         configs += expand(info, name, methods, seeds=seeds, rules=rules, ablation=ablation, given=given)
     again, missing = chosen_runs(configs, redo), missing_runs(configs, out)
     return [config for config in configs if config in missing or config in again]
+
+
+def with_missing(
+    given: Mapping[str, Any] | None, missing: Mapping[str, float] | None, missing_in: str = "both"
+) -> dict[str, Any]:
+    """Return the settings of runs with the modalities that are taken away from samples."""
+    own = {"missing": dict(missing), "missing_in": missing_in} if missing else {}
+    return {**(given or {}), **own}
 
 
 def _check_lists(data: Sequence[str], methods: Sequence[str], rules: Sequence[str]) -> None:
@@ -288,7 +307,7 @@ def _check_models(configs: Sequence[RunConfig]) -> None:
     for config in {repr((config.data, config.model)): config for config in chosen}.values():
         from counterpoise.model import build_model
 
-        info = open_cached(config.data, config.seed).info
+        info = run_data(config).info
         build_model(
             {m.name: (m.kind, m.shape, m.vocabulary) for m in info.modalities},
             num_outputs=info.num_outputs,
@@ -296,6 +315,7 @@ def _check_models(configs: Sequence[RunConfig]) -> None:
             fusion=config.model.fusion,
             encoders=config.model.encoders,
             width=config.model.width,
+            absent=config.model.absent,
         )
 
 

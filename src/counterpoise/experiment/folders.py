@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from counterpoise.config import RunConfig
 from counterpoise.data import MultimodalData, open_data, split_of_seed
 from counterpoise.runs import RunRecord, read_records
 
-__all__ = ["finished", "finished_runs", "open_cached", "run_folder"]
+__all__ = ["finished", "finished_runs", "open_cached", "run_data", "run_folder", "shown_name"]
 
 
 @lru_cache(maxsize=2)
@@ -23,10 +24,48 @@ def open_cached(name: str, seed: int = 0) -> MultimodalData:
     return _open_split(name, split_of_seed(name, seed))
 
 
+@lru_cache(maxsize=2)
+def _open_incomplete(
+    name: str, split: int | None, rates: tuple[tuple[str, float], ...], where: Literal["both", "train", "test"]
+) -> MultimodalData:
+    return _open_split(name, split).with_missing(dict(rates), where=where)
+
+
+def run_data(config: RunConfig) -> MultimodalData:
+    """Open the data of a run once per process, without the modalities that the run takes away.
+
+    Which samples lose a modality depends on the data, the modality and its rate alone: it is the same for every method
+    and every seed.
+    """
+    if not config.missing:
+        return open_cached(config.data, config.seed)
+    split = split_of_seed(config.data, config.seed)
+    return _open_incomplete(config.data, split, tuple(config.missing.items()), config.missing_in)
+
+
+def shown_name(name: str, config: RunConfig) -> str:
+    """Return the name of a data set with the modalities that a run takes away: reports compare runs of one name.
+
+    Example:
+        >>> shown_name("clips", RunConfig("clips", missing={"audio": 0.5, "video": 0.25}, missing_in="test"))
+        'clips without 50 % of audio, 25 % of video in test'
+    """
+    if not config.missing:
+        return name
+    shares = ", ".join(f"{100 * rate:g} % of {m}" for m, rate in config.missing.items())
+    return f"{name} without {shares}" + ("" if config.missing_in == "both" else f" in {config.missing_in}")
+
+
 def run_folder(config: RunConfig, data: MultimodalData, out: Path) -> Path:
-    """Return a run's folder below ``out``: data set, method, seed, and a hash of everything that determines the run."""
+    """Return a run's folder below ``out``: data set, method, what is missing, seed, and a hash of all that determines
+    the run.
+    """
     name = f"{data.info.name}-{config.method}"
     plain = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:60]
+    if config.missing:
+        rates = "-".join(f"{m}{round(100 * rate)}" for m, rate in config.missing.items())
+        where = "" if config.missing_in == "both" else f"-in-{config.missing_in}"
+        plain += "-missing-" + re.sub(r"[^A-Za-z0-9_]+", "-", rates).strip("-")[:40] + where
     return out / "runs" / f"{plain}-seed{config.seed}-{config.key(data.fingerprint())[:10]}"
 
 

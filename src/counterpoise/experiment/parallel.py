@@ -18,7 +18,7 @@ from counterpoise._extras import extra
 from counterpoise._validation import Interval, Options
 from counterpoise.config import RunConfig
 from counterpoise.errors import CounterpoiseError, MissingExtraError, describe
-from counterpoise.experiment.folders import finished, open_cached, run_folder
+from counterpoise.experiment.folders import finished, run_data, run_folder
 from counterpoise.runs import RunRecord
 
 __all__ = ["BACKENDS", "Failure", "check_parallel", "map_jobs", "run_all"]
@@ -151,7 +151,7 @@ def _in_one_thread(
 def _known(config: RunConfig, out: Path) -> RunRecord | None:
     """Return the record of a finished run, without loading the training engine."""
     try:
-        return finished(run_folder(config, open_cached(config.data, config.seed), out))
+        return finished(run_folder(config, run_data(config), out))
     except Exception:  # the run itself reports what is wrong with its data
         return None
 

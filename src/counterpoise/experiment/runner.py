@@ -17,7 +17,7 @@ from counterpoise.data import MultimodalData
 from counterpoise.diagnosis import Diagnosis, diagnose
 from counterpoise.errors import CheckpointError, CounterpoiseError, OutputError
 from counterpoise.experiment.config import read_config
-from counterpoise.experiment.folders import finished, open_cached, run_folder
+from counterpoise.experiment.folders import finished, open_cached, run_data, run_folder
 from counterpoise.experiment.record import groups_of, make_record, run_estimator
 from counterpoise.methods import make_method
 from counterpoise.model import MultimodalClassifier
@@ -28,7 +28,7 @@ from counterpoise.training.checks import check_data, check_space
 from counterpoise.training.fit import Fitted, assemble, fit
 from counterpoise.training.module import MethodModule
 
-__all__ = ["diagnose_run", "finished", "load_run", "open_cached", "run", "run_folder", "teachers_of"]
+__all__ = ["diagnose_run", "finished", "load_run", "open_cached", "run", "run_data", "run_folder", "teachers_of"]
 
 MEMORY = 1 << 31
 """Bytes of inputs that a diagnosis holds of each split."""
@@ -52,7 +52,7 @@ def run(
     Args:
         config: Configuration of the run.
         out: Folder that holds the run folders.
-        data: Data of the run, if it is already open.
+        data: Data of the run, if it is already open, without the modalities that the run takes away (`run_data`).
         progress: Whether to print a line per epoch.
         logger: One of `counterpoise.training.callbacks.loggers.LOGGERS`. It writes into the run's folder; a finished
             run is logged too if it was not.
@@ -64,7 +64,7 @@ def run(
     """
     started = time.perf_counter()
     check_logger(logger)
-    data = data or open_cached(config.data, config.seed)
+    data = data or run_data(config)
     folder = run_folder(config, data, out)
     record = finished(folder)
     if record is not None:
@@ -128,7 +128,7 @@ def load_run(folder: Path | str, *, data: MultimodalData | None = None, trust: b
             class that is in no catalogue and ``trust`` is False.
     """
     path, config = _locate(Path(folder), trust=trust)
-    return _rebuild(config, data or open_cached(config.data, config.seed), path)
+    return _rebuild(config, data or run_data(config), path)
 
 
 def _locate(folder: Path, *, trust: bool) -> tuple[Path, RunConfig]:
@@ -162,7 +162,7 @@ def diagnose_run(folder: Path | str, *, estimator: str | None = None, trust: boo
         CheckpointError: if there is no such run.
     """
     path, config = _locate(Path(folder), trust=trust)
-    data = open_cached(config.data, config.seed)
+    data = run_data(config)
     fitted = _rebuild(config, data, path)
     size = 4 * sum(int(np.prod(m.shape)) for m in data.info.modalities)  # bytes of one sample's inputs
     limit = min(5000, max(500, MEMORY // size))

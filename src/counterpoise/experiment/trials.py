@@ -17,7 +17,7 @@ from counterpoise._files import write_atomic
 from counterpoise.config import RunConfig
 from counterpoise.data import MultimodalData, Split, holdout_split
 from counterpoise.errors import CounterpoiseError, describe
-from counterpoise.experiment.folders import open_cached
+from counterpoise.experiment.folders import open_cached, run_data
 from counterpoise.experiment.parallel import map_jobs
 from counterpoise.inference.catalogue import RULES
 from counterpoise.methods.catalogue import METHODS
@@ -150,7 +150,7 @@ def _data_of(trial: Trial, data: MultimodalData | None) -> MultimodalData:
     """Return the data of a trial, with the split that it asks for."""
     if data is None and trial.part is not None:
         return _redrawn(trial.config.data, trial.config.seed, trial.part)
-    data = data or open_cached(trial.config.data, trial.config.seed)
+    data = data or run_data(trial.config)
     return data if trial.part is None else redraw(data, trial.part)
 
 

@@ -77,6 +77,7 @@ def assemble(
         fusion=config.model.fusion,
         encoders=config.model.encoders,
         width=config.model.width,
+        absent=config.model.absent,
     )
     method = make_method(config.method, config.method_args)
     if teachers:
