@@ -198,6 +198,18 @@ class RunConfig:
             del fields["missing"], fields["missing_in"]
         return fields
 
+    def shown_data(self, name: str) -> str:
+        """Return the name of a data set with the modalities that the run takes away: reports compare runs of one name.
+
+        Example:
+            >>> RunConfig("clips", missing={"audio": 0.5, "video": 0.25}, missing_in="test").shown_data("clips")
+            'clips without 50 % of audio, 25 % of video in test'
+        """
+        if not self.missing:
+            return name
+        shares = ", ".join(f"{100 * rate:g} % of {m}" for m, rate in self.missing.items())
+        return f"{name} without {shares}" + ("" if self.missing_in == "both" else f" in {self.missing_in}")
+
     def key(self, fingerprint: str) -> str:
         """Return the hash of the configuration and of the fingerprint of the data.
 

@@ -11,7 +11,7 @@ from counterpoise.config import RunConfig
 from counterpoise.data import MultimodalData, open_data, split_of_seed
 from counterpoise.runs import RunRecord, read_records
 
-__all__ = ["finished", "finished_runs", "open_cached", "run_data", "run_folder", "shown_name"]
+__all__ = ["finished", "finished_runs", "open_cached", "run_data", "run_folder"]
 
 
 @lru_cache(maxsize=2)
@@ -41,19 +41,6 @@ def run_data(config: RunConfig) -> MultimodalData:
         return open_cached(config.data, config.seed)
     split = split_of_seed(config.data, config.seed)
     return _open_incomplete(config.data, split, tuple(config.missing.items()), config.missing_in)
-
-
-def shown_name(name: str, config: RunConfig) -> str:
-    """Return the name of a data set with the modalities that a run takes away: reports compare runs of one name.
-
-    Example:
-        >>> shown_name("clips", RunConfig("clips", missing={"audio": 0.5, "video": 0.25}, missing_in="test"))
-        'clips without 50 % of audio, 25 % of video in test'
-    """
-    if not config.missing:
-        return name
-    shares = ", ".join(f"{100 * rate:g} % of {m}" for m, rate in config.missing.items())
-    return f"{name} without {shares}" + ("" if config.missing_in == "both" else f" in {config.missing_in}")
 
 
 def run_folder(config: RunConfig, data: MultimodalData, out: Path) -> Path:

@@ -22,7 +22,6 @@ from counterpoise.evaluation.collect import collect
 from counterpoise.evaluation.metrics import scores
 from counterpoise.evaluation.robustness import robustness
 from counterpoise.evaluation.sample_selection import run_samples
-from counterpoise.experiment.folders import shown_name
 from counterpoise.methods import Method
 from counterpoise.records import Outputs
 from counterpoise.runs import Curve, Metric, RowId, RunRecord, corrupted_means, split_key
@@ -127,7 +126,7 @@ def make_record(fitted: Fitted, data: MultimodalData, config: RunConfig, folder:
     write_predictions(folder / "predictions.npz", task, logits, test, target)
     return RunRecord(
         key=folder.name,
-        data=shown_name(data.info.name, config),
+        data=config.shown_data(data.info.name),
         row=row_of(config, fitted.method),
         seed=config.seed,
         task=task.name,
