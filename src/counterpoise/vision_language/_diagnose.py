@@ -14,15 +14,15 @@ from counterpoise.diagnosis import Progress
 from counterpoise.errors import ConfigError, DataError
 from counterpoise.valuation import Estimate
 from counterpoise.vision_language._answers import Answerer, BlackBox, HuggingFace, Reply, grey_like
-from counterpoise.vision_language._numbers import Calibration, log_softmax, mean_of, share, wilson
+from counterpoise.vision_language._numbers import log_softmax, mean_of, right_log_probabilities, share, wilson
 from counterpoise.vision_language._result import VLMDiagnosis
 
 __all__ = ["diagnose_vlm"]
 
 FIELDS = ("image", "question", "answer", "answers", "conflict", "text_answer", "conflict_answer")
 FEWEST = 10
-LEAST = -20.0
-"""Log-probability below which a right answer is not counted, so that no sample decides alone."""
+NO_CHANGE = 1e-6
+"""Total variation below which a prediction is the same; rounding."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class _Samples:
     @property
     def fixed(self) -> bool:
         return bool(self.candidates) and all(c == self.candidates[0] for c in self.candidates)
+
+    def keys(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Return question and candidates of every sample."""
+        return [(q, tuple(c)) for q, c in zip(self.questions, self.candidates, strict=True)]
 
 
 def diagnose_vlm(
@@ -56,13 +60,16 @@ def diagnose_vlm(
 
     The model answers with the image, without it, and with the images of ``swaps`` other samples (and with the
     questions of others). With labels, predictions are calibrated (a temperature and one offset per answer,
-    cross-fitted), and
+    cross-fitted and corrected to be centred), and
 
     .. math:: I = CE(\bar p(y | text)) - CE(p(y | image, text)), \quad
         used = \frac{CE(\bar p(y | text)) - CE(p(y | image, text))}{H(Y) - CE(p(y | image, text))}
 
-    where :math:`\bar p(y | text)` is the best of the mean prediction over other images, that of the mean
-    log-probabilities and that of the blind run, calibrated as well.
+    where :math:`\bar p(y | text)` is what the predictions tell of the answer without the sample's own image: a
+    calibrated mixture of the mean prediction over other images, the mean of their log-probabilities, the blind run, and
+    the mean prediction for other samples with the same question. For a model that is right about the probabilities, and
+    questions that occur often, I is therefore I(answer; image | text), and ``used`` is its share of I(answer; image,
+    text). Where no prediction changes with the image, both are 0.
 
     Args:
         model: A Hugging Face image-text-to-text model, or a function ``answer(image, question)`` that returns a
@@ -267,45 +274,44 @@ class _Run:
             image, text = (mean_of(c, confidence=self.confidence) for c in change)
             return image, text, None, None
         prior = self._prior()
-        own = self._calibrated(full.scores)
+        own = self._known([full.scores])
         known = own - prior
-        lost = {"image": own - self._without(images, [blind], prior), "text": own - self._without(texts, [], prior)}
+        alike = _same_question(full, data.keys(), fixed=data.fixed)
+        lost = {}
+        for name, replies, others in (("image", images, [blind.scores, alike]), ("text", texts, [])):
+            # Where no prediction changes, nothing is lost, whatever can be read from other samples.
+            changes = self._changed(full, replies).max() > NO_CHANGE
+            lost[name] = own - self._without(replies, others, prior) if changes else np.zeros(len(own))
         entropy = -float(prior.mean())
         information = mean_of(lost["image"], confidence=self.confidence)
         information = replace(information, high=min(information.high, entropy))  # nothing beyond H(answer) can be known
         part = Estimate(*(100 * getattr(information, f) / entropy for f in ("value", "se", "low", "high")))
         return (
-            self._share("image", full, images, lost, known),
-            self._share("text", full, texts, lost, known),
+            self._share("image", lost["image"], known),
+            self._share("text", lost["text"], known),
             information,
             part,
         )
 
-    def _calibrated(self, scores: np.ndarray) -> np.ndarray:
+    def _known(self, readouts: Sequence[np.ndarray]) -> np.ndarray:
         """Return calibrated log-probabilities ``(N,)`` of the right answers."""
-        target = self.data.target
-        assert target is not None  # only asked with labels
-        calibrated = Calibration(scores, target, seed=self.seed)(scores)
-        return np.maximum(calibrated[np.arange(len(target)), target], LEAST)
+        assert self.data.target is not None  # only asked with labels
+        return right_log_probabilities(readouts, self.data.target, offsets=self.data.fixed, seed=self.seed)
 
-    def _without(self, replies: Sequence[Reply], others: Sequence[Reply], prior: np.ndarray) -> np.ndarray:
-        """Return what is known without one input.
+    def _without(self, replies: Sequence[Reply], others: Sequence[np.ndarray], prior: np.ndarray) -> np.ndarray:
+        """Return what the predictions know without one input.
 
-        It is the best of the averages over other samples' inputs, a run without it, and the prior: a model that is
-        confused without the input does not know less than nothing.
+        It is a calibrated mixture of the means over other samples' inputs and of ``others``, and at least what the
+        frequencies of the answers know.
         """
         log_p = np.stack([log_softmax(r.scores) for r in replies])
-        candidates = [log_p.mean(0), np.log(np.maximum(np.exp(log_p).mean(0), 1e-12)), *(r.scores for r in others)]
-        absent = ~np.isfinite(log_p[0])
-        known = [prior, *(self._calibrated(np.where(absent, -np.inf, c)) for c in candidates)]
-        return max(known, key=lambda x: float(x.mean()))
+        known = self._known([log_p.mean(0), _log_mean(log_p), *others])
+        return known if known.mean() >= prior.mean() else prior
 
-    def _share(
-        self, name: str, full: Reply, replies: Sequence[Reply], lost: Mapping[str, np.ndarray], known: np.ndarray
-    ) -> Estimate:
-        if self._changed(full, replies).max() < 1e-6:  # no prediction changes: nothing is used, whatever is known
+    def _share(self, name: str, lost: np.ndarray, known: np.ndarray) -> Estimate:
+        if not lost.any():
             return Estimate(0.0, 0.0, 0.0, 0.0)
-        estimate = share(lost[name], known, confidence=self.confidence)
+        estimate = share(lost, known, confidence=self.confidence)
         if not np.isfinite(estimate.value):
             self.notes.append(
                 f"the answers know too little for a share of it that the {name} has: `{name}_used` is open"
@@ -314,11 +320,9 @@ class _Run:
 
     def _prior(self) -> np.ndarray:
         """Return log-probabilities ``(N,)`` of the right answers before anything is seen."""
-        target = self.data.target
-        assert target is not None  # only asked with labels
         if self.data.fixed:
-            counts = np.bincount(target, minlength=len(self.data.candidates[0]))
-            return np.asarray(np.log(counts[target] / len(target)))
+            assert self.data.target is not None  # only asked with labels
+            return self._known([np.zeros((len(self.data.target), len(self.data.candidates[0])))])
         return -np.log([len(c) for c in self.data.candidates])
 
     def _changed(self, full: Reply, replies: Sequence[Reply]) -> np.ndarray:
@@ -327,6 +331,29 @@ class _Run:
             return np.mean([[float(a != b) for a, b in zip(full.texts, r.texts, strict=True)] for r in replies], axis=0)
         own = np.exp(log_softmax(full.scores))
         return np.mean([np.abs(own - np.exp(log_softmax(r.scores))).sum(1) / 2 for r in replies], axis=0)
+
+
+def _log_mean(log_p: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the mean probability over the first axis; -inf stays."""
+    absent = ~np.isfinite(log_p[0])
+    return np.where(absent, -np.inf, np.log(np.maximum(np.exp(log_p).mean(0), 1e-12)))
+
+
+def _same_question(full: Reply, keys: Sequence[Any], *, fixed: bool) -> np.ndarray:
+    """Return the logarithm of the mean prediction for other samples with the same question, ``(N, K)``.
+
+    The mean over all samples (or equal probabilities, where every sample has candidates of its own) counts as much as
+    one such sample, and stands alone where a question occurs once.
+    """
+    absent = ~np.isfinite(full.scores)
+    p = np.exp(log_softmax(full.scores))
+    place = {key: k for k, key in enumerate(dict.fromkeys(keys))}
+    group = np.array([place[key] for key in keys])
+    sums, counts = np.zeros((len(place), p.shape[1])), np.bincount(group)
+    np.add.at(sums, group, p)
+    everything = (p.sum(0) - p) / (len(p) - 1) if fixed else ~absent / (~absent).sum(1, keepdims=True)
+    mean = (sums[group] - p + everything) / counts[group][:, None]
+    return np.where(absent, -np.inf, np.log(np.maximum(mean, 1e-12)))
 
 
 def _derangements(n: int, count: int, seed: int) -> list[np.ndarray]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import optimize, stats
 
 from counterpoise.valuation import Estimate
 
-__all__ = ["Calibration", "log_softmax", "mean_of", "share", "wilson"]
+__all__ = ["log_softmax", "mean_of", "right_log_probabilities", "share", "wilson"]
 
 GRID = 2001
 """Number of shares that are tested for an interval."""
 FOLDS = 5
+LEAST = -20.0
+"""Log-probability below which a right answer is not counted, so that no sample decides alone."""
 
 
 def log_softmax(x: np.ndarray) -> np.ndarray:
@@ -27,42 +30,84 @@ def log_softmax(x: np.ndarray) -> np.ndarray:
     return x - np.log(np.exp(x).sum(-1, keepdims=True))
 
 
-class Calibration:
-    """A temperature, fitted on other samples than it is used on.
+def right_log_probabilities(
+    readouts: Sequence[np.ndarray], target: np.ndarray, *, offsets: bool, seed: int
+) -> np.ndarray:
+    r"""Return log-probabilities ``(N,)`` of the right answers after calibration.
 
-    Without it, an answer that is too sure looks as if it knew nothing.
+    The calibrated scores are :math:`\sum_f w_f s_f + b` with weights :math:`w \ge 0` (a temperature for a single
+    readout) and one offset per answer. They are fitted twice: on all samples, where the mean log-probability is too high
+    by about (number of parameters) / 2N, and on the other folds, where it is too low by about as much. The result is the
+    mean of both, so it is centred on the best that the calibration can reach. Without readouts it is that of the
+    frequencies of the answers.
 
     Args:
-        scores: ``(N, K)`` scores.
+        readouts: Scores ``(N, K)`` each; -inf where a sample has fewer answers.
         target: ``(N,)`` positions of the right answers.
+        offsets: Whether position k means the same answer in all samples.
         seed: Seed of the folds.
+
+    Example:
+        >>> scores = np.eye(2)[np.arange(200) % 2]
+        >>> right_log_probabilities([scores], np.arange(200) % 2, offsets=True, seed=0).mean().round(2)
+        np.float64(-0.0)
     """
-
-    def __init__(self, scores: np.ndarray, target: np.ndarray, *, seed: int) -> None:
-        n = len(scores)
-        self.fold = np.empty(n, int)
-        self.fold[np.random.default_rng(seed).permutation(n)] = np.arange(n) % min(FOLDS, n)
-        folds = range(min(FOLDS, n))
-        self.logs = np.array([_fitted(scores[self.fold != f], target[self.fold != f]) for f in folds])
-
-    def __call__(self, scores: np.ndarray) -> np.ndarray:
-        """Return calibrated log-probabilities ``(N, K)``, each sample with the temperature of the other folds."""
-        return _scaled(log_softmax(scores), np.exp(self.logs[self.fold])[:, None])
-
-
-def _scaled(log_p: np.ndarray, factor: np.ndarray | float) -> np.ndarray:
-    finite = np.isfinite(log_p)
-    return log_softmax(np.where(finite, factor * np.where(finite, log_p, 0), -np.inf))
+    n = len(target)
+    x, absent = _standardised(readouts)
+    fold = np.empty(n, int)
+    fold[np.random.default_rng(seed).permutation(n)] = np.arange(n) % min(FOLDS, n)
+    inside = _Fit(x, absent, target, offsets).log_p(x, absent, target)
+    outside = np.empty(n)
+    for f in range(min(FOLDS, n)):
+        train, test = fold != f, fold == f
+        fit = _Fit(x[:, train], absent[train], target[train], offsets)
+        outside[test] = fit.log_p(x[:, test], absent[test], target[test])
+    return np.maximum((inside + outside) / 2, LEAST)
 
 
-def _fitted(scores: np.ndarray, target: np.ndarray) -> float:
-    log_p = log_softmax(scores)
+def _standardised(readouts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return log-probabilities ``(F, N, K)`` of unit spread, and where there is no answer."""
+    absent = ~np.isfinite(readouts[0])
+    scaled = []
+    for scores in readouts:
+        log_p = np.maximum(log_softmax(np.where(absent, -np.inf, scores)), 1.5 * LEAST)
+        log_p = np.where(absent, 0, log_p - np.mean(log_p, 1, keepdims=True, where=~absent))
+        scaled.append(log_p / max(float(np.std(log_p[~absent])), 1e-9))
+    return np.stack(scaled), absent
 
-    def loss(log_factor: float) -> float:
-        nll = -_scaled(log_p, math.exp(log_factor))[np.arange(len(target)), target]
-        return float(np.minimum(nll, 50).mean() + 0.1 * log_factor**2 / max(len(target), 1))
 
-    return float(optimize.minimize_scalar(loss, bounds=(-6, 3), method="bounded").x)
+class _Fit:
+    """Weights of readouts and offsets of answers by maximum likelihood with a weak penalty."""
+
+    def __init__(self, x: np.ndarray, absent: np.ndarray, target: np.ndarray, offsets: bool) -> None:
+        count, (n, k) = len(x), absent.shape
+        one_hot = np.eye(k)[target]
+        # The frequencies, each answer counted half a time more, are what the offsets are drawn to.
+        base = np.log(one_hot.sum(0) + 0.5) if offsets else np.zeros(k)
+        base -= base.mean()
+
+        def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+            w, b = theta[:count], theta[count:]
+            log_p = _mixed(x, absent, w, b)
+            gradient = np.where(absent, 0, np.exp(log_p)) - one_hot
+            value = -float(log_p[np.arange(n), target].sum()) + 0.05 * float(w @ w)
+            value += 0.5 * float(((b - base) ** 2).sum())
+            by_weight = (gradient * x).sum((1, 2)) + 0.1 * w
+            by_offset = gradient.sum(0) + b - base if offsets else np.zeros(k)
+            return value / n, np.concatenate([by_weight, by_offset]) / n
+
+        start = np.concatenate([np.full(count, 1.0 / max(count, 1)), base])
+        bounds = [(0, None)] * count + [(None, None)] * k
+        theta = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+        self.w, self.b = theta[:count], theta[count:]
+
+    def log_p(self, x: np.ndarray, absent: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Return log-probabilities ``(N,)`` of the right answers."""
+        return _mixed(x, absent, self.w, self.b)[np.arange(len(target)), target]
+
+
+def _mixed(x: np.ndarray, absent: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return log_softmax(np.where(absent, -np.inf, np.tensordot(w, x, 1) + b))
 
 
 def mean_of(values: np.ndarray, *, confidence: float) -> Estimate:
