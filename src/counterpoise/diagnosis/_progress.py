@@ -1,10 +1,11 @@
-"""A line in the terminal that says what a diagnosis is doing, once it has taken a while."""
+"""A line that says what a diagnosis is doing, once it has taken a while: in a terminal, a notebook or a log."""
 
 from __future__ import annotations
 
 import threading
+import time
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Protocol, Self
 
 from rich.console import Console
 
@@ -12,13 +13,25 @@ __all__ = ["Progress"]
 
 DELAY: Final = 2.0
 """Seconds after which progress is shown."""
+PAUSE: Final = 5.0
+"""Seconds between two lines in a log."""
+
+
+class _Display(Protocol):
+    def start(self) -> None: ...
+
+    def update(self, text: str) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 class Progress:
-    """Context in which calls with a text are shown on standard error after `DELAY` seconds.
+    """Context in which calls with a text are shown after `DELAY` seconds.
+
+    A terminal and a notebook show one line that changes, a log gets a line every few seconds.
 
     Args:
-        show: Whether to show it; None shows it in a terminal.
+        show: Whether to show it; None shows it in a terminal and in a notebook.
 
     Example:
         >>> with Progress(False) as progress:
@@ -27,25 +40,91 @@ class Progress:
 
     def __init__(self, show: bool | None = None) -> None:
         console = Console(stderr=True)
-        self._show = console.is_terminal if show is None else show
-        self._status = console.status("counterpoise: reading samples")
-        self._timer = threading.Timer(DELAY, self._status.start)
-        self._timer.daemon = True
+        changing = console.is_terminal or console.is_jupyter
+        self._show = changing if show is None else show
+        self._display: _Display = _Terminal(console)
+        if not console.is_terminal:
+            self._display = _Notebook() if console.is_jupyter else _Log(console)
         self._count = 0
 
     def __call__(self, text: str) -> None:
         """Say what comes next."""
         self._count += 1
         if self._show:
-            self._status.update(f"counterpoise: {text} (step {self._count})")
+            self._display.update(f"counterpoise: {text} (step {self._count})")
 
     def __enter__(self) -> Self:
         if self._show:
-            self._timer.start()
+            self._display.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._show:
+            self._display.stop()
+
+
+class _Terminal:
+    """A line with a spinner."""
+
+    def __init__(self, console: Console) -> None:
+        self._status = console.status("counterpoise: reading samples")
+        self._timer = threading.Timer(DELAY, self._status.start)
+        self._timer.daemon = True
+
+    def start(self) -> None:
+        self._timer.start()
+
+    def update(self, text: str) -> None:
+        self._status.update(text)
+
+    def stop(self) -> None:
         self._timer.cancel()
         self._status.stop()
+
+
+class _Notebook:
+    """An output of the cell that is written again and again, and is empty in the end."""
+
+    def __init__(self) -> None:
+        self._begin, self._handle = 0.0, None
+
+    def start(self) -> None:
+        self._begin = time.monotonic()
+
+    def update(self, text: str) -> None:
+        if time.monotonic() - self._begin < DELAY:
+            return
+        if self._handle is None:
+            from IPython.display import display
+
+            self._handle = display(_text(text), raw=True, display_id=True)
+        else:
+            self._handle.update(_text(text), raw=True)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.update(_text(""), raw=True)
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"text/plain": text}
+
+
+class _Log:
+    """Lines on standard error, for files."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._next = console, 0.0
+
+    def start(self) -> None:
+        self._next = time.monotonic() + DELAY
+
+    def update(self, text: str) -> None:
+        if time.monotonic() >= self._next:
+            self._console.print(text, highlight=False, soft_wrap=True)
+            self._next = time.monotonic() + PAUSE
+
+    def stop(self) -> None:
+        pass

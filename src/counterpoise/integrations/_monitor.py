@@ -1,34 +1,140 @@
-"""What the monitors of all integrations measure after an epoch."""
+"""What the monitors of all integrations measure after an epoch, and when they warn."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from counterpoise.diagnosis import diagnose
+from torch import nn
 
-__all__ = ["contributions"]
+from counterpoise.diagnosis import Diagnosis, batches_of, diagnose, split_target
+from counterpoise.errors import CounterpoiseError
+from counterpoise.model import MultimodalClassifier
+from counterpoise.valuation import Estimate
+from counterpoise.wrapping import WrappedModel
+
+__all__ = ["Contributions"]
 
 DEFAULTS: Final = {"estimator": "variational-linear", "damage": False, "progress": False}
+BATCH: Final = 256
+RISE: Final = 0.01
+"""Share of what can be known about the target by which a probe has to rise within `Contributions.patience`."""
+REST: Final = 0.05
+"""Share of it that has to be left to learn for a warning."""
 
 
-def contributions(model: Any, loader: Iterable[Any], settings: Mapping[str, Any]) -> dict[str, float]:
-    """Return ``contribution/<modality>/mi``, ``.../cmi`` and ``.../used`` in nats; those that cannot be had are absent.
+class Contributions:
+    """Measures what each modality contributes, epoch after epoch, and warns where an encoder stops learning.
+
+    An encoder has stopped if a linear probe of its features has not risen in the last ``patience`` measurements,
+    although its inputs carry significantly more, or the probe once found significantly more.
 
     Args:
-        model: Model.
         loader: Batches that the model is not trained on.
         settings: Further arguments of `counterpoise.diagnose`.
+        patience: Number of measurements without a rise before a warning.
+
+    Attributes:
+        stopped: Epoch of the warning by modality.
     """
-    arguments = getattr(model, "arguments", None)  # of a wrapped model
-    grouped = {"modalities": arguments} if isinstance(arguments, dict) and arguments else {}
-    diagnosis = diagnose(model, loader, **{**DEFAULTS, **grouped, **settings})
-    numbers: dict[str, float] = {}
-    for m in diagnosis.modalities:
-        estimates = {
-            "mi": diagnosis.valuation.mi[m],
-            "cmi": diagnosis.valuation.cmi[m],
-            "used": diagnosis.evidence[m].realised,
-        }
-        numbers |= {f"contribution/{m}/{k}": float(e.value) for k, e in estimates.items() if e is not None}
-    return numbers
+
+    def __init__(self, loader: Iterable[Any], settings: Mapping[str, Any], patience: int) -> None:
+        self.loader, self.settings, self.patience = loader, dict(settings), patience
+        self.probes: dict[str, list[Estimate]] = {}
+        self.stopped: dict[str, int] = {}
+
+    def measure(self, model: nn.Module, epoch: int) -> dict[str, float]:
+        """Return ``contribution/<modality>/mi``, ``.../cmi``, ``.../used`` and ``probe/<modality>`` in nats.
+
+        What cannot be measured is absent: probes need features, see `features_of`.
+        """
+        settings = {**DEFAULTS, **features_of(model, self.loader, self.settings), **self.settings}
+        diagnosis = diagnose(model, self.loader, **settings)
+        numbers: dict[str, float] = {}
+        for m in diagnosis.modalities:
+            evidence, valuation = diagnosis.evidence[m], diagnosis.valuation
+            estimates = {
+                f"contribution/{m}/mi": valuation.mi[m],
+                f"contribution/{m}/cmi": valuation.cmi[m],
+                f"contribution/{m}/used": evidence.realised,
+                f"probe/{m}": evidence.encoder,
+            }
+            numbers |= {name: float(e.value) for name, e in estimates.items() if e is not None}
+        self._warn(diagnosis, epoch)
+        return numbers
+
+    def _warn(self, diagnosis: Diagnosis, epoch: int) -> None:
+        for m in diagnosis.modalities:
+            evidence = diagnosis.evidence[m]
+            if evidence.encoder is None:
+                continue
+            probes = self.probes.setdefault(m, [])
+            probes.append(evidence.encoder)
+            valuation = diagnosis.valuation
+            scale = 1.0 if valuation.differential else valuation.entropy
+            reason = _reason(probes, evidence.mi, self.patience, scale)
+            if reason and m not in self.stopped:
+                self.stopped[m] = epoch
+                warnings.warn(
+                    f"The encoder of `{m}` stopped learning: since {self.patience} measurements a linear probe of its "
+                    f"features finds no more than {evidence.encoder.value:.3f} nats, and {reason}. A method that "
+                    "balances modalities may help; see `counterpoise list methods`.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+
+
+def _reason(probes: list[Estimate], available: Estimate, patience: int, scale: float) -> str:
+    """Return why an encoder counts as stopped, or an empty text."""
+    if len(probes) <= patience:
+        return ""
+    before, last = probes[:-patience], probes[-patience:]
+    best = max(before, key=lambda e: e.value)
+    if max(e.value for e in last) > best.value + RISE * scale:
+        return ""
+    now = last[-1]
+    if best.low > now.high and best.value - now.value > REST * scale:
+        return f"it found {best.value:.3f} before"
+    if available.low > now.high and available.value - now.value > REST * scale:
+        return f"{available.value:.3f} are available in its inputs"
+    return ""
+
+
+def features_of(model: nn.Module, loader: Iterable[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a diagnosis that name the encoders of a model.
+
+    The encoders are those of the only `MultimodalClassifier` inside the model (a wrapped module is one), else
+    submodules that are called like the modalities.
+    """
+    parts = [part for part in model.modules() if isinstance(part, MultimodalClassifier)]
+    if len(parts) == 1:
+        inner = parts[0]
+        grouped = inner.arguments if isinstance(inner, WrappedModel) else {}
+        known: dict[str, Any] = {"modalities": grouped} if grouped else {}
+        if inner is model or settings.get("modalities") is not None:
+            return known
+        return known | _named(model, {m: _encoder(inner, m) for m in inner.modalities})
+    return _named(model, {m: part for m, part in model.named_children() if m in _modalities(loader, settings)})
+
+
+def _encoder(model: MultimodalClassifier, m: str) -> nn.Module:
+    encoder = model.encoder(m)
+    return encoder.module if isinstance(model, WrappedModel) else encoder  # type: ignore[return-value]
+
+
+def _named(model: nn.Module, encoders: Mapping[str, nn.Module]) -> dict[str, Any]:
+    names = {id(part): name for name, part in model.named_modules()}
+    features = {m: names[id(part)] for m, part in encoders.items() if id(part) in names}
+    return {"features": features} if features and len(features) == len(encoders) else {}
+
+
+def _modalities(loader: Iterable[Any], settings: Mapping[str, Any]) -> list[str]:
+    """Return the names of the modalities in the settings, else in the first batch."""
+    if settings.get("modalities") is not None:
+        return list(settings["modalities"])
+    try:
+        inputs, _ = split_target(next(iter(batches_of(loader, settings.get("label"), BATCH))), settings.get("label"))
+    except (CounterpoiseError, StopIteration):
+        return []  # the diagnosis reports what is wrong with the loader
+    return list(inputs) if isinstance(inputs, Mapping) else []

@@ -11,7 +11,7 @@ from torch import Tensor
 from counterpoise._extras import extra
 from counterpoise._validation import Interval
 from counterpoise.errors import ConfigError, ModelError
-from counterpoise.integrations._monitor import contributions
+from counterpoise.integrations._monitor import Contributions
 from counterpoise.integrations._training import MethodTraining
 from counterpoise.methods import Method
 from counterpoise.model import MultimodalClassifier
@@ -27,28 +27,45 @@ __all__ = ["ContributionMonitor", "MethodCallback"]
 class ContributionMonitor(lightning.Callback):
     """Diagnose the module after training epochs, and log the numbers through the module's own logger.
 
-    The metrics are ``contribution/<modality>/mi`` and ``.../cmi`` (available, alone and given the others) and
-    ``.../used``, in nats. The weights, the gradients and the random numbers of the training stay as they are.
+    The metrics are ``contribution/<modality>/mi`` and ``.../cmi`` (available, alone and given the others),
+    ``.../used``, and ``probe/<modality>``, what a linear probe finds in the encoder's features, in nats. A warning says
+    when an encoder stops learning. The weights, the gradients and the random numbers of the training stay as they are.
 
     Args:
         loader: Batches that the module is not trained on; see `counterpoise.diagnose`.
         every: Number of epochs between two measurements.
+        patience: Number of measurements in which the probe of an encoder does not rise before a warning; see the note.
         settings: Further arguments of `counterpoise.diagnose` (``modalities``, ``limit``, ``features``, ...).
 
+    Attributes:
+        stopped: Number of the epoch, from 1, in which a warning was given, by modality.
+
+    Note:
+        Probes need to know the encoders: those of a wrapped model or `MultimodalClassifier` in the module, submodules
+        called like the modalities, or ``features={"image": "name.of.submodule", ...}``. An encoder counts as stopped if
+        its inputs carry significantly more than the probe finds, or if the probe once found significantly more.
+
     Raises:
-        ConfigError: If ``every`` is below 1.
+        ConfigError: If ``every`` or ``patience`` is below 1.
     """
 
-    def __init__(self, loader: Iterable[Any], every: int = 1, **settings: Any) -> None:
+    def __init__(self, loader: Iterable[Any], every: int = 1, *, patience: int = 3, **settings: Any) -> None:
         Interval(1, integer=True).check("ContributionMonitor", "every", every)
-        self.loader, self.every = loader, every
-        self.settings = settings
+        Interval(1, integer=True).check("ContributionMonitor", "patience", patience)
+        self.every = every
+        self._contributions = Contributions(loader, settings, patience)
+
+    @property
+    def stopped(self) -> dict[str, int]:
+        """Number of the epoch of the warning by modality."""
+        return self._contributions.stopped
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Diagnose the module and log the result."""
-        if (trainer.current_epoch + 1) % self.every:
+        number = trainer.current_epoch + 1
+        if number % self.every:
             return
-        for name, value in contributions(pl_module, self.loader, self.settings).items():
+        for name, value in self._contributions.measure(pl_module, number).items():
             pl_module.log(name, value)
 
 
@@ -122,7 +139,13 @@ class MethodCallback(lightning.Callback):
             pl_module.automatic_optimization = self._automatic
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Check that every parameter is in an optimizer."""
+        """Check that every parameter is in an optimizer, and that the run starts with an epoch."""
+        if trainer.fit_loop.restarted_mid_epoch:
+            raise ConfigError(
+                f"A training with a method resumes at the start of an epoch. The checkpoint was written within epoch "
+                f"{trainer.current_epoch}. Write checkpoints at the end of epochs: ModelCheckpoint(..., "
+                "save_on_train_epoch_end=True)."
+            )
         self._prepared().check_optimizers(trainer.optimizers)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

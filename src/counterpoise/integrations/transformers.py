@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from counterpoise._extras import extra
 from counterpoise._validation import Interval
 from counterpoise.errors import ConfigError
-from counterpoise.integrations._monitor import contributions
+from counterpoise.integrations._monitor import Contributions
 from counterpoise.integrations._training import MethodSampler, MethodTraining
 from counterpoise.methods import Method
 from counterpoise.model import MultimodalClassifier
@@ -29,19 +29,25 @@ __all__ = ["ContributionMonitor", "MethodTrainer"]
 class ContributionMonitor(transformers.TrainerCallback):
     """Diagnose the model after training epochs, and log the numbers through the Trainer's own loggers.
 
-    The metrics are ``contribution/<modality>/mi`` and ``.../cmi`` (available, alone and given the others) and
-    ``.../used``, in nats. The weights, the gradients and the random numbers of the training stay as they are.
+    The metrics are ``contribution/<modality>/mi`` and ``.../cmi`` (available, alone and given the others),
+    ``.../used``, and ``probe/<modality>``, what a linear probe finds in the encoder's features, in nats. A warning says
+    when an encoder stops learning. The weights, the gradients and the random numbers of the training stay as they are.
+    Which encoders are probed is written at `counterpoise.integrations.lightning.ContributionMonitor`.
 
     Args:
         loader: Batches that the model is not trained on; see `counterpoise.diagnose`.
         every: Number of epochs between two measurements.
+        patience: Number of measurements in which the probe of an encoder does not rise before a warning.
         log: Function that logs numbers, ``trainer.log``. Without it the numbers are in ``state.log_history`` and on the
             screen, but TensorBoard, W&B and the like do not receive them: the Trainer calls these before callbacks of
             the user's. `MethodTrainer` passes its own.
         settings: Further arguments of `counterpoise.diagnose` (``modalities``, ``limit``, ``features``, ...).
 
+    Attributes:
+        stopped: Number of the epoch, from 1, in which a warning was given, by modality.
+
     Raises:
-        ConfigError: If ``every`` is below 1.
+        ConfigError: If ``every`` or ``patience`` is below 1.
     """
 
     def __init__(
@@ -49,20 +55,29 @@ class ContributionMonitor(transformers.TrainerCallback):
         loader: Iterable[Any],
         every: int = 1,
         *,
+        patience: int = 3,
         log: Callable[[dict[str, float]], None] | None = None,
         **settings: Any,
     ) -> None:
         Interval(1, integer=True).check("ContributionMonitor", "every", every)
-        self.loader, self.every, self.log, self.settings = loader, every, log, settings
+        Interval(1, integer=True).check("ContributionMonitor", "patience", patience)
+        self.every, self.log = every, log
+        self._contributions = Contributions(loader, settings, patience)
         self._numbers: dict[str, float] = {}
+
+    @property
+    def stopped(self) -> dict[str, int]:
+        """Number of the epoch of the warning by modality."""
+        return self._contributions.stopped
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Diagnose the model, and log the numbers."""
-        if round(state.epoch) % self.every:
+        number = round(state.epoch)
+        if number % self.every:
             return
         model = kwargs["model"]
         model = model.model if isinstance(model, _Trained) else model
-        numbers = contributions(model, self.loader, self.settings)
+        numbers = self._contributions.measure(model, number)
         if self.log is None:
             self._numbers, control.should_log = numbers, True
         else:

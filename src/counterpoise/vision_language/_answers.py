@@ -98,17 +98,32 @@ class HuggingFace:
         batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
         dtype = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32)
         batch = {k: v.to(dtype) if isinstance(v, Tensor) and v.is_floating_point() else v for k, v in batch.items()}
-        width = max(map(len, candidates))
-        scores = np.full((len(images), width), -np.inf)
+        tokens = [[self._tokens(answer) for answer in own] for own in candidates]
+        scores = np.full((len(images), max(map(len, candidates))), -np.inf)
         with evaluation_mode(self.model):
-            for k in range(width):
-                rows = [c[k] if k < len(c) else c[0] for c in candidates]
-                known = np.array([k < len(c) for c in candidates])
-                scores[known, k] = self._scored(batch, rows)[known]
+            if all(len(answer) == 1 for own in tokens for answer in own):
+                self._score_words(batch, tokens, scores)
+            else:
+                self._score_phrases(batch, tokens, scores)
         return Reply(scores, [c[int(row[: len(c)].argmax())] for c, row in zip(candidates, scores, strict=True)])
 
-    def _scored(self, batch: Mapping[str, Any], answers: Sequence[str]) -> np.ndarray:
-        tokens = [self._tokens(answer) for answer in answers]
+    def _score_words(self, batch: Mapping[str, Any], tokens: Sequence[Sequence[list[int]]], scores: np.ndarray) -> None:
+        """Score candidates of one token: one pass tells all of them."""
+        log_p = self.model(**batch).logits.float().log_softmax(-1)
+        for row, own in enumerate(tokens):
+            last = int(batch["attention_mask"][row].nonzero().max())
+            scores[row, : len(own)] = log_p[row, last, [answer[0] for answer in own]].cpu()
+
+    def _score_phrases(
+        self, batch: Mapping[str, Any], tokens: Sequence[Sequence[list[int]]], scores: np.ndarray
+    ) -> None:
+        """Score candidates of several tokens: one pass for each place in the lists."""
+        for k in range(scores.shape[1]):
+            rows = [own[k] if k < len(own) else own[0] for own in tokens]
+            known = np.array([k < len(own) for own in tokens])
+            scores[known, k] = self._scored(batch, rows)[known]
+
+    def _scored(self, batch: Mapping[str, Any], tokens: Sequence[list[int]]) -> np.ndarray:
         longer = {k: self._appended(k, v, batch, tokens) for k, v in batch.items()}
         logits = self.model(**longer).logits.float().log_softmax(-1)
         totals = []

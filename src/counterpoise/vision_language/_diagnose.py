@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import nn
@@ -23,6 +24,15 @@ FIELDS = ("image", "question", "answer", "answers", "conflict", "text_answer", "
 FEWEST = 10
 NO_CHANGE = 1e-6
 """Total variation below which a prediction is the same; rounding."""
+OFTEN = 8
+"""Number of samples from which on the mean prediction for a question is nearly as good as one over many samples."""
+OPEN = Estimate(math.nan, math.nan, 0.0, 1.0)
+"""A share of which nothing is known."""
+Result = TypeVar("Result")
+SMALL_CHANGE = 0.01
+"""Total variation below which no prediction depends on an input, ..."""
+SMALL = 0.02
+"""... where the nats that it adds are also less than this share of H(answer)."""
 
 
 @dataclass(frozen=True)
@@ -191,27 +201,56 @@ class _Run:
         self.notes: list[str] = []
 
     def diagnosis(self) -> VLMDiagnosis:
-        """Run the model in every way, and compare."""
+        """Run the model in every way, and compare. What fails after the first run becomes a note."""
         data, n = self.data, len(self.data.images)
         full = self._asked("with the image", data.images, data.questions)
-        blind = self._asked("without the image", [None] * n, data.questions)
-        images = [self._asked("with other images", [data.images[i] for i in o], data.questions) for o in self.others]
-        texts = [self._asked("with other questions", data.images, [data.questions[i] for i in o]) for o in self.others]
-        conflicts = [k for k, row in enumerate(data.rows) if "conflict" in row]
-        conflict = None
-        if conflicts:
-            shown = [data.rows[k]["conflict"] for k in conflicts]
-            conflict = self._asked("with conflicting images", shown, [data.questions[k] for k in conflicts], conflicts)
-        runs = {"full": full, "blind": blind, "swapped": images[0]}
+        blind = self._optional(
+            "the run without the image", self._asked, "without the image", [None] * n, data.questions
+        )
+        images = self._swapped("images")
+        texts = self._swapped("questions")
+        runs = {"full": full, "blind": blind, "swapped": images[0] if images else None}
+        shown = {k: r for k, r in runs.items() if r is not None}
         used, text_used, information, part = self._used(full, blind, images, texts)
-        accuracy = {} if data.target is None else {k: self._accuracy(r) for k, r in runs.items()}
+        accuracy = {} if data.target is None else {k: self._accuracy(r) for k, r in shown.items()}
         preference = None
-        if conflict is not None:
-            preference = self._follows(conflict, conflicts)
-            if preference is not None:
-                accuracy["conflict"] = self._conflict_accuracy(conflict, conflicts)
+        if any("conflict" in row for row in data.rows):
+            conflict = self._optional("the run with conflicting images", self._conflicts)
+            preference = conflict.pop("preference", None) if conflict else None
+            accuracy |= conflict or {}
         notes = (*self.answerer.notes, *self.notes)
-        return VLMDiagnosis(n, accuracy, used, text_used, information, part, preference, self._table(runs), notes)
+        return VLMDiagnosis(n, accuracy, used, text_used, information, part, preference, self._table(shown), notes)
+
+    def _optional(self, what: str, function: Callable[..., Result], *arguments: Any) -> Result | None:
+        try:
+            return function(*arguments)
+        except Exception as error:  # anything that a user's model may raise; what is known by then is kept
+            text = " ".join(str(error).split())[:200]
+            self.notes.append(f"left out: {what} ({type(error).__name__}: {text})")
+            return None
+
+    def _swapped(self, what: str) -> list[Reply]:
+        """Return the answers with images or questions of other samples; those before a failure."""
+        data, replies = self.data, []
+        for other in self.others:
+            images = [data.images[i] for i in other] if what == "images" else data.images
+            questions = [data.questions[i] for i in other] if what == "questions" else data.questions
+            reply = self._optional(f"a run with other {what}", self._asked, f"with other {what}", images, questions)
+            if reply is None:
+                break
+            replies.append(reply)
+        return replies
+
+    def _conflicts(self) -> dict[str, Estimate]:
+        """Return the text preference and the accuracy of the samples with an image that contradicts the text."""
+        data = self.data
+        rows = [k for k, row in enumerate(data.rows) if "conflict" in row]
+        images, questions = [data.rows[k]["conflict"] for k in rows], [data.questions[k] for k in rows]
+        reply = self._asked("with conflicting images", images, questions, rows)
+        preference = self._follows(reply, rows)
+        if preference is None:
+            return {}
+        return {"preference": preference, "conflict": self._conflict_accuracy(reply, rows)}
 
     def _table(self, runs: Mapping[str, Reply]) -> tuple[dict[str, str], ...]:
         """Return question, answer and the model's answers of every sample."""
@@ -265,53 +304,87 @@ class _Run:
         return wilson(np.array([a == b for a, b in zip(chosen, wanted, strict=True)]), confidence=self.confidence)
 
     def _used(
-        self, full: Reply, blind: Reply, images: Sequence[Reply], texts: Sequence[Reply]
+        self, full: Reply, blind: Reply | None, images: Sequence[Reply], texts: Sequence[Reply]
     ) -> tuple[Estimate, Estimate, Estimate | None, Estimate | None]:
         data = self.data
         if data.target is None:
             self.notes.append("the samples have no answers, so `image_used` tells how much the predictions change")
-            change = [self._changed(full, replies) for replies in (images, texts)]
-            image, text = (mean_of(c, confidence=self.confidence) for c in change)
+            change = [self._changed(full, replies) if replies else None for replies in (images, texts)]
+            image, text = (OPEN if c is None else mean_of(c, confidence=self.confidence) for c in change)
             return image, text, None, None
         prior = self._prior()
         own = self._known([full.scores])
         known = own - prior
-        alike = _same_question(full, data.keys(), fixed=data.fixed)
-        lost = {}
-        for name, replies, others in (("image", images, [blind.scores, alike]), ("text", texts, [])):
-            # Where no prediction changes, nothing is lost, whatever can be read from other samples.
-            changes = self._changed(full, replies).max() > NO_CHANGE
-            lost[name] = own - self._without(replies, others, prior) if changes else np.zeros(len(own))
+        alike = [_same_question(full, data.keys(), fixed=data.fixed, own=mine) for mine in (False, True)]
+        grey = [] if blind is None else [blind.scores]
+        lost = {
+            "image": self._lost(own, full, images, [[*grey, a] for a in alike], prior),
+            "text": self._lost(own, full, texts, [[], []], prior),
+        }
         entropy = -float(prior.mean())
+        image = self._share("image", lost["image"], known, full, images, entropy)
+        text = self._share("text", lost["text"], known, full, texts, entropy)
+        if lost["image"] is None:
+            return image, text, None, None
         information = mean_of(lost["image"], confidence=self.confidence)
         information = replace(information, high=min(information.high, entropy))  # nothing beyond H(answer) can be known
         part = Estimate(*(100 * getattr(information, f) / entropy for f in ("value", "se", "low", "high")))
-        return (
-            self._share("image", lost["image"], known),
-            self._share("text", lost["text"], known),
-            information,
-            part,
-        )
+        return image, text, information, part
 
-    def _known(self, readouts: Sequence[np.ndarray]) -> np.ndarray:
+    def _lost(
+        self,
+        own: np.ndarray,
+        full: Reply,
+        replies: Sequence[Reply],
+        others: Sequence[Sequence[np.ndarray]],
+        prior: np.ndarray,
+    ) -> np.ndarray | None:
+        """Return the nats ``(N,)`` that are lost without one input; None where no run without it succeeded."""
+        if not replies:
+            return None
+        if self._changed(full, replies).max() < NO_CHANGE:
+            return np.zeros(len(own))  # nothing is used, whatever can be read from other samples
+        return own - self._without(replies, others, prior)
+
+    def _known(self, readouts: Sequence[np.ndarray], with_own: Sequence[np.ndarray] | None = None) -> np.ndarray:
         """Return calibrated log-probabilities ``(N,)`` of the right answers."""
-        assert self.data.target is not None  # only asked with labels
-        return right_log_probabilities(readouts, self.data.target, offsets=self.data.fixed, seed=self.seed)
+        target, offsets = self.data.target, self.data.fixed
+        assert target is not None  # only asked with labels
+        return right_log_probabilities(readouts, target, offsets=offsets, seed=self.seed, with_own=with_own)
 
-    def _without(self, replies: Sequence[Reply], others: Sequence[np.ndarray], prior: np.ndarray) -> np.ndarray:
+    def _without(
+        self, replies: Sequence[Reply], others: Sequence[Sequence[np.ndarray]], prior: np.ndarray
+    ) -> np.ndarray:
         """Return what the predictions know without one input.
 
-        It is a calibrated mixture of the means over other samples' inputs and of ``others``, and at least what the
-        frequencies of the answers know.
+        It is a calibrated mixture of the means over other samples' inputs and of ``others`` (without and with the
+        sample's own predictions), and at least what the frequencies of the answers know.
         """
         log_p = np.stack([log_softmax(r.scores) for r in replies])
-        known = self._known([log_p.mean(0), _log_mean(log_p), *others])
+        means = [log_p.mean(0), _log_mean(log_p)]
+        known = self._known(*([*means, *more] for more in others))
         return known if known.mean() >= prior.mean() else prior
 
-    def _share(self, name: str, lost: np.ndarray, known: np.ndarray) -> Estimate:
+    def _share(
+        self,
+        name: str,
+        lost: np.ndarray | None,
+        known: np.ndarray,
+        full: Reply,
+        replies: Sequence[Reply],
+        entropy: float,
+    ) -> Estimate:
+        """Return the share of what is known that is lost without one input."""
+        if lost is None:
+            return OPEN
         if not lost.any():
             return Estimate(0.0, 0.0, 0.0, 0.0)
         estimate = share(lost, known, confidence=self.confidence)
+        nats = mean_of(lost, confidence=self.confidence)
+        if self._changed(full, replies).max() < SMALL_CHANGE and nats.high < SMALL * entropy:
+            # Of a model that knows hardly anything, any share is possible, but no prediction depends on the input.
+            value, high = (max(x, 0.0) / entropy for x in (nats.value, nats.high))
+            return Estimate(value, nats.se / entropy, 0.0, min(high, max(estimate.high, value)))
         if not np.isfinite(estimate.value):
             self.notes.append(
                 f"the answers know too little for a share of it that the {name} has: `{name}_used` is open"
@@ -339,11 +412,12 @@ def _log_mean(log_p: np.ndarray) -> np.ndarray:
     return np.where(absent, -np.inf, np.log(np.maximum(np.exp(log_p).mean(0), 1e-12)))
 
 
-def _same_question(full: Reply, keys: Sequence[Any], *, fixed: bool) -> np.ndarray:
-    """Return the logarithm of the mean prediction for other samples with the same question, ``(N, K)``.
+def _same_question(full: Reply, keys: Sequence[Any], *, fixed: bool, own: bool) -> np.ndarray:
+    """Return the logarithm of the mean prediction for samples with the same question, ``(N, K)``.
 
     The mean over all samples (or equal probabilities, where every sample has candidates of its own) counts as much as
-    one such sample, and stands alone where a question occurs once.
+    one such sample, and stands alone where a question occurs once. The sample's own prediction counts if ``own`` is
+    true and its question occurs at least `OFTEN` times.
     """
     absent = ~np.isfinite(full.scores)
     p = np.exp(log_softmax(full.scores))
@@ -352,7 +426,8 @@ def _same_question(full: Reply, keys: Sequence[Any], *, fixed: bool) -> np.ndarr
     sums, counts = np.zeros((len(place), p.shape[1])), np.bincount(group)
     np.add.at(sums, group, p)
     everything = (p.sum(0) - p) / (len(p) - 1) if fixed else ~absent / (~absent).sum(1, keepdims=True)
-    mean = (sums[group] - p + everything) / counts[group][:, None]
+    kept = (own & (counts[group] >= OFTEN))[:, None]
+    mean = (sums[group] - np.where(kept, 0, p) + everything) / (counts[group][:, None] + kept)
     return np.where(absent, -np.inf, np.log(np.maximum(mean, 1e-12)))
 
 

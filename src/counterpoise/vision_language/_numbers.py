@@ -31,21 +31,28 @@ def log_softmax(x: np.ndarray) -> np.ndarray:
 
 
 def right_log_probabilities(
-    readouts: Sequence[np.ndarray], target: np.ndarray, *, offsets: bool, seed: int
+    readouts: Sequence[np.ndarray],
+    target: np.ndarray,
+    *,
+    offsets: bool,
+    seed: int,
+    with_own: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
     r"""Return log-probabilities ``(N,)`` of the right answers after calibration.
 
     The calibrated scores are :math:`\sum_f w_f s_f + b` with weights :math:`w \ge 0` (a temperature for a single
-    readout) and one offset per answer. They are fitted twice: on all samples, where the mean log-probability is too high
-    by about (number of parameters) / 2N, and on the other folds, where it is too low by about as much. The result is the
-    mean of both, so it is centred on the best that the calibration can reach. Without readouts it is that of the
-    frequencies of the answers.
+    readout) and one offset per answer. They are fitted twice: on all samples, where the mean log-probability is too
+    high by about (number of parameters) / 2N, and on the other folds, where it is too low by about as much. The result
+    is the mean of both, so it is centred on the best that the calibration can reach. Where the readouts tell nothing,
+    that is what the frequencies of the answers tell.
 
     Args:
         readouts: Scores ``(N, K)`` each; -inf where a sample has fewer answers.
         target: ``(N,)`` positions of the right answers.
         offsets: Whether position k means the same answer in all samples.
         seed: Seed of the folds.
+        with_own: The readouts for the fit on all samples, where those for the other one leave out the sample's own
+            predictions; by default the same.
 
     Example:
         >>> scores = np.eye(2)[np.arange(200) % 2]
@@ -53,10 +60,10 @@ def right_log_probabilities(
         np.float64(-0.0)
     """
     n = len(target)
-    x, absent = _standardised(readouts)
+    (x, absent), (whole, _) = _standardised(readouts), _standardised(readouts if with_own is None else with_own)
     fold = np.empty(n, int)
     fold[np.random.default_rng(seed).permutation(n)] = np.arange(n) % min(FOLDS, n)
-    inside = _Fit(x, absent, target, offsets).log_p(x, absent, target)
+    inside = _Fit(whole, absent, target, offsets).log_p(whole, absent, target)
     outside = np.empty(n)
     for f in range(min(FOLDS, n)):
         train, test = fold != f, fold == f

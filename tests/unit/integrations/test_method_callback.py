@@ -246,3 +246,11 @@ def test_a_stopped_training_resumes_with_the_state_of_the_method(tmp_path: Any) 
         resume=tmp_path / "a" / "epoch=1.ckpt",
     )
     assert_equal(whole, resumed)
+
+
+@pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint", "ignore:.*pre-optimization state")
+def test_a_checkpoint_from_within_an_epoch_is_refused(tmp_path: Any) -> None:
+    keep = ModelCheckpoint(tmp_path / "a", "{step}", save_top_k=-1, every_n_train_steps=3)
+    fit(Module(), Uniform(), more=[keep])
+    with pytest.raises(ConfigError, match="start of an epoch"):
+        fit(Module(), Uniform(), more=[ModelCheckpoint(tmp_path / "b")], resume=tmp_path / "a" / "step=3.ckpt")

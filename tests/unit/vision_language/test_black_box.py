@@ -11,7 +11,7 @@ from scipy import optimize
 
 from counterpoise import diagnose_vlm
 from counterpoise.errors import ConfigError, DataError, ModelError
-from counterpoise.vision_language._numbers import log_softmax
+from counterpoise.vision_language._numbers import log_softmax, right_log_probabilities
 
 ANSWERS = ["red", "green", "blue"]
 
@@ -68,14 +68,15 @@ def truth(reliance: float, hint: float = 1.5, prior: float = 0.6) -> float:
 def test_the_share_that_is_used_is_the_planted_one(reliance: float) -> None:
     shares, flagged = [], 0
     expected = truth(reliance)
-    for seed in range(6):
+    for seed in range(12):
         found = diagnose_vlm(make_model(reliance), samples=make_samples(200, seed), answers=ANSWERS, swaps=8)
         shares.append(found.image_used)
         flagged += found.ignores_image
-    assert flagged == (6 if reliance == 0 else 0)
+    assert flagged == (12 if reliance == 0 else 0)
     inside = sum(e.low - 1e-9 <= expected <= e.high + 1e-9 for e in shares)
-    assert np.mean([e.value for e in shares]) == pytest.approx(expected, abs=0.08)
-    assert inside >= 5
+    values = [e.value for e in shares]
+    assert np.mean(values) == pytest.approx(expected, abs=2.5 * np.std(values) / 12**0.5 + 1e-9)  # centred
+    assert inside >= 10
 
 
 @pytest.mark.parametrize("prior", [0.05, 0.6])
@@ -161,3 +162,65 @@ def test_fields_candidates_of_samples_and_bad_input() -> None:
         diagnose_vlm(lambda image, question: 3, samples=rows, fields=names)
     with pytest.raises(ModelError, match="none"):
         diagnose_vlm(make_model(1.0), samples=rows, fields=names)
+
+
+@pytest.mark.parametrize("stage", ["blind", "swapped images", "other questions", "conflict"])
+def test_what_was_computed_before_a_failure_is_kept(stage: str) -> None:
+    """The function refuses one kind of run; the numbers of all others are there, and a note names the failure."""
+    rows = make_samples(60, 0)
+    model, calls = make_model(3.0), []
+
+    def answer(image: Any, question: str) -> dict[str, float]:
+        calls.append(image)
+        kinds = {
+            "blind": image is None or image.max() < 1,
+            "swapped images": len(calls) == 121,  # 60 with the image and 60 without it come first
+            "other questions": len(calls) == 361,
+            "conflict": len(calls) > 600,
+        }
+        if kinds[stage]:
+            raise RuntimeError("no such run")
+        return model(image, question)
+
+    found = diagnose_vlm(answer, samples=rows, answers=ANSWERS)
+    assert found.accuracy["full"].value == 1
+    assert any("left out" in note and "no such run" in note for note in found.notes)
+    missing = {
+        "blind": "blind" not in found.accuracy,
+        "swapped images": "swapped" not in found.accuracy and np.isnan(found.image_used.value),
+        "other questions": np.isnan(found.text_used.value) and found.image_used.low > 0.5,
+        "conflict": "conflict" not in found.accuracy and found.text_preference is None,
+    }
+    assert missing[stage]
+    assert {"summary", "samples"} <= set(found.to_dict())
+    assert "<table" in found._repr_html_()
+    assert found.summary
+    assert not found.ignores_image
+
+
+def test_a_call_that_takes_long_shows_progress(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    from counterpoise.diagnosis import _progress
+
+    monkeypatch.setattr(_progress, "DELAY", 0.0)
+    rows = make_samples(60, 0)
+    diagnose_vlm(make_model(1.0), samples=rows, answers=ANSWERS, progress=True)
+    shown = capsys.readouterr().err
+    diagnose_vlm(make_model(1.0), samples=rows, answers=ANSWERS, progress=False)
+    assert "counterpoise" in shown
+    assert not capsys.readouterr().err
+
+
+def test_scores_that_tell_nothing_know_nothing_on_average() -> None:
+    """The calibration is centred: noise gains no nats, and a readout gains what it carries."""
+    noise, telling = [], []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        y = rng.integers(3, size=150)
+        prior = right_log_probabilities([np.zeros((150, 3))], y, offsets=True, seed=0)
+        x = rng.normal(size=(150, 3))
+        noise.append((right_log_probabilities([x, rng.normal(size=(150, 3))], y, offsets=True, seed=0) - prior).mean())
+        seen = np.where(rng.random(150) < 0.7, y, rng.integers(3, size=150))  # right in 0.8
+        telling.append((right_log_probabilities([5 * np.eye(3)[seen]], y, offsets=True, seed=0) - prior).mean())
+    expected = math.log(3) + 0.8 * math.log(0.8) + 0.2 * math.log(0.1)
+    assert np.mean(noise) == pytest.approx(0, abs=0.004)
+    assert np.mean(telling) == pytest.approx(expected, abs=3 * np.std(telling) / 30**0.5)

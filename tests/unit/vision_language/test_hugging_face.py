@@ -103,3 +103,53 @@ def test_a_model_without_eyes_is_flagged_and_one_with_eyes_is_not() -> None:
     assert blind.ignores_image
     with pytest.raises(ConfigError, match="processor"):
         diagnose_vlm(model, samples=rows, answers=["no", "yes"])
+
+
+class QwenProcessor(Processor):
+    """Pictures become rows of patches ``(patches, D)``, those of all pictures one after the other."""
+
+    image_token = "<image>"
+
+    def __call__(self, images: Any, text: Any, padding: bool, return_tensors: str) -> Any:
+        tokens = super().__call__(images, text, padding, return_tensors)
+        pixels = tokens.pop("pixel_values").unfold(2, 4, 4).unfold(3, 4, 4)  # (B, 3, 4, 4, 4, 4)
+        ids = tokens["input_ids"]
+        return {
+            "input_ids": ids,
+            "attention_mask": tokens["attention_mask"],
+            "mm_token_type_ids": (ids == 3).int(),
+            "pixel_values": pixels.permute(0, 2, 3, 1, 4, 5).reshape(-1, 48),
+            "image_grid_thw": torch.tensor([[1, 4, 4]] * len(images)),
+        }
+
+
+def test_a_qwen_whose_pixels_are_patches() -> None:
+    torch.manual_seed(0)
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision = {"depth": 1, "embed_dim": 16, "hidden_size": 16, "num_heads": 2, "mlp_ratio": 2, "patch_size": 4}
+    special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    text = {"vocab_size": len(WORDS), "num_key_value_heads": 2, "max_position_embeddings": 64, **small, **special}
+    config = transformers.Qwen2VLConfig(
+        text_config={**text, "rope_parameters": rope},
+        vision_config={**vision, "temporal_patch_size": 1, "spatial_merge_size": 2},
+        image_token_id=3,
+        video_token_id=len(WORDS) - 1,
+        vision_start_token_id=1,
+        vision_end_token_id=2,
+    )
+    model = transformers.Qwen2VLForConditionalGeneration(config).eval()
+    rows, answers = make_samples(12), ["yes", "very dark"]
+    processor = QwenProcessor("left")
+    reply = HuggingFace(model, processor)([r["image"] for r in rows], [r["question"] for r in rows], [answers] * 12)
+    for row, scores in zip(rows[:3], reply.scores, strict=False):
+        own = processor([row["image"]], [f"<image> {row['question']}"], True, "pt")
+        own["input_ids"] = torch.cat([own["input_ids"], torch.tensor([[WORDS.index("yes")]])], 1)
+        own["attention_mask"] = torch.ones_like(own["input_ids"])
+        own["mm_token_type_ids"] = (own["input_ids"] == 3).int()
+        with torch.no_grad():
+            log_p = model(**own).logits.log_softmax(-1)
+        assert scores[0] == pytest.approx(float(log_p[0, -2, WORDS.index("yes")]), abs=1e-4)
+    found = diagnose_vlm(model, processor, rows, answers=["yes", "no"], swaps=2)
+    assert found.n == 12
+    assert set(found.accuracy) == {"full", "blind", "swapped"}
