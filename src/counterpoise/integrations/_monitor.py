@@ -12,7 +12,6 @@ from counterpoise.diagnosis import Diagnosis, batches_of, diagnose, split_target
 from counterpoise.errors import CounterpoiseError
 from counterpoise.model import MultimodalClassifier
 from counterpoise.valuation import Estimate
-from counterpoise.wrapping import WrappedModel
 
 __all__ = ["Contributions"]
 
@@ -110,7 +109,7 @@ def features_of(model: nn.Module, loader: Iterable[Any], settings: Mapping[str, 
     parts = [part for part in model.modules() if isinstance(part, MultimodalClassifier)]
     if len(parts) == 1:
         inner = parts[0]
-        grouped = inner.arguments if isinstance(inner, WrappedModel) else {}
+        grouped = getattr(inner, "arguments", {})  # of a wrapped module
         known: dict[str, Any] = {"modalities": grouped} if grouped else {}
         if inner is model or settings.get("modalities") is not None:
             return known
@@ -120,7 +119,8 @@ def features_of(model: nn.Module, loader: Iterable[Any], settings: Mapping[str, 
 
 def _encoder(model: MultimodalClassifier, m: str) -> nn.Module:
     encoder = model.encoder(m)
-    return encoder.module if isinstance(model, WrappedModel) else encoder  # type: ignore[return-value]
+    inner = getattr(encoder, "module", None) if hasattr(model, "arguments") else None
+    return inner if isinstance(inner, nn.Module) else encoder
 
 
 def _named(model: nn.Module, encoders: Mapping[str, nn.Module]) -> dict[str, Any]:
