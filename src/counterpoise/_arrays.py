@@ -23,6 +23,7 @@ __all__ = [
     "check_index",
     "find_copies",
     "guess_task",
+    "missing_entries",
     "named_arrays",
 ]
 
@@ -77,7 +78,7 @@ def as_labels(labels: Any, name: str = "Labels") -> np.ndarray:
         raise DataError(f"{name} should be one per sample. Found a single value.")
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
-    missing = np.flatnonzero(_missing(y).reshape(len(y), -1).any(1)) if y.size else np.empty(0, dtype=int)
+    missing = np.flatnonzero(missing_entries(y).reshape(len(y), -1).any(1)) if y.size else np.empty(0, dtype=int)
     if len(missing):
         shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
         raise DataError(
@@ -184,7 +185,7 @@ def as_numpy(value: Any) -> np.ndarray:
         ) from error
 
 
-def _missing(y: np.ndarray) -> np.ndarray:
+def missing_entries(y: np.ndarray) -> np.ndarray:
     """Return which entries are None, NaN, NaT or NA."""
     if y.dtype.kind == "f":
         return np.isnan(y)
@@ -263,7 +264,7 @@ def _column(name: str, column: Any, n: int) -> np.ndarray:
     """Return one column as floats: ``(N, 1)``, or one indicator per value."""
     values = as_numpy(column)
     dtype = str(getattr(column, "dtype", ""))
-    missing = np.flatnonzero(_missing(values))
+    missing = np.flatnonzero(missing_entries(values))
     if len(missing):
         raise _bad_samples(name, "missing values", missing, n)
     if values.dtype.kind == "c":

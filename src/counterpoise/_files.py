@@ -37,7 +37,7 @@ TEMPORARY: Final = ".partial"
 """Suffix of temporary files."""
 
 RESERVED: Final = ("label", "split", "group", "task", "num_classes", "class_names")
-"""Entries of an `.npz` data set that are not modalities. Entries called ``rate_<modality>`` are reserved as well."""
+"""Entries of an `.npz` data set that are not modalities. So are ``rate_<modality>`` and ``present_<modality>``."""
 LARGE: Final = 1 << 26
 """Arrays up to this many bytes (64 MiB) are unpacked however well they were compressed."""
 RATIO: Final = 200

@@ -11,7 +11,9 @@ import numpy as np
 from counterpoise._arrays import as_numpy, named_arrays
 from counterpoise._validation import Interval, Options, check_keys
 from counterpoise.config import MAX_SEED
+from counterpoise.data._absence import absence_notes
 from counterpoise.data._core import DataInfo, Kind, Modality, MultimodalData, Split
+from counterpoise.data._gaps import blanked, separate_absent, without_gaps
 from counterpoise.data._kinds import kind_of
 from counterpoise.data._mapped import check_finite
 from counterpoise.data._precision import keep_digits
@@ -44,6 +46,7 @@ def from_arrays(
     num_classes: int | None = None,
     class_names: Sequence[str] = (),
     rates: Mapping[str, float] | None = None,
+    present: Mapping[str, Any] | None = None,
     seed: int = 0,
     source: str = "",
     notes: Sequence[str] = (),
@@ -60,6 +63,10 @@ def from_arrays(
     What was assumed stands in `DataInfo.notes`, as do copies of samples and groups in two splits. Numbers are stored as
     float32; columns whose digits it cannot hold (seconds since 1970) are standardised first.
 
+    Samples may lack modalities: say so with ``present``, or with rows that hold nothing but NaN (or None in a list of
+    arrays). Every sample needs one modality. A row that is NaN in part is an error. The notes say how often each
+    modality is present, and warn if its absence is not independent of the label.
+
     Args:
         arrays: The modalities, in order: NumPy arrays, tensors, sparse matrices or lists.
         label: The targets.
@@ -71,6 +78,8 @@ def from_arrays(
         num_classes: C, where the labels do not tell; labels outside 0..C-1 are then an error.
         class_names: C names.
         rates: Samples per second of sequences and waveforms, where a page should show seconds and play sound.
+        present: Which samples have a modality, ``{m: (N,) bool}``, for those that some samples lack. What stands in the
+            rows of the others is not read.
         seed: Seed of the drawn split.
         source: Where the data come from.
         notes: What a reader should know.
@@ -87,16 +96,24 @@ def from_arrays(
         (['vector', 'sequence'], ('no', 'yes'))
         >>> len(data.train), len(data.val), len(data.test)
         (70, 10, 20)
+
+        Half of the samples have no ``b``:
+
+        >>> arrays = {"a": rng.normal(size=(100, 4)), "b": rng.normal(size=(100, 3))}
+        >>> data = from_arrays(arrays, ["no", "no", "yes", "yes"] * 25, present={"b": np.arange(100) % 2 == 0})
+        >>> data.info.notes[-1], data.is_complete
+        ('samples that have a modality: b 50.0%', False)
     """
-    _check_settings(arrays, kinds, rates, num_classes, class_names, seed)
-    given = {m: as_numpy(array) for m, array in named_arrays(arrays).items()}
+    _check_settings(arrays, kinds, rates, present, num_classes, class_names, seed)
+    given = {m: as_numpy(without_gaps(array)) for m, array in named_arrays(arrays).items()}
     _check_lengths(name, given, as_numpy(label), split, group)
+    given, masks = separate_absent(given, present or {})
     shaped = {m: _as_modality(m, array, (kinds or {}).get(m)) for m, array in given.items()}
-    stored = {m: array for m, (_, array, _) in shaped.items()}
+    stored = {m: blanked(array, masks and masks[m]) for m, (_, array, _) in shaped.items()}
     assumed = [note for _, _, note in shaped.values() if note]
     targets = make_targets(label, task, num_classes, tuple(class_names))
     group = _groups(group)
-    parts, drawn = _parts(stored, targets, split, group, name, seed)
+    parts, drawn = _parts(_compared(stored, masks), targets, split, group, name, seed)
     targets = standardise_targets(targets, parts["train"])
     info = DataInfo(
         name=name,
@@ -106,12 +123,19 @@ def from_arrays(
         class_names=targets.class_names,
         group="group" if group is not None else "",
         source=source,
-        notes=(*notes, *assumed, *targets.notes, *drawn, *_absent_classes(targets, parts)),
+        notes=(
+            *notes,
+            *assumed,
+            *targets.notes,
+            *drawn,
+            *_absent_classes(targets, parts),
+            *absence_notes(masks, targets.values, targets.task),
+        ),
         recipe=check_recipe(recipe or {}),
         target_offset=targets.offset,
         target_unit=targets.unit,
     )
-    whole = Split(stored, targets.values, group)
+    whole = Split(stored, targets.values, group, present=masks)
     return MultimodalData(info, **{part: whole.subset(_as_slice(rows)) for part, rows in parts.items()})
 
 
@@ -119,6 +143,7 @@ def _check_settings(
     arrays: Mapping[str, Any],
     kinds: Mapping[str, Kind] | None,
     rates: Mapping[str, float] | None,
+    present: Mapping[str, Any] | None,
     num_classes: int | None,
     class_names: Sequence[str],
     seed: int,
@@ -127,6 +152,7 @@ def _check_settings(
     named = named_arrays(arrays)
     check_keys("`kinds` of `from_arrays`", kinds or {}, named)
     check_keys("`rates` of `from_arrays`", rates or {}, named)
+    check_keys("`present` of `from_arrays`", present or {}, named)
     for kind in (kinds or {}).values():
         Options(get_args(Kind)).check("from_arrays", "kinds", kind)
     for rate in (rates or {}).values():
@@ -160,6 +186,14 @@ def _parts(
     parts = given_splits(split, name)
     leaked = [] if group is None else shared_groups(group, parts)
     return parts, [*leaked, *shared_rows(copies, parts, drawn=False)]
+
+
+def _compared(arrays: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+    """Return the arrays in which copies of samples are sought: what a sample lacks makes it no copy of another."""
+    if masks is None:
+        return dict(arrays)
+    complete = np.all(list(masks.values()), 0)
+    return {**arrays, "": np.where(complete, 0, np.arange(1, len(complete) + 1))[:, None]}
 
 
 def _as_slice(rows: np.ndarray) -> Any:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from counterpoise.tasks import Task
 
-__all__ = ["SPLITS", "SPLIT_ALIASES", "DataInfo", "Kind", "Modality"]
+__all__ = ["PRESENT", "SPLITS", "SPLIT_ALIASES", "DataInfo", "Kind", "Modality"]
 
 Kind = Literal["vector", "sequence", "image", "video", "tokens"]
 SPLITS = ("train", "val", "test")
+PRESENT = "present:"
+"""Start of the names of the columns of prepared data that say which samples have a modality."""
 SPLIT_ALIASES = {"valid": "val", "validation": "val", "dev": "val", "training": "train", "testing": "test"}
 """Other names of the splits."""
 

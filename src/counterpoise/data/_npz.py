@@ -19,8 +19,9 @@ def load_npz(path: Path | str) -> MultimodalData:
 
     Each modality is an array ``(N, ...)`` under its name. Besides them there are ``label`` and, if wanted, ``split``
     ('train', 'val' or 'test' of each sample), ``group`` (who must not be in two splits: the speaker, the patient),
-    ``task``, ``num_classes``, ``class_names``, and ``rate_<modality>``, one number: samples per second. `from_arrays`
-    says what the arrays mean.
+    ``task``, ``num_classes``, ``class_names``, ``rate_<modality>``, one number: samples per second, and
+    ``present_<modality>``, True or False (1 or 0) for each sample: whether it has the modality. A row of nothing but
+    NaN is absent as well. `from_arrays` says what the arrays mean.
 
     Raises:
         NotFoundError: if there is no such file.
@@ -31,6 +32,7 @@ def load_npz(path: Path | str) -> MultimodalData:
     num_classes, task = entries.get("num_classes"), entries.get("task")
     names = entries.get("class_names")
     rates = _take_rates(entries)
+    present = _take_present(entries)
     return from_arrays(
         {m: array for m, array in entries.items() if m not in RESERVED},
         entries["label"],
@@ -41,6 +43,7 @@ def load_npz(path: Path | str) -> MultimodalData:
         num_classes=None if num_classes is None else _one_number(path, "num_classes", num_classes),
         class_names=() if names is None else [str(n) for n in names],
         rates=rates,
+        present=present,
         source=path.name,
     )
 
@@ -49,6 +52,12 @@ def _take_rates(entries: dict[str, np.ndarray]) -> dict[str, float]:
     """Take the samples per second of the modalities out of the entries."""
     given = [m for m in entries if f"rate_{m}" in entries and entries[f"rate_{m}"].size == 1]
     return {m: float(rate) for m in given if (rate := entries.pop(f"rate_{m}").reshape(())).dtype.kind in "iuf"}
+
+
+def _take_present(entries: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Take the masks of the modalities out of the entries."""
+    given = [m for m in entries if f"present_{m}" in entries and m not in RESERVED]
+    return {m: entries.pop(f"present_{m}") for m in given}
 
 
 def _one_number(path: Path, name: str, value: np.ndarray) -> int:

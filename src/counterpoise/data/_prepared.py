@@ -18,17 +18,16 @@ from counterpoise._extras import extra
 from counterpoise.data._arrow import write_dataset, write_splits
 from counterpoise.data._augmentation import ClipAugmentation
 from counterpoise.data._core import SPLITS, DataInfo, MultimodalData, Split
+from counterpoise.data._info import PRESENT
 from counterpoise.data._mapped import as_rows
 from counterpoise.data._schema import read_info
 from counterpoise.errors import DataError, NotFoundError, OutputError
 
-__all__ = ["META", "load_prepared", "save_prepared", "write_info"]
+__all__ = ["META", "load_prepared", "load_presence", "save_prepared", "write_info"]
 
 META: Final = "counterpoise.json"
 CAPTION: Final = "caption:"
 """Start of the names of the columns that hold captions."""
-PRESENT: Final = "present:"
-"""Start of the names of the columns that say which samples have a modality."""
 
 
 def save_prepared(data: MultimodalData, out: Path) -> None:
@@ -126,9 +125,34 @@ def load_prepared(folder: Path) -> MultimodalData:
     return MultimodalData(info, **splits)
 
 
+def load_presence(folder: Path) -> tuple[DataInfo, dict[str, np.ndarray] | None, np.ndarray, list[str]]:
+    """Read what a prepared data set says of absent modalities, without its arrays.
+
+    Returns:
+        The description, ``{m: (N,) bool}`` over all splits (None if nothing is missing), the targets, and the split of
+        each sample.
+    """
+    with extra("data"):
+        import datasets
+
+    info = read_info(json.loads((folder / META).read_text()))
+    parts = datasets.load_from_disk(str(folder))
+    target = np.concatenate([_target(info, parts[part]) for part in SPLITS])
+    found = {part: _present(info, parts[part]) for part in SPLITS}
+    split = [part for part in SPLITS for _ in range(len(parts[part]))]
+    if all(masks is None for masks in found.values()):
+        return info, None, target, split
+    whole = {part: masks or {m: np.ones(len(parts[part]), bool) for m in info.names} for part, masks in found.items()}
+    return info, {m: np.concatenate([whole[part][m] for part in SPLITS]) for m in info.names}, target, split
+
+
+def _target(info: DataInfo, part: Any) -> np.ndarray:
+    return _column(part, "label", () if info.task == "multiclass" else (info.num_outputs,))
+
+
 def _from_arrow(info: DataInfo, part: Any) -> Split:
     arrays = {m.name: as_rows(_pieces(part, m.name, m.stored or m.shape)) for m in info.modalities}
-    target = _column(part, "label", () if info.task == "multiclass" else (info.num_outputs,))
+    target = _target(info, part)
     known = {m.name for m in info.modalities} & {name.removeprefix(CAPTION) for name in part.column_names}
     captions = {m: _column(part, f"{CAPTION}{m}").astype(str) for m in known if f"{CAPTION}{m}" in part.column_names}
     return Split(arrays, target, _group(part), ClipAugmentation.of(info), captions, _present(info, part))

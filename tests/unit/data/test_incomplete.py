@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.stats
 import torch
 
-from counterpoise.data import BatchLoader, from_arrays, load_prepared, save_prepared
+from counterpoise.data import BatchLoader, from_arrays, load_npz, load_prepared, prepare, save_prepared
+from counterpoise.data._absence import absence_notes, association, pattern_lines
+from counterpoise.data.preparation import check_folder
 from counterpoise.errors import ConfigError, DataError
 
 
@@ -132,3 +136,191 @@ def test_masks_of_a_split_are_checked():
         replace(data, test=replace(data.test, present={"a": np.zeros(len(data.test), bool)}))
     with pytest.raises(DataError):
         replace(data, test=replace(data.test, present={m: np.zeros(len(data.test), bool) for m in "abc"}))
+
+
+# -- arrays ------------------------------------------------------------------------------------------------------------
+
+
+def arrays(n: int = 300) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    target = rng.integers(0, 3, n)
+    return (
+        {"sound": rng.normal(size=(n, 8)).astype("f4"), "image": rng.integers(0, 255, (n, 1, 8, 8), np.uint8)},
+        target,
+        rng.random(n) < 0.5,
+    )
+
+
+def whole(data) -> np.ndarray:
+    parts = (data.train, data.val, data.test)
+    return np.concatenate([s.present["sound"] for s in parts])
+
+
+def test_masks_and_rows_of_nan_are_the_same():
+    inputs, target, present = arrays()
+    masked = from_arrays(inputs, target, present={"sound": present.astype(int)})
+    nan = from_arrays({**inputs, "sound": np.where(present[:, None], inputs["sound"], np.nan)}, target)
+    rows = [None if not has else row for row, has in zip(inputs["sound"], present, strict=True)]
+    listed = from_arrays({**inputs, "sound": rows}, target)
+    for data in (masked, nan, listed):
+        assert np.array_equal(whole(data), whole(masked))
+        assert whole(data).sum() == present.sum()
+        assert all(np.array_equal(data.train.arrays[m], masked.train.arrays[m]) for m in inputs)
+    assert masked.train.present["image"].all()
+    assert not masked.train.arrays["sound"][~masked.train.present["sound"]].any()
+    assert sum(map(len, (masked.train, masked.val, masked.test))) == len(target)
+
+
+def test_arrays_without_a_gap_are_as_before():
+    inputs, target, _ = arrays()
+    data = from_arrays(inputs, target, present={"sound": np.ones(len(target), bool)})
+    assert data.is_complete
+    assert data.fingerprint() == from_arrays(inputs, target).fingerprint()
+
+
+def test_rows_that_are_nan_in_part_are_an_error():
+    inputs, target, _ = arrays()
+    inputs["sound"][3, 2] = np.nan
+    with pytest.raises(DataError, match="samples: 3"):
+        from_arrays(inputs, target)
+
+
+def test_seconds_keep_their_digits_where_some_are_absent():
+    inputs, target, present = arrays()
+    seconds = 1.7e9 + np.arange(len(target), dtype=float)[:, None]
+    data = from_arrays({**inputs, "sound": np.where(present[:, None], seconds, np.nan)}, target)
+    kept = data.train.arrays["sound"][data.train.present["sound"]]
+    assert len(np.unique(kept)) == len(kept)
+
+
+@pytest.mark.parametrize("mask", [np.zeros(300, bool), np.ones(299, bool), np.full(300, 2), ["yes"] * 300])
+def test_wrong_masks_of_arrays(mask):
+    inputs, target, _ = arrays()
+    with pytest.raises(DataError):
+        from_arrays(inputs, target, present={"sound": mask})
+
+
+def test_samples_without_anything_are_an_error():
+    inputs, target, _ = arrays()
+    mask = np.arange(len(target)) > 0
+    with pytest.raises(DataError, match="1 of 300 samples: 0"):
+        from_arrays(inputs, target, present={"sound": mask, "image": mask})
+
+
+def test_samples_that_share_what_they_have_are_no_copies():
+    """Half of the samples have no sound, and pictures repeat: only samples with both can be copies."""
+    rng = np.random.default_rng(0)
+    pictures = rng.normal(size=(150, 5)).repeat(2, 0)
+    present = np.arange(300) % 2 == 0
+    inputs = {"sound": rng.normal(size=(300, 4)), "image": pictures}
+    data = from_arrays(inputs, np.arange(300) % 3, present={"sound": present})
+    assert not any("copies" in note for note in data.info.notes)
+
+
+def test_npz(tmp_path):
+    inputs, target, present = arrays()
+    np.savez(tmp_path / "set.npz", **inputs, label=target, present_sound=present)
+    data = load_npz(tmp_path / "set.npz")
+    assert set(data.info.names) == {"sound", "image"}
+    assert np.array_equal(np.sort(whole(data)), np.sort(present))
+
+
+# -- what absence tells ------------------------------------------------------------------------------------------------
+
+
+def test_information_of_absence_is_that_of_the_table():
+    """By the definition of mutual information, less the bias of (C - 1) / 2N."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 3000)
+    present = rng.random(3000) < np.array([0.2, 0.5, 0.8])[y]
+    joint = np.array([[np.mean((present == v) & (y == c)) for c in range(3)] for v in (False, True)])
+    product = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
+    expected = (joint * np.log(joint / product)).sum() - 2 / 6000
+    found = association(present, y, "multiclass")
+    assert found.nats == pytest.approx(expected, abs=1e-9)
+    assert found.p == pytest.approx(scipy.stats.chi2_contingency(3000 * joint, lambda_="log-likelihood").pvalue)
+    assert found.gain == pytest.approx(joint.max(1).sum() - joint.sum(0).max())
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel", "regression"])
+def test_false_alarms_are_rare(task):
+    rng = np.random.default_rng(0)
+    p = []
+    for _ in range(200):
+        target = rng.integers(0, 4, 60) if task == "multiclass" else rng.normal(size=(60, 2))
+        target = (target > 0).astype(int) if task == "multilabel" else target
+        p.append(association(rng.random(60) < 0.3, target, task, seed=1).p)
+    assert np.mean(np.array(p) <= 0.05) <= 0.1
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel", "regression"])
+def test_informative_absence_is_found(task):
+    rng = np.random.default_rng(0)
+    present = rng.random(400) < 0.5
+    target = {
+        "multiclass": present.astype(int) + 2 * rng.integers(0, 2, 400),
+        "multilabel": np.stack([rng.integers(0, 2, 400), present], 1),
+        "regression": np.stack([rng.normal(size=400), rng.normal(size=400) + present], 1),
+    }[task]
+    found = association(present, target, task)
+    assert found.p < 1e-4
+    assert found.nats > 0.05
+
+
+def test_notes_warn_and_correct():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 1000)
+    told = {"a": rng.random(1000) < 0.2 + 0.6 * y, "b": rng.random(1000) < 0.5, "c": np.ones(1000, bool)}
+    notes = absence_notes(told, y, "multiclass")
+    assert sum(note.startswith("warning") for note in notes) == 1
+    assert any("absence of a" in note for note in notes)
+    assert absence_notes({"c": told["c"]}, y, "multiclass") == absence_notes(None, y, "multiclass") == []
+
+
+def test_patterns_are_counted_by_split_and_class():
+    masks = {"a": np.array([True, True, False, True]), "b": np.array([True, False, True, True])}
+    lines = pattern_lines(masks, np.array([0, 0, 1, 1]), ["train", "train", "train", "test"], ["cat", "dog"])
+    assert lines[:2] == ["patterns, train: 1 a+b, 1 a, 1 b", "patterns, test: 1 a+b"]
+    assert {"patterns, class cat: 1 a+b, 1 a", "patterns, class dog: 1 b, 1 a+b"} == set(lines[2:])
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def table(path, n: int = 90):
+    rng = np.random.default_rng(0)
+    title = [f"w{k % 3} and {k % 7}" if k % 3 else "" for k in range(n)]
+    x = [f"{v:.2f}" if k % 4 else "" for k, v in enumerate(rng.normal(size=n))]
+    frame = pd.DataFrame({"s.x": x, "s.y": x, "title": title, "label": ["a", "b", "c"] * (n // 3)})
+    frame.to_csv(path, index=False)
+    return path
+
+
+def test_rows_with_empty_cells_are_kept(tmp_path):
+    """Every twelfth row has nothing at all; every other row stays, with what it has."""
+    summary = prepare("own", table(tmp_path / "m.csv"), tmp_path / "out", jobs=1)
+    assert summary.left_out == 8
+    assert sum(summary.samples.values()) == 82
+    data = load_prepared(tmp_path / "out")
+    parts = (data.train, data.val, data.test)
+    assert sum(int(s.present["s"].sum()) for s in parts) == 67
+    assert sum(int(s.present["title"].sum()) for s in parts) == 60
+    assert all((s.arrays["title"][~s.present["title"]] == 0).all() for s in parts)
+    again = prepare("own", table(tmp_path / "m.csv"), tmp_path / "out", jobs=1)
+    assert again.samples == summary.samples
+    assert load_prepared(tmp_path / "out").fingerprint() == data.fingerprint()
+
+
+def test_the_doctor_counts_patterns_of_tables_and_prepared_sets(tmp_path):
+    lines, findings, well = check_folder(table(tmp_path / "m.csv"))
+    assert not well  # the rows with nothing at all
+    assert sum(f.kind == "absent" for f in findings) == 23 - 8 + 30 - 8
+    assert any("absence of title tells something about the label" in line for line in lines)  # it depends on k % 3
+    prepare("own", table(tmp_path / "m.csv"), tmp_path / "out", jobs=1)
+    prepared, _, _ = check_folder(tmp_path / "out")
+    assert sum(line.startswith("patterns, class") for line in prepared) == 3
+    inputs, target, present = arrays()
+    np.savez(tmp_path / "set.npz", **inputs, label=target, present_sound=present)
+    described, _, well = check_folder(tmp_path / "set.npz")
+    assert well
+    assert any(line.startswith("patterns, train:") for line in described)

@@ -107,7 +107,9 @@ def _numbers(m: str, columns: Mapping[str, tables.Numbers]) -> Source:
         for name, column in columns.items()
         for row, cell in column.odd.items()
     }
-    return Source(Numbers((len(columns),)), list(exact), odd, (note,) if note else ())
+    cells = [None if empty else row for row, empty in zip(exact, np.isnan(exact).all(1), strict=True)]
+    cells = [row if k in odd else cell for k, (row, cell) in enumerate(zip(exact, cells, strict=True))]
+    return Source(Numbers((len(columns),)), cells, odd, (note,) if note else ())
 
 
 def _text(settings: Settings) -> Text:

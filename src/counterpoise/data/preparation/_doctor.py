@@ -7,16 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from counterpoise.data._absence import absence_notes, pattern_lines
+from counterpoise.data._info import SPLITS
 from counterpoise.data.preparation._files import frames_of, open_npy
 from counterpoise.data.preparation._findings import Finding, UnreadableError, summary
 from counterpoise.data.preparation._index import Index, Item, Settings, check_index
 from counterpoise.data.preparation._media import AUDIO_SUFFIXES, VIDEO_SUFFIXES, has_track
-from counterpoise.data.preparation._reader import Reader
+from counterpoise.data.preparation._reader import Reader, is_empty
 from counterpoise.data.preparation._readers import Sound
 from counterpoise.data.preparation._result import MANIFEST, check_prepared
 from counterpoise.errors import DataError, NotFoundError
 
 if TYPE_CHECKING:
+    from counterpoise.data._core import MultimodalData
     from counterpoise.data.datasets.catalogue import DataEntry
 
 __all__ = ["check_folder"]
@@ -45,7 +50,10 @@ def check_folder(
         raise NotFoundError(f"There is no `{folder}`.")
     if (folder / MANIFEST).is_file():
         report, well = check_prepared(folder)
-        return report, [], well
+        damaged = any(line.startswith("damaged:") for line in report)
+        return report if damaged else [*report, *_prepared_absence(folder)], [], well
+    if folder.suffix.lower() == ".npz":
+        return _described_arrays(folder), [], True
     lines: list[str] = []
     broken: list[str] = []
     findings: list[Finding] = []
@@ -67,8 +75,59 @@ def check_folder(
 def _described(row: DataEntry, folder: Path, settings: Settings) -> tuple[list[str], list[Finding]]:
     """Return lines about a folder as one raw data set, and the findings."""
     index: Index = row.load()(folder, settings, **row.options)
-    findings = [*check_index(index), *(f for item in index.items for f in _look(item, index.readers))]
-    return _description(row.name, index, findings), findings
+    looked = [_look(item, index.readers, index.optional) for item in index.items]
+    findings = [*check_index(index), *(f for found in looked for f in found)]
+    return [*_description(row.name, index, findings), *_absence(index, looked)], findings
+
+
+def _absence(index: Index, looked: Sequence[Sequence[Finding]]) -> list[str]:
+    """Return lines about the modalities that samples lack; nothing if none is missing."""
+    kept = [
+        (item, found) for item, found in zip(index.items, looked, strict=True) if not any(f.left_out for f in found)
+    ]
+    lacking = [{f.modality for f in found if f.kind == "absent"} for _, found in kept]
+    if not any(lacking):
+        return []
+    present = {m: np.array([m not in absent for absent in lacking]) for m in index.readers}
+    labels = [item.label for item, _ in kept]
+    if index.task == "multiclass":
+        target = np.unique([str(label) for label in labels], return_inverse=True)[1]
+        shown = np.array([str(label) for label in labels])
+    else:
+        target = shown = np.array([np.atleast_1d(label) for label in labels], np.float64)
+    lines = [*absence_notes(present, target, index.task), *pattern_lines(present, shown, [i.split for i, _ in kept])]
+    return [f"  {line}" for line in lines]
+
+
+def _described_arrays(path: Path) -> list[str]:
+    """Return lines about one's own arrays in an ``.npz``."""
+    from counterpoise.data._npz import load_npz
+
+    data = load_npz(path)
+    counts = ", ".join(f"{len(data.split(part)):,} {part}" for part in SPLITS)
+    return [f"{data.info.name}: {counts}", *(f"  {note}" for note in data.info.notes), *_patterns(data)]
+
+
+def _prepared_absence(folder: Path) -> list[str]:
+    """Return lines about the modalities that prepared samples lack; only masks and labels are read."""
+    from counterpoise.data._prepared import load_presence
+
+    info, masks, target, split = load_presence(folder)
+    if masks is None:
+        return []
+    return [*absence_notes(masks, target, info.task), *pattern_lines(masks, target, split, info.class_names)]
+
+
+def _patterns(data: MultimodalData) -> list[str]:
+    if data.is_complete:
+        return []
+    parts = [data.split(part) for part in SPLITS]
+    masks = {
+        m: np.concatenate([np.ones(len(s), bool) if s.present is None else s.present[m] for s in parts])
+        for m in data.info.names
+    }
+    split = [part for part, s in zip(SPLITS, parts, strict=True) for _ in range(len(s))]
+    return pattern_lines(masks, np.concatenate([s.target for s in parts]), split, data.info.class_names)
 
 
 def _description(name: str, index: Index, findings: Sequence[Finding]) -> list[str]:
@@ -102,9 +161,9 @@ def _candidates(folder: Path, name: str | None) -> list[DataEntry]:
     return [DATASETS[name]]
 
 
-def _look(item: Item, readers: Mapping[str, Reader]) -> Sequence[Finding]:
+def _look(item: Item, readers: Mapping[str, Reader], optional: bool) -> Sequence[Finding]:
     """Return findings from listings and headers of a sample's files."""
-    findings = []
+    findings: list[Finding] = []
     for m, reader in readers.items():
         source = item.sources.get(m)
 
@@ -113,12 +172,16 @@ def _look(item: Item, readers: Mapping[str, Reader]) -> Sequence[Finding]:
 
         for path in source if isinstance(source, tuple) else (source,):
             try:
-                if path is None or (isinstance(path, str) and not path.strip()):
+                if is_empty(path):
                     raise UnreadableError("missing", f"{item.id}: no {m}")
                 if isinstance(path, Path):
                     _look_at(path, "audio" if isinstance(reader, Sound) else "video", remark)
             except UnreadableError as error:
-                findings.append(Finding(error.kind, item.id, m, error.detail, True))
+                absent = optional and (is_empty(path) or error.kind == "silent")
+                kind = "absent" if absent else error.kind
+                findings.append(Finding(kind, item.id, m, error.detail, not absent))
+    if sum(f.kind == "absent" for f in findings) == len(readers):
+        return [Finding("missing", item.id, "", f"{item.id} has no modality at all", True)]
     return findings
 
 

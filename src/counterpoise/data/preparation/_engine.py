@@ -17,11 +17,12 @@ import numpy as np
 
 from counterpoise._extras import extra
 from counterpoise._files import write_atomic
+from counterpoise.data._absence import absence_notes
 from counterpoise.data._arrow import write_splits
 from counterpoise.data._info import SPLITS, DataInfo
 from counterpoise.data.preparation._findings import Finding, UnreadableError, summary, to_csv
 from counterpoise.data.preparation._index import Index, Item, check_index
-from counterpoise.data.preparation._reader import Reader
+from counterpoise.data.preparation._reader import Reader, is_empty
 from counterpoise.data.preparation._result import (
     FINDINGS,
     MANIFEST,
@@ -97,7 +98,7 @@ def prepare_index(
     findings = check_index(index)
     readers = dict(index.readers)
     _fit(readers, index)
-    key = _key(readers)
+    key = _key(readers, index.optional)
     unique = list({item.id: item for item in index.items}.values())
     stamps = {item.id: _stamp(item, key) for item in unique}
     work = out.parent / f".{out.name}.partial"
@@ -106,7 +107,7 @@ def prepare_index(
         shards, unreadable = _from_before(work, out)
         todo = [item for item in unique if stamps[item.id] not in shards and stamps[item.id] not in unreadable]
         progress = _Progress(len(unique) - len(todo), len(unique), on_progress)
-        for count, path, new in _in_parallel(todo, stamps, readers, work, jobs):
+        for count, path, new in _in_parallel(todo, stamps, readers, work, jobs, index.optional):
             unreadable |= new
             if path is not None:
                 shards.add(path)
@@ -117,9 +118,21 @@ def prepare_index(
         findings += _same_content(readable, tuple(readers), stamps, shards)
         kept = _by_split(readable)
         _check_not_empty(kept, name, work, findings)
-        info = _info(index, readers, name, recipe, findings)
+        absence = _absence(index, readable, stamps, shards)
+        info = _info(index, readers, name, recipe, [*summary(findings), *absence])
         _write(work, out, info, index, kept, stamps, shards, unreadable, findings)
     return Report({part: len(items) for part, items in kept.items()}, findings, len(todo), info)
+
+
+def _absence(index: Index, items: Sequence[Item], stamps: Mapping[str, str], shards: Shards) -> list[str]:
+    """Return notes on how often each modality is present, and on what its absence tells about the label."""
+    absent = [shards.absent(stamps[item.id]) for item in items]
+    present = {m: np.array([m not in lacking for lacking in absent]) for m in index.readers}
+    if index.task == "multiclass":
+        target = np.unique([str(item.label) for item in items], return_inverse=True)[1]
+    else:
+        target = np.array([np.atleast_1d(item.label) for item in items])
+    return absence_notes(present, target, index.task)
 
 
 def _fit(readers: Mapping[str, Reader], index: Index) -> None:
@@ -173,7 +186,7 @@ def _writing(out: Path) -> Iterator[None]:
 
 
 def _info(
-    index: Index, readers: Mapping[str, Reader], name: str, recipe: Mapping[str, Any], findings: Sequence[Finding]
+    index: Index, readers: Mapping[str, Reader], name: str, recipe: Mapping[str, Any], notes: Sequence[str]
 ) -> DataInfo:
     return DataInfo(
         name=name,
@@ -183,7 +196,7 @@ def _info(
         class_names=index.classes,
         group=index.group,
         source=index.origin,
-        notes=(*index.notes, *summary(findings)),
+        notes=(*index.notes, *notes),
         recipe=recipe,
         augment=index.augment,
         target_offset=index.target_offset,
@@ -266,8 +279,9 @@ def _findings(path: Path, records: Sequence[Any]) -> dict[str, list[Finding]]:
         raise DataError(f"`{path}` is damaged ({error}). Delete it and prepare the data again.") from error
 
 
-def _key(readers: Mapping[str, Reader]) -> str:
+def _key(readers: Mapping[str, Reader], optional: bool) -> str:
     content = json.dumps({m: r.parameters for m, r in readers.items()}, sort_keys=True, default=str)
+    content += "optional" if optional else ""
     return hashlib.blake2b(f"{FORMAT}{content}".encode(), digest_size=8).hexdigest()
 
 
@@ -293,8 +307,11 @@ def _state(source: Any) -> bytes:
     return source.encode() if isinstance(source, str) else np.asarray(source).tobytes()
 
 
-def _read(item: Item, stamp: str, readers: Mapping[str, Reader]) -> tuple[Sample | None, list[Finding]]:
-    """Return a sample, or None and what cost it; what was found besides is part of either."""
+def _read(item: Item, stamp: str, readers: Mapping[str, Reader], optional: bool) -> tuple[Sample | None, list[Finding]]:
+    """Return a sample, or None and what cost it; what was found besides is part of either.
+
+    A modality without a source, or without a sound track, is absent if it is optional.
+    """
     arrays: dict[str, np.ndarray] = {}
     findings: list[Finding] = []
     content = []
@@ -305,17 +322,24 @@ def _read(item: Item, stamp: str, readers: Mapping[str, Reader]) -> tuple[Sample
             findings.append(Finding(kind, item.id, m, detail, False))
 
         try:
-            if source is None:
+            if is_empty(source):
                 raise UnreadableError("missing", f"{item.id}: no {m}")
             arrays[m] = reader.read(source, remark)
             content.append(_content(source, arrays[m]))
         except UnreadableError as error:
-            findings.append(Finding(error.kind, item.id, m, error.detail, True))
+            if optional and (is_empty(source) or error.kind == "silent"):
+                findings.append(Finding("absent", item.id, m, error.detail, False))
+                arrays[m] = reader.blank()
+                content.append("")
+            else:
+                findings.append(Finding(error.kind, item.id, m, error.detail, True))
         except (ConfigError, NotFoundError, OutputError):
             raise  # about the settings or the installation, not about this sample
         except Exception as error:
             detail = f"{_named(item, source)}: {type(error).__name__}: {error}"
             findings.append(Finding("undecodable", item.id, m, " ".join(detail.split()), True))
+    if sum(f.kind == "absent" for f in findings) == len(readers):
+        return None, [Finding("missing", item.id, "", f"{item.id} has no modality at all", True)]
     whole = len(arrays) == len(readers)
     return (Sample(stamp, content, findings, arrays) if whole else None), findings
 
@@ -337,7 +361,7 @@ def _content(source: Any, array: np.ndarray) -> str:
 
 
 def _chunk(
-    items: Sequence[Item], stamps: Sequence[str], readers: Mapping[str, Reader], work: str
+    items: Sequence[Item], stamps: Sequence[str], readers: Mapping[str, Reader], work: str, optional: bool
 ) -> tuple[int, str | None, dict[str, list[dict[str, Any]]]]:
     """Read some items and write them as one shard; return their number, the shard, and what cannot be read."""
     if multiprocessing.parent_process() is not None:
@@ -345,7 +369,7 @@ def _chunk(
     samples: list[Sample] = []
     unreadable: dict[str, list[dict[str, Any]]] = {}
     for item, stamp in zip(items, stamps, strict=True):
-        sample, findings = _read(item, stamp, readers)
+        sample, findings = _read(item, stamp, readers, optional)
         if sample is None:
             unreadable[stamp] = [asdict(f) for f in findings]
         else:
@@ -369,14 +393,19 @@ def _one_thread() -> None:
 
 
 def _in_parallel(
-    items: Sequence[Item], stamps: Mapping[str, str], readers: Mapping[str, Reader], work: Path, jobs: int | None
+    items: Sequence[Item],
+    stamps: Mapping[str, str],
+    readers: Mapping[str, Reader],
+    work: Path,
+    jobs: int | None,
+    optional: bool,
 ) -> Iterator[tuple[int, Path | None, dict[str, list[Finding]]]]:
     with extra("data", "Preparing data"):
         import joblib
         from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     chunks = [items[k : k + CHUNK] for k in range(0, len(items), CHUNK)]
-    calls = ((chunk, [stamps[item.id] for item in chunk], readers, str(work)) for chunk in chunks)
+    calls = ((chunk, [stamps[item.id] for item in chunk], readers, str(work), optional) for chunk in chunks)
     processes = min(jobs or joblib.cpu_count(), len(chunks))
     if processes < 2:
         results: Iterable[Any] = (_chunk(*call) for call in calls)

@@ -15,6 +15,7 @@ __all__ = ["KINDS", "Finding", "Remark", "UnreadableError", "summary", "to_csv"]
 
 KINDS: Final = {
     "missing": "the file is not there",
+    "absent": "the sample lacks the modality and is kept",
     "truncated": "the file ends before its own header says",
     "silent": "there is no audio track, or nothing but zeros in it",
     "too short": "there is less of it than one sample needs",

@@ -117,6 +117,7 @@ class Index:
         augment: how training varies the inputs (see `DataInfo.augment`).
         target_offset: See `DataInfo.target_offset`.
         target_unit: See `DataInfo.target_unit`.
+        optional: Whether samples that lack modalities are kept: those without a source, or without a sound track.
     """
 
     items: Sequence[Item]
@@ -131,6 +132,7 @@ class Index:
     augment: Mapping[str, Any] = field(default_factory=dict)
     target_offset: tuple[float, ...] = ()
     target_unit: tuple[float, ...] = ()
+    optional: bool = False
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -34,6 +34,9 @@ def own(source: Path, settings: Settings) -> Index:
     are one modality ``sensor``, or say ``--modality sensor=x,y``; a column of videos whose name says sound (``audio``,
     ``sound``, ``speech``, ``voice``) is their sound track. A column that counts the rows is left out.
 
+    A row whose cells of a modality are all empty lacks that modality, as does one whose video has no sound track. Such
+    rows are kept, unless they lack everything.
+
     Args:
         source: The manifest.
         settings: What the user chose.
@@ -66,6 +69,7 @@ def own(source: Path, settings: Settings) -> Index:
         origin=source.name,
         target_offset=targets.offset,
         target_unit=targets.unit,
+        optional=True,
     )
 
 

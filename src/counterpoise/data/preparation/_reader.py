@@ -11,7 +11,12 @@ import numpy as np
 from counterpoise.data._info import Modality
 from counterpoise.data.preparation._findings import Remark
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "is_empty"]
+
+
+def is_empty(source: Any) -> bool:
+    """Return whether a sample has no source of a modality: nothing, or a text without a letter."""
+    return source is None or (isinstance(source, str) and not source.strip())
 
 
 class Reader(ABC):
@@ -22,6 +27,8 @@ class Reader(ABC):
     """
 
     settings: ClassVar[tuple[str, ...]] = ()
+    dtype: str = "float32"
+    """Type of the array."""
 
     def fit(self, sources: Iterable[Any]) -> None:
         """Learn from the *training* sources what depends on them (a vocabulary, a width)."""
@@ -37,6 +44,11 @@ class Reader(ABC):
     @abstractmethod
     def modality(self, name: str) -> Modality:
         """Return what it looks like."""
+
+    def blank(self) -> np.ndarray:
+        """Return zeros of the shape and type of the array, for a sample that lacks the modality."""
+        modality = self.modality("")
+        return np.zeros(modality.stored or modality.shape, self.dtype)
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Frames(Reader):
     """
 
     settings: ClassVar[tuple[str, ...]] = ("fps", "keep", "frames", "size")
+    dtype = "uint8"
 
     def __init__(
         self, fps: float = 1.0, keep: int = 10, frames: int = 3, size: int = 112, shortest: float = 0.5
@@ -128,6 +129,7 @@ class Sound(Reader):
     """
 
     settings = ("audio",)
+    dtype = "float16"
 
     def __init__(self, recipe: str = "fbank", shortest: float = 0.2) -> None:
         self.recipe = sound_recipe(recipe)
@@ -172,6 +174,7 @@ class Image(Reader):
     """A photograph ``(3, size, size)`` uint8."""
 
     settings = ("size",)
+    dtype = "uint8"
 
     def __init__(self, size: int = 112) -> None:
         Interval(8, integer=True).check("Image", "size", size)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from counterpoise.data._arrow import write_dataset
-from counterpoise.data._info import DataInfo
+from counterpoise.data._info import PRESENT, DataInfo
 from counterpoise.data.preparation._index import Index, Item
 from counterpoise.data.preparation._shards import Shards
 from counterpoise.errors import DataError
@@ -29,20 +29,28 @@ def write_split(
     """Write one split as a Hugging Face ``Dataset``, in the order of the items."""
     number = {name: k for k, name in enumerate(index.classes)}
     row_bytes = sum(shards.cell(stamps[items[0].id], m.name).nbytes for m in info.modalities)
+    lacking = sorted({m for item in items for m in shards.absent(stamps[item.id])})
     listed = hashlib.blake2b(json.dumps([stamps[item.id] for item in items]).encode(), digest_size=8).hexdigest()
     write_dataset(
         folder,
         len(items),
         row_bytes,
-        lambda start, stop: _columns(info, items[start:stop], stamps, shards, number),
+        lambda start, stop: _columns(info, items[start:stop], stamps, shards, number, lacking),
         fingerprint=listed,
     )
 
 
 def _columns(
-    info: DataInfo, items: Sequence[Item], stamps: Mapping[str, str], shards: Shards, number: Mapping[str, int]
+    info: DataInfo,
+    items: Sequence[Item],
+    stamps: Mapping[str, str],
+    shards: Shards,
+    number: Mapping[str, int],
+    lacking: Sequence[str],
 ) -> dict[str, Any]:
     columns: dict[str, Any] = {}
+    for m in lacking:
+        columns[f"{PRESENT}{m}"] = np.array([m not in shards.absent(stamps[item.id]) for item in items])
     for modality in info.modalities:
         columns[modality.name] = np.stack([shards.cell(stamps[item.id], modality.name) for item in items])
     if info.task == "multiclass":

@@ -84,6 +84,10 @@ class Shards:
             self.findings[stamp] = [Finding(**f) for f in json.loads(findings[row])]
         return True
 
+    def absent(self, stamp: str) -> set[str]:
+        """Return the modalities that a sample lacks."""
+        return {f.modality for f in self.findings[stamp] if f.kind == "absent"}
+
     def cell(self, stamp: str, column: str) -> np.ndarray:
         """Return one sample's array of one modality, flat: a view of a mapped file, to be copied soon."""
         path, row = self._places[stamp]

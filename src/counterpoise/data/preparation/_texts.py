@@ -31,6 +31,7 @@ class Text(Reader):
     """
 
     settings = ("tokenizer", "length")
+    dtype = "int32"
 
     def __init__(self, tokenizer: str = "words", length: int = 40, least: int = 1) -> None:
         Interval(1, integer=True).check("Text", "length", length)

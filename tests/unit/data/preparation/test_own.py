@@ -63,8 +63,11 @@ def test_decimal_commas_are_not_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("word", ["", "NaN", "NA", "n/a", "None", "null", "-nan"])
 def test_words_for_missing_are_empty_cells_among_numbers(word: str, tmp_path: Path) -> None:
     prepared = prepare("own", write(tmp_path / "m.csv", age=[*AGE[:5], word, *AGE[6:]]), tmp_path / "p", jobs=1)
-    assert prepared.left_out == 1
-    assert [m.kind for m in open_data(tmp_path / "p").info.modalities] == ["vector", "tokens"]
+    assert prepared.left_out == 0
+    data = open_data(tmp_path / "p")
+    assert [m.kind for m in data.info.modalities] == ["vector", "tokens"]
+    parts = (data.train, data.val, data.test)
+    assert sum(0 if s.present is None else int((~s.present["age"]).sum()) for s in parts) == 1
 
 
 @pytest.mark.parametrize("word", ["NA", "N/A", "n/a", "nan", "None", "null", "NULL", "-nan", "NaN"])

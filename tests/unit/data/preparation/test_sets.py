@@ -246,13 +246,13 @@ def test_columns_can_be_put_together_by_hand_and_typos_are_named(tmp_path):
         prepare("own", manifest, tmp_path / "x", settings=Settings(label="labell"), jobs=1)
 
 
-def test_rows_without_a_label_or_a_number_are_left_out_and_told(tmp_path):
+def test_rows_without_a_label_are_left_out_and_told_and_rows_without_a_number_kept(tmp_path):
     manifest = tmp_path / "m.csv"
     rows = [f"{k * k},{k % 3},{k % 2}" for k in range(40)]
     rows[3], rows[5] = "9,,1", "25,2,"
     manifest.write_text("a,b,label\n" + "\n".join(rows))
     summary = prepare("own", manifest, tmp_path / "out", jobs=1)
-    assert summary.left_out == 2
-    assert sum(summary.samples.values()) == 38
+    assert summary.left_out == 1
+    assert sum(summary.samples.values()) == 39
     assert any("row 6 has no label" in note for note in summary.notes)
     assert open_data(tmp_path / "out").info.num_outputs == 2

@@ -1,0 +1,197 @@
+"""Which samples lack which modality: patterns, and whether absence itself tells the label."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+__all__ = ["Association", "absence_notes", "association", "pattern_lines", "patterns"]
+
+LEVEL: Final = 0.01
+"""Largest p-value, after correction, of an association that is reported."""
+LEAST_EXPECTED: Final = 5
+"""Smallest expected count for which the chi-squared approximation is used; below it labels are permuted."""
+PERMUTATIONS: Final = 2000
+MOST_PATTERNS: Final = 6
+MOST_CLASSES: Final = 12
+
+
+@dataclass(frozen=True)
+class Association:
+    """What the absence of a modality tells about the label.
+
+    Attributes:
+        p: p-value of the test of independence.
+        nats: Mutual information of presence and label in nats, corrected for chance and at least 0.
+        gain: Accuracy of the best guess from presence less that of the best constant guess, in [0, 1]; 0 for real
+            targets.
+    """
+
+    p: float
+    nats: float
+    gain: float
+
+
+def patterns(present: Mapping[str, np.ndarray]) -> list[str]:
+    """Return the names of the modalities that each sample has, joined by ``+``.
+
+    Example:
+        >>> patterns({"image": np.array([True, True]), "text": np.array([True, False])})
+        ['image+text', 'image']
+    """
+    rows = zip(*present.values(), strict=True)
+    return ["+".join(m for m, has in zip(present, row, strict=True) if has) for row in rows]
+
+
+def association(present: np.ndarray, target: np.ndarray, task: str, seed: int = 0) -> Association:
+    r"""Test whether the presence of a modality and the label are independent.
+
+    Classes are compared by the likelihood-ratio statistic :math:`G = 2 N \hat I`, by its chi-squared limit or, where
+    expected counts are small, by permutations of the labels. With several labels each is tested, and the smallest
+    p-value is multiplied by their number. Real targets are compared by the test of Kruskal and Wallis, where the
+    information is :math:`-\frac12 \log(1 - \epsilon^2)` of its rank effect size.
+
+    Args:
+        present: ``(N,)`` bool.
+        target: ``(N,)`` class ids, ``(N, C)`` zeros and ones, or ``(N, C)`` reals.
+        task: "multiclass", "multilabel" or "regression"; other tasks are treated like regression.
+        seed: Seed of the permutations.
+
+    Example:
+        >>> label = np.arange(200) % 2
+        >>> found = association(label == 0, label, "multiclass")
+        >>> found.p < 1e-10, round(found.nats, 1), found.gain
+        (True, 0.7, 0.5)
+    """
+    if present.all() or not present.any():
+        return Association(1.0, 0.0, 0.0)
+    if task == "multiclass":
+        return _of_classes(present, target, seed)
+    columns = target.reshape(len(target), -1).T
+    each = [
+        _of_classes(present, y.astype(np.int64), seed) if task == "multilabel" else _of_numbers(present, y)
+        for y in columns
+    ]
+    strongest = min(each, key=lambda one: one.p)
+    return Association(min(1.0, strongest.p * len(each)), strongest.nats, strongest.gain)
+
+
+def _of_classes(present: np.ndarray, target: np.ndarray, seed: int) -> Association:
+    from scipy.stats import chi2
+
+    n, labels = len(target), np.unique(target, return_inverse=True)[1]
+    classes = int(labels.max()) + 1
+    if classes < 2:
+        return Association(1.0, 0.0, 0.0)
+    table = _table(present, labels, classes)
+    expected = np.outer(table.sum(1), table.sum(0)) / n
+    statistic, freedom = _g(table, expected), classes - 1
+    if expected.min() >= LEAST_EXPECTED:
+        p = float(chi2.sf(statistic, freedom))
+    else:
+        rng = np.random.default_rng(seed)
+        drawn = [_g(_table(rng.permutation(present), labels, classes), expected) for _ in range(PERMUTATIONS)]
+        p = (1 + sum(g >= statistic - 1e-9 for g in drawn)) / (1 + PERMUTATIONS)
+    gain = (table.max(1).sum() - table.sum(0).max()) / n
+    return Association(p, max(0.0, (statistic - freedom) / (2 * n)), float(gain))
+
+
+def _table(present: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    return np.bincount(present * classes + labels, minlength=2 * classes).reshape(2, classes)
+
+
+def _g(table: np.ndarray, expected: np.ndarray) -> float:
+    filled = table > 0
+    return float(2 * (table[filled] * np.log(table[filled] / expected[filled])).sum())
+
+
+def _of_numbers(present: np.ndarray, target: np.ndarray) -> Association:
+    from scipy.stats import kruskal
+
+    if np.ptp(target) == 0:
+        return Association(1.0, 0.0, 0.0)
+    statistic, p = kruskal(target[present], target[~present])
+    share = np.clip((statistic - 1) / max(len(target) - 2, 1), 0, 1 - 1e-12)  # epsilon squared, corrected for chance
+    return Association(float(p), float(-0.5 * np.log1p(-share)), 0.0)
+
+
+def absence_notes(present: Mapping[str, np.ndarray] | None, target: np.ndarray, task: Any) -> list[str]:
+    """Return notes on how often each modality is present, and warnings where absence tells the label.
+
+    P-values are corrected for the number of modalities (Holm).
+
+    Args:
+        present: ``{m: (N,) bool}``; None if nothing is missing.
+        target: Targets of the N samples.
+        task: Task, or its name.
+    """
+    lacking = {m: np.asarray(mask) for m, mask in (present or {}).items() if not np.all(mask)}
+    if not lacking:
+        return []
+    shares = ", ".join(f"{m} {mask.mean():.1%}" for m, mask in lacking.items())
+    notes = [f"samples that have a modality: {shares}"]
+    kind = task if isinstance(task, str) else getattr(task, "name", "regression")
+    tested = {m: association(mask, np.asarray(target), kind) for m, mask in lacking.items()}
+    smallest = 0.0
+    for rank, (m, found) in enumerate(sorted(tested.items(), key=lambda item: item[1].p)):
+        smallest = max(smallest, found.p * (len(tested) - rank))
+        if smallest <= LEVEL and found.nats > 0:
+            points = f", {100 * found.gain:.1f} points of accuracy" if found.gain > 0 else ""
+            notes.append(
+                f"warning: the absence of {m} tells something about the label ({found.nats:.3f} nats{points}; "
+                f"p {'< 0.001' if smallest < 0.001 else f'= {smallest:.3f}'}, corrected for {len(tested)} modalities); "
+                "a model may read the absence instead of the inputs"
+            )
+    return notes
+
+
+def pattern_lines(
+    present: Mapping[str, np.ndarray], target: np.ndarray, split: Sequence[str], class_names: Sequence[str] = ()
+) -> list[str]:
+    """Return lines that count the patterns of absence by split and by class.
+
+    The classes shown are those whose patterns differ most from those of all samples.
+
+    Args:
+        present: ``{m: (N,) bool}``.
+        target: ``(N,)`` class ids or names; other targets have no classes.
+        split: Split of each sample.
+        class_names: Names of the classes, for ids.
+
+    Example:
+        >>> present = {"image": np.array([True, True]), "text": np.array([True, False])}
+        >>> pattern_lines(present, np.array([0, 1]), ["train", "train"], ["cat", "dog"])[0]
+        'patterns, train: 1 image+text, 1 image'
+    """
+    names = patterns(present)
+    lines = [
+        f"patterns, {part}: {_counted([p for p, s in zip(names, split, strict=True) if s == part])}"
+        for part in dict.fromkeys(split)
+    ]
+    if np.ndim(target) != 1 or np.asarray(target).dtype.kind == "f":
+        return lines
+    labels = [class_names[y] if class_names and not isinstance(y, str) else str(y) for y in np.asarray(target).tolist()]
+    by_class = {c: Counter(p for p, y in zip(names, labels, strict=True) if y == c) for c in dict.fromkeys(labels)}
+    total = Counter(names)
+    ranked = sorted(by_class, key=lambda c: _distance(by_class[c], total), reverse=True)
+    lines += [f"patterns, class {c}: {_counted(list(by_class[c].elements()))}" for c in ranked[:MOST_CLASSES]]
+    if len(ranked) > MOST_CLASSES:
+        lines.append(f"patterns of {len(ranked) - MOST_CLASSES} other classes: nearer to those of all samples")
+    return lines
+
+
+def _counted(names: Sequence[str]) -> str:
+    counts = Counter(names).most_common()
+    shown = [f"{count:,} {name or 'nothing'}" for name, count in counts[:MOST_PATTERNS]]
+    rest = sum(count for _, count in counts[MOST_PATTERNS:])
+    return ", ".join([*shown, f"{rest:,} others"] if rest else shown)
+
+
+def _distance(one: Counter[str], whole: Counter[str]) -> float:
+    """Return the total variation between the patterns of a class and those of all samples."""
+    n, total = sum(one.values()), sum(whole.values())
+    return 0.5 * sum(abs(one[name] / n - count / total) for name, count in whole.items())
