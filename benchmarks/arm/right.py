@@ -35,7 +35,7 @@ def row(name: str) -> list[str]:
     for epoch in range(training.release):
         training._epoch(epoch, optimizer)
     model = training.model.eval()
-    experts, target = held_out_experts(model, training.module.held_out_pass())
+    experts, target, _ = held_out_experts(model, training.module.held_out_pass())
     prior = model.task.prior_logits(torch.from_numpy(data.train.target)).float()
     known = held_out_contributions(model.task, experts, target, prior)
     held_out = known.pointwise.mean(0)

@@ -17,7 +17,7 @@ from counterpoise._validation import Interval, check_keys, unknown
 from counterpoise.catalogue import parse_spec, user_name
 from counterpoise.encoders import DEFAULT_ENCODER, ENCODERS
 from counterpoise.errors import CounterpoiseError, DataError, ModelError, describe
-from counterpoise.fusion import FUSIONS, Absent, Fusion, feature_dims_of
+from counterpoise.fusion import FUSIONS, Absent, Fusion, feature_dims_of, only_present
 from counterpoise.records import Inputs, Nested, Outputs, Presence, batch_size, known_presence
 from counterpoise.tasks import Task, make_task
 
@@ -206,22 +206,23 @@ class MultimodalClassifier(nn.Module):
             )
         size = batch_size(inputs)
         present = known_presence(self.modalities, distributed.total_rows(size), present)
-        if present is None:
-            return {m: self._features(m, inputs[m], size) for m in self.modalities}
-        return {m: self._present_features(m, inputs[m], present[m]) for m in self.modalities}
+        return {m: self._present_features(m, inputs[m], size, present) for m in self.modalities}
 
-    def _present_features(self, m: str, value: Nested, mask: Tensor) -> Tensor:
+    def _present_features(self, m: str, value: Nested, size: int, present: Presence | None) -> Tensor:
         """Encode the samples that have modality ``m``, and put zeros in the place of the others."""
+        if present is None:
+            return self._features(m, value, size)
+        mask = present[m]
         own = distributed.local_rows(mask)
         rows = own.nonzero().flatten()
         count = len(rows) if len(own) == len(mask) else int(mask.sum())  # in all processes
         if count == len(mask):
-            return self._features(m, value, len(own))
+            return self._features(m, value, size)
         if not count:
             return next(self.parameters()).new_zeros(len(mask), self.feature_dims[m])
         with _norms_at_rest(self.encoder(m), count == 1):
             encoded = self._encoded(m, take(value, rows), len(rows))
-        return distributed.shared_features(encoded.new_zeros(len(own), *encoded.shape[1:]).index_copy(0, rows, encoded))
+        return distributed.shared_features(encoded.new_zeros(size, *encoded.shape[1:]).index_copy(0, rows, encoded))
 
     def _features(self, m: str, value: Nested, size: int) -> Tensor:
         return distributed.shared_features(self._encoded(m, value, size))
@@ -262,7 +263,7 @@ class MultimodalClassifier(nn.Module):
         scales = head_gradient if isinstance(head_gradient, Mapping) else dict.fromkeys(self.modalities, head_gradient)
         unimodal = {m: self.head(m)(scale_gradient(features[m], scales[m])) for m in self.modalities}
         if present is not None:
-            unimodal = {m: logits.masked_fill(~present[m].unsqueeze(-1), 0) for m, logits in unimodal.items()}
+            unimodal = {m: only_present(logits, m, present) for m, logits in unimodal.items()}
         fused = self.fusion.fuse(features if fused_features is None else fused_features, present)
         return Outputs(features, fused, unimodal, present)
 
@@ -278,13 +279,13 @@ class MultimodalClassifier(nn.Module):
         """
         return self.decode(self.encode(inputs, present), head_gradient, present)
 
-    def features(self, inputs: Inputs, m: str) -> Tensor:
-        """Return the features of modality ``m``, ``(B, D_m)``; no other encoder runs."""
-        return self._features(m, inputs[m], batch_size({m: inputs[m]}))
+    def features(self, inputs: Inputs, m: str, present: Presence | None = None) -> Tensor:
+        """Return the features of modality ``m``, ``(B, D_m)``, as `encode` does; no other encoder runs."""
+        return self._present_features(m, inputs[m], batch_size({m: inputs[m]}), present)
 
-    def unimodal(self, inputs: Inputs, m: str) -> Tensor:
-        """Return the logits of modality ``m`` alone; no other encoder runs."""
-        return self.head(m)(self.features(inputs, m))
+    def unimodal(self, inputs: Inputs, m: str, present: Presence | None = None) -> Tensor:
+        """Return the logits of modality ``m`` alone; no other encoder runs. Samples without it have zeros."""
+        return only_present(self.head(m)(self.features(inputs, m, present)), m, present)
 
 
 def check_names(names: Collection[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -13,7 +13,7 @@ from counterpoise._validation import Options
 from counterpoise.errors import ModelError
 from counterpoise.records import Presence
 
-__all__ = ["Absent", "Fusion", "feature_dims_of"]
+__all__ = ["Absent", "Fusion", "count_present", "feature_dims_of", "only_present"]
 
 Absent = Literal["auto", "token", "zeros"]
 """How a fusion reads the modalities that a sample lacks: as its class declares, as learned tokens, or as zeros."""
@@ -80,16 +80,16 @@ class Fusion(nn.Module, ABC):
         if present is not None and self.skips:
             logits = self(features, present)
         else:
-            logits = self(self._filled(features, present))
+            logits = self(self.filled(features, present))
         return logits
 
     def slices(self, features: Mapping[str, Tensor], present: Presence | None = None) -> dict[str, Tensor]:
         """Return `slice_logits` of samples that may lack modalities; they sum to `fuse`."""
         if present is not None and self.skips:
             return self.slice_logits(features, present)  # type: ignore[call-arg]
-        return self.slice_logits(self._filled(features, present))
+        return self.slice_logits(self.filled(features, present))
 
-    def _filled(self, features: Mapping[str, Tensor], present: Presence | None) -> Mapping[str, Tensor]:
+    def filled(self, features: Mapping[str, Tensor], present: Presence | None) -> Mapping[str, Tensor]:
         """Return features with zeros or tokens in the rows of absent modalities."""
         if present is None:
             return features
@@ -113,6 +113,13 @@ class Fusion(nn.Module, ABC):
             f"`{type(self).__name__}` is not additive, so a modality has no slice of its logits. Use a fusion that is "
             "(concat, sum), or a method that needs no slices."
         )
+
+
+def count_present(names: Collection[str], present: Presence | None) -> int | Tensor:
+    """Return the number of modalities that each sample has, ``(B, 1)`` and at least 1, or M if nothing is missing."""
+    if present is None:
+        return len(names)
+    return torch.stack([present[m] for m in names]).sum(0).clamp_min(1).unsqueeze(-1)
 
 
 def only_present(values: Tensor, m: str, present: Presence | None) -> Tensor:

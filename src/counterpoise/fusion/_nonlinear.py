@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.errors import ModelError
-from counterpoise.fusion._base import Fusion, only_present
+from counterpoise.fusion._base import Fusion, count_present, only_present
 from counterpoise.records import Presence
 
 __all__ = ["FiLM", "Gated", "SharedHead"]
@@ -107,9 +107,7 @@ class SharedHead(Fusion):
 
     def slice_logits(self, features: Mapping[str, Tensor], present: Presence | None = None) -> dict[str, Tensor]:
         """Return :math:`z_m = (W h_m + b) / M`, where M counts the modalities that a sample has; 0 for the others."""
-        if present is None:
-            return {m: self.head(features[m]) / len(self.feature_dims) for m in self.feature_dims}
-        count = torch.stack([present[m] for m in self.feature_dims]).sum(0).clamp_min(1).unsqueeze(-1)
+        count = count_present(self.feature_dims, present)
         return {m: only_present(self.head(features[m]) / count, m, present) for m in self.feature_dims}
 
 

@@ -23,10 +23,10 @@ from counterpoise.methods.base import (
     joint_step,
     unimodal_losses,
 )
-from counterpoise.methods.logits import decode, output_losses, subset_logits, target_scale
+from counterpoise.methods.logits import modality_means, output_losses, presence_masks, subset_logits, target_scale
 from counterpoise.methods.objective import keep_finite
 from counterpoise.model import MultimodalClassifier, evaluation_mode, scale_gradient
-from counterpoise.records import Batch, StepRecord
+from counterpoise.records import Batch, Presence, StepRecord
 
 __all__ = ["AGM", "adaptive_coefficients", "strength_ratio"]
 
@@ -125,17 +125,19 @@ class AGM(Method):
         if not self.strength:
             yield from joint_step(model, batch, backward)
             return
-        features = model.encode(batch.inputs)
-        shares = self.shares(model, features, self._absent(model, batch))
+        features = model.encode(batch.inputs, batch.present)
+        shares = self.shares(model, features, self._absent(model, batch), batch.present)
         with torch.no_grad():
-            scores = output_losses(model, shares, batch.target, self.scale).mean(-1).to(self.usual.dtype)
+            masks = presence_masks(model.modalities, batch.present)
+            losses = output_losses(model, shares, batch.target, self.scale)
+            scores = modality_means(losses, masks).to(self.usual.dtype)
             kappa = self.coefficients(scores)
             # The mean of the earlier steps is compared with this step, which is added to it afterwards.
             self.count.add_(1)
             self.usual.copy_(keep_finite(self.usual, (scores - self.usual) / self.count))
         logits = torch.stack([scale_gradient(z, k) for z, k in zip(shares, kappa, strict=True)]).sum(0)
         fused = model.task.loss(logits, batch.target)
-        unimodal = unimodal_losses(model, decode(model, features, features), batch.target)
+        unimodal = unimodal_losses(model, model.decode(features, 0.0, batch.present), batch.target)
         loss = fused + torch.stack(list(unimodal.values())).sum()
         backward(loss)
         yield StepRecord(loss.detach(), detached({"fused": fused, **unimodal}), by_modality(model, "kappa", kappa))
@@ -145,9 +147,11 @@ class AGM(Method):
         return adaptive_coefficients(scores, self.usual, self.strength, self.cap)
 
     @staticmethod
-    def shares(model: MultimodalClassifier, features: NamedTensors, absent: NamedTensors) -> Tensor:
+    def shares(
+        model: MultimodalClassifier, features: NamedTensors, absent: NamedTensors, present: Presence | None = None
+    ) -> Tensor:
         """Return each modality's share of the fused logits, ``(M, B, C)``; they sum to the fused logits."""
-        values = subset_logits(model, features, absent)
+        values = subset_logits(model, features, absent, present=present)
         weights = shapley_weights(len(features)).to(values)
         weights[:, 0] += 1 / len(features)
         return torch.einsum("ms,sbc->mbc", weights, values)

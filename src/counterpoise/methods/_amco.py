@@ -16,7 +16,7 @@ from counterpoise.methods.base import (
     by_modality,
     require_multiclass,
 )
-from counterpoise.methods.logits import unimodal_logits
+from counterpoise.methods.logits import modality_means, presence_masks, unimodal_logits
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
@@ -24,19 +24,26 @@ from counterpoise.records import Batch
 __all__ = ["AMCo", "mask_share", "modality_mass"]
 
 
-def modality_mass(logits: Tensor) -> Tensor:
+def modality_mass(logits: Tensor, masks: Tensor | None = None) -> Tensor:
     """Return each modality's share ``(M,)`` of a softmax over all M·C unimodal logits, averaged over the batch.
+
+    Where samples lack modalities, the softmax is over the k that a sample has, and k / M times the share is averaged
+    over the samples that have the modality, so that 1 / M is the share of equal modalities.
 
     Args:
         logits: ``(M, B, C)``.
+        masks: Which samples have which modality, ``(M, B)``; None if nothing is missing.
 
     Example:
         >>> modality_mass(torch.tensor([[[1.0, 1.0]], [[1.0, 1.0]]]))
         tensor([0.5000, 0.5000])
     """
     count, _, classes = logits.shape
+    if masks is not None:
+        logits = logits.masked_fill(~masks.unsqueeze(-1), -math.inf)
     together = logits.transpose(0, 1).flatten(1).softmax(-1)
-    return together.unflatten(-1, (count, classes)).sum(-1).mean(0)
+    shares = together.unflatten(-1, (count, classes)).sum(-1)
+    return shares.mean(0) if masks is None else modality_means(shares.T * masks.sum(0) / count, masks)
 
 
 def mask_share(progress: float, ramp: float) -> float:
@@ -101,7 +108,8 @@ class AMCo(ModulatedObjective):
     ) -> tuple[Mapping[str, Tensor], NamedTensors]:
         """See `ModulatedObjective.modulate`."""
         with torch.no_grad():
-            mass = modality_mass(unimodal_logits(model, features, sliced=False))
+            masks = presence_masks(model.modalities, batch.present)
+            mass = modality_mass(unimodal_logits(model, features, sliced=False, present=batch.present), masks)
             dependent = mass > 1 / len(mass) + 1e-6
         masked = {}
         for m, on in zip(features, dependent, strict=True):

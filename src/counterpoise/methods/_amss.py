@@ -16,7 +16,7 @@ from counterpoise.methods.base import (
     by_modality,
     require_multiclass,
 )
-from counterpoise.methods.logits import is_additive, unimodal_logits
+from counterpoise.methods.logits import is_additive, modality_means, presence_masks, unimodal_logits
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
@@ -115,16 +115,18 @@ class AMSS(ModulatedObjective):
         return model
 
     @torch.no_grad()
-    def shares(self, model: MultimodalClassifier, features: Mapping[str, Tensor], target: Tensor) -> Tensor:
+    def shares(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Return the share of its units that each encoder updates, ``(M,)``."""
-        losses = -model.task.log_likelihood(unimodal_logits(model, features, sliced=self.sliced), target).mean(-1)
+        target, masks = batch.target, presence_masks(model.modalities, batch.present)
+        logits = unimodal_logits(model, features, sliced=self.sliced, present=batch.present)
+        losses = modality_means(-model.task.log_likelihood(logits, target), masks)
         label_entropy = torch.special.entr(model.task.one_hot(target, losses.dtype).mean(0)).sum()
-        spread = torch.stack([torch.special.entr(h.float().softmax(-1)).sum(-1).mean() for h in features.values()])
-        return update_shares(label_entropy, losses, spread.to(losses.dtype), self.temperature)
+        spread = torch.stack([torch.special.entr(h.float().softmax(-1)).sum(-1) for h in features.values()])
+        return update_shares(label_entropy, losses, modality_means(spread, masks).to(losses.dtype), self.temperature)
 
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
         """Compute the shares; there is no further term."""
-        self._shares = 1 - self.strength * (1 - self.shares(model, outputs.features, batch.target))
+        self._shares = 1 - self.strength * (1 - self.shares(model, outputs.features, batch))
         return {}, by_modality(model, "share", self._shares)
 
     def backpropagate(

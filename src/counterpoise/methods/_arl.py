@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from counterpoise.methods.base import EpochContext, Hyperparameter, Interval, NamedTensors, require_multiclass
-from counterpoise.methods.logits import is_additive, unimodal_logits
+from counterpoise.methods.logits import is_additive, modality_means, presence_masks, unimodal_logits
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
@@ -89,8 +89,10 @@ class ARL(ModulatedObjective):
         """See `ModulatedObjective.scales`."""
         if self.epoch < self.start:
             return {}
-        logits = unimodal_logits(model, features, sliced=self.sliced)
+        logits = unimodal_logits(model, features, sliced=self.sliced, present=batch.present)
         log_p = logits.log_softmax(-1)
-        entropy = -(log_p.exp() * log_p).sum(-1).mean(-1)
-        weights = asymmetric_weights(entropy, logits.abs().mean((-1, -2)), self.temperature)
+        masks = presence_masks(model.modalities, batch.present)
+        entropy = modality_means(-(log_p.exp() * log_p).sum(-1), masks)
+        size = logits.abs().mean((-1, -2)) if masks is None else modality_means(logits.abs().mean(-1), masks)
+        weights = asymmetric_weights(entropy, size, self.temperature)
         return dict(zip(features, 1 + self.strength * weights, strict=True))

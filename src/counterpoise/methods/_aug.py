@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from counterpoise.fusion import Fusion
+from counterpoise.fusion import Fusion, count_present, only_present
 from counterpoise.methods._ogm import discrepancy_ratio
 from counterpoise.methods.base import (
     Backward,
@@ -18,13 +18,14 @@ from counterpoise.methods.base import (
     backward,
     by_modality,
     detached,
+    present_rows,
     require_fusion,
     require_multiclass,
 )
 from counterpoise.methods.logits import discounted_loss
 from counterpoise.methods.objective import Alternation
 from counterpoise.model import MultimodalClassifier
-from counterpoise.records import Batch, StepRecord
+from counterpoise.records import Batch, Presence, StepRecord
 
 __all__ = ["AUG", "BoostedFusion", "boosting_loss"]
 
@@ -94,13 +95,17 @@ class BoostedFusion(Fusion):
         newest = self.count[list(self.feature_dims).index(m)] - 1
         return (logits * (number < newest)).sum(0), (logits * (number == newest)).sum(0)
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
         """See `Fusion.forward`."""
-        return torch.stack(list(self.slice_logits(features).values())).sum(0)
+        return torch.stack(list(self.slice_logits(features, present).values())).sum(0)
 
-    def slice_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return :math:`z_m / M`."""
-        return {m: torch.stack(self.split(m, features[m])).sum(0) / len(self.feature_dims) for m in self.feature_dims}
+    def slice_logits(self, features: Mapping[str, Tensor], present: Presence | None = None) -> dict[str, Tensor]:
+        """Return :math:`z_m / M`, where M counts the modalities that a sample has; 0 for the others."""
+        count = count_present(self.feature_dims, present)
+        return {
+            m: only_present(torch.stack(self.split(m, features[m])).sum(0) / count, m, present)
+            for m in self.feature_dims
+        }
 
 
 def _uniform(blocks: int, rows: int, columns: int) -> Tensor:
@@ -150,14 +155,14 @@ class AUG(Alternation):
             fusion = self.fusion_type(model.feature_dims, model.task.num_outputs, self.blocks).to(reference)
             model = model.with_fusion(fusion)
         self.register_buffer("score", torch.zeros(len(model.modalities)))
-        self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(len(model.modalities)))
         return model
 
     @torch.no_grad()
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Give the weakest modality a block if one is due."""
         fusion = require_fusion(self, model, BoostedFusion)
-        if epoch.number and epoch.number % max(1, epoch.total // 10) == 0 and self.seen > 0:
+        if epoch.number and epoch.number % max(1, epoch.total // 10) == 0 and bool((self.seen > 0).all()):
             ratio = discrepancy_ratio(self.score / self.seen)
             weakest = int(ratio.argmin())
             if ratio.max() > 1 + self.tolerance and fusion.count[weakest] < self.blocks:
@@ -170,18 +175,21 @@ class AUG(Alternation):
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
         fusion = require_fusion(self, model, BoostedFusion)
-        self.seen.add_(len(batch))
         for k, m in sorted(enumerate(model.modalities), key=lambda item: item[1]):
-            features = model.features(batch.inputs, m)
+            encoded = model.features(batch.inputs, m, batch.present)
+            features, target = present_rows(batch.mask(m), encoded, batch.target)
+            if not len(target):
+                continue
+            self.seen[k] += len(target)
             old, added = fusion.split(m, features)
-            total = model.task.loss(old + added, batch.target)
+            total = model.task.loss(old + added, target)
             grown = fusion.count[k] > 1
-            boosted = boosting_loss(old, added, batch.target, self.discount)
-            more = grown * (model.task.loss(old, batch.target) + boosted)
-            unimodal = model.task.loss(model.head(m)(features.detach()), batch.target)
+            boosted = boosting_loss(old, added, target, self.discount)
+            more = grown * (model.task.loss(old, target) + boosted)
+            unimodal = model.task.loss(model.head(m)(features.detach()), target)
             backward(total + more + unimodal)
             with torch.no_grad():
-                likelihood = model.task.log_likelihood(old + added, batch.target).exp().sum()
+                likelihood = model.task.log_likelihood(old + added, target).exp().sum()
                 self.score[k] += likelihood.to(self.score.dtype)
             parts = {f"total:{m}": total, f"boosting:{m}": more, m: unimodal}
             yield StepRecord(

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor
 
 from counterpoise.methods.base import Hyperparameter, Interval, NamedTensors
-from counterpoise.methods.logits import unimodal_logits
+from counterpoise.methods.logits import modality_means, presence_masks, unimodal_logits
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
@@ -93,8 +93,11 @@ class CGGM(ModulatedObjective):
 
     def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> NamedTensors:
         """See `ModulatedObjective.scales`."""
-        logits = unimodal_logits(model, features, sliced=False)
-        accuracy = model.task.sample_score(logits, batch.target).mean(-1).to(self.accuracy.dtype)
+        logits = unimodal_logits(model, features, sliced=False, present=batch.present)
+        masks = presence_masks(model.modalities, batch.present)
+        accuracy = modality_means(model.task.sample_score(logits, batch.target), masks).to(self.accuracy.dtype)
+        if masks is not None:  # a modality that no sample of the batch has gains nothing
+            accuracy = torch.where(masks.any(-1), accuracy, self.accuracy)
         gain = torch.where(self.started, accuracy - self.accuracy, torch.zeros_like(accuracy))
         self.accuracy.copy_(accuracy)
         self.shares.copy_(gain_shares(gain))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from counterpoise.methods.base import Hyperparameter, Interval, NamedTensors, require_multiclass
+from counterpoise.methods.logits import modality_means
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
@@ -76,12 +77,16 @@ class CML(ModulatedObjective):
         """See `ModulatedObjective.terms`."""
         names = model.modalities
         turn = torch.rand(len(names), device=batch.target.device).argsort()  # when each modality is taken away
-        chain = [outputs.logits]
+        chain, known = [outputs.logits], [torch.ones_like(batch.index, dtype=torch.bool)]
         for k in range(1, len(names)):
             kept = dict(zip(names, turn >= k, strict=True))
-            chain.append(model.fusion({m: h * kept[m] for m, h in outputs.features.items()}))
+            left = None if outputs.present is None else {m: x & kept[m] for m, x in outputs.present.items()}
+            chain.append(model.fusion.fuse({m: h * kept[m] for m, h in outputs.features.items()}, left))
+            known.append(known[0] if left is None else torch.stack(list(left.values())).any(0))
         logits = torch.stack(chain)
-        nll = -model.task.log_likelihood(logits, batch.target).mean(-1)
+        losses = -model.task.log_likelihood(logits, batch.target)
+        # Samples of which a subset leaves nothing do not count there.
+        nll = losses.mean(-1) if outputs.present is None else modality_means(losses, torch.stack(known))
         return {
             "subsets": self.strength * (nll.mean() - nll[0]),
             "calibration": self.strength * self.penalty / 100 * confidence_penalty(logits, batch.target),

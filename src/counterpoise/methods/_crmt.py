@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor, nn
 
-from counterpoise.fusion import Fusion
+from counterpoise._tree import take
+from counterpoise.fusion import Fusion, only_present
 from counterpoise.methods.base import (
     Backward,
     EpochContext,
@@ -21,10 +22,12 @@ from counterpoise.methods.base import (
     detached,
     require_fusion,
     require_multiclass,
+    watching_losses,
 )
+from counterpoise.methods.logits import presence_masks
 from counterpoise.methods.passes import iterate_batches
 from counterpoise.model import MultimodalClassifier, evaluation_mode, scale_gradient
-from counterpoise.records import Batch, StepRecord
+from counterpoise.records import Batch, Presence, StepRecord
 
 __all__ = ["CRMT", "CertifiedFusion", "certified_margin", "other_class_scores"]
 
@@ -53,26 +56,31 @@ class CertifiedFusion(Fusion):
         self.scale = nn.Parameter(torch.full_like(bias, start).repeat(len(heads), 1))
         self.bias = nn.Parameter(torch.zeros_like(bias))
 
-    def branch_scores(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Return :math:`o_m`, ``(M, B, C)``."""
+    absent = "skip"
+
+    def branch_scores(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
+        """Return :math:`o_m`, ``(M, B, C)``; 0 for absent modalities."""
         rows = (F.normalize(self.weights[f"weight_{m}"], dim=-1) for m in self.feature_dims)
-        return torch.stack([features[m] @ w.T for m, w in zip(self.feature_dims, rows, strict=True)])
+        return torch.stack(
+            [only_present(features[m] @ w.T, m, present) for m, w in zip(self.feature_dims, rows, strict=True)]
+        )
 
     def mix(self, scores: Tensor) -> Tensor:
         """Return z, ``(B, C)``, for :math:`o`, ``(M, B, C)``."""
         return (self.scale.unsqueeze(1) * scores).sum(0) + self.bias
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
         """See `Fusion.forward`."""
-        return self.mix(self.branch_scores(features))
+        return self.mix(self.branch_scores(features, present))
 
 
-def other_class_scores(scores: Tensor, target: Tensor) -> Tensor:
+def other_class_scores(scores: Tensor, target: Tensor, masks: Tensor | None = None) -> Tensor:
     r"""Return :math:`\mathrm{mean}_i \log(\sum_m \sum_{c \ne y} e^{o_{m,c} - o_{m,y}} + 10^{-5})`.
 
     Args:
         scores: :math:`o`, ``(M, B, C)``.
         target: ``(B,)``.
+        masks: Which samples have which modality, ``(M, B)``; the sum is over those that a sample has.
 
     Example:
         >>> other_class_scores(torch.zeros(2, 1, 3), torch.tensor([0]))                  # log 4
@@ -80,11 +88,15 @@ def other_class_scores(scores: Tensor, target: Tensor) -> Tensor:
     """
     right = target.view(1, -1, 1).expand(len(scores), -1, 1)
     gaps = (scores - scores.gather(-1, right)).scatter(-1, right, -math.inf)
+    if masks is not None:
+        gaps = gaps.masked_fill(~masks.unsqueeze(-1), -math.inf)
     flat = gaps.transpose(0, 1).flatten(1)
     return torch.logaddexp(flat.logsumexp(1), torch.full_like(flat[:, 0], math.log(1e-5))).mean()
 
 
-def certified_margin(scores: Tensor, scale: Tensor, bias: Tensor, lipschitz: Tensor, target: Tensor) -> Tensor:
+def certified_margin(
+    scores: Tensor, scale: Tensor, bias: Tensor, lipschitz: Tensor, target: Tensor, masks: Tensor | None = None
+) -> Tensor:
     r"""Return the mean distance to the decision boundary that no change of the inputs below it can cross.
 
     .. math:: \frac{\sum_m (a_{m,y} o_{m,y} - a_{m,c} o_{m,c}) + b_y - b_c}
@@ -98,12 +110,14 @@ def certified_margin(scores: Tensor, scale: Tensor, bias: Tensor, lipschitz: Ten
         bias: b, ``(C,)``.
         lipschitz: :math:`L`, ``(M, C)``.
         target: ``(B,)``.
+        masks: Which samples have which modality, ``(M, B)``; the scores of the others are 0, and they cannot change.
     """
     logits = (scale.unsqueeze(1) * scores).sum(0) + bias
     right = target.unsqueeze(1)
     wrong = logits.detach().scatter(1, right, -math.inf).argmax(1)
     gap = (logits.gather(1, right) - logits.gather(1, wrong.unsqueeze(1))).squeeze(1)
     slope = (scale * lipschitz)[:, target] + (scale * lipschitz)[:, wrong]
+    slope = slope if masks is None else slope * masks
     return (gap / slope.square().sum(0).clamp_min(1e-20).sqrt()).mean()
 
 
@@ -165,10 +179,13 @@ class CRMT(Method):
     @staticmethod
     def _slopes(model: MultimodalClassifier, fusion: CertifiedFusion, batch: Batch, m: str) -> Tensor:
         """Return the largest norm of the gradient of each :math:`o_{m,c}` by a sample's input, ``(C,)``."""
-        value = batch.inputs[m]
+        mask = batch.mask(m)
+        value = batch.inputs[m] if mask is None else take(batch.inputs[m], mask.nonzero().flatten())
         rows = F.normalize(fusion.weights[f"weight_{m}"].detach(), dim=-1)
         if not (isinstance(value, Tensor) and value.is_floating_point()):
             return torch.ones(len(rows), device=rows.device)
+        if not len(value):
+            return torch.zeros(len(rows), device=rows.device)
         with torch.enable_grad():
             leaf = value.detach().requires_grad_()
             scores = (model.encoder(m)(leaf) @ rows.T).sum(0)
@@ -180,19 +197,20 @@ class CRMT(Method):
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
         fusion = require_fusion(self, model, CertifiedFusion)
+        masks = presence_masks(model.modalities, batch.present)
         if self.certifying:
             with evaluation_mode(model), torch.no_grad():
-                features = model.encode(batch.inputs)
-                scores = fusion.branch_scores(features)
+                features = model.encode(batch.inputs, batch.present)
+                scores = fusion.branch_scores(features, batch.present)
             scale = scale_gradient(fusion.scale, RATE)
-            margin = certified_margin(scores, scale, fusion.bias.detach(), self.lipschitz, batch.target)
+            margin = certified_margin(scores, scale, fusion.bias.detach(), self.lipschitz, batch.target, masks)
             parts = {"margin": -margin}
         else:
-            features = model.encode(batch.inputs)
-            scores = fusion.branch_scores(features)
+            features = model.encode(batch.inputs, batch.present)
+            scores = fusion.branch_scores(features, batch.present)
             fused = model.task.loss(fusion.mix(scores), batch.target)
-            parts = {"fused": fused, "branches": self.rho * other_class_scores(scores, batch.target)}
-        parts |= {m: model.task.loss(model.head(m)(h.detach()), batch.target) for m, h in features.items()}
+            parts = {"fused": fused, "branches": self.rho * other_class_scores(scores, batch.target, masks)}
+        parts |= watching_losses(model, features, batch)
         loss = torch.stack(list(parts.values())).sum()
         backward(loss)
         yield StepRecord(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from counterpoise.methods.base import Hyperparameter, Interval, NamedTensors
+from counterpoise.methods.base import Hyperparameter, Interval, NamedTensors, present_loss
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier, scale_gradient
 from counterpoise.records import Batch, Outputs
@@ -57,13 +57,30 @@ class DGL(_Separated):
 
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
         """See `ModulatedObjective.terms`."""
-        frozen = {name: p.detach() for name, p in model.fusion.named_parameters()}
         terms = {}
         for m in model.modalities:
-            alone = {k: h if k == m else torch.zeros_like(h) for k, h in outputs.features.items()}
-            logits = functional_call(model.fusion, frozen, (alone,))
-            terms[f"unimodal:{m}"] = self.strength * self.alpha * model.task.loss(logits, batch.target)
+            loss = present_loss(model.task, self._alone(model, outputs, m), batch.target, outputs.mask(m))
+            terms[f"unimodal:{m}"] = self.strength * self.alpha * loss
         return terms, {}
+
+    @staticmethod
+    def _alone(model: MultimodalClassifier, outputs: Outputs, m: str) -> Tensor:
+        """Return the logits of the fused head for one modality; its parameters get no gradient.
+
+        Where samples lack modalities, the head reads the other modalities as absent ones.
+        """
+        frozen = {name: p.detach() for name, p in model.fusion.named_parameters()}
+        alone: Mapping[str, Tensor] = {k: h if k == m else torch.zeros_like(h) for k, h in outputs.features.items()}
+        if outputs.present is None:
+            logits: Tensor = functional_call(model.fusion, frozen, (alone,))
+            return logits
+        only = {k: x if k == m else torch.zeros_like(x) for k, x in outputs.present.items()}
+        if model.fusion.skips:
+            logits = functional_call(model.fusion, frozen, (alone, only))
+        else:
+            filled = {k: h if k == m else h.detach() for k, h in model.fusion.filled(alone, only).items()}
+            logits = functional_call(model.fusion, frozen, (filled,))
+        return logits
 
 
 class SeparatedGradients(_Separated):

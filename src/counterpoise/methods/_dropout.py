@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from counterpoise import corruptions, distributed
-from counterpoise._tree import where
-from counterpoise.methods.base import Backward, Hyperparameter, Interval, Method, backward, joint_step
+from counterpoise._tree import Nested, take, where, zeros_like
+from counterpoise.methods.base import Backward, Hyperparameter, Interval, Method, Options, backward, joint_step
 from counterpoise.model import MultimodalClassifier
-from counterpoise.records import Batch, StepRecord
+from counterpoise.records import Batch, Inputs, StepRecord
 
 __all__ = ["Corruption", "ModalityDropout", "drop_modalities"]
 
@@ -40,17 +41,21 @@ class ModalityDropout(Method):
 
     ModDrop of Neverova, Wolf, Taylor, Nebout, "ModDrop: adaptive multi-modal gesture recognition", TPAMI 2016. Each
     modality of each sample is missing with probability p, independently; here one of them always stays. The input is
-    set to zeros, as in a test with a missing modality; masks stay, and nothing is rescaled.
+    set to zeros, as in a test with a missing modality; masks stay, and nothing is rescaled. With ``dropped="absent"``
+    the sample lacks the modality instead: its encoder does not see the sample, and the fusion reads what it reads for
+    samples that lack the modality.
 
     Args:
         strength: p, in [0, 1].
+        dropped: What a dropped modality is: "zeros" or "absent".
 
     Example:
-        >>> ModalityDropout(strength=0.1)
-        ModalityDropout(strength=0.1)
+        >>> ModalityDropout(strength=0.1, dropped="absent")
+        ModalityDropout(strength=0.1, dropped='absent')
     """
 
     strength = Hyperparameter(0.2, Interval(0, 1, "[]"))
+    dropped = Hyperparameter("zeros", Options(("zeros", "absent")))
 
     def steps(
         self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
@@ -58,14 +63,28 @@ class ModalityDropout(Method):
         """See `Method.steps`."""
         if self.strength:
             uniform = torch.rand(len(batch), len(model.modalities), device=batch.target.device)
+            if batch.present is not None:  # what is absent is the first to go, so that one of the others stays
+                uniform = uniform.masked_fill(~torch.stack([batch.present[m] for m in model.modalities], -1), -1)
             dropped = drop_modalities(uniform, self.strength)
-            rows = dict(zip(model.modalities, distributed.local_rows(dropped).T, strict=True))
-            inputs = {
-                m: where(rows[m], corruptions.apply(value, ZEROS), value) if m in rows else value
-                for m, value in batch.inputs.items()
-            }
-            batch = Batch(inputs, batch.target, batch.index)
+            rows = dict(zip(model.modalities, dropped.T, strict=True))
+            batch = _without(batch, rows) if self.dropped == "absent" else _with_zeros(batch, rows)
         yield from joint_step(model, batch, backward)
+
+
+def _with_zeros(batch: Batch, rows: Mapping[str, Tensor]) -> Batch:
+    """Return a batch with zeros for the dropped modalities, ``{m: (B,) bool}``."""
+    rows = {m: distributed.local_rows(dropped) for m, dropped in rows.items()}
+    inputs = {
+        m: where(rows[m], corruptions.apply(value, ZEROS), value) if m in rows else value
+        for m, value in batch.inputs.items()
+    }
+    return replace(batch, inputs=inputs)
+
+
+def _without(batch: Batch, rows: Mapping[str, Tensor]) -> Batch:
+    """Return a batch whose samples lack the dropped modalities, ``{m: (B,) bool}``."""
+    present = batch.present or {m: torch.ones_like(dropped) for m, dropped in rows.items()}
+    return replace(batch, present={m: mask & ~rows[m] for m, mask in present.items()})
 
 
 class Corruption(Method):
@@ -75,7 +94,8 @@ class Corruption(Method):
     (probability .3, log-uniform in [.3, 3] standard deviations of each column, or of the whole input if it has more
     axes), by zeros (.15), by itself with a random share of its entries set to zero (.15), by that of another sample
     (.15), or by itself plus [.3, 3] times that of another sample (.25). A baseline for robustness, ours. Token ids take
-    no noise or mixture: that of another sample replaces them.
+    no noise or mixture: that of another sample replaces them. Modalities that a sample lacks stay absent, and their
+    inputs are given to no other sample.
 
     Args:
         strength: p, in [0, 1].
@@ -93,6 +113,22 @@ class Corruption(Method):
         """See `Method.steps`."""
         if self.strength:
             inputs = {m: batch.inputs[m] for m in model.modalities}
-            inputs |= distributed.on_all_rows(lambda x: corruptions.corrupt_one(x, self.strength), inputs)
-            batch = Batch(inputs, batch.target, batch.index)
+            masks = {m: batch.mask(m) for m in inputs}
+
+            def corrupted(whole: Inputs) -> Inputs:
+                filled = {m: _replenished(value, masks[m]) for m, value in whole.items()}
+                return {**filled, **corruptions.corrupt_one(filled, self.strength)}
+
+            batch = replace(batch, inputs=distributed.on_all_rows(corrupted, inputs))
         yield from joint_step(model, batch, backward)
+
+
+def _replenished(value: Nested, mask: Tensor | None) -> Nested:
+    """Return inputs in which samples without the modality stand in with that of other samples, or with zeros."""
+    if mask is None:
+        return value
+    rows = mask.nonzero().flatten()
+    if not len(rows):
+        return zeros_like(value)
+    own = torch.arange(len(mask), device=mask.device)
+    return take(value, torch.where(mask, own, rows[own % len(rows)]))

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from counterpoise.methods.base import Backward, Hyperparameter, Interval, NamedTensors, unimodal_losses
-from counterpoise.methods.logits import error_losses
+from counterpoise.methods.logits import error_losses, expert_masks
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier, Scale
-from counterpoise.records import Batch, Outputs
+from counterpoise.records import Batch, Outputs, Presence
 
 __all__ = ["GradNorm", "balanced_weights", "feature_gradient_norms"]
 
@@ -43,17 +43,20 @@ def balanced_weights(weights: Tensor, norms: Tensor, progress: Tensor, alpha: fl
     return moved * len(weights) / moved.sum()
 
 
-def feature_gradient_norms(model: MultimodalClassifier, features: Mapping[str, Tensor], target: Tensor) -> Tensor:
+def feature_gradient_norms(
+    model: MultimodalClassifier, features: Mapping[str, Tensor], target: Tensor, present: Presence | None = None
+) -> Tensor:
     """Return the norm of the gradient of the fused and of each unimodal loss by the features, ``(M + 1,)``.
 
     Args:
         model: Model.
         features: ``{m: (B, D_m)}``.
         target: Targets of the batch.
+        present: Which samples have which modality.
     """
     with torch.enable_grad():
         leaves = {m: h.detach().requires_grad_() for m, h in features.items()}
-        outputs = model.decode(leaves)
+        outputs = model.decode(leaves, present=present)
         fused = torch.autograd.grad(model.task.loss(outputs.logits, target), list(leaves.values()), allow_unused=True)
         unimodal = torch.stack(list(unimodal_losses(model, outputs, target).values())).sum()
         own = torch.autograd.grad(unimodal, list(leaves.values()))
@@ -109,9 +112,9 @@ class GradNorm(ModulatedObjective):
 
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
         """Compute the weights of the next step; there is no further term."""
-        norms = feature_gradient_norms(model, outputs.features, batch.target).to(self.weights.dtype)
+        norms = feature_gradient_norms(model, outputs.features, batch.target, batch.present).to(self.weights.dtype)
         with torch.no_grad():
-            losses = error_losses(model, outputs.experts(), batch.target).to(self.weights.dtype)
+            losses = error_losses(model, outputs.experts(), batch.target, expert_masks(outputs)).to(self.weights.dtype)
             self.initial.copy_(torch.where(self.started, self.initial, losses.clamp_min(1e-12)))
             weights = balanced_weights(self.weights, norms, losses / self.initial, self.alpha, self.rate)
             self._next = torch.where(weights.isfinite().all(), weights, self.weights)

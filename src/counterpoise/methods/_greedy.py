@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from counterpoise.fusion import Fusion
+from counterpoise.fusion import Fusion, count_present, only_present
 from counterpoise.methods.base import (
     Backward,
     EpochContext,
@@ -17,13 +17,14 @@ from counterpoise.methods.base import (
     backward,
     by_modality,
     detached,
+    present_loss,
+    present_rows,
     require_fusion,
     unimodal_losses,
 )
-from counterpoise.methods.logits import decode
 from counterpoise.methods.objective import keep_finite, measured_backward
 from counterpoise.model import MultimodalClassifier
-from counterpoise.records import Batch, StepRecord
+from counterpoise.records import Batch, Presence, StepRecord
 
 __all__ = ["Greedy", "TransferFusion"]
 
@@ -63,8 +64,16 @@ class TransferFusion(Fusion):
         for m, d in dims.items():
             self.register_buffer(f"mean_{m}", torch.full((d,), 0.5))
 
-    def branch_logits(self, features: Mapping[str, Tensor], *, track: bool = False) -> dict[str, Tensor]:
-        """Return each branch's logits ``{m: (B, C)}``; ``track`` updates the running means of the gates."""
+    absent = "skip"
+
+    def branch_logits(
+        self, features: Mapping[str, Tensor], present: Presence | None = None, *, track: bool = False
+    ) -> dict[str, Tensor]:
+        """Return each branch's logits ``{m: (B, C)}``; ``track`` updates the running means of the gates.
+
+        A modality that a sample lacks has features of zeros, and so neither a branch nor an influence on the others.
+        """
+        features = {m: only_present(features[m], m, present) for m in self.feature_dims}
         squeezed = [features[m] @ self.squeeze[f"squeeze_{m}"].T for m in self.feature_dims]
         excitation = (torch.stack(squeezed).sum(0) + self.bias).relu()
         if track:
@@ -75,12 +84,15 @@ class TransferFusion(Fusion):
             mean: Tensor = getattr(self, f"mean_{m}")
             logits[m] = (features[m] * torch.where(curated, mean.to(gate.dtype), gate)) @ self.heads[f"head_{m}"].T
             if track:
-                mean.add_((gate.detach().mean(0) - mean) / self.count)
+                (seen,) = present_rows(None if present is None else present[m], gate.detach())
+                if len(seen):
+                    mean.add_((seen.mean(0) - mean) / self.count)
         return logits
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
         """See `Fusion.forward`."""
-        return torch.stack(list(self.branch_logits(features).values())).mean(0)
+        branches = torch.stack(list(self.branch_logits(features, present).values()))
+        return branches.mean(0) if present is None else branches.sum(0) / count_present(self.feature_dims, present)
 
     def bypass_parameters(self, m: str) -> list[nn.Parameter]:
         """Return the parameters that carry other modalities into the branch of ``m``: gate and squeeze."""
@@ -146,10 +158,10 @@ class Greedy(Method):
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
         fusion = require_fusion(self, model, TransferFusion)
-        features = model.encode(batch.inputs)
-        branches = fusion.branch_logits(features, track=True)
-        losses = {m: model.task.loss(z, batch.target) for m, z in branches.items()}
-        unimodal = unimodal_losses(model, decode(model, features, features), batch.target)
+        features = model.encode(batch.inputs, batch.present)
+        branches = fusion.branch_logits(features, batch.present, track=True)
+        losses = {m: present_loss(model.task, z, batch.target, batch.mask(m)) for m, z in branches.items()}
+        unimodal = unimodal_losses(model, model.decode(features, 0.0, batch.present), batch.target)
         loss = torch.stack([*losses.values(), *unimodal.values()]).sum()
         main = [model.encoder_parameters(m) for m in model.modalities]
         bypass = [fusion.bypass_parameters(m) for m in model.modalities]

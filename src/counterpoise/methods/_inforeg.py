@@ -123,8 +123,8 @@ class InfoReg(ModulatedObjective):
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
         """See `ModulatedObjective.terms`."""
         with torch.no_grad():
-            logits = unimodal_logits(model, outputs.features, sliced=self.sliced)
-            scores = true_scores(model, logits, batch.target, self.scale)
+            logits = unimodal_logits(model, outputs.features, sliced=self.sliced, present=outputs.present)
+            scores = true_scores(model, logits, batch.target, self.scale, batch.present)
             beta = self.strength * self.pull(model, scores, len(batch))
         terms = {}
         for k, m in enumerate(model.modalities):

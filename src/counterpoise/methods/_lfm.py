@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.methods.base import EpochContext, Hyperparameter, Interval, NamedTensors, Options, require_multiclass
-from counterpoise.methods.logits import is_additive, unimodal_logits
+from counterpoise.methods.logits import is_additive, presence_masks, unimodal_logits
 from counterpoise.methods.objective import ModulatedObjective, gradients
 from counterpoise.methods.passes import batch_rows, concat_batches, iterate_batches
 from counterpoise.model import MultimodalClassifier, evaluation_mode
@@ -40,19 +40,40 @@ def classification_weight(progress: float) -> float:
     return min(sum(c * epoch**k for k, c in enumerate(POLYNOMIAL)), 1.0)
 
 
-def jensen_shannon(logits: Tensor) -> Tensor:
+def jensen_shannon(logits: Tensor, masks: Tensor | None = None) -> Tensor:
     r"""Return the mean over samples of :math:`\frac1M \sum_m KL(p_m \Vert \bar p)`, in nats, between 0 and log M.
 
     Args:
         logits: ``(M, B, C)``.
+        masks: Which samples have which modality, ``(M, B)``; M counts those that a sample has.
 
     Example:
         >>> round(jensen_shannon(torch.tensor([[[90.0, 0.0]], [[0.0, 90.0]]])).item(), 4)     # log 2
         0.6931
     """
     log_p = logits.log_softmax(-1)
-    log_mean = log_p.logsumexp(0) - math.log(len(logits))
-    return (log_p.exp() * (log_p - log_mean)).sum(-1).mean()
+    log_mean = log_mean_probability(log_p, masks)
+    return mean_divergence((log_p.exp() * (log_p - log_mean)).sum(-1), masks)
+
+
+def log_mean_probability(log_p: Tensor, masks: Tensor | None) -> Tensor:
+    """Return the logarithm of the mean distribution of the modalities that a sample has, ``(B, C)``.
+
+    Args:
+        log_p: Log-probabilities, ``(M, B, C)``.
+        masks: Which samples have which modality, ``(M, B)``; None if nothing is missing.
+    """
+    if masks is None:
+        return log_p.logsumexp(0) - math.log(len(log_p))
+    present = log_p.masked_fill(~masks.unsqueeze(-1), -math.inf)
+    return present.logsumexp(0) - masks.sum(0).log().unsqueeze(-1)
+
+
+def mean_divergence(divergence: Tensor, masks: Tensor | None) -> Tensor:
+    """Return the mean over samples of the mean over the modalities that a sample has, of ``(M, B)``."""
+    if masks is None:
+        return divergence.mean()
+    return (divergence.masked_fill(~masks, 0).sum(0) / masks.sum(0).clamp_min(1)).mean()
 
 
 def meta_gradient(
@@ -171,11 +192,11 @@ class LFM(ModulatedObjective):
         step, judge = batch_rows(batch, rows[::2]), batch_rows(batch, rows[1::2])
 
         def inner() -> tuple[Tensor, Tensor]:
-            outputs = model(step.inputs)
+            outputs = model(step.inputs, present=step.present)
             return model.task.loss(outputs.logits, step.target), self._divergence(model, outputs)
 
         def outer() -> Tensor:
-            return model.task.loss(model(judge.inputs).logits, judge.target)
+            return model.task.loss(model(judge.inputs, present=judge.present).logits, judge.target)
 
         parameters = [p for p in model.parameters() if p.requires_grad]
         with evaluation_mode(model):
@@ -198,13 +219,14 @@ class LFM(ModulatedObjective):
         """See `ModulatedObjective.fused_weight`."""
         return 1 + self.strength * (2 * self.a0 - 1)
 
-    def divergence(self, logits: Tensor) -> Tensor:
+    def divergence(self, logits: Tensor, masks: Tensor | None = None) -> Tensor:
         """Return the divergence of the modalities' predictions ``(M, B, C)``, in nats."""
-        return jensen_shannon(logits)
+        return jensen_shannon(logits, masks)
 
     def _divergence(self, model: MultimodalClassifier, outputs: Outputs) -> Tensor:
-        alone = unimodal_logits(model, outputs.features, sliced=self.sliced)
-        return self.divergence(alone * len(alone) if self.sliced else alone)
+        alone = unimodal_logits(model, outputs.features, sliced=self.sliced, present=outputs.present)
+        masks = presence_masks(model.modalities, outputs.present)
+        return self.divergence(alone * len(alone) if self.sliced else alone, masks)
 
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
         """See `ModulatedObjective.terms`."""

@@ -7,7 +7,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from counterpoise.methods.base import NamedTensors, require_multiclass
+from counterpoise.methods.base import NamedTensors, present_rows, require_multiclass
 from counterpoise.methods.logits import unimodal_logits
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
@@ -75,6 +75,10 @@ class MBSD(ModulatedObjective):
 
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
         """See `ModulatedObjective.terms`."""
-        logits = unimodal_logits(model, outputs.features, sliced=False)
-        pairs = [pair_distillation(a, b, batch.target) for a, b in combinations(logits, 2)]
+        logits = unimodal_logits(model, outputs.features, sliced=False, present=outputs.present)
+        pairs = []
+        for (m, a), (k, b) in combinations(zip(model.modalities, logits, strict=True), 2):
+            both = None if outputs.present is None else outputs.present[m] & outputs.present[k]
+            first, second, target = present_rows(both, a, b, batch.target)
+            pairs.append(pair_distillation(first, second, target) if len(target) else (0 * a).sum())
         return {"distillation": self.strength * torch.stack(pairs).mean()}, {}

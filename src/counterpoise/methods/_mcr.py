@@ -9,11 +9,19 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor, nn
 
-from counterpoise.fusion import Fusion, same_dimension
-from counterpoise.methods.base import Hyperparameter, Interval, NamedTensors, Options, by_modality, require_multiclass
+from counterpoise.fusion import Fusion, only_present, same_dimension
+from counterpoise.methods.base import (
+    Hyperparameter,
+    Interval,
+    NamedTensors,
+    Options,
+    by_modality,
+    present_rows,
+    require_multiclass,
+)
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier, scale_gradient
-from counterpoise.records import Batch, Outputs
+from counterpoise.records import Batch, Outputs, Presence, present_mean
 
 __all__ = ["MCR", "class_contrast", "influence", "jensen_shannon"]
 
@@ -33,7 +41,13 @@ def jensen_shannon(logits: Tensor, other: Tensor) -> Tensor:
     return 0.5 * (log_p.exp() * (log_p - middle) + log_q.exp() * (log_q - middle)).sum(-1)
 
 
-def influence(fusion: Fusion, features: Mapping[str, Tensor], permutations: Tensor, k: float) -> Tensor:
+def influence(
+    fusion: Fusion,
+    features: Mapping[str, Tensor],
+    permutations: Tensor,
+    k: float,
+    present: Presence | None = None,
+) -> Tensor:
     r"""Return :math:`\mathrm{mean}_i\, \mathrm{JSD}(p_i, \tilde p_{m,i})`, ``(M,)``: what permuting a modality changes.
 
     The gradient that the features of the other modalities get of :math:`m`'s influence is multiplied by k. The heads'
@@ -44,12 +58,18 @@ def influence(fusion: Fusion, features: Mapping[str, Tensor], permutations: Tens
         features: ``{m: (B, D_m)}``.
         permutations: ``(K, B)`` permutations of the batch.
         k: Factor: -1, 0 or 1.
+        present: Which samples have which modality. Pairs of samples of which one lacks the modality do not count.
     """
     times, divergences = len(permutations), []
     for m in features:
         read = {j: h if j == m else scale_gradient(h, k) for j, h in features.items()}
         moved = {j: h[permutations.flatten()] if j == m else h.repeat(times, 1) for j, h in read.items()}
-        divergences.append(jensen_shannon(fusion(read).repeat(times, 1), fusion(moved)).mean())
+        repeated, valid = None, None
+        if present is not None:
+            repeated = {j: mask.repeat(times) for j, mask in present.items()}
+            valid = repeated[m] & present[m][permutations.flatten()]
+        changed = jensen_shannon(fusion.fuse(read, present).repeat(times, 1), fusion.fuse(moved, repeated))
+        divergences.append(present_mean(changed, valid))
     return torch.stack(divergences)
 
 
@@ -135,14 +155,26 @@ class MCR(ModulatedObjective):
         features = outputs.features
         # The same permutations for every modality: equal modalities have equal influences.
         drawn = torch.rand(self.permutations, len(batch), device=batch.target.device).argsort(-1)
-        shares = influence(model.fusion, features, drawn, GAMES[self.game])
+        shares = influence(model.fusion, features, drawn, GAMES[self.game], outputs.present)
         terms = {"influence": -self.strength * self.influence * shares.sum()}
         if self.contrast:
-            pairs = [(features[m], features[j]) for m in features for j in features if j != m]
-            contrast = torch.stack([class_contrast(h, g, batch.target, self.temperature) for h, g in pairs]).sum()
-            terms["contrast"] = self.strength * self.contrast * contrast
+            contrasts = [self._contrast(outputs, batch, m, j) for m in features for j in features if j != m]
+            terms["contrast"] = self.strength * self.contrast * torch.stack(contrasts).sum()
         if self.bottleneck:
             joined = torch.cat([features[m] for m in model.modalities], dim=-1)
-            distance = (joined - self.centres[batch.target]).square().sum(-1).mean()
-            terms["bottleneck"] = self.strength * self.bottleneck * distance
+            squared = (joined - self.centres[batch.target]).square()
+            if outputs.present is not None:
+                parts = squared.split([features[m].shape[1] for m in model.modalities], -1)
+                squared = torch.cat(
+                    [only_present(x, m, outputs.present) for m, x in zip(model.modalities, parts, strict=True)], -1
+                )
+            terms["bottleneck"] = self.strength * self.bottleneck * squared.sum(-1).mean()
         return terms, by_modality(model, "influence", shares)
+
+    def _contrast(self, outputs: Outputs, batch: Batch, m: str, other: str) -> Tensor:
+        """Return `class_contrast` on the samples that have both modalities."""
+        both = None if outputs.present is None else outputs.present[m] & outputs.present[other]
+        first, second, target = present_rows(both, outputs.features[m], outputs.features[other], batch.target)
+        if not len(target):
+            return (0 * outputs.features[m]).sum()
+        return class_contrast(first, second, target, self.temperature)

@@ -16,7 +16,7 @@ from counterpoise.methods.base import (
     by_modality,
     require_multiclass,
 )
-from counterpoise.methods.logits import unimodal_logits
+from counterpoise.methods.logits import presence_masks, unimodal_logits
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier, Scale
 from counterpoise.records import Batch, Outputs
@@ -135,11 +135,18 @@ class MIDAS(ModulatedObjective):
         sources = mixing_sources(len(model.modalities), len(batch), batch.target.device)
         labels = batch.target[sources]  # (M, M * B)
         valid = (labels != labels[0]).any(0)
+        masks = presence_masks(model.modalities, outputs.present)
+        taken = None
+        if masks is not None:  # a part that its sample lacks makes no mixture
+            valid = valid & masks.gather(1, sources).all(0)
+            taken = {m: mask[s] for m, mask, s in zip(model.modalities, masks, sources, strict=True)}
         count = valid.sum()
-        mixed = model.fusion({m: h[s] for (m, h), s in zip(outputs.features.items(), sources, strict=True)})
+        parts = {m: h[s] for (m, h), s in zip(outputs.features.items(), sources, strict=True)}
+        mixed = model.fusion.fuse(parts, taken)
         fused = model.task.log_likelihood(mixed.expand(len(labels), -1, -1), labels)
         with torch.no_grad():
-            own = model.task.log_likelihood(unimodal_logits(model, outputs.features, sliced=False), batch.target)
+            alone = unimodal_logits(model, outputs.features, sliced=False, present=outputs.present)
+            own = model.task.log_likelihood(alone, batch.target)
             confidence = own.gather(1, sources).softmax(0)
             similarity = swap_similarity(outputs.features, sources)
         loss = (1.5 + similarity / 2) * -(alpha.to(fused.dtype).unsqueeze(1) * confidence * fused).sum(0)

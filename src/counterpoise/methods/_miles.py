@@ -106,7 +106,7 @@ class MILES(Method):
         with evaluation_mode(model):
             for whole in iterate_batches(self, epoch):
                 batch = whole.to(self.rate.device)
-                logits = subset_logits(model, model.encode(batch.inputs))
+                logits = subset_logits(model, model.encode(batch.inputs, batch.present), present=batch.present)
                 if model.task.is_gaussian:
                     scores.append(1 - 2 * output_losses(model, logits, batch.target, self.scale))
                 else:

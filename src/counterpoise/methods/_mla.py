@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from counterpoise.fusion import Fusion, SharedHead
+from counterpoise.fusion import Fusion, SharedHead, only_present
 from counterpoise.methods.base import (
     Backward,
     EpochContext,
@@ -17,28 +17,34 @@ from counterpoise.methods.base import (
     Interval,
     backward,
     detached,
+    present_rows,
     require_fusion,
     require_multiclass,
 )
+from counterpoise.methods.logits import presence_masks
 from counterpoise.methods.objective import Alternation
 from counterpoise.model import MultimodalClassifier
-from counterpoise.records import Batch, StepRecord
+from counterpoise.records import Batch, Presence, StepRecord
 
 __all__ = ["MLA", "EntropyWeightedHead", "entropy_weights", "update_projection"]
 
 
-def entropy_weights(logits: Tensor) -> Tensor:
+def entropy_weights(logits: Tensor, masks: Tensor | None = None) -> Tensor:
     r"""Return :math:`w_m(i) \propto \exp(\max_j H_j(i) - H_m(i))`, ``(M, B)``: confident modalities count more.
 
     Args:
         logits: ``(M, B, C)``; H is the entropy over the C classes of one sample, in nats.
+        masks: Which samples have which modality, ``(M, B)``; the others have no weight.
 
     Example:
         >>> entropy_weights(torch.tensor([[[0.0, 0.0]], [[50.0, 0.0]]])).flatten()    # entropies log 2 and 0
         tensor([0.3333, 0.6667])
     """
     log_p = logits.log_softmax(-1)
-    return (log_p.exp() * log_p).sum(-1).softmax(0)
+    sureness = (log_p.exp() * log_p).sum(-1)
+    if masks is not None:
+        sureness = sureness.masked_fill(~masks, torch.finfo(sureness.dtype).min)
+    return sureness.softmax(0)
 
 
 def update_projection(projection: Tensor, mean: Tensor, ridge: float) -> Tensor:
@@ -71,12 +77,13 @@ class EntropyWeightedHead(SharedHead):
         torch.Size([5, 4])
     """
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
         """See `Fusion.forward`."""
-        logits = torch.stack([self.head(features[m]) for m in self.feature_dims])
-        return (entropy_weights(logits).unsqueeze(-1) * logits).sum(0)
+        logits = torch.stack([only_present(self.head(features[m]), m, present) for m in self.feature_dims])
+        masks = presence_masks(tuple(self.feature_dims), present)
+        return (entropy_weights(logits, masks).unsqueeze(-1) * logits).sum(0)
 
-    def slice_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def slice_logits(self, features: Mapping[str, Tensor], present: Presence | None = None) -> dict[str, Tensor]:
         """Refuse: the weights make the logits no sum of functions of one modality each."""
         return Fusion.slice_logits(self, features)
 
@@ -145,7 +152,10 @@ class MLA(Alternation):
         progress = min(self.batch / max(1, math.ceil(self.samples / self.largest)), 1.0)
         self.batch += 1
         for m in sorted(model.modalities):
-            features = model.features(batch.inputs, m)
+            encoded = model.features(batch.inputs, m, batch.present)
+            features, target = present_rows(batch.mask(m), encoded, batch.target)
+            if not len(target):
+                continue
             handle = None
             if self.project:
                 with torch.no_grad(), _full_precision(features.device):
@@ -154,8 +164,8 @@ class MLA(Alternation):
                 p = self.projection.clone()
                 handle = head.weight.register_hook(_projected(p))
             try:
-                shared = model.task.loss(head(features), batch.target)
-                unimodal = model.task.loss(model.head(m)(features.detach()), batch.target)
+                shared = model.task.loss(head(features), target)
+                unimodal = model.task.loss(model.head(m)(features.detach()), target)
                 backward(shared + unimodal)
             finally:
                 if handle is not None:

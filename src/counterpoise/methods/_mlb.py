@@ -67,7 +67,7 @@ class MLB(ModulatedObjective):
 
     def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> NamedTensors:
         """See `ModulatedObjective.scales`."""
-        logits = unimodal_logits(model, features, sliced=False)
-        scores = true_scores(model, logits, batch.target, self.scale) / len(batch)
+        logits = unimodal_logits(model, features, sliced=False, present=batch.present)
+        scores = true_scores(model, logits, batch.target, self.scale, batch.present) / len(batch)
         kappa = 1 + self.strength * (balancing_factors(scores, self.alpha) - 1)
         return dict(zip(features, kappa, strict=True))

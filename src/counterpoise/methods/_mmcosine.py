@@ -10,10 +10,11 @@ import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor, nn
 
 from counterpoise.errors import ModelError
-from counterpoise.fusion import Concat, Fusion, SharedHead, Sum
+from counterpoise.fusion import Concat, Fusion, SharedHead, Sum, only_present
 from counterpoise.methods._joint import Joint
 from counterpoise.methods.base import Hyperparameter, Interval, require_multiclass
 from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Presence
 
 __all__ = ["CosineHead", "MMCosine"]
 
@@ -31,21 +32,24 @@ class CosineHead(Fusion):
         tensor([[10., 10.]], grad_fn=<SumBackward1>)
     """
 
+    absent = "skip"
+
     def __init__(self, weights: Mapping[str, Tensor], scale: float = 10.0) -> None:
         super().__init__({m: w.shape[1] for m, w in weights.items()}, len(next(iter(weights.values()))))
         self.scale = scale
         self.weights = nn.ParameterDict({f"weight_{m}": w.detach().clone() for m, w in weights.items()})
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
         """See `Fusion.forward`."""
-        return torch.stack(list(self.slice_logits(features).values())).sum(0)
+        return torch.stack(list(self.slice_logits(features, present).values())).sum(0)
 
-    def slice_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        r"""Return :math:`z_m = s \cos(W_m, h_m)`."""
-        return {
+    def slice_logits(self, features: Mapping[str, Tensor], present: Presence | None = None) -> dict[str, Tensor]:
+        r"""Return :math:`z_m = s \cos(W_m, h_m)`, and 0 for absent modalities."""
+        slices = {
             m: self.scale * F.normalize(features[m], dim=-1, eps=1e-6) @ F.normalize(w, dim=-1, eps=1e-6).T
             for m, w in ((m, self.weights[f"weight_{m}"]) for m in self.feature_dims)
         }
+        return {m: only_present(z, m, present) for m, z in slices.items()}
 
 
 def head_weights(fusion: Fusion) -> dict[str, Tensor]:

@@ -21,16 +21,18 @@ from counterpoise.methods.base import (
     require_multiclass,
     unimodal_losses,
 )
-from counterpoise.methods.logits import decode, subset_logits
+from counterpoise.methods.logits import subset_logits
 from counterpoise.methods.objective import gradients
 from counterpoise.model import MultimodalClassifier
-from counterpoise.records import Batch, StepRecord
+from counterpoise.records import Batch, Presence, StepRecord
 
 __all__ = ["MSAM", "accuracy_shares", "ascent_step"]
 
 
 @torch.no_grad()
-def accuracy_shares(model: MultimodalClassifier, features: Mapping[str, Tensor], target: Tensor) -> Tensor:
+def accuracy_shares(
+    model: MultimodalClassifier, features: Mapping[str, Tensor], target: Tensor, present: Presence | None = None
+) -> Tensor:
     """Return each modality's share of the batch accuracy, ``(M,)``: Shapley values, at least 0, scaled to the sum 1.
 
     The features of absent modalities are zeros. If no value is positive, all shares are 0.
@@ -39,8 +41,9 @@ def accuracy_shares(model: MultimodalClassifier, features: Mapping[str, Tensor],
         model: Model.
         features: ``{m: (B, D_m)}``.
         target: ``(B,)``.
+        present: Which samples have which modality.
     """
-    accuracy = (subset_logits(model, features).argmax(-1) == target).double().mean(-1)
+    accuracy = (subset_logits(model, features, present=present).argmax(-1) == target).double().mean(-1)
     values = (shapley_weights(len(features)).to(accuracy) @ accuracy).clamp_min(0)
     return (values / values.sum().clamp_min(1e-12)).float()
 
@@ -101,17 +104,17 @@ class MSAM(Method):
         device = batch.target.device
         # The forked generator restores the random state, so that the second pass draws the same dropout masks.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            features = model.encode(batch.inputs)
-            outputs = decode(model, features, features)
+            features = model.encode(batch.inputs, batch.present)
+            outputs = model.decode(features, 0.0, batch.present)
         fused = model.task.loss(outputs.logits, batch.target)
-        shares = accuracy_shares(model, {m: h.detach() for m, h in features.items()}, batch.target)
+        shares = accuracy_shares(model, {m: h.detach() for m, h in features.items()}, batch.target, batch.present)
         dominant = shares.max().to(fused.dtype)
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         gradient = gradients(fused, list(trained.values()))
         steps = ascent_step(gradient, self.strength * self.radius)
         moved = {name: p + e for (name, p), e in zip(trained.items(), steps, strict=True)}
         kept = {name: value.clone() for name, value in model.named_buffers()}
-        sharp = torch.func.functional_call(model, {**moved, **kept}, (batch.inputs, 0.0))
+        sharp = torch.func.functional_call(model, {**moved, **kept}, (batch.inputs, 0.0, batch.present))
         perturbed = model.task.loss(sharp.logits, batch.target)
         unimodal = unimodal_losses(model, outputs, batch.target)
         plain = [((1 - dominant) * p * g).sum() for p, g in zip(trained.values(), gradient, strict=True)]

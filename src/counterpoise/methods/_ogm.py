@@ -108,8 +108,8 @@ class OGMGE(ModulatedObjective):
         """See `ModulatedObjective.scales`."""
         if self.epoch < self.start or (self.end is not None and self.epoch >= self.end):
             return {}
-        logits = unimodal_logits(model, features, sliced=self.sliced)
-        scores = true_scores(model, logits, batch.target, self.scale)
+        logits = unimodal_logits(model, features, sliced=self.sliced, present=batch.present)
+        scores = true_scores(model, logits, batch.target, self.scale, batch.present)
         return dict(zip(features, modulation(discrepancy_ratio(scores), self.strength), strict=True))
 
     def backpropagate(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from counterpoise.methods._ogm import discrepancy_ratio
 from counterpoise.methods.base import EpochContext, Hyperparameter, Interval, NamedTensors, by_modality
-from counterpoise.methods.logits import is_additive, target_scale, true_scores, unimodal_logits
+from counterpoise.methods.logits import is_additive, presence_masks, target_scale, true_scores, unimodal_logits
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch
@@ -82,8 +82,8 @@ class OPM(ModulatedObjective):
         self.epoch = epoch.number
 
     def _scores(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        logits = unimodal_logits(model, features, sliced=self.sliced)
-        return true_scores(model, logits, batch.target, self.scale)
+        logits = unimodal_logits(model, features, sliced=self.sliced, present=batch.present)
+        return true_scores(model, logits, batch.target, self.scale, batch.present)
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Return the probability of each modality of a sample to be dropped, ``(M,)``."""
@@ -101,6 +101,10 @@ class OPM(ModulatedObjective):
             q = q * (torch.rand((), device=q.device) < self.probability)
             dims = torch.tensor([model.feature_dims[m] for m in model.modalities], device=q.device, dtype=q.dtype)
             kept = (1 - (dims * q).sum() / dims.sum()).clamp_min(1e-6)
-            keep = (torch.rand(len(batch), len(q), device=q.device) >= q).to(q.dtype) / kept
+            chosen = torch.rand(len(batch), len(q), device=q.device) >= q
+            masks = presence_masks(model.modalities, batch.present)
+            if masks is not None:  # what would be left without a modality keeps those that it has
+                chosen = chosen | ~(chosen & masks.T).any(1, keepdim=True)
+            keep = chosen.to(q.dtype) / kept
         masked = {m: features[m] * k.unsqueeze(1).to(features[m].dtype) for m, k in zip(features, keep.T, strict=True)}
         return masked, by_modality(model, "q", q)

@@ -17,18 +17,21 @@ from counterpoise.methods.base import (
     detached,
     require_fusion,
     require_multiclass,
+    watching_losses,
 )
+from counterpoise.methods.logits import presence_masks
 from counterpoise.model import MultimodalClassifier
-from counterpoise.records import Batch, StepRecord
+from counterpoise.records import Batch, Presence, StepRecord, present_mean
 
 __all__ = ["PDF", "PredictiveFusion", "holo_confidence", "relative_calibration"]
 
 
-def holo_confidence(log_confidence: Tensor) -> Tensor:
+def holo_confidence(log_confidence: Tensor, masks: Tensor | None = None) -> Tensor:
     r"""Return :math:`o_m = \sum_{j \ne m} \log c_j / ((M - 1) \sum_j \log c_j)`, ``(M, B)``; the sum over m is 1.
 
     Args:
         log_confidence: :math:`\log c_m`, ``(M, B)``, negative.
+        masks: Which samples have which modality, ``(M, B)``; M counts those that a sample has.
 
     Example:
         >>> holo_confidence(torch.tensor([[0.5], [0.25]]).log())
@@ -37,8 +40,12 @@ def holo_confidence(log_confidence: Tensor) -> Tensor:
     """
     # Away from 0, so that the quotient is defined where every confidence is nearly 1.
     log_confidence = log_confidence.clamp_max(-1e-6)
+    others: int | Tensor = len(log_confidence) - 1
+    if masks is not None:
+        log_confidence = log_confidence.masked_fill(~masks, 0)
+        others = (masks.sum(0) - 1).clamp_min(1)
     total = log_confidence.sum(0)
-    return (total - log_confidence) / ((len(log_confidence) - 1) * total)
+    return (total - log_confidence) / (others * total)
 
 
 def relative_calibration(logits: Tensor) -> Tensor:
@@ -83,22 +90,29 @@ class PredictiveFusion(EnergyFusion):
             [features[m].detach() @ self.gates[f"gate_{m}"] + self.offsets[f"offset_{m}"] for m in self.feature_dims]
         )
 
-    def weights_of(self, confidence_logits: Tensor, branches: Tensor, *, calibrated: bool) -> Tensor:
+    def weights_of(
+        self, confidence_logits: Tensor, branches: Tensor, *, calibrated: bool, masks: Tensor | None = None
+    ) -> Tensor:
         """Return :math:`w_m`, ``(M, B)``, without gradient.
 
         Args:
             confidence_logits: ``(M, B)``.
             branches: ``(M, B, C)``.
             calibrated: Whether to use the form of the test.
+            masks: Which samples have which modality, ``(M, B)``; the others have no weight.
         """
         odds = confidence_logits.detach()
-        score = odds.sigmoid() + holo_confidence(F.logsigmoid(odds))
-        return (score * relative_calibration(branches.detach()) if calibrated else score).softmax(0)
+        score = odds.sigmoid() + holo_confidence(F.logsigmoid(odds), masks)
+        score = score * relative_calibration(branches.detach()) if calibrated else score
+        if masks is not None:
+            score = score.masked_fill(~masks, torch.finfo(score.dtype).min)
+        return score.softmax(0)
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
         """See `Fusion.forward`."""
-        branches = self.branch_logits(features)
-        weights = self.weights_of(self.confidence_logits(features), branches, calibrated=not self.training)
+        branches, masks = self.branch_logits(features, present), presence_masks(tuple(self.feature_dims), present)
+        odds = self.confidence_logits(features)
+        weights = self.weights_of(odds, branches, calibrated=not self.training, masks=masks)
         return (weights.unsqueeze(-1) * branches).sum(0)
 
 
@@ -136,15 +150,20 @@ class PDF(Method):
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
         fusion = require_fusion(self, model, PredictiveFusion)
-        features = model.encode(batch.inputs)
-        branches = fusion.branch_logits(features)
+        features = model.encode(batch.inputs, batch.present)
+        branches, masks = fusion.branch_logits(features, batch.present), presence_masks(model.modalities, batch.present)
         odds = fusion.confidence_logits(features)
-        weights = fusion.weights_of(odds, branches, calibrated=False)
+        weights = fusion.weights_of(odds, branches, calibrated=False, masks=masks)
         likelihood = model.task.log_likelihood(branches, batch.target)  # (M, B)
+        known = [None] * len(odds) if masks is None else list(masks)
         fused = model.task.loss((weights.unsqueeze(-1) * branches).sum(0), batch.target)
-        parts = {"fused": fused} | {f"branch:{m}": -x.mean() for m, x in zip(model.modalities, likelihood, strict=True)}
-        parts["confidence"] = (odds.sigmoid() - likelihood.detach().exp()).abs().mean(1).sum()
-        parts |= {m: model.task.loss(model.head(m)(h.detach()), batch.target) for m, h in features.items()}
+        parts = {"fused": fused}
+        parts |= {
+            f"branch:{m}": -present_mean(x, k) for m, x, k in zip(model.modalities, likelihood, known, strict=True)
+        }
+        distance = (odds.sigmoid() - likelihood.detach().exp()).abs()
+        parts["confidence"] = torch.stack([present_mean(x, k) for x, k in zip(distance, known, strict=True)]).sum()
+        parts |= watching_losses(model, features, batch)
         loss = torch.stack(list(parts.values())).sum()
         backward(loss)
         yield StepRecord(loss.detach(), detached(parts), by_modality(model, "confidence", odds.sigmoid().mean(1)))

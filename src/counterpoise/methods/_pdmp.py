@@ -18,6 +18,7 @@ from counterpoise.methods.base import (
     backward,
     joint_step,
 )
+from counterpoise.methods.logits import modality_means
 from counterpoise.methods.passes import iterate_batches
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
@@ -75,13 +76,19 @@ class PDMP(Taught):
         """Rank the modalities before the first epoch."""
         if not self.strength or epoch.number:
             return
-        scores = []
+        scores: list[Tensor] = []
+        masks: list[Tensor] = []
         for whole in iterate_batches(self, epoch, "held_out"):
             batch = whole.to(self.rate.device)
             outputs = self.teach(batch)
             logits = torch.stack([outputs.unimodal_logits[m] for m in model.modalities])
             scores.append(model.task.sample_score(logits, batch.target))
-        rates = priority_rates(torch.cat(scores, dim=1).mean(1), self.best, self.rest)
+            masks.append(torch.ones_like(scores[-1], dtype=torch.bool))
+            if batch.present is not None:
+                masks[-1] = torch.stack([batch.present[m] for m in model.modalities])
+        known = torch.cat(masks, dim=1)
+        means = modality_means(torch.cat(scores, dim=1), None if bool(known.all()) else known)
+        rates = priority_rates(means, self.best, self.rest)
         self.rate.copy_(1 + self.strength * (rates - 1))
 
     def steps(

@@ -11,8 +11,10 @@ from counterpoise.methods.base import (
     Interval,
     NamedTensors,
     by_modality,
+    present_rows,
     require_multiclass,
 )
+from counterpoise.methods.logits import modality_means, presence_masks
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.methods.passes import batch_rows, iterate_batches
 from counterpoise.model import MultimodalClassifier, evaluation_mode
@@ -93,7 +95,7 @@ class PMR(ModulatedObjective):
         outputs = model.task.num_outputs
         for m, d in model.feature_dims.items():
             self.register_buffer(f"prototypes_{m}", torch.zeros(outputs, d))
-        self.register_buffer("seen", torch.zeros(outputs, dtype=torch.bool))
+        self.register_buffer("seen", torch.zeros(len(model.modalities), outputs, dtype=torch.bool))
         return model
 
     def prototypes(self, m: str) -> Tensor:
@@ -109,7 +111,7 @@ class PMR(ModulatedObjective):
             return
         stride = max(1, round(1 / self.share))
         device, sums = self.seen.device, {m: torch.zeros_like(self.prototypes(m)) for m in model.modalities}
-        counts = torch.zeros(len(self.seen), device=device, dtype=next(iter(sums.values())).dtype)
+        counts = {m: torch.zeros(self.seen.shape[1], device=device, dtype=sums[m].dtype) for m in model.modalities}
         position = epoch.number
         with evaluation_mode(model):
             for whole in iterate_batches(self, epoch):
@@ -118,15 +120,16 @@ class PMR(ModulatedObjective):
                 if not len(rows):
                     continue
                 batch = batch_rows(whole, rows).to(device)
-                for m, h in model.vectors(model.encode(batch.inputs)).items():
-                    sums[m].index_add_(0, batch.target, h.to(sums[m].dtype))
-                counts.index_add_(0, batch.target, torch.ones_like(batch.target, dtype=counts.dtype))
-        mask = counts > 0
-        for m, total in sums.items():
-            old, mean = self.prototypes(m), total / counts.clamp_min(1).unsqueeze(1)
-            blended = torch.where(self.seen.unsqueeze(1), mean.lerp(old, self.momentum), mean)
+                for m, h in model.vectors(model.encode(batch.inputs, batch.present)).items():
+                    h, target = present_rows(batch.mask(m), h, batch.target)
+                    sums[m].index_add_(0, target, h.to(sums[m].dtype))
+                    counts[m].index_add_(0, target, torch.ones_like(target, dtype=counts[m].dtype))
+        for (m, total), seen in zip(sums.items(), self.seen, strict=True):
+            mask = counts[m] > 0
+            old, mean = self.prototypes(m), total / counts[m].clamp_min(1).unsqueeze(1)
+            blended = torch.where(seen.unsqueeze(1), mean.lerp(old, self.momentum), mean)
             old.copy_(torch.where(mask.unsqueeze(1), blended, old))
-        self.seen.logical_or_(mask)
+            seen.logical_or_(mask)
 
     def boost(self, scores: Tensor) -> Tensor:
         """Return the boost of each modality, ``(M,)``."""
@@ -134,20 +137,26 @@ class PMR(ModulatedObjective):
 
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
         """See `ModulatedObjective.terms`."""
-        known = self.seen[batch.target]
-        usable = self.seen.any()  # before the first prototypes: no term
-        seen = self.seen | ~usable
-        sigma = {m: prototype_logits(h, self.prototypes(m), seen) for m, h in model.vectors(outputs.features).items()}
+        known = self.seen[:, batch.target]  # (M, B)
+        usable = self.seen.any(1)  # before the first prototypes: no term
+        seen = self.seen | ~usable.unsqueeze(1)
+        masks = presence_masks(model.modalities, outputs.present)
+        known = known if masks is None else known & masks
+        vectors = model.vectors(outputs.features)
+        sigma = {
+            m: prototype_logits(vectors[m], self.prototypes(m), s) for m, s in zip(model.modalities, seen, strict=True)
+        }
         log_p = torch.stack([sigma[m].log_softmax(-1) for m in model.modalities])  # (M, B, C)
         true = log_p.gather(-1, batch.target.expand(log_p.shape[:2]).unsqueeze(-1)).squeeze(-1)
         true = torch.where(known, true, torch.zeros_like(true))
-        scores = torch.where(known, true.exp(), torch.zeros_like(true)).sum(-1).detach()
+        likelihood = torch.where(known, true.exp(), torch.zeros_like(true)).detach()
+        scores = likelihood.sum(-1) if masks is None else modality_means(likelihood, known)
         beta = self.boost(scores) * usable
-        nll = -true.sum(-1) / known.sum().clamp_min(1)
+        nll = -true.sum(-1) / known.sum(-1).clamp_min(1)
         terms = {f"prototype:{m}": self.strength * b * n for m, b, n in zip(sigma, beta, nll, strict=True)}
         if self.entropy and self.epoch < self.entropy_epochs:
-            finite = torch.where(seen, log_p, torch.zeros_like(log_p))
-            entropies = -(log_p.exp() * finite).sum(-1).mean(-1)
+            finite = torch.where(seen.unsqueeze(1), log_p, torch.zeros_like(log_p))
+            entropies = modality_means(-(log_p.exp() * finite).sum(-1), masks)
             dominant = (scores == scores.max()).to(entropies.dtype)
             share = dominant / dominant.sum() * usable
             terms["entropy"] = -self.strength * self.entropy * (share * entropies).sum()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from counterpoise.fusion import Fusion
+from counterpoise.fusion import Fusion, only_present
 from counterpoise.methods.base import (
     Backward,
     Hyperparameter,
@@ -18,9 +18,11 @@ from counterpoise.methods.base import (
     detached,
     require_fusion,
     require_multiclass,
+    watching_losses,
 )
+from counterpoise.methods.logits import presence_masks
 from counterpoise.model import MultimodalClassifier
-from counterpoise.records import Batch, StepRecord
+from counterpoise.records import Batch, Presence, StepRecord, present_mean
 
 __all__ = ["QMF", "EnergyFusion", "rank_loss", "relative_difficulty"]
 
@@ -46,26 +48,29 @@ class EnergyFusion(Fusion):
         self.weights = nn.ParameterDict({f"weight_{m}": h.weight.detach().clone() for m, h in heads.items()})
         self.biases = nn.ParameterDict({f"bias_{m}": h.bias.detach().clone() for m, h in heads.items()})
 
-    def branch_logits(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Return :math:`z_m`, ``(M, B, C)``."""
-        return torch.stack(
-            [features[m] @ self.weights[f"weight_{m}"].T + self.biases[f"bias_{m}"] for m in self.feature_dims]
-        )
+    absent = "skip"
+
+    def branch_logits(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
+        """Return :math:`z_m`, ``(M, B, C)``; 0 for absent modalities."""
+        branches = {
+            m: features[m] @ self.weights[f"weight_{m}"].T + self.biases[f"bias_{m}"] for m in self.feature_dims
+        }
+        return torch.stack([only_present(z, m, present) for m, z in branches.items()])
 
     def confidence(self, logits: Tensor) -> Tensor:
         """Return :math:`c_m`, ``(M, B)``, for branches ``(M, B, C)``."""
         return logits.logsumexp(-1) / self.temperature
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
         """See `Fusion.forward`."""
-        return self.mix(self.branch_logits(features))
+        return self.mix(self.branch_logits(features, present))
 
     def mix(self, logits: Tensor) -> Tensor:
         """Return the weighted sum ``(B, C)``; no gradient flows through the weights."""
         return (self.confidence(logits).detach().unsqueeze(-1) * logits).sum(0)
 
 
-def rank_loss(confidence: Tensor, difficulty: Tensor) -> Tensor:
+def rank_loss(confidence: Tensor, difficulty: Tensor, masks: Tensor | None = None) -> Tensor:
     r"""Return the rank loss between each sample and the next one of the batch, summed over modalities.
 
     .. math:: \sum_m \mathrm{mean}_i \max(0, |d_i - d_j| - \mathrm{sgn}(d_j - d_i)(c_i - c_j)), \qquad j = i + 1
@@ -75,13 +80,18 @@ def rank_loss(confidence: Tensor, difficulty: Tensor) -> Tensor:
     Args:
         confidence: ``(M, B)``.
         difficulty: ``(M, B)``, in [0, 1].
+        masks: Which samples have which modality, ``(M, B)``; both samples of a pair should have it.
 
     Example:
         >>> rank_loss(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
         tensor(0.)
     """
     gap = difficulty.roll(-1, dims=1) - difficulty
-    return (gap.abs() - gap.sign() * (confidence - confidence.roll(-1, dims=1))).relu().mean(-1).sum()
+    losses = (gap.abs() - gap.sign() * (confidence - confidence.roll(-1, dims=1))).relu()
+    if masks is None:
+        return losses.mean(-1).sum()
+    pairs = masks & masks.roll(-1, dims=1)
+    return (losses.masked_fill(~pairs, 0).sum(-1) / pairs.sum(-1).clamp_min(1)).sum()
 
 
 def relative_difficulty(total: Tensor) -> Tensor:
@@ -139,18 +149,23 @@ class QMF(Method):
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
         fusion = require_fusion(self, model, EnergyFusion)
-        features = model.encode(batch.inputs)
-        branches = fusion.branch_logits(features)
+        features = model.encode(batch.inputs, batch.present)
+        branches, masks = fusion.branch_logits(features, batch.present), presence_masks(model.modalities, batch.present)
         confidence = fusion.confidence(branches)
         nll = -model.task.log_likelihood(branches, batch.target)  # (M, B)
+        if masks is None:
+            losses = nll.mean(-1)
+        else:  # where a modality is absent, the history goes on with a loss in the middle
+            losses = torch.stack([present_mean(x, mask) for x, mask in zip(nll, masks, strict=True)])
+            nll = torch.where(masks, nll, losses.unsqueeze(1))
         with torch.no_grad():
             finite = torch.where(nll.isfinite(), nll, torch.zeros_like(nll))
             self.total.index_add_(1, batch.index, finite.to(self.total.dtype))
             difficulty = relative_difficulty(self.total)[:, batch.index]
         fused = model.task.loss(fusion.mix(branches), batch.target)
-        parts = {"fused": fused} | {f"branch:{m}": x.mean() for m, x in zip(model.modalities, nll, strict=True)}
-        parts["rank"] = self.rank * rank_loss(confidence, difficulty)
-        parts |= {m: model.task.loss(model.head(m)(h.detach()), batch.target) for m, h in features.items()}
+        parts = {"fused": fused} | {f"branch:{m}": x for m, x in zip(model.modalities, losses, strict=True)}
+        parts["rank"] = self.rank * rank_loss(confidence, difficulty, masks)
+        parts |= watching_losses(model, features, batch)
         loss = torch.stack(list(parts.values())).sum()
         backward(loss)
         yield StepRecord(loss.detach(), detached(parts), by_modality(model, "confidence", confidence.mean(-1)))

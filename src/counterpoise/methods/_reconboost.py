@@ -17,7 +17,9 @@ from counterpoise.methods.base import (
     backward,
     detached,
     joint_step,
+    present_rows,
     require_multiclass,
+    watching_losses,
 )
 from counterpoise.methods.logits import discounted_loss, is_additive
 from counterpoise.model import MultimodalClassifier
@@ -104,11 +106,12 @@ class ReconBoost(Method):
         features = {}
         for m in model.modalities:
             with torch.set_grad_enabled(m == turn):
-                features[m] = model.features(batch.inputs, m)
-        slices = model.fusion.slice_logits(features)
+                features[m] = model.features(batch.inputs, m, batch.present)
+        slices = model.fusion.slices(features, batch.present)
         others = torch.stack([z for m, z in slices.items() if m != turn]).sum(0)
-        own = reconcilement_loss(slices[turn], others, batch.target, self.ratio)
-        heads = {m: model.task.loss(model.head(m)(h.detach()), batch.target) for m, h in features.items()}
+        mine, known, target = present_rows(batch.mask(turn), slices[turn], others, batch.target)
+        own = reconcilement_loss(mine, known, target, self.ratio) if len(target) else (0 * slices[turn]).sum()
+        heads = watching_losses(model, features, batch)
         loss = own + torch.stack(list(heads.values())).sum()
         backward(loss)
         yield StepRecord(loss.detach(), detached({"reconcilement": own, **heads}))

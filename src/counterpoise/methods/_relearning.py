@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
 from counterpoise.methods._joint import Joint
-from counterpoise.methods.base import STRENGTH, EpochContext, Hyperparameter, Interval, require_multiclass
+from counterpoise.methods.base import STRENGTH, EpochContext, Hyperparameter, Interval, present_rows, require_multiclass
 from counterpoise.methods.passes import iterate_batches
 from counterpoise.model import MultimodalClassifier, evaluation_mode
 
@@ -143,11 +143,16 @@ class Relearning(Joint):
     def _purities(self, model: MultimodalClassifier, epoch: EpochContext, which: str) -> dict[str, float]:
         device = next(model.parameters()).device
         features: dict[str, list[Tensor]] = {m: [] for m in model.modalities}
-        targets = []
+        targets: dict[str, list[Tensor]] = {m: [] for m in model.modalities}
         with evaluation_mode(model):
-            for batch in iterate_batches(self, epoch, which):
-                for m, h in model.vectors(model.encode(batch.to(device).inputs)).items():
+            for whole in iterate_batches(self, epoch, which):
+                batch = whole.to(device)
+                for m, h in model.vectors(model.encode(batch.inputs, batch.present)).items():
+                    h, target = present_rows(batch.mask(m), h, batch.target)
                     features[m].append(h.float().cpu())
-                targets.append(batch.target.cpu())
-        y = torch.cat(targets)
-        return {m: purity(torch.cat(h), y, model.task.num_outputs) for m, h in features.items()}
+                    targets[m].append(target.cpu())
+        labels = {m: torch.cat(y) for m, y in targets.items()}
+        return {
+            m: purity(torch.cat(h), labels[m], model.task.num_outputs) if len(labels[m]) else 0.0
+            for m, h in features.items()
+        }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -15,6 +16,7 @@ from counterpoise.methods.base import (
     by_modality,
     require_multiclass,
 )
+from counterpoise.methods.logits import presence_masks
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.methods.passes import iterate_batches
 from counterpoise.model import MultimodalClassifier, Scale, evaluation_mode
@@ -23,13 +25,14 @@ from counterpoise.records import Batch
 __all__ = ["DataRemixing", "group_order", "least_confident"]
 
 
-def least_confident(logits: Tensor) -> Tensor:
+def least_confident(logits: Tensor, masks: Tensor | None = None) -> Tensor:
     r"""Return the modality that is least confident on each sample, ``(B,)``; -1 for a tie.
 
     It has the smallest :math:`KL(p_m \Vert \mathrm{uniform}) = \log C - H(p_m)`.
 
     Args:
         logits: ``(M, B, C)``.
+        masks: Which samples have which modality, ``(M, B)``; the choice is among those that a sample has.
 
     Example:
         >>> least_confident(torch.tensor([[[9.0, 0.0]], [[1.0, 0.0]]]))
@@ -37,6 +40,8 @@ def least_confident(logits: Tensor) -> Tensor:
     """
     log_p = logits.log_softmax(-1)
     sureness = (log_p.exp() * log_p).sum(-1)
+    if masks is not None:
+        sureness = sureness.masked_fill(~masks, math.inf)
     tied = (sureness == sureness.amin(0)).sum(0) > 1
     return torch.where(tied, -1, sureness.argmin(0))
 
@@ -113,7 +118,9 @@ class DataRemixing(ModulatedObjective):
         with evaluation_mode(model):
             for whole in iterate_batches(self, epoch):
                 batch = whole.to(self.assigned.device)
-                self.assigned[batch.index] = least_confident(model(batch.inputs).experts()[1:])
+                outputs = model(batch.inputs, present=batch.present)
+                masks = presence_masks(model.modalities, outputs.present)
+                self.assigned[batch.index] = least_confident(outputs.experts()[1:], masks)
 
     def resample(self, order: Tensor, generator: torch.Generator) -> Tensor:
         """Return the epoch's order in batches of single modalities."""

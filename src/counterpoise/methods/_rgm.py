@@ -20,7 +20,6 @@ from counterpoise.methods.base import (
     joint_step,
     unimodal_losses,
 )
-from counterpoise.methods.logits import decode
 from counterpoise.methods.objective import keep_finite
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
@@ -193,9 +192,9 @@ class RGM(Method):
         if not self.strength:
             yield from joint_step(model, batch, backward)
             return
-        features = model.encode(batch.inputs)
+        features = model.encode(batch.inputs, batch.present)
         leaves = {m: h.detach().requires_grad_() for m, h in features.items()}
-        outputs = decode(model, leaves, leaves)
+        outputs = model.decode(leaves, 0.0, batch.present, fused_features=leaves)
         fused = model.task.loss(outputs.logits, batch.target)
         gradients = torch.autograd.grad(fused, list(leaves.values()), retain_graph=True)
         with torch.no_grad():

@@ -66,6 +66,7 @@ class TCMax(ModulatedObjective):
         TCMax(strength=1.0, smoothing=0.0)
     """
 
+    incomplete = "its loss contrasts each modality of a sample with those of all other samples"
     strength = Hyperparameter(1.0, Interval(0, 1, "[]"))
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
@@ -84,5 +85,5 @@ class TCMax(ModulatedObjective):
 
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
         """See `ModulatedObjective.terms`."""
-        slices = unimodal_logits(model, outputs.features, sliced=True)
+        slices = unimodal_logits(model, outputs.features, sliced=True, present=outputs.present)
         return {"total-correlation": self.strength * total_correlation_loss(slices, batch.target)}, {}

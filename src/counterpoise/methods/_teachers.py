@@ -16,11 +16,12 @@ from counterpoise.methods.base import (
     Method,
     NamedTensors,
     by_modality,
+    present_rows,
 )
 from counterpoise.methods.logits import target_scale, true_scores
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
-from counterpoise.records import Batch, Outputs
+from counterpoise.records import Batch, Outputs, present_mean
 
 __all__ = ["G2D", "UMT", "Taught", "prioritised"]
 
@@ -66,13 +67,17 @@ class Taught(Method):
             raise ModelError(
                 f"`{type(self).__name__}` learns from a trained `{TEACHER}` and has none. Call `use_teachers` first."
             )
-        outputs: Outputs = teacher.to(batch.target.device)(batch.inputs)
+        outputs: Outputs = teacher.to(batch.target.device)(batch.inputs, present=batch.present)
         return outputs
 
     @staticmethod
     def feature_distance(outputs: Outputs, taught: Outputs) -> NamedTensors:
-        """Return the mean squared distance of each modality's features from the teacher's."""
-        return {f"feature:{m}": (h - taught.features[m]).square().mean() for m, h in outputs.features.items()}
+        """Return the mean squared distance of each modality's features from the teacher's, where it is present."""
+        distances = {}
+        for m, h in outputs.features.items():
+            own, other = present_rows(outputs.mask(m), h, taught.features[m])
+            distances[f"feature:{m}"] = (own - other).square().mean() if len(own) else (0 * h).sum()
+        return distances
 
 
 class UMT(Taught, ModulatedObjective):
@@ -161,9 +166,8 @@ class G2D(Taught, ModulatedObjective):
             return {}
         count = 1 + int(self.progress / self.share * (len(features) - 1))
         taught = self.teach(batch)
-        scores = true_scores(
-            model, torch.stack([taught.unimodal_logits[m] for m in features]), batch.target, self.scale
-        )
+        logits = torch.stack([taught.unimodal_logits[m] for m in features])
+        scores = true_scores(model, logits, batch.target, self.scale, batch.present)
         return dict(zip(features, prioritised(scores, count), strict=True))
 
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
@@ -171,8 +175,9 @@ class G2D(Taught, ModulatedObjective):
         taught = self.teach(batch)
         distance = self.feature_distance(outputs, taught)
         for m in model.modalities:
-            distance[f"distil:{m}"] = model.task.kl(taught.unimodal_logits[m], outputs.logits).mean()
+            divergence = model.task.kl(taught.unimodal_logits[m], outputs.logits)
+            distance[f"distil:{m}"] = present_mean(divergence, outputs.mask(m))
         scores = torch.stack([taught.unimodal_logits[m] for m in model.modalities])
-        confidence = true_scores(model, scores, batch.target, self.scale) / len(batch)
+        confidence = true_scores(model, scores, batch.target, self.scale, batch.present) / len(batch)
         terms = {name: self.strength * value for name, value in distance.items()}
         return terms, by_modality(model, "teacher", confidence)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.methods.base import NamedTensors
-from counterpoise.methods.logits import error_losses
+from counterpoise.methods.logits import error_losses, expert_masks
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier, Scale
 from counterpoise.records import Batch, Outputs
@@ -58,7 +58,7 @@ class UncertaintyWeighting(ModulatedObjective):
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
         """Return the term that trains the log-variances; no gradient of it reaches the model."""
         with torch.no_grad():
-            losses = error_losses(model, outputs.experts(), batch.target)
+            losses = error_losses(model, outputs.experts(), batch.target, expert_masks(outputs))
         outputs_per_loss = model.task.num_outputs if model.task.is_gaussian else 1
         # Its value is that of the penalty; the weighted losses themselves are counted elsewhere.
         weighted = (-self.log_variance).exp() * losses

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from counterpoise.methods.base import Backward, Hyperparameter, Method, backward, require_modality, unimodal_losses
+from counterpoise.methods.base import (
+    Backward,
+    Hyperparameter,
+    Method,
+    backward,
+    present_loss,
+    require_modality,
+    unimodal_losses,
+)
 from counterpoise.methods.hyperparameters import Names
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
@@ -45,7 +53,8 @@ class Unimodal(Method):
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
         m = self.single_modality or model.modalities[0]
-        loss = model.task.loss(model.unimodal(batch.inputs, m), batch.target)
+        logits = model.unimodal(batch.inputs, m, batch.present)
+        loss = present_loss(model.task, logits, batch.target, batch.mask(m))
         backward(loss)
         yield StepRecord(loss.detach(), {m: loss.detach()})
 
@@ -70,7 +79,7 @@ class UnimodalEnsemble(Method):
         self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
-        outputs = model(batch.inputs)
+        outputs = model(batch.inputs, present=batch.present)
         unimodal = unimodal_losses(model, outputs, batch.target)
         loss = torch.stack(list(unimodal.values())).sum()
         backward(loss)

@@ -23,30 +23,38 @@ from counterpoise.methods.base import (
     require_multiclass,
     unimodal_losses,
 )
-from counterpoise.methods.logits import decode, subset_logits
+from counterpoise.methods.logits import modality_means, presence_masks, subset_logits
 from counterpoise.methods.passes import iterate_batches
 from counterpoise.model import MultimodalClassifier, evaluation_mode
-from counterpoise.records import Batch, StepRecord
+from counterpoise.records import Batch, Presence, StepRecord
 
 __all__ = ["ModalityValuation", "SampleValuation", "copies", "sample_values"]
 
 
 @torch.no_grad()
-def sample_values(model: MultimodalClassifier, features: Mapping[str, Tensor], target: Tensor) -> Tensor:
+def sample_values(
+    model: MultimodalClassifier, features: Mapping[str, Tensor], target: Tensor, present: Presence | None = None
+) -> Tensor:
     r"""Return the Shapley value of each modality for each sample, ``(B, M)``.
 
     The value of a subset is :math:`v(S) = |S| \cdot 1[\text{S is right}]`.
 
-    The features outside S are zeros. For M = 2 the values lie in {-.5, 0, .5, 1, 1.5} and sum to v(all).
+    The features outside S are zeros. For M = 2 the values lie in {-.5, 0, .5, 1, 1.5} and sum to v(all). Where samples
+    lack modalities, these have the value 0, and :math:`|S|` counts what a sample has.
 
     Args:
         model: Model.
         features: ``{m: (B, D_m)}``.
         target: ``(B,)``.
+        present: Which samples have which modality.
     """
-    logits = subset_logits(model, features)
-    sizes = torch.tensor([len(s) for s in subsets(len(model.modalities))], device=target.device)
-    values = (logits.argmax(-1) == target).double() * sizes.unsqueeze(1)
+    logits = subset_logits(model, features, present=present)
+    every, masks = subsets(len(model.modalities)), presence_masks(model.modalities, present)
+    if masks is None:
+        sizes = torch.tensor([len(s) for s in every], device=target.device).unsqueeze(1)
+    else:
+        sizes = torch.stack([masks[list(s)].sum(0) for s in every])
+    values = (logits.argmax(-1) == target).double() * sizes
     return (shapley_weights(len(model.modalities)).to(values) @ values).T
 
 
@@ -78,21 +86,33 @@ class _Valuation(Method):
         return model
 
     @abstractmethod
-    def weigh(self, values: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the weights of the copies ``(n, M)`` for values ``(n, M)``."""
+    def weigh(self, values: Tensor, generator: torch.Generator, masks: Tensor | None = None) -> Tensor:
+        """Return the weights of the copies, ``(n, M)``.
+
+        Args:
+            values: ``(n, M)``.
+            generator: Source of randomness.
+            masks: Which samples have which modality, ``(n, M)``; None if nothing is missing.
+        """
 
     @torch.no_grad()
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
         """Compute the values of every training sample, in evaluation mode, after the warm-up."""
         if not self.strength or epoch.number < self.warmup:
             return
-        values, index = [], []
+        values, index, masks = [], [], []
         with evaluation_mode(model):
             for whole in iterate_batches(self, epoch):
                 batch = whole.to(self.extra.device)
-                values.append(sample_values(model, model.encode(batch.inputs), batch.target))
+                features = model.encode(batch.inputs, batch.present)
+                values.append(sample_values(model, features, batch.target, batch.present))
                 index.append(batch.index)
-        weights = self.weigh(torch.cat(values), torch.Generator().manual_seed(epoch.number))
+                mask = presence_masks(model.modalities, batch.present)
+                masks.append(torch.ones_like(values[-1], dtype=torch.bool) if mask is None else mask.T)
+        known = torch.cat(masks)
+        generator = torch.Generator().manual_seed(epoch.number)
+        weights = self.weigh(torch.cat(values), generator, None if bool(known.all()) else known)
+        weights = weights * known  # no copies with nothing in them
         self.extra.zero_().index_copy_(0, torch.cat(index), weights.to(self.extra.dtype))
 
     def steps(
@@ -102,10 +122,10 @@ class _Valuation(Method):
         if not self.strength:
             yield from joint_step(model, batch, backward)
             return
-        features = model.encode(batch.inputs)
-        outputs = decode(model, features, features)
+        features = model.encode(batch.inputs, batch.present)
+        outputs = model.decode(features, 0.0, batch.present)
         weights = self.extra[batch.index]  # (B, M)
-        only = subset_logits(model, features)[1 : len(features) + 1]  # one modality each
+        only = subset_logits(model, features, present=batch.present)[1 : len(features) + 1]  # one modality each
         nll = -model.task.log_likelihood(only, batch.target)  # (M, B)
         total = len(batch) + weights.sum()
         fused = -model.task.log_likelihood(outputs.logits, batch.target).sum() / total
@@ -144,7 +164,7 @@ class SampleValuation(_Valuation):
         SampleValuation(strength=1.0, warmup=5)
     """
 
-    def weigh(self, values: Tensor, generator: torch.Generator) -> Tensor:
+    def weigh(self, values: Tensor, generator: torch.Generator, masks: Tensor | None = None) -> Tensor:
         """See `_Valuation.weigh`."""
         return self.strength * copies(values)
 
@@ -174,10 +194,11 @@ class ModalityValuation(_Valuation):
 
     share = Hyperparameter(0.2, Interval(0, 1, "(]"))
 
-    def weigh(self, values: Tensor, generator: torch.Generator) -> Tensor:
+    def weigh(self, values: Tensor, generator: torch.Generator, masks: Tensor | None = None) -> Tensor:
         """See `_Valuation.weigh`."""
         drawn = torch.randperm(len(values), generator=generator)[: max(1, round(self.share * len(values)))]
-        mean = values[drawn.to(values.device)].mean(0)
+        rows = drawn.to(values.device)
+        mean = values[rows].mean(0) if masks is None else modality_means(values[rows].T, masks[rows].T)
         p = self.strength * 2 / 3 * (mean.max() - mean.min())
         weakest = mean == mean.min()
         return (p * weakest / weakest.sum()).expand(len(values), -1)

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from counterpoise import distributed
 from counterpoise._validation import check_keys
-from counterpoise.errors import ConfigError, ModelError
+from counterpoise.errors import ConfigError, DataError, ModelError
 from counterpoise.fusion import Fusion
 from counterpoise.methods.hyperparameters import SMOOTHING, STRENGTH, Hyperparameter, Interval, Options, declarations_of
 from counterpoise.model import MultimodalClassifier
@@ -50,10 +50,13 @@ __all__ = [
     "by_modality",
     "detached",
     "joint_step",
+    "present_loss",
+    "present_rows",
     "require_fusion",
     "require_modality",
     "require_multiclass",
     "unimodal_losses",
+    "watching_losses",
 ]
 
 Backward: TypeAlias = Callable[[Tensor], None]
@@ -139,6 +142,8 @@ class Method(nn.Module, ABC):
     requires: ClassVar[tuple[str, ...]] = ()
     """Methods whose trained models this one needs (``("unimodal-ensemble",)`` for unimodal teachers); see
     `use_teachers`."""
+    incomplete: ClassVar[str | None] = None
+    """Why the method cannot be trained on samples that lack modalities; None if it can. `steps` then refuses."""
     single_modality: str | None = None
     """The only modality that is trained and evaluated; None for a multimodal run."""
     test_batch_size: int = 512
@@ -150,7 +155,7 @@ class Method(nn.Module, ABC):
         cls.declarations = declarations_of(cls)
         cls.__signature__ = _signature(cls)
         if "steps" in cls.__dict__:
-            cls.steps = _in_all_processes(cls.steps)  # type: ignore[method-assign]
+            cls.steps = _in_all_processes(_refusing(cls.steps))  # type: ignore[method-assign]
         if "on_epoch_start" in cls.__dict__:
             cls.on_epoch_start = _then_broadcast(cls.on_epoch_start)  # type: ignore[method-assign]
 
@@ -289,6 +294,23 @@ class Method(nn.Module, ABC):
         return order
 
 
+def _refusing(steps: Callable[..., Iterator[StepRecord]]) -> Callable[..., Iterator[StepRecord]]:
+    """Return `Method.steps` that refuses samples that lack modalities if the class says that it cannot use them."""
+
+    @functools.wraps(steps)
+    def checked(
+        self: Method, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
+    ) -> Iterator[StepRecord]:
+        if self.incomplete is not None and batch.present is not None:
+            raise DataError(
+                f"`{type(self).__name__}` cannot be trained on samples that lack modalities: {self.incomplete}. Leave "
+                "these samples out, or use another method."
+            )
+        return steps(self, model, batch, backward=backward)
+
+    return checked
+
+
 def _in_all_processes(steps: Callable[..., Iterator[StepRecord]]) -> Callable[..., Iterator[StepRecord]]:
     """Return steps that compute with the samples of all processes; in one process these are the steps themselves."""
 
@@ -373,15 +395,40 @@ def unimodal_losses(
         smoothing: Share of every label that is spread evenly over all classes.
     """
     task = model.task.with_smoothing(smoothing) if smoothing else model.task
-    return {m: _present_loss(task, z, target, outputs.mask(m)) for m, z in outputs.unimodal_logits.items()}
+    return {m: present_loss(task, z, target, outputs.mask(m)) for m, z in outputs.unimodal_logits.items()}
 
 
-def _present_loss(task: Task, logits: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the mean loss over the samples that have a modality."""
-    if mask is None:
-        return task.loss(logits, target)
+def watching_losses(model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> NamedTensors:
+    """Return the losses of unimodal heads that read detached features, ``{m: scalar}``; see `unimodal_losses`."""
+    return {
+        m: present_loss(model.task, model.head(m)(h.detach()), batch.target, batch.mask(m)) for m, h in features.items()
+    }
+
+
+def present_loss(task: Task, logits: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the mean loss over the samples that have a modality; 0 if no sample of the batch has it.
+
+    Args:
+        task: Likelihood.
+        logits: ``(B, C)``.
+        target: Targets of the batch.
+        mask: Which samples have the modality, ``(B,)``; None if all have it.
+    """
+    logits, target = present_rows(mask, logits, target)
+    return task.loss(logits, target) if len(target) else (0 * logits).sum()
+
+
+def present_rows(mask: Tensor | None, *values: Tensor) -> tuple[Tensor, ...]:
+    """Return the rows of tensors ``(B, ...)`` whose samples have a modality; the tensors themselves without a mask.
+
+    Example:
+        >>> present_rows(torch.tensor([True, False]), torch.tensor([3, 4]), torch.tensor([5, 6]))
+        (tensor([3]), tensor([5]))
+    """
+    if mask is None or bool(mask.all()):
+        return values
     rows = mask.nonzero().flatten()
-    return task.loss(logits[rows], target[rows]) if len(rows) else (0 * logits).sum()
+    return tuple(value[rows] for value in values)
 
 
 def detached(terms: Mapping[str, Tensor]) -> NamedTensors:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -120,6 +120,25 @@ def synthetic_batches(modalities: int, count: int, seed: int, size: int = 32) ->
     return [Batch({m: x[r] for m, x in inputs.items()}, target[r], r) for r in index.split(size)]
 
 
+def incomplete(batches: Sequence[Batch], value: float) -> list[Batch]:
+    """Return batches whose samples lack modalities, with ``value`` in the place of the inputs that they lack.
+
+    Nearly half of the inputs are absent. In the second batch no sample has the last modality, and in the third one
+    sample has it.
+    """
+    generator = torch.Generator().manual_seed(2)
+    result = []
+    for number, batch in enumerate(batches):
+        names = batch.modalities
+        masks = torch.rand(len(names), len(batch), generator=generator) > 0.45
+        if number in (1, 2):
+            masks[-1] = torch.arange(len(batch)) < number - 1
+        masks[0] |= ~masks.any(0)
+        inputs = {m: torch.where(x.unsqueeze(1), batch.inputs[m], value) for m, x in zip(names, masks, strict=True)}
+        result.append(replace(batch, inputs=inputs, present=dict(zip(names, masks, strict=True))))
+    return result
+
+
 class _Encoder(nn.Module):
     """Two linear layers, optionally with a batch norm and a dropout between them."""
 
@@ -133,11 +152,17 @@ class _Encoder(nn.Module):
         return y
 
 
-def start_epoch(method: Method, model: MultimodalClassifier, number: int, batches: Sequence[Batch]) -> None:
+def start_epoch(
+    method: Method,
+    model: MultimodalClassifier,
+    number: int,
+    batches: Sequence[Batch],
+    held_out: Sequence[Batch] | None = None,
+) -> None:
     """Seed and open an epoch as a loop does."""
-    held_out = synthetic_batches(len(batches[0].modalities), 1, seed=1)
+    held = held_out or synthetic_batches(len(batches[0].modalities), 1, seed=1)
     torch.manual_seed(number)
-    context = EpochContext(number, 10, train=lambda: batches, held_out=lambda: held_out)
+    context = EpochContext(number, 10, train=lambda: batches, held_out=lambda: held)
     method.on_epoch_start(model, context)
 
 
@@ -153,12 +178,13 @@ def train(
     batches: Sequence[Batch],
     epochs: Iterable[int] = range(2),
     optimizer: torch.optim.Optimizer | None = None,
+    held_out: Sequence[Batch] | None = None,
 ) -> list[StepRecord]:
     """Train for some epochs; return the records of all steps."""
     optimizer = optimizer or optimizer_of(method, model)
     records = []
     for number in epochs:
-        start_epoch(method, model, number, batches)
+        start_epoch(method, model, number, batches, held_out)
         for batch in batches:
             for record in method.steps(model, batch):
                 optimizer.step()
@@ -282,6 +308,60 @@ def _joint_limit(subject: Subject, modalities: int) -> None:
     )
 
 
+def _incomplete(subject: Subject, modalities: int) -> None:
+    """Samples that lack modalities give finite weights, which do not depend on the inputs that they lack."""
+    if subject.cls.incomplete is not None:
+        raise NotApplicableError(f"the class says why it cannot be trained on them: {subject.cls.incomplete}")
+    runs = []
+    for value in (0.0, float("nan"), 1e30):
+        batches = incomplete(subject.batches(modalities), value)
+        held_out = incomplete(synthetic_batches(modalities, 1, seed=1), value)
+        method, model = subject.prepared(subject.model(modalities), batches)
+        for record in train(method, model, batches, range(3), held_out=held_out):
+            _check_record(record)
+        runs.append(weights_of(model))
+    broken = [name for name, p in runs[0].items() if not bool(p.isfinite().all())]
+    expect(not broken, f"Weights should be finite. Found values that are not in the {', '.join(broken[:3])}.")
+    for other in runs[1:]:
+        changed = differing(runs[0], other)
+        expect(
+            not changed,
+            "Inputs of modalities that a sample lacks should have no influence. Found another "
+            f"{', '.join(changed[:3])}: pass `batch.present` to the model (`model(batch.inputs, "
+            "present=batch.present)`), or say in the class why the method cannot do without them (`incomplete`).",
+        )
+
+
+def _incomplete_limit(subject: Subject) -> None:
+    """With ``strength=0`` the weights are those of joint training on samples that lack modalities, bit for bit."""
+    if "strength" not in subject.cls.declarations:
+        raise NotApplicableError("it has no hyper-parameter `strength`")
+    batches = incomplete(subject.batches(), 0.0)
+    reference = subject.model()
+    train(Joint(), reference, batches)
+    method, model = subject.prepared(subject.model(), batches, strength=0.0)
+    train(method, model, batches)
+    changed = differing(weights_of(reference), weights_of(model))
+    expect(
+        not changed,
+        f"`strength=0` should be joint training bit for bit. Found another {', '.join(changed[:3])}.",
+    )
+
+
+def _complete(subject: Subject) -> None:
+    """Masks that lack nothing change nothing, bit for bit."""
+    runs = []
+    for masked in (False, True):
+        batches = subject.batches()
+        if masked:
+            batches = [replace(b, present={m: torch.ones(len(b), dtype=torch.bool) for m in b.inputs}) for b in batches]
+        method, model = subject.prepared(subject.model(), batches)
+        train(method, model, batches)
+        runs.append(weights_of(model))
+    changed = differing(*runs)
+    expect(not changed, f"Masks without a gap should change nothing. Found another {', '.join(changed[:3])}.")
+
+
 def _acts(subject: Subject) -> None:
     """With its own strength the method differs from joint training."""
     if subject.cls is Joint:
@@ -307,7 +387,10 @@ def _learns(subject: Subject) -> None:
     scores: list[list[Tensor]] = [[], []]
     for batch in batches:
         with torch.no_grad():
-            logits = [predict(model, batch.inputs, rule), model(batch.inputs).unimodal_logits["a"]]
+            logits = [
+                predict(model, batch.inputs, rule),
+                model(batch.inputs, present=batch.present).unimodal_logits["a"],
+            ]
         for values, z in zip(scores, logits, strict=True):
             values.append(model.task.sample_score(z, batch.target))
     accuracy = max(torch.cat(values).mean().item() for values in scores)
@@ -472,6 +555,10 @@ CHECKS: Final[dict[str, Callable[[Subject], None]]] = {
     "steps, 4 modalities": lambda subject: _steps(subject, 4),
     "strength 0, 2 modalities": lambda subject: _joint_limit(subject, 2),
     "strength 0, 3 modalities": lambda subject: _joint_limit(subject, 3),
+    "incomplete samples, 2 modalities": lambda subject: _incomplete(subject, 2),
+    "incomplete samples, 3 modalities": lambda subject: _incomplete(subject, 3),
+    "incomplete samples, strength 0": _incomplete_limit,
+    "incomplete samples, nothing missing": _complete,
     "acts": _acts,
     "learns": _learns,
     "deterministic": _deterministic,

@@ -6,7 +6,7 @@ a slice of the fused logits. For the other fusions the unimodal heads take the p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,16 +14,18 @@ from torch import Tensor
 from counterpoise.coalitions import subsets
 from counterpoise.errors import ModelError
 from counterpoise.fusion import Fusion
-from counterpoise.model import MultimodalClassifier, Scale, scale_gradient
-from counterpoise.records import Outputs
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Outputs, Presence
 from counterpoise.tasks import Task
 
 __all__ = [
-    "decode",
     "discounted_loss",
     "error_losses",
+    "expert_masks",
     "is_additive",
+    "modality_means",
     "output_losses",
+    "presence_masks",
     "subset_logits",
     "target_scale",
     "true_scores",
@@ -41,18 +43,58 @@ def is_additive(fusion: Fusion) -> bool:
     return True
 
 
-def unimodal_logits(model: MultimodalClassifier, features: Mapping[str, Tensor], *, sliced: bool) -> Tensor:
+def presence_masks(modalities: Sequence[str], present: Presence | None) -> Tensor | None:
+    """Return which samples have which modality as one tensor, ``(M, B)``, or None if nothing is missing."""
+    return None if present is None else torch.stack([present[m] for m in modalities])
+
+
+def modality_means(values: Tensor, masks: Tensor | None) -> Tensor:
+    """Return the mean of each modality over the samples that have it, ``(M,)``.
+
+    A modality that no sample of the batch has gets the mean of the others, so that methods that compare modalities
+    leave it alone.
+
+    Args:
+        values: ``(M, B)``.
+        masks: ``(M, B)``, see `presence_masks`; None gives plain means.
+
+    Example:
+        >>> values = torch.tensor([[1.0, 3.0], [5.0, 7.0], [9.0, 9.0]])
+        >>> modality_means(values, torch.tensor([[True, False], [True, True], [False, False]]))
+        tensor([1.0000, 6.0000, 3.5000])
+    """
+    if masks is None:
+        return values.mean(-1)
+    count = masks.sum(-1)
+    means = values.masked_fill(~masks, 0).sum(-1) / count.clamp_min(1)
+    others = means.sum() / (count > 0).sum().clamp_min(1)
+    return torch.where(count > 0, means, others)
+
+
+def expert_masks(outputs: Outputs) -> Tensor | None:
+    """Return which samples each expert of `Outputs.experts` predicts, ``(M + 1, B)``; None if nothing is missing."""
+    masks = presence_masks(outputs.modalities, outputs.present)
+    return None if masks is None else torch.cat([torch.ones_like(masks[:1]), masks])
+
+
+def unimodal_logits(
+    model: MultimodalClassifier, features: Mapping[str, Tensor], *, sliced: bool, present: Presence | None = None
+) -> Tensor:
     """Return the logits of each modality by itself, ``(M, B, C)``: its slice of the fused logits, or its own head's.
 
     Args:
         model: Model.
         features: ``{m: (B, D_m)}``.
         sliced: Whether to take slices, see `is_additive`.
+        present: Which samples have which modality. The rows of the others are zeros.
     """
     if sliced:
-        slices = model.fusion.slice_logits(features)
-        return torch.stack([slices[m] for m in model.modalities])
-    return torch.stack([model.head(m)(features[m]) for m in model.modalities])
+        slices = model.fusion.slices(features, present)
+        logits = torch.stack([slices[m] for m in model.modalities])
+    else:
+        logits = torch.stack([model.head(m)(features[m]) for m in model.modalities])
+    masks = presence_masks(model.modalities, present)
+    return logits if masks is None else logits.masked_fill(~masks.unsqueeze(-1), 0)
 
 
 def target_scale(task: Task, target: Tensor) -> Tensor:
@@ -87,7 +129,7 @@ def output_losses(model: MultimodalClassifier, logits: Tensor, target: Tensor, s
     return 0.5 * residual.square().mean(-1)
 
 
-def error_losses(model: MultimodalClassifier, logits: Tensor, target: Tensor) -> Tensor:
+def error_losses(model: MultimodalClassifier, logits: Tensor, target: Tensor, masks: Tensor | None = None) -> Tensor:
     r"""Return the mean loss of every head without its constant, so that it is 0 for a perfect prediction, ``(K,)``.
 
     For real targets it is :math:`\frac12 \lVert y - f \rVert^2`, otherwise the negative log-likelihood.
@@ -96,23 +138,34 @@ def error_losses(model: MultimodalClassifier, logits: Tensor, target: Tensor) ->
         model: Model, for its task.
         logits: ``(K, B, C)``.
         target: Targets of the batch.
+        masks: Samples over which the mean of each head is taken, ``(K, B)``; all if None (see `modality_means`).
     """
     if model.task.is_gaussian:
-        return 0.5 * model.task.residual(logits, target).square().sum(-1).mean(-1)
-    return -model.task.log_likelihood(logits, target).mean(-1)
+        losses = 0.5 * model.task.residual(logits, target).square().sum(-1)
+    else:
+        losses = -model.task.log_likelihood(logits, target)
+    return modality_means(losses, masks)
 
 
-def true_scores(model: MultimodalClassifier, logits: Tensor, target: Tensor, scale: Tensor | None = None) -> Tensor:
+def true_scores(
+    model: MultimodalClassifier,
+    logits: Tensor,
+    target: Tensor,
+    scale: Tensor | None = None,
+    present: Presence | None = None,
+) -> Tensor:
     r"""Return :math:`s_m = \sum_i p_m(y_i | x_i)`, ``(M,)``, the score that OGM-GE and its successors compare.
 
     With several labels, p is the geometric mean over the labels, since the product underflows; for real targets it is
-    the exponential of minus `output_losses`, too.
+    the exponential of minus `output_losses`, too. Where samples lack modalities, it is B times the mean over those that
+    have the modality (see `modality_means`).
 
     Args:
         model: Model, for its task.
         logits: ``(M, B, C)``.
         target: Targets of the batch.
         scale: :math:`\sigma`, ``(C,)``, see `target_scale`; only used for real targets.
+        present: Which samples have which modality.
 
     Example:
         >>> from counterpoise.model import build_model
@@ -120,7 +173,9 @@ def true_scores(model: MultimodalClassifier, logits: Tensor, target: Tensor, sca
         >>> true_scores(model, torch.zeros(2, 3, 2), torch.tensor([0, 1, 1]))        # 3 samples, probability 1/2
         tensor([1.5000, 1.5000])
     """
-    return (-output_losses(model, logits, target, scale)).exp().sum(-1)
+    likelihood = (-output_losses(model, logits, target, scale)).exp()
+    masks = presence_masks(model.modalities, present)
+    return likelihood.sum(-1) if masks is None else len(target) * modality_means(likelihood, masks)
 
 
 def discounted_loss(logits: Tensor, known: Tensor, target: Tensor, discount: float) -> Tensor:
@@ -144,40 +199,31 @@ def discounted_loss(logits: Tensor, known: Tensor, target: Tensor, discount: flo
     return -((1 - discount * probability) * logits.log_softmax(-1).gather(-1, index).squeeze(-1)).mean()
 
 
-def decode(
+def subset_logits(
     model: MultimodalClassifier,
     features: Mapping[str, Tensor],
-    fused_features: Mapping[str, Tensor],
-    head_gradient: Scale | Mapping[str, Scale] = 0.0,
-) -> Outputs:
-    """Return outputs whose fused logits read ``fused_features`` and whose unimodal heads read ``features``.
-
-    Args:
-        model: Model.
-        features: ``{m: (B, D_m)}``.
-        fused_features: The same, as the fused head reads them.
-        head_gradient: Factor of the unimodal heads' gradient before it enters the encoders, one number or one per
-            modality.
-    """
-    scales = head_gradient if isinstance(head_gradient, Mapping) else dict.fromkeys(model.modalities, head_gradient)
-    unimodal = {m: model.head(m)(scale_gradient(features[m], scales[m])) for m in model.modalities}
-    return Outputs(features, model.fusion(fused_features), unimodal)
-
-
-def subset_logits(
-    model: MultimodalClassifier, features: Mapping[str, Tensor], absent: Mapping[str, Tensor] | None = None
+    absent: Mapping[str, Tensor] | None = None,
+    *,
+    present: Presence | None = None,
 ) -> Tensor:
     """Return the fused logits of every subset of modalities, ``(2^M, B, C)``, in one pass through the fusion.
 
     Args:
         model: Model.
         features: ``{m: (B, D_m)}``.
-        absent: Features that stand for a missing modality, ``{m: (1, D_m)}``; zeros by default.
+        absent: Features that stand for a modality outside the subset, ``{m: (1, D_m)}``; zeros by default.
+        present: Which samples have which modality. A sample that lacks a modality has the same logits with and without
+            it. If this is given, the fusion reads what is outside the subset as it reads absent modalities, unless
+            ``absent`` says what stands there.
     """
     names = model.modalities
     every = subsets(len(names))
-    stacked = {}
+    stacked, masks = {}, {}
     for k, m in enumerate(names):
-        missing = torch.zeros_like(features[m]) if absent is None else absent[m].expand_as(features[m])
-        stacked[m] = torch.cat([features[m] if k in subset else missing for subset in every])
-    return model.fusion(stacked).unflatten(0, (len(every), -1))
+        h = features[m]
+        missing = torch.zeros_like(h) if absent is None else absent[m].expand_as(h)
+        stacked[m] = torch.cat([h if k in subset else missing for subset in every])
+        if present is not None:
+            hidden = present[m] if absent is not None else torch.zeros_like(present[m])
+            masks[m] = torch.cat([present[m] if k in subset else hidden for subset in every])
+    return model.fusion.fuse(stacked, masks or None).unflatten(0, (len(every), -1))

@@ -27,7 +27,6 @@ from counterpoise.methods.base import (
     joint_step,
     unimodal_losses,
 )
-from counterpoise.methods.logits import decode
 from counterpoise.model import MultimodalClassifier, Scale, scale_gradient
 from counterpoise.records import Batch, Outputs, StepRecord
 
@@ -116,12 +115,12 @@ class ModulatedObjective(Method):
         if not self.strength:
             yield from joint_step(model, batch, backward)
             return
-        features: Mapping[str, Tensor] = model.encode(batch.inputs)
+        features: Mapping[str, Tensor] = model.encode(batch.inputs, batch.present)
         with torch.no_grad():
             kappa = self.scales(model, features, batch)
         features = {m: scale_gradient(z, kappa.get(m, 1.0)) for m, z in features.items()}
         read, coefficients = self.modulate(model, features, batch)
-        outputs = decode(model, features, read, self.head_gradient(model, batch))
+        outputs = model.decode(features, self.head_gradient(model, batch), batch.present, fused_features=read)
         fused = model.task.loss(outputs.logits, batch.target)
         unimodal = unimodal_losses(model, outputs, batch.target, self.smoothing)
         extra, more = self.terms(model, outputs, batch)
@@ -161,8 +160,8 @@ class GradientCombination(Method):
         if not self.strength:
             yield from joint_step(model, batch, backward)
             return
-        features = model.encode(batch.inputs)
-        outputs = model.decode(features)
+        features = model.encode(batch.inputs, batch.present)
+        outputs = model.decode(features, present=batch.present)
         fused = model.task.loss(outputs.logits, batch.target)
         unimodal = unimodal_losses(model, outputs, batch.target, self.smoothing)
         surrogate, alphas = [], []
@@ -175,7 +174,7 @@ class GradientCombination(Method):
         if shared:
             surrogate += [(p * g).sum() for p, g in zip(shared, gradients(total, shared), strict=True)]
         # The heads and the fusion learn on detached features, since the surrogate holds the encoders' gradients.
-        watching = model.decode({m: h.detach() for m, h in features.items()})
+        watching = model.decode({m: h.detach() for m, h in features.items()}, present=batch.present)
         heads = model.task.loss(watching.logits, batch.target)
         heads = heads + torch.stack(list(unimodal_losses(model, watching, batch.target).values())).sum()
         backward(torch.stack([heads, *surrogate]).sum())

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from counterpoise._tree import concat, take
 from counterpoise.errors import DataError
-from counterpoise.methods.base import EpochContext, Method
+from counterpoise.methods.base import EpochContext, Method, present_loss
+from counterpoise.methods.logits import expert_masks
 from counterpoise.model import MultimodalClassifier, evaluation_mode
 from counterpoise.records import Batch, concat_presence
 
@@ -63,6 +64,8 @@ def concat_batches(batches: Sequence[Batch]) -> Batch:
 def head_losses(model: MultimodalClassifier, batches: Iterable[Batch]) -> Tensor:
     """Return the mean loss per sample of the fused head and of each unimodal head, in evaluation mode.
 
+    The mean of a unimodal head is over the samples that have its modality.
+
     Args:
         model: Model.
         batches: Samples.
@@ -71,14 +74,17 @@ def head_losses(model: MultimodalClassifier, batches: Iterable[Batch]) -> Tensor
         ``(M + 1,)`` float64: the fused head first.
     """
     device = next(model.parameters()).device
-    total, count = torch.zeros(len(model.modalities) + 1, dtype=torch.float64, device=device), 0
+    total = torch.zeros(len(model.modalities) + 1, dtype=torch.float64, device=device)
+    count = torch.zeros_like(total)
     with evaluation_mode(model):
         for whole in batches:
             batch = whole.to(device)
-            nll = -model.task.log_likelihood(model(batch.inputs).experts(), batch.target)
-            total += nll.double().sum(-1)
-            count += len(batch)
-    return total / max(count, 1)
+            outputs = model(batch.inputs, present=batch.present)
+            nll = -model.task.log_likelihood(outputs.experts(), batch.target)
+            masks = expert_masks(outputs)
+            total += (nll if masks is None else nll.masked_fill(~masks, 0)).double().sum(-1)
+            count += len(batch) if masks is None else masks.sum(-1)
+    return total / count.clamp_min(1)
 
 
 def trained_alone(
@@ -102,8 +108,12 @@ def trained_alone(
             for whole in once:
                 for rows in torch.randperm(len(whole)).split(INNER_BATCH):
                     batch = batch_rows(whole, rows).to(device)
-                    logits = clone(batch.inputs).logits if head is None else clone.unimodal(batch.inputs, head)
+                    if head is None:
+                        loss = clone.task.loss(clone(batch.inputs, present=batch.present).logits, batch.target)
+                    else:
+                        logits = clone.unimodal(batch.inputs, head, batch.present)
+                        loss = present_loss(clone.task, logits, batch.target, batch.mask(head))
                     optimizer.zero_grad()
-                    clone.task.loss(logits, batch.target).backward()
+                    loss.backward()
                     optimizer.step()
     return clone

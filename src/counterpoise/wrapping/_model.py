@@ -334,11 +334,7 @@ class WrappedModel(MultimodalClassifier):
             DataError: If a modality is missing or unknown.
             ModelError: If an encoder does not run, or runs twice; if samples lack modalities.
         """
-        if present is not None and not all(bool(mask.all()) for mask in present.values()):
-            raise ModelError(
-                "A wrapped model reads every modality of every sample. Found samples that lack modalities. Leave them "
-                "out, fill them in, or build a `MultimodalClassifier` from the encoders."
-            )
+        _refuse_missing(present)
         return {m: c.flat for m, c in self._caught(inputs, self.modalities).items()}
 
     def _caught(self, inputs: Inputs, wanted: tuple[str, ...]) -> dict[str, Captured]:
@@ -346,9 +342,19 @@ class WrappedModel(MultimodalClassifier):
         caught = self._run.encode(grouped, wanted)
         return {m: caught[m] for m in wanted}
 
-    def unimodal(self, inputs: Inputs, m: str) -> Tensor:
-        """Return the logits of the head of ``m``; the module runs until that encoder has returned."""
-        return self.head(m)(self._caught(inputs, (m,))[m].flat)
+    def features(self, inputs: Inputs, m: str, present: Presence | None = None) -> Tensor:
+        """Return the output of one encoder ``(B, F_m)``; the module runs until that encoder has returned."""
+        _refuse_missing(present)
+        return self._caught(inputs, (m,))[m].flat
+
+
+def _refuse_missing(present: Presence | None) -> None:
+    """Raise `ModelError` if samples lack modalities."""
+    if present is not None and not all(bool(mask.all()) for mask in present.values()):
+        raise ModelError(
+            "A wrapped model reads every modality of every sample. Found samples that lack modalities. Leave them "
+            "out, fill them in, or build a `MultimodalClassifier` from the encoders."
+        )
 
 
 def _grouped(inputs: Mapping[str, Nested], keys: Mapping[str, Sequence[str]], names: tuple[str, ...]) -> dict[str, Any]:

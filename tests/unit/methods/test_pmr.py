@@ -120,7 +120,7 @@ def test_a_class_outside_the_subset_has_no_nan_prototype(make_model: Any, make_b
     seen = Batch({m: x[rows] for m, x in batches[0].inputs.items()}, batches[0].target[rows], batches[0].index[rows])
     method = tools.prepare(PMR(share=1.0), model, batches)
     method.on_epoch_start(model, EpochContext(0, 2, train=lambda: [seen]))
-    assert method.seen.tolist() == [True, True, False]
+    assert method.seen.tolist() == [[True, True, False]] * 2
     (record,) = method.steps(model, batches[1])
     assert torch.isfinite(record.loss)
     for m in model.modalities:
@@ -182,7 +182,7 @@ def test_classes_without_a_prototype_take_no_part(rows: int, make_model: Any, ma
     """Distances are those to the seen classes 0 and 1; samples of class 2 have no loss and no score. By NumPy."""
     model, batches = make_model(2, dtype=torch.float64), make_batches(2, dtype=torch.float64)
     method = with_prototypes(tools.prepare(PMR(entropy=0.3), model, batches), model)
-    method.seen[2] = False
+    method.seen[:, 2] = False
     target = batches[0].target.clone()
     if rows < 32:
         target.fill_(2)[:rows] = 1

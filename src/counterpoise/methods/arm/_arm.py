@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import ClassVar, Final
 
@@ -33,7 +34,7 @@ from counterpoise.methods.base import (
     require_fusion,
     unimodal_losses,
 )
-from counterpoise.methods.logits import decode
+from counterpoise.methods.logits import modality_means, presence_masks
 from counterpoise.methods.passes import iterate_batches
 from counterpoise.model import MultimodalClassifier, scale_gradient
 from counterpoise.records import Batch, StepRecord
@@ -121,9 +122,9 @@ class AsymmetricTraining(Method):
             iterate_batches(self, epoch, "held_out")  # raises if there are none
             self.learned.zero_()
         elif epoch.held_out is not None:
-            experts, target = held_out_experts(model, iterate_batches(self, epoch, "held_out"))
+            experts, target, masks = held_out_experts(model, iterate_batches(self, epoch, "held_out"))
             if len(target) >= MIN_SAMPLES and bool(experts.isfinite().all()):
-                self._decide(model, held_out_contributions(model.task, experts, target, self.prior))
+                self._decide(model, held_out_contributions(model.task, experts, target, self.prior, masks))
             self.learned.zero_()
 
     @torch.no_grad()
@@ -150,7 +151,7 @@ class AsymmetricTraining(Method):
         if self.separate and int(self.seen) >= MIN_STEPS:
             self.rho.copy_(fused_share(known, self.entropy))
         if self.resampling:
-            learnable = learnable_information(model.task, known.own, known.target, self.target)
+            learnable = learnable_information(model.task, known.own, known.target, self.target, known.masks)
             learning = (self.states == int(ModalityState.LEARNING)).to(weak)
             self.resampler.update(learnable, weak * learning, self.entropy)
 
@@ -166,9 +167,9 @@ class AsymmetricTraining(Method):
             yield from joint_step(model, batch, backward)
             return
         fusion = require_fusion(self, model, AsymmetricFusion)
-        features = model.encode(batch.inputs)
+        features = model.encode(batch.inputs, batch.present)
         read = {m: scale_gradient(z, self.rho if self.separate else 1.0) for m, z in features.items()}
-        outputs = decode(model, features, read, head_gradient=1.0)
+        outputs = model.decode(features, 1.0, batch.present, fused_features=read)
         fused = model.task.loss(outputs.logits, batch.target)
         unimodal = unimodal_losses(model, outputs, batch.target, self.smoothing)
         self._observe(model, torch.stack(list(outputs.unimodal_logits.values())).detach(), batch)
@@ -196,8 +197,11 @@ class AsymmetricTraining(Method):
         """
         nothing = self.prior.to(logits.dtype).expand_as(logits[0])
         known = model.task.log_likelihood(logits, batch.target) - model.task.log_likelihood(nothing, batch.target)
-        self.learned.add_(torch.cat([known.sum(-1), known.new_full((1,), len(batch))]).to(self.learned.dtype))
-        self.resampler.observe(batch.index, known.T)
+        masks = presence_masks(model.modalities, batch.present)
+        total = known.sum(-1) if masks is None else len(batch) * modality_means(known, masks)
+        self.learned.add_(torch.cat([total, known.new_full((1,), len(batch))]).to(self.learned.dtype))
+        # An absent modality has nothing to learn about the sample: as if it knew everything.
+        self.resampler.observe(batch.index, (known if masks is None else known.masked_fill(~masks, math.inf)).T)
         self.seen.add_(1)
 
 

@@ -8,7 +8,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from counterpoise.fusion import Fusion
+from counterpoise.fusion import Absent, Fusion
+from counterpoise.records import Presence
 
 __all__ = ["AsymmetricFusion", "fusion_weights"]
 
@@ -55,6 +56,7 @@ class AsymmetricFusion(Fusion):
         tensor([1.6140, 0.3860])
     """
 
+    absent = "skip"
     weights: Tensor
 
     def __init__(self, inner: Fusion) -> None:
@@ -69,10 +71,14 @@ class AsymmetricFusion(Fusion):
     def _weighted(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {m: features[m] * w for m, w in zip(self.feature_dims, self.weights, strict=True)}
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Return the inner fusion's logits for the scaled features."""
-        return self.inner(self._weighted(features))
+    def forward(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
+        """Return the inner fusion's logits for the scaled features; it reads absent modalities in its own way."""
+        return self.inner.fuse(self._weighted(features), present)
 
-    def slice_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def slice_logits(self, features: Mapping[str, Tensor], present: Presence | None = None) -> dict[str, Tensor]:
         """Return the inner fusion's slices for the scaled features."""
-        return self.inner.slice_logits(self._weighted(features))
+        return self.inner.slices(self._weighted(features), present)
+
+    def read_absent_as(self, absent: Absent) -> None:
+        """See `Fusion.read_absent_as`; the inner fusion does it."""
+        self.inner.read_absent_as(absent)

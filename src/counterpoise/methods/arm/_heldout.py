@@ -9,8 +9,9 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
+from counterpoise.methods.logits import presence_masks
 from counterpoise.model import MultimodalClassifier, evaluation_mode
-from counterpoise.records import Batch
+from counterpoise.records import Batch, concat_presence, present_mean
 from counterpoise.tasks import Task
 
 __all__ = ["SIGNIFICANT", "HeldOutContributions", "held_out_contributions", "held_out_experts", "significance"]
@@ -48,6 +49,8 @@ class HeldOutContributions(NamedTuple):
             do not vanish if several modalities are redundant.
         own: ``(n, M)``: information of each calibrated unimodal head about each sample.
         target: Targets of the samples.
+        masks: Which samples have which modality, ``(n, M)``; means of a modality are over these. None if nothing is
+            missing.
     """
 
     joint: Tensor
@@ -61,18 +64,30 @@ class HeldOutContributions(NamedTuple):
     pointwise: Tensor
     own: Tensor
     target: Tensor
+    masks: Tensor | None = None
 
     @property
     def gaps(self) -> tuple[Tensor, Tensor]:
         """How far each modality is behind the one that contributes most, and the standard error, ``(M,)`` each."""
-        strongest = self.pointwise.mean(0).argmax()
+        strongest = _mean(self.pointwise, self.masks).argmax()
         behind = self.pointwise[:, strongest, None] - self.pointwise
-        return behind.mean(0), _error(behind)
+        both = None if self.masks is None else self.masks & self.masks[:, strongest, None]
+        return _mean(behind, both), _error(behind, both)
 
 
-def _error(values: Tensor) -> Tensor:
-    """Return the standard error of the mean over the first axis."""
-    return values.std(0, correction=1) / math.sqrt(len(values))
+def _mean(values: Tensor, masks: Tensor | None = None) -> Tensor:
+    """Return the mean over the first axis, over the samples that have the modality."""
+    return values.mean(0) if masks is None else present_mean(values.T, masks.T)
+
+
+def _error(values: Tensor, masks: Tensor | None = None) -> Tensor:
+    """Return the standard error of `_mean`, infinite for fewer than two samples."""
+    if masks is None:
+        return values.std(0, correction=1) / math.sqrt(len(values))
+    count = masks.sum(0)
+    squared = (values - _mean(values, masks)).masked_fill(~masks, 0).square().sum(0)
+    error = (squared / (count - 1).clamp_min(1) / count.clamp_min(1)).sqrt()
+    return torch.where(count > 1, error, math.inf)
 
 
 def significance(value: Tensor, error: Tensor) -> Tensor:
@@ -87,27 +102,35 @@ def significance(value: Tensor, error: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def held_out_experts(model: MultimodalClassifier, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
-    """Return the logits of the fused head and of each unimodal head, ``(M + 1, n, C)``, and the targets.
+def held_out_experts(model: MultimodalClassifier, batches: Iterable[Batch]) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the logits of the fused head and of each unimodal head, the targets, and which samples have what.
 
     Args:
         model: Model; it is run in evaluation mode, once.
         batches: Samples; the first `MAX_SAMPLES` are read.
+
+    Returns:
+        Logits ``(M + 1, n, C)``, n targets, and masks ``(M, n)`` or None if nothing is missing.
     """
     device = next(model.parameters()).device
-    logits, targets, count = [], [], 0
+    logits, targets, parts, count = [], [], [], 0
     with evaluation_mode(model):
         for whole in batches:
             batch = whole.to(device)
-            logits.append(model(batch.inputs).experts().float())
+            logits.append(model(batch.inputs, present=batch.present).experts().float())
             targets.append(batch.target)
+            parts.append((batch.present, batch.target))
             count += len(batch)
             if count >= MAX_SAMPLES:
                 break
-    return torch.cat(logits, 1)[:, :MAX_SAMPLES], torch.cat(targets)[:MAX_SAMPLES]
+    masks = presence_masks(model.modalities, concat_presence(parts))
+    known = None if masks is None else masks[:, :MAX_SAMPLES]
+    return torch.cat(logits, 1)[:, :MAX_SAMPLES], torch.cat(targets)[:MAX_SAMPLES], known
 
 
-def held_out_contributions(task: Task, experts: Tensor, target: Tensor, prior: Tensor) -> HeldOutContributions:
+def held_out_contributions(
+    task: Task, experts: Tensor, target: Tensor, prior: Tensor, masks: Tensor | None = None
+) -> HeldOutContributions:
     r"""Return the contributions of the modalities to predictions of held-out samples.
 
     :math:`q_S` is a product of experts: the unimodal heads in S, the label frequencies and, if S holds all modalities,
@@ -120,6 +143,7 @@ def held_out_contributions(task: Task, experts: Tensor, target: Tensor, prior: T
         experts: Logits ``(M + 1, n, C)``, the fused head's first; see `held_out_experts`.
         target: Targets of the n samples.
         prior: Logits of the label frequencies, ``(C,)``.
+        masks: Which samples have which modality, ``(M, n)``. Experts of absent modalities have no exponent.
 
     Example:
         >>> from counterpoise.tasks import MultiClass
@@ -136,7 +160,9 @@ def held_out_contributions(task: Task, experts: Tensor, target: Tensor, prior: T
     experts, target = experts[:, :size], target[:size]
     constant = task.normalise(prior.to(experts))
     every = torch.cat([constant.expand_as(experts[:1]), task.normalise(experts)])
-    known = _cross_fitted(task, every, target, subsets)  # (S, n)
+    there = None if masks is None else masks[:, :size].T  # (n, M)
+    usable = None if there is None else torch.cat([torch.ones_like(there[:, :2]), there], 1).T
+    known = _cross_fitted(task, every, target, subsets, usable)  # (S, n)
     nothing = task.log_likelihood(constant.expand_as(experts[0]), target)
     own, rest, joint = known[:count], known[count : 2 * count], known[-1]
     alone, marginal = (own - nothing).T, (joint - rest).T  # (n, M)
@@ -145,13 +171,14 @@ def held_out_contributions(task: Task, experts: Tensor, target: Tensor, prior: T
         additive=(known[-2] - nothing).mean(),
         additive_error=_error(known[-2] - nothing),
         synergy_error=_error(joint - known[-2]),
-        alone=alone.mean(0),
-        alone_error=_error(alone),
-        marginal=marginal.mean(0),
-        marginal_error=_error(marginal),
+        alone=_mean(alone, there),
+        alone_error=_error(alone, there),
+        marginal=_mean(marginal, there),
+        marginal_error=_error(marginal, there),
         pointwise=(alone + marginal) / 2,
         own=alone,
         target=target,
+        masks=there,
     )
 
 
@@ -168,7 +195,7 @@ def _subsets(count: int) -> Tensor:
 
 
 @torch.enable_grad()
-def _cross_fitted(task: Task, experts: Tensor, target: Tensor, subsets: Tensor) -> Tensor:
+def _cross_fitted(task: Task, experts: Tensor, target: Tensor, subsets: Tensor, usable: Tensor | None = None) -> Tensor:
     """Return ``(S, n)``: the log-likelihood of each sample under exponents that were fitted on the other half.
 
     Args:
@@ -176,6 +203,7 @@ def _cross_fitted(task: Task, experts: Tensor, target: Tensor, subsets: Tensor) 
         experts: ``(K, n, C)``.
         target: n targets.
         subsets: ``(S, K)``, which experts each prediction uses.
+        usable: ``(K, n)``, which experts a sample has; None for all.
     """
     kinds, n = len(subsets), experts.shape[1]
     fold = torch.arange(n, device=experts.device) % _FOLDS
@@ -191,6 +219,7 @@ def _cross_fitted(task: Task, experts: Tensor, target: Tensor, subsets: Tensor) 
     def likelihood(which: Tensor) -> Tensor:
         exponents = (start + temperature + theta).exp() * used
         weights = exponents[:, which].permute(2, 0, 1).reshape(len(experts), kinds * n)
+        weights = weights if usable is None else weights * usable.repeat(1, kinds)
         return task.log_likelihood(task.combine(tiled, weights), labels).view(kinds, n)
 
     optimizer = torch.optim.Adam([theta, temperature], lr=_RATE)

@@ -7,6 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from counterpoise.records import present_mean
 from counterpoise.tasks import Task
 
 __all__ = ["ContributionResampler", "learnable_information", "sample_frequencies", "systematic_draw"]
@@ -15,7 +16,9 @@ PRIOR_SAMPLES: Final = 2
 """Number of held-out samples of any class that are added to those of each class."""
 
 
-def learnable_information(task: Task, information: Tensor, held_out: Tensor, target: Tensor) -> Tensor:
+def learnable_information(
+    task: Task, information: Tensor, held_out: Tensor, target: Tensor, masks: Tensor | None = None
+) -> Tensor:
     """Return what held-out samples of the same class show that a modality can know about each sample, ``(N, M)``.
 
     It is the mean held-out information of the sample's class, shrunk towards the mean over all classes by
@@ -26,12 +29,18 @@ def learnable_information(task: Task, information: Tensor, held_out: Tensor, tar
         information: Information of each modality about each held-out sample, ``(n, M)`` in nats.
         held_out: Targets of the held-out samples, n.
         target: Targets of the training samples, N.
+        masks: Which held-out samples have which modality, ``(n, M)``; None if nothing is missing.
     """
-    mean = information.mean(0)
+    if masks is not None:
+        information = information.masked_fill(~masks, 0)
+    mean = information.mean(0) if masks is None else present_mean(information.T, masks.T)
     if not task.has_classes:
         return mean.expand(len(target), -1)
     sums = information.new_zeros(task.num_outputs, information.shape[1]).index_add_(0, held_out, information)
-    counts = torch.bincount(held_out, minlength=task.num_outputs).to(information)[:, None]
+    if masks is None:
+        counts = torch.bincount(held_out, minlength=task.num_outputs).to(information)[:, None]
+    else:
+        counts = torch.zeros_like(sums).index_add_(0, held_out, masks.to(information))
     by_class = (sums + PRIOR_SAMPLES * mean) / (counts + PRIOR_SAMPLES)
     return by_class[target]
 

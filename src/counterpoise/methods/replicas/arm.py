@@ -125,6 +125,7 @@ class ARMOfficial(Method):
             `labels_at_test=True` (`--methods "arm-official[labels_at_test=true]"`). The method is `arm`.
     """
 
+    incomplete = "the release compares histograms of the features of all samples"
     labels_at_test = Hyperparameter(False)
     batch_size = Hyperparameter(128, Interval(1, integer=True))
 
@@ -165,11 +166,11 @@ class ARMOfficial(Method):
         self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
         """See `Method.steps`."""
-        features = model.encode(batch.inputs)
+        features = model.encode(batch.inputs, batch.present)
         weights = self.weights(model, features, batch.target)
         fusion = require_fusion(self, model, ReleasedFusion)
         fused = model.task.loss(fusion.weighted(features, weights), batch.target)
-        unimodal = unimodal_losses(model, model.decode(features, head_gradient=0.0), batch.target)
+        unimodal = unimodal_losses(model, model.decode(features, 0.0), batch.target)
         loss = (
             fused + torch.stack(list(unimodal.values())).sum()
         )  # the heads watch: none of their gradient reaches an encoder
@@ -183,7 +184,7 @@ class ARMOfficial(Method):
         right = total = 0
         fusion = require_fusion(self, model, ReleasedFusion)
         for batch in batches:
-            features = model.encode(batch.inputs)
+            features = model.encode(batch.inputs, batch.present)
             logits = fusion.weighted(features, self.weights(model, features, batch.target))
             right += int((logits.argmax(-1) == batch.target).sum())
             total += len(batch)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from counterpoise.fusion import only_present
 from counterpoise.methods._arl import ARL
 from counterpoise.methods._aug import AUG, BoostedFusion
 from counterpoise.methods._inforeg import InfoReg, anchor_weights
-from counterpoise.methods._lfm import LFM
+from counterpoise.methods._lfm import LFM, log_mean_probability, mean_divergence
 from counterpoise.methods._mla import MLA
 from counterpoise.methods._mmcosine import CosineHead, MMCosine
 from counterpoise.methods._pmr import PMR
 from counterpoise.methods.base import NamedTensors
 from counterpoise.model import MultimodalClassifier
-from counterpoise.records import Batch
+from counterpoise.records import Batch, Presence
 
 __all__ = [
     "ARLOfficial",
@@ -87,11 +87,11 @@ class LFMOfficial(LFM):
     lookahead = LFM.lookahead.fixed(0.01)
     samples = LFM.samples.fixed(16)
 
-    def divergence(self, logits: Tensor) -> Tensor:
+    def divergence(self, logits: Tensor, masks: Tensor | None = None) -> Tensor:
         """Return the reverse divergence."""
         log_p = logits.log_softmax(-1)
-        log_mean = log_p.logsumexp(0) - math.log(len(logits))
-        return (log_mean.exp() * (log_mean - log_p)).sum(-1).mean()
+        log_mean = log_mean_probability(log_p, masks)
+        return mean_divergence((log_mean.exp() * (log_mean - log_p)).sum(-1), masks)
 
 
 class ARLOfficial(ARL):
@@ -205,11 +205,11 @@ class PlainAtTest(CosineHead):
         tensor([[9., 2.]], grad_fn=<SumBackward1>)
     """
 
-    def slice_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def slice_logits(self, features: Mapping[str, Tensor], present: Presence | None = None) -> dict[str, Tensor]:
         """See `CosineHead.slice_logits`."""
         if self.training:
-            return super().slice_logits(features)
-        return {m: features[m] @ self.weights[f"weight_{m}"].T for m in self.feature_dims}
+            return super().slice_logits(features, present)
+        return {m: only_present(features[m] @ self.weights[f"weight_{m}"].T, m, present) for m in self.feature_dims}
 
 
 class MMCosineOfficial(MMCosine):

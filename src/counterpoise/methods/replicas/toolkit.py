@@ -121,11 +121,12 @@ class MBSDToolkit(MBSD):
         MBSDToolkit(strength=1.0)
     """
 
+    incomplete = "the toolkit compares all modalities of every sample"
     smoothing = MBSD.smoothing.fixed(0.0)
 
     def terms(self, model: MultimodalClassifier, outputs: Outputs, batch: Batch) -> tuple[NamedTensors, NamedTensors]:
         """See `ModulatedObjective.terms`."""
-        logits = unimodal_logits(model, outputs.features, sliced=False)
+        logits = unimodal_logits(model, outputs.features, sliced=False, present=outputs.present)
         compared = logits if len(logits) == 2 else logits.softmax(-1)
         losses = []
         for j, k in combinations(range(len(logits)), 2):
