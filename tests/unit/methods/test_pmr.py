@@ -95,7 +95,7 @@ def test_the_share_is_spread_over_the_training_set_and_moves_on(make_model: Any,
     method = tools.prepare(PMR(share=0.2), model, batches)
     original = model.encode
 
-    def spy(inputs: Any) -> Any:
+    def spy(inputs: Any, present: Any = None) -> Any:
         assert len(inputs["a"]), "an encoder need not take a batch of none"
         rows = [int((torch.cat([b.inputs["a"] for b in batches]) == row).all(1).nonzero()) for row in inputs["a"]]
         used.extend(rows)
