@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from torch import Tensor
 
+from counterpoise.records import Outputs
 from counterpoise.tasks import Task
 
-__all__ = ["CALIBRATION_BINS", "calibration_error", "scores"]
+__all__ = ["CALIBRATION_BINS", "calibration_error", "head_score", "scores"]
 
 CALIBRATION_BINS: Final = 15
 """Bins of equal width for the expected calibration error."""
@@ -50,6 +52,21 @@ def scores(task: Task, logits: Tensor, target: Tensor) -> dict[str, float]:
         values["macro_f1"] = _macro_f1(task, point, target)
     calibration = calibration_error(task, logits, target)
     return values if calibration is None else values | {"ece": calibration}
+
+
+def head_score(task: Task, outputs: Outputs, target: Tensor, m: str) -> float:
+    """Return the score of the head of modality ``m`` on the samples that have the modality, NaN if there are none.
+
+    Args:
+        task: Likelihood.
+        outputs: Outputs of a model.
+        target: Targets of its samples.
+        m: Modality.
+    """
+    logits, mask = outputs.unimodal_logits[m], outputs.mask(m)
+    if mask is not None:
+        logits, target = logits[mask], target[mask]
+    return scores(task, logits, target)[task.score_name] if len(target) else math.nan
 
 
 def calibration_error(task: Task, logits: Tensor, target: Tensor) -> float | None:

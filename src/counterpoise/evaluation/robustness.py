@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from counterpoise._tree import size_of, take
+from counterpoise._tree import take
 from counterpoise.corruptions import TEST_CORRUPTIONS, Corruption, applicable, apply
 from counterpoise.data import Split
 from counterpoise.evaluation.metrics import scores
@@ -44,7 +44,8 @@ def corrupted_outputs(
 ) -> Iterator[tuple[str, Corruption, Outputs]]:
     """Yield modality, corruption and the model's outputs on a split in which that modality is so corrupted.
 
-    Only the corrupted modality is encoded again. Token ids take no noise, and such entries are absent.
+    Only the corrupted modality is encoded again, of the samples that have it. Token ids take no noise, and such entries
+    are absent.
 
     Args:
         model: The model, in evaluation mode, on the CPU.
@@ -54,12 +55,16 @@ def corrupted_outputs(
         seed: Seed of the noise and of the permutation; the same corruption for every run.
     """
     for m in modalities:
-        value = split.batch(torch.arange(len(split))).inputs[m]
+        mask = clean.mask(m)
+        rows = torch.arange(len(split)) if mask is None else mask.nonzero().flatten()
+        if not len(rows):
+            continue
+        value = split.batch(rows).inputs[m]
         for corruption in TEST_CORRUPTIONS:
             if applicable(value, corruption.kind):
                 corrupted = apply(value, corruption, generator=torch.Generator().manual_seed(seed))
                 with torch.no_grad():
-                    features = {**clean.features, m: _encode(model, m, corrupted, clean.mask(m))}
+                    features = {**clean.features, m: _encode(model, m, corrupted, rows, len(split))}
                     yield m, corruption, model.decode(features, present=clean.present)
 
 
@@ -92,10 +97,9 @@ def corruption_score(
     return CorruptionScore(modality, corruption, scores(rule.task, rule(outputs), target))
 
 
-def _encode(model: MultimodalClassifier, m: str, value: Any, mask: Tensor | None) -> Tensor:
-    """Return the features of the samples that have the modality, and zeros for the others."""
-    rows = torch.arange(size_of(value)) if mask is None else mask.nonzero().flatten()
-    features = torch.zeros(size_of(value), model.feature_dims[m])
-    for part in rows.split(BATCH):
-        features[part] = model.encoder(m)(take(value, part)).float()
+def _encode(model: MultimodalClassifier, m: str, value: Any, rows: Tensor, size: int) -> Tensor:
+    """Return the features ``(size, D_m)`` of the samples at ``rows``, and zeros for the others."""
+    features = torch.zeros(size, model.feature_dims[m])
+    for part in torch.arange(len(rows)).split(BATCH):
+        features[rows[part]] = model.encoder(m)(take(value, part)).float()
     return features

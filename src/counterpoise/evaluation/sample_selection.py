@@ -35,16 +35,22 @@ def run_samples(
     points = value.per_sample
     if "mi" not in points:
         return {}
-    names = data.info.names
+    names, rows = data.info.names, np.arange(len(target))
+    if test.present is not None:  # what a modality adds is known for complete samples
+        rows = rows[torch.stack(list(test.present.values())).all(0).numpy()]
+    if not len(rows):
+        return {}
     alone, added = ({m: points[f"{kind}:{m}"] for m in names} for kind in ("mi", "cmi"))
-    rows = np.arange(len(data.test))[:MOMENTS]
+    first = np.arange(len(data.test))[:MOMENTS]
     moments = {}
     for m in data.info.modalities:
         if m.kind == "vector":
-            some = np.asarray(data.test.arrays[m.name][rows], dtype=np.float64)
+            some = np.asarray(data.test.arrays[m.name][first], dtype=np.float64)
+            if data.test.present is not None:
+                some = some[data.test.present[m.name][first]]
             moments[m.name] = (some.mean(0), some.std(0))
     return make_gallery(
-        sample_lists(alone, added, np.arange(len(target))),
+        sample_lists({m: v[rows] for m, v in alone.items()}, {m: v[rows] for m, v in added.items()}, rows),
         Predictions(
             task=data.info.make_task(),
             index=np.arange(len(target)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import platform
 import re
 from collections.abc import Callable
@@ -19,10 +20,11 @@ from counterpoise._version import __version__
 from counterpoise.config import RunConfig
 from counterpoise.data import MultimodalData, Split
 from counterpoise.evaluation.collect import collect
-from counterpoise.evaluation.metrics import scores
+from counterpoise.evaluation.metrics import head_score, scores
 from counterpoise.evaluation.robustness import robustness
 from counterpoise.evaluation.sample_selection import run_samples
 from counterpoise.methods import Method
+from counterpoise.methods.base import present_rows
 from counterpoise.records import Outputs
 from counterpoise.runs import Curve, Metric, RowId, RunRecord, corrupted_means, split_key
 from counterpoise.tasks import Task
@@ -112,7 +114,7 @@ def make_record(fitted: Fitted, data: MultimodalData, config: RunConfig, folder:
         logits = fitted.rule(test)
     single = fitted.method.single_modality
     modalities = (single,) if single is not None else data.info.names
-    collected = _Collected(notes=_data_notes(data, config))
+    collected = _Collected(notes=[*_data_notes(data, config), *_presence_notes(data, modalities)])
     collected.metrics += _scores(fitted, logits, test, target, modalities)
     collected.metrics += (
         collected.attempt("Linear probes", lambda: _probes(fitted, data, test, target, modalities)) or ()
@@ -154,6 +156,14 @@ def _data_notes(data: MultimodalData, config: RunConfig) -> list[str]:
     return [*data.info.notes, *([f"Data: {data.info.source}"] if named else [])]
 
 
+def _presence_notes(data: MultimodalData, modalities: tuple[str, ...]) -> list[str]:
+    """Return on how many test samples numbers of single modalities rest, where some are missing."""
+    if data.test.present is None:
+        return []
+    counts = ", ".join(f"{m} {int(data.test.present[m].sum()):,}" for m in modalities)
+    return [f"Unimodal scores and probes are those of the test samples that have the modality: {counts}"]
+
+
 def _source(data: str) -> str:
     """Return the absolute path of a file or folder of data, or the name of a data set as it is."""
     return str(Path(data).resolve()) if Path(data).exists() else data
@@ -163,7 +173,7 @@ def _scores(fitted: Fitted, logits: Tensor, test: Outputs, target: Tensor, modal
     """Return the scores of the rule, of each unimodal head and of the fused head, and the time of a step."""
     task, name = fitted.model.task, fitted.model.task.score_name
     metrics = [Metric(k, v) for k, v in scores(task, logits, target).items()]
-    metrics += [Metric(name, scores(task, test.unimodal_logits[m], target)[name], m) for m in modalities]
+    metrics += [Metric(name, head_score(task, test, target, m), m) for m in modalities]
     if fitted.method.single_modality is None:
         metrics.append(Metric(f"fused_{name}", scores(task, test.logits, target)[name]))
     metrics.append(Metric("step_ms", fitted.step_ms))
@@ -173,13 +183,20 @@ def _scores(fitted: Fitted, logits: Tensor, test: Outputs, target: Tensor, modal
 def _probes(
     fitted: Fitted, data: MultimodalData, test: Outputs, target: Tensor, modalities: tuple[str, ...]
 ) -> list[Metric]:
-    """Return the score of a linear probe on each encoder's frozen features, fitted on training samples."""
+    """Return the score of a linear probe on each encoder's frozen features, fitted on training samples.
+
+    Only samples that have the modality are used.
+    """
     rows = np.random.default_rng(0).permutation(len(data.train))[:PROBE_SAMPLES]
     train, labels = collect(fitted.model, data.train.subset(np.sort(rows)).batches(512))
     task = fitted.model.task
-    return [
-        Metric("probe", linear_probe(train.features[m], labels, test.features[m], target, task), m) for m in modalities
-    ]
+
+    def probe(m: str) -> float:
+        x, y = present_rows(train.mask(m), train.features[m], labels)
+        test_x, test_y = present_rows(test.mask(m), test.features[m], target)
+        return linear_probe(x, y, test_x, test_y, task) if len(y) and len(test_y) else math.nan
+
+    return [Metric("probe", probe(m), m) for m in modalities]
 
 
 def _value(
@@ -196,6 +213,7 @@ def _value(
             num_outputs=task.num_outputs,
             estimator=run_estimator(len(target)),
             group=groups_of(data.test),
+            present=test.present,
         )
 
     value = collected.attempt("Contributions", measure)
@@ -250,6 +268,7 @@ def write_predictions(path: Path, task: Task, logits: Tensor, outputs: Outputs, 
     }
     arrays |= {"logits": task.in_units(logits.float()).numpy(), "fused": task.in_units(outputs.logits).numpy()}
     arrays["target"] = task.in_units(target).numpy()
+    arrays |= {f"present:{m}": mask.numpy() for m, mask in (outputs.present or {}).items()}
     np.savez_compressed(buffer, **arrays)
     write_atomic(path, buffer.getvalue())
 

@@ -76,7 +76,7 @@ def check_inputs(data: MultimodalData, config: RunConfig, model: MultimodalClass
         with torch.no_grad():
             for m in model.modalities:
                 _try_encoder(model, m, batch.inputs[m])
-            model(batch.inputs)
+            model(batch.inputs, present=batch.present)
     finally:
         torch.set_rng_state(state)
         for part, mode in training.items():

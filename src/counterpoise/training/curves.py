@@ -20,6 +20,8 @@ __all__ = ["contributions", "gradient_curves"]
 
 SAMPLES: Final = 500
 """Validation samples that are looked at, at most."""
+FEWEST: Final = 20
+"""Smallest number of complete validation samples that contributions are estimated on."""
 PENALTIES: Final = (3.0, 30.0, 300.0)
 """Tried for every subset of modalities, in pseudo-observations; the label frequencies are a candidate as well."""
 SMOOTHING: Final = 0.5
@@ -50,7 +52,10 @@ def gradient_curves(
         leaves = {
             m: z[rows].to(reference.device, reference.dtype).requires_grad_() for m, z in outputs.features.items()
         }
-        loss = model.task.loss(model.fusion(leaves), target[rows].to(reference.device))
+        present = None
+        if outputs.present is not None:
+            present = {m: mask[rows].to(reference.device) for m, mask in outputs.present.items()}
+        loss = model.task.loss(model.fusion.fuse(leaves, present), target[rows].to(reference.device))
         grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     g = torch.stack([torch.zeros_like(z) if x is None else x for z, x in zip(leaves.values(), grads, strict=True)])
     g = g.flatten(1).double().cpu()
@@ -66,14 +71,20 @@ def contributions(outputs: Outputs, target: Tensor, task: Task) -> tuple[Metric,
     r"""Return :math:`\phi_{MI}` of all features and of each modality, and :math:`\phi_{CMI}` of each modality, in nats.
 
     Linear heads are fitted on one half and read on the other, and vice versa; a tenth of a second or so. For curves:
-    what a run reports in the end is a full valuation on the test set.
+    what a run reports in the end is a full valuation on the test set. Where samples lack modalities, those that have
+    all of them are used; with fewer than `FEWEST` there is nothing to return.
 
     Args:
         outputs: of the validation set.
         target: its targets.
         task: the likelihood.
     """
-    rows = torch.randperm(len(target), generator=torch.Generator().manual_seed(0))[:SAMPLES]
+    rows = torch.randperm(len(target), generator=torch.Generator().manual_seed(0))
+    if outputs.present is not None:
+        rows = rows[torch.stack(list(outputs.present.values())).all(0)[rows]]
+        if len(rows) < FEWEST:
+            return ()
+    rows = rows[:SAMPLES]
     target = target[rows]
     half = torch.arange(len(rows)) % 2 == 0
     train = torch.stack([half, ~half])

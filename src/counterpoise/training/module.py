@@ -14,7 +14,7 @@ from counterpoise import distributed
 from counterpoise.config import OptimConfig, RunConfig
 from counterpoise.errors import ConfigError, TrainingError, describe
 from counterpoise.evaluation.collect import concat_outputs, gather_outputs, to_cpu
-from counterpoise.evaluation.metrics import scores
+from counterpoise.evaluation.metrics import head_score, scores
 from counterpoise.inference import Rule
 from counterpoise.methods import EpochContext, Method
 from counterpoise.model import MultimodalClassifier
@@ -278,8 +278,8 @@ class MethodModule(lightning.LightningModule):
         name = task.score_name
         reached = {CurveId("score", name): score, CurveId("score", "nll"): predicted["nll"]}
         reached[CurveId("score", f"fused_{name}")] = scores(task, outputs.logits, target)[name]
-        for m, logits in outputs.unimodal_logits.items():
-            reached[CurveId("score", name, m)] = scores(task, logits, target)[name]
+        for m in outputs.unimodal_logits:
+            reached[CurveId("score", name, m)] = head_score(task, outputs, target, m)
         if self.curves:
             every = max(1, self.config.fit.epochs // CURVE_POINTS)
             if self.trainer.current_epoch % every == 0 or not self._contributions:
