@@ -129,12 +129,14 @@ def read(fitted: Any, half: Any, data: MultimodalData, config: RunConfig) -> Ite
 
 
 def jobs(seeds: int) -> Iterator[tuple[str, str, str, int]]:
-    """Yield all trainings, first seeds first, so that a table can be made after any time."""
-    for seed in range(seeds):
-        for setting in ("shared .5", "shared .7", "0", "imbalanced .5", "shared .3", "imbalanced .7"):
-            for name in SETS:
-                for method in METHODS:
-                    yield name, method, setting, seed
+    """Yield all trainings, the high rates and the first seed first, so that a table can be made after any time."""
+    hard, others = ("shared .5", "shared .7"), ("0", "imbalanced .5", "shared .3", "imbalanced .7")
+    for settings in (hard, others):
+        for seed in range(seeds):
+            for setting in settings:
+                for name in SETS:
+                    for method in METHODS:
+                        yield name, method, setting, seed
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
