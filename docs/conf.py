@@ -12,6 +12,9 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT / "src"))
 
+from docutils import nodes  # noqa: E402
+from docutils.utils.math.latex2mathml import tex2mathml  # noqa: E402
+
 from counterpoise import __version__  # noqa: E402
 from counterpoise.methods.catalogue import METHODS  # noqa: E402
 
@@ -24,7 +27,6 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
@@ -32,6 +34,7 @@ myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"  # the notebooks hold their outputs; a test runs them
 exclude_patterns = ["build"]
+html_math_renderer = "mathml"  # browsers draw it without a script from the network
 html_theme = "furo"
 html_title = "counterpoise"
 html_show_sourcelink = False
@@ -74,7 +77,7 @@ def write_method_pages(app: object) -> None:
             f"Reference: {row.reference}." if row.reference else "",
             f"On the command line: `--method {name}`, in Python: `make_method({name!r})`.",
             f"```{{eval-rst}}\n.. autoclass:: {cls.__module__}.{cls.__qualname__}\n   :show-inheritance:\n```",
-            *scores.get(name, []),
+            *(scores.get(name) or ["## In the comparison", "This method has not been run in the comparison yet."]),
         ]
         write_changed(folder / f"{name}.md", "\n\n".join(line for line in lines if line) + "\n")
     entries = "\n".join(METHODS)
@@ -115,8 +118,23 @@ def write_changed(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+def inline_math(translator: Any, node: nodes.math) -> None:
+    """Write a formula within a line as MathML."""
+    translator.body.append(tex2mathml(" ".join(node.astext().split())))
+    raise nodes.SkipNode
+
+
+def block_math(translator: Any, node: nodes.math_block) -> None:
+    """Write a displayed formula as MathML, with an anchor if it has a label."""
+    anchor = f' id="{node["ids"][0]}"' if node["ids"] else ""
+    formula = tex2mathml(" ".join(node.astext().split()), as_block=True)
+    translator.body.append(f'<div class="math"{anchor}>{formula}</div>')
+    raise nodes.SkipNode
+
+
 def setup(app: Any) -> None:
     """Connect the hooks."""
+    app.add_html_math_renderer("mathml", inline_renderers=(inline_math, None), block_renderers=(block_math, None))
     app.connect("builder-inited", write_method_pages)
     app.connect("source-read", name_files)
     app.connect("include-read", name_files_of_readme)

@@ -14,7 +14,7 @@ __all__ = ["Concat", "Sum"]
 
 
 class Concat(Fusion):
-    r"""Late fusion by concatenation: :math:`z = W [h_1; \dots; h_M] + b = \sum_m W_m h_m + b`.
+    r"""Late fusion by concatenation: :math:`z = W [h_1; \ldots; h_M] + b = \sum_m W_m h_m + b`.
 
     In the place of a modality that a sample lacks it reads a learned token, or zeros.
 

@@ -45,7 +45,7 @@ class CML(ModulatedObjective):
     r"""Calibrating multimodal learning: a prediction should not become more confident when a modality is taken away.
 
     Ma et al., "Calibrating Multimodal Learning", ICML 2023. With a chain of nested subsets :math:`S_0 = \mathrm{all}
-    \supset S_1 \supset \dots` (modalities removed in random order, drawn per step), where the fused head reads zeros
+    \supset S_1 \supset \ldots` (modalities removed in random order, drawn per step), where the fused head reads zeros
     for the removed ones: :math:`L = \mathrm{mean}_S CE(z_S, y) + \tfrac{\beta}{100}` `confidence_penalty`.
 
     Known from the authors' code: the penalty is a sum over the batch times :math:`\beta / 100`, with the second term

@@ -32,7 +32,7 @@ __all__ = ["Greedy", "TransferFusion"]
 class TransferFusion(Fusion):
     r"""Multimodal transfer module on features, and one classifier per branch.
 
-    :math:`e = \mathrm{ReLU}(E [h_1; \dots; h_M])`, gates :math:`g_m = \sigma(W_m e)`, branches :math:`z_m = K_m (h_m
+    :math:`e = \mathrm{ReLU}(E [h_1; \ldots; h_M])`, gates :math:`g_m = \sigma(W_m e)`, branches :math:`z_m = K_m (h_m
     \odot g_m)`, fused logits :math:`\frac1M \sum_m z_m`. While modality m is curated, its gate is replaced by its
     running mean, so that no other modality influences its branch.
 

@@ -27,7 +27,7 @@ EPOCHS = 200
 def classification_weight(progress: float) -> float:
     r"""Return the heuristic weight of the classification, in [0, 1].
 
-    .. math:: a_0(e) = 0.2046 + 3.355\,10^{-3} e + 1.230\,10^{-4} e^2 - \dots, \quad e = 200\,\text{progress}
+    .. math:: a_0(e) = 0.2046 + 3.355\,10^{-3} e + 1.230\,10^{-4} e^2 - \ldots, \quad e = 200\,\text{progress}
 
     Args:
         progress: Share of the training that is done.
@@ -127,7 +127,7 @@ class LFM(ModulatedObjective):
     r"""Learning and aligning: the modalities' predictions are aligned first, and the classification counts more later.
 
     Yang, Wan, Jiang, Xu, "Facilitating Multimodal Classification via Dynamically Learning Modality Gap", NeurIPS 2024:
-    :math:`L = 2 [a_0 CE(z, y) + a_1 JS(p_1, \dots, p_M)]`, :math:`a_0 = 1 - a_1`. :math:`p_m` is the softmax of M times
+    :math:`L = 2 [a_0 CE(z, y) + a_1 JS(p_1, \ldots, p_M)]`, :math:`a_0 = 1 - a_1`. :math:`p_m` is the softmax of M times
     the modality's slice of the fused logits, or of its own head for fusions without slices. The weight follows
 
     - the authors' heuristic schedule, `classification_weight`, stretched to the length of the run; or

@@ -102,7 +102,7 @@ class MCR(ModulatedObjective):
     \lambda_b L_{CEB}`. :math:`I_m` is the `influence` of modality m. In the game, encoder i receives the gradient of
     :math:`I_i + k \sum_{j \ne i} I_j` with k = -1 (greedy), 0 (independent) or 1 (collaborative).
     :math:`L_{con}` is `class_contrast` over ordered pairs of modalities. :math:`L_{CEB} = \mathrm{mean}_i \lVert [h_1,
-    \dots, h_M] - g(y_i) \rVert^2` with a learned vector g per class.
+    \ldots, h_M] - g(y_i) \rVert^2` with a learned vector g per class.
 
     Known from the paper and the authors' code: these terms; the command in their README has :math:`\lambda_M =
     \lambda_u = .01` and 32 permutations, their configuration :math:`\lambda_M = .1`, :math:`\lambda_u = 1` and 6, which

@@ -19,10 +19,10 @@ __all__ = ["TCMax", "total_correlation_loss"]
 def total_correlation_loss(slices: Tensor, target: Tensor) -> Tensor:
     r"""Return minus a lower bound of the total correlation of modalities and label, in nats.
 
-    .. math:: -\mathrm{mean}_i z(i, \dots, i)_{y_i} + \log \sum_{j_1, \dots, j_M, c} \exp z(j_1, \dots, j_M)_c
+    .. math:: -\mathrm{mean}_i z(i, \ldots, i)_{y_i} + \log \sum_{j_1, \ldots, j_M, c} \exp z(j_1, \ldots, j_M)_c
         - \log(B^M C)
 
-    where :math:`z(j_1, \dots, j_M)` are the fused logits of modality m of sample :math:`j_m`. For logits that are a sum
+    where :math:`z(j_1, \ldots, j_M)` are the fused logits of modality m of sample :math:`j_m`. For logits that are a sum
     over modalities the sum over samples is a product, so all :math:`B^M` combinations cost no more than the batch.
 
     Args:

@@ -148,7 +148,7 @@ def label_free_contribution(logits: Tensor, logits_without: Tensor, task: Task) 
 def co_information(information: Mapping[Collection[str], Number]) -> Number:
     r"""Return the co-information of all modalities and the label, by inclusion and exclusion over their subsets.
 
-    .. math:: I(Z_1; \dots; Z_M; Y) = \sum_{\emptyset \ne S} (-1)^{|S| + 1} I(Z_S; Y)
+    .. math:: I(Z_1; \ldots; Z_M; Y) = \sum_{\emptyset \ne S} (-1)^{|S| + 1} I(Z_S; Y)
 
     For M = 2 that is I(A; Y) + I(B; Y) - I(A, B; Y), redundancy less synergy: positive where the modalities say the
     same, negative where only their combination speaks. For M = 3 its sign has no such reading. A signed sum of bounds
