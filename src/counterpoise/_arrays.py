@@ -52,7 +52,7 @@ class TaskGuess:
 
     Attributes:
         task: ``multiclass``, ``multilabel`` or ``regression``.
-        notes: What was assumed, for the reader.
+        notes: Assumptions that were made, for the reader.
     """
 
     task: str
@@ -64,7 +64,7 @@ def as_labels(labels: Any, name: str = "Labels") -> np.ndarray:
 
     Args:
         labels: Array, tensor, list, or a pandas object of any dtype.
-        name: What they are called in messages.
+        name: Name of the arrays in messages.
 
     Raises:
         DataError: For missing labels (None, NaN, NA, masked), with their rows, and for mixed kinds.
@@ -316,7 +316,7 @@ def check_index(columns: Mapping[str, Any]) -> None:
     """Check that all pandas objects have the same index, so that no rows are paired by position alone.
 
     Args:
-        columns: What is paired row by row, by name.
+        columns: Arrays that are paired row by row, by name.
 
     Raises:
         DataError: If two indexes differ.

@@ -231,10 +231,10 @@ def check_unpacked(what: str, packed: int, unpacked: int, remedy: str) -> None:
     """Raise `DataError` for content that unpacks to hundreds of times its size.
 
     Args:
-        what: What it is called in the message.
+        what: Name of the content in the message.
         packed: Bytes in the file.
         unpacked: Bytes in memory.
-        remedy: What to do if the content is meant.
+        remedy: Advice for content of that size that is intended.
     """
     if unpacked > LARGE and unpacked > RATIO * max(packed, 1):
         raise DataError(f"{what} unpacks from {packed:,} to {unpacked:,} bytes. If it is meant, {remedy}.")
@@ -244,7 +244,7 @@ def check_memory(what: str, needed: int) -> None:
     """Raise `DataError` for content that does not fit into the memory that is free.
 
     Args:
-        what: What it is called in the message.
+        what: Name of the content in the message.
         needed: Bytes in memory.
     """
     free = _free_memory()

@@ -64,11 +64,11 @@ def parse_spec(what: str, text: str) -> tuple[str, dict[str, Any]]:
     """Split a name and its arguments, ``NAME[KEY=VALUE,KEY=VALUE]``.
 
     Args:
-        what: what it is a name of, for the message.
-        text: the name, with arguments in brackets where they are not the defaults.
+        what: Kind of the named thing, for the message.
+        text: The name, with arguments in brackets where they are not the defaults.
 
     Raises:
-        ConfigError: if it cannot be read.
+        ConfigError: If it cannot be read.
 
     Example:
         >>> parse_spec("method", "arm[tau=1.0, loss_weights=false]")
@@ -190,7 +190,7 @@ def import_object(kind: str, path: str) -> Any:
     """Import an object of the user's own.
 
     Args:
-        kind: What it is, for the message.
+        kind: Kind of the named thing, for the message.
         path: ``package.module.Name`` or ``package.module:Name``. The current folder is searched first.
 
     Raises:

@@ -37,7 +37,7 @@ def batch_size(inputs: Inputs) -> int:
     """Return the number of samples, after checking that every modality has as many.
 
     Raises:
-        DataError: if two modalities differ, or there is none.
+        DataError: If two modalities differ, or there is none.
 
     Example:
         >>> batch_size({"image": torch.zeros(4, 3), "text": {"ids": torch.zeros(4, 7)}})
@@ -134,11 +134,11 @@ class Batch:
     """Some samples with their targets.
 
     Attributes:
-        inputs: one tensor of shape ``(B, ...)``, or a nested mapping of such tensors, per modality. What stands in the
+        inputs: One tensor of shape ``(B, ...)``, or a nested mapping of such tensors, per modality. What stands in the
             rows of samples without a modality is not read.
         target: ``(B,)`` class ids, ``(B, C)`` zeros and ones (multi-label) or ``(B, C)`` reals (regression).
         index: ``(B,)`` position of each sample in its split, so that methods can remember things per sample.
-        present: which samples have which modality, ``{m: (B,) bool}`` for every modality; None if nothing is missing.
+        present: Which samples have which modality, ``{m: (B,) bool}`` for every modality; None if nothing is missing.
 
     Raises:
         DataError: If lengths differ, or a sample has no modality at all.
@@ -230,9 +230,9 @@ class StepRecord:
     All tensors are detached and stay on their device, so that only a logger that reads them synchronises.
 
     Attributes:
-        loss: scalar, what was minimised.
-        parts: the named terms of the loss.
-        coefficients: what the method chose in this step (weights, gradient scales), by name.
+        loss: Scalar, what was minimised.
+        parts: The named terms of the loss.
+        coefficients: Numbers that the method chose in this step (weights, gradient scales), by name.
     """
 
     loss: Tensor

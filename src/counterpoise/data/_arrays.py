@@ -72,7 +72,7 @@ def from_arrays(
         label: The targets.
         name: Name of the data set.
         split: 'train', 'val' or 'test' of each sample; drawn 70/10/20, stratified, if None.
-        group: Who must not be in two splits; then whole groups are drawn.
+        group: Groups that must not be in two splits; whole groups are drawn then.
         kinds: Kind of a modality, where the shape does not tell.
         task: ``multiclass``, ``multilabel`` or ``regression``, where the labels do not tell.
         num_classes: C, where the labels do not tell; labels outside 0..C-1 are then an error.
@@ -81,8 +81,8 @@ def from_arrays(
         present: Which samples have a modality, ``{m: (N,) bool}``, for those that some samples lack. What stands in the
             rows of the others is not read.
         seed: Seed of the drawn split.
-        source: Where the data come from.
-        notes: What a reader should know.
+        source: Source of the data.
+        notes: Notes for the reader of a report.
         recipe: Settings of `RunConfig` that suit the data.
 
     Raises:

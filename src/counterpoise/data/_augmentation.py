@@ -29,11 +29,11 @@ class ClipAugmentation:
     training.
 
     Attributes:
-        frames: frames per sample by modality, for videos that are stored with more.
-        parts: axis of time (counted without the samples' own) and steps per sample by modality, for longer sound.
-        visual: names of the modalities that are cropped and mirrored.
-        flow: which of them are optical flow.
-        smallest: least area of the crop; 1 leaves images whole and unmirrored.
+        frames: Frames per sample by modality, for videos that are stored with more.
+        parts: Axis of time (counted without the samples' own) and steps per sample by modality, for longer sound.
+        visual: Names of the modalities that are cropped and mirrored.
+        flow: Names of the modalities that are optical flow.
+        smallest: Least area of the crop; 1 leaves images whole and unmirrored.
     """
 
     frames: Mapping[str, int] = field(default_factory=dict)

@@ -24,15 +24,15 @@ class Modality:
     """What one modality looks like.
 
     Attributes:
-        name: its name.
+        name: Name.
         kind: ``vector`` (D,), ``sequence`` (T, D), ``image`` (C, H, W), ``video`` (T, C, H, W) or ``tokens`` (L,) of
             integer ids, 0 = padding.
-        shape: shape of one sample.
-        vocabulary: number of token ids, for tokens.
-        stored: shape on disk where it is another: more frames than a sample has when it is used (see
+        shape: Shape of one sample.
+        vocabulary: Number of token ids, for tokens.
+        stored: Shape on disk where it is another: more frames than a sample has when it is used (see
             `ClipAugmentation`).
-        words: what the token ids stand for, where that is known: ``words[id]``.
-        rate: samples per second of a sequence or a waveform; 0 where it is not known.
+        words: Words of the token ids, ``words[id]``; empty if they are unknown.
+        rate: Samples per second of a sequence or a waveform; 0 where it is not known.
     """
 
     name: str
@@ -49,19 +49,20 @@ class DataInfo:
     """What is known about a data set.
 
     Attributes:
-        name: its name.
-        modalities: in order.
-        task: multiclass, multilabel or regression, or a `counterpoise.tasks.Task` of your own.
+        name: Name.
+        modalities: Modalities, in order.
+        task: Multiclass, multilabel or regression, or a `counterpoise.tasks.Task` of your own.
         num_outputs: C.
         class_names: C names, or empty.
-        group: what the group column is (``speaker``, ``subject``), or empty.
-        source: where it comes from and under which terms.
-        notes: counts, choices and warnings that a reader should know.
-        recipe: settings of `RunConfig` that suit this data set (``{"fit": {"epochs": 20}}``).
+        group: Kind of the groups (``speaker``, ``subject``), or empty.
+        source: Source of the data, and the terms of use.
+        notes: Counts, choices and warnings that a reader should know.
+        recipe: Settings of `RunConfig` that suit this data set (``{"fit": {"epochs": 20}}``).
         target_offset: Value of each regression target, in the user's unit, that is stored as 0; empty if the targets
             are stored as they are.
         target_unit: Difference of each regression target, in the user's unit, that is stored as 1; empty likewise.
-        augment: how training varies the inputs: ``{"visual": ["video"], "smallest": 0.5}`` (see `ClipAugmentation`).
+        augment: Augmentation of the inputs in training: ``{"visual": ["video"], "smallest": 0.5}`` (see
+            `ClipAugmentation`).
     """
 
     name: str

@@ -21,7 +21,7 @@ def read_idx(path: Path) -> np.ndarray:
     The header is two zero bytes, the element type, the number of dimensions, and one big-endian 32-bit size each.
 
     Raises:
-        DataError: if it is no such file, or is cut off.
+        DataError: If it is no such file, or is cut off.
     """
     try:
         content = gzip.decompress(path.read_bytes())

@@ -25,7 +25,7 @@ def draw_splits(
 
     Args:
         target: Targets ``(N,)`` or ``(N, C)``.
-        group: Who must not be in two splits, ``(N,)``; whole groups are drawn.
+        group: Groups that must not be in two splits, ``(N,)``; whole groups are drawn.
         copies: First position of the sample that each one is a copy of, ``(N,)``; copies stay in one split.
         seed: Seed.
 

@@ -27,9 +27,9 @@ class Targets:
         task: Name of the task.
         num_outputs: C.
         class_names: C names, or empty.
-        notes: What was assumed.
-        offset: What was subtracted from each regression target; empty if the targets were not standardised.
-        unit: What each regression target was divided by; empty likewise.
+        notes: Assumptions that were made.
+        offset: Numbers that were subtracted from the regression targets; empty if the targets were not standardised.
+        unit: Numbers that the regression targets were divided by; empty if the targets were not standardised.
     """
 
     values: np.ndarray

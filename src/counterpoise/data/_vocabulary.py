@@ -18,8 +18,8 @@ class Vocabulary:
     """Word ids: 0 is padding, 1 any word that the texts it was made of do not hold often enough.
 
     Args:
-        texts: the *training* texts.
-        least: how often a word must occur.
+        texts: The *training* texts.
+        least: Minimum number of occurrences of a word.
 
     Example:
         >>> words = Vocabulary(["Blue shirt", "blue shoes", "Blue shirt"], least=2)

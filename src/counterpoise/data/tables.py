@@ -41,7 +41,7 @@ class Table:
         name: Name of the file.
         frame: The columns. A cell is missing only if it is empty.
         typed: Whether the file tells strings from numbers, as JSON and Parquet do.
-        notes: What was assumed.
+        notes: Assumptions that were made.
     """
 
     name: str

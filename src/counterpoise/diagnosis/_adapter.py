@@ -41,7 +41,7 @@ class Adapter:
     Attributes:
         model: A module, or any function that returns logits.
         call: ``dict``, ``tuple``, ``args``, ``kwargs``, or ``auto`` until the first batch is known.
-        modalities: Their names; empty until the first batch is known.
+        modalities: Names of the modalities; empty until the first batch is known.
         groups: Keys of the inputs that make up a modality, where it has several.
         features: See `adapt`.
         output: Picks the logits from what the model returns.
@@ -244,7 +244,7 @@ class Adapter:
         """Return the outputs ``(B, C)`` among what the model returned, with their graph.
 
         Args:
-            raw: What the model returned.
+            raw: Return value of the model.
             size: B.
         """
         return find_logits(raw, self.output, size)
@@ -253,7 +253,7 @@ class Adapter:
         """Return a submodule of the model, or of what it wraps.
 
         Args:
-            name: Its dotted name.
+            name: Dotted name of the module.
             m: The modality that it belongs to, for the message.
 
         Raises:

@@ -62,7 +62,7 @@ class Predictor:
         samples: The samples.
         size: Samples in a forward pass, where the loader's batches can be joined.
         seed: Seed of background samples, permutations and noise.
-        progress: Called with a text before each pass.
+        progress: Function that is called with a text before each pass.
     """
 
     def __init__(

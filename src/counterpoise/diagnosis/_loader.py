@@ -29,7 +29,7 @@ class Samples:
     """Some samples of a loader.
 
     Attributes:
-        store: Their inputs, batch by batch.
+        store: Inputs of the samples, batch by batch.
         target: ``(N,)`` or ``(N, C)``.
         index: ``(N,)`` positions in the loader.
         seen: Number of samples that the loader had.
@@ -64,7 +64,7 @@ def collect(
     Args:
         loader: Yields `Batch`, ``(inputs, target)``, ``(x1, x2, ..., target)`` or mappings with a label; or a data set
             or list of single samples, or a LightningDataModule.
-        adapter: How the model is called, as far as it is known.
+        adapter: Adapter of the model, as far as it is known.
         label: Key of the target in mappings; by default label, labels, target, targets or y.
         limit: Keep a random subset of at most this many samples.
         seed: Seed of that choice.

@@ -27,8 +27,8 @@ class DiagnosisOptions:
     Attributes:
         label: Key of the target, where batches are mappings; by default label, labels, target, targets or y.
         class_names: C names. Labels that are words become classes in this order, else in sorted order.
-        display: How the modalities look (`counterpoise.data.Modality`: words of token ids, rate of a sensor), for the
-            samples on the page; by default guessed from their shapes.
+        display: Appearance of the modalities (`counterpoise.data.Modality`: words of token ids, rate of a sensor), for
+            the samples on the page; by default guessed from their shapes.
         group: ``(N,)``, in the loader's order: samples that belong together (one speaker, one patient). Whole groups
             stay in one fold, and intervals come from the spread between groups.
         reference_features: ``{m: (N, D)}``, in the loader's order: features of a better encoder of m (one trained on m

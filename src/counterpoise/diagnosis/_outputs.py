@@ -27,7 +27,7 @@ def pick_logits(raw: Any, output: Callable[[Any], Any] | None = None, size: int 
     floating tensor with one row per sample.
 
     Args:
-        raw: What the model returned.
+        raw: Return value of the model.
         output: A function that picks the logits.
         size: B, if known.
 
@@ -85,7 +85,7 @@ class Reading:
     Attributes:
         probabilities: Whether the output holds probabilities.
         two: Whether one column stands for two classes.
-        note: What was decided, for the reader; empty where nothing had to be.
+        note: Decision that was made, for the reader; empty if there was none.
     """
 
     probabilities: bool = False
@@ -106,7 +106,7 @@ def reading_of(outputs: Tensor, task: type[Task]) -> Reading:
     """Return how to read the outputs ``(N, C)`` of all samples.
 
     Args:
-        outputs: What the model returned.
+        outputs: Return value of the model.
         task: The kind of task. Only classes and labels have probabilities.
 
     Example:
@@ -140,7 +140,7 @@ def pooled(m: str, value: Any, size: int | None = None) -> Tensor:
 
     Args:
         m: The modality.
-        value: What its encoder returned.
+        value: Return value of its encoder.
         size: B, if known: an encoder of single frames returns B * T rows, which are averaged over T.
 
     Raises:

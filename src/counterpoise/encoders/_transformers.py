@@ -22,7 +22,7 @@ def _pretrained(kind: Any, name: str, **options: Any) -> Any:
     """Return a model with published weights.
 
     Raises:
-        NotFoundError: if they are neither in a folder nor in the local cache, and cannot be downloaded.
+        NotFoundError: If they are neither in a folder nor in the local cache, and cannot be downloaded.
     """
     with extra("encoders"):
         from transformers.utils import logging
@@ -66,8 +66,8 @@ class Standardise(nn.Module):
     their averages.
 
     Args:
-        channels: number of channels.
-        statistics: means and deviations, or None to leave pictures as they are.
+        channels: Number of channels.
+        statistics: Means and deviations, or None to leave pictures as they are.
 
     Example:
         >>> import torch
@@ -101,7 +101,7 @@ class ResNet18(nn.Module):
 
     Args:
         shape: ``(H, W)``, ``(C, H, W)`` or ``(T, C, H, W)``.
-        feature_dim: ignored: the architecture has 512.
+        feature_dim: Ignored: the architecture has 512.
         pretrained: None for random weights; a folder or a name on the hub.
 
     Example:
@@ -157,10 +157,10 @@ class ViT(nn.Module):
 
     Args:
         shape: ``(C, H, W)``; sides are multiples of ``patch``.
-        feature_dim: width, a multiple of ``heads``; ignored with ``pretrained``.
-        layers: number of blocks.
-        heads: attention heads.
-        patch: side of a patch, in pixels.
+        feature_dim: Width, a multiple of ``heads``; ignored with ``pretrained``.
+        layers: Number of blocks.
+        heads: Attention heads.
+        patch: Side of a patch, in pixels.
         pretrained: None for random weights; a folder or a name on the hub (``google/vit-base-patch16-224-in21k``).
 
     Example:
@@ -225,10 +225,10 @@ class BERT(nn.Module):
 
     Args:
         shape: ``(L,)``.
-        feature_dim: width, a multiple of ``heads``; ignored with ``pretrained``.
-        vocabulary: number of ids.
-        layers: number of blocks.
-        heads: attention heads.
+        feature_dim: Width, a multiple of ``heads``; ignored with ``pretrained``.
+        vocabulary: Number of ids.
+        layers: Number of blocks.
+        heads: Attention heads.
         pretrained: None for random weights; a folder or a name on the hub (``bert-base-uncased``).
 
     Example:
@@ -289,10 +289,10 @@ class SequenceTransformer(nn.Module):
 
     Args:
         shape: ``(T, D)``.
-        feature_dim: width, a multiple of ``heads``.
-        layers: number of blocks.
-        heads: attention heads.
-        dropout: of the blocks.
+        feature_dim: Width, a multiple of ``heads``.
+        layers: Number of blocks.
+        heads: Attention heads.
+        dropout: Dropout rate of the blocks.
 
     Example:
         >>> import torch

@@ -349,8 +349,8 @@ class CounterpoiseClassifier(ClassifierMixin, _Base):
     """A multimodal classifier for tables, with the training methods of the library.
 
     Each column is read by its type: numbers and booleans, categories, texts, and paths of pictures. Missing cells are
-    allowed. A fifth of the training samples is held out: it chooses
-    the epoch, calibrates `predict_proba` and measures `contributions_`.
+    allowed. A fifth of the training samples is held out: it chooses the epoch, calibrates `predict_proba` and measures
+    `contributions_`.
 
     Args:
         method: Name or import path of a method (see ``counterpoise list methods``).
@@ -368,7 +368,7 @@ class CounterpoiseClassifier(ClassifierMixin, _Base):
         modalities_: Names of the modalities.
         n_iter_: Number of epochs after which the loss of the held-out samples was smallest.
         n_features_in_: Number of columns.
-        feature_names_in_: Their names, for DataFrames.
+        feature_names_in_: Names of the columns, for DataFrames.
 
     Example:
         >>> import pandas as pd

@@ -41,7 +41,7 @@ def gather_outputs(outputs: Outputs, target: Tensor, device: torch.device) -> tu
 
     Args:
         outputs: Outputs for the samples of this process.
-        target: Their targets.
+        target: Targets of the samples.
         device: Device that the processes communicate with.
     """
     counts, lacking = zip(*distributed.exchange([len(target), outputs.present is not None], device), strict=True)

@@ -166,7 +166,7 @@ def make_gallery(
     Args:
         lists: The samples of each kind, as positions in the loader.
         predictions: Predictions for the samples that were looked at.
-        inputs: What these samples look like.
+        inputs: Inputs of these samples.
         source: Description of the predictions of single modalities.
         budget: Bytes; samples beyond are left out.
     """

@@ -22,9 +22,9 @@ class SampleLists:
     """Positions of the samples to inspect, the clearest first.
 
     Attributes:
-        relies_on: By modality: without it the label loses at least a third of its probability, and without no other.
-        need_several: without one modality, and without another, the label loses at least a third of its probability.
-        conflict: one modality alone makes the label one and a half times as probable, another as improbable.
+        relies_on: Samples by the only modality without which the label loses at least a third of its probability.
+        need_several: Without one modality, and without another, the label loses at least a third of its probability.
+        conflict: One modality alone makes the label one and a half times as probable, another as improbable.
     """
 
     relies_on: dict[str, np.ndarray]
@@ -49,7 +49,7 @@ def sample_lists(
         alone: ``{m: (N,)}``, log q(y | m alone) - log p(y) in nats.
         drop: ``{m: (N,)}``, log q(y | all) - log q(y | all but m).
         index: ``(N,)`` the positions to report.
-        telling: how many nats count.
+        telling: Minimum number of nats that counts.
 
     Example:
         >>> alone = {"a": np.array([1.0, 1.0, 0.0]), "b": np.array([0.0, -1.0, 0.0])}
@@ -81,11 +81,11 @@ class ClassShare:
     """What the modalities say on the samples of one class (or of one label).
 
     Attributes:
-        name: the class.
-        n: its samples.
-        mi: mean of log q(y | m) - log p(y) by modality, in nats.
-        dominant: the modality that says most.
-        sure: whether it leads the next by more than two standard errors.
+        name: The class.
+        n: Number of its samples.
+        mi: Mean of log q(y | m) - log p(y) by modality, in nats.
+        dominant: The modality with the most information.
+        sure: Whether it leads the next by more than two standard errors.
     """
 
     name: str
@@ -101,7 +101,7 @@ def by_class(alone: Mapping[str, np.ndarray], labels: np.ndarray, names: Sequenc
     Args:
         alone: ``{m: (N,)}`` contributions of the samples.
         labels: ``(N,)`` class ids.
-        names: of the classes.
+        names: Names of the classes.
 
     Example:
         >>> phi = {"a": np.array([1.0, 0.9, 0.1, 0.0]), "b": np.zeros(4)}

@@ -26,11 +26,11 @@ def run_samples(
     """Return a few test samples with pictures of their inputs, what the model says of them and what each modality.
 
     Args:
-        data: the data set.
-        test: the model's outputs on the test set.
+        data: The data set.
+        test: The model's outputs on the test set.
         logits: ``(N, C)`` what the rule made of them.
         target: ``(N,)`` or ``(N, C)``.
-        value: the held-out valuation of the features, with its samples.
+        value: The held-out valuation of the features, with its samples.
     """
     points = value.per_sample
     if "mi" not in points:

@@ -22,7 +22,7 @@ class Demo:
 
     Attributes:
         data: Name of the data set.
-        question: What the data are, and what is asked of them.
+        question: Description of the data and of the question that they answer.
         methods: Methods to compare.
         reference_rules: Further decision rules with which joint training is evaluated, so that the effect of the rule
             and that of the training can be told apart.
@@ -72,8 +72,8 @@ def run_demo(
         seeds: Number of runs of each method. A run of `kanji` uses the split of its seed.
         out: The folder.
         jobs: Number of processes; None uses one per core.
-        on_start: Called with the number of runs, before the first.
-        on_done: Called after each run.
+        on_start: Function that is called with the number of runs, before the first.
+        on_done: Function that is called after each run.
 
     Raises:
         NotFoundError: For an unknown demonstration.

@@ -59,8 +59,8 @@ def run(
         command: Command line that started the run, for the record.
 
     Raises:
-        ConfigError: if the logger's package is not installed.
-        OutputError: if ``out`` cannot be written to.
+        ConfigError: If the logger's package is not installed.
+        OutputError: If ``out`` cannot be written to.
     """
     started = time.perf_counter()
     check_logger(logger)
@@ -154,12 +154,12 @@ def diagnose_run(folder: Path | str, *, estimator: str | None = None, trust: boo
     """Return the diagnosis of a run's model on its test set, with its training set beside it to see overfitting.
 
     Args:
-        folder: the run's folder, or a checkpoint in it.
+        folder: The run's folder, or a checkpoint in it.
         estimator: Name in `counterpoise.valuation.VALUATIONS`; None takes the one that the record of the run used.
         trust: See `load_run`.
 
     Raises:
-        CheckpointError: if there is no such run.
+        CheckpointError: If there is no such run.
     """
     path, config = _locate(Path(folder), trust=trust)
     data = run_data(config)

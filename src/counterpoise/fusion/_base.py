@@ -107,7 +107,7 @@ class Fusion(nn.Module, ABC):
         """Return each modality's additive share of the fused logits, ``{m: (B, C)}``, where the fusion is additive.
 
         Raises:
-            ModelError: for fusions whose logits are no sum over modalities.
+            ModelError: For fusions whose logits are no sum over modalities.
         """
         raise ModelError(
             f"`{type(self).__name__}` is not additive, so a modality has no slice of its logits. Use a fusion that is "
@@ -136,7 +136,7 @@ def feature_dims_of(encoders: Mapping[str, nn.Module]) -> dict[str, int]:
     """Find D_m of each encoder from the attribute that says it, or from its last linear layer.
 
     Raises:
-        ModelError: if an encoder tells neither.
+        ModelError: If an encoder tells neither.
     """
     dims = {}
     for m, encoder in encoders.items():

@@ -85,7 +85,7 @@ class SharedHead(Fusion):
     The mean is over the modalities that a sample has.
 
     Raises:
-        ModelError: if the modalities' feature dimensions differ.
+        ModelError: If the modalities' feature dimensions differ.
 
     Example:
         >>> fusion = SharedHead({"a": 3, "b": 3}, num_outputs=4)
@@ -115,7 +115,7 @@ def same_dimension(feature_dims: Mapping[str, int], owner: str) -> int:
     """Return the one feature dimension of all modalities.
 
     Raises:
-        ModelError: if they differ.
+        ModelError: If they differ.
     """
     if len(set(feature_dims.values())) != 1:
         widths = ", ".join(f"`{m}`: {d}" for m, d in feature_dims.items())

@@ -25,18 +25,18 @@ class ModalityView:
     """One modality of one sample.
 
     Attributes:
-        modality: its name.
-        kind: image, spectrogram, sound, video, text, trace or bars.
-        note: what a reader should know.
-        src: data URI of the picture.
-        width: of the picture, pixels.
-        height: of the picture, pixels.
-        audio: data URI of the sound.
-        words: of a text.
-        lines: of a trace, points from 0 to 99 between ``low`` and ``high``.
-        low: lower end.
-        high: upper end of a trace; of bars the height that 99 stands for.
-        span: how long a trace is, in words.
+        modality: Name of the modality.
+        kind: Image, spectrogram, sound, video, text, trace or bars.
+        note: Note for the reader.
+        src: Data URI of the picture.
+        width: Width of the picture, in pixels.
+        height: Height of the picture, in pixels.
+        audio: Data URI of the sound.
+        words: Words of a text.
+        lines: Lines of a trace: points from 0 to 99 between ``low`` and ``high``.
+        low: Lower end of a trace.
+        high: Upper end of a trace; of bars the height that 99 stands for.
+        span: Length of a trace, in words.
     """
 
     modality: str
@@ -60,8 +60,8 @@ class ModalityPrediction:
     Attributes:
         modality: The modality; empty for the model.
         prediction: The class (or classes, or number).
-        probability: Its probability; NaN where there is none.
-        correct: Whether it is the truth; None where that is no yes or no.
+        probability: Probability of the prediction; NaN if there is none.
+        correct: Whether the prediction is the label; None for numbers.
         alone: Information of the modality alone about the true label, in nats.
         added: Information that it adds to the other modalities, in nats.
     """
@@ -79,10 +79,10 @@ class SampleCard:
     """One sample.
 
     Attributes:
-        index: its position in the test set.
-        group: Why it is shown: ``relies_on:<modality>``, ``need_several`` or ``conflict``.
-        truth: its label.
-        views: what went in, by modality.
+        index: Position in the test set.
+        group: Reason why the sample is shown: ``relies_on:<modality>``, ``need_several`` or ``conflict``.
+        truth: Label of the sample.
+        views: Inputs, by modality.
         predictions: The model's first, then that of every modality.
     """
 
@@ -98,10 +98,10 @@ class Gallery:
     """Samples to inspect.
 
     Attributes:
-        n: samples that were looked at.
-        counts: how many of them are of each group.
-        cards: a few of each.
-        source: whose answers of single modalities these are, in words.
+        n: Number of samples that were considered.
+        counts: Number of samples of each group.
+        cards: A few samples of each group.
+        source: Source of the predictions of single modalities, in words.
     """
 
     n: int
@@ -114,7 +114,7 @@ class Gallery:
         """Read JSON; cards that are malformed are left out.
 
         Raises:
-            DataError: if it is no gallery at all.
+            DataError: If it is no gallery at all.
         """
         if not isinstance(fields, Mapping) or not isinstance(fields.get("cards"), list):
             raise DataError("A gallery should be a mapping with n, counts and cards.")

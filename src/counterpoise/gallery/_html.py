@@ -35,9 +35,9 @@ def render(gallery: Gallery, colours: Mapping[str, int], *, level: int = 3) -> M
     """Return the cards, group by group, as markup.
 
     Args:
-        gallery: what to show.
-        colours: place of each modality's colour (``--m0`` is the first).
-        level: of the groups' headings.
+        gallery: Gallery to show.
+        colours: Place of each modality's colour (``--m0`` is the first).
+        level: Level of the groups' headings.
 
     Example:
         >>> card = SampleCard(7, "conflict", "<i>", (), (ModalityPrediction("", "cat", 0.9, False),))

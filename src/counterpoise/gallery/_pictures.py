@@ -62,8 +62,8 @@ def picture(
     """Return a small view of one sample of one modality, as JSON.
 
     Args:
-        modality: what it is.
-        value: the sample, of the modality's shape, as the model gets it.
+        modality: Description of the modality.
+        value: The sample, of the modality's shape, as the model gets it.
         mean: ``(D,)`` of the samples, for vectors: bars are then in standard deviations.
         std: ``(D,)``.
 

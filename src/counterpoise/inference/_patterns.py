@@ -148,7 +148,7 @@ class PatternWeights(nn.Module):
         Args:
             task: The likelihood.
             outputs: Outputs for these samples, with their presence.
-            target: Their targets.
+            target: Targets of the samples.
             seed: Seed of the choice of samples where there are too many.
         """
         experts, mask = outputs.experts().detach().cpu().double(), expert_mask(outputs).cpu()

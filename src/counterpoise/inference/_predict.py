@@ -106,9 +106,9 @@ def what_would_help(
 
     Args:
         model: The model.
-        inputs: As for `predict`.
+        inputs: See `predict`.
         rule: A rule that was fitted on held-out samples, `Calibrated` or `Dynamic`.
-        present: As for `predict`.
+        present: See `predict`.
 
     Raises:
         ModelError: For another rule.

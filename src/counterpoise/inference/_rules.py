@@ -230,8 +230,8 @@ class Calibrated(Rule):
 
     :math:`a_k = \exp(t + \theta_k)`, fitted once on held-out samples by minimising the cross-entropy of the product
     plus :math:`\frac{2}{n}|\theta|^2`. The exponents of the predictions without one modality, from which
-    `contributions` follow, are fitted in the same way, on the unimodal heads of the other modalities.
-    Before the fit all exponents are :math:`1/(M+1)`.
+    `contributions` follow, are fitted in the same way, on the unimodal heads of the other modalities. Before the fit
+    all exponents are :math:`1/(M+1)`.
 
     **Samples that lack modalities** have exponents of their own for every pattern of presence (`PatternWeights`). They
     are fitted by `fit_patterns` on held-out samples with the patterns of the data; without it, `fit` masks the unimodal

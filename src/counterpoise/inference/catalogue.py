@@ -49,8 +49,8 @@ def make_rule(
         feature_dims: D_m by modality (`MultimodalClassifier.feature_dims`), for the rule ``dynamic``.
 
     Raises:
-        NotFoundError: for an unknown rule.
-        ModelError: for the rule ``dynamic`` without ``feature_dims``.
+        NotFoundError: For an unknown rule.
+        ModelError: For the rule ``dynamic`` without ``feature_dims``.
     """
     cls = RULES.resolve(user_name(name))
     more: list[object] = []

@@ -50,7 +50,7 @@ def mask_share(progress: float, ramp: float) -> float:
     r"""Return :math:`\sin(\frac\pi2 \min(\epsilon, l)/\epsilon)`, from 0 to 1 in the first part of the training.
 
     Args:
-        progress: l, share of the training that is done.
+        progress: Share l of the training that is done.
         ramp: :math:`\epsilon`, length of that part as a share of the training.
 
     Example:
@@ -73,7 +73,7 @@ class AMCo(ModulatedObjective):
     is 0. Inferred: the largest share p (the paper's ramp goes to 1, which removes the modality).
 
     Args:
-        strength: p, largest share of masked features, in [0, 1]; 0 is joint training.
+        strength: Strength p, largest share of masked features, in [0, 1]; 0 is joint training.
         smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         ramp: :math:`\epsilon`, share of the training in which the mask grows.
 

@@ -54,7 +54,7 @@ def masked_gradient(gradient: Tensor, share: Tensor, *, unbiased: bool) -> Tenso
 
     Args:
         gradient: ``(n, ...)``.
-        share: r, scalar.
+        share: Share r, scalar.
         unbiased: Whether the kept units are divided by their share of the importance plus 1/n (AMSS+).
 
     Example:

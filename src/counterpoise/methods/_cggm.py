@@ -37,8 +37,8 @@ def head_gradient_of(residual: Tensor, features: Tensor) -> Tensor:
     r"""Return the gradient of a linear head's loss by its weight, :math:`r^T h / B`, ``(C, D)``, differentiably.
 
     Args:
-        residual: r, ``(B, C)``, the gradient of each sample's loss by the logits (p - y for classes).
-        features: h, ``(B, D)``.
+        residual: Residual r, ``(B, C)``, the gradient of each sample's loss by the logits (p - y for classes).
+        features: Features h, ``(B, D)``.
 
     Example:
         >>> head_gradient_of(torch.tensor([[-0.5, 0.5]]), torch.tensor([[2.0]]))

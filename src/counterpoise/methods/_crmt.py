@@ -107,7 +107,7 @@ def certified_margin(
     Args:
         scores: :math:`o`, ``(M, B, C)``.
         scale: :math:`a`, ``(M, C)``.
-        bias: b, ``(C,)``.
+        bias: Bias b, ``(C,)``.
         lipschitz: :math:`L`, ``(M, C)``.
         target: ``(B,)``.
         masks: Which samples have which modality, ``(M, B)``; the scores of the others are 0, and they cannot change.

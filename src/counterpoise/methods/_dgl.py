@@ -43,8 +43,8 @@ class DGL(_Separated):
     `SeparatedGradients` for the form with separate heads.
 
     Args:
-        strength: s, in [0, 1]; the fused gradient that enters the encoders is multiplied by :math:`1 - s` and the
-            unimodal one by s.
+        strength: Strength s, in [0, 1]; the fused gradient that enters the encoders is multiplied by :math:`1 - s` and
+            the unimodal one by s.
         smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         alpha: :math:`\alpha`, in [0, inf); the authors use 4 and 5 (CREMA-D), 2 and 3 (Kinetics-Sounds).
 
@@ -91,8 +91,8 @@ class SeparatedGradients(_Separated):
     whose unimodal losses go through the fused head instead of heads of their own. A baseline of ours.
 
     Args:
-        strength: s, in [0, 1]; the fused gradient that enters the encoders is multiplied by :math:`1 - s` and the
-            unimodal one by s.
+        strength: Strength s, in [0, 1]; the fused gradient that enters the encoders is multiplied by :math:`1 - s` and
+            the unimodal one by s.
         smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
 
     Example:

@@ -46,8 +46,8 @@ class ModalityDropout(Method):
     samples that lack the modality.
 
     Args:
-        strength: p, in [0, 1].
-        dropped: What a dropped modality is: "zeros" or "absent".
+        strength: Probability p, in [0, 1].
+        dropped: Input of a dropped modality: "zeros" or "absent".
 
     Example:
         >>> ModalityDropout(strength=0.1, dropped="absent")
@@ -98,7 +98,7 @@ class Corruption(Method):
     inputs are given to no other sample.
 
     Args:
-        strength: p, in [0, 1].
+        strength: Probability p, in [0, 1].
 
     Example:
         >>> Corruption(strength=0.4)

@@ -46,7 +46,7 @@ class MSES(ModulatedObjective):
     effect under Adam, which divides gradients by their running size.
 
     Args:
-        strength: s, in [0, 1]; 1 stops an encoder completely.
+        strength: Strength s, in [0, 1]; 1 stops an encoder completely.
         smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         patience: Number of epochs without a better loss.
         release: Whether a stopped encoder may train again.

@@ -96,7 +96,7 @@ def meta_gradient(
         outer: Function that returns CE' of other samples.
         alignment: :math:`a_1`.
         lookahead: :math:`\xi`, length of the step.
-        strength: s.
+        strength: Strength s.
 
     Returns:
         The derivative, and the same divided by the norms of both vectors and by :math:`2 s \xi`: a cosine, in [-1, 1].
@@ -127,8 +127,8 @@ class LFM(ModulatedObjective):
     r"""Learning and aligning: the modalities' predictions are aligned first, and the classification counts more later.
 
     Yang, Wan, Jiang, Xu, "Facilitating Multimodal Classification via Dynamically Learning Modality Gap", NeurIPS 2024:
-    :math:`L = 2 [a_0 CE(z, y) + a_1 JS(p_1, \ldots, p_M)]`, :math:`a_0 = 1 - a_1`. :math:`p_m` is the softmax of M times
-    the modality's slice of the fused logits, or of its own head for fusions without slices. The weight follows
+    :math:`L = 2 [a_0 CE(z, y) + a_1 JS(p_1, \ldots, p_M)]`, :math:`a_0 = 1 - a_1`. :math:`p_m` is the softmax of M
+    times the modality's slice of the fused logits, or of its own head for fusions without slices. The weight follows
 
     - the authors' heuristic schedule, `classification_weight`, stretched to the length of the run; or
     - a learned one: :math:`a_1` starts at .95, and before every further epoch :math:`a_1 \leftarrow \mathrm{clip}(a_1 -

@@ -72,8 +72,7 @@ class MILES(Method):
     Known from the abstract and a public summary: learning rates by epoch, and the utilisation they depend on. Inferred,
     since the schedule could not be read: the threshold and the factor, the performance (the mean score per sample on
     the training set, for real targets the share of the variance that is explained, with zeros for the features of
-    absent modalities), and more than two modalities. The update is
-    multiplied after the step (`rescaled_steps`).
+    absent modalities), and more than two modalities. The update is multiplied after the step (`rescaled_steps`).
 
     Args:
         strength: From joint training (0) to the method (1), in [0, inf): the rate is :math:`r_m^s`.

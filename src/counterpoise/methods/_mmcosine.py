@@ -56,7 +56,7 @@ def head_weights(fusion: Fusion) -> dict[str, Tensor]:
     """Return :math:`W_m` of a linear fusion.
 
     Raises:
-        ModelError: if the fusion is another one.
+        ModelError: If the fusion is another one.
     """
     if isinstance(fusion, Concat):
         parts = fusion.head.weight.split(list(fusion.feature_dims.values()), dim=1)
@@ -82,7 +82,7 @@ class MMCosine(Joint):
     inference uses the head that was trained. There is no strength, since the head is another one.
 
     Args:
-        scale: s, in (0, inf); the authors use 10.
+        scale: S, in (0, inf); the authors use 10.
 
     Raises:
         ModelError: (by `prepare`) if the fused head is not linear, or for a task without classes.

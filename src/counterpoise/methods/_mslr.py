@@ -128,7 +128,7 @@ class MSLR(Method):
     strategy is not "dynamic".
 
     Args:
-        strength: s, in [0, inf); 0 is joint training, 1 the method.
+        strength: Strength s, in [0, inf); 0 is joint training, 1 the method.
         strategy: "keep", "smooth" or "dynamic".
         rates: Best learning rate of each modality alone, where known; only their ratios count.
         window: Number of epochs that "dynamic" compares with.

@@ -27,7 +27,7 @@ def cluster(points: Tensor, clusters: int, *, restarts: int = 3, rounds: int = 1
 
     Args:
         points: ``(N, D)``.
-        clusters: k, at most N.
+        clusters: K, at most N.
         restarts: Number of initialisations.
         rounds: Largest number of rounds of each.
 
@@ -71,7 +71,7 @@ def purity(features: Tensor, target: Tensor, clusters: int) -> float:
     Args:
         features: ``(N, D)``, on the CPU.
         target: ``(N,)`` class ids.
-        clusters: k.
+        clusters: K.
 
     Example:
         >>> purity(torch.tensor([[0.0], [0.1], [5.0], [5.1]]), torch.tensor([0, 0, 1, 1]), 2)

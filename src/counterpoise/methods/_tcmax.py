@@ -22,8 +22,8 @@ def total_correlation_loss(slices: Tensor, target: Tensor) -> Tensor:
     .. math:: -\mathrm{mean}_i z(i, \ldots, i)_{y_i} + \log \sum_{j_1, \ldots, j_M, c} \exp z(j_1, \ldots, j_M)_c
         - \log(B^M C)
 
-    where :math:`z(j_1, \ldots, j_M)` are the fused logits of modality m of sample :math:`j_m`. For logits that are a sum
-    over modalities the sum over samples is a product, so all :math:`B^M` combinations cost no more than the batch.
+    where :math:`z(j_1, \ldots, j_M)` are the fused logits of modality m of sample :math:`j_m`. For logits that are a
+    sum over modalities the sum over samples is a product, so all :math:`B^M` combinations cost no more than the batch.
 
     Args:
         slices: ``(M, B, C)`` logits that sum to the fused ones.

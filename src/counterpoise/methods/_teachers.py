@@ -37,7 +37,7 @@ class Taught(Method):
         """Receive the trained unimodal ensemble; it stays outside this module's parameters and state.
 
         Raises:
-            ModelError: if it is not among the teachers.
+            ModelError: If it is not among the teachers.
         """
         if TEACHER not in teachers:
             raise ModelError(
@@ -60,7 +60,7 @@ class Taught(Method):
         """Return the teacher's outputs, in evaluation mode.
 
         Raises:
-            ModelError: if there is no teacher.
+            ModelError: If there is no teacher.
         """
         teacher = getattr(self, "_teachers", {}).get(TEACHER)
         if teacher is None:

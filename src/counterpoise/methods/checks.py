@@ -42,7 +42,7 @@ class CheckResult:
     Attributes:
         name: Name of the check.
         status: "passed", "failed" or "skipped".
-        message: What was expected and found, or why it was skipped.
+        message: Expected and actual behaviour, or the reason why the check was skipped.
     """
 
     name: str

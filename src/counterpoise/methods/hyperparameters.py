@@ -4,8 +4,7 @@ A declaration is a class attribute. The constructor, its signature, ``repr``, va
 property tests are all derived from it::
 
     class Margin(ModulatedObjective):
-        strength = Hyperparameter(1.0, Interval(0))
-        start = Hyperparameter(5, Interval(0, integer=True))
+        strength = Hyperparameter(1.0, Interval(0)) start = Hyperparameter(5, Interval(0, integer=True))
 
     Margin(strength=0.5)            # Margin(strength=0.5, start=5)
 

@@ -19,9 +19,9 @@ class Cell:
     """One cell of a table.
 
     Attributes:
-        text: What is shown.
+        text: Text that is shown.
         value: The number as in ``table.csv``, if it is one of that table's.
-        key: Which number of ``table.csv`` it is, as JSON.
+        key: Place of the number in ``table.csv``, as JSON.
         best: Whether it is set in bold.
         detail: A second, smaller line.
     """

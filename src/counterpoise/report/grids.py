@@ -33,11 +33,11 @@ class Grid:
     """A table of text.
 
     Attributes:
-        name: short name, for labels.
-        title: what it shows.
-        header: the columns.
-        rows: the cells.
-        note: how to read it.
+        name: Short name, for labels.
+        title: Title.
+        header: The columns.
+        rows: The cells.
+        note: Explanation of the table.
         best: (row, column) of the best values.
         source: (row, column) -> (data set, method, metric, column of ``table.csv``) of the number in that cell.
     """

@@ -56,16 +56,16 @@ class Row:
     """One line of ``table.csv``: one metric of one method on one data set.
 
     Attributes:
-        data: data set.
-        method: the row's label.
-        metric: the metric's name, as in `counterpoise.runs.RunRecord`.
-        mean: mean over seeds.
-        se: its standard error; NaN for one seed.
-        seeds: number of seeds.
-        diff_to_reference: mean difference to the reference row over common seeds (0 for the reference itself; NaN
+        data: Data set.
+        method: The row's label.
+        metric: The metric's name, as in `counterpoise.runs.RunRecord`.
+        mean: Mean over seeds.
+        se: Standard error of the mean; NaN for one seed.
+        seeds: Number of seeds.
+        diff_to_reference: Mean difference to the reference row over common seeds (0 for the reference itself; NaN
             without a run of it that has the metric).
-        diff_se: its standard error; NaN for one common seed.
-        p_value: two-sided paired t-test; NaN for one common seed, no spread, or joint itself.
+        diff_se: Standard error of the difference; NaN for one common seed.
+        p_value: Two-sided paired t-test; NaN for one common seed, no spread, or joint itself.
     """
 
     data: str
@@ -363,7 +363,7 @@ def write_tables(
         focus: Row that the conclusions are about; see there.
 
     Raises:
-        OutputError: if the folder cannot be written to.
+        OutputError: If the folder cannot be written to.
     """
     records = list(records)
     written = []

@@ -40,7 +40,7 @@ def gradient_curves(
 
     Args:
         model: Model.
-        outputs: Its outputs on the validation set, on the CPU.
+        outputs: Outputs of the model on the validation set, on the CPU.
         target: Targets of the validation set.
         history: Curves so far.
     """
@@ -75,9 +75,9 @@ def contributions(outputs: Outputs, target: Tensor, task: Task) -> tuple[Metric,
     all of them are used; with fewer than `FEWEST` there is nothing to return.
 
     Args:
-        outputs: of the validation set.
-        target: its targets.
-        task: the likelihood.
+        outputs: Outputs on the validation set.
+        target: Targets of the validation set.
+        task: The likelihood.
     """
     rows = torch.randperm(len(target), generator=torch.Generator().manual_seed(0))
     if outputs.present is not None:

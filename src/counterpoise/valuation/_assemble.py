@@ -29,11 +29,11 @@ class SubsetEstimate:
 
     Attributes:
         pointwise: ``(N,)`` contributions of the samples in nats; their mean is the estimate before the correction.
-        correction: added to the mean: the estimator's own first-order bias, by which the estimate ceases to be a bound.
-        capacity: the correction of the most flexible rule that might have been chosen; it sets the second-order part
+        correction: Added to the mean: the estimator's own first-order bias, by which the estimate ceases to be a bound.
+        capacity: The correction of the most flexible rule that might have been chosen; it sets the second-order part
             of the standard error, which matters where the samples hardly vary.
-        doubt: signed, how far the correction may be off: a part of the standard error that falls like 1/N.
-        selection: what choosing among heads may gain by chance; an independent part of the standard error.
+        doubt: Signed, how far the correction may be off: a part of the standard error that falls like 1/N.
+        selection: Gain that choosing among heads may have by chance; an independent part of the standard error.
         per_label: ``(N, C)`` shares of the labels (multi-label), or None.
     """
 
@@ -75,14 +75,14 @@ def assemble(
     :math:`I = H - CE` is flat in the classifier to first order, so its fitting adds only second-order terms.
 
     Args:
-        problem: the checked input.
-        information: by subset.
-        estimator: its name.
+        problem: The checked input.
+        information: Estimates by subset.
+        estimator: Name of the estimator.
         entropy: H(Y) in nats.
-        bound: what the information of a subset is.
-        confidence: level of the intervals.
+        bound: Kind of the estimates: estimate, lower or upper bound.
+        confidence: Level of the intervals.
         label_free: ``(N,)`` label-free contributions by modality.
-        notes: for the reader.
+        notes: Notes for the reader.
     """
     modalities = problem.modalities
 

@@ -48,16 +48,16 @@ def estimate(
         task: ``multiclass``, ``multilabel``, ``regression``, a `Task`, or ``auto``: strings and few whole numbers are
             classes, fractions and many whole numbers are reals, zeros and ones ``(N, C)`` are labels.
         num_outputs: C; found in the labels by default.
-        estimator: a name of `VALUATIONS`.
-        folds: heads are fitted on all but one of so many parts and valued on that one.
+        estimator: A name of `VALUATIONS`.
+        folds: Heads are fitted on all but one of so many parts and valued on that one.
         group: ``(N,)`` which samples belong together (subject, speaker): they stay in one fold, and standard errors
             count groups.
-        seed: of the folds and of whatever is random; the same seed gives the same numbers.
-        confidence: level of the intervals.
-        predictions: Logits ``(N, C)`` of a model by the subset of modalities that it saw, such as
-            ``{("image", "text"): logits}``. A model is a function of its inputs: what it predicts is one more lower
-            bound of what its subset and every larger one carries, beside the fitted heads. Only the estimators
-            ``variational`` and ``variational-linear`` take them.
+        seed: Seed of the folds and of all random numbers; the same seed gives the same result.
+        confidence: Level of the intervals.
+        predictions: Logits ``(N, C)`` of a model by the subset of modalities that it saw, such as ``{("image", "text"):
+            logits}``. A model is a function of its inputs: what it predicts is one more lower bound of what its subset
+            and every larger one carries, beside the fitted heads. Only the estimators ``variational`` and
+            ``variational-linear`` take them.
         present: ``{m: (N,) bool}``, which samples have which modality; modalities that are not named are complete. A
             row of NaN counts as absent, too, so that ``present={}`` is enough for data that mark absence by NaN. See
             `counterpoise.valuation.incomplete`.
@@ -68,9 +68,9 @@ def estimate(
         A `Valuation`.
 
     Raises:
-        DataError: for input that would give a wrong number (see the message).
-        ConfigError: for settings out of range.
-        NotFoundError: for an unknown estimator.
+        DataError: For input that would give a wrong number (see the message).
+        ConfigError: For settings out of range.
+        NotFoundError: For an unknown estimator.
 
     Example:
         >>> import numpy as np

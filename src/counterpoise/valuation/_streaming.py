@@ -20,18 +20,17 @@ class Contributions(Metric):
 
     Give it the logits of classifiers on samples that they were *not* fitted on. Only sums are kept, in float64.
 
-    As input to ``update``: logits of the classifier on all modalities ``(B, C)``, on each modality alone
-    ``{m: (B, C)}``, on all but each ``{m: (B, C)}``, and the targets. Either mapping may be empty.
+    As input to ``update``: logits of the classifier on all modalities ``(B, C)``, on each modality alone ``{m: (B,
+    C)}``, on all but each ``{m: (B, C)}``, and the targets. Either mapping may be empty.
 
-    As output of ``compute``: a dict of tensors, ``n``, ``entropy`` (of the labels seen), ``mi`` (a lower bound of
-    I(Z; Y)), ``mi:<m>`` (lower bounds), ``cmi:<m>`` (differences of bounds: no bounds), ``kl:<m>`` (the same without
-    labels), their standard errors as
-    ``se:<name>`` (not of ``mi`` for regression), and ``per_class:<name>`` of shape ``(C,)``: means over the samples
-    of each class (NaN where there was none), or each label's share for multi-label.
+    As output of ``compute``: a dict of tensors, ``n``, ``entropy`` (of the labels seen), ``mi`` (a lower bound of I(Z;
+    Y)), ``mi:<m>`` (lower bounds), ``cmi:<m>`` (differences of bounds: no bounds), ``kl:<m>`` (the same without
+    labels), their standard errors as ``se:<name>`` (not of ``mi`` for regression), and ``per_class:<name>`` of shape
+    ``(C,)``: means over the samples of each class (NaN where there was none), or each label's share for multi-label.
 
     Args:
-        task: the likelihood; regression takes the noise scale from it.
-        modalities: their names.
+        task: The likelihood; regression takes the noise scale from it.
+        modalities: Names of the modalities.
 
     Example:
         >>> from counterpoise.tasks import MultiClass
@@ -90,10 +89,10 @@ class Contributions(Metric):
             logits: ``(B, C)`` of the classifier on all modalities.
             alone: ``{m: (B, C)}`` of classifiers on one modality each; may be empty.
             without: ``{m: (B, C)}`` of classifiers on all but one modality each; may be empty.
-            target: as the task takes it.
+            target: Targets, as the task expects them.
 
         Raises:
-            DataError: for a modality that is not one of ours, another shape, or targets that the task refuses.
+            DataError: For a modality that is not one of ours, another shape, or targets that the task refuses.
         """
         self._check(logits, alone, without)
         self.task.check_target(target)
@@ -127,7 +126,7 @@ class Contributions(Metric):
         """Return the contributions of everything seen since the last reset.
 
         Raises:
-            DataError: if nothing was seen.
+            DataError: If nothing was seen.
         """
         n = self.count[0]
         if not n:

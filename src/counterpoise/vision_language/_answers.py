@@ -67,7 +67,8 @@ class HuggingFace:
 
     Args:
         model: Image-text-to-text model with logits ``(B, T, vocabulary)``.
-        processor: Called with ``images``, ``text``, ``padding`` and ``return_tensors``; has a ``tokenizer``.
+        processor: Function that is called with ``images``, ``text``, ``padding`` and ``return_tensors``; has a
+            ``tokenizer``.
         prompt: Function from a question to the text of the prompt; None uses the chat template, else puts the image
             token before the question.
     """

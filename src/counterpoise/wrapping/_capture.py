@@ -39,7 +39,7 @@ class Captured:
 
     Attributes:
         flat: All floating tensors in one, ``(B, F)``; the tensor itself where the encoder returned one ``(B, D)``.
-        output: What was returned.
+        output: Return value.
         mask: The mask ``(B, T)`` that the encoder got, or None.
     """
 
@@ -80,7 +80,7 @@ def shared(captured: Captured, size: int) -> Captured:
     """Return what the encoders of all processes returned; in one process the argument.
 
     Args:
-        captured: What the encoder of this process returned.
+        captured: Return value of the encoder of this process.
         size: Number of samples of this process.
     """
     if not distributed.is_sharing():
@@ -167,7 +167,7 @@ class Recorder(_StandIn):
     Args:
         m: The modality.
         module: The encoder.
-        run: Called with the modality, the output and the mask.
+        run: Function that is called with the modality, the output and the mask.
         compiled: The encoder as `torch.compile` gives it, or the encoder.
     """
 

@@ -404,7 +404,7 @@ def wrap(
             over time (over the tokens that the mask keeps) or space.
         output: Picks the logits ``(B, C)`` from what ``net`` returns; see `counterpoise.diagnosis.adapt`.
         feature_dims: D by modality, where the encoder does not tell.
-        task: multiclass, multilabel, regression, or a `Task`.
+        task: Multiclass, multilabel, regression, or a `Task`.
 
     Raises:
         NotFoundError: For an unknown submodule.

@@ -39,7 +39,7 @@ class Recordings:
         digit: ``(N,)``.
         speaker: ``(N,)`` names.
         index: ``(N,)`` number of the recording among those of its speaker and digit.
-        broken: one line for every file that was left out.
+        broken: One line for every file that was left out.
     """
 
     sound: np.ndarray
@@ -64,18 +64,18 @@ def av_mnist(
     speaker and digit; 5-9 are validation), or those of two speakers who are in no other split.
 
     Args:
-        source: raw data folder.
-        speakers: test on speakers never heard in training.
-        weak_image: remove the principal components that carry 75 % of the images' variance (fitted on the training
+        source: Raw data folder.
+        speakers: Test on speakers never heard in training.
+        weak_image: Remove the principal components that carry 75 % of the images' variance (fitted on the training
             images).
         babble: ``test`` puts four other recordings of the test set behind every test digit, together 0 to 6 dB louder
             than it, and leaves training and validation clean; ``all`` does so in every split, with recordings of that
             split.
-        sizes: number of pairs for training, validation and test; (55000, 5000, 10000) is the published size.
-        seed: of the pairing.
+        sizes: Number of pairs for training, validation and test; (55000, 5000, 10000) is the published size.
+        seed: Seed of the pairing.
 
     Raises:
-        DataError: if a raw file is broken, or ``sizes`` asks for more images than there are.
+        DataError: If a raw file is broken, or ``sizes`` asks for more images than there are.
     """
     rng, voices = np.random.default_rng(seed), np.random.default_rng((seed, 1))  # variants share their pairs
     images = _images(source / "mnist", sizes, rng)
@@ -144,7 +144,7 @@ def read_recordings(path: Path) -> Recordings:
     """Read the wavs ``recordings/DIGIT_SPEAKER_INDEX.wav`` of a zip; broken ones are named and left out.
 
     Raises:
-        DataError: if it is no zip, or holds no such file.
+        DataError: If it is no zip, or holds no such file.
     """
     rows: list[tuple[int, str, int, np.ndarray]] = []
     broken: list[str] = []
@@ -193,11 +193,11 @@ def pair(digit: np.ndarray, spoken: np.ndarray, pool: np.ndarray, rng: np.random
     Args:
         digit: ``(n,)`` digits of the images.
         spoken: ``(R,)`` digits of all recordings.
-        pool: positions of the recordings that may be used.
-        rng: generator.
+        pool: Positions of the recordings that may be used.
+        rng: Generator.
 
     Raises:
-        DataError: if a digit has no recording in the pool.
+        DataError: If a digit has no recording in the pool.
     """
     result = np.empty(len(digit), dtype=np.int64)
     for d in np.unique(digit):
@@ -244,7 +244,7 @@ def remove_energy(
     Args:
         fit: ``(n, H, W)`` images whose components are taken.
         images: ``(n, H, W)`` images by name.
-        components: how many are removed.
+        components: Number of components that are removed.
     """
     flat = fit.reshape(len(fit), -1).astype(np.float32)
     mean = flat.mean(0)

@@ -19,17 +19,17 @@ class DataEntry(Entry):
     ``files`` is empty.
 
     Attributes:
-        modalities: what they are.
-        files: the raw files that the builder reads, below the raw folder; empty if it needs none.
-        options: what distinguishes a variant, handed to the builder.
-        terms: licence or terms of use.
-        recipe: settings of `RunConfig` that suit this data set.
-        splits: number of seeded splits, which ``split`` of the builder chooses from; 1 where the split is fixed.
-        version: raised whenever the prepared data change.
-        raw: whether ``target`` returns an `Index` of videos, images, texts or features that the user has downloaded:
+        modalities: Names of the modalities.
+        files: The raw files that the builder reads, below the raw folder; empty if it needs none.
+        options: Arguments of the builder that distinguish a variant.
+        terms: Licence or terms of use.
+        recipe: Settings of `RunConfig` that suit this data set.
+        splits: Number of seeded splits, which ``split`` of the builder chooses from; 1 where the split is fixed.
+        version: Raised whenever the prepared data change.
+        raw: Whether ``target`` returns an `Index` of videos, images, texts or features that the user has downloaded:
             such a set is prepared once into a folder of the user's, and opened from there.
-        layout: what the raw folder should hold, for such sets.
-        choices: names of the fields of `Settings` that the builder depends on besides those of its readers.
+        layout: Expected files of the raw folder, for sets that are prepared from raw files.
+        choices: Names of the fields of `Settings` that the builder depends on besides those of its readers.
     """
 
     modalities: str = ""

@@ -27,7 +27,7 @@ def decode_jpeg(content: bytes) -> np.ndarray:
     """Return ``(3, 40, 30)`` uint8: RGB, brought to 80 x 60 and averaged over blocks of 2 x 2.
 
     Raises:
-        DataError: if the bytes are no image.
+        DataError: If the bytes are no image.
     """
     with extra("data"):
         from PIL import Image, UnidentifiedImageError
@@ -46,11 +46,11 @@ def fashion(source: Path, *, masked: bool = True) -> MultimodalData:
     """Build the set: article type from photograph and title; split of the file (random 70/10/20).
 
     Args:
-        source: raw data folder.
-        masked: take the titles without the words of the article type.
+        source: Raw data folder.
+        masked: Take the titles without the words of the article type.
 
     Raises:
-        DataError: if the file is not laid out as published.
+        DataError: If the file is not laid out as published.
     """
     with extra("data"):
         import pandas as pd

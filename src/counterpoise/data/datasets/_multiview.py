@@ -25,11 +25,11 @@ def multiview(source: Path, name: str) -> MultimodalData:
     eighth of the rest. Views are float32 as they are (the encoders standardise).
 
     Args:
-        source: raw data folder.
+        source: Raw data folder.
         name: ``handwritten``, ``leaves100``, ``scene15`` or ``wikipedia``.
 
     Raises:
-        DataError: if the file is not laid out as published.
+        DataError: If the file is not laid out as published.
     """
     raw = read_npz(source / "multiview" / f"{FILES.get(name, name)}.npz", ("label", "view_names", "view_0", "view_1"))
     if "test_mask" in raw:

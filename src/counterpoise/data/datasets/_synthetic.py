@@ -12,7 +12,7 @@ def synthetic(world: str) -> MultimodalData:
     """Draw 2,000 training samples (500 validation, 2,000 test) of a world with its default numbers.
 
     Args:
-        world: name of a class in `counterpoise.data.worlds`.
+        world: Name of a class in `counterpoise.data.worlds`.
     """
     make = {
         "Redundant": lambda: worlds.Redundant(2, classes=4, flip=0.15, noise_dims=8),

@@ -24,7 +24,7 @@ def utd_mhad(source: Path) -> MultimodalData:
     a person stands does not matter.
 
     Raises:
-        DataError: if the file is not laid out as published.
+        DataError: If the file is not laid out as published.
     """
     path = source / "utd_mhad" / "utd_mhad.npz"
     raw = read_npz(path, ("accel_gyro", "skeleton", "depth", "label", "subject", "class_names"))

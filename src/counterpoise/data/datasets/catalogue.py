@@ -59,13 +59,13 @@ class PrepareSummary:
     """What came of preparing a data set.
 
     Attributes:
-        name: the data set.
-        out: where it is.
-        samples: number of samples by split.
-        classes: number of classes, labels or targets.
-        modalities: shape of one sample by modality.
-        notes: choices that were made, and what was missing or broken.
-        left_out: number of samples that could not be read.
+        name: The data set.
+        out: Folder of the prepared set.
+        samples: Number of samples by split.
+        classes: Number of classes, labels or targets.
+        modalities: Shape of one sample by modality.
+        notes: Choices that were made, and what was missing or broken.
+        left_out: Number of samples that could not be read.
     """
 
     name: str
@@ -119,9 +119,9 @@ def open_data(name: Path | str, *, split: int | None = None) -> MultimodalData:
 
     Raises:
         ConfigError: If the data set has no such split.
-        NotFoundError: for an unknown name (with the nearest), a path that is not there, or missing raw files (which,
+        NotFoundError: For an unknown name (with the nearest), a path that is not there, or missing raw files (which,
             and where they were looked for).
-        DataError: if the data would give wrong numbers.
+        DataError: If the data would give wrong numbers.
 
     Example:
         >>> open_data("world-xor").info.names
@@ -195,17 +195,17 @@ def prepare(
     """Build a data set from its raw files and write it as a Hugging Face ``DatasetDict``.
 
     Args:
-        name: a name of the catalogue.
-        source: folder of the raw data; COUNTERPOISE_DATA or `DEFAULT_RAW` if None.
-        out: folder to write; must be empty, not there, or an earlier version of the same.
-        settings: choices, for sets of videos, images, texts and features.
-        jobs: processes, for such sets; None takes one per core.
-        on_progress: called with the samples that are done and all samples, for such sets.
+        name: A name of the catalogue.
+        source: Folder of the raw data; COUNTERPOISE_DATA or `DEFAULT_RAW` if None.
+        out: Folder to write; must be empty, not there, or an earlier version of the same.
+        settings: Choices, for sets of videos, images, texts and features.
+        jobs: Processes, for such sets; None takes one per core.
+        on_progress: Function that is called with the numbers of prepared samples and of all samples.
 
     Raises:
-        NotFoundError: for an unknown name, or missing raw files.
-        OutputError: if ``out`` holds something else or cannot be written.
-        ConfigError: for a setting that the data set does not depend on.
+        NotFoundError: For an unknown name, or missing raw files.
+        OutputError: If ``out`` holds something else or cannot be written.
+        ConfigError: For a setting that the data set does not depend on.
     """
     from counterpoise.data._core import SPLITS
     from counterpoise.data._prepared import META, save_prepared

@@ -122,7 +122,7 @@ def kinetics_sounds(source: Path, settings: Settings, *, variant: str = "public"
 
     Args:
         source: Folder of the lists and the clips.
-        settings: What the user chose.
+        settings: Settings of the user.
         variant: ``public``, or ``arm`` for the class list of ARM's authors.
     """
     public = variant == "public"
@@ -221,9 +221,9 @@ def crema_d(source: Path, settings: Settings, *, by_actor: bool = False) -> Inde
     list that nearly everybody uses has all 91 actors on both sides.
 
     Args:
-        source: folder of the lists and the clips.
-        settings: what the user chose.
-        by_actor: draw train, validation and test by actor instead of taking the lists.
+        source: Folder of the lists and the clips.
+        settings: Settings of the user.
+        by_actor: Draw train, validation and test by actor instead of taking the lists.
     """
     findings: list[Finding] = []
     expected: dict[str, int] = {}

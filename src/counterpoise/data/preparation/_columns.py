@@ -51,10 +51,10 @@ class Source:
     """How a modality is read.
 
     Attributes:
-        reader: What becomes of a cell.
+        reader: Reader of the cells.
         cells: One source per row; None where there is none.
-        odd: By row, what is wrong with a cell that cannot be read.
-        notes: What was assumed.
+        odd: Faults of the cells that cannot be read, by row.
+        notes: Assumptions that were made.
     """
 
     reader: Reader
@@ -69,9 +69,9 @@ def read_columns(m: str, table: Table, names: Sequence[str], folder: Path, setti
     Args:
         m: Name of the modality.
         table: The manifest.
-        names: Its columns of the modality; several of them must be numbers.
+        names: Columns of the modality; several columns must be numbers.
         folder: Folder that paths start from.
-        settings: What the user chose.
+        settings: Settings of the user.
 
     Raises:
         DataError: If columns are mixed, or hold files that cannot be read.

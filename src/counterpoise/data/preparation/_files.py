@@ -50,7 +50,7 @@ def open_sequence(path: Path, size: int, keep: int, remark: Remark) -> list[np.n
     They are in the data set ``video``, or in the only one.
 
     Raises:
-        UnreadableError: missing, truncated or undecodable.
+        UnreadableError: Missing, truncated or undecodable.
     """
     h5py = load("h5py", "prepare")
     _require(path)
@@ -91,7 +91,7 @@ def open_npy(path: Path) -> np.ndarray:
     """Return an array on disk, mapped: its header is read, and whether all of it is there.
 
     Raises:
-        UnreadableError: missing, truncated or undecodable.
+        UnreadableError: Missing, truncated or undecodable.
     """
     _require(path)
     try:

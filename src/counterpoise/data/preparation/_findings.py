@@ -53,11 +53,11 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        kind: one of `KINDS`.
-        item: the sample's id, or empty where it is about the set.
-        modality: which modality, or empty.
-        detail: what was found, with the path.
-        left_out: whether the sample is missing from the prepared data because of it.
+        kind: One of `KINDS`.
+        item: The sample's id, or empty where it is about the set.
+        modality: Name of the modality, or empty.
+        detail: Description of the fault, with the path.
+        left_out: Whether the sample is missing from the prepared data because of it.
     """
 
     kind: str

@@ -24,11 +24,11 @@ def optical_flow(first: np.ndarray, second: np.ndarray, method: str = "dis") -> 
 
     Args:
         first: ``(H, W, 3)`` uint8.
-        second: the same shape.
+        second: The same shape.
         method: ``dis`` (Kroeger et al. 2016, fast) or ``tvl1`` (Zach et al. 2007; needs the contrib build of OpenCV).
 
     Raises:
-        NotFoundError: if OpenCV, or its contrib part, is not installed.
+        NotFoundError: If OpenCV, or its contrib part, is not installed.
     """
     cv2 = load("cv2", "prepare")
     METHODS.check("optical_flow", "method", method)

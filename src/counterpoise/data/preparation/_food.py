@@ -23,7 +23,7 @@ def food101(source: Path, settings: Settings) -> Index:
 
     Args:
         source: Folder of ``texts`` and ``images``.
-        settings: What the user chose.
+        settings: Settings of the user.
     """
     items: list[Item] = []
     findings: list[Finding] = []

@@ -42,10 +42,10 @@ def open_image(
     Args:
         path: The file.
         size: Width and height.
-        remark: Called with what was assumed.
+        remark: Function that is called with each assumption.
         mode: ``RGB`` or ``L``.
         content: The picture's bytes, where the file holds several.
-        what: Which of them.
+        what: Name of the content.
 
     Raises:
         UnreadableError: If it is missing, truncated or undecodable.

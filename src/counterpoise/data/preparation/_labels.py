@@ -28,8 +28,8 @@ class Labels:
         values: One per row: a class name, an array, or a number; None where there is none.
         task: ``multiclass``, ``multilabel`` or ``regression``.
         classes: Names of the classes or labels, or empty.
-        odd: By row, what is wrong with a label that cannot be read.
-        notes: What was assumed.
+        odd: Faults of the labels that cannot be read, by row.
+        notes: Assumptions that were made.
     """
 
     values: Sequence[Any]

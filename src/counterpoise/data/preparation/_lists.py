@@ -18,7 +18,7 @@ def find(source: Path, *names: str) -> Path:
     """Return the first file below ``source`` that has one of the names, the earlier name first.
 
     Raises:
-        NotFoundError: if there is none.
+        NotFoundError: If there is none.
     """
     path = find_or_none(source, *names)
     if path is None:
@@ -41,7 +41,7 @@ def rows(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
     """Yield the non-empty rows of a table; a byte-order mark (CREMA-D's stat.csv has one) is no part of the first cell.
 
     Raises:
-        DataError: if it is no text.
+        DataError: If it is no text.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -63,11 +63,11 @@ def listed(
     """Return the rows that have at least ``cells`` cells, and a finding for each that has fewer.
 
     Args:
-        path: the list.
-        cells: how many a row must have.
-        delimiter: between cells.
-        spaces: where a line has no delimiter, the first white space is one.
-        header: tells whether the first row names columns.
+        path: The list.
+        cells: Number of cells that a row must have.
+        delimiter: Character between cells.
+        spaces: Whether the first white space separates the cells of a line without a delimiter.
+        header: Tells whether the first row names columns.
     """
     table: list[list[str]] = []
     findings = []
@@ -114,7 +114,7 @@ def read_json(path: Path, needed: Sequence[str] = ()) -> Any:
     """Return the content of a JSON file.
 
     Raises:
-        DataError: if it is broken or lacks a key.
+        DataError: If it is broken or lacks a key.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))

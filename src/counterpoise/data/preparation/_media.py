@@ -163,7 +163,7 @@ def read_audio(path: Path, *, rate: int, shortest: float = 0.0, remark: Remark |
         path: Video or sound file.
         rate: Samples per second.
         shortest: Seconds that it must have.
-        remark: Called with what was changed.
+        remark: Function that is called with each change.
 
     Raises:
         UnreadableError: If it is silent (no audio track), truncated, too short, or not decodable.

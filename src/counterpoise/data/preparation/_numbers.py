@@ -59,7 +59,7 @@ class Padded(Reader):
 
     Args:
         size: D.
-        length: steps.
+        length: Steps.
     """
 
     settings = ("length",)

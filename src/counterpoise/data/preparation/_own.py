@@ -39,7 +39,7 @@ def own(source: Path, settings: Settings) -> Index:
 
     Args:
         source: The manifest.
-        settings: What the user chose.
+        settings: Settings of the user.
 
     Raises:
         NotFoundError: If there is no such file.

@@ -36,7 +36,7 @@ def read_pickle(path: Path) -> Any:
     """Return what a pickle of arrays holds; nothing in it is executed.
 
     Raises:
-        DataError: if it is broken, or holds something else than arrays.
+        DataError: If it is broken, or holds something else than arrays.
     """
     try:
         return _Unpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()

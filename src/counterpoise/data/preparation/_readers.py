@@ -33,12 +33,12 @@ class Frames(Reader):
     """RGB frames ``(keep, 3, size, size)`` uint8 of a video, a folder of numbered images or an HDF5 file of images.
 
     Args:
-        fps: instants per second that are looked at.
-        keep: how many of them are stored: the middles of so many equal segments of the clip.
-        frames: how many a sample has when it is used: one per segment, at random in training, the middle one
+        fps: Instants per second that are looked at.
+        keep: Number of frames that are stored: the middles of ``keep`` equal segments of the clip.
+        frames: Number of frames of a sample when it is used: one per segment, at random in training, the middle one
             otherwise; 0 takes all that are stored.
-        size: height and width.
-        shortest: seconds that a clip must have.
+        size: Height and width.
+        shortest: Seconds that a clip must have.
     """
 
     settings: ClassVar[tuple[str, ...]] = ("fps", "keep", "frames", "size")
@@ -77,11 +77,11 @@ class Flow(Frames):
 
     Args:
         method: ``dis`` or ``tvl1``, for videos.
-        fps: as for `Frames`.
-        keep: as for `Frames`.
-        frames: as for `Frames`.
-        size: as for `Frames`.
-        shortest: as for `Frames`.
+        fps: See `Frames`.
+        keep: See `Frames`.
+        frames: See `Frames`.
+        size: See `Frames`.
+        shortest: See `Frames`.
     """
 
     settings = (*Frames.settings, "flow")
@@ -124,8 +124,8 @@ class Sound(Reader):
     """Features of a file's sound, ``(1, H, W)`` float16; a ``.npy`` or ``.pkl`` holds such features already.
 
     Args:
-        recipe: name of a recipe (see `RECIPES`).
-        shortest: seconds that the sound must have.
+        recipe: Name of a recipe (see `RECIPES`).
+        shortest: Seconds that the sound must have.
     """
 
     settings = ("audio",)

@@ -77,7 +77,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of prepared data.
 
     Raises:
-        DataError: if it is damaged.
+        DataError: If it is damaged.
     """
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
@@ -105,7 +105,7 @@ def check_prepared(folder: Path) -> tuple[list[str], bool]:
     Counts are compared with the lists and with the published ones, files with their checksums.
 
     Raises:
-        DataError: if the manifest is damaged.
+        DataError: If the manifest is damaged.
     """
     manifest = read_manifest(folder)
     lines = [f"{manifest['name']}: prepared data of format {manifest['format']}"]

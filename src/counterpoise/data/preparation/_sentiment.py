@@ -51,7 +51,7 @@ def sentiment(
 
     Args:
         source: The file, or the folder that holds it.
-        settings: What the user chose; ``label`` is the convention.
+        settings: Settings of the user; ``label`` is the convention of the labels.
         corpus: Name of the corpus.
         files: Names under which the file circulates.
         expected: Published numbers of samples.

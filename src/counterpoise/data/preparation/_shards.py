@@ -27,10 +27,10 @@ class Sample:
     """One sample that was read.
 
     Attributes:
-        stamp: hash of its sources as they were (see the engine).
-        content: one hash per modality of what its file holds; empty for modalities that are no files.
-        findings: what was found that did not cost the sample.
-        arrays: one per modality.
+        stamp: Hash of its sources as they were (see the engine).
+        content: One hash per modality of what its file holds; empty for modalities that are no files.
+        findings: Faults that did not exclude the sample.
+        arrays: One per modality.
     """
 
     stamp: str
@@ -48,7 +48,7 @@ def write_shard(path: Path, samples: Sequence[Sample]) -> None:
     """Write samples as one file.
 
     Raises:
-        OutputError: if that cannot be done.
+        OutputError: If that cannot be done.
     """
     rows = zip(*(sample.columns for sample in samples), strict=True)
     columns: dict[str, Any] = {name: list(row) for name, row in zip(COLUMNS, rows, strict=True)}

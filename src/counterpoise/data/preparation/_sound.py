@@ -22,19 +22,19 @@ class SoundRecipe:
 
     Attributes:
         kind: ``fbank`` (time x mel, as Kaldi's) or ``stft`` (frequency x time, logarithm of the modulus).
-        rate: samples per second.
-        seconds: length of sound that a sample has: the middle of longer sounds.
-        fill: what is done with shorter ones: ``zeros`` behind, or ``tile``.
-        window: samples per Hann window.
-        hop: samples between windows.
-        fft: length of the transform.
-        bands: mel bands of ``fbank``.
-        length: time steps that features are cut or zero-padded to; 0 keeps them.
-        shift: subtracted from the features.
-        scale: what they are divided by then.
-        stored: length of sound that is kept where it is more: training takes ``seconds`` of it at random, evaluation
+        rate: Samples per second.
+        seconds: Length of sound that a sample has: the middle of longer sounds.
+        fill: Extension of shorter sounds: ``zeros`` at the end, or ``tile``.
+        window: Samples per Hann window.
+        hop: Samples between windows.
+        fft: Length of the transform.
+        bands: Mel bands of ``fbank``.
+        length: Time steps that features are cut or zero-padded to; 0 keeps them.
+        shift: Subtracted from the features.
+        scale: Number that they are divided by after that.
+        stored: Length of sound that is kept where it is more: training takes ``seconds`` of it at random, evaluation
             the middle; 0 keeps ``seconds``.
-        source: where the numbers come from.
+        source: Source of the numbers.
     """
 
     kind: str
@@ -133,7 +133,7 @@ def sound_recipe(name: str) -> SoundRecipe:
     """Return a recipe.
 
     Raises:
-        NotFoundError: for an unknown name, with the nearest.
+        NotFoundError: For an unknown name, with the nearest.
     """
     if name not in RECIPES:
         raise unknown("sound recipe", name, RECIPES)
@@ -144,12 +144,12 @@ def sound_features(sound: np.ndarray, recipe: SoundRecipe) -> np.ndarray:
     """Return the features of one sound, ``recipe.stored_shape`` float16.
 
     ``fbank``: Kaldi's filter bank on the mean-free waveform (pre-emphasis 0.97, offset of each window removed, power
-    spectrum, mel scale
-    ``1127 log(1 + f / 700)`` from 20 Hz, logarithm); ``stft``: ``log(|S| + 1e-7)``, windows centred.
+    spectrum, mel scale ``1127 log(1 + f / 700)`` from 20 Hz, logarithm); ``stft``: ``log(|S| + 1e-7)``, windows
+    centred.
 
     Args:
         sound: ``(T,)`` at ``recipe.rate``, in [-1, 1].
-        recipe: the parameters.
+        recipe: The parameters.
 
     Example:
         >>> sound_features(np.zeros(100, np.float32), RECIPES["stft-crema-d"]).shape

@@ -26,8 +26,8 @@ class Text(Reader):
         tokenizer: ``words`` (the words of the training texts), or what `transformers` calls a tokenizer: a folder, or
             a name on the hub. Where its padding is another id than 0 the two change places; encoders that are
             pretrained change them back.
-        length: ids per text, special tokens included.
-        least: how often a word must occur in training, for ``words``.
+        length: Ids per text, special tokens included.
+        least: Minimum number of occurrences of a word in training, for ``words``.
     """
 
     settings = ("tokenizer", "length")

@@ -31,7 +31,7 @@ def ucf101(source: Path, settings: Settings, *, sounding: bool = False, flow: bo
 
     Args:
         source: Folder of the lists, the videos and the extracted frames.
-        settings: What the user chose.
+        settings: Settings of the user.
         sounding: Videos with an audio track only (UCF-51).
         flow: RGB and optical flow; otherwise RGB and sound.
         fold: Number of the official split, 1 to 3.

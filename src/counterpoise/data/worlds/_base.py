@@ -32,8 +32,8 @@ class World(ABC):
     All truths are in nats. Noise dimensions are independent of everything and change none of them.
 
     Args:
-        modalities: their names.
-        noise_dims: standard normal numbers appended to every modality's vector.
+        modalities: Names of the modalities.
+        noise_dims: Standard normal numbers appended to every modality's vector.
     """
 
     name: ClassVar[str]
@@ -76,7 +76,7 @@ class World(ABC):
         """Return I(X_S; Y); of all modalities if ``subset`` is None.
 
         Raises:
-            NotFoundError: for a modality that is not there.
+            NotFoundError: For a modality that is not there.
         """
         names = self._subset(subset)
         return max(self._mi(names), 0.0) if names else 0.0  # rounding may give -1e-17

@@ -36,9 +36,9 @@ class DiscreteWorld(World):
     """Finite alphabets; inputs are one-hot codes. Truths are enumerated.
 
     Args:
-        sizes: alphabet size of each modality.
-        num_outputs: number of classes.
-        noise_dims: see `World`.
+        sizes: Alphabet size of each modality.
+        num_outputs: Number of classes.
+        noise_dims: See `World`.
     """
 
     def __init__(self, sizes: Sequence[int], num_outputs: int, noise_dims: int) -> None:
@@ -117,8 +117,8 @@ class Redundant(DiscreteWorld):
     Args:
         modalities: M.
         classes: C, equally likely.
-        flip: how often the common copy is another class.
-        noise_dims: see `World`.
+        flip: Probability that the common copy is another class.
+        noise_dims: See `World`.
 
     Example:
         >>> world = Redundant()
@@ -149,9 +149,9 @@ class Unique(DiscreteWorld):
     """Y has one independent part per modality, and each modality shows its own: I(X; Y) is the sum of the I(X_m; Y).
 
     Args:
-        states: number of values of each part, equally likely; a modality with 1 shows a fair coin that says nothing.
-        flip: how often a shown part is another value.
-        noise_dims: see `World`.
+        states: Number of values of each part, equally likely; a modality with 1 shows a fair coin that says nothing.
+        flip: Probability that a shown part has another value.
+        noise_dims: See `World`.
 
     Example:
         >>> world = Unique((2, 1))
@@ -191,8 +191,8 @@ class XOR(DiscreteWorld):
     Args:
         modalities: M.
         classes: C; 2 is the exclusive or.
-        flip: how often Y is another class.
-        noise_dims: see `World`.
+        flip: Probability that Y is another class.
+        noise_dims: See `World`.
 
     Example:
         >>> world = XOR()

@@ -21,9 +21,9 @@ class Dominant(DiscreteWorld):
     Args:
         modalities: M.
         classes: C, equally likely.
-        easy: share of the samples in which ``a`` shows nothing.
-        hard: share in which each of the others shows nothing.
-        noise_dims: see `World`.
+        easy: Share of the samples in which ``a`` shows nothing.
+        hard: Share in which each of the others shows nothing.
+        noise_dims: See `World`.
 
     Example:
         >>> world = Dominant()

@@ -32,12 +32,12 @@ class Gaussian(World):
     which is :math:`\tfrac12 \log(\det\Sigma_S \cdot \operatorname{var} Y / \det\Sigma_{SY})`.
 
     Args:
-        correlations: of each modality with Y.
-        between: correlation of any two modalities.
-        noise_dims: see `World`.
+        correlations: Correlation of each modality with Y.
+        between: Correlation of any two modalities.
+        noise_dims: See `World`.
 
     Raises:
-        ConfigError: if no distribution has these correlations.
+        ConfigError: If no distribution has these correlations.
 
     Example:
         >>> world = Gaussian((0.6, 0.8))
@@ -120,12 +120,12 @@ class GaussianClasses(World):
     is one integral. With ``between`` > 0 a modality of separation 0 still helps: it tells the noise of the others.
 
     Args:
-        separations: distance of the class means by modality, in standard deviations.
-        between: correlation of any two modalities given the class.
-        noise_dims: see `World`.
+        separations: Distance of the class means by modality, in standard deviations.
+        between: Correlation of any two modalities given the class.
+        noise_dims: See `World`.
 
     Raises:
-        ConfigError: for a correlation that no distribution has.
+        ConfigError: For a correlation that no distribution has.
 
     Example:
         >>> world = GaussianClasses((2.0, 0.0), between=0.6)

@@ -20,8 +20,8 @@ class ManyLabels(World):
 
     Args:
         modalities: M.
-        flip: how often a label is not what its bits say.
-        noise_dims: see `World`.
+        flip: Probability that a label differs from what its bits determine.
+        noise_dims: See `World`.
 
     Example:
         >>> world = ManyLabels()

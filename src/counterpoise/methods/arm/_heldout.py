@@ -38,7 +38,7 @@ class HeldOutContributions(NamedTuple):
     Attributes:
         joint: Joint contribution, a scalar.
         additive: The same without the fused head, for a product of the unimodal heads, a scalar.
-        additive_error: Its standard error.
+        additive_error: Standard error of ``additive``.
         synergy_error: Standard error of the difference between ``joint`` and ``additive``.
         alone: Unimodal contributions, ``(M,)``.
         alone_error: Their standard errors, ``(M,)``.

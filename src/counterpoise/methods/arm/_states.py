@@ -60,7 +60,7 @@ def modality_states(held_out: Tensor, error: Tensor, train: Tensor, best: Tensor
 
     Args:
         held_out: Held-out information of each modality, ``(M,)`` in nats.
-        error: Its standard errors, ``(M,)``.
+        error: Standard errors of ``held_out``, ``(M,)``.
         train: Unimodal information on training samples, ``(M,)`` in nats.
         best: Largest held-out information of the epochs before, ``(M,)`` in nats.
         entropy: H(Y) in nats.
@@ -95,7 +95,7 @@ def update_scales(states: Tensor, share: Tensor, gaps: Tensor, significant: Tens
     Args:
         states: `modality_states`, ``(M,)``.
         share: :math:`\mu`, see `memorised_share`, ``(M,)``.
-        gaps: How far each modality is behind the strongest one, as a share of H(Y), ``(M,)``.
+        gaps: Distance of each modality from the strongest one, as a share of H(Y), ``(M,)``.
         significant: `counterpoise.methods.arm.significance` of the gaps, ``(M,)``.
         gamma: Weight of the gap.
 

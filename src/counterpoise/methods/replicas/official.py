@@ -216,7 +216,7 @@ class MMCosineOfficial(MMCosine):
     """`MMCosine` as released: predictions come from the head without its normalisation.
 
     Args:
-        scale: s, in (0, inf).
+        scale: S, in (0, inf).
 
     Example:
         >>> MMCosineOfficial()

@@ -44,8 +44,7 @@ class AGMToolkit(AGM):
 class MMParetoToolkit(GradientCombination):
     r"""MMPareto as in BalanceBenchmark: both gradients are their sum.
 
-    The result is :math:`2 \gamma (g_J + g_m)`.
-    That is `Uniform` with a factor of 3 on the encoders' gradients.
+    The result is :math:`2 \gamma (g_J + g_m)`. That is `Uniform` with a factor of 3 on the encoders' gradients.
 
     Args:
         strength: Weight of the unimodal losses, in [0, inf).

@@ -144,8 +144,8 @@ class Comparison:
 def compare(records: Iterable[RunRecord], *, reference: str = REFERENCE, focus: str | None = None) -> list[Comparison]:
     """Group records by data set, in order of appearance.
 
-    Runs of one row and seed whose settings differ become rows of their own, named by what differs
-    (``arm [optim.lr=0.01]``). Of runs that even agree in their settings the last one counts, and a note says so.
+    Runs of one row and seed whose settings differ become rows of their own, named by what differs (``arm
+    [optim.lr=0.01]``). Of runs that even agree in their settings the last one counts, and a note says so.
 
     Args:
         records: The runs.

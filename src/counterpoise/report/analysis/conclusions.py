@@ -37,8 +37,8 @@ class Conclusions:
     """What the runs of one data set show.
 
     Attributes:
-        finding: What joint training (the reference) does, in one sentence with its cost in points.
-        action: What to do about it, in one sentence.
+        finding: Result of joint training (the reference), in one sentence with its cost in points.
+        action: Advice, in one sentence.
         evidence: Sentences with the differences in points that finding and action rest on, and on robustness.
         details: Sentences with p-values and contributions in nats.
     """

@@ -18,12 +18,12 @@ class Ranking:
     """Mean ranks of the methods that were run on every data set.
 
     Attributes:
-        labels: the methods.
-        ranks: their mean ranks, 1 is best.
+        labels: The methods.
+        ranks: Mean ranks of the rows, 1 is best.
         critical_difference: Nemenyi's, at 5 %; NaN for fewer than two methods.
         statistic: Friedman's chi-square.
-        p_value: its p-value.
-        datasets: number of data sets.
+        p_value: P-value of the statistic.
+        datasets: Number of data sets.
     """
 
     labels: tuple[str, ...]

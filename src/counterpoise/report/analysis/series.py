@@ -33,10 +33,10 @@ class Point:
     """A mean with its 95 % interval and where the interval comes from.
 
     Attributes:
-        mean: the mean over seeds.
-        low: lower end; NaN if there is no interval.
-        high: upper end.
-        n: number of seeds.
+        mean: The mean over seeds.
+        low: Lower end; NaN if there is no interval.
+        high: Upper end.
+        n: Number of seeds.
         source: ``seeds`` (Student's t), ``samples`` (the valuation's own interval) or ``none``.
     """
 

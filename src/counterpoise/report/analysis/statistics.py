@@ -38,9 +38,9 @@ class Summary:
     """Mean over seeds.
 
     Attributes:
-        mean: arithmetic mean; NaN if there is no value.
-        se: standard error of the mean, s / sqrt(n) with n - 1 degrees of freedom; NaN for fewer than two values.
-        n: number of values.
+        mean: Arithmetic mean; NaN if there is no value.
+        se: Standard error of the mean, s / sqrt(n) with n - 1 degrees of freedom; NaN for fewer than two values.
+        n: Number of values.
     """
 
     mean: float
@@ -53,11 +53,11 @@ class Paired:
     """Mean difference between two rows over the seeds that both have.
 
     Attributes:
-        diff: mean of (row - reference); NaN if no seed is common.
-        se: standard error of that mean; NaN for fewer than two common seeds.
-        p_value: two-sided paired t-test; NaN for fewer than two common seeds, and for differences that are equal up to
+        diff: Mean of (row - reference); NaN if no seed is common.
+        se: Standard error of that mean; NaN for fewer than two common seeds.
+        p_value: Two-sided paired t-test; NaN for fewer than two common seeds, and for differences that are equal up to
             the rounding of float32.
-        n: number of common seeds.
+        n: Number of common seeds.
     """
 
     diff: float
@@ -115,8 +115,8 @@ def paired_difference(values: Mapping[int, float], reference: Mapping[int, float
     """Compare two rows over their common seeds.
 
     Args:
-        values: number by seed.
-        reference: number by seed of the row that is subtracted.
+        values: Number by seed.
+        reference: Number by seed of the row that is subtracted.
 
     Example:
         >>> result = paired_difference({0: 0.9, 1: 0.8, 2: 0.85}, {0: 0.8, 1: 0.75, 2: 0.7, 3: 0.1})
@@ -152,7 +152,7 @@ def crossed_error(differences: np.ndarray) -> float:
         differences: ``(S, n)``, of S runs paired by seed on the same n test samples; differences of correctness, say.
 
     Raises:
-        DataError: for fewer than two runs or samples, or values that are not finite.
+        DataError: For fewer than two runs or samples, or values that are not finite.
 
     Example:
         >>> always = np.array([[1.0, 0.0, 0.0, 1.0]] * 3)      # all runs alike: only the samples vary
@@ -185,10 +185,10 @@ def mean_ranks(table: np.ndarray, *, higher_is_better: bool = True) -> np.ndarra
 
     Args:
         table: ``(N, k)``, one row per data set, one column per method.
-        higher_is_better: is the largest score the best.
+        higher_is_better: Whether the largest score is the best.
 
     Raises:
-        DataError: if a score is missing.
+        DataError: If a score is missing.
 
     Example:
         >>> mean_ranks(np.array([[0.9, 0.8, 0.8], [0.7, 0.6, 0.5]])).tolist()
@@ -207,7 +207,7 @@ def friedman(table: np.ndarray) -> Friedman:
     NaN for fewer than three methods or two data sets, and where all methods are tied everywhere.
 
     Raises:
-        DataError: if a score is missing.
+        DataError: If a score is missing.
     """
     from scipy import stats
 
@@ -229,7 +229,7 @@ def nemenyi_critical_difference(methods: int, datasets: int, *, alpha: float = 0
     sqrt(2), as Demšar (JMLR 2006) tells.
 
     Raises:
-        DataError: for fewer than two methods or no data set.
+        DataError: For fewer than two methods or no data set.
 
     Example:
         >>> round(nemenyi_critical_difference(4, 14), 2)    # Demšar's example: 2.569 sqrt(4*5/(6*14)) = 1.25

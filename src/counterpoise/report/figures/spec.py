@@ -37,7 +37,7 @@ class Axis:
     """One axis.
 
     Attributes:
-        title: What it shows, with its unit.
+        title: Name of the quantity, with its unit.
         ticks: Places and names of ticks; empty for automatic ones.
         range: Ends; None for automatic ones. A first end above the second reverses the axis.
         grid: Whether to draw grid lines.
@@ -106,12 +106,12 @@ class Bars:
 
     Attributes:
         y: Places on the vertical axis.
-        base: Where the bars start.
-        length: Their lengths.
+        base: Starts of the bars.
+        length: Lengths of the bars.
         colours: One colour per bar.
-        name: What they show.
-        height: Their thickness.
-        opacity: Their opacity.
+        name: Name of the bars, for the legend.
+        height: Thickness of the bars.
+        opacity: Opacity of the bars.
         hatched: Whether they are hatched instead of filled.
         hover: Text per bar for hovering.
     """
@@ -142,9 +142,9 @@ class Rule:
     """A line through the whole panel.
 
     Attributes:
-        value: Its place.
-        colour: Its colour.
-        dash: Its style.
+        value: Place of the line.
+        colour: Colour of the line.
+        dash: Style of the line.
         text: A label at its end.
         horizontal: Whether it runs along the horizontal axis.
         anchor: Side of the line that the label is on: left, center or right.
@@ -168,7 +168,7 @@ class Panel:
     Attributes:
         x: The horizontal axis.
         y: The vertical axis.
-        marks: What is drawn, the first below the others.
+        marks: Series, bars and heat maps, the first below the others.
         rules: Lines through the panel.
         height: Height on the page in pixels.
         legend: Whether to draw a legend.
@@ -191,11 +191,11 @@ class FigureSpec:
     """A figure: one panel, or several variants of it that the reader of the page chooses from.
 
     Attributes:
-        title: What it shows.
-        reading: How to read it.
+        title: Title.
+        reading: Explanation of the figure.
         options: Panels by the name of the variant.
         table: The same numbers as a table.
-        choice: What the variants are.
+        choice: Name of what the variants differ in.
     """
 
     title: str

@@ -124,16 +124,16 @@ def write_figures(
     """Write every figure of `draw_figures` into ``folder``, once per format, and return the paths.
 
     Args:
-        records: the runs.
-        folder: where to; made if it is not there.
-        formats: any of matplotlib's (``png``, ``svg``, ``pdf``).
-        dpi: resolution of PNG.
-        on_figure: called after each figure, with how many are written and how many there are.
+        records: The runs.
+        folder: Folder of the files; it is created if needed.
+        formats: Formats of matplotlib (``png``, ``svg``, ``pdf``).
+        dpi: Resolution of PNG files, in dots per inch.
+        on_figure: Function that is called after each figure, with the numbers of written figures and of all figures.
         reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
         focus: Row that the conclusions are about; see there.
 
     Raises:
-        OutputError: if the folder cannot be written to.
+        OutputError: If the folder cannot be written to.
     """
     with extra("report"):
         import matplotlib as mpl

@@ -59,13 +59,13 @@ class Panel:
     """One data set (or all of them together).
 
     Attributes:
-        name: the data set.
-        legend: modalities with the place of their colour.
-        verdict: sentences, the first the most important.
-        tiles: the numbers that matter.
-        sections: charts and tables.
-        provenance: how the numbers were made; None for the overview.
-        details: sentences with p-values and nats.
+        name: The data set.
+        legend: Modalities with the place of their colour.
+        verdict: Sentences, the first the most important.
+        tiles: The numbers that matter.
+        sections: Charts and tables.
+        provenance: Origin of the numbers; None for the overview.
+        details: Sentences with p-values and nats.
     """
 
     name: str

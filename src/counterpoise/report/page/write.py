@@ -38,16 +38,16 @@ def write_page(
     """Write the page and return its path.
 
     Args:
-        records: the runs.
-        out: the ``.html`` file.
-        skipped: what was read but is no run, one line each; the page says so.
+        records: The runs.
+        out: The ``.html`` file.
+        skipped: Files and folders that could not be read as runs, one line each; the page lists them.
         reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
         focus: Row that the conclusions are about; see there.
 
     Raises:
-        DataError: if there is no record.
-        NotFoundError: if no data set has the row that ``reference`` or ``focus`` names.
-        OutputError: if the file cannot be written.
+        DataError: If there is no record.
+        NotFoundError: If no data set has the row that ``reference`` or ``focus`` names.
+        OutputError: If the file cannot be written.
     """
     write_atomic(Path(out), render_page(records, skipped=skipped, reference=reference, focus=focus))
     return Path(out)
@@ -160,7 +160,7 @@ def write_report(
 
     Args:
         runs: RunRecords, ``runs.jsonl`` files, run folders or folders of runs, mixed as you like.
-        out: the ``.html`` file.
+        out: The ``.html`` file.
         reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
         focus: Row that the conclusions are about; see there.
 
@@ -168,8 +168,8 @@ def write_report(
         One line for everything that was read but is no run; the page says the same.
 
     Raises:
-        DataError: if a path does not exist, or there is no record.
-        OutputError: if the file cannot be written.
+        DataError: If a path does not exist, or there is no record.
+        OutputError: If the file cannot be written.
     """
     given = list(runs)
     read, skipped = read_records(item for item in given if not isinstance(item, RunRecord))

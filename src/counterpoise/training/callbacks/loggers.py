@@ -47,7 +47,7 @@ def check_logger(name: str) -> None:
     """Raise before any work is done if a logger cannot be had.
 
     Raises:
-        NotFoundError: if the name is not one of `LOGGERS`.
+        NotFoundError: If the name is not one of `LOGGERS`.
         MissingExtraError: If its package is not installed.
     """
     if name not in LOGGERS:
@@ -71,13 +71,13 @@ def open_logger(name: str, folder: Path | None, config: RunConfig) -> Iterator[l
     A run on Weights & Biases has the name of the run's folder as its id, so an interrupted one goes on there too.
 
     Args:
-        name: one of `LOGGERS`; ``none`` gives none.
-        folder: the run's folder.
-        config: what is written down as the run's hyper-parameters.
+        name: One of `LOGGERS`; ``none`` gives none.
+        folder: The run's folder.
+        config: Settings that are logged as the run's hyper-parameters.
 
     Raises:
-        NotFoundError: if the name is not one of `LOGGERS`.
-        ConfigError: if its package is not installed, or there is no folder to write to.
+        NotFoundError: If the name is not one of `LOGGERS`.
+        ConfigError: If its package is not installed, or there is no folder to write to.
     """
     check_logger(name)
     if name == "none":
@@ -132,8 +132,8 @@ def log_history(loggers: Sequence[Logger], history: Mapping[CurveId, Sequence[fl
     """Write epochs that have been: those of a finished run, or those before an interruption.
 
     Args:
-        loggers: where to.
-        history: one number per epoch, by curve; not-a-number where a curve has none.
+        loggers: Loggers to write to.
+        history: One number per epoch, by curve; not-a-number where a curve has none.
     """
     for epoch in range(max(map(len, history.values()), default=0)):
         log_epoch(loggers, epoch_values(history, epoch), epoch)
@@ -155,7 +155,7 @@ class EpochLogger(Callback):
     """Write the curves of every epoch to the loggers: loss terms, coefficients, validation scores, contributions.
 
     Args:
-        fresh: the log does not hold the epochs before an interruption, so they are written first.
+        fresh: The log does not hold the epochs before an interruption, so they are written first.
     """
 
     def __init__(self, *, fresh: bool) -> None:

@@ -30,9 +30,9 @@ class Column:
     """A right-aligned column.
 
     Attributes:
-        heading: what stands above it.
-        width: characters.
-        text: from the values of an epoch, by curve.
+        heading: Heading of the column.
+        width: Characters.
+        text: Function that returns the text from the values of an epoch, by curve.
     """
 
     heading: str
@@ -59,10 +59,10 @@ def make_columns(modalities: Sequence[str], score_name: str, width: int, *, curv
     or there is one modality, only the first, if need be under a shortened name.
 
     Args:
-        modalities: their names.
-        score_name: the task's, such as ``accuracy``; a share is shown in per cent.
-        width: characters of the screen, less what the first and the last column take.
-        curves: whether contributions are estimated.
+        modalities: Names of the modalities.
+        score_name: The task's, such as ``accuracy``; a share is shown in per cent.
+        width: Characters of the screen, less what the first and the last column take.
+        curves: Whether contributions are estimated.
     """
     share = score_name == "accuracy"
 
@@ -119,7 +119,7 @@ class EpochLines(Callback):
     Methods know nothing of it: it reads the curves that `MethodModule` keeps.
 
     Args:
-        console: where to; None takes the standard output.
+        console: Console to write to; None takes the standard output.
 
     Example:
         >>> from counterpoise.training import fit

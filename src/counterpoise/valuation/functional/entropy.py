@@ -17,7 +17,7 @@ def entropy(probabilities: Tensor, *, dim: int = -1) -> Tensor:
 
     Args:
         probabilities: ``(..., C)``, non-negative. They are used as they are: nothing is normalised.
-        dim: the axis of the outcomes.
+        dim: The axis of the outcomes.
 
     Returns:
         The entropy in nats, in the dtype of ``probabilities``.
@@ -42,7 +42,7 @@ def label_entropy(target: Tensor, num_classes: int | None = None) -> Tensor:
         A scalar in float64.
 
     Raises:
-        DataError: if there is no sample, or an id lies outside 0..C-1.
+        DataError: If there is no sample, or an id lies outside 0..C-1.
 
     Example:
         >>> label_entropy(torch.tensor([0, 1, 2, 3]))                   # log 4
@@ -63,7 +63,7 @@ def miller_madow(target: Tensor, num_classes: int | None = None) -> Tensor:
         A scalar in float64, in nats.
 
     Raises:
-        DataError: as for `label_entropy`.
+        DataError: As for `label_entropy`.
 
     Example:
         >>> miller_madow(torch.tensor([0, 1])) - label_entropy(torch.tensor([0, 1]))

@@ -112,7 +112,7 @@ def mi_lower_bound(entropy: Number, cross_entropy: Number) -> Number:
 
     Args:
         entropy: H(Y) in nats.
-        cross_entropy: of the classifier, in nats.
+        cross_entropy: Cross-entropy of the classifier, in nats.
 
     Example:
         >>> round(mi_lower_bound(0.7, 0.5), 3)
@@ -131,7 +131,7 @@ def label_free_contribution(logits: Tensor, logits_without: Tensor, task: Task) 
     Args:
         logits: ``(..., N, C)``, of the classifier on all modalities.
         logits_without: ``(..., N, C)``, of the classifier on all but m.
-        task: the likelihood.
+        task: The likelihood.
 
     Returns:
         ``(..., N)`` in float64, in nats.
@@ -158,7 +158,7 @@ def co_information(information: Mapping[Collection[str], Number]) -> Number:
         information: I(Z_S; Y) by subset, for all 2^M - 1 non-empty subsets (a tuple or a frozenset of names each).
 
     Raises:
-        DataError: if a subset is missing.
+        DataError: If a subset is missing.
 
     Example:
         >>> co_information({("a",): 0.0, ("b",): 0.0, ("a", "b"): 1.0})     # XOR, in bits

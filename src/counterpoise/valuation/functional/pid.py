@@ -30,12 +30,12 @@ class Decomposition:
     """Redundant, unique and synergistic information of two sources about a label, in nats.
 
     Attributes:
-        redundant: what both say.
-        unique_a: what only the first says.
-        unique_b: what only the second says.
-        synergistic: what only both together say.
+        redundant: Information that both sources carry.
+        unique_a: Information that only the first source carries.
+        unique_b: Information that only the second source carries.
+        synergistic: Information that only both sources together carry.
         definition: ``broja`` or ``imin``.
-        gap: how far the optimum can be at most (`broja`), in nats.
+        gap: Maximum distance from the optimum (`broja`), in nats.
     """
 
     redundant: float
@@ -72,11 +72,11 @@ def broja(joint: np.ndarray, *, tolerance: float = 1e-6, iterations: int = 5000)
 
     Args:
         joint: ``(A, B, Y)`` probabilities or counts; normalised here.
-        tolerance: stop when the optimum is at most so far, in nats.
-        iterations: at most so many steps; ``gap`` tells what was reached.
+        tolerance: Stop when the optimum is at most so far, in nats.
+        iterations: Maximum number of steps; ``gap`` is the accuracy that was reached.
 
     Raises:
-        DataError: for another shape, negative or non-finite entries.
+        DataError: For another shape, negative or non-finite entries.
 
     Example:
         >>> xor = np.array([[[1, 0], [0, 1]], [[0, 1], [1, 0]]])
@@ -138,7 +138,7 @@ def imin(joint: np.ndarray) -> Decomposition:
         joint: ``(A, B, Y)`` probabilities or counts; normalised here.
 
     Raises:
-        DataError: for another shape, negative or non-finite entries.
+        DataError: For another shape, negative or non-finite entries.
 
     Example:
         >>> copies = np.zeros((2, 2, 2)); copies[0, 0, 0] = copies[1, 1, 1] = 0.5

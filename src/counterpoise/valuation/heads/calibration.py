@@ -19,7 +19,7 @@ class CalibrationHeads:
 
     Args:
         logits: ``(N, C)`` logits, log-odds or means.
-        target: What `Task` takes.
+        target: Targets, as the task expects them.
         task: The likelihood.
 
     Example:

@@ -23,7 +23,7 @@ def kernel_log_density(y: Tensor, rows: Tensor, bandwidth: float, floor: float) 
     Args:
         y: ``(N,)`` reals.
         rows: ``(N,)`` booleans, the samples of the estimate.
-        bandwidth: In units of the rule of thumb.
+        bandwidth: Bandwidth, in units of the rule of thumb.
         floor: Smallest width of the kernel.
 
     Example:

@@ -58,9 +58,9 @@ class LinearHeads:
     """Regularised linear heads with an unpenalised intercept on standardised features, for P training sets at once.
 
     Args:
-        blocks: matrices ``(N, D_k)`` side by side, standardised; they are not copied.
-        target: what `Task` takes: ``(N,)`` class ids or ``(N, C)``.
-        task: the likelihood. Regression is ridge regression in closed form.
+        blocks: Matrices ``(N, D_k)`` side by side, standardised; they are not copied.
+        target: Targets, as the task expects them: ``(N,)`` class ids or ``(N, C)``.
+        task: The likelihood. Regression is ridge regression in closed form.
 
     Example:
         >>> x = torch.tensor([[-1.0], [-1.0], [1.0], [1.0]])
@@ -84,8 +84,8 @@ class LinearHeads:
         Args:
             train: ``(P, N)`` booleans, which samples each head sees.
             l2: ``(P,)`` penalties in pseudo-observations (see `L2_GRID`).
-            iterations: at most so many L-BFGS steps.
-            tolerance: stop when the next step would gain less, in nats per sample.
+            iterations: Maximum number of L-BFGS steps.
+            tolerance: Stop when the next step would gain less, in nats per sample.
 
         Returns:
             ``(P, D + 1, C)`` weights, the intercept last; D counts the coordinates that are used, at most N of them.
@@ -208,10 +208,10 @@ def choose_l2(heads: LinearHeads, train: Tensor, test: Tensor, grid: Sequence[fl
     """Return the penalty of ``grid`` that predicts the samples ``test`` best after fitting on ``train``.
 
     Args:
-        heads: the problem.
+        heads: The problem.
         train: ``(N,)`` booleans.
         test: ``(N,)`` booleans.
-        grid: penalties in pseudo-observations.
+        grid: Penalties in pseudo-observations.
     """
     penalties = torch.tensor(list(grid))
     weights = heads.fit(train.expand(len(grid), -1), penalties, tolerance=1e-4)
@@ -237,16 +237,16 @@ def linear_probe(
 
     Args:
         train_x: ``(N, D)``.
-        train_y: targets of the training samples, as `Task` takes them.
+        train_y: Targets of the training samples, as `Task` takes them.
         test_x: ``(N', D)``.
-        test_y: targets of the test samples.
-        task: a `Task`, or its name.
+        test_y: Targets of the test samples.
+        task: A `Task`, or its name.
 
     Returns:
         The accuracy (the mean share of right labels for multi-label), or R² averaged over the outputs for regression.
 
     Raises:
-        DataError: for no samples, mismatched lengths or dimensions, or features that are not finite.
+        DataError: For no samples, mismatched lengths or dimensions, or features that are not finite.
 
     Example:
         >>> x = np.linspace(-1, 1, 50)[:, None]

@@ -54,8 +54,8 @@ def minimise(
     Problems that have converged are not evaluated any more.
 
     Args:
-        objective: From points ``(A, K)`` and the numbers ``(A,)`` of their problems to the values ``(A,)`` and the
-            gradients ``(A, K)``.
+        objective: Function from points ``(A, K)`` and the numbers ``(A,)`` of their problems to the values ``(A,)`` and
+            the gradients ``(A, K)``.
         start: ``(P, K)``.
         precondition: An approximation of the inverse Hessians times vectors ``(A, K)``, given the problems ``(A,)``.
         iterations: Largest number of steps.

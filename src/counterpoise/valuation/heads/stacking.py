@@ -58,9 +58,9 @@ class FittedSubset:
 
     Attributes:
         predictions: The mixture, out of fold.
-        to_come: What more samples would still bring according to the learning curve, in nats.
+        to_come: Information that more samples would add according to the learning curve, in nats.
         capacity: Half of the optimism of the least regularised heads: the noise that a choice can pick up.
-        selection: What the weights gain, in nats per sample, if they may look at the samples themselves.
+        selection: Gain of weights that are fitted to the evaluated samples themselves, in nats per sample.
         design_effect: Number of samples of one group that carry as much evidence as one independent sample.
     """
 
@@ -103,9 +103,9 @@ def fit_subset(
     Args:
         problem: The checked input.
         kinds: Kinds of heads, the simplest first.
-        prior: What `marginal` returned: the label frequencies.
+        prior: Label frequencies, from `marginal`.
         smaller: Predictions of the subsets of this subset, which are predictions of this subset too.
-        ready: Further predictions, to which nothing is fitted any more.
+        ready: Further predictions, which are not fitted.
         halves: Whether to fit on half of the samples too, for the learning curve.
     """
     components = [_Component(p, free=FREE) for p in (prior, *smaller)] + [_Component(p) for p in ready]
@@ -158,7 +158,7 @@ def prediction_candidates(
     Args:
         problem: The checked input.
         predictions: Logits ``(N, C)`` by the subset of modalities that the model saw.
-        prior: What `marginal` returned.
+        prior: Label frequencies, from `marginal`.
 
     Returns:
         By subset, the predictions as they are, and the calibrations to fit.

@@ -57,8 +57,8 @@ class TableHeads:
 
     Args:
         cell: ``(N,)`` cell numbers.
-        target: class ids ``(N,)`` or zeros and ones ``(N, C)``.
-        task: multi-class or multi-label.
+        target: Class ids ``(N,)`` or zeros and ones ``(N, C)``.
+        task: Multi-class or multi-label.
 
     Example:
         >>> from counterpoise.tasks import MultiClass

@@ -31,18 +31,18 @@ def ablation(
     """Return what the score loses when each modality is taken away, one at a time (leave one out).
 
     Args:
-        predict: the model.
-        inputs: all samples.
-        target: as the task takes it.
-        task: the likelihood.
+        predict: The model.
+        inputs: All samples.
+        target: Targets, as the task expects them.
+        task: The likelihood.
         measure: ``accuracy`` or ``log_likelihood`` (nats).
         baseline: ``zeros``, ``mean`` or ``permute``.
-        batch: samples at a time.
-        seed: of the permutation.
+        batch: Samples at a time.
+        seed: Seed of the permutation.
 
     Raises:
-        ConfigError: for an unknown baseline or measure.
-        DataError: see `subset_scores`.
+        ConfigError: For an unknown baseline or measure.
+        DataError: See `subset_scores`.
 
     Example:
         >>> import torch
@@ -70,17 +70,17 @@ def perceptual_score(
     ``repeats`` permutations.
 
     Args:
-        predict: the model.
-        inputs: all samples.
-        target: as the task takes it.
-        task: the likelihood.
-        repeats: permutations.
-        batch: samples at a time.
-        seed: of the permutations.
+        predict: The model.
+        inputs: All samples.
+        target: Targets, as the task expects them.
+        task: The likelihood.
+        repeats: Permutations.
+        batch: Samples at a time.
+        seed: Seed of the permutations.
 
     Raises:
-        ConfigError: for no repeats.
-        DataError: if the model is never right; see also `subset_scores`.
+        ConfigError: For no repeats.
+        DataError: If the model is never right; see also `subset_scores`.
     """
     Interval(1, integer=True).check("perceptual_score", "repeats", repeats)
     names = tuple(inputs)
@@ -112,11 +112,11 @@ def conditional_utilisation(accuracy: float, accuracy_without: Mapping[str, floa
     neural networks", ICML 2022.
 
     Args:
-        accuracy: of the model with all modalities.
-        accuracy_without: by modality, with all but it.
+        accuracy: Accuracy of the model with all modalities.
+        accuracy_without: Accuracy with all other modalities, by modality.
 
     Raises:
-        DataError: if the accuracy is not positive.
+        DataError: If the accuracy is not positive.
 
     Example:
         >>> conditional_utilisation(0.5, {"a": 0.25, "b": 0.5})

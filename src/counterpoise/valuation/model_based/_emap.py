@@ -27,7 +27,7 @@ class Emap:
     Attributes:
         model: Score of the model.
         additive: Score of its additive projection.
-        interaction: What the model gains from interactions between modalities, ``model - additive``.
+        interaction: Gain of the model from interactions between modalities, ``model - additive``.
         interaction_share: Share of the variance of the logits that no sum of unimodal functions explains, in [0, 1] up
             to sampling.
         logits: ``(N, C)`` of the projection.

@@ -16,11 +16,11 @@ def gradient_share(loss: Tensor, parts: Mapping[str, Iterable[Tensor]]) -> dict[
     """Return the share of each modality in the gradient's norm: |g_m| / sum of |g_k|. No ``.grad`` is touched.
 
     Args:
-        loss: a scalar with its graph; the graph is kept.
-        parts: by modality, the tensors whose gradient counts (an encoder's parameters, or its features).
+        loss: A scalar with its graph; the graph is kept.
+        parts: Tensors whose gradients are compared (an encoder's parameters, or its features), by modality.
 
     Raises:
-        DataError: if no gradient reaches any of them.
+        DataError: If no gradient reaches any of them.
 
     Example:
         >>> a, b = torch.tensor([3.0], requires_grad=True), torch.tensor([1.0], requires_grad=True)
@@ -49,7 +49,7 @@ def discrepancy_ratio(unimodal_logits: Mapping[str, Tensor], target: Tensor) -> 
         target: ``(B,)`` class ids.
 
     Raises:
-        DataError: for fewer than two modalities.
+        DataError: For fewer than two modalities.
 
     Example:
         >>> logits = {"a": torch.tensor([[0.0, 0.0]]), "b": torch.log(torch.tensor([[0.25, 0.75]]))}

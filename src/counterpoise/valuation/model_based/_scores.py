@@ -69,19 +69,19 @@ def subset_scores(
     """Return the score of every sample when only a subset of the modalities is there, ``(N,)`` by subset.
 
     Args:
-        predict: the model.
-        inputs: all samples.
-        target: as the task takes it.
-        task: the likelihood.
-        subsets: which modalities are there; the empty one too if you like.
-        baseline: what stands in for the others: ``zeros``, ``mean`` or ``permute``.
+        predict: The model.
+        inputs: All samples.
+        target: Targets, as the task expects them.
+        task: The likelihood.
+        subsets: Subsets of available modalities; the empty one is allowed.
+        baseline: Replacement of the others: ``zeros``, ``mean`` or ``permute``.
         measure: ``accuracy`` or ``log_likelihood`` (nats).
-        batch: samples at a time.
-        seed: of the permutation.
+        batch: Samples at a time.
+        seed: Seed of the permutation.
 
     Raises:
-        ConfigError: for an unknown baseline or measure.
-        DataError: for a modality that is not there, no samples, or logits of another shape.
+        ConfigError: For an unknown baseline or measure.
+        DataError: For a modality that is not there, no samples, or logits of another shape.
 
     Example:
         >>> from counterpoise.tasks import MultiClass

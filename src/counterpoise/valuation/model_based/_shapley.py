@@ -28,12 +28,12 @@ class Shapley:
     """Shapley values of the modalities.
 
     Attributes:
-        values: by modality, in nats (log-likelihood) or as a share (accuracy).
+        values: Shapley values by modality, in nats (log-likelihood) or as a share (accuracy).
         per_sample: ``(N,)`` by modality.
         total: v(all) - v(none), to which the values sum.
         measure: ``accuracy`` or ``log_likelihood``.
-        baseline: what stood in for absent modalities.
-        permutations: how many orders were drawn; 0 where all subsets were evaluated.
+        baseline: Replacement of absent modalities.
+        permutations: Number of orders that were drawn; 0 if all subsets were evaluated.
     """
 
     values: dict[str, Estimate]
@@ -64,19 +64,19 @@ def shapley(
     the standard error then has a part from the samples and one from the orders.
 
     Args:
-        predict: the model.
-        inputs: all samples.
-        target: as the task takes it.
-        task: the likelihood.
+        predict: The model.
+        inputs: All samples.
+        target: Targets, as the task expects them.
+        task: The likelihood.
         measure: ``accuracy`` or ``log_likelihood`` (nats).
         baseline: ``zeros``, ``mean`` or ``permute``.
-        permutations: orders drawn beyond six modalities (rounded up to pairs, two pairs at least).
-        batch: samples at a time.
-        seed: of the orders and of the permutation baseline.
+        permutations: Orders drawn beyond six modalities (rounded up to pairs, two pairs at least).
+        batch: Samples at a time.
+        seed: Seed of the orders and of the permutation baseline.
 
     Raises:
-        ConfigError: for an unknown baseline or measure, or no permutations.
-        DataError: see `subset_scores`.
+        ConfigError: For an unknown baseline or measure, or no permutations.
+        DataError: See `subset_scores`.
 
     Example:
         >>> import torch
