@@ -21,6 +21,7 @@ EXTRAS: Final = {
     "tensorboard": "The TensorBoard logger",
     "wandb": "The Weights & Biases logger",
     "sklearn": "A scikit-learn estimator",
+    "dask": "A comparison on a cluster",
     "demo": "The smart-watch data set",
 }
 """Extras of the distribution, and what each one is needed for (the subject of the message)."""

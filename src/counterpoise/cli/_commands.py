@@ -150,6 +150,34 @@ def run_prepare(options: Namespace, given: Mapping[str, Any]) -> int:
     return 1 if summary.left_out else 0
 
 
+def run_extract(options: Namespace, given: Mapping[str, Any]) -> int:
+    """Store features of frozen encoders."""
+    from counterpoise.experiment.extraction import extract
+
+    encoders: dict[str, str] = {}
+    for text in words(options.encoders):
+        name, equals, encoder = text.partition("=")
+        if not (name.strip() and equals and encoder.strip()) or name.strip() in encoders:
+            raise ConfigError(f"`--encoders` should be MODALITY=ENCODER,..., each modality once. Found `{text}`.")
+        encoders[name.strip()] = encoder.strip()
+    with console.status("encoding") as status:
+
+        def on_progress(done: int, total: int) -> None:
+            status.update(f"encoding: {done:,} of {total:,} samples")
+
+        extraction = extract(
+            options.data,
+            encoders,
+            options.out,
+            width=options.width,
+            seed=options.seed,
+            batch_size=options.batch_size,
+            on_progress=on_progress,
+        )
+    console.print(str(extraction), markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
 def run_train(options: Namespace, given: Mapping[str, Any]) -> int:
     """Train one run."""
     from counterpoise.data import open_data, split_of_seed
@@ -224,6 +252,7 @@ def run_compare(options: Namespace, given: Mapping[str, Any]) -> int:
             **runs,
             jobs=options.jobs,
             backend=options.backend,
+            cluster=options.cluster,
             on_start=progress.start,
             on_done=progress.done,
             on_figure=progress.figure,
@@ -465,6 +494,7 @@ COMMANDS: Final[Mapping[str, Callable[[Namespace, Mapping[str, Any]], int]]] = {
     "demo": run_demo,
     "list": run_list,
     "prepare": run_prepare,
+    "extract": run_extract,
     "train": run_train,
     "compare": run_compare,
     "recommend": run_recommend,

@@ -115,6 +115,7 @@ def build_parser() -> dict[str, Parser]:
             "demo": "See a modality being wasted, and the remedy, on real data: two minutes on two cores.",
             "list": "Show what the catalogues hold.",
             "prepare": "Make a prepared data set from the raw files that people download.",
+            "extract": "Encode modalities with frozen encoders once, as data that every method shares.",
             "train": "Train one run: data set x method x seed.",
             "compare": "Compare methods on data sets over seeds; finished runs are not repeated.",
             "recommend": "Find out which method and decision rule suit a data set, or that joint training does.",
@@ -147,6 +148,22 @@ def build_parser() -> dict[str, Parser]:
     prepare.add_argument("--out", type=Path, required=True, help="folder for the prepared data")
     _raw_settings(prepare)
     prepare.add_argument("--jobs", type=int | None, default=None, help="processes; one per core by default")
+
+    extract = verbs["extract"]
+    extract.add_argument("--data", type=str, required=True, help="name, folder of prepared data, or .npz")
+    extract.add_argument(
+        "--encoders",
+        type=str,
+        required=True,
+        metavar="NAME=ENCODER,...",
+        help="encoder by modality, with arguments in brackets: image=resnet18[pretrained=microsoft/resnet-18]",
+    )
+    extract.add_argument("--out", type=Path, required=True, help="folder for the prepared data with features")
+    extract.add_argument("--width", type=int, default=64, help="features of encoders without a dimension of their own")
+    extract.add_argument("--batch_size", type=int, default=64, help="samples that are encoded at once")
+    extract.add_argument(
+        "--seed", type=int, default=0, help="seed of weights that are not pretrained, and number of a seeded split"
+    )
 
     train = verbs["train"]
     train.add_argument("--data", type=str, required=True, help="name, folder of prepared data, or .npz")
@@ -205,7 +222,14 @@ def build_parser() -> dict[str, Parser]:
     )
     compare.add_argument("--details", action="store_true", help=DETAILS)
     compare.add_argument(
-        "--backend", type=str, default="loky", help="joblib backend: loky, threading, or dask for a cluster"
+        "--backend", type=str, default="loky", help="loky: processes of this machine; dask: workers of a cluster"
+    )
+    compare.add_argument(
+        "--cluster",
+        type=str | None,
+        default=None,
+        help="with --backend dask: tcp://HOST:PORT, a scheduler file (.json), slurm, pbs, another queue of "
+        "dask-jobqueue, kubernetes, or a file of Dask's configuration (.yaml); processes of this machine by default",
     )
     _add_missing(compare)
     _settings(compare)

@@ -12,7 +12,9 @@ from counterpoise.data.datasets.catalogue import DATASETS, open_data, prepare, s
 
 if TYPE_CHECKING:
     from counterpoise.data._arrays import from_arrays
+    from counterpoise.data._augmentation import ClipAugmentation
     from counterpoise.data._core import DataInfo, Kind, Modality, MultimodalData, Split
+    from counterpoise.data._mapped import MappedRows
     from counterpoise.data._npz import load_npz
     from counterpoise.data._prepared import load_prepared, save_prepared
     from counterpoise.data._sampling import BatchLoader, Plan, epoch_generator, epoch_order, holdout_split
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
 __all__ = [
     "DATASETS",
     "BatchLoader",
+    "ClipAugmentation",
     "DataInfo",
     "Kind",
+    "MappedRows",
     "Modality",
     "MultimodalData",
     "Plan",
@@ -40,7 +44,9 @@ __all__ = [
 
 _HOME = {
     "_arrays": ("from_arrays",),
+    "_augmentation": ("ClipAugmentation",),
     "_core": ("DataInfo", "Kind", "Modality", "MultimodalData", "Split"),
+    "_mapped": ("MappedRows",),
     "_npz": ("load_npz",),
     "_prepared": ("load_prepared", "save_prepared"),
     "_sampling": ("BatchLoader", "Plan", "epoch_generator", "epoch_order", "holdout_split"),

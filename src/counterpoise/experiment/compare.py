@@ -17,6 +17,7 @@ from counterpoise.config import MAX_SEED, ModelConfig, RunConfig
 from counterpoise.data import DataInfo, open_data
 from counterpoise.errors import ConfigError, NotFoundError, describe
 from counterpoise.experiment.cells import chosen_runs, forget, missing_runs
+from counterpoise.experiment.cluster import one_cluster
 from counterpoise.experiment.config import make_config, parse_method
 from counterpoise.experiment.folders import finished_runs, run_data
 from counterpoise.experiment.parallel import Failure, check_parallel, run_all
@@ -148,6 +149,7 @@ def compare(
     given: Mapping[str, Any] | None = None,
     jobs: int | None = None,
     backend: str = "loky",
+    cluster: str | None = None,
     on_start: Callable[[int], None] | None = None,
     on_done: Callable[[RunRecord | Failure], None] | None = None,
     on_figure: Callable[[int, int], None] | None = None,
@@ -175,8 +177,10 @@ def compare(
         reference_rules: Further rules for joint training only, which show what a rule gives without the method.
         ablation: Method whose parts are switched on and off in all combinations; ``ablation.md`` is then written too.
         given: Further settings of the runs, nested.
-        jobs: Number of processes.
-        backend: Name of joblib's backend.
+        jobs: Number of processes, or of the workers that a cluster is asked for.
+        backend: ``loky`` for processes of this machine, or ``dask`` for the workers of a cluster.
+        cluster: Cluster of the backend ``dask``: address or file of a scheduler, name of a queueing system, or a file
+            of Dask's configuration (`counterpoise.experiment.cluster.map_on_cluster`).
         on_start: Function that is called with the number of runs, before the first.
         on_done: Function that is called after each run.
         on_figure: Function that is called after each figure, with the number of figures written and of all figures.
@@ -201,7 +205,7 @@ def compare(
         NotFoundError: for an unknown data set, method or rule, or a run of ``redo`` that is not in the comparison.
         OutputError: if ``out`` cannot be written to.
     """
-    check_parallel(jobs, backend)
+    check_parallel(jobs, backend, cluster)
     _check_lists(data, methods, rules)
     write_atomic(out / ".writable", "")  # fail before the work, not after it
     (out / ".writable").unlink(missing_ok=True)
@@ -218,16 +222,16 @@ def compare(
     )
     _check_rows(configs, reference, focus)
     _check_models(configs)
-    if trials is not None:
-        configs, choices = tune(
-            configs, trials, out / "trials", jobs=jobs, backend=backend, on_start=on_trials, on_done=on_trial
-        )
-        write_atomic(out / "tuning.json", json.dumps([c.to_dict() for c in choices], indent=1))
-        write_atomic(out / "tuning.md", tuning_table(choices))
-    forget(chosen_runs(configs, redo), out)
-    if on_start is not None:
-        on_start(len(configs))
-    records, failed = run_all(configs, out, jobs=jobs, backend=backend, on_done=on_done)
+    where: dict[str, Any] = {"jobs": jobs, "backend": backend, "cluster": cluster}
+    with one_cluster():
+        if trials is not None:
+            configs, choices = tune(configs, trials, out / "trials", **where, on_start=on_trials, on_done=on_trial)
+            write_atomic(out / "tuning.json", json.dumps([c.to_dict() for c in choices], indent=1))
+            write_atomic(out / "tuning.md", tuning_table(choices))
+        forget(chosen_runs(configs, redo), out)
+        if on_start is not None:
+            on_start(len(configs))
+        records, failed = run_all(configs, out, **where, on_done=on_done)
     failures += failed
     written = {record.key: record for record in records}
     for record in finished_runs(out):

@@ -5,26 +5,26 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from counterpoise._extras import extra
 from counterpoise._validation import Interval, Options
 from counterpoise.config import RunConfig
-from counterpoise.errors import CounterpoiseError, MissingExtraError, describe
+from counterpoise.errors import ConfigError, CounterpoiseError, describe
+from counterpoise.experiment.cluster import check_cluster, map_on_cluster
 from counterpoise.experiment.folders import finished, run_data, run_folder
+from counterpoise.experiment.watch import end_with
 from counterpoise.runs import RunRecord
 
 __all__ = ["BACKENDS", "Failure", "check_parallel", "map_jobs", "run_all"]
 
-BACKENDS: Final = ("loky", "dask", "threading")
-"""Backends of joblib: processes of this machine, a dask cluster, or threads."""
+BACKENDS: Final = ("loky", "dask")
+"""Where runs are trained: in processes of this machine (joblib's loky), or by the workers of a Dask cluster."""
 
 
 Item = TypeVar("Item")
@@ -44,18 +44,21 @@ class Failure:
         return f"{self.config.data} · {self.config.method} · seed {self.config.seed}: {self.message}"
 
 
-def check_parallel(jobs: int | None, backend: str) -> None:
-    """Refuse a number of processes or a backend that cannot work.
+def check_parallel(jobs: int | None, backend: str, cluster: str | None = None) -> None:
+    """Refuse a number of processes, a backend or a cluster that cannot work.
 
     Raises:
-        ConfigError: If ``jobs`` is below 1, or there is no such backend.
+        ConfigError: If ``jobs`` is below 1, there is no such backend, or a cluster is given to another than ``dask``.
         MissingExtraError: If the packages of the backend are not installed.
+        NotFoundError: If there is no such cluster.
     """
     if jobs is not None:
         Interval(1, integer=True).check("compare", "jobs", jobs)
     Options(BACKENDS).check("compare", "backend", backend)
-    if backend == "dask" and find_spec("distributed") is None:
-        raise MissingExtraError('Backend `dask` needs distributed. Install it with: pip install "dask[distributed]".')
+    if backend == "dask":
+        check_cluster(cluster, jobs)
+    elif cluster is not None:
+        raise ConfigError(f"A cluster needs the backend dask. Found `backend = {backend}`. Add --backend dask.")
 
 
 def run_all(
@@ -64,6 +67,7 @@ def run_all(
     *,
     jobs: int | None = None,
     backend: str = "loky",
+    cluster: str | None = None,
     on_done: Callable[[RunRecord | Failure], None] | None = None,
 ) -> tuple[list[RunRecord], list[Failure]]:
     """Run in parallel, each run in one thread. Finished runs are read; interrupted runs resume.
@@ -72,18 +76,19 @@ def run_all(
 
     Args:
         configs: The runs.
-        out: Folder of the run folders.
+        out: Folder of the run folders. The workers of a cluster write there, too.
         jobs: Number of processes; None takes one per core.
         backend: One of `BACKENDS`.
+        cluster: Cluster of the backend ``dask``, see `counterpoise.experiment.cluster.map_on_cluster`.
         on_done: Called after each run, in this process.
 
     Returns:
         The records in the order of ``configs``, and the failures.
 
     Raises:
-        ConfigError: If ``jobs`` is below 1, or there is no such backend.
+        ConfigError: If ``jobs`` is below 1, there is no such backend, or the cluster cannot be used.
     """
-    check_parallel(jobs, backend)
+    check_parallel(jobs, backend, cluster)
     results: dict[int, RunRecord | Failure] = {}
 
     def add(index: int, result: RunRecord | Failure) -> None:
@@ -95,13 +100,21 @@ def run_all(
     for index, record in known.items():
         add(index, record)
     waiting = [index for index in range(len(configs)) if index not in known]
+    train = partial(_train, out=str(out), command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]))
     try:
-        for index, result in _results(configs, waiting, out, jobs or _cores(), backend):
-            add(index, result)
+        todo = [configs[index] for index in waiting]
+        for place, result in map_jobs(train, todo, jobs=jobs, backend=backend, cluster=cluster, lost=_lost):
+            add(waiting[place], result)
+    except ConfigError:
+        raise
     except Exception as error:  # a process died: the runs without a result failed
         for index in sorted(set(waiting) - set(results)):
-            add(index, Failure(configs[index], f"not finished: {describe(error)}"))
+            add(index, _lost(configs[index], describe(error)))
     return _sorted_out([results[index] for index in sorted(results)])
+
+
+def _lost(config: RunConfig, reason: str) -> RunRecord | Failure:
+    return Failure(config, f"not finished: {reason}")
 
 
 def _sorted_out(results: Sequence[RunRecord | Failure]) -> tuple[list[RunRecord], list[Failure]]:
@@ -110,7 +123,13 @@ def _sorted_out(results: Sequence[RunRecord | Failure]) -> tuple[list[RunRecord]
 
 
 def map_jobs(
-    function: Callable[[Item], Result], items: Sequence[Item], *, jobs: int | None = None, backend: str = "loky"
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    jobs: int | None = None,
+    backend: str = "loky",
+    cluster: str | None = None,
+    lost: Callable[[Item, str], Result] | None = None,
 ) -> Iterator[tuple[int, Result]]:
     """Yield the position and the result of each item, as they come: in parallel, each in one thread.
 
@@ -119,33 +138,54 @@ def map_jobs(
         items: What it is called with.
         jobs: Number of processes; None takes one per core.
         backend: One of `BACKENDS`.
+        cluster: See `run_all`.
+        lost: Function from an item and a reason to its result, for items that workers of a cluster died of.
     """
     jobs = jobs or _cores()
+    if not items:
+        return
+    if backend == "dask":
+        yield from map_on_cluster(function, items, jobs=min(jobs, len(items)), cluster=cluster, lost=lost)
+        return
     if len(items) < 2 or jobs == 1:
         for index, item in enumerate(items):
-            yield index, function(item)
+            with _one_thread():
+                result = function(item)
+            yield index, result
         return
     with extra("train"):
         import joblib
-    parent = os.getpid() if backend == "loky" else None
-    parallel = joblib.Parallel(n_jobs=min(jobs, len(items)), backend=backend, return_as="generator_unordered")
-    results = parallel(joblib.delayed(_in_one_thread)(function, i, item, parent) for i, item in enumerate(items))
+    parallel = joblib.Parallel(
+        n_jobs=min(jobs, len(items)),
+        backend=backend,
+        return_as="generator_unordered",
+        initializer=end_with,
+        initargs=(os.getpid(),),
+    )
+    results = parallel(joblib.delayed(_in_one_thread)(function, i, item) for i, item in enumerate(items))
     try:
         yield from results
-    except BaseException:  # as in `_results`
+    except BaseException:  # Ctrl-C and SIGTERM, too: end the workers now, not when their runs are done
         _end_workers(results)
         raise
 
 
-def _in_one_thread(
-    function: Callable[[Item], Result], index: int, item: Item, parent: int | None
-) -> tuple[int, Result]:
-    if parent is not None:
-        _end_with(parent)
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread, so that a result does not depend on the number of processes."""
     import torch
 
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    return index, function(item)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _in_one_thread(function: Callable[[Item], Result], index: int, item: Item) -> tuple[int, Result]:
+    with _one_thread():
+        return index, function(item)
 
 
 def _known(config: RunConfig, out: Path) -> RunRecord | None:
@@ -160,26 +200,6 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _results(
-    configs: Sequence[RunConfig], waiting: Sequence[int], out: Path, jobs: int, backend: str
-) -> Iterator[tuple[int, RunRecord | Failure]]:
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    if len(waiting) < 2 or jobs == 1:
-        for index in waiting:
-            yield _job(index, configs[index], str(out), command, jobs, None)
-        return
-    with extra("train"):
-        import joblib
-    parent = os.getpid() if backend == "loky" else None
-    parallel = joblib.Parallel(n_jobs=min(jobs, len(waiting)), backend=backend, return_as="generator_unordered")
-    results = parallel(joblib.delayed(_job)(i, configs[i], str(out), command, 1, parent) for i in waiting)
-    try:
-        yield from results
-    except BaseException:  # Ctrl-C and SIGTERM, too: end the workers now, not when their runs are done
-        _end_workers(results)
-        raise
-
-
 def _end_workers(results: Any) -> None:
     with contextlib.suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -192,37 +212,13 @@ def _end_workers(results: Any) -> None:
             executor.shutdown(wait=False, kill_workers=True)
 
 
-def _job(
-    index: int, config: RunConfig, out: str, command: str, threads: int, parent: int | None
-) -> tuple[int, RunRecord | Failure]:
-    if parent is not None:
-        _end_with(parent)
+def _train(config: RunConfig, *, out: str, command: str) -> RunRecord | Failure:
     try:
-        import torch
-
         from counterpoise.experiment.runner import run
 
-        torch.set_num_threads(threads)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            return index, run(config, Path(out), command=command)
+            return run(config, Path(out), command=command)
     except Exception as error:
         name = f"{type(error).__name__}: " if isinstance(error, CounterpoiseError) else ""
-        return index, Failure(config, name + describe(error))
-
-
-_watching: list[threading.Thread] = []
-
-
-def _end_with(parent: int) -> None:
-    """End this process once its parent is gone, however it went."""
-    if _watching or os.getpid() == parent:
-        return
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(143)
-
-    _watching.append(threading.Thread(target=watch, daemon=True))
-    _watching[0].start()
+        return Failure(config, name + describe(error))

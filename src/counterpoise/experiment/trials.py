@@ -108,6 +108,7 @@ def do_trials(
     data: MultimodalData | None = None,
     jobs: int | None = None,
     backend: str = "loky",
+    cluster: str | None = None,
     on_done: Callable[[TrialResult], None] | None = None,
 ) -> list[TrialResult]:
     """Do trials in parallel. Each is kept in a file of ``folder``, and is read there if it is done already.
@@ -118,14 +119,20 @@ def do_trials(
         data: The data, if they have no name or path.
         jobs: Number of processes; None takes one per core.
         backend: One of `counterpoise.experiment.parallel.BACKENDS`.
+        cluster: Cluster of the backend ``dask``, see `counterpoise.experiment.cluster.map_on_cluster`.
         on_done: Function that is called after each trial, in this process.
     """
     results: dict[int, TrialResult] = {}
-    for index, result in map_jobs(partial(_do, folder=folder, data=data), trials, jobs=jobs, backend=backend):
+    do = partial(_do, folder=folder, data=data)
+    for index, result in map_jobs(do, trials, jobs=jobs, backend=backend, cluster=cluster, lost=_lost):
         results[index] = result
         if on_done is not None:
             on_done(result)
     return [results[index] for index in range(len(trials))]
+
+
+def _lost(trial: Trial, reason: str) -> TrialResult:
+    return TrialResult(error=f"not finished: {reason}")
 
 
 def _do(trial: Trial, folder: Path, data: MultimodalData | None) -> TrialResult:

@@ -181,6 +181,7 @@ def tune(
     *,
     jobs: int | None = None,
     backend: str = "loky",
+    cluster: str | None = None,
     on_start: Callable[[int], None] | None = None,
     on_done: Callable[[TrialResult], None] | None = None,
 ) -> tuple[list[RunConfig], list[Choice]]:
@@ -196,6 +197,7 @@ def tune(
         folder: Folder of the trials. Those that are done are read.
         jobs: Number of processes.
         backend: One of `counterpoise.experiment.parallel.BACKENDS`.
+        cluster: Cluster of the backend ``dask``, see `counterpoise.experiment.cluster.map_on_cluster`.
         on_start: Function that is called with the number of trials, before the first.
         on_done: Function that is called after each trial.
 
@@ -211,9 +213,10 @@ def tune(
         rows.setdefault(_row_key(config), _Row(config)).add(config)
     if on_start is not None:
         on_start(sum(min(trials, len(row.grid)) for row in rows.values()))
+    where = {"jobs": jobs, "backend": backend, "cluster": cluster}
     for _ in range(trials):
         waiting = [row for row in rows.values() if row.next_point() is not None]
-        results = do_trials([row.trial() for row in waiting], folder, jobs=jobs, backend=backend, on_done=on_done)
+        results = do_trials([row.trial() for row in waiting], folder, **where, on_done=on_done)
         for row, result in zip(waiting, results, strict=True):
             row.add_result(result)
     chosen = [_with_choice(config, rows[_row_key(config)].choice(config.rule)) for config in configs]
