@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -328,10 +329,15 @@ def _compact(part: Metric | Curve) -> dict[str, Any]:
     return {k: v for k, v in fields.items() if v is not None}
 
 
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+
+
 def _object(line: str) -> dict[str, Any]:
     try:
+        line.encode()
         fields = json.loads(line)
-        json.dumps(fields, ensure_ascii=False).encode()
+        if _SURROGATE.search(line):  # half of a character, as an escape
+            json.dumps(fields, ensure_ascii=False).encode()
     except (json.JSONDecodeError, RecursionError, UnicodeEncodeError) as error:
         raise DataError(f"A record should be one line of JSON in UTF-8. {type(error).__name__}: {error}.") from error
     if not isinstance(fields, dict):
@@ -383,6 +389,13 @@ def _number(name: str, value: object) -> float:
     return float(value)
 
 
+def _numbers(name: str, value: object) -> tuple[float, ...]:
+    items = _items(name, value)
+    if all(type(x) is float for x in items) and max(map(abs, items), default=0.0) <= 1e300:
+        return tuple(items)
+    return tuple(_number(name, x) for x in items)
+
+
 def _integer(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**63:
         raise _wrong(name, "a whole number", value)
@@ -425,14 +438,14 @@ def _parse_curve(name: str, value: object) -> Curve:
     kind: Any = fields.get("kind")
     if kind not in get_args(CurveKind):
         raise _wrong(f"{name}.kind", f"one of {', '.join(get_args(CurveKind))}", kind)
-    values = tuple(_number(f"{name}.values", v) for v in _items(f"{name}.values", fields.get("values", [])))
+    values = _numbers(f"{name}.values", fields.get("values", []))
     modality = _optional_text(f"{name}.modality", fields.get("modality"))
     return Curve(kind, _text(f"{name}.name", fields.get("name")), modality, values)
 
 
 def _only(name: str, fields: dict[str, Any], known: Sequence[str]) -> dict[str, Any]:
-    unknown = [k for k in fields if k not in known]
-    if unknown:
+    if not fields.keys() <= set(known):
+        unknown = [k for k in fields if k not in known]
         raise DataError(f"`{name}` of a record has the unknown field `{unknown[0]}`. Known: {', '.join(known)}.")
     return fields
 

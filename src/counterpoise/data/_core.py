@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -15,13 +17,16 @@ from torch import Tensor
 from counterpoise._validation import Interval, Options, check_keys
 from counterpoise.config import MAX_SEED
 from counterpoise.data._info import SPLITS, DataInfo, Kind, Modality
-from counterpoise.data._mapped import check_finite
+from counterpoise.data._mapped import MappedRows, check_finite
 from counterpoise.errors import DataError
 from counterpoise.records import Batch
 from counterpoise.tasks import Task
 
 if TYPE_CHECKING:
     from counterpoise.data._augmentation import ClipAugmentation
+
+_BATCH: Final = 1 << 25
+"""Bytes of the inputs of a batch of evaluation, at most."""
 
 __all__ = ["SPLITS", "DataInfo", "Kind", "Modality", "MultimodalData", "Split"]
 
@@ -76,8 +81,24 @@ class Split:
                 inputs[m][~mask] = 0
         return Batch(inputs, torch.from_numpy(self.target[rows]), index, present)
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether samples are read from files when a batch asks for them."""
+        return any(isinstance(array, MappedRows) for array in self.arrays.values())
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample in its storage type."""
+        return sum(math.prod(array.shape[1:]) * array.dtype.itemsize for array in self.arrays.values())
+
+    def batch_size(self, size: int) -> int:
+        """Return ``size``, or fewer where so many samples would take more than 32 MiB as float32."""
+        values = sum(math.prod(array.shape[1:]) for array in self.arrays.values())
+        return min(size, max(_BATCH // max(4 * values, 1), 1))
+
     def batches(self, size: int) -> Iterator[Batch]:
-        """Yield all samples in order, ``size`` at a time."""
+        """Yield all samples in order, ``size`` at a time, or fewer where samples are large (see `batch_size`)."""
+        size = self.batch_size(size)
         for start in range(0, len(self), size):
             yield self.batch(torch.arange(start, min(start + size, len(self))))
 
@@ -203,8 +224,12 @@ class MultimodalData:
         """Return a hash of what the arrays hold, so that a run on other data has another key.
 
         Up to 256 rows of every array go into it. Recipe, notes, words and rates do not: they change nothing by
-        themselves.
+        themselves. It is computed once.
         """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256(json.dumps(_hashed_fields(self.info), sort_keys=True, default=str).encode())
         for part in SPLITS:
             split = self.split(part)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
+import ctypes
+import mmap
+import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -12,16 +17,24 @@ from counterpoise.errors import DataError
 __all__ = ["MappedRows", "as_rows", "blocks", "check_finite", "rows_not_finite"]
 
 IN_MEMORY: Final = 1 << 29
-"""Arrays up to this many bytes (512 MiB) are copied into memory once, contiguous."""
+"""Data up to this many bytes (512 MiB) are copied into memory once, contiguous."""
+COPIED: Final = 1 << 24
+"""Arrays of larger data that are copied, too: up to 16 MiB each."""
 BLOCK: Final = 1 << 25
+RESIDENT: Final = 1 << 27
+"""Bytes of mapped files that stay in the memory of the process between two reads, about (128 MiB)."""
+_FAULT: Final = 1 << 16
+"""Bytes around a first touched byte that Linux maps as well."""
 
 
 class MappedRows:
     """An array ``(N, ...)`` in memory-mapped pieces: what is indexed is read, nothing else is.
 
     Knows as much of NumPy's interface as a split needs: ``shape``, ``dtype``, ``len``, indexing by a position, a slice
-    or an array of positions, and
-    ``np.asarray`` (which reads everything).
+    or an array of positions, and ``np.asarray`` (which reads everything).
+
+    What was read of mapped files is given back to the system every 128 MiB, so that the resident memory of the process
+    does not grow to the size of the data. The files stay in the cache of the system as long as there is room for them.
 
     Example:
         >>> rows = MappedRows([np.arange(6).reshape(3, 2), np.arange(4).reshape(2, 2)])
@@ -36,6 +49,9 @@ class MappedRows:
         self.dtype = pieces[0].dtype
         self.ndim = len(self.shape)
         self.size = int(np.prod(self.shape))
+        self._row = max(self.size // max(self.shape[0], 1), 1) * self.dtype.itemsize
+        self._touched = 0
+        self._files: list[tuple[int, int]] | None = None
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -46,13 +62,35 @@ class MappedRows:
     def __getitem__(self, index: Any) -> np.ndarray:
         if isinstance(index, (int, np.integer)):
             return self[np.array([index])][0]
-        rows = np.arange(len(self))[index]
+        rows = self._positions(index)
         values = np.empty((len(rows), *self.shape[1:]), self.dtype)
         home = np.searchsorted(self.starts, rows, side="right") - 1
         for k in np.unique(home):
             here = home == k
             values[here] = self.pieces[k][rows[here] - self.starts[k]]
+        self._release(rows)
         return values
+
+    def _positions(self, index: Any) -> np.ndarray:
+        if isinstance(index, slice):
+            return np.arange(*index.indices(len(self)))
+        rows = np.asarray(index)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64, copy=False)
+        if len(rows) and not -len(self) <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"Positions should be in {-len(self)}..{len(self) - 1}. Found {rows.min()}..{rows.max()}.")
+        return np.where(rows < 0, rows + len(self), rows)
+
+    def _release(self, rows: np.ndarray) -> None:
+        """Count what a read has mapped, and unmap it where that is much. The next read maps it again."""
+        runs = 1 + np.count_nonzero(np.diff(rows) != 1)
+        self._touched += len(rows) * self._row + int(runs) * _FAULT
+        if self._touched < RESIDENT:
+            return
+        self._touched = 0
+        if self._files is None:
+            self._files = _mapped_files(self.pieces)
+        for start, length in self._files:
+            _LIBRARY.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
 
     def min(self) -> Any:
         """Return the smallest entry."""
@@ -63,9 +101,43 @@ class MappedRows:
         return max(piece.max() for piece in self.pieces)
 
 
-def as_rows(pieces: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the pieces as one array: copied if it is small, else as `MappedRows`, typed as the array it stands for."""
-    if sum(piece.nbytes for piece in pieces) <= IN_MEMORY:
+_LIBRARY: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _mapped_files(pieces: Sequence[np.ndarray]) -> list[tuple[int, int]]:
+    """Return address and length of the pages of those pieces that are mapped from files, and not memory of the process.
+
+    Only these can be dropped without loss. Empty on systems other than Linux.
+    """
+    if _LIBRARY is None:
+        return []
+    maps = []
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, _, _, _, inode, *_ = line.split()
+        if inode != "0":
+            start, end = (int(x, 16) for x in span.split("-"))
+            maps.append((start, end))
+    maps.sort()
+    files = []
+    for piece in pieces:
+        start = piece.ctypes.data
+        k = bisect.bisect_right(maps, (start, sys.maxsize)) - 1
+        if k >= 0 and start + piece.nbytes <= maps[k][1] and piece.flags.c_contiguous:
+            first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+            length = (start + piece.nbytes - first) // mmap.PAGESIZE * mmap.PAGESIZE
+            if length > 0:
+                files.append((first, length))
+    return files
+
+
+def as_rows(pieces: Sequence[np.ndarray], *, large: bool = False) -> np.ndarray:
+    """Return the pieces as one array: copied if it is small, else as `MappedRows`, typed as the array it stands for.
+
+    Args:
+        pieces: The pieces.
+        large: Whether the array belongs to data of more than `IN_MEMORY` bytes; then little is copied.
+    """
+    if sum(piece.nbytes for piece in pieces) <= (COPIED if large else IN_MEMORY):
         return np.concatenate(pieces)
     return MappedRows(pieces)  # type: ignore[return-value]
 

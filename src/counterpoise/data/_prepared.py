@@ -19,7 +19,7 @@ from counterpoise.data._arrow import write_dataset, write_splits
 from counterpoise.data._augmentation import ClipAugmentation
 from counterpoise.data._core import SPLITS, DataInfo, MultimodalData, Split
 from counterpoise.data._info import PRESENT
-from counterpoise.data._mapped import as_rows
+from counterpoise.data._mapped import IN_MEMORY, as_rows
 from counterpoise.data._schema import read_info
 from counterpoise.errors import DataError, NotFoundError, OutputError
 
@@ -114,7 +114,8 @@ def load_prepared(folder: Path) -> MultimodalData:
     try:
         info = read_info(json.loads((folder / META).read_text()))
         parts = datasets.load_from_disk(str(folder))
-        splits = {part: _from_arrow(info, parts[part]) for part in SPLITS}
+        large = sum(_bytes(info, parts[part]) for part in SPLITS) > IN_MEMORY
+        splits = {part: _from_arrow(info, parts[part], large=large) for part in SPLITS}
     except DataError as error:
         raise DataError(f"The prepared data set in `{folder}` cannot be used. {error}") from error
     except Exception as error:  # whatever Arrow and `datasets` raise for files of somebody else
@@ -150,8 +151,12 @@ def _target(info: DataInfo, part: Any) -> np.ndarray:
     return _column(part, "label", () if info.task == "multiclass" else (info.num_outputs,))
 
 
-def _from_arrow(info: DataInfo, part: Any) -> Split:
-    arrays = {m.name: as_rows(_pieces(part, m.name, m.stored or m.shape)) for m in info.modalities}
+def _bytes(info: DataInfo, part: Any) -> int:
+    return sum(part.data.table.column(name).nbytes for name in info.names)
+
+
+def _from_arrow(info: DataInfo, part: Any, *, large: bool) -> Split:
+    arrays = {m.name: as_rows(_pieces(part, m.name, m.stored or m.shape), large=large) for m in info.modalities}
     target = _target(info, part)
     known = {m.name for m in info.modalities} & {name.removeprefix(CAPTION) for name in part.column_names}
     captions = {m: _column(part, f"{CAPTION}{m}").astype(str) for m in known if f"{CAPTION}{m}" in part.column_names}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import torch
@@ -16,6 +18,13 @@ from counterpoise.records import Batch
 
 __all__ = ["BatchLoader", "Plan", "epoch_generator", "epoch_order", "holdout_split"]
 
+BLOCK: Final = 1 << 20
+"""Bytes of a block of neighbours, in files."""
+WINDOW: Final = 256
+"""Number of blocks whose samples are mixed."""
+AHEAD: Final = 2
+"""Number of batches that are read from files while the model computes."""
+
 Plan: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
 """How a method changes the order of an epoch: indices into the training split in, indices out."""
 
@@ -26,10 +35,19 @@ def epoch_generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(int(mixed))
 
 
-def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
+def epoch_order(n: int, seed: int, epoch: int, block: int = 0) -> Tensor:
     """Return the permutation of ``0..n-1`` that belongs to an epoch, ``(n,)``.
 
     It is a function of its arguments alone, so that a run resumed at epoch 7 sees what an uninterrupted one saw.
+
+    With ``block``, samples are shuffled by blocks: blocks of neighbours are drawn, and the samples of `WINDOW` of them
+    are mixed. What is read within a short time then lies in few places of a file.
+
+    Args:
+        n: Number of samples.
+        seed: Seed.
+        epoch: Number of the epoch.
+        block: Number of neighbours in a block; 0 permutes everything.
 
     Example:
         >>> bool((epoch_order(5, seed=0, epoch=3) == epoch_order(5, seed=0, epoch=3)).all())
@@ -37,7 +55,15 @@ def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
         >>> epoch_order(5, seed=0, epoch=3).sort().values
         tensor([0, 1, 2, 3, 4])
     """
-    return torch.randperm(n, generator=epoch_generator(seed, epoch))
+    generator = epoch_generator(seed, epoch)
+    if block < 1:
+        return torch.randperm(n, generator=generator)
+    blocks = torch.arange(n).split(block)
+    mixed = []
+    for chosen in torch.randperm(len(blocks), generator=generator).split(WINDOW):
+        rows = torch.cat([blocks[k] for k in chosen.tolist()])
+        mixed.append(rows[torch.randperm(len(rows), generator=generator)])
+    return torch.cat(mixed) if mixed else torch.arange(0)
 
 
 def holdout_split(
@@ -109,7 +135,10 @@ def _draw_stratified(target: np.ndarray, share: float, rng: np.random.Generator)
 
 
 class BatchLoader:
-    """Batches of a split in memory, in an order that depends on ``(seed, epoch)`` alone.
+    """Batches of a split, in an order that depends on ``(seed, epoch)`` alone.
+
+    Samples that are read from files are shuffled by blocks (see `epoch_order`), and a thread reads the next batches
+    while the model computes.
 
     A last batch of one sample joins the batch before it, for batch norm cannot train on one sample.
 
@@ -183,10 +212,14 @@ class BatchLoader:
         """Return the epoch's order, ``(n,)`` positions in the whole split."""
         if not self.shuffle:
             return self.indices
-        order = self.indices[epoch_order(len(self.indices), self.seed, self.epoch)]
+        block = max(BLOCK // max(self.split.sample_bytes, 1), 1) if self.split.is_mapped else 0
+        order = self.indices[epoch_order(len(self.indices), self.seed, self.epoch, block)]
         return order if self.plan is None else self.plan(order, epoch_generator(self.seed, self.epoch, stream=1))
 
     def __iter__(self) -> Iterator[Batch]:
+        return _read_ahead(self._batches()) if self.split.is_mapped else self._batches()
+
+    def _batches(self) -> Iterator[Batch]:
         order = self.order()
         bounds = _bounds(len(order), self.batch_size, self.world)
         # Streams 0 and 1 are the order and the re-sampling, which are the same in all processes.
@@ -194,6 +227,15 @@ class BatchLoader:
         generator = epoch_generator(self.seed, self.epoch, stream) if self.shuffle else None
         for start, stop in pairwise(bounds):
             yield self.split.batch(order[start:stop].tensor_split(self.world)[self.rank], generator)
+
+
+def _read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield the same batches; one thread reads the next ones, so that their order and their draws stay the same."""
+    with ThreadPoolExecutor(1, "counterpoise-reader") as reader:
+        waiting = deque(reader.submit(next, batches, None) for _ in range(AHEAD))
+        while (batch := waiting.popleft().result()) is not None:
+            waiting.append(reader.submit(next, batches, None))
+            yield batch
 
 
 def _bounds(n: int, batch_size: int, world: int = 1) -> list[int]:

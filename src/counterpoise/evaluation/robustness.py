@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from counterpoise._tree import take
-from counterpoise.corruptions import TEST_CORRUPTIONS, Corruption, applicable, apply
+from counterpoise.corruptions import TEST_CORRUPTIONS, Corruption, applicable, apply, moments
 from counterpoise.data import Split
 from counterpoise.evaluation.metrics import scores
 from counterpoise.inference import Rule
@@ -21,6 +21,8 @@ __all__ = ["CorruptionScore", "corrupted_outputs", "corruption_score", "robustne
 
 BATCH: Final = 512
 """Samples that are encoded at a time."""
+SAMPLE: Final = 2048
+"""Samples whose moments stand for those of data that are read from files, at most."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +56,48 @@ def corrupted_outputs(
         modalities: Modalities to corrupt, one at a time.
         seed: Seed of the noise and of the permutation; the same corruption for every run.
     """
+    encode = _encode_mapped if split.is_mapped else _encode_whole
     for m in modalities:
         mask = clean.mask(m)
         rows = torch.arange(len(split)) if mask is None else mask.nonzero().flatten()
-        if not len(rows):
+        for corruption, features in encode(model, m, split, rows, seed) if len(rows) else ():
+            with torch.no_grad():
+                yield m, corruption, model.decode({**clean.features, m: features}, present=clean.present)
+
+
+def _encode_whole(
+    model: MultimodalClassifier, m: str, split: Split, rows: Tensor, seed: int
+) -> Iterator[tuple[Corruption, Tensor]]:
+    """Yield the features of the corrupted inputs at ``rows``, which are in memory."""
+    value = split.batch(rows).inputs[m]
+    for corruption in TEST_CORRUPTIONS:
+        if applicable(value, corruption.kind):
+            corrupted = apply(value, corruption, generator=torch.Generator().manual_seed(seed))
+            with torch.no_grad():
+                yield corruption, _encode(model, m, corrupted, rows, len(split))
+
+
+def _encode_mapped(
+    model: MultimodalClassifier, m: str, split: Split, rows: Tensor, seed: int
+) -> Iterator[tuple[Corruption, Tensor]]:
+    """Yield the same, a batch at a time; noise is measured in the deviations of at most `SAMPLE` samples."""
+    some = torch.linspace(0, len(rows) - 1, min(len(rows), split.batch_size(SAMPLE))).long()
+    sample = split.batch(rows[some]).inputs[m]
+    statistics = moments(sample)
+    for corruption in TEST_CORRUPTIONS:
+        if not applicable(sample, corruption.kind):
             continue
-        value = split.batch(rows).inputs[m]
-        for corruption in TEST_CORRUPTIONS:
-            if applicable(value, corruption.kind):
-                corrupted = apply(value, corruption, generator=torch.Generator().manual_seed(seed))
-                with torch.no_grad():
-                    features = {**clean.features, m: _encode(model, m, corrupted, rows, len(split))}
-                    yield m, corruption, model.decode(features, present=clean.present)
+        generator = torch.Generator().manual_seed(seed)
+        permuted = corruption.kind == "permute"
+        sources = rows[torch.randperm(len(rows), generator=generator)] if permuted else rows
+        features = torch.zeros(len(split), model.feature_dims[m])
+        for part in torch.arange(len(rows)).split(split.batch_size(BATCH)):
+            value = split.batch(sources[part]).inputs[m]
+            if not permuted:
+                value = apply(value, corruption, generator=generator, statistics=statistics)
+            with torch.no_grad():
+                features[rows[part]] = model.encoder(m)(value).float()
+        yield corruption, features
 
 
 @torch.no_grad()

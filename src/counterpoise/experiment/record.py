@@ -188,7 +188,8 @@ def _probes(
     Only samples that have the modality are used.
     """
     rows = np.random.default_rng(0).permutation(len(data.train))[:PROBE_SAMPLES]
-    train, labels = collect(fitted.model, data.train.subset(np.sort(rows)).batches(512))
+    parts = torch.from_numpy(np.sort(rows)).split(data.train.batch_size(512))
+    train, labels = collect(fitted.model, (data.train.batch(part) for part in parts))
     task = fitted.model.task
 
     def probe(m: str) -> float:

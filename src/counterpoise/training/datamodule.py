@@ -53,7 +53,8 @@ class MultimodalDataModule(lightning.LightningDataModule):
         if release != 0:
             self.kept, self.held = holdout_split(data.train.target, data.train.group, config.holdout, seed)
         self.loader = BatchLoader(data.train, config.batch_size, seed=seed, plan=plan)
-        self.validation = BatchLoader(data.val, EVALUATION_BATCH, seed=seed, shuffle=False)
+        self.evaluation_batch = data.train.batch_size(EVALUATION_BATCH)
+        self.validation = BatchLoader(data.val, self.evaluation_batch, seed=seed, shuffle=False)
 
     def holds_out(self, epoch: int) -> bool:
         """Return whether samples are held out in an epoch."""
@@ -87,16 +88,16 @@ class MultimodalDataModule(lightning.LightningDataModule):
     def train_pass(self) -> Iterable[Batch]:
         """Yield what is being trained on, in order."""
         indices = self.loader.indices if self.loader.indices is not None else torch.arange(len(self.data.train))
-        for chunk in indices.split(EVALUATION_BATCH):
+        for chunk in indices.split(self.evaluation_batch):
             yield self.data.train.batch(chunk)
 
     def train_sample(self) -> Iterable[Batch]:
         """Yield at most `SAMPLE` (or `PER_CLASS` per class) samples that are never held out, always the same ones."""
         rows = np.random.default_rng(0).permutation(self.kept)[: max(SAMPLE, PER_CLASS * self.data.info.num_outputs)]
-        for chunk in torch.from_numpy(np.sort(rows)).split(EVALUATION_BATCH):
+        for chunk in torch.from_numpy(np.sort(rows)).split(self.evaluation_batch):
             yield self.data.train.batch(chunk)
 
     def held_out_pass(self) -> Iterable[Batch]:
         """Yield what was held out, in order."""
-        for chunk in torch.from_numpy(self.held).split(EVALUATION_BATCH):
+        for chunk in torch.from_numpy(self.held).split(self.evaluation_batch):
             yield self.data.train.batch(chunk)
