@@ -21,10 +21,10 @@ IN_MEMORY: Final = 1 << 29
 COPIED: Final = 1 << 24
 """Arrays of larger data that are copied, too: up to 16 MiB each."""
 BLOCK: Final = 1 << 25
-RESIDENT: Final = 1 << 27
-"""Bytes of mapped files that stay in the memory of the process between two reads, about (128 MiB)."""
-_FAULT: Final = 1 << 16
-"""Bytes around a first touched byte that Linux maps as well."""
+RESIDENT: Final = 1 << 26
+"""Bytes of mapped files after which they are given back, about (64 MiB)."""
+_AT_ONCE: Final = 32
+"""Rows that are read before it is looked how much is mapped: a row may map up to 2 MiB around it."""
 
 
 class MappedRows:
@@ -33,7 +33,7 @@ class MappedRows:
     Knows as much of NumPy's interface as a split needs: ``shape``, ``dtype``, ``len``, indexing by a position, a slice
     or an array of positions, and ``np.asarray`` (which reads everything).
 
-    What was read of mapped files is given back to the system every 128 MiB, so that the resident memory of the process
+    What was read of mapped files is given back to the system every 64 MiB, so that the resident memory of the process
     does not grow to the size of the data. The files stay in the cache of the system as long as there is room for them.
 
     Example:
@@ -49,8 +49,7 @@ class MappedRows:
         self.dtype = pieces[0].dtype
         self.ndim = len(self.shape)
         self.size = int(np.prod(self.shape))
-        self._row = max(self.size // max(self.shape[0], 1), 1) * self.dtype.itemsize
-        self._touched = 0
+        self._least = _mapped_bytes()
         self._files: list[tuple[int, int]] | None = None
 
     def __len__(self) -> int:
@@ -64,11 +63,13 @@ class MappedRows:
             return self[np.array([index])][0]
         rows = self._positions(index)
         values = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        home = np.searchsorted(self.starts, rows, side="right") - 1
-        for k in np.unique(home):
-            here = home == k
-            values[here] = self.pieces[k][rows[here] - self.starts[k]]
-        self._release(rows)
+        for first in range(0, len(rows), _AT_ONCE):
+            part = rows[first : first + _AT_ONCE]
+            home = np.searchsorted(self.starts, part, side="right") - 1
+            for k in np.unique(home):
+                here = home == k
+                values[first : first + _AT_ONCE][here] = self.pieces[k][part[here] - self.starts[k]]
+            self._release()
         return values
 
     def _positions(self, index: Any) -> np.ndarray:
@@ -80,17 +81,15 @@ class MappedRows:
             raise IndexError(f"Positions should be in {-len(self)}..{len(self) - 1}. Found {rows.min()}..{rows.max()}.")
         return np.where(rows < 0, rows + len(self), rows)
 
-    def _release(self, rows: np.ndarray) -> None:
-        """Count what a read has mapped, and unmap it where that is much. The next read maps it again."""
-        runs = 1 + np.count_nonzero(np.diff(rows) != 1)
-        self._touched += len(rows) * self._row + int(runs) * _FAULT
-        if self._touched < RESIDENT:
+    def _release(self) -> None:
+        """Unmap what was read, if much is mapped. The next read maps it again."""
+        if _LIBRARY is None or _mapped_bytes() < self._least + RESIDENT:
             return
-        self._touched = 0
         if self._files is None:
             self._files = _mapped_files(self.pieces)
         for start, length in self._files:
             _LIBRARY.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
+        self._least = _mapped_bytes()
 
     def min(self) -> Any:
         """Return the smallest entry."""
@@ -102,6 +101,14 @@ class MappedRows:
 
 
 _LIBRARY: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _mapped_bytes() -> int:
+    """Return the bytes of files that are mapped into this process and in memory."""
+    if _LIBRARY is None:
+        return 0
+    with Path("/proc/self/statm").open() as file:
+        return int(file.read().split()[2]) * mmap.PAGESIZE
 
 
 def _mapped_files(pieces: Sequence[np.ndarray]) -> list[tuple[int, int]]:

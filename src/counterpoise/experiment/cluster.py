@@ -126,7 +126,8 @@ def map_on_cluster(
         ConfigError: If the scheduler does not answer, a worker has several threads or another version of counterpoise,
             or does not see the current folder.
     """
-    from distributed import as_completed
+    with extra("dask"):
+        from distributed import as_completed
 
     with _client(cluster, jobs) as client:
         _check_import(client)
@@ -146,7 +147,8 @@ def map_on_cluster(
 
 def _check_import(client: Any) -> None:
     """Let the first worker import this module. Without it, a worker that reads the function of a job would end."""
-    from distributed import wait
+    with extra("dask"):
+        from distributed import wait
 
     (first,) = wait([client.submit(importlib.import_module, __name__, pure=False)]).done
     if first.status == "error":
@@ -164,7 +166,9 @@ class _OnWorker:
 
     def __call__(self, item: Any) -> Any:
         import torch
-        from distributed import get_worker
+
+        with extra("dask"):
+            from distributed import get_worker
 
         worker = get_worker()
         if worker.state.nthreads != 1:
@@ -191,8 +195,9 @@ class _Connection:
     """A client of a scheduler, and what was started for it."""
 
     def __init__(self, cluster: str | None, jobs: int, stack: contextlib.ExitStack) -> None:
-        import dask
-        from distributed import Client
+        with extra("dask"):
+            import dask
+            from distributed import Client
 
         self.cluster, self.jobs = cluster, jobs
         self._deployment: Any = None
@@ -246,14 +251,16 @@ def _client(cluster: str | None, jobs: int) -> Iterator[Any]:
 
 
 def _local(jobs: int) -> Any:
-    from distributed import LocalCluster
+    with extra("dask"):
+        from distributed import LocalCluster
 
     return LocalCluster(n_workers=jobs, threads_per_worker=1, processes=True, dashboard_address=None)
 
 
 def _queue(cluster: str, jobs: int, stack: contextlib.ExitStack) -> Any:
     """Start a scheduler here, and ask a queue or Kubernetes for workers."""
-    import dask
+    with extra("dask"):
+        import dask
 
     system, settings = _configured(cluster)
     kind = _cluster_class(system)  # importing it adds its defaults to Dask's configuration
