@@ -256,23 +256,33 @@ def recommend(
     Interval(3, 1000, "[]", integer=True).check("recommend", "splits", splits)
     for rule in rules:
         RULES.resolve(rule)
-    held = data if isinstance(data, MultimodalData) else None
-    opened = held or open_cached(str(data), seed)
-    name = opened.info.name if held is not None else str(data)
+    given_data = data if isinstance(data, MultimodalData) else None
+    opened = given_data or open_cached(str(data), seed)
+    name = str(data) if given_data is None else opened.info.name
     baseline = _config(opened, name, "joint", seed, given)
     rows = {method: _config(opened, name, method, seed, given) for method in dict.fromkeys(methods)}
     plans = [plan for part in range(splits) for plan in _plans(part, baseline, rows, rules)]
     if on_start is not None:
         on_start(len(plans))
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) if out is None else out / "trials"
-        results = do_trials([trial for _, trial in plans], folder, data=held, jobs=jobs, on_done=on_done)
-    recommendation = _read_results(
-        opened.info.name, splits, [(method, r) for (method, _), r in zip(plans, results, strict=True)]
-    )
+    results = _done(plans, given_data, out, jobs, on_done)
+    recommendation = _read_results(opened.info.name, splits, results)
     if out is not None:
         write_atomic(out / "recommendation.json", json.dumps(recommendation.to_dict(), indent=1))
     return recommendation
+
+
+def _done(
+    plans: Sequence[tuple[str, Trial]],
+    data: MultimodalData | None,
+    out: Path | None,
+    jobs: int | None,
+    on_done: Callable[[TrialResult], None] | None,
+) -> list[tuple[str, TrialResult]]:
+    """Do the trials, and return the results by method; they are kept below ``out`` if it is given."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) if out is None else out / "trials"
+        results = do_trials([trial for _, trial in plans], folder, data=data, jobs=jobs, on_done=on_done)
+    return [(method, result) for (method, _), result in zip(plans, results, strict=True)]
 
 
 def _plans(

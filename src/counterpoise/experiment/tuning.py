@@ -208,9 +208,7 @@ def tune(
         ConfigError: If ``trials`` is below 1.
     """
     Interval(1, 1000, "[]", integer=True).check("compare", "tune", trials)
-    rows: dict[tuple[str, int | None], _Row] = {}
-    for config in configs:
-        rows.setdefault(_row_key(config), _Row(config)).add(config)
+    rows = _rows_of(configs)
     if on_start is not None:
         on_start(sum(min(trials, len(row.grid)) for row in rows.values()))
     where = {"jobs": jobs, "backend": backend, "cluster": cluster}
@@ -220,7 +218,15 @@ def tune(
         for row, result in zip(waiting, results, strict=True):
             row.add_result(result)
     chosen = [_with_choice(config, rows[_row_key(config)].choice(config.rule)) for config in configs]
-    return chosen, [row.choice(rule) for row in rows.values() for rule in row.rules]
+    return chosen, [choice for row in rows.values() for choice in row.choices()]
+
+
+def _rows_of(configs: Sequence[RunConfig]) -> dict[tuple[str, int | None], _Row]:
+    """Return the rows of a comparison by what their runs share."""
+    rows: dict[tuple[str, int | None], _Row] = {}
+    for config in configs:
+        rows.setdefault(_row_key(config), _Row(config)).add(config)
+    return rows
 
 
 class _Row:
@@ -253,6 +259,10 @@ class _Row:
         point = self.next_point()
         assert point is not None
         self.done[point] = result
+
+    def choices(self) -> list[Choice]:
+        """Return what is best under each rule."""
+        return [self.choice(rule) for rule in self.rules]
 
     def choice(self, rule: str) -> Choice:
         """Return what is best under a rule."""
