@@ -3,9 +3,12 @@
     python benchmarks/arm/study.py --work FOLDER [--data kanji,wikipedia] [--rows joint,arm] [--seeds 3]
 
 Every row is trained with seed 0 at 3 and 9 times the recipe's learning rate. The rate with the best validation score
-under the calibrated rule is used for the other seeds. A tenth of the training set is held out until half of the epochs
-are over, for every row alike, and every network is read under the fused, the calibrated and the dynamic rule. The
-learning rate falls to zero along a cosine and the last weights count. ``tables.py`` reads the file.
+under the calibrated rule is used for the other seeds. All rows but joint training are also trained at one rate per data
+set, the one with the best mean over these rows: switches are compared there, so that nothing else differs.
+
+A tenth of the training set is held out until half of the epochs are over, for every row alike, and every network is
+read under the fused, the calibrated and the dynamic rule. The learning rate falls to zero along a cosine and the last
+weights count. ``tables.py`` reads the file.
 
 ``--split K`` puts the K-th quarter of the training and validation samples in place of the test set, which is then not
 opened: this is how formulations are chosen.
@@ -17,22 +20,24 @@ import argparse
 import copy
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
+from speakers import NAME, open_set
 from torch import Tensor
 
 from counterpoise.config import RunConfig
 from counterpoise.data import MultimodalData, Split
 from counterpoise.evaluation.robustness import corrupted_outputs
 from counterpoise.experiment.config import make_config, parse_method
-from counterpoise.experiment.runner import open_cached
 from counterpoise.inference import make_rule
 from counterpoise.methods import EpochContext
 from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Outputs
 from counterpoise.training import MultimodalDataModule, collect, make_optimizer, seed_epoch
 from counterpoise.training.curves import contributions
 from counterpoise.training.fit import assemble
@@ -50,7 +55,11 @@ EPOCHS: Final = {
     "av-mnist-speakers": 3,
     "av-mnist-speakers-weak-image": 3,
     "fashion": 3,
+    "av-mnist-weak-image": 3,
+    NAME: 12,
 }
+SETS: Final = ("utd-mhad", "wikipedia", "leaves100", "kanji", "scene15", "handwritten", "smartwatch", NAME)
+"""The data sets of the tables."""
 RATES: Final = (3.0, 9.0)
 RULES: Final = ("fused", "calibrated", "dynamic")
 ROWS: Final = (
@@ -66,6 +75,8 @@ ROWS: Final = (
     "separated-experts[fusion=false]",
 )
 """ARM and the recipe, ARM without its parts (uniform training), and one switch at a time."""
+MEASURED: Final = ("joint", "arm")
+"""Methods whose contributions on the test set are estimated: the paper's figures compare these two."""
 FEW: Final = 300
 """Samples of the test set that are corrupted, about."""
 
@@ -109,14 +120,18 @@ class Training:
     Args:
         data: Data set.
         config: Configuration.
+        teachers: Trained models that the method learns from.
     """
 
-    def __init__(self, data: MultimodalData, config: RunConfig) -> None:
+    def __init__(
+        self, data: MultimodalData, config: RunConfig, teachers: dict[str, MultimodalClassifier] | None = None
+    ) -> None:
         self.data, self.config = data, config
-        self.model, self.method, _ = assemble(data, config)
+        self.model, self.method, _ = assemble(data, config, teachers)
         self.release = config.fit.epochs // 2
+        never = self.method.needs_held_out and not self.method.releases_held_out
         self.module = MultimodalDataModule(
-            data, config.fit, seed=config.seed, release=self.release, plan=self.method.resample
+            data, config.fit, seed=config.seed, release=None if never else self.release, plan=self.method.resample
         )
         self.curves: dict[str, list[float]] = {}
         self.heads: dict[str, list[Tensor]] = {"val": [], "test": []}
@@ -140,7 +155,7 @@ class Training:
         loader.indices = torch.from_numpy(self.module.epoch_indices(epoch))
         loader.set_epoch(epoch)
         seed_epoch(self.config.seed, epoch)
-        held = self.module.held_out_pass if epoch < self.release else None
+        held = self.module.held_out_pass if self.module.holds_out(epoch) else None
         context = EpochContext(epoch, self.config.fit.epochs, train=self.module.train_pass, held_out=held)
         self.model.train()
         self.method.on_epoch_start(self.model, context)
@@ -161,23 +176,39 @@ class Training:
             self.heads[name].append(outputs.experts().half())
 
 
-def train(data: MultimodalData, config: RunConfig, work: Path | None) -> dict[str, Any]:
-    """Train once, and return scores, contributions and curves."""
-    started = time.process_time()
-    training = Training(data, config)
-    training.run()
-    model = training.model.eval()
-    seconds = time.process_time() - started
+def corrupted_views(model: MultimodalClassifier, data: MultimodalData) -> tuple[list[Outputs], Tensor]:
+    """Return the outputs for about `FEW` test samples under every corruption of one modality, and their targets."""
+    few = data.test.subset(np.arange(0, len(data.test), max(1, len(data.test) // FEW)))
+    clean, labels = collect(model, few.batches(512))
+    return [v for *_, v in corrupted_outputs(model, few, clean, model.modalities)], labels
+
+
+def read_rules(
+    training: Training, rules: Sequence[str], *, corrupted: bool = True
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Read decision rules from a training.
+
+    Each rule is fitted with the network as it stood when half of the epochs were over, and used with the last one.
+
+    Args:
+        training: A finished training.
+        rules: Names of the rules.
+        corrupted: Whether to score with corrupted inputs, too.
+
+    Returns:
+        Scores in per cent, ``test:RULE``, ``val:RULE`` (less a hundredth of the loss, which decides ties) and
+        ``damaged:RULE`` (mean over corruptions of one modality at a time), and ``head:MODALITY`` on the test set; and
+        which test samples each rule predicts rightly, in hexadecimal bits.
+    """
+    data, model, config = training.data, training.model.eval(), training.config
     task = model.task
     test, target = collect(model, data.test.batches(512))
     val, val_target = collect(model, data.val.batches(512))
-    few = data.test.subset(np.arange(0, len(data.test), max(1, len(data.test) // FEW)))
-    clean, labels = collect(model, few.batches(512))
-    views = [v for *_, v in corrupted_outputs(model, few, clean, model.modalities)]
+    views, labels = corrupted_views(model, data) if corrupted else ([], target)
     scores: dict[str, float] = {}
     right: dict[str, str] = {}
     half = (training.half or model).eval()
-    for name in RULES:
+    for name in rules:
         rule = make_rule(name, model.modalities, task, feature_dims=model.feature_dims)
         if rule.needs_holdout:
             fit_rule(rule, half, training.module, config.seed)
@@ -189,22 +220,35 @@ def train(data: MultimodalData, config: RunConfig, work: Path | None) -> dict[st
             score = 100 * task.sample_score(logits, val_target).float().mean().item()
             scores[f"val:{name}"] = score - 1e-2 * task.loss(logits, val_target).item()
             hits = [task.sample_score(rule(v), labels).float().mean().item() for v in views]
+        if hits:
             scores[f"damaged:{name}"] = 100 * sum(hits) / len(hits)
         right[name] = np.packbits(correct.bool().numpy()).tobytes().hex()
     for m, logits in test.unimodal_logits.items():
         scores[f"head:{m}"] = 100 * task.sample_score(logits, target).float().mean().item()
-    known = {f"{c.name}:{c.modality}" if c.modality else c.name: c.value for c in contributions(test, target, task)}
+    return {k: round(v, 4) for k, v in scores.items()}, right
+
+
+def train(data: MultimodalData, config: RunConfig, work: Path | None) -> dict[str, Any]:
+    """Train once, and return scores, contributions and curves."""
+    started = time.process_time()
+    training = Training(data, config)
+    training.run()
+    seconds = time.process_time() - started
+    scores, right = read_rules(training, RULES)
+    model = training.model
+    test, target = collect(model, data.test.batches(512))
+    known = contributions(test, target, model.task) if config.method in MEASURED else ()
     if work is not None:
         work.mkdir(parents=True, exist_ok=True)
         stacked = {name: torch.stack(parts).numpy() for name, parts in training.heads.items()}
         np.savez_compressed(
-            work / f"{key_of(config)}.npz", val_target=val_target.numpy(), target=target.numpy(), **stacked
+            work / f"{key_of(config)}.npz", val_target=data.val.target, target=target.numpy(), **stacked
         )
     return {
-        "scores": {k: round(v, 4) for k, v in scores.items()},
+        "scores": scores,
         "right": right,
         "samples": len(target),
-        "information": {k: round(v, 5) for k, v in known.items()},
+        "information": {f"{c.name}:{c.modality}" if c.modality else c.name: round(c.value, 5) for c in known},
         "curves": training.curves,
         "seconds": round(seconds, 2),
     }
@@ -228,7 +272,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=HERE / "study.jsonl")
     parser.add_argument("--work", type=Path, default=None, help="folder for the outputs of all heads in every epoch")
-    parser.add_argument("--data", default=",".join(EPOCHS))
+    parser.add_argument("--data", default=",".join(SETS))
     parser.add_argument("--rows", default=";".join(ROWS), help="separated by semicolons")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rates", default=",".join(map(str, RATES)))
@@ -236,33 +280,52 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     rates = [float(r) for r in options.rates.split(",")]
+    rows = options.rows.split(";")
     for name in options.data.split(","):
-        for row in options.rows.split(";"):
+        for row in rows:
             study(name, row, rates, options)
+        if options.split is None:
+            study_shared(name, [row for row in rows if row != "joint"], rates, options)
+
+
+def shared_rate(lines: Mapping[tuple[Any, ...], dict[str, Any]], name: str, rates: Sequence[float]) -> float:
+    """Return the rate with the best mean validation score of ARM, the recipe and their switches, with seed 0."""
+    rows = {k[2] for k in lines if k[:2] == (name, None) and k[2] in ROWS and k[2] != "joint"}
+    complete = [row for row in rows if all((name, None, row, rate, 0) in lines for rate in rates)]
+    return max(rates, key=lambda r: sum(lines[name, None, row, r, 0]["scores"]["val:calibrated"] for row in complete))
+
+
+def one(name: str, row: str, rate: float, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the line of a training, which is done if it is missing."""
+    place = (name, options.split, row, rate, seed)
+    done = known_lines(options.runs)
+    if place in done:
+        return done[place]
+    data = open_set(name, seed if options.split is None else options.split)
+    data = data if options.split is None else without_test(data, options.split)
+    found = train(data, config_of(data, row, rate, seed), options.work)
+    line = dict(zip(("data", "split", "row", "rate", "seed"), place, strict=True)) | found
+    with options.runs.open("a") as file:
+        file.write(json.dumps(line, separators=(",", ":")) + "\n")
+    shown = " ".join(f"{k}={v:.1f}" for k, v in found["scores"].items() if k.startswith(("test", "head")))
+    print(f"{name} {row} x{rate:g} seed {seed}: {shown} ({found['seconds']} s)", flush=True)
+    return line
 
 
 def study(name: str, row: str, rates: list[float], options: argparse.Namespace) -> None:
     """Tune a row on a data set with seed 0, then train the other seeds."""
-
-    def one(rate: float, seed: int) -> dict[str, Any]:
-        place = (name, options.split, row, rate, seed)
-        done = known_lines(options.runs)
-        if place in done:
-            return done[place]
-        data = open_cached(name, seed if options.split is None else options.split)
-        data = data if options.split is None else without_test(data, options.split)
-        found = train(data, config_of(data, row, rate, seed), options.work)
-        line = dict(zip(("data", "split", "row", "rate", "seed"), place, strict=True)) | found
-        with options.runs.open("a") as file:
-            file.write(json.dumps(line, separators=(",", ":")) + "\n")
-        shown = " ".join(f"{k}={v:.1f}" for k, v in found["scores"].items() if k.startswith(("test", "head")))
-        print(f"{name} {row} x{rate:g} seed {seed}: {shown} ({found['seconds']} s)", flush=True)
-        return line
-
-    tuned = {rate: one(rate, 0)["scores"]["val:calibrated"] for rate in rates}
+    tuned = {rate: one(name, row, rate, 0, options)["scores"]["val:calibrated"] for rate in rates}
     best = max(tuned, key=lambda r: tuned[r])
     for seed in range(1, options.seeds):
-        one(best, seed)
+        one(name, row, best, seed, options)
+
+
+def study_shared(name: str, rows: Sequence[str], rates: list[float], options: argparse.Namespace) -> None:
+    """Train rows with every seed at the rate that they share."""
+    rate = shared_rate(known_lines(options.runs), name, rates)
+    for row in rows:
+        for seed in range(options.seeds):
+            one(name, row, rate, seed, options)
 
 
 if __name__ == "__main__":

@@ -125,15 +125,6 @@ def test_a_row_that_can_only_be_guessed_is_too_old(label: str) -> None:
         RunRecord.from_json(old(label=label))
 
 
-def test_stored_records_of_the_benchmarks_are_read() -> None:
-    folder = Path(__file__).parents[2] / "benchmarks"
-    for name in ("zoo",):
-        records, skipped = read_records([folder / name / "runs.jsonl"])
-        assert not skipped
-        assert len(records) > 1000
-        assert all(0 <= r.value("accuracy") <= 1 for r in records)
-
-
 BAD = {
     "metrics": (None, {"accuracy": "high"}, [1], [{"name": "accuracy", "value": "high"}], [{"value": 1}]),
     "curves": (None, [{"kind": "odd", "name": "x", "values": []}], [{"kind": "loss", "name": "x", "values": ["y"]}]),
