@@ -3,7 +3,7 @@
 from counterpoise.methods import ModulatedObjective
 from counterpoise.methods.base import Hyperparameter, Interval
 from counterpoise.methods.checks import check_method
-from counterpoise.methods.logits import unimodal_logits
+from counterpoise.methods.logits import modality_means, presence_masks, unimodal_logits
 
 
 class Margin(ModulatedObjective):
@@ -19,8 +19,9 @@ class Margin(ModulatedObjective):
 
     def scales(self, model, features, batch):
         """Return the factor of the gradient that enters each encoder."""
-        logits = unimodal_logits(model, features, sliced=False)  # (M, B, C)
-        accuracy = model.task.sample_score(logits, batch.target).mean(-1)
+        logits = unimodal_logits(model, features, sliced=False, present=batch.present)  # (M, B, C)
+        scores = model.task.sample_score(logits, batch.target)
+        accuracy = modality_means(scores, presence_masks(model.modalities, batch.present))
         lag = (accuracy.max() - accuracy) ** self.power
         return dict(zip(features, 1 + self.strength * lag, strict=True))
 

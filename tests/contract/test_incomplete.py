@@ -7,24 +7,15 @@ import torch
 
 from counterpoise.errors import DataError
 from counterpoise.methods import METHODS
-from counterpoise.methods.checks import CHECKS, NotApplicableError, Subject, incomplete, train
+from counterpoise.methods.checks import Subject, incomplete, train
 
-CHOSEN = [name for name in CHECKS if name.startswith("incomplete")]
 CONFIRMED = {"arm-official": {"labels_at_test": True}}
 REFUSING = {"arm-official", "mbsd-toolkit", "tcmax"}
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
-def test_incomplete_samples(name: str) -> None:
-    subject = Subject(name, CONFIRMED.get(name, {}))
-    assert (subject.cls.incomplete is not None) == (name in REFUSING)
-    for check in CHOSEN:
-        try:
-            CHECKS[check](subject)
-        except NotApplicableError:
-            assert name in REFUSING or "strength" not in subject.cls.declarations
-        except DataError:
-            assert name in REFUSING
+def test_methods_that_cannot_say_why() -> None:
+    """All others pass the checks of `counterpoise.methods.checks` (see the tests of the checks)."""
+    assert {name for name in METHODS if METHODS[name].load().incomplete is not None} == REFUSING
 
 
 @pytest.mark.parametrize("name", sorted(REFUSING))

@@ -133,20 +133,28 @@ def absence_notes(present: Mapping[str, np.ndarray] | None, target: np.ndarray, 
     if not lacking:
         return []
     shares = ", ".join(f"{m} {mask.mean():.1%}" for m, mask in lacking.items())
-    notes = [f"samples that have a modality: {shares}"]
     kind = task if isinstance(task, str) else getattr(task, "name", "regression")
     tested = {m: association(mask, np.asarray(target), kind) for m, mask in lacking.items()}
-    smallest = 0.0
-    for rank, (m, found) in enumerate(sorted(tested.items(), key=lambda item: item[1].p)):
-        smallest = max(smallest, found.p * (len(tested) - rank))
-        if smallest <= LEVEL and found.nats > 0:
-            points = f", {100 * found.gain:.1f} points of accuracy" if found.gain > 0 else ""
-            notes.append(
-                f"warning: the absence of {m} tells something about the label ({found.nats:.3f} nats{points}; "
-                f"p {'< 0.001' if smallest < 0.001 else f'= {smallest:.3f}'}, corrected for {len(tested)} modalities); "
-                "a model may read the absence instead of the inputs"
-            )
-    return notes
+    told = [(m, p) for m, p in _holm(tested).items() if p <= LEVEL and tested[m].nats > 0]
+    return [f"samples that have a modality: {shares}", *(_warning(m, tested[m], p, len(tested)) for m, p in told)]
+
+
+def _holm(tested: Mapping[str, Association]) -> dict[str, float]:
+    """Return p-values that are corrected for the number of modalities, the smallest first."""
+    corrected, largest = {}, 0.0
+    for rank, m in enumerate(sorted(tested, key=lambda m: tested[m].p)):
+        largest = max(largest, tested[m].p * (len(tested) - rank))
+        corrected[m] = min(largest, 1.0)
+    return corrected
+
+
+def _warning(m: str, found: Association, p: float, modalities: int) -> str:
+    points = f", {100 * found.gain:.1f} points of accuracy" if found.gain > 0 else ""
+    level = "< 0.001" if p < 0.001 else f"= {p:.3f}"
+    return (
+        f"warning: the absence of {m} tells something about the label ({found.nats:.3f} nats{points}; p {level}, "
+        f"corrected for {modalities} modalities); a model may read the absence instead of the inputs"
+    )
 
 
 def pattern_lines(
@@ -168,24 +176,28 @@ def pattern_lines(
         'patterns, train: 1 image+text, 1 image'
     """
     names = patterns(present)
-    lines = [
-        f"patterns, {part}: {_counted([p for p, s in zip(names, split, strict=True) if s == part])}"
-        for part in dict.fromkeys(split)
-    ]
+    lines = [f"patterns, {part}: {_counted(counts)}" for part, counts in _grouped(names, split).items()]
     if np.ndim(target) != 1 or np.asarray(target).dtype.kind == "f":
         return lines
     labels = [class_names[y] if class_names and not isinstance(y, str) else str(y) for y in np.asarray(target).tolist()]
-    by_class = {c: Counter(p for p, y in zip(names, labels, strict=True) if y == c) for c in dict.fromkeys(labels)}
-    total = Counter(names)
+    by_class, total = _grouped(names, labels), Counter(names)
     ranked = sorted(by_class, key=lambda c: _distance(by_class[c], total), reverse=True)
-    lines += [f"patterns, class {c}: {_counted(list(by_class[c].elements()))}" for c in ranked[:MOST_CLASSES]]
+    lines += [f"patterns, class {c}: {_counted(by_class[c])}" for c in ranked[:MOST_CLASSES]]
     if len(ranked) > MOST_CLASSES:
         lines.append(f"patterns of {len(ranked) - MOST_CLASSES} other classes: nearer to those of all samples")
     return lines
 
 
-def _counted(names: Sequence[str]) -> str:
-    counts = Counter(names).most_common()
+def _grouped(names: Sequence[str], groups: Sequence[str]) -> dict[str, Counter[str]]:
+    """Return the counts of the names in each group, in the order in which the groups occur."""
+    counts: dict[str, Counter[str]] = {}
+    for name, group in zip(names, groups, strict=True):
+        counts.setdefault(group, Counter())[name] += 1
+    return counts
+
+
+def _counted(patterns: Counter[str]) -> str:
+    counts = patterns.most_common()
     shown = [f"{count:,} {name or 'nothing'}" for name, count in counts[:MOST_PATTERNS]]
     rest = sum(count for _, count in counts[MOST_PATTERNS:])
     return ", ".join([*shown, f"{rest:,} others"] if rest else shown)

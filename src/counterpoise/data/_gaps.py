@@ -21,12 +21,12 @@ def without_gaps(value: Any) -> Any:
         >>> without_gaps([np.zeros(2), None])
         [array([0., 0.]), array([nan, nan])]
     """
-    if not isinstance(value, (list, tuple)) and not (isinstance(value, np.ndarray) and value.dtype == object):
+    is_list = isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.dtype == object)
+    rows = [row for row in value if row is not None] if is_list else []
+    if not rows or len(rows) == len(value) or not np.shape(rows[0]):
         return value
-    shape = next((np.shape(row) for row in value if row is not None), ())
-    if not shape or not any(row is None for row in value):
-        return value
-    return [np.full(shape, np.nan) if row is None else row for row in value]
+    gap = np.full(np.shape(rows[0]), np.nan)
+    return [gap if row is None else row for row in value]
 
 
 def separate_absent(
@@ -91,7 +91,8 @@ def _empty_rows(array: np.ndarray) -> np.ndarray:
     """Return which rows hold nothing but NaN (or None)."""
     empty = np.zeros(len(array), bool)
     if array.dtype == object:
-        return missing_entries(array.reshape(len(array), -1)).all(1)
+        missing: np.ndarray = missing_entries(array.reshape(len(array), -1))
+        return np.asarray(missing.all(1))
     if array.dtype.kind == "f":
         for start, block in blocks(array):
             rows = block.reshape(len(block), -1)

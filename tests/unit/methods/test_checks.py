@@ -20,7 +20,7 @@ class Plain(Method):
     """Joint training without unimodal heads; the faults below are changes of it."""
 
     def loss(self, model: Any, batch: Any) -> Tensor:
-        loss: Tensor = model.task.loss(model(batch.inputs).logits, batch.target)
+        loss: Tensor = model.task.loss(model(batch.inputs, present=batch.present).logits, batch.target)
         return loss
 
     def steps(self, model: Any, batch: Any, *, backward: Any = backward) -> Iterator[StepRecord]:
@@ -105,6 +105,14 @@ class RunningMaximum(ReadsScaledGradients):
             yield StepRecord(record.loss, record.parts)
 
 
+class ReadsAbsentInputs(Plain):
+    """It takes what stands in the place of absent inputs for inputs."""
+
+    def loss(self, model: Any, batch: Any) -> Tensor:
+        loss: Tensor = model.task.loss(model(batch.inputs).logits, batch.target)
+        return loss
+
+
 class WrongDevice(Plain):
     def loss(self, model: Any, batch: Any) -> Tensor:
         return (
@@ -167,6 +175,7 @@ FAULTS = {
     BreaksOnSmallBatches: "small batches",
     ReadsScaledGradients: "loss scaling",
     RunningMaximum: "loss scaling",
+    ReadsAbsentInputs: "incomplete samples, 2 modalities",
     WrongDevice: "device",
     Crashes: "learns",
     Nondeterministic: "deterministic",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,9 +13,9 @@ from counterpoise.data._absence import absence_notes, pattern_lines
 from counterpoise.data._info import SPLITS
 from counterpoise.data.preparation._files import frames_of, open_npy
 from counterpoise.data.preparation._findings import Finding, UnreadableError, summary
-from counterpoise.data.preparation._index import Index, Item, Settings, check_index
+from counterpoise.data.preparation._index import Index, Item, Settings, check_index, presence_of, targets_of
 from counterpoise.data.preparation._media import AUDIO_SUFFIXES, VIDEO_SUFFIXES, has_track
-from counterpoise.data.preparation._reader import Reader, is_empty
+from counterpoise.data.preparation._reader import Reader, is_absence, is_empty
 from counterpoise.data.preparation._readers import Sound
 from counterpoise.data.preparation._result import MANIFEST, check_prepared
 from counterpoise.errors import DataError, NotFoundError
@@ -82,20 +82,15 @@ def _described(row: DataEntry, folder: Path, settings: Settings) -> tuple[list[s
 
 def _absence(index: Index, looked: Sequence[Sequence[Finding]]) -> list[str]:
     """Return lines about the modalities that samples lack; nothing if none is missing."""
-    kept = [
-        (item, found) for item, found in zip(index.items, looked, strict=True) if not any(f.left_out for f in found)
-    ]
-    lacking = [{f.modality for f in found if f.kind == "absent"} for _, found in kept]
+    kept = [k for k, found in enumerate(looked) if not any(f.left_out for f in found)]
+    lacking = [{f.modality for f in looked[k] if f.kind == "absent"} for k in kept]
     if not any(lacking):
         return []
-    present = {m: np.array([m not in absent for absent in lacking]) for m in index.readers}
-    labels = [item.label for item, _ in kept]
-    if index.task == "multiclass":
-        target = np.unique([str(label) for label in labels], return_inverse=True)[1]
-        shown = np.array([str(label) for label in labels])
-    else:
-        target = shown = np.array([np.atleast_1d(label) for label in labels], np.float64)
-    lines = [*absence_notes(present, target, index.task), *pattern_lines(present, shown, [i.split for i, _ in kept])]
+    items = [index.items[k] for k in kept]
+    present = presence_of(lacking, index.readers)
+    target = targets_of(items, index.task)
+    shown = np.array([str(item.label) for item in items]) if index.task == "multiclass" else target
+    lines = [*absence_notes(present, target, index.task), *pattern_lines(present, shown, [i.split for i in items])]
     return [f"  {line}" for line in lines]
 
 
@@ -166,22 +161,24 @@ def _look(item: Item, readers: Mapping[str, Reader], optional: bool) -> Sequence
     findings: list[Finding] = []
     for m, reader in readers.items():
         source = item.sources.get(m)
-
-        def remark(kind: str, detail: str, m: str = m) -> None:
-            findings.append(Finding(kind, item.id, m, detail, False))
-
         for path in source if isinstance(source, tuple) else (source,):
-            try:
-                if is_empty(path):
-                    raise UnreadableError("missing", f"{item.id}: no {m}")
-                if isinstance(path, Path):
-                    _look_at(path, "audio" if isinstance(reader, Sound) else "video", remark)
-            except UnreadableError as error:
-                absent = optional and (is_empty(path) or error.kind == "silent")
-                kind = "absent" if absent else error.kind
-                findings.append(Finding(kind, item.id, m, error.detail, not absent))
+            findings += _look_at_source(item, m, path, "audio" if isinstance(reader, Sound) else "video", optional)
     if sum(f.kind == "absent" for f in findings) == len(readers):
         return [Finding("missing", item.id, "", f"{item.id} has no modality at all", True)]
+    return findings
+
+
+def _look_at_source(item: Item, m: str, source: Any, track: str, optional: bool) -> list[Finding]:
+    """Return findings about one source of a modality."""
+    findings: list[Finding] = []
+    try:
+        if is_empty(source):
+            raise UnreadableError("missing", f"{item.id}: no {m}")
+        if isinstance(source, Path):
+            _look_at(source, track, lambda kind, detail: findings.append(Finding(kind, item.id, m, detail, False)))
+    except UnreadableError as error:
+        absent = optional and is_absence(source, error)
+        findings.append(Finding("absent" if absent else error.kind, item.id, m, error.detail, not absent))
     return findings
 
 

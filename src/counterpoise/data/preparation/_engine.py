@@ -21,8 +21,8 @@ from counterpoise.data._absence import absence_notes
 from counterpoise.data._arrow import write_splits
 from counterpoise.data._info import SPLITS, DataInfo
 from counterpoise.data.preparation._findings import Finding, UnreadableError, summary, to_csv
-from counterpoise.data.preparation._index import Index, Item, check_index
-from counterpoise.data.preparation._reader import Reader, is_empty
+from counterpoise.data.preparation._index import Index, Item, check_index, presence_of, targets_of
+from counterpoise.data.preparation._reader import Reader, is_absence, is_empty
 from counterpoise.data.preparation._result import (
     FINDINGS,
     MANIFEST,
@@ -126,13 +126,8 @@ def prepare_index(
 
 def _absence(index: Index, items: Sequence[Item], stamps: Mapping[str, str], shards: Shards) -> list[str]:
     """Return notes on how often each modality is present, and on what its absence tells about the label."""
-    absent = [shards.absent(stamps[item.id]) for item in items]
-    present = {m: np.array([m not in lacking for lacking in absent]) for m in index.readers}
-    if index.task == "multiclass":
-        target = np.unique([str(item.label) for item in items], return_inverse=True)[1]
-    else:
-        target = np.array([np.atleast_1d(item.label) for item in items])
-    return absence_notes(present, target, index.task)
+    present = presence_of([shards.absent(stamps[item.id]) for item in items], index.readers)
+    return absence_notes(present, targets_of(items, index.task), index.task)
 
 
 def _fit(readers: Mapping[str, Reader], index: Index) -> None:
@@ -316,32 +311,35 @@ def _read(item: Item, stamp: str, readers: Mapping[str, Reader], optional: bool)
     findings: list[Finding] = []
     content = []
     for m, reader in readers.items():
-        source = item.sources.get(m)
-
-        def remark(kind: str, detail: str, m: str = m) -> None:
-            findings.append(Finding(kind, item.id, m, detail, False))
-
-        try:
-            if is_empty(source):
-                raise UnreadableError("missing", f"{item.id}: no {m}")
-            arrays[m] = reader.read(source, remark)
-            content.append(_content(source, arrays[m]))
-        except UnreadableError as error:
-            if optional and (is_empty(source) or error.kind == "silent"):
-                findings.append(Finding("absent", item.id, m, error.detail, False))
-                arrays[m] = reader.blank()
-                content.append("")
-            else:
-                findings.append(Finding(error.kind, item.id, m, error.detail, True))
-        except (ConfigError, NotFoundError, OutputError):
-            raise  # about the settings or the installation, not about this sample
-        except Exception as error:
-            detail = f"{_named(item, source)}: {type(error).__name__}: {error}"
-            findings.append(Finding("undecodable", item.id, m, " ".join(detail.split()), True))
+        array, found = _read_source(item, m, reader, optional)
+        findings += found
+        if array is not None:
+            arrays[m] = array
+            content.append("" if any(f.kind == "absent" for f in found) else _content(item.sources.get(m), array))
     if sum(f.kind == "absent" for f in findings) == len(readers):
         return None, [Finding("missing", item.id, "", f"{item.id} has no modality at all", True)]
     whole = len(arrays) == len(readers)
     return (Sample(stamp, content, findings, arrays) if whole else None), findings
+
+
+def _read_source(item: Item, m: str, reader: Reader, optional: bool) -> tuple[np.ndarray | None, list[Finding]]:
+    """Return the array of one modality, or None if that costs the sample, and what was found."""
+    source = item.sources.get(m)
+    findings: list[Finding] = []
+    try:
+        if is_empty(source):
+            raise UnreadableError("missing", f"{item.id}: no {m}")
+        array = reader.read(source, lambda kind, detail: findings.append(Finding(kind, item.id, m, detail, False)))
+    except UnreadableError as error:
+        if optional and is_absence(source, error):
+            return reader.blank(), [*findings, Finding("absent", item.id, m, error.detail, False)]
+        return None, [*findings, Finding(error.kind, item.id, m, error.detail, True)]
+    except (ConfigError, NotFoundError, OutputError):
+        raise  # about the settings or the installation, not about this sample
+    except Exception as error:
+        detail = f"{_named(item, source)}: {type(error).__name__}: {error}"
+        return None, [*findings, Finding("undecodable", item.id, m, " ".join(detail.split()), True)]
+    return array, findings
 
 
 def _named(item: Item, source: Any) -> str:

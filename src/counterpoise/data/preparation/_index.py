@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import combinations
 from pathlib import Path
@@ -18,7 +18,17 @@ from counterpoise.data.preparation._findings import Finding
 from counterpoise.data.preparation._reader import Reader
 from counterpoise.errors import DataError
 
-__all__ = ["FileTable", "Index", "Item", "Settings", "check_index", "draw_split", "files_below"]
+__all__ = [
+    "FileTable",
+    "Index",
+    "Item",
+    "Settings",
+    "check_index",
+    "draw_split",
+    "files_below",
+    "presence_of",
+    "targets_of",
+]
 
 
 @dataclass(frozen=True)
@@ -164,6 +174,18 @@ class FileTable:
             for s in stems
             if s in self.others
         ]
+
+
+def presence_of(lacking: Sequence[Collection[str]], modalities: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return which samples have which modality, ``{m: (N,) bool}``, from the modalities that each one lacks."""
+    return {m: np.array([m not in absent for absent in lacking], bool) for m in modalities}
+
+
+def targets_of(items: Sequence[Item], task: str) -> np.ndarray:
+    """Return the labels of items as numbers: ``(N,)`` for classes, in the order of their names, else ``(N, C)``."""
+    if task == "multiclass":
+        return np.unique([str(item.label) for item in items], return_inverse=True)[1]
+    return np.array([np.atleast_1d(item.label) for item in items], np.float64)
 
 
 def draw_split(

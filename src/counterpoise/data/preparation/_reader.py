@@ -9,14 +9,19 @@ from typing import Any, ClassVar
 import numpy as np
 
 from counterpoise.data._info import Modality
-from counterpoise.data.preparation._findings import Remark
+from counterpoise.data.preparation._findings import Remark, UnreadableError
 
-__all__ = ["Reader", "is_empty"]
+__all__ = ["Reader", "is_absence", "is_empty"]
 
 
 def is_empty(source: Any) -> bool:
     """Return whether a sample has no source of a modality: nothing, or a text without a letter."""
     return source is None or (isinstance(source, str) and not source.strip())
+
+
+def is_absence(source: Any, error: UnreadableError) -> bool:
+    """Return whether a source that cannot be read is an absence and no fault: nothing, or no sound track."""
+    return is_empty(source) or error.kind == "silent"
 
 
 class Reader(ABC):

@@ -256,3 +256,19 @@ def test_rows_without_a_label_are_left_out_and_told_and_rows_without_a_number_ke
     assert sum(summary.samples.values()) == 39
     assert any("row 6 has no label" in note for note in summary.notes)
     assert open_data(tmp_path / "out").info.num_outputs == 2
+
+
+def test_silent_videos_are_kept_without_their_sound(tmp_path):
+    """A clip without a sound track lacks the modality; one whose file is not there is still a fault."""
+    for k in range(12):
+        trees.write_video(tmp_path / f"c{k}.mp4", k % 2, sound=k % 4 != 1, seed=k)
+    rows = [f"c{k}.mp4,c{k}.mp4,{'ab'[k % 2]},{('train', 'val', 'test')[k % 3]}" for k in range(13)]
+    (tmp_path / "m.csv").write_text("clip,audio,label,split\n" + "\n".join(rows))
+    summary = prepare("own", tmp_path / "m.csv", tmp_path / "out", settings=Settings(size=16), jobs=1)
+    assert summary.left_out == 1  # c12.mp4
+    data = open_data(tmp_path / "out")
+    parts = (data.train, data.val, data.test)
+    assert sum(map(len, parts)) == 12
+    lacking = sum(0 if s.present is None else int((~s.present["audio"]).sum()) for s in parts)
+    assert lacking == 3
+    assert all(s.present is None or s.present["clip"].all() for s in parts)
