@@ -1,4 +1,4 @@
-"""Arrays and tables from the outside: features as floats, labels, and the task that they stand for.
+"""Conversion of arrays and tables of the user: features as floats, labels, and the task.
 
 pandas, SciPy and torch are not imported here; their objects are recognised by what they offer.
 """
@@ -221,7 +221,7 @@ def _plain(y: np.ndarray, name: str) -> np.ndarray:
 def as_matrix(name: str, value: Any) -> np.ndarray:
     """Return the features of a modality as floats ``(N, D)``.
 
-    Numbers stay numbers, whatever their storage (nullable, object, sparse, bfloat16, negative strides); more than two
+    Numbers stay numbers, for any storage (nullable, object, sparse, bfloat16, negative strides); more than two
     axes are flattened; dates become seconds; booleans 0 and 1; texts and categories become one indicator column per
     value.
 

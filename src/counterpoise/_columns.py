@@ -1,4 +1,4 @@
-"""Which columns of a table make up each modality."""
+"""Assignment of the columns of a table to modalities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of the corruptions of an input, without torch: what records, tables and pages share with training."""
+"""Names of the corruptions of an input, without torch, shared by training, records, tables and pages."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ __all__ = ["html_paragraph", "html_table"]
 
 
 def html_paragraph(text: str, *, strong: bool = False) -> str:
-    """Return a paragraph; whatever is in ``text`` is shown, never interpreted."""
+    """Return a paragraph; ``text`` is escaped."""
     inner = escape(text)
     return f"<p><strong>{inner}</strong></p>" if strong else f"<p>{inner}</p>"
 

@@ -1,4 +1,4 @@
-"""Several processes train one model: what they exchange, so that a method computes with the samples of all of them.
+"""Communication between processes that train one model, so that a method uses the samples of all of them.
 
 Each process encodes its own samples. The features of all samples are then gathered, so that fusion, heads, losses and
 the statistics of a method are computed with the whole batch in every process, from the same numbers in the same order.

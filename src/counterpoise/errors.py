@@ -1,7 +1,7 @@
 """Every error that counterpoise raises on purpose.
 
-Each is also the right builtin, so that ``except ValueError`` works for people who do not know us, and each says what
-was found, what was expected and what to do.
+Each is also the right builtin, so that ``except ValueError`` works without knowing this package, and each message says
+what was found, what was expected and what to do.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ConfigError(CounterpoiseError, ValueError):
 
 
 class NotFoundError(CounterpoiseError, LookupError):
-    """A name that no catalogue holds, or a folder that is not there."""
+    """A name that is in no catalogue, or a file or folder that does not exist."""
 
 
 class DataError(CounterpoiseError, ValueError):

@@ -1,4 +1,4 @@
-"""The model: one encoder per modality, a fusion, and a linear head per modality. It never sees a target."""
+"""The model: one encoder per modality, a fusion, and a linear head per modality. It has no access to targets."""
 
 from __future__ import annotations
 
@@ -93,27 +93,26 @@ def _norms_at_rest(encoder: nn.Module, single: bool) -> Iterator[None]:
 class MultimodalClassifier(nn.Module):
     """Encoders, a fusion and one linear head per modality, for any M >= 2.
 
-    The unimodal heads are always there and always trained on their modality's features; a method decides how much of
-    their gradient reaches the
-    encoders (``head_gradient``: 0 in joint training, where they only watch; 1 in uniform multitask training). So
-    every method offers the same heads to every
-    rule of inference, and turning a method's strength down to 0 gives joint training bit for bit.
+    Every model has unimodal heads, which are always trained on the features of their modality. A method decides how
+    much of their gradient reaches the encoders (``head_gradient``: 0 in joint training, where the encoders do not
+    depend on the heads; 1 in uniform multitask training). So every decision rule can use the heads of every method, and
+    a method with strength 0 equals joint training bit for bit.
 
     Samples may lack modalities (``present``). An encoder then sees only the samples that have its modality, and so do
     its batch norms. The unimodal logits of the others are zeros without a gradient, and the fused head skips absent
     modalities, or reads a learned token or zeros (``absent``, see `Fusion`).
 
     Args:
-        encoders: one module per modality, from that modality's input to ``(B, D_m)``.
+        encoders: One module per modality, from that modality's input to ``(B, D_m)``.
         num_outputs: C.
         fusion: Name or import path of a fusion (arguments in brackets), a `Fusion` subclass, or an instance.
-        task: multiclass, multilabel, regression, or a `Task`.
-        feature_dims: D_m by modality, where the encoder does not tell.
+        task: Multiclass, multilabel, regression, or a `Task`.
+        feature_dims: D_m by modality, for encoders without an attribute that holds it.
         absent: How the fusion reads absent modalities, see `Fusion.read_absent_as`. By default no parameters are added:
             the fusion skips absent modalities if it can, and reads zeros otherwise.
 
     Raises:
-        ModelError: for fewer than two modalities, or an encoder that does not tell its dimension.
+        ModelError: If there are fewer than two modalities, or the dimension of an encoder cannot be determined.
 
     Example:
         >>> encoders = {"image": nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), "text": nn.Linear(20, 6)}
@@ -193,9 +192,9 @@ class MultimodalClassifier(nn.Module):
             present: Which samples have which modality, ``{m: (B,) bool}``; None if nothing is missing.
 
         Raises:
-            DataError: if a modality is missing, unknown, or has another number of samples than the others; if a sample
+            DataError: If a modality is missing, unknown, or has another number of samples than the others; if a sample
                 has no modality.
-            ModelError: if an encoder returns another shape than ``(B, D_m)``.
+            ModelError: If an encoder returns another shape than ``(B, D_m)``.
         """
         missing = [m for m in self.modalities if m not in inputs]
         if missing or len(inputs) != len(self.modalities):
@@ -254,7 +253,7 @@ class MultimodalClassifier(nn.Module):
 
         Args:
             features: ``{m: (B, D_m)}``.
-            head_gradient: what the gradient of the unimodal heads is multiplied by before it enters the encoders, one
+            head_gradient: What the gradient of the unimodal heads is multiplied by before it enters the encoders, one
                 number or one per modality.
             present: Which samples have which modality, ``{m: (B,) bool}``; None if nothing is missing.
             fused_features: Features as the fused head reads them, where they differ from those of the unimodal heads.
@@ -327,19 +326,19 @@ def build_model(
     """Build a model from names: one library encoder per modality.
 
     Args:
-        modalities: kind, shape of one sample and vocabulary size by modality (see `counterpoise.data.Modality`).
+        modalities: Kind, shape of one sample and vocabulary size by modality (see `counterpoise.data.Modality`).
         num_outputs: C.
-        task: the task.
-        fusion: a fusion's name.
-        encoders: an encoder's name or import path, where it should not be the default for the kind, with arguments in
+        task: The task.
+        fusion: A fusion's name.
+        encoders: An encoder's name or import path, where it should not be the default for the kind, with arguments in
             brackets (``resnet18[pretrained=microsoft/resnet-18]``). Your own class is called with the shape of one
             sample and ``width``; arguments in brackets are those that it takes by keyword only.
-        width: feature dimension of the encoders.
+        width: Feature dimension of the encoders.
         absent: How the fusion reads absent modalities, see `MultimodalClassifier`.
 
     Raises:
-        ConfigError: if ``encoders`` names a modality or an argument that is not there.
-        NotFoundError: for an unknown encoder or fusion.
+        ConfigError: If ``encoders`` names an unknown modality or argument.
+        NotFoundError: For an unknown encoder or fusion.
 
     Example:
         >>> build_model({"a": ("vector", (4,), 0), "b": ("sequence", (50, 3), 0)}, num_outputs=2).modalities

@@ -1,4 +1,4 @@
-"""Tasks: each knows its likelihood p(y | logits), from which every loss, score and information measure follows.
+"""Tasks: each defines its likelihood p(y | logits), from which losses, scores and information measures follow.
 
 The built-in likelihoods are categorical (`MultiClass`), independent Bernoulli (`MultiLabel`) and Gaussian
 (`Regression`). Models emit *natural outputs*, called logits throughout: unnormalised log-probabilities, log-odds or
@@ -112,7 +112,7 @@ class Task(ABC):
         """Return targets or point predictions in words, one text per sample.
 
         Args:
-            values: targets, or what `point` returned.
+            values: Targets, or what `point` returned.
             names: C names of classes, labels or outputs; empty for none.
 
         Example:

@@ -300,7 +300,7 @@ def run_recommend(options: Namespace, given: Mapping[str, Any]) -> int:
 
 
 def run_diagnose(options: Namespace, given: Mapping[str, Any]) -> int:
-    """Say what each modality contributes to a trained model, or to a label in arrays or a table."""
+    """Diagnose a trained model, arrays or a table."""
     sources = [name for name in ("run", "arrays", "table", "csv") if getattr(options, name) is not None]
     if len(sources) != 1:
         raise ConfigError(

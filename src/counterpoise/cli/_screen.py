@@ -1,4 +1,4 @@
-"""What a person sees while and after something runs."""
+"""Progress bars and tables of the command line."""
 
 from __future__ import annotations
 

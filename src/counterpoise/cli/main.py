@@ -99,7 +99,7 @@ def _raw_settings(parser: ArgumentParser) -> None:
         "--task",
         type=str | None,
         default=None,
-        help="multiclass, multilabel or regression, where the labels of your own table do not tell",
+        help="multiclass, multilabel or regression, default: inferred from the labels",
     )
     parser.add_argument(
         "--allow_outside", type=bool, default=False, help="true: your table may name files outside its own folder"
@@ -137,7 +137,7 @@ def build_parser() -> dict[str, Parser]:
     )
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.add_argument(
-        "--check", type=Path | None, default=None, metavar="DIR", help="datasets: say what is wrong with a folder"
+        "--check", type=Path | None, default=None, metavar="DIR", help="datasets: report the faults of a folder"
     )
     listing.add_argument("--name", type=str | None, default=None, help="which data set the folder of --check is")
     listing.add_argument("--out", type=Path | None, default=None, help="CSV for the findings of --check")
@@ -205,7 +205,7 @@ def build_parser() -> dict[str, Parser]:
         type=int | None,
         default=None,
         metavar="TRIALS",
-        help="choose learning rate, strength and smoothing of every row on validation, with so many trainings each",
+        help="number of trainings per row with which learning rate, strength and smoothing are chosen on validation",
     )
     compare.add_argument("--out", type=Path, default=Path("counterpoise-compare"), help="folder of the comparison")
     compare.add_argument("--jobs", type=int | None, default=None, help="processes; one per core by default")
@@ -259,7 +259,7 @@ def build_parser() -> dict[str, Parser]:
     diagnose.add_argument("--csv", type=Path | None, default=None, help="the same as --table")
     diagnose.add_argument("--label", type=str, default="label", help="label column of the table")
     diagnose.add_argument(
-        "--group", type=str | None, default=None, help="column of the table that says which rows belong together"
+        "--group", type=str | None, default=None, help="column of the groups: rows with the same value belong together"
     )
     diagnose.add_argument(
         "--task",
@@ -298,7 +298,7 @@ usage: counterpoise VERB [options]
 
 {verbs}
 
-counterpoise VERB --help says more.
+See counterpoise VERB --help.
 """
 
 
@@ -311,8 +311,8 @@ _RESUME = "Completed runs are kept; run the same command again to resume."
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status.
 
-    0: everything that was asked for is done. 1: some runs or samples failed. 2: it cannot be done as asked.
-    130 and 143: stopped by Ctrl-C or SIGTERM.
+    0: everything that was asked for is done. 1: some runs or samples failed. 2: it cannot be done as asked. 130 and
+    143: stopped by Ctrl-C or SIGTERM.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     verbs = build_parser()

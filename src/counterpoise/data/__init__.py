@@ -1,4 +1,4 @@
-"""Data sets: what a split is, how prepared data are stored, and the sets we know by name.
+"""Data sets: splits, storage of prepared data, and the catalogue.
 
 Names are imported on first use, so that the catalogue can be read without torch.
 """

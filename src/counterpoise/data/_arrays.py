@@ -1,4 +1,4 @@
-"""Your own features, as arrays in memory."""
+"""Data sets from arrays in memory."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def from_arrays(
         name: Name of the data set.
         split: 'train', 'val' or 'test' of each sample; drawn 70/10/20, stratified, if None.
         group: Groups that must not be in two splits; whole groups are drawn then.
-        kinds: Kind of a modality, where the shape does not tell.
-        task: ``multiclass``, ``multilabel`` or ``regression``, where the labels do not tell.
-        num_classes: C, where the labels do not tell; labels outside 0..C-1 are then an error.
+        kinds: Kind of each modality whose shape is ambiguous.
+        task: ``multiclass``, ``multilabel`` or ``regression``, None to infer it from the labels.
+        num_classes: C, None to infer it from the labels; labels outside 0..C-1 are an error.
         class_names: C names.
         rates: Samples per second of sequences and waveforms, where a page should show seconds and play sound.
         present: Which samples have a modality, ``{m: (N,) bool}``, for those that some samples lack. What stands in the

@@ -1,4 +1,4 @@
-"""What a data set is: three splits in memory-mapped or in-memory arrays, and what is known about them."""
+"""Data sets: three splits in memory-mapped or in-memory arrays, with a description."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Split:
 
     Arrays keep their storage type (uint8 images, float16 sensors); `batch` gives float32, images and videos of uint8
     divided by 255. ``augmentation`` says which frames of a stored clip a sample has, and how training varies them.
-    ``captions`` holds, for modalities whose numbers say nothing to a reader (hashed words), a text per sample that
+    ``captions`` holds, for modalities whose numbers cannot be read by people (hashed words), a text per sample that
     pages show instead. ``present`` says which samples have which modality, ``{m: (N,) bool}`` for every modality; it is
     None if nothing is missing. What the arrays hold in the rows of absent modalities is never given away: batches have
     zeros there.
@@ -136,9 +136,9 @@ class MultimodalData:
     refused.
 
     Raises:
-        DataError: for an empty split, fewer than two modalities, NaN or infinite inputs (which modality, which
+        DataError: For an empty split, fewer than two modalities, NaN or infinite inputs (which modality, which
             samples), labels outside 0..C-1, arrays of unequal length or of a type that their kind does not have, or
-            validation equal to test (in whatever order).
+            validation equal to test (in any order).
     """
 
     info: DataInfo
@@ -284,7 +284,7 @@ def _hashed_fields(info: DataInfo) -> dict[str, Any]:
 
 
 def _same(a: Split, b: Split) -> bool:
-    """Tell whether two splits of equal length hold the same samples, in whatever order."""
+    """Tell whether two splits of equal length hold the same samples, in any order."""
     if not np.array_equal(np.sort(a.target, axis=0), np.sort(b.target, axis=0)):
         return False
     if np.array_equal(a.target, b.target) and all(np.array_equal(a.arrays[m], b.arrays[m]) for m in a.arrays):

@@ -1,4 +1,4 @@
-"""Arrays in which rows are missing: found, set apart and blanked."""
+"""Arrays with missing rows: finding, masking and blanking them."""
 
 from __future__ import annotations
 

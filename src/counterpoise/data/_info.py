@@ -60,7 +60,8 @@ class DataInfo:
         recipe: Settings of `RunConfig` that suit this data set (``{"fit": {"epochs": 20}}``).
         target_offset: Value of each regression target, in the user's unit, that is stored as 0; empty if the targets
             are stored as they are.
-        target_unit: Difference of each regression target, in the user's unit, that is stored as 1; empty likewise.
+        target_unit: Difference of each regression target, in the user's unit, that is stored as 1; empty if the targets
+            were not standardised.
         augment: Augmentation of the inputs in training: ``{"visual": ["video"], "smallest": 0.5}`` (see
             `ClipAugmentation`).
     """

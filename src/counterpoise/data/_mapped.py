@@ -1,4 +1,4 @@
-"""Rows that stay on disk until they are asked for."""
+"""Rows that stay on disk until they are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Your own features, in one ``.npz``."""
+"""Data sets from one ``.npz`` file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers as float32 without losing the digits that tell samples apart. Importing it needs no torch."""
+"""Numbers as float32 without losing the digits in which samples differ. Importing it needs no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ LOST: Final = 1e-3
 def keep_digits(name: str, values: np.ndarray) -> tuple[np.ndarray, str]:
     """Return numbers as float32; columns whose digits float32 cannot hold are standardised first, in float64.
 
-    Seconds since 1970 differ by less than float32 can tell at their size, and numbers around 1e-160 become zero.
+    Seconds since 1970 differ by less than the resolution of float32 at their size, and numbers around 1e-160 become
+    zero.
 
     Args:
         name: Name of the modality, for the note.

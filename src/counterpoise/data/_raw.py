@@ -1,4 +1,4 @@
-"""Reading raw files so that a broken one is named."""
+"""Reading of raw files, with errors that name a broken file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which samples come when: stateless epoch orders, held-out shares, and the loader of both training loops."""
+"""Deterministic epoch ordering, hold-out splits, and the batch loader of both training loops."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ def holdout_split(
     Args:
         target: ``(N,)`` class ids, or ``(N, C)`` labels or reals.
         group: ``(N,)`` group of each sample, or None.
-        share: wanted share of the held part, in (0, 1).
-        seed: seed.
+        share: Wanted share of the held part, in (0, 1).
+        seed: Seed.
 
     Raises:
-        ConfigError: for a share outside (0, 1).
-        DataError: if there are too few samples to keep one of each class and hold out one.
+        ConfigError: For a share outside (0, 1).
+        DataError: If there are too few samples to keep one of each class and hold out one.
 
     Example:
         >>> target = np.array([0, 0, 0, 0, 1, 1, 1, 1])
@@ -147,15 +147,15 @@ class BatchLoader:
     than W samples joins the batch before it.
 
     Args:
-        split: the samples.
-        batch_size: samples per batch.
-        seed: seed of the orders.
-        indices: the positions to use, ``(n,)``; all by default. `Batch.index` counts in the whole split all the same.
-        plan: a method's re-sampling, called with each epoch's order and a generator of its own.
+        split: The samples.
+        batch_size: Samples per batch.
+        seed: Seed of the orders.
+        indices: The positions to use, ``(n,)``; all by default. `Batch.index` counts in the whole split all the same.
+        plan: A method's re-sampling, called with each epoch's order and a generator of its own.
         shuffle: False gives the samples in the order of ``indices``, always.
 
     Raises:
-        ConfigError: for a batch size below 1.
+        ConfigError: For a batch size below 1.
 
     Example:
         >>> split = Split({"a": np.zeros((5, 2), np.float32), "b": np.zeros((5, 3), np.float32)}, np.arange(5))

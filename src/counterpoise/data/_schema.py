@@ -1,4 +1,4 @@
-"""What a prepared data set may say about itself. Its file may come from anybody, so every field is checked.
+"""Checks of the description of a prepared data set. Its file may come from any source, so every field is checked.
 
 Nothing here is looked up, imported or called: a recipe may name entries of the catalogues and hold plain values.
 """
@@ -50,7 +50,7 @@ def check_recipe(recipe: Any) -> dict[str, Any]:
         >>> check_recipe({"model": {"fusion": "subprocess.Popen"}})
         Traceback (most recent call last):
         ...
-        counterpoise.errors.DataError: The recipe names `subprocess.Popen` as `fusion`, which is no name of a catalogue.
+        counterpoise.errors.DataError: The recipe names `subprocess.Popen` as `fusion`, which is not in any catalogue.
     """
     if not isinstance(recipe, Mapping):
         raise DataError(f"A recipe should be a mapping of {', '.join(SECTIONS)}. Found {type(recipe).__name__}.")
@@ -79,7 +79,7 @@ def _check_names(model: Mapping[str, Any]) -> None:
     named = {"fusion": model["fusion"]} if "fusion" in model else {}
     for what, name in {**named, **encoders}.items():
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise DataError(f"The recipe names `{name}` as `{what}`, which is no name of a catalogue.")
+            raise DataError(f"The recipe names `{name}` as `{what}`, which is not in any catalogue.")
 
 
 def _check_sizes(recipe: Mapping[str, Mapping[str, Any]]) -> None:
@@ -171,7 +171,7 @@ def _checked(
 
 
 def read_info(content: Any) -> DataInfo:
-    """Return what a prepared data set says about itself (what ``dataclasses.asdict`` wrote).
+    """Return the description of a prepared data set (as written by ``dataclasses.asdict``).
 
     Raises:
         DataError: If a field is unknown, missing, or of another type or range.

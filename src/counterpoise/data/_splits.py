@@ -1,4 +1,4 @@
-"""Which samples of arrays are for training, validation and test; copies and groups in two of them."""
+"""Division of arrays into training, validation and test samples; copies and groups in two of them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def given_splits(split: np.ndarray | Sequence[str], name: str) -> dict[str, np.n
     strange = sorted(set(words) - set(SPLITS))
     if strange:
         raise DataError(
-            f"`split` of `{name}` should say train, val or test of each sample. Found `{strange[0]}`."
+            f"`split` of `{name}` should be train, val or test for each sample. Found `{strange[0]}`."
             f"{nearest(strange[0], SPLITS)}"
         )
     return {part: np.flatnonzero(words == part) for part in SPLITS}

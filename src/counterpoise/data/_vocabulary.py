@@ -1,4 +1,4 @@
-"""Words by number."""
+"""Vocabularies: words and their ids."""
 
 from __future__ import annotations
 

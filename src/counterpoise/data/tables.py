@@ -40,7 +40,7 @@ class Table:
     Attributes:
         name: Name of the file.
         frame: The columns. A cell is missing only if it is empty.
-        typed: Whether the file tells strings from numbers, as JSON and Parquet do.
+        typed: Whether the file distinguishes strings from numbers, as JSON and Parquet do.
         notes: Assumptions that were made.
     """
 

@@ -1,4 +1,4 @@
-"""Any model over several inputs behind one interface: modalities go in, logits (and features) come out."""
+"""One interface for models with several inputs: from modalities to logits (and features)."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ class Adapter:
         return _submodule(self.model, name)
 
     def raw(self, inputs: Mapping[str, Value]) -> Any:
-        """Return whatever the model returns."""
+        """Call the model and return its result."""
         return self._call(self.model, self._moved(inputs))
 
     def _call(self, model: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:

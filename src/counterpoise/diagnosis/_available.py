@@ -1,4 +1,4 @@
-"""Available information: for every subset of modalities the most that anything found, the model itself included."""
+"""Available information: for every subset of modalities the largest estimate, that of the model included."""
 
 from __future__ import annotations
 

@@ -84,11 +84,11 @@ def diagnose(
         y: Labels ``(N,)``, or the name of their column, if ``loader`` is a table; else None.
         train: The same as ``loader``, of samples that the model was trained on, to see overfitting.
         modalities: Names in the order of positional inputs, or ``{name: [keys]}`` where a modality has several inputs.
-            For a table, ``{name: [columns]}``. Where one input ``(B, T, ...)`` holds several modalities,
-            ``{"image": slice(1, 577), "text": slice(577, None)}`` cuts it along T, or
-            ``("inputs_embeds", slice(1, 577))`` where there are other inputs.
+            For a table, ``{name: [columns]}``. Where one input ``(B, T, ...)`` holds several modalities, ``{"image":
+            slice(1, 577), "text": slice(577, None)}`` cuts it along T, or ``("inputs_embeds", slice(1, 577))`` where
+            there are other inputs.
         adapter: How the model is called, if `adapt` has to be told.
-        task: multiclass, multilabel, regression, or a `Task`; by default found from the labels and the outputs.
+        task: Multiclass, multilabel, regression, or a `Task`; by default found from the labels and the outputs.
         settings: ``options=DiagnosisOptions(...)``, or any of its fields by name (``class_names``, ``group``,
             ``limit``, ``estimator``, ``seed``, ...), and the parameters ``call``, ``features`` and ``output`` of
             `adapt`.
@@ -264,7 +264,7 @@ class _Run:
         )
 
     def _optional(self, what: str, function: Callable[..., Result], *arguments: Any) -> Result | None:
-        """Run a late stage; if it fails, say so in a note."""
+        """Run a late stage; if it fails, add a note."""
         try:
             return function(*arguments)
         except Exception as error:  # anything that a user's model or data may raise

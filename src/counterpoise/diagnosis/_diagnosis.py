@@ -1,4 +1,4 @@
-"""What a diagnosis is: plain numbers, and the ways to look at them."""
+"""The result of a diagnosis: plain numbers, tables, a figure and a page."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ class Diagnosis:
     Printed it is a table, with rich a coloured one, and in a notebook an HTML table.
 
     Attributes:
-        modalities: their names.
-        verdict: balanced, under-trained, uninformative, overfitting or undecided.
-        summary: the verdict in plain words with its numbers.
-        findings: the verdict on each modality.
-        valuation: contributions of the modalities with intervals, per class and per sample.
-        source: what was valued: ``features`` (of the model) or ``inputs``.
-        evidence: the numbers behind the verdicts.
+        modalities: Their names.
+        verdict: Balanced, under-trained, uninformative, overfitting or undecided.
+        summary: The verdict in plain words with its numbers.
+        findings: The verdict on each modality.
+        valuation: Contributions of the modalities with intervals, per class and per sample.
+        source: What was valued: ``features`` (of the model) or ``inputs``.
+        evidence: The numbers behind the verdicts.
         joint_realised: Used information of all modalities together, I(f(X); Y), or None without a model.
-        classes: which modality dominates which class.
-        samples: positions in the loader (rows of the arrays) of samples to inspect; None where the estimator
+        classes: Which modality dominates which class.
+        samples: Positions in the loader (rows of the arrays) of samples to inspect; None where the estimator
             gives no contributions of samples.
-        clean: scores of the model as it is; empty without a model.
+        clean: Scores of the model as it is; empty without a model.
         corrupted: Scores with one modality corrupted.
-        thresholds: where the verdicts part.
+        thresholds: Where the verdicts part.
         notes: Assumptions and contradictions, for the reader.
-        gallery: some of the samples with pictures, for the page, as `counterpoise.gallery.Gallery` reads it; not in
+        gallery: Some of the samples with pictures, for the page, as `counterpoise.gallery.Gallery` reads it; not in
             `to_dict`.
     """
 
@@ -154,7 +154,7 @@ class Diagnosis:
         """Write `to_dict` and return the path.
 
         Raises:
-            OutputError: if that cannot be written.
+            OutputError: If that cannot be written.
         """
         return write_atomic(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False))
 
@@ -162,7 +162,7 @@ class Diagnosis:
         """Write one page that needs nothing else, and return the path.
 
         Raises:
-            OutputError: if that cannot be written.
+            OutputError: If that cannot be written.
         """
         from counterpoise.diagnosis._page import render
 

@@ -1,4 +1,4 @@
-"""Which inputs of a batch make up a modality: masks and positions belong to the tokens that they describe."""
+"""Assignment of the inputs of a batch to modalities: masks and positions belong to the tokens that they describe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From whatever a loader yields to one set of samples: inputs by modality, targets, and their positions."""
+"""Conversion of the batches of a loader to samples: inputs by modality, targets, and their positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of a diagnosis beside the model and its data."""
+"""Settings of a diagnosis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model returns: which part of it are the logits, whether they are probabilities, and pooled features."""
+"""Interpretation of the return value of a model: logits, probabilities, and pooled features."""
 
 from __future__ import annotations
 

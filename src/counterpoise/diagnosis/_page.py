@@ -25,7 +25,7 @@ STYLE: Final = ".figure svg { width: 100%; height: auto; fill: currentColor; }\n
 
 
 def render(d: Diagnosis) -> str:
-    """Return the page; whatever came from the data is escaped."""
+    """Return the page; texts from the data are escaped."""
     with extra("report"):
         from markupsafe import Markup
 

@@ -1,4 +1,4 @@
-"""A line that says what a diagnosis is doing, once it has taken a while: in a terminal, a notebook or a log."""
+"""A line with the current stage of a long diagnosis: in a terminal, a notebook or a log."""
 
 from __future__ import annotations
 

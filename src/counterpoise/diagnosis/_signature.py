@@ -1,4 +1,4 @@
-"""How a model wants to be called: its signature, seen through wrappers."""
+"""Signature of a model, also inside wrappers."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def diagnose_csv(
         label: Column of the labels.
         modalities: ``{name: [columns]}``; columns of few different texts become indicators, one per value, and empty
             cells of a column of numbers the mean and an indicator.
-        group: Column that says which rows belong together.
+        group: Column of the groups: rows with the same value belong together.
         task: See `counterpoise.diagnose_arrays`.
         settings: See `counterpoise.diagnose_arrays`.
 
@@ -98,7 +98,7 @@ def diagnose_csv(
 
 
 def _numeric(table: Table, names: Sequence[str]) -> Any:
-    """Return the table with columns of numbers as numbers, whatever was written into single cells.
+    """Return the table with columns of numbers as numbers, also if single cells hold text.
 
     Raises:
         DataError: For cells that are no numbers in a column of numbers.

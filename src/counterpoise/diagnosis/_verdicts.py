@@ -9,14 +9,15 @@ Pure functions of estimates. The rules, in the order in which they are tried, wi
    reaches beyond `Thresholds.room` of H.
 3. *under-trained*: information is available and unused. Either what the modality adds to the others is missing in the
    predictions, or what it carries alone and its fair share (Shapley value) both are. "Missing" means significant, at
-   least `Thresholds.unused` of the available information, and at least `Thresholds.negligible` of H. Where the
-   training samples do show it, it was learnt and does not carry over: *overfitting* again.
-   If the predictions with all modalities miss nothing, a modality is only under-trained if less than
-   `Thresholds.unused` of what it carries alone is used: the others carry the same, and the model ignores it.
+   least `Thresholds.unused` of the available information, and at least `Thresholds.negligible` of H. Where the training
+   samples do show it, it was learnt and does not carry over: *overfitting* again. If the predictions with all
+   modalities miss nothing, a modality is only under-trained if less than `Thresholds.unused` of what it carries alone
+   is used: the others carry the same, and the model ignores it.
 4. *balanced* otherwise.
 
 The exact posterior of its inputs misses nothing of what a modality adds to the others, and its predictions with all
-modalities miss nothing. So it is never under-trained, unless it ignores a modality that repeats what the others say.
+modalities miss nothing. So it is never under-trained, unless it ignores a modality whose information the others carry
+as well.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ class Thresholds:
     """Where the verdicts part. All are fractions; see the rules at the top of this module.
 
     Attributes:
-        negligible: information below this fraction of H(Y) is not worth a verdict.
-        room: an interval that reaches beyond this fraction of H(Y) leaves it open whether there is information.
-        unused: the share of a modality's information that predictions may leave unused.
-        overfit: the share of what training samples show that may be missing on others.
-        memorised: a gap between training and other samples below this fraction of H(Y) is no overfitting.
-        dominance: a modality dominates if its share is at least this many times that of the next one.
+        negligible: Information below this fraction of H(Y) is not worth a verdict.
+        room: An interval that reaches beyond this fraction of H(Y) leaves it open whether there is information.
+        unused: The share of a modality's information that predictions may leave unused.
+        overfit: The share of what training samples show that may be missing on others.
+        memorised: A gap between training and other samples below this fraction of H(Y) is no overfitting.
+        dominance: A modality dominates if its share is at least this many times that of the next one.
 
     Example:
         >>> Thresholds(unused=1.5)
@@ -111,10 +112,10 @@ class Finding:
     """The verdict on one modality.
 
     Attributes:
-        verdict: balanced, under-trained, uninformative, overfitting or undecided.
-        number: the number that decided, in nats: unused, overfitted or present information.
-        sentence: the verdict in plain words with its numbers.
-        role: ``dominant``, ``redundant`` (what it says the others say too), ``complementary`` or ``silent``.
+        verdict: Balanced, under-trained, uninformative, overfitting or undecided.
+        number: The number that decided, in nats: unused, overfitted or present information.
+        sentence: The verdict in plain words with its numbers.
+        role: ``dominant``, ``redundant`` (the others carry its information as well), ``complementary`` or ``silent``.
     """
 
     verdict: Verdict
@@ -222,7 +223,7 @@ def _overfitting(m: str, evidence: Evidence, scale: float, t: Thresholds, words:
     if gap.value < t.overfit * shown.value or gap.value < t.memorised * scale:
         return None
     if evidence.realised is None and _present(evidence.mi, t.negligible * scale):
-        return None  # a plain head that memorises says nothing against a modality in which others find information
+        return None  # a head that memorises is no evidence against a modality in which others find information
     return _memorised(m, shown, gap, words)
 
 
@@ -330,7 +331,7 @@ def _changed_text(share: float, decodable: Estimate | None, small: float) -> str
 
 
 def overall(findings: Mapping[str, Finding]) -> tuple[Verdict, str]:
-    """Return the verdict on the whole and what it says in words.
+    """Return the verdict on all modalities, and its sentence.
 
     Example:
         >>> a = Finding("balanced", 0.5, "a is balanced.", "dominant")
@@ -356,10 +357,10 @@ def roles(
 
     Args:
         share: Shapley values of the information, in nats.
-        lead: by how much each modality says more alone than the next (paired).
-        evidence: mi and cmi by modality.
+        lead: Lead of each modality over the next one by unimodal information (paired).
+        evidence: Mi and cmi by modality.
         scale: H(Y).
-        t: where the lines are.
+        t: Where the lines are.
     """
     small, played = t.negligible * scale, {}
     for m, (mi, cmi) in evidence.items():

@@ -1,6 +1,6 @@
-"""Encoders: thin.
+"""Small encoders.
 
-Any ``nn.Module`` that maps one modality's input to ``(B, D)`` will do; these are for data without one.
+Any ``nn.Module`` that maps one modality's input to ``(B, D)`` can be used; these are defaults for data without one.
 """
 
 from counterpoise.encoders._small import MLP, ConvNet, TemporalConv, TokenBag

@@ -1,4 +1,4 @@
-"""Encoders from `transformers`: built from a configuration with random weights, or pretrained when that is asked for.
+"""Encoders from `transformers`: built from a configuration with random weights, or with pretrained weights on request.
 
 Nothing is downloaded unless ``pretrained`` names weights; torchvision is never needed.
 """
@@ -44,7 +44,7 @@ def _pretrained(kind: Any, name: str, **options: Any) -> Any:
 def _statistics(name: str) -> tuple[list[float], list[float]] | None:
     """Return mean and standard deviation of the images that the weights were trained on, or None if they are not given.
 
-    They stand in ``preprocessor_config.json`` beside the weights.
+    They are read from ``preprocessor_config.json`` in the folder of the weights.
     """
     with extra("encoders"):
         from transformers.utils.hub import cached_file
@@ -96,8 +96,8 @@ class ResNet18(nn.Module):
 
     The audio-visual baseline of this literature: global average pooling over space and time, 512 features. Pretrained
     weights (``microsoft/resnet-18``) have three input channels; for another number the first convolution gets their
-    mean over the channels, scaled so that a grey input gives what it gave as RGB. Pictures are standardised as the
-    weights' own preprocessing says, where it is beside them.
+    mean over the channels, scaled so that a grey input gives what it gave as RGB. Pictures are standardised as in
+    the preprocessing of the weights, if their folder holds it.
 
     Args:
         shape: ``(H, W)``, ``(C, H, W)`` or ``(T, C, H, W)``.
@@ -153,7 +153,7 @@ class ResNet18(nn.Module):
 class ViT(nn.Module):
     """Vision Transformer for images ``(B, C, H, W)``: the class token's last state.
 
-    With ``pretrained``, pictures are standardised as the weights' own preprocessing says, where it is beside them.
+    With ``pretrained``, pictures are standardised as in the preprocessing of the weights, if their folder holds it.
 
     Args:
         shape: ``(C, H, W)``; sides are multiples of ``patch``.
@@ -220,7 +220,7 @@ class ViT(nn.Module):
 class BERT(nn.Module):
     """BERT for token ids ``(B, L)``, 0 = padding (masked): the first token's last state.
 
-    Where a tokenizer pads with another id than 0, the data hold the two exchanged (see
+    If a tokenizer pads with another id than 0, the data hold the two ids exchanged (see
     `counterpoise.data.preparation.Text`); with ``pretrained`` they are changed back here.
 
     Args:

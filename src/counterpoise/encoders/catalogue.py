@@ -1,4 +1,4 @@
-"""The encoders by name, and which kind of modality gets which when nobody says."""
+"""The encoders by name, and the default encoder of each kind of modality."""
 
 from typing import Final
 

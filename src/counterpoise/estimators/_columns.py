@@ -58,7 +58,7 @@ def learn_table(columns: Columns, groups: Mapping[str, Sequence[Any]] | None) ->
             each column of paths of pictures.
 
     Raises:
-        DataError: For a column in two modalities, dates, or pictures beside other columns in one modality.
+        DataError: For a column in two modalities, dates, or pictures and other columns in one modality.
         NotFoundError: For an unknown column.
     """
     chosen = None if groups is None else column_groups(groups, list(columns))

@@ -41,7 +41,7 @@ HELD_OUT = 0.2
 FEWEST = 30
 """Samples below which nothing is held out."""
 CONSTANT = "constant"
-"""Name of the input that stands beside a single modality."""
+"""Name of the constant input that accompanies a single modality."""
 
 
 class _Base(BaseEstimator):
@@ -127,7 +127,7 @@ class _Base(BaseEstimator):
 
     def _inputs(self, columns: dict[Any, Any]) -> dict[str, np.ndarray]:
         arrays = self._table.arrays(columns)
-        if len(arrays) == 1:  # a multimodal model has two inputs; this one says nothing
+        if len(arrays) == 1:  # a multimodal model has two inputs; this one is constant
             arrays[CONSTANT] = np.zeros((len(next(iter(arrays.values()))), 1), np.float32)
         return arrays
 
@@ -204,7 +204,7 @@ class _Base(BaseEstimator):
     def contributions_(self) -> pd.DataFrame:
         """Contributions on samples that were not trained on, one row per modality, in nats with 95 % intervals.
 
-        Columns: ``mi`` (what the modality says about the target by itself) and ``cmi`` (what it adds to the others),
+        Columns: ``mi`` (information of the modality alone about the target) and ``cmi`` (what it adds to the others),
         each with ``_low`` and ``_high``. They are measured on the encoders' features at first access.
 
         Raises:

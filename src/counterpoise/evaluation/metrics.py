@@ -1,4 +1,4 @@
-"""Scores of predictions. Training, records and diagnosis take every score from here."""
+"""Scores of predictions, for training, records and diagnosis."""
 
 from __future__ import annotations
 

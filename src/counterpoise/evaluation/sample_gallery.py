@@ -1,4 +1,4 @@
-"""Which samples a page shows, and what it says of them: a few of each kind, with pictures, within a budget."""
+"""Samples that a page shows: a few of each kind, with pictures and predictions, within a budget."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import numpy as np
 __all__ = ["TELLING", "ClassShare", "SampleLists", "by_class", "sample_lists"]
 
 TELLING: Final = math.log(1.5)
-"""A modality tells on a sample if the probability of the label becomes one and a half times as large (or as small).
+"""A modality is informative on a sample if it makes the label one and a half times as probable (or improbable).
 
 From a coin to certainty, the most that two classes allow, is a factor of 2."""
 
@@ -78,7 +78,7 @@ def sample_lists(
 
 @dataclass(frozen=True)
 class ClassShare:
-    """What the modalities say on the samples of one class (or of one label).
+    """Information of the modalities on the samples of one class (or of one label).
 
     Attributes:
         name: The class.
@@ -96,7 +96,7 @@ class ClassShare:
 
 
 def by_class(alone: Mapping[str, np.ndarray], labels: np.ndarray, names: Sequence[str]) -> tuple[ClassShare, ...]:
-    """Return what the modalities say by class; classes without two samples are left out.
+    """Return the information of the modalities by class; classes with fewer than two samples are left out.
 
     Args:
         alone: ``{m: (N,)}`` contributions of the samples.

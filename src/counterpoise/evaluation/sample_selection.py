@@ -23,7 +23,7 @@ MOMENTS = 2000
 def run_samples(
     data: MultimodalData, test: Outputs, logits: Tensor, target: Tensor, value: Valuation
 ) -> dict[str, Any]:
-    """Return a few test samples with pictures of their inputs, what the model says of them and what each modality.
+    """Return a few test samples: pictures of their inputs, and the predictions of the model and of each modality.
 
     Args:
         data: The data set.

@@ -1,1 +1,1 @@
-"""Experiments: which runs to do, running them once each, and comparisons of methods."""
+"""Experiments: single runs, comparisons of methods, tuning and recommendations."""

@@ -1,4 +1,4 @@
-"""Single runs of a comparison: which are missing, how to train one by itself, and which to train again."""
+"""Single runs of a comparison: missing runs, the command of a run, and runs to train again."""
 
 from __future__ import annotations
 

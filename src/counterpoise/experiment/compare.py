@@ -1,4 +1,4 @@
-"""Comparisons: which runs there are to do, doing them in parallel, once each, and writing what came of them."""
+"""Comparisons of methods: planning the runs, training each once, in parallel, and writing the results."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def expand(
         given: Further settings, nested.
 
     Raises:
-        ConfigError: for an unknown key, or no seeds.
-        NotFoundError: for an unknown method or rule.
+        ConfigError: For an unknown key, or no seeds.
+        NotFoundError: For an unknown method or rule.
     """
     check_keys("`missing`", (given or {}).get("missing", {}), info.names)
     numbers = _seed_list(seeds)
@@ -120,8 +120,8 @@ def combinations_of(method: str) -> list[str]:
     """Return a method with its named parts switched on and off in all combinations, all on first.
 
     Raises:
-        ConfigError: if the method has no parts.
-        NotFoundError: for an unknown method.
+        ConfigError: If the method has no parts.
+        NotFoundError: For an unknown method.
 
     Example:
         >>> combinations_of("arm")[:3]
@@ -201,9 +201,9 @@ def compare(
         Records and failures, which can be unpacked as two lists. A notebook shows them as a table.
 
     Raises:
-        ConfigError: for an empty list of data sets, methods or rules, or a run of ``redo`` that cannot be read.
-        NotFoundError: for an unknown data set, method or rule, or a run of ``redo`` that is not in the comparison.
-        OutputError: if ``out`` cannot be written to.
+        ConfigError: For an empty list of data sets, methods or rules, or a run of ``redo`` that cannot be read.
+        NotFoundError: For an unknown data set, method or rule, or a run of ``redo`` that is not in the comparison.
+        OutputError: If ``out`` cannot be written to.
     """
     check_parallel(jobs, backend, cluster)
     _check_lists(data, methods, rules)
@@ -272,9 +272,9 @@ def planned_runs(
         missing_in: Where they lose them.
 
     Raises:
-        ConfigError: for an empty list, or settings that cannot be used.
-        NotFoundError: for an unknown data set, method or rule.
-        DataError: for data that cannot be used.
+        ConfigError: For an empty list, or settings that cannot be used.
+        NotFoundError: For an unknown data set, method or rule.
+        DataError: For data that cannot be used.
     """
     _check_lists(data, methods, rules)
     configs: list[RunConfig] = []
@@ -304,8 +304,8 @@ def _check_models(configs: Sequence[RunConfig]) -> None:
     """Build each model with encoders or a fusion of the user's choice once, before the runs start.
 
     Raises:
-        ConfigError: for arguments that an encoder or a fusion does not have.
-        NotFoundError: for an unknown encoder or fusion.
+        ConfigError: For arguments that an encoder or a fusion does not have.
+        NotFoundError: For an unknown encoder or fusion.
     """
     chosen = [config for config in configs if config.model != ModelConfig(init_seed=config.model.init_seed)]
     for config in {repr((config.data, config.model)): config for config in chosen}.values():

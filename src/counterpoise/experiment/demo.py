@@ -25,7 +25,7 @@ class Demo:
         question: Description of the data and of the question that they answer.
         methods: Methods to compare.
         reference_rules: Further decision rules with which joint training is evaluated, so that the effect of the rule
-            and that of the training can be told apart.
+            and that of the training can be separated.
         given: Settings that differ from the defaults.
         focus: Row that the conclusions are about: the method that the evidence in ``docs/arm.md`` recommends.
     """

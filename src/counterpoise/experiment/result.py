@@ -1,4 +1,4 @@
-"""What a comparison returns: records and failures, as tables and figures."""
+"""The result of a comparison: records and failures, as tables and figures."""
 
 from __future__ import annotations
 
@@ -92,6 +92,9 @@ class ComparisonResult(NamedTuple):
         from counterpoise.report.figures.write import plot_scores
 
         return plot_scores(self.records, ax)
+
+    def __repr__(self) -> str:
+        return f"ComparisonResult({len(self.records)} records, {len(self.failures)} failures)"
 
     def _repr_html_(self) -> str:
         from counterpoise.report.tables import to_html

@@ -151,7 +151,7 @@ def _rebuild(config: RunConfig, data: MultimodalData, path: Path) -> Fitted:
 
 
 def diagnose_run(folder: Path | str, *, estimator: str | None = None, trust: bool = False) -> Diagnosis:
-    """Return the diagnosis of a run's model on its test set, with its training set beside it to see overfitting.
+    """Return the diagnosis of a run's model on its test set, and on its training set to detect overfitting.
 
     Args:
         folder: The run's folder, or a checkpoint in it.

@@ -133,17 +133,17 @@ _DIMENSIONS = ("feature_dim", "num_features", "out_features", "embed_dim")
 
 
 def feature_dims_of(encoders: Mapping[str, nn.Module]) -> dict[str, int]:
-    """Find D_m of each encoder from the attribute that says it, or from its last linear layer.
+    """Find D_m of each encoder from its attribute ``feature_dim``, or from its last linear layer.
 
     Raises:
-        ModelError: If an encoder tells neither.
+        ModelError: If an encoder has neither.
     """
     dims = {}
     for m, encoder in encoders.items():
         width = next(_widths(encoder), None)
         if width is None:
             raise ModelError(
-                f"Cannot tell the feature dimension of the encoder of `{m}` ({type(encoder).__name__}). "
+                f"Could not determine the feature dimension of the encoder of `{m}` ({type(encoder).__name__}). "
                 f"Pass `feature_dims={{'{m}': D, ...}}`, or give it an attribute `feature_dim`."
             )
         dims[m] = width
@@ -151,7 +151,7 @@ def feature_dims_of(encoders: Mapping[str, nn.Module]) -> dict[str, int]:
 
 
 def _widths(encoder: nn.Module) -> Iterator[int]:
-    """Yield what an encoder says of its feature dimension, the most reliable first."""
+    """Yield candidates of the feature dimension of an encoder, the most reliable first."""
     stated = [getattr(encoder, name, None) for name in _DIMENSIONS]
     stated.append(getattr(getattr(encoder, "config", None), "hidden_size", None))
     yield from (width for width in stated if isinstance(width, int))

@@ -1,4 +1,4 @@
-"""What a gallery is, and reading one from JSON that anybody may have written: what is malformed is left out."""
+"""Galleries, and reading them from untrusted JSON: malformed cards are left out."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Gallery:
         """Read JSON; cards that are malformed are left out.
 
         Raises:
-            DataError: If it is no gallery at all.
+            DataError: If it is not a gallery.
         """
         if not isinstance(fields, Mapping) or not isinstance(fields.get("cards"), list):
             raise DataError("A gallery should be a mapping with n, counts and cards.")

@@ -20,7 +20,7 @@ __all__ = ["css", "render"]
 WIDTH, HEIGHT = 240.0, 72.0
 
 RELIES_ON: Final = "relies_on:"
-"""How the group of a card starts whose prediction relies on one modality; the name of the modality follows."""
+"""Start of the name of a group of cards that rely on one modality; the name of the modality follows."""
 
 
 def css() -> str:
@@ -121,7 +121,7 @@ def _nats(value: float) -> str:
 
 
 def _note(view: ModalityView) -> str:
-    """Return what is to be known of a picture, the scale of its axis included."""
+    """Return the caption of a picture, with the scale of its axis."""
     low, high = (f"{v:g}".replace("-", "−") for v in (view.low, view.high))
     scale = {"trace": f"from {low} to {high}", "bars": f"axis ±{high}"}.get(view.kind, "")
     return "; ".join(part for part in (view.note, scale) if part)

@@ -1,4 +1,4 @@
-"""Small pictures of single samples, as JSON: a few kilobytes each, whatever the sample's size."""
+"""Small pictures of single samples, as JSON: a few kilobytes each for samples of any size."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ FRAMES: Final = 5
 FRAME_SIDE: Final = 64
 POINTS: Final = 60
 COLUMNS: Final = 4
-"""Of a sequence that has more, those that vary most."""
+"""Maximum number of columns of a sequence that are shown: those that vary most."""
 BARS: Final = 48
 WORDS: Final = 60
 SECONDS: Final = 1.0
 PLAYED: Final = 8000
 """Samples per second of the sound that is kept."""
 HEARD: Final = 2000
-"""A modality with fewer samples per second is no sound."""
+"""Minimum number of samples per second of a sound."""
 SOUND_NAMES: Final = ("audio", "sound", "speech", "voice", "spectrogram", "wav")
 
 
 class Described(Protocol):
-    """What is known about a modality: `counterpoise.data.Modality`."""
+    """Description of a modality, such as `counterpoise.data.Modality`."""
 
     @property
     def name(self) -> str:
@@ -47,7 +47,7 @@ class Described(Protocol):
 
     @property
     def words(self) -> tuple[str, ...]:
-        """What token ids stand for."""
+        """Words of the token ids."""
         ...
 
     @property
@@ -109,12 +109,12 @@ def _text(modality: Described, value: np.ndarray) -> dict[str, Any]:
     ids = [int(i) for i in value.reshape(-1) if i][:WORDS]
     known = modality.words
     words = [known[i] if i < len(known) else "?" for i in ids] if known else [str(i) for i in ids]
-    note = "" if known else "token ids: the data do not say which words they are"
+    note = "" if known else "token ids: the data hold no words for them"
     return {"kind": "text", "words": words, "note": note}
 
 
 def _pixels(value: np.ndarray) -> tuple[np.ndarray, str]:
-    """Return ``(H, W)`` or ``(H, W, 3)`` uint8, and what was done."""
+    """Return ``(H, W)`` or ``(H, W, 3)`` uint8, and a note on the conversion."""
     note = ""
     if len(value) == 2:
         value, note = np.sqrt(((value - 0.5) ** 2).sum(0, keepdims=True)), "length of the optical flow"

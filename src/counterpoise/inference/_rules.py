@@ -1,7 +1,7 @@
 r"""Decision rules: how the heads of a model are combined into one prediction.
 
 A rule is a product of experts: expert 0 is the fused head, experts 1..M are the unimodal heads, and the result is
-:math:`p(y|x) \propto \prod_k p_k(y|x)^{a_k(x)}`. The task says what that means for its likelihood (`Task.combine`): a
+:math:`p(y|x) \propto \prod_k p_k(y|x)^{a_k(x)}`. The task defines it for its likelihood (`Task.combine`): a
 weighted sum of the logits of classes and labels, and a weighted mean for Gaussians of equal variance. Rules are
 separate from methods, so that methods can be compared under the same rule.
 

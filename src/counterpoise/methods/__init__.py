@@ -1,4 +1,4 @@
-"""Methods: each fills the gradients of one step, and whoever owns the loop steps.
+"""Methods: each computes the gradients of one step; the training loop calls the optimizer.
 
 Names are imported on first use, so that the catalogue (`counterpoise.methods.catalogue`) can be read without torch.
 Replicas of released code are in `counterpoise.methods.replicas`; what authors of a method need is in

@@ -42,7 +42,7 @@ def best_rate(loss: Callable[[float], float], middle: float) -> float:
     The minimum is refined by a parabola in the logarithm of the rate.
 
     Args:
-        loss: Loss of a learning rate; a value that is no number counts as infinite.
+        loss: Loss of a learning rate; NaN counts as infinite.
         middle: Middle one of the rates.
 
     Example:

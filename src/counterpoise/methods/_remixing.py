@@ -1,4 +1,4 @@
-"""Data Remixing: every sample trains the modality that is least sure of it (Ma et al., ICML 2025)."""
+"""Data Remixing: every sample trains the modality whose prediction is least certain (Ma et al., ICML 2025)."""
 
 from __future__ import annotations
 

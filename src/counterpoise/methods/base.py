@@ -1,6 +1,6 @@
-"""The contract of a method, and what its authors need.
+"""The interface of a method, and tools for authors of methods.
 
-A method fills ``.grad``; whoever owns the loop steps::
+A method fills ``.grad``; the training loop calls the optimizer::
 
     model = method.prepare(model, train.target)
     optimizer = torch.optim.AdamW([*model.parameters(), *method.parameters()])
@@ -8,11 +8,10 @@ A method fills ``.grad``; whoever owns the loop steps::
         method.on_epoch_start(model, EpochContext(epoch, epochs))
         for batch in loader:
             for record in method.steps(model, batch):    # each yield: gradients are ready, step now
-                optimizer.step()
-                optimizer.zero_grad()
+                optimizer.step() optimizer.zero_grad()
 
-Every method trains the model's unimodal heads on the features, whatever reaches the encoders, so that all methods offer
-the same heads to all decision rules. With ``strength=0`` every method equals joint training bit for bit.
+Every method trains the model's unimodal heads on the features, whichever gradients reach the encoders, so that all
+methods offer the same heads to all decision rules. With ``strength=0`` every method equals joint training bit for bit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks of any method, also one that the library has never seen: ``counterpoise check package.module:Class``.
+"""Checks of any method, also of one outside the library: ``counterpoise check package.module:Class``.
 
 Every check trains a small model on synthetic batches for a few steps. Modality ``a`` is easy and the others are hard.
 A method that refuses a setting with a `CounterpoiseError` is skipped there, since a clear refusal is allowed.
@@ -516,7 +516,7 @@ def _scaled(scale: float) -> Callable[[Tensor], None]:
 
 
 def _predictions(subject: Subject) -> None:
-    """The prediction for a sample does not depend on the samples beside it in the batch."""
+    """The prediction for a sample does not depend on the other samples of the batch."""
     batches = subject.batches()
     method, model = subject.prepared(subject.model(), batches)
     train(method, model, batches, range(1))

@@ -1,4 +1,4 @@
-"""Declarations of a method's hyper-parameters: one line each, from which everything else follows.
+"""Declarations of a method's hyper-parameters: one line each, which defines defaults, limits and the constructor.
 
 A declaration is a class attribute. The constructor, its signature, ``repr``, validation, the table in the docs and the
 property tests are all derived from it::

@@ -1,4 +1,4 @@
-"""What all pages share: colours, the style sheet, and the frame around the content of a page. Torch-free."""
+"""Shared parts of all pages: colours, the style sheet, and the frame around the content. Torch-free."""
 
 from counterpoise.pages._templates import page_css, templates
 

@@ -1,4 +1,4 @@
-"""From RunRecords to statistics, tables, words, figures and one self-contained page. Torch-free."""
+"""Statistics, conclusions, tables, figures and a self-contained page from RunRecords. Torch-free."""
 
 from counterpoise.report.analysis.ablation import ablation_table
 from counterpoise.report.analysis.conclusions import Conclusions, conclusions, explain

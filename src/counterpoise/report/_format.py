@@ -1,4 +1,4 @@
-"""How numbers are written for people: units, digits, signs, and what stands for a missing one."""
+"""Formatting of numbers: units, digits, signs, and missing values."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _digits(metric: str) -> int:
 
 
 def number(value: float, metric: str, *, sign: bool = False, digits: int | None = None) -> str:
-    """Write one value of ``metric`` in its unit, with that metric's usual number of decimals unless told otherwise.
+    """Write one value of ``metric`` in its unit, with that metric's usual number of decimals by default.
 
     Example:
         >>> number(0.84216, "accuracy"), number(-0.023, "accuracy", sign=True), number(float("nan"), "nll")

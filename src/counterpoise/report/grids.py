@@ -1,4 +1,4 @@
-"""What the readable tables hold, cell by cell, before Markdown, LaTeX or HTML decides how it looks."""
+"""Cells of the readable tables, which are then written as Markdown, LaTeX or HTML."""
 
 from __future__ import annotations
 

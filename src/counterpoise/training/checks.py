@@ -1,4 +1,4 @@
-"""Checks before a training starts: what can be known then should not cost a trained model."""
+"""Checks before a training starts, so that errors do not appear after it."""
 
 from __future__ import annotations
 

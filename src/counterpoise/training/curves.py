@@ -1,4 +1,4 @@
-"""Contributions per epoch: a quick, cross-fitted look at the validation features while a model trains."""
+"""Contributions per epoch: quick, cross-fitted estimates from the validation features while a model trains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The three splits as Lightning sees them, and what is held out of the training set and for how long."""
+"""The three splits as a Lightning data module, and the samples that are held out of the training set."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class MultimodalDataModule(lightning.LightningDataModule):
     function of the seed and the epoch alone, so a resumed run equals an uninterrupted one.
 
     Args:
-        data: the data.
-        config: batch size and share to hold out.
-        seed: of the order and of the hold-out.
-        release: first epoch that trains on what was held out; 0 holds nothing out, None never releases it.
-        plan: a method's re-sampling hook.
+        data: The data.
+        config: Batch size and share to hold out.
+        seed: Of the order and of the hold-out.
+        release: First epoch that trains on what was held out; 0 holds nothing out, None never releases it.
+        plan: A method's re-sampling hook.
     """
 
     def __init__(

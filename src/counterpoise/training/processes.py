@@ -1,4 +1,4 @@
-"""Training on several devices: Lightning starts one process per device, and this module brings back what they found."""
+"""Training on several devices: Lightning starts one process per device, and this module collects their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fit a decision rule: when, and on which samples."""
+"""Fitting of decision rules during training."""
 
 from __future__ import annotations
 

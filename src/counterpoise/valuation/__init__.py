@@ -3,7 +3,7 @@ r"""Valuation: what each modality contributes, in nats, out of sample.
 With features :math:`z_m` of the modalities m and a label y:
 
 - :math:`I(Z; Y)`, the joint contribution of all modalities;
-- :math:`I(Z_m; Y)`, what m says alone;
+- :math:`I(Z_m; Y)`, the unimodal information of m;
 - :math:`I(Z_m; Y | Z_{-m})`, the marginal contribution: what m adds to all the others;
 - the co-information, for two modalities redundancy less synergy.
 

@@ -1,4 +1,4 @@
-"""From the information of subsets to a `Valuation`: the chain rule, intervals, classes and samples."""
+"""Assembly of a `Valuation` from the information of subsets: chain rule, intervals, classes and samples."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Part = TypeVar("Part")
 NEGLIGIBLE = 0.02
 """Deviations below this share of the scale are rounding of an estimate of zero."""
 MAX_LATTICE = 4
-"""Up to so many modalities all 2^M - 1 subsets are valued, and with them the co-information."""
+"""Maximum number of modalities for which all 2^M - 1 subsets are valued, and the co-information with them."""
 
 
 @dataclass(frozen=True)
 class SubsetEstimate:
-    """What an estimator says of I(Z_S; Y).
+    """The estimate of I(Z_S; Y) for one subset S.
 
     Attributes:
         pointwise: ``(N,)`` contributions of the samples in nats; their mean is the estimate before the correction.
@@ -191,7 +191,7 @@ def _estimate(
     value = float(pointwise.mean() + sum(sign * term.correction for sign, term in terms))
     n = len(pointwise)
     # With k parameters the correction is k/2n and leaves a spread of sqrt(k/2)/n. It is of first order: half of it is
-    # doubt, and so is what the learning curve says against it.
+    # doubt, and so is the loss that the learning curve predicts.
     noise = abs(sum(sign * term.correction for sign, term in terms))
     second = max(noise, abs(sum(sign * term.capacity for sign, term in terms)), 0.5 / n) / n
     second += (noise / 2) ** 2 + sum(sign * term.doubt for sign, term in terms) ** 2

@@ -35,14 +35,14 @@ class PartialInformation:
     """One modality against the rest, in nats.
 
     Attributes:
-        modality: which.
-        redundant: what it and the rest both say.
-        unique: what only it says.
-        unique_rest: what only the rest says.
-        synergistic: what only it and the rest together say.
+        modality: Which.
+        redundant: Information that both it and the rest carry.
+        unique: Information that only it carries.
+        unique_rest: Information that only the rest carries.
+        synergistic: Information that only it and the rest together carry.
         definition: ``broja`` or ``imin``.
-        source: what was decomposed: ``features`` or the ``predictions`` of classifiers on them.
-        n: number of samples.
+        source: What was decomposed: ``features`` or the ``predictions`` of classifiers on them.
+        n: Number of samples.
     """
 
     modality: str
@@ -93,17 +93,17 @@ def decompose(
         target: ``(N,)`` classes.
         definition: ``imin`` or ``broja``.
         num_outputs: C; found in the labels by default.
-        folds: of the heads.
+        folds: Of the heads.
         group: ``(N,)`` which samples belong together.
-        seed: of whatever is random.
-        confidence: level of the intervals.
+        seed: Seed of all random numbers.
+        confidence: Level of the intervals.
 
     Returns:
         One decomposition per modality; for M = 2 the two are mirror images.
 
     Raises:
-        DataError: as for `estimate`; for ``broja`` also if the table is too large.
-        ConfigError: for another definition.
+        DataError: As for `estimate`; for ``broja`` also if the table is too large.
+        ConfigError: For another definition.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -133,7 +133,7 @@ def decompose_samples(
     valuation's own numbers, so that redundant + unique is its ``mi`` and unique + synergistic its ``cmi``.
 
     Args:
-        value: of a multi-class task, with ``per_sample``.
+        value: Of a multi-class task, with ``per_sample``.
         labels: ``(N,)`` class ids.
         group: ``(N,)`` which samples belong together, ids from 0.
 

@@ -49,7 +49,7 @@ def estimate(
             classes, fractions and many whole numbers are reals, zeros and ones ``(N, C)`` are labels.
         num_outputs: C; found in the labels by default.
         estimator: A name of `VALUATIONS`.
-        folds: Heads are fitted on all but one of so many parts and valued on that one.
+        folds: Number of folds: heads are fitted on all folds but one and evaluated on that one.
         group: ``(N,)`` which samples belong together (subject, speaker): they stay in one fold, and standard errors
             count groups.
         seed: Seed of the folds and of all random numbers; the same seed gives the same result.

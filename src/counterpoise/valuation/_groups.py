@@ -1,4 +1,4 @@
-r"""Samples in groups: how far their contributions depend on each other, and what that costs.
+r"""Samples in groups: dependence of their contributions, and its effect on the standard error.
 
 The samples of one group may carry one piece of evidence together, or as many as there are samples. How a mean varies
 between groups says which: the *design effect* (Kish, Survey Sampling, 1965) is its variance in units of the variance of

@@ -1,4 +1,4 @@
-"""What an estimator returns: plain numbers with their unit, uncertainty and standing."""
+"""The result of an estimator: plain numbers with their unit, uncertainty and kind of bound."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Estimate:
     """One number with its uncertainty.
 
     Attributes:
-        value: the estimate. Never clamped: an estimate of a zero is negative half of the time.
-        se: standard error.
-        low: lower end of the confidence interval.
-        high: upper end of the confidence interval.
+        value: The estimate. Never clamped: an estimate of a zero is negative half of the time.
+        se: Standard error.
+        low: Lower end of the confidence interval.
+        high: Upper end of the confidence interval.
         bound: What kind of number it is: ``lower`` (a lower bound of the information in expectation), ``estimate`` (no
             bound), ``gaussian`` (real targets: what the reduction of the residuals is worth in nats if targets and
             residuals are Gaussian; more than the information where the targets are not), ``sum over labels`` (several
@@ -96,24 +96,24 @@ class Valuation:
     """What each modality contributes to a label: plain numbers and NumPy arrays.
 
     Attributes:
-        modalities: their names, in order.
-        n: number of samples.
+        modalities: Their names, in order.
+        n: Number of samples.
         entropy: H(Y) of the labels (differential for regression); of several labels the sum of their entropies, which
             is the limit of a sum over labels.
         joint_mi: I(Z; Y) of all modalities together.
         mi: I(Z_m; Y) of each modality alone.
         cmi: ``I(Z_m; Y | Z_-m)`` of each modality given all the others.
-        co_information: for M = 2 redundancy less synergy; see `functional.co_information`. None where it was not asked
+        co_information: For M = 2 redundancy less synergy; see `functional.co_information`. None where it was not asked
             for (M > 4).
         subsets: I(Z_S; Y) of every subset that was valued, by the tuple of its modalities in order.
         per_class: ``(C,)`` arrays named ``mi``, ``mi:<m>`` and ``cmi:<m>``: means over the samples of a class
             (multi-class; NaN where there is none), or the share of each label (multi-label: these sum to the total).
         per_sample: ``(N,)`` arrays named ``mi``, ``mi:<m>``, ``cmi:<m>`` (with the label) and ``kl:<m>`` (without it).
-        estimator: the name of the estimator.
+        estimator: The name of the estimator.
         task: Name of the task.
         differential: Whether H(Y) is a differential entropy, which is no scale: it can be 0 or negative.
-        unit: nats, bits or fraction of H(Y).
-        confidence: level of the intervals.
+        unit: Nats, bits or fraction of H(Y).
+        confidence: Level of the intervals.
         notes: Remarks for the reader.
         too_few_samples: Quantities that cannot be right, such as ``cmi:text``: outside of [0, H(Y)] by more than their
             standard error. All quantities if there are too few groups. A report should not print them as results.
@@ -194,7 +194,7 @@ class Valuation:
         """Return plain JSON: numbers, strings, lists and dicts; not-a-number is None.
 
         Args:
-            samples: also the per-sample arrays.
+            samples: Also the per-sample arrays.
         """
         fields: dict[str, Any] = {
             "unit": self.unit,

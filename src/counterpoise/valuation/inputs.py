@@ -1,4 +1,4 @@
-"""What every estimator starts from: checked features and labels, and folds."""
+"""Inputs of the estimators: checked features and labels, and folds."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class EstimatorInput:
     Attributes:
         features: ``{m: (N, D_m)}`` floats.
         target: ``(N,)`` class ids from 0, or ``(N, C)``.
-        task: the likelihood.
+        task: The likelihood.
         group: ``(N,)`` group ids from 0, or None. Copies of a sample are a group where no groups are given.
-        folds: number of folds.
+        folds: Number of folds.
         fold: ``(N,)`` fold of each sample.
-        seed: for whatever is random.
-        classes: the labels that the class ids stand for (multi-class).
-        notes: what was found on the way.
+        seed: Seed of all random numbers.
+        classes: The labels that the class ids stand for (multi-class).
+        notes: What was found on the way.
         copies: ``(N,)`` numbers from 0, equal for samples whose columns are all equal; None without copies.
     """
 
@@ -104,9 +104,9 @@ def prepare(
     ``num_outputs`` says that they are class ids already.
 
     Raises:
-        DataError: for fewer than two modalities, no samples, mismatched lengths, NaN or inf (which modality, which
+        DataError: For fewer than two modalities, no samples, mismatched lengths, NaN or inf (which modality, which
             samples), a single class, more classes than half of the samples, a constant target, or too few groups.
-        ConfigError: for fewer than two folds.
+        ConfigError: For fewer than two folds.
     """
     features = named_arrays(features, "The features")
     check_index(features | {"the labels": target} | ({} if group is None else {"group": group}))
@@ -286,11 +286,11 @@ def assign_folds(target: Tensor, task: Task, folds: int, group: np.ndarray | Non
     """Return ``(N,)`` fold numbers: stratified by class, with whole groups where they are known.
 
     Args:
-        target: as `Task` takes it.
-        task: the likelihood.
+        target: As `Task` takes it.
+        task: The likelihood.
         folds: K.
         group: ``(N,)`` group ids from 0, or None.
-        seed: of the shuffle.
+        seed: Of the shuffle.
     """
     rng = np.random.default_rng(seed)
     labels = target.numpy() if task.has_classes else np.zeros(len(target), dtype=np.int64)

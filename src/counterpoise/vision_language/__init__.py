@@ -1,4 +1,4 @@
-"""Vision-language models: whether the answers depend on the image, and what each tower of a contrastive model gives."""
+"""Vision-language models: whether the answers depend on the image, and the information of each tower of CLIP."""
 
 from counterpoise.vision_language._diagnose import diagnose_vlm
 from counterpoise.vision_language._result import VLMDiagnosis

@@ -1,4 +1,4 @@
-"""What the diagnosis of a vision-language model is: plain numbers, and the ways to look at them."""
+"""The result of the diagnosis of a vision-language model: plain numbers, tables, a figure and a page."""
 
 from __future__ import annotations
 

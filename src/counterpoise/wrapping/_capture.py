@@ -1,4 +1,4 @@
-"""Encoders inside a module: catch what they return, and run the module again with that in their place."""
+"""Encoders inside a module: capture their outputs, and run the module again with given outputs."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _product(shape: Sequence[int]) -> int:
 
 
 class _StandIn(nn.Module):
-    """Takes the place of a submodule; whatever it lacks itself is that of the submodule."""
+    """Replacement of a submodule, which passes on all of its attributes."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()

@@ -403,7 +403,7 @@ def wrap(
         pool: Function from an encoder's output to ``(B, D)``, by modality. By default ``pooler_output``, else means
             over time (over the tokens that the mask keeps) or space.
         output: Picks the logits ``(B, C)`` from what ``net`` returns; see `counterpoise.diagnosis.adapt`.
-        feature_dims: D by modality, where the encoder does not tell.
+        feature_dims: D by modality, for encoders whose dimension cannot be determined.
         task: Multiclass, multilabel, regression, or a `Task`.
 
     Raises:

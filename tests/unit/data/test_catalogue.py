@@ -76,7 +76,7 @@ def test_unknown_name_has_the_nearest() -> None:
 
 
 def test_missing_paths(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match=r"elsewhere` is not there. Give an .npz, a folder"):
+    with pytest.raises(NotFoundError, match=r"elsewhere` does not exist. Give an .npz, a folder"):
         open_data(tmp_path / "elsewhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(NotFoundError, match=r"empty` holds no prepared data"):

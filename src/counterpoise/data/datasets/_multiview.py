@@ -38,10 +38,10 @@ def multiview(source: Path, name: str) -> MultimodalData:
         test, own = raw["is_test"], "the published test set"
     else:
         raise DataError(
-            f"`multiview/{FILES.get(name, name)}.npz` should say which samples are test: `test_mask` or `is_test`."
+            f"`multiview/{FILES.get(name, name)}.npz` should hold a mask of the test samples: `test_mask` or `is_test`."
         )
     target = raw["label"].astype(np.int64)
-    # The names end in the number of features, which the shape tells.
+    # The names end in the number of features, which is that of the shape.
     names = [str(view).rstrip("0123456789") for view in raw["view_names"]]
     whole = Split({m: raw[f"view_{k}"].astype(np.float32) for k, m in enumerate(names)}, target)
     rest = np.flatnonzero(~test)

@@ -64,7 +64,7 @@ def raw_rows() -> list[DataEntry]:
         (
             "crema-d-actors",
             "_audio_visual:crema_d",
-            "the same with nobody in two splits",
+            "the same, and no actor is in two splits",
             "Cao et al. 2014",
             clips,
             {"by_actor": True},

@@ -1,4 +1,4 @@
-"""Shoulder exercises seen by a smart watch: the demo's data, inside the PyPI package ``seglearn``."""
+"""Shoulder exercises recorded by a smart watch: the demo's data, inside the PyPI package ``seglearn``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Worlds of known truth as data sets of the catalogue."""
+"""Synthetic benchmarks with known information as data sets of the catalogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""UTD-MHAD: 27 actions seen by a wrist sensor, a skeleton tracker and a depth camera."""
+"""UTD-MHAD: 27 actions recorded by a wrist sensor, a skeleton tracker and a depth camera."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def open_data(name: Path | str, *, split: int | None = None) -> MultimodalData:
 
     Raises:
         ConfigError: If the data set has no such split.
-        NotFoundError: For an unknown name (with the nearest), a path that is not there, or missing raw files (which,
+        NotFoundError: For an unknown name (with the nearest), a path that does not exist, or missing raw files (which,
             and where they were looked for).
         DataError: If the data would give wrong numbers.
 
@@ -153,7 +153,7 @@ def open_data(name: Path | str, *, split: int | None = None) -> MultimodalData:
 def _entry_of(name: Path | str, path: Path) -> DataEntry:
     """Return the entry of a name; paths get a message of their own."""
     if str(name) not in DATASETS and (path.exists() or len(path.parts) > 1):
-        problem = "holds no prepared data" if path.exists() else "is not there"
+        problem = "holds no prepared data" if path.exists() else "does not exist"
         raise NotFoundError(
             f"`{name}` {problem}. Give an .npz, a folder written by `counterpoise prepare`, or one of: "
             f"{', '.join(DATASETS)}."
@@ -197,7 +197,7 @@ def prepare(
     Args:
         name: A name of the catalogue.
         source: Folder of the raw data; COUNTERPOISE_DATA or `DEFAULT_RAW` if None.
-        out: Folder to write; must be empty, not there, or an earlier version of the same.
+        out: Folder to write. It must be empty, new, or hold an earlier version of the same set.
         settings: Choices, for sets of videos, images, texts and features.
         jobs: Processes, for such sets; None takes one per core.
         on_progress: Function that is called with the numbers of prepared samples and of all samples.

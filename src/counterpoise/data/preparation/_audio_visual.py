@@ -61,7 +61,7 @@ class Clips:
             )
 
     def sources(self, name: str) -> dict[str, Path]:
-        """Return where a clip's sound and frames are, or where its video would be: beside the first that is there."""
+        """Return the places of a clip's sound and frames, or the expected place of its video next to them."""
         video = self.videos.get(name, self._beside.with_name(f"{name}{self._beside.suffix}"))
         frames = self.folders.get(name) or self.sequences.get(name, video)
         return {"audio": self.sounds.get(name, video), "video": frames}
@@ -239,7 +239,7 @@ def crema_d(source: Path, settings: Settings, *, by_actor: bool = False) -> Inde
         by_actor = True
     if by_actor:
         clips = _drawn_by_actor(clips, settings.seed)
-        notes = (f"actors drawn 70/15/15 with seed {settings.seed}: nobody is in two splits",)
+        notes = (f"actors drawn 70/15/15 with seed {settings.seed}: no actor is in two splits",)
         expected = {"train+val+test": 7442}
     return _index(
         source,
@@ -283,7 +283,7 @@ def _drawn_by_actor(clips: Sequence[Clip], seed: int) -> list[Clip]:
 
 
 def _actor(clip: str) -> str:
-    """Return who speaks in ``1088_IOM_NEU_XX``, or nothing where that is no clip's name."""
+    """Return the speaker of ``1088_IOM_NEU_XX``, or an empty string if that is not the name of a clip."""
     number, _, rest = clip.partition("_")
     return number if number.isdigit() and rest else ""
 

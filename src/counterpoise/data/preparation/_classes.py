@@ -1,4 +1,4 @@
-"""Lists of classes that circulate."""
+"""Published lists of classes."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What the columns of a manifest hold, on the evidence of all their cells: files, numbers, lists or texts."""
+"""Content of the columns of a manifest, by all of their cells: files, numbers, lists or texts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MAGIC: Final = {
     b"II*\0": ".tif",
     b"MM\0*": ".tif",
 }
-"""How files begin, for those whose name does not tell what they are."""
+"""First bytes of file formats, for files without a known suffix."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _mostly_lists(cells: Sequence[Any]) -> bool:
 def _numbers(m: str, columns: Mapping[str, tables.Numbers]) -> Source:
     exact, note = keep_digits(m, np.stack([column.values for column in columns.values()], 1))
     odd = {
-        row: f"`{cell[:40]}` in column `{name}` is no number"
+        row: f"`{cell[:40]}` in column `{name}` is not a number"
         for name, column in columns.items()
         for row, cell in column.odd.items()
     }

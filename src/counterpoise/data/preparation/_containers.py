@@ -1,4 +1,4 @@
-"""Where the tracks of a media file end, and whether that is where its header says."""
+"""Ends of the tracks of a media file, and whether they agree with its header."""
 
 from __future__ import annotations
 

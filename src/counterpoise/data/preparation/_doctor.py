@@ -44,7 +44,7 @@ def check_folder(
         Lines for the screen, the findings (of raw files), and whether nothing is missing.
 
     Raises:
-        NotFoundError: If it is not there, or no data set recognises it.
+        NotFoundError: If it does not exist, or no data set has this layout.
     """
     if not folder.exists():
         raise NotFoundError(f"There is no `{folder}`.")

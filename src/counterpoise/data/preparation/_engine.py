@@ -47,10 +47,10 @@ class Report:
     """What came of preparing raw files.
 
     Attributes:
-        samples: number of samples by split.
-        findings: everything that was wrong.
-        read: how many samples were read now; the others lay there from before.
-        info: what is known about the prepared data.
+        samples: Number of samples by split.
+        findings: Everything that was wrong.
+        read: How many samples were read now; the others lay there from before.
+        info: What is known about the prepared data.
     """
 
     samples: Mapping[str, int]
@@ -168,7 +168,7 @@ def _left_out(findings: Iterable[Finding]) -> int:
 
 @contextmanager
 def _writing(out: Path) -> Iterator[None]:
-    """Turn what the system says about writing into what to do about it."""
+    """Convert errors of the file system into errors with advice."""
     try:
         yield
     except OutputError:

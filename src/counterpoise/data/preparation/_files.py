@@ -1,4 +1,4 @@
-"""Files opened and judged: images, folders and HDF5 files of frames, arrays; what is wrong with one is named."""
+"""Opening and checking of files: images, folders and HDF5 files of frames, arrays. Faults are described."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was found wrong with raw files: one line per finding, nothing skipped silently."""
+"""Faults of raw files: one line per finding, nothing is skipped silently."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from counterpoise.errors import DataError
 __all__ = ["KINDS", "Finding", "Remark", "UnreadableError", "summary", "to_csv"]
 
 KINDS: Final = {
-    "missing": "the file is not there",
+    "missing": "the file does not exist",
     "absent": "the sample lacks the modality and is kept",
-    "truncated": "the file ends before its own header says",
+    "truncated": "the file is shorter than its header announces",
     "silent": "there is no audio track, or nothing but zeros in it",
     "too short": "there is less of it than one sample needs",
     "undecodable": "it cannot be read as what it should be",

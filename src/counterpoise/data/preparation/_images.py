@@ -121,7 +121,7 @@ def _scaled(image: Pillow.Image, format_: str | None, name: str, remark: Remark)
 
 
 def _full_scale(mode: str, format_: str | None, low: float, high: float) -> tuple[float, str]:
-    """Return the value of white, and what was assumed where the mode does not say."""
+    """Return the value of white, and a note if it was inferred."""
     if mode.startswith("I;16") or (mode == "I" and format_ == "PNG"):
         bits = next((bits for top, bits in SMALL_DEPTHS.items() if high <= top), 16)
         few = f"16 bits, of which {bits} or fewer are used: white is 65,535 all the same"

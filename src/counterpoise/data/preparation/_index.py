@@ -36,19 +36,19 @@ class Settings:
     """What a user may choose of the preparation; None takes the data set's own.
 
     Attributes:
-        fps: instants per second of a video that are looked at.
-        keep: frames stored per clip.
-        frames: frames per sample when it is used.
-        size: height and width of images and frames.
-        audio: name of a sound recipe.
+        fps: Instants per second of a video that are looked at.
+        keep: Frames stored per clip.
+        frames: Frames per sample when it is used.
+        size: Height and width of images and frames.
+        audio: Name of a sound recipe.
         flow: ``dis`` or ``tvl1``.
         tokenizer: ``words``, a folder, or a name on the Hugging Face hub.
-        length: token ids per text, or steps of a feature sequence.
-        label: column of the label, for data of one's own; or the convention of a sentiment corpus.
+        length: Token ids per text, or steps of a feature sequence.
+        label: Column of the label, for data of one's own; or the convention of a sentiment corpus.
         modality: ``NAME=COLUMN,COLUMN`` for data of one's own.
-        task: ``multiclass``, ``multilabel`` or ``regression``, where the labels of your own table do not tell.
+        task: ``multiclass``, ``multilabel`` or ``regression``, None to infer it from the labels of the table.
         allow_outside: Whether a manifest may name files outside its own folder.
-        seed: of splits that are drawn.
+        seed: Of splits that are drawn.
     """
 
     fps: float | None = None
@@ -114,17 +114,17 @@ class Index:
     """A raw data set as it lies on disk.
 
     Attributes:
-        items: the samples, in the published order.
-        readers: one per modality, in order.
-        classes: names of the classes, or empty.
-        task: multiclass, multilabel or regression.
-        group: what groups are (``actor``), or empty.
-        expected: published numbers of samples by split (``train+val`` where validation is cut from training) or by
+        items: The samples, in the published order.
+        readers: One per modality, in order.
+        classes: Names of the classes, or empty.
+        task: Multiclass, multilabel or regression.
+        group: What groups are (``actor``), or empty.
+        expected: Published numbers of samples by split (``train+val`` where validation is cut from training) or by
             split and class (``test SAD``), and of ``classes``.
-        findings: what is wrong with the lists.
-        notes: choices that were made.
-        origin: where the data come from.
-        augment: how training varies the inputs (see `DataInfo.augment`).
+        findings: What is wrong with the lists.
+        notes: Choices that were made.
+        origin: Where the data come from.
+        augment: How training varies the inputs (see `DataInfo.augment`).
         target_offset: See `DataInfo.target_offset`.
         target_unit: See `DataInfo.target_unit`.
         optional: Whether samples that lack modalities are kept: those without a source, or without a sound track.

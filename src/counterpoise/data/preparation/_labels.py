@@ -48,7 +48,7 @@ def read_labels(table: Table, column: str, task: str | None = None) -> Labels:
     Args:
         table: The table.
         column: The column of the labels.
-        task: ``multiclass``, ``multilabel`` or ``regression``, where the labels do not tell.
+        task: ``multiclass``, ``multilabel`` or ``regression``, None to infer it from the labels.
 
     Raises:
         DataError: If there is no label, or all of them are equal.
@@ -93,7 +93,7 @@ def _numbers(table: Table, column: str, cells: Sequence[Any], task: str | None) 
         named = _numbered_classes(cells, numbers, spelled=spelled)
         return replace(named, notes=(*guess.notes, *named.notes))
     values = [float(v) if np.isfinite(v) else None for v in numbers.values]
-    odd = {k: f"the label `{cell[:40]}` is no number" for k, cell in numbers.odd.items()}
+    odd = {k: f"the label `{cell[:40]}` is not a number" for k, cell in numbers.odd.items()}
     return Labels(values, "regression", odd=odd, notes=guess.notes if task is None else ())
 
 

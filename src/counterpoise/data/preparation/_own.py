@@ -1,4 +1,4 @@
-"""Data of one's own: a table with one row per sample, and files, texts or numbers in its columns."""
+"""Data of the user: a table with one row per sample, and files, texts or numbers in its columns."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def own(source: Path, settings: Settings) -> Index:
     One column is the label (``label``, or the one that ``--label`` names); ``split`` (train, val, test), ``group`` (who
     must not be in two splits) and ``id`` are optional; every other column is a modality: paths to videos, sounds,
     images or ``.npy`` arrays (from the manifest's folder), inline text, or numbers. Columns ``sensor.x``, ``sensor.y``
-    are one modality ``sensor``, or say ``--modality sensor=x,y``; a column of videos whose name says sound (``audio``,
+    are one modality ``sensor``, or use ``--modality sensor=x,y``; a column of videos with a name for sound (``audio``,
     ``sound``, ``speech``, ``voice``) is their sound track. A column that counts the rows is left out.
 
     A row whose cells of a modality are all empty lacks that modality, as does one whose video has no sound track. Such
@@ -133,7 +133,7 @@ def _renamed(columns: Mapping[str, list[str]], notes: list[str]) -> dict[str, li
 
 
 def _given_modalities(table: Table, given: Sequence[str]) -> dict[str, list[str]]:
-    """Return what ``NAME=COLUMN,COLUMN`` says."""
+    """Parse ``NAME=COLUMN,COLUMN``."""
     columns: dict[str, list[str]] = {}
     for text in given:
         m, wanted = _parse_modality(table, text)
@@ -202,7 +202,7 @@ def _splits(table: Table) -> list[str]:
     strange = sorted(set(words) - set(SPLITS))
     if strange:
         raise DataError(
-            f"`split` of `{table.name}` should say train, val or test of each sample. Found `{strange[0]}`."
+            f"`split` of `{table.name}` should be train, val or test for each sample. Found `{strange[0]}`."
             f"{nearest(strange[0], SPLITS)}"
         )
     return words

@@ -23,7 +23,7 @@ ADMITTED: Final = (
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads arrays, lists and dicts, and refuses whatever else a pickle could run."""
+    """Unpickler of arrays, lists and dicts, which refuses everything else."""
 
     def find_class(self, module: str, name: str) -> Any:
         safe = {"ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer", "OrderedDict", "defaultdict", "encode"}

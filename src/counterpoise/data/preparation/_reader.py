@@ -1,4 +1,4 @@
-"""What every reader of a modality does."""
+"""Base class of the readers of modalities."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Reader(ABC):
         """Return the array.
 
         Raises:
-            UnreadableError: if the source gives no sample, with the kind of finding.
+            UnreadableError: If the source gives no sample, with the kind of finding.
         """
 
     @abstractmethod

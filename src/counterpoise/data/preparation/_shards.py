@@ -100,7 +100,7 @@ class Shards:
         return values
 
     def columns(self, stamps: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-        """Yield what is kept of samples beside their arrays, column by column."""
+        """Yield the columns of the samples that are not arrays."""
         rows = [Sample(s, self.content[s], self.findings[s], {}).columns for s in stamps]
         for k, name in enumerate(COLUMNS):
             yield name, [row[k] for row in rows]

@@ -1,4 +1,4 @@
-"""What the published recipes make of sound: every parameter in one table."""
+"""Sound features of published recipes: every parameter in one table."""
 
 from __future__ import annotations
 

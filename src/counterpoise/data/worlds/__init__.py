@@ -1,4 +1,4 @@
-"""Worlds whose information is known: where an estimate can be compared with the truth."""
+"""Synthetic benchmarks whose information is known, so that estimates can be compared with it."""
 
 from counterpoise.data.worlds._base import World
 from counterpoise.data.worlds._discrete import XOR, DiscreteWorld, Redundant, Unique

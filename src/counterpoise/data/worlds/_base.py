@@ -1,4 +1,4 @@
-"""What a world of known truth offers."""
+"""Base class of the synthetic benchmarks with known information."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class World(ABC):
         """Return I(X_S; Y); of all modalities if ``subset`` is None.
 
         Raises:
-            NotFoundError: For a modality that is not there.
+            NotFoundError: If a modality is unknown.
         """
         names = self._subset(subset)
         return max(self._mi(names), 0.0) if names else 0.0  # rounding may give -1e-17

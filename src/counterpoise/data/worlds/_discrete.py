@@ -1,4 +1,4 @@
-"""Discrete worlds: the truth is a sum over a table."""
+"""Discrete synthetic benchmarks: the information is a sum over a table."""
 
 from __future__ import annotations
 
@@ -149,7 +149,8 @@ class Unique(DiscreteWorld):
     """Y has one independent part per modality, and each modality shows its own: I(X; Y) is the sum of the I(X_m; Y).
 
     Args:
-        states: Number of values of each part, equally likely; a modality with 1 shows a fair coin that says nothing.
+        states: Number of values of each part, equally likely; a modality with 1 shows a fair coin, which is
+            uninformative.
         flip: Probability that a shown part has another value.
         noise_dims: See `World`.
 

@@ -1,4 +1,4 @@
-"""Gaussian worlds: determinants for real targets, one integral for classes."""
+"""Gaussian synthetic benchmarks: determinants for real targets, one integral for classes."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class GaussianClasses(World):
 
     .. math:: I(X_S; Y) = \log 2 - E \log(1 + e^{-L})
 
-    is one integral. With ``between`` > 0 a modality of separation 0 still helps: it tells the noise of the others.
+    is one integral. With ``between`` > 0 a modality of separation 0 still helps: it carries the noise of the others.
 
     Args:
         separations: Distance of the class means by modality, in standard deviations.

@@ -46,7 +46,7 @@ MIN_ENTROPY: Final = 1e-6
 MIN_SAMPLES: Final = 8
 """Held-out samples below which nothing is measured."""
 MIN_STEPS: Final = 40
-"""Steps for which separated encoders learn from their own losses only, whatever the fused head knows."""
+"""Number of steps in which separated encoders learn from their unimodal losses only."""
 
 
 class AsymmetricTraining(Method):

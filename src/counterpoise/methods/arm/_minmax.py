@@ -38,7 +38,7 @@ def synergy_share(additive: Tensor, fused: Tensor, entropy: float, eps: float = 
 
 
 def fused_share(known: HeldOutContributions, entropy: float) -> Tensor:
-    r"""Return :math:`\rho`, the share of the fused gradient that encoders get beside that of their own losses.
+    r"""Return :math:`\rho`, the share of the fused gradient that encoders receive besides that of their own losses.
 
     It is the `synergy_share` of the held-out samples, reduced to 0 where the unimodal heads together are informative
     and the fused head adds nothing significant to them.

@@ -1,4 +1,4 @@
-"""What held-out contributions say about each modality: whether to reinforce it, to leave it or to hold it back."""
+"""The state of each modality by its held-out contributions: reinforce it, leave it, or hold it back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The released code of ARM's authors, for comparison. It reads labels at test and is no method to use."""
+"""The released code of ARM's authors, for comparison. It reads test labels, so it is not a method to use."""
 
 from __future__ import annotations
 
@@ -121,8 +121,8 @@ class ARMOfficial(Method):
         Traceback (most recent call last):
         ...
         counterpoise.errors.ConfigError: Method `arm-official` reads the labels of the test set to make its predictions,
-            as the authors' release does. Its numbers are no measure of anything. To see them beside the honest one, say
-            `labels_at_test=True` (`--methods "arm-official[labels_at_test=true]"`). The method is `arm`.
+            as the authors' release does. Its scores do not measure generalisation. To compare them with the honest
+            ones, pass `labels_at_test=True` (`--methods "arm-official[labels_at_test=true]"`). The method is `arm`.
     """
 
     incomplete = "the release compares histograms of the features of all samples"
@@ -134,7 +134,7 @@ class ARMOfficial(Method):
         if not self.labels_at_test:
             raise ConfigError(
                 "Method `arm-official` reads the labels of the test set to make its predictions, as the authors' "
-                "release does. Its numbers are no measure of anything. To see them beside the honest one, say "
+                "release does. Its scores do not measure generalisation. To compare them with the honest ones, pass "
                 '`labels_at_test=True` (`--methods "arm-official[labels_at_test=true]"`). The method is `arm`.'
             )
         self.test_batch_size = self.batch_size

@@ -1,4 +1,4 @@
-r"""The histogram of ARM's published code, for comparison. It is wrong: do not use it to value anything.
+r"""The histogram of ARM's published code, for comparison. It is wrong: do not use it as an estimator.
 
 From a description of the release (not from its text): all values of a feature matrix are flattened over samples and
 channels, so that the label plays no part and a sample's channels are mixed; 30 x 30 bins between minimum and maximum

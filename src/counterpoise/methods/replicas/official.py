@@ -1,4 +1,4 @@
-"""What authors' releases compute where it differs from their papers, for comparison. Each has a row of its own."""
+"""Released code of authors where it differs from their papers, for comparison. Each has its own row."""
 
 from __future__ import annotations
 

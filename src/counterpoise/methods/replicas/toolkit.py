@@ -1,4 +1,4 @@
-"""What BalanceBenchmark computes where it differs from the papers, for comparison. Each has a row of its own."""
+"""Methods of BalanceBenchmark where they differ from the papers, for comparison. Each has its own row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each named part of a method gives: all combinations, paired by data set and seed."""
+"""Effect of each named part of a method: all combinations, paired by data set and seed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ablation_table(records: Iterable[RunRecord], method: str, parts: Sequence[st
     """Return a Markdown page: every combination of a method's parts, and the effect of each part.
 
     Differences are paired by seed within a data set. The effect of a part is the mean over the combinations of the
-    others of *with it* less *without it*, so that all runs speak about every part (a full factorial design).
+    others of *with it* less *without it*, so that every effect uses all runs (a full factorial design).
 
     Args:
         records: Runs of the combinations; runs of other methods are ignored.
@@ -40,7 +40,7 @@ def ablation_table(records: Iterable[RunRecord], method: str, parts: Sequence[st
     lines = [
         f"# The parts of `{method}`",
         "",
-        f"Rule of inference: {rules}, the same for all rows. Points of the test score; "
+        f"Decision rule: {rules}, the same for all rows. Points of the test score; "
         "mean ± standard error over the seeds.",
         "",
         "| data | " + " | ".join(parts) + " | score | to none of them | p | to all of them | p |",

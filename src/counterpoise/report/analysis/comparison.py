@@ -182,7 +182,7 @@ def _check_rows(comparisons: Sequence[Comparison], reference: str, focus: str | 
 
 
 def _by_data(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Return the records by a name of their data set that tells data sets of one name apart."""
+    """Return the records by a name of their data set; data sets with the same name get different ones."""
     groups: dict[str, list[list[RunRecord]]] = {}
     for record in records:
         same: list[RunRecord] = []

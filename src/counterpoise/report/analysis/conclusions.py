@@ -34,7 +34,7 @@ MOST_SEEDS: Final = 50
 
 @dataclass(frozen=True)
 class Conclusions:
-    """What the runs of one data set show.
+    """Conclusions from the runs of one data set.
 
     Attributes:
         finding: Result of joint training (the reference), in one sentence with its cost in points.
@@ -120,7 +120,7 @@ def describe(comparison: Comparison) -> Conclusions:
 
 
 def name_of(comparison: Comparison, label: str) -> str:
-    """Return how a row is called within a sentence."""
+    """Return the name of a row within a sentence."""
     row = comparison.rows[label]
     if row.modality is not None:
         return f"{row.modality} alone" + label.removeprefix(str(RowId(row.method, modality=row.modality)))
@@ -181,7 +181,7 @@ def _amount_error(comparison: Comparison, d: Paired, *, sign: bool = True) -> st
 
 
 def _relation(comparison: Comparison, d: Paired, other: str) -> str:
-    """Return what follows the name of a row: a gain or a loss only where the test supports it."""
+    """Return the predicate of a sentence about a row: a gain or a loss only if the test supports it."""
     if d.n == 0:
         return f"has no seed in common with {other}"
     if is_significant(d):
@@ -277,7 +277,7 @@ def _against(comparison: Comparison, label: str, other: str | None) -> Paired | 
 
 
 def _is_noise(d: Paired) -> bool:
-    """Return whether a test says that a difference may be chance; without a test (one seed) it is reported as it is."""
+    """Return whether a test finds no significant difference; without a test (one seed) the difference is reported."""
     return math.isfinite(d.p_value) and d.p_value >= ALPHA
 
 

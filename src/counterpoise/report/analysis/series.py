@@ -1,4 +1,4 @@
-"""What each chart shows, as numbers: the page and the paper's figures both draw from here."""
+"""Numbers of each chart, for the page and for the figures of a paper."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The few statistics that a comparison over seeds and data sets needs. Plain floats in, plain floats out.
+"""Statistics of a comparison over seeds and data sets, on plain floats.
 
 What cannot be estimated is NaN, never 0: one seed has no standard error, and differences without any spread have no
-t-test (a p-value of 0 from two equal differences would be a claim that nobody tested).
+t-test (a p-value of 0 from two equal differences would not be the result of a test).
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ def paired_difference(values: Mapping[int, float], reference: Mapping[int, float
 def crossed_error(differences: np.ndarray) -> float:
     r"""Return the standard error of a mean over runs *and* test samples, both drawn at random.
 
-    The standard error over seeds (`paired_difference`) says how sure a difference is *on this test set*. Another test
-    set of the same kind would give another one. With :math:`d_{si}` of run s on sample i, row means
+    The standard error over seeds (`paired_difference`) measures the uncertainty of a difference *on this test set*.
+    Another test set of the same kind would give another one. With :math:`d_{si}` of run s on sample i, row means
     :math:`d_{s\cdot}`, column means :math:`d_{\cdot i}` and mean :math:`d`, the variance of the mean is estimated
     without bias under :math:`d_{si} = \mu + a_s + b_i + e_{si}` by
 
@@ -226,7 +226,7 @@ def nemenyi_critical_difference(methods: int, datasets: int, *, alpha: float = 0
     """Return the distance of mean ranks beyond which two of ``methods`` differ at level ``alpha`` (Nemenyi's test).
 
     ``q sqrt(k (k + 1) / (6 N))`` with q the studentised range of k groups and infinite degrees of freedom over
-    sqrt(2), as Demšar (JMLR 2006) tells.
+    sqrt(2), as in Demšar (JMLR 2006).
 
     Raises:
         DataError: For fewer than two methods or no data set.

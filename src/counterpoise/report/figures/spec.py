@@ -1,4 +1,4 @@
-"""What a figure shows: data, axes and marks, before plotly draws it on the page or matplotlib into a file."""
+"""Description of a figure: data, axes and marks. Plotly draws it on the page, matplotlib into files."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def points_grid(
 
 
 def whence(rows: Sequence[PointRow]) -> str:
-    """Return a clause that says where the intervals come from."""
+    """Return a clause about the source of the intervals."""
     sources = {row[3].source for row in rows}
     if sources == {"seeds"}:
         return "whiskers are 95 % intervals over seeds"

@@ -1,4 +1,4 @@
-"""Which runs' samples the page shows: per data set joint training's and the best other method's, within a budget."""
+"""Choice of the runs whose samples the page shows: joint training and the best other method of each data set."""
 
 from __future__ import annotations
 

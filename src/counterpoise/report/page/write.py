@@ -159,13 +159,13 @@ def write_report(
     """Write the page from records, or from files and folders that hold them.
 
     Args:
-        runs: RunRecords, ``runs.jsonl`` files, run folders or folders of runs, mixed as you like.
+        runs: RunRecords, ``runs.jsonl`` files, run folders or folders of runs, in any combination.
         out: The ``.html`` file.
         reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
         focus: Row that the conclusions are about; see there.
 
     Returns:
-        One line for everything that was read but is no run; the page says the same.
+        One line for every file or folder that could not be read as a run; the page lists them as well.
 
     Raises:
         DataError: If a path does not exist, or there is no record.

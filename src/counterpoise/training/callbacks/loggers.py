@@ -68,7 +68,7 @@ def log_folder(folder: Path, name: str) -> Path:
 def open_logger(name: str, folder: Path | None, config: RunConfig) -> Iterator[list[Logger]]:
     """Open a logger by name for the time of a run.
 
-    A run on Weights & Biases has the name of the run's folder as its id, so an interrupted one goes on there too.
+    A run on Weights & Biases has the name of the run's folder as its id, so an interrupted run continues there, too.
 
     Args:
         name: One of `LOGGERS`; ``none`` gives none.
@@ -140,7 +140,7 @@ def log_history(loggers: Sequence[Logger], history: Mapping[CurveId, Sequence[fl
 
 
 def epoch_values(history: Mapping[CurveId, Sequence[float]], epoch: int) -> dict[CurveId, float]:
-    """Return what the curves say of an epoch.
+    """Return the values of all curves in one epoch.
 
     Example:
         >>> loss, gap = CurveId("loss", "total"), CurveId("score", "nll")

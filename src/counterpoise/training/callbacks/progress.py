@@ -41,7 +41,7 @@ class Column:
 
 
 def number(value: float | None, digits: int = 2, unit: str = "") -> str:
-    """Format a number, or say that there is none.
+    """Format a number; a missing one is a dash.
 
     Example:
         >>> number(0.1234), number(81.25, 1, " %"), number(None), number(float("nan")), number(123456.0)

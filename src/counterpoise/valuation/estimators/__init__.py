@@ -1,1 +1,1 @@
-"""The estimators beside the default one. Each takes a checked problem and returns a `Valuation`."""
+"""The estimators. Each takes a checked input and returns a `Valuation`."""

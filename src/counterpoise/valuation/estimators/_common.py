@@ -1,4 +1,4 @@
-"""What the estimators share: the label as a symbol, and the loop over subsets."""
+"""Shared parts of the estimators: the label as a symbol, and the loop over subsets."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def value_subsets(
     """Return the `Valuation` of an estimator that knows how to measure one subset.
 
     Args:
-        problem: the checked input.
+        problem: The checked input.
         measure: I(Z_S; Y) of a subset.
-        estimator: its name.
-        confidence: level of the intervals.
-        bound: what kind of number the information of a subset is.
+        estimator: Its name.
+        confidence: Level of the intervals.
+        bound: What kind of number the information of a subset is.
         entropy: H(Y) if it is not the task's.
-        notes: for the reader.
+        notes: For the reader.
     """
     information = {subset: measure(subset) for subset in needed_subsets(problem.modalities)}
     own = float(problem.task.entropy(problem.target)) if entropy is None else entropy
@@ -48,7 +48,7 @@ def label_symbols(problem: EstimatorInput, estimator: str) -> np.ndarray:
     """Return ``(N,)`` label numbers; a combination of labels counts as one symbol.
 
     Raises:
-        DataError: for real targets.
+        DataError: For real targets.
     """
     if problem.task.is_gaussian:
         raise DataError(

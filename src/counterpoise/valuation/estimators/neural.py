@@ -47,12 +47,12 @@ def infonce_pointwise(scores: Tensor) -> Tensor:
 def smile_pointwise(scores: Tensor, *, clip: float = CLIP) -> Tensor:
     r"""Return the contribution of each sample to the bound, ``(B,)``.
 
-    Their mean is :math:`\frac1B \sum f_{ii} - \log \overline{\exp(\mathrm{clip}(f_{ij}))}_{i \ne j}`.
-    Each sample carries its influence on the logarithm too, so that the spread of these gives the standard error.
+    Their mean is :math:`\frac1B \sum f_{ii} - \log \overline{\exp(\mathrm{clip}(f_{ij}))}_{i \ne j}`. Each sample
+    carries its influence on the logarithm too, so that the spread of these gives the standard error.
 
     Args:
         scores: ``(B, B)``, f(z_i, y_j).
-        clip: bound of the log-ratio in the second term; no bound of the information any more.
+        clip: Bound of the log-ratio in the second term; no bound of the information any more.
 
     Example:
         >>> smile_pointwise(torch.zeros(3, 3)).tolist()
@@ -100,7 +100,7 @@ class _Critics:
 
 
 def _train(problem: EstimatorInput, x: Tensor, y: Tensor, loss: Callable[[Tensor], Tensor]) -> _Critics:
-    """Return critics, each trained without its fold and stopped where a tenth of its training samples say."""
+    """Return critics, each trained without its fold and stopped early on a tenth of its training samples."""
     fold = torch.from_numpy(problem.fold)
     generator = torch.Generator().manual_seed(problem.seed)
     critics = _Critics(problem.folds, x.shape[1], y.shape[1], problem.seed)

@@ -23,14 +23,13 @@ MAX_BINS: Final = 16
 def plugin_information(x: np.ndarray, y: np.ndarray, *, corrected: bool = True) -> SubsetEstimate:
     r"""Return the plug-in information of two symbols.
 
-    It is :math:`\sum \hat p(x, y) \log \hat p(x, y) / \hat p(x) \hat p(y)`.
-    Its leading bias is :math:`(K_{xy} - K_x - K_y + 1) / 2N` upwards, with the numbers K of values that occur; the
-    correction of Miller and Madow takes it off.
+    It is :math:`\sum \hat p(x, y) \log \hat p(x, y) / \hat p(x) \hat p(y)`. Its leading bias is :math:`(K_{xy} - K_x -
+    K_y + 1) / 2N` upwards, with the numbers K of values that occur; the correction of Miller and Madow takes it off.
 
     Args:
         x: ``(N,)`` symbols from 0.
         y: ``(N,)`` symbols from 0.
-        corrected: take the bias off.
+        corrected: Take the bias off.
 
     Example:
         >>> x = np.array([0, 0, 1, 1])
@@ -50,7 +49,7 @@ def plugin(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
     """Frequencies of finite alphabets, with the correction of Miller and Madow.
 
     Raises:
-        DataError: if a modality is not of few values, or the target is real.
+        DataError: If a modality is not of few values, or the target is real.
     """
     return _plugin(problem, confidence, "plugin", corrected=True)
 
@@ -59,7 +58,7 @@ def plugin_uncorrected(problem: EstimatorInput, *, confidence: float = 0.95) -> 
     """Frequencies of finite alphabets as they are: too large by (K_xy - K_x - K_y + 1) / 2N.
 
     Raises:
-        DataError: as for `plugin`.
+        DataError: As for `plugin`.
     """
     return _plugin(problem, confidence, "plugin_uncorrected", corrected=False)
 
@@ -101,7 +100,7 @@ def histogram(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation
     bias of the frequencies is corrected to first order.
 
     Raises:
-        DataError: if there are so many columns that not even two bins each are possible.
+        DataError: If there are too many columns for two bins each.
     """
     targets = problem.labels
     if problem.task.is_gaussian:

@@ -168,7 +168,7 @@ def corrected(problem: EstimatorInput, fitted: FittedSubset, prior: OutOfFoldPre
     p = fitted.predictions
     to_come = max(fitted.to_come, 0.0)
     half = 0.5 * max(p.optimism - prior.optimism, 0.0)
-    # Between dependent groups the loss on the fitted samples says nothing about new groups.
+    # Between dependent groups the loss on the fitted samples does not estimate that on new groups.
     independent = 1.0 / fitted.design_effect
     half *= independent
     remembered = problem.task.has_discrete_entropy and p.in_sample > REMEMBERED * prior.in_sample

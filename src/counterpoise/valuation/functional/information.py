@@ -34,7 +34,7 @@ Number = TypeVar("Number", float, Tensor)
 def pointwise_mi(log_likelihood: Tensor, log_marginal: Tensor) -> Tensor:
     r"""Return :math:`\log q(y_i | z_i) - \log p(y_i)` per sample, in nats.
 
-    Negative where the features speak against the true label. The mean is a lower bound of I(Z; Y) out of sample.
+    Negative where the features point away from the true label. The mean is a lower bound of I(Z; Y) out of sample.
 
     Args:
         log_likelihood: ``(..., N)``, log q(y_i | z_i) in nats.
@@ -151,8 +151,8 @@ def co_information(information: Mapping[Collection[str], Number]) -> Number:
     .. math:: I(Z_1; \ldots; Z_M; Y) = \sum_{\emptyset \ne S} (-1)^{|S| + 1} I(Z_S; Y)
 
     For M = 2 that is I(A; Y) + I(B; Y) - I(A, B; Y), redundancy less synergy: positive where the modalities say the
-    same, negative where only their combination speaks. For M = 3 its sign has no such reading. A signed sum of bounds
-    is no bound.
+    same, negative where only their combination is informative. For M = 3 its sign has no such reading. A signed sum of
+    bounds is no bound.
 
     Args:
         information: I(Z_S; Y) by subset, for all 2^M - 1 non-empty subsets (a tuple or a frozenset of names each).

@@ -7,7 +7,8 @@ One number more is needed, and people disagree about it. Two definitions are her
 - `broja` (Bertschinger, Rauh, Olbrich, Jost and Ay, Entropy 2014): unique information is the least
   :math:`I_Q(A; Y | B)` of all distributions Q that agree with P on (A, Y) and on (B, Y). Never negative; the reference.
 - `imin` (Williams and Beer, arXiv 1004.2515): redundancy is :math:`\sum_y p(y) \min_m I(Y = y; Z_m)`. It needs only
-  each source's classifier, so it scales; it calls two independent bits about Y redundant if they say as much of each y.
+  each source's classifier, so it scales; it counts two independent bits about Y as redundant if they are equally
+  informative about each y.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the default estimator tries: heads of growing capacity, of which held-out likelihood chooses one.
+"""Candidate heads of the default estimator, of growing capacity; held-out likelihood chooses among them.
 
 All are linear in fixed features of the input (or a table of cells), so that fitting is convex and quick and the
 overfitting of the chosen one can be corrected for; see `counterpoise.valuation.estimators.variational`.

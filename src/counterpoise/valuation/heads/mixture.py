@@ -1,4 +1,4 @@
-"""Weights of a mixture of predictive distributions, from how well each predicts left-out samples."""
+"""Weights of a mixture of predictive distributions, from the held-out likelihood of each."""
 
 from __future__ import annotations
 

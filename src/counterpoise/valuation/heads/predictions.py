@@ -237,7 +237,7 @@ def _gaussian(problem: EstimatorInput, means: Tensor, train: Tensor) -> Scored:
     widths = torch.tensor([w for w in WIDTHS if w >= 1 or w**2 * smallest >= NOISE_FLOOR], dtype=torch.float64)
     terms = -0.5 * distance[:, None] / widths.square() - outputs * widths.log()
     ratio = (terms - terms.amax(1, keepdim=True)).exp()[train]
-    favour = (widths == 1).double()  # a Gaussian, unless the residuals speak against it
+    favour = (widths == 1).double()  # a Gaussian, unless the residuals are less likely under it
     weights = fit_weights(ratio, 2 * favour, torch.full_like(widths, 1 / len(widths)), 50)
     mixed = (terms + weights.clamp_min(1e-300).log()).logsumexp(1)
     return Scored((mixed - 0.5 * constant)[:, None], means, covariance)

@@ -1,4 +1,4 @@
-r"""Heads of one subset of modalities: fitted without each fold, and mixed by how well they predict the other folds.
+r"""Heads of one subset of modalities: fitted without each fold, and mixed by their likelihood on the other folds.
 
 Several kinds of heads at several penalties are fitted, and the label frequencies are always among the candidates.
 Choosing the best one would make the result depend on chance. They are mixed instead (stacking of predictive

@@ -1,4 +1,4 @@
-"""Heads for finite alphabets: label frequencies in each cell, drawn towards the labels' overall frequencies."""
+"""Heads for finite alphabets: label frequencies in each cell, shrunk towards the overall frequencies of the labels."""
 
 from __future__ import annotations
 

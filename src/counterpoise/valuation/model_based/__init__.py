@@ -1,4 +1,4 @@
-r"""Measures of a model rather than of information: what its predictions lose without a modality.
+r"""Measures of a model rather than of information: the loss of its predictions without a modality.
 
 Each takes a function from inputs ``{m: tensor or nested mapping of tensors}`` to logits ``(B, C)``; any model over
 several inputs will do. A modality is taken away by putting a *baseline* in its place: ``zeros``, ``mean`` (over the

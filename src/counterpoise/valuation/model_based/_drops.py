@@ -1,4 +1,4 @@
-"""What the score loses without a modality."""
+"""Loss of the score without a modality."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of a model's predictions needs the modalities together: the empirical multimodally-additive projection."""
+"""Use of interactions between modalities by a model: the empirical multimodally-additive projection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEASURES = Options(("accuracy", "log_likelihood"))
 
 @dataclass(frozen=True)
 class Emap:
-    """A model beside the best sum of unimodal functions that its own predictions give.
+    """Comparison of a model with the best sum of unimodal functions of its own predictions.
 
     Attributes:
         model: Score of the model.

@@ -1,4 +1,4 @@
-"""What the gradients and confidences say of the balance of the modalities."""
+"""Balance of the modalities from gradients and confidences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The score of every sample when only some of the modalities are there."""
+"""The score of every sample when only some of the modalities are available."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def subset_scores(
 
     Raises:
         ConfigError: For an unknown baseline or measure.
-        DataError: For a modality that is not there, no samples, or logits of another shape.
+        DataError: If a modality is unknown, there are no samples, or the logits have another shape.
 
     Example:
         >>> from counterpoise.tasks import MultiClass

@@ -20,7 +20,7 @@ from counterpoise.valuation.model_based._scores import Predict, subset_scores, s
 __all__ = ["Shapley", "shapley"]
 
 EXACT: Final = 6
-"""Up to so many modalities all subsets are evaluated."""
+"""Maximum number of modalities for which all subsets are evaluated."""
 
 
 @dataclass(frozen=True)
