@@ -170,7 +170,8 @@ def test_an_import_costs_little_more_than_torch(code: str, limit: float, torch_s
 
 
 CLI = "import sys; sys.argv = ['counterpoise', {words}]; from counterpoise.cli.main import main; main()"
-TEXT = [["list", "methods"], ["--help"], ["train", "--help"], ["compare", "--help"], ["list", "--help"]]
+LISTS = ["methods", "datasets", "encoders", "fusions", "valuations", "rules"]
+TEXT = [*(["list", name] for name in LISTS), ["--help"], ["train", "--help"], ["compare", "--help"], ["list", "--help"]]
 
 
 @pytest.mark.parametrize("words", TEXT, ids=" ".join)

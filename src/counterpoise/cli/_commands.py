@@ -253,6 +253,7 @@ def run_compare(options: Namespace, given: Mapping[str, Any]) -> int:
             jobs=options.jobs,
             backend=options.backend,
             cluster=options.cluster,
+            figures=options.figures,
             on_start=progress.start,
             on_done=progress.done,
             on_figure=progress.figure,
@@ -359,14 +360,16 @@ def run_report(options: Namespace, given: Mapping[str, Any]) -> int:
 
     if options.out.suffix.lower() not in {".html", ".htm"}:
         raise OutputError(f"The page is one HTML file; `--out` should end in .html. Found `{options.out}`.")
-    records, skipped = read_records(options.runs)
+    with console.status("reading runs"):
+        records, skipped = read_records(options.runs)
     for line in skipped[:SKIPPED]:
         console.print(f"[yellow]skipped[/] {escape(line)}", highlight=False, soft_wrap=True)
     if len(skipped) > SKIPPED:
         console.print(f"[yellow]skipped[/] {len(skipped) - SKIPPED} more", highlight=False)
     if not records:
         raise OutputError(f"There is no finished run in {', '.join(options.runs)}, so there is nothing to report.")
-    write_page(records, options.out, skipped=skipped, reference=options.reference, focus=options.focus)
+    with console.status("drawing the page"):
+        write_page(records, options.out, skipped=skipped, reference=options.reference, focus=options.focus)
     runs = f"{len(records)} run" + ("" if len(records) == 1 else "s")
     console.print(f"The page: [bold]{escape(str(options.out))}[/] ({runs})", highlight=False, soft_wrap=True)
     return 0
@@ -380,7 +383,8 @@ def run_check(options: Namespace, given: Mapping[str, Any]) -> int:
     from counterpoise.methods.checks import check_method
 
     name, arguments = parse_spec("method", options.method)
-    results = check_method(name, arguments)
+    with console.status("checking"):
+        results = check_method(name, arguments)
     failed = sum(r.status == "failed" for r in results)
     if options.json:
         print(json.dumps([asdict(r) for r in results], indent=2))

@@ -44,6 +44,7 @@ class RunProgress:
             disable=quiet,
         )
         self._figures: TaskID | None = None
+        self._writing = self._bar.add_task("tables and page", total=None, visible=False, last="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -57,9 +58,11 @@ class RunProgress:
     def start(self, total: int) -> None:
         """Say how many runs there are."""
         self._task = self._bar.add_task("training", total=total, last="")
+        self._left = total
 
     def figure(self, count: int, total: int) -> None:
         """Count a figure that was written."""
+        self._bar.update(self._writing, visible=False)
         if self._figures is None:
             self._figures = self._bar.add_task("figures", total=total, last="")
         self._bar.update(self._figures, completed=count)
@@ -77,3 +80,6 @@ class RunProgress:
         else:
             last = "[red]failed[/]"
         self._bar.update(self._task, advance=1, last=last)
+        self._left -= 1
+        if not self._left:
+            self._bar.update(self._writing, visible=True)

@@ -222,6 +222,9 @@ def build_parser() -> dict[str, Parser]:
     )
     compare.add_argument("--details", action="store_true", help=DETAILS)
     compare.add_argument(
+        "--figures", type=bool, default=True, help="false: no figures for papers (PNG, SVG, PDF); the page has its own"
+    )
+    compare.add_argument(
         "--backend", type=str, default="loky", help="loky: processes of this machine; dask: workers of a cluster"
     )
     compare.add_argument(

@@ -1,10 +1,17 @@
 """Decision rules: how the fused and the unimodal heads become one prediction. No rule sees a target."""
 
-from counterpoise.inference._dynamic import Dynamic
-from counterpoise.inference._patterns import masked_copies
-from counterpoise.inference._predict import Help, Prediction, predict, what_would_help
-from counterpoise.inference._rules import Calibrated, Ensemble, Fused, FusedUnimodal, Rule, UnimodalRule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from counterpoise._lazy import on_first_use
 from counterpoise.inference.catalogue import RULES, make_rule
+
+if TYPE_CHECKING:
+    from counterpoise.inference._dynamic import Dynamic
+    from counterpoise.inference._patterns import masked_copies
+    from counterpoise.inference._predict import Help, Prediction, predict, what_would_help
+    from counterpoise.inference._rules import Calibrated, Ensemble, Fused, FusedUnimodal, Rule, UnimodalRule
 
 __all__ = [
     "RULES",
@@ -22,3 +29,13 @@ __all__ = [
     "predict",
     "what_would_help",
 ]
+
+__getattr__ = on_first_use(
+    __name__,
+    {
+        "_dynamic": ("Dynamic",),
+        "_patterns": ("masked_copies",),
+        "_predict": ("Help", "Prediction", "predict", "what_would_help"),
+        "_rules": ("Calibrated", "Ensemble", "Fused", "FusedUnimodal", "Rule", "UnimodalRule"),
+    },
+)

@@ -16,18 +16,18 @@ Names are imported on first use: the streaming metric needs torchmetrics, which 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from counterpoise.valuation._estimate import estimate
-from counterpoise.valuation._valuation import Estimate, Valuation
+from counterpoise._lazy import on_first_use
 from counterpoise.valuation.catalogue import VALUATIONS
 
 if TYPE_CHECKING:
     from counterpoise.valuation import functional, model_based
     from counterpoise.valuation._decompose import PartialInformation, decompose, decompose_samples
+    from counterpoise.valuation._estimate import estimate
     from counterpoise.valuation._predictions import PredictionEstimate, estimate_predictions, value_predictions
     from counterpoise.valuation._streaming import Contributions
+    from counterpoise.valuation._valuation import Estimate, Valuation
     from counterpoise.valuation.heads.linear import linear_probe
 
 __all__ = [
@@ -47,18 +47,16 @@ __all__ = [
     "value_predictions",
 ]
 
-_HOME = {
-    "_decompose": ("PartialInformation", "decompose", "decompose_samples"),
-    "_predictions": ("PredictionEstimate", "estimate_predictions", "value_predictions"),
-    "_streaming": ("Contributions",),
-    "heads.linear": ("linear_probe",),
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("functional", "model_based"):
-        return importlib.import_module(f"{__name__}.{name}")
-    for module, names in _HOME.items():
-        if name in names:
-            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = on_first_use(
+    __name__,
+    {
+        "_decompose": ("PartialInformation", "decompose", "decompose_samples"),
+        "_estimate": ("estimate",),
+        "_predictions": ("PredictionEstimate", "estimate_predictions", "value_predictions"),
+        "_streaming": ("Contributions",),
+        "_valuation": ("Estimate", "Valuation"),
+        "functional": ("functional",),
+        "heads.linear": ("linear_probe",),
+        "model_based": ("model_based",),
+    },
+)
