@@ -21,10 +21,11 @@ demo: $(STAMP)   ## real data, three seeds, a table and a page (about four minut
 
 test: lint types layers unit   ## lint, types, import layers and the tests
 
-lint: $(STAMP)   ## ruff and codespell
+lint: $(STAMP)   ## ruff, codespell and the check for plain English
 	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/ruff format --check src tests benchmarks examples
 	$(BIN)/codespell src tests docs benchmarks examples README.md CHANGELOG.md
+	$(BIN)/python tests/helpers/plain_english.py
 
 types: $(STAMP)  ## mypy, strict
 	$(BIN)/mypy

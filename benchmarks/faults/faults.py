@@ -216,7 +216,7 @@ def _broken_outputs(lab: _Lab, module: str, function: str, status: int, name: st
 
 
 def run_faults(say: Callable[[str], None] = print) -> list[FaultResult]:
-    """Try every fault and return what came of it."""
+    """Try every fault and return its outcome."""
     preload()
     root = Path(tempfile.mkdtemp(prefix="faults-"))
     root.chmod(0o755)

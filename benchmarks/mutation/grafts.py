@@ -1,4 +1,4 @@
-"""Put a mutant in place of code that is loaded, so that whoever imported it runs the mutant."""
+"""Put a mutant in place of code that is loaded, so that every module that imported it runs the mutant."""
 
 from __future__ import annotations
 

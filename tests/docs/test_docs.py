@@ -36,6 +36,15 @@ def test_the_readme_shows_what_the_code_prints() -> None:
     assert words in numbers.sub("#", " ".join(result.stdout.split()))
 
 
+def test_there_is_one_version() -> None:
+    """The package, the citation and the changelog name the same version, and the changelog its date."""
+    version = counterpoise.__version__
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    assert re.fullmatch(rf"{re.escape(version)} \(\d{{4}}-\d\d-\d\d\)", headings[1])
+
+
 def test_generated_blocks_are_up_to_date() -> None:
     result = subprocess.run([sys.executable, "docs/build.py", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -67,6 +76,28 @@ def test_the_site_has_every_public_name_and_a_page_for_every_method(site: Path) 
     assert [name for name in counterpoise.__all__ if f'id="counterpoise.{name}"' not in page] == []
     assert [name for name in METHODS if not (site / "reference" / "methods" / f"{name}.html").is_file()] == []
     assert (site / "searchindex.js").stat().st_size > 10_000
+
+
+@pytest.mark.xdist_group("site")
+def test_the_site_needs_no_network(site: Path) -> None:
+    """Scripts, styles and pictures are files of the site, and formulas are MathML."""
+    pages = {path: path.read_text() for path in site.rglob("*.html")}
+    loaded = re.compile(
+        r"<(?:script|img|iframe)[^>]*\ssrc=[\"']https?:|<link[^>]*rel=[\"']stylesheet[^>]*href=[\"']https?:"
+    )
+    assert [path.name for path, text in pages.items() if loaded.search(text)] == []
+    method = pages[site / "reference" / "methods" / "ogm-ge.html"]
+    assert "<math" in method
+    assert "In the comparison" in method
+
+
+@pytest.mark.xdist_group("site")
+@pytest.mark.parametrize("name", METHODS)
+def test_the_page_of_a_method_is_complete(name: str, site: Path) -> None:
+    """It has the source, an example and the row in the comparison."""
+    page = (site / "reference" / "methods" / f"{name}.html").read_text()
+    assert 'class="gp"' in page or "&gt;&gt;&gt;" in page
+    assert "In the comparison" in page
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)

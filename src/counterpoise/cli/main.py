@@ -176,7 +176,7 @@ def build_parser() -> dict[str, Parser]:
     train.add_argument(
         "--method_args", type=dict[str, Any], default={}, help="hyper-parameters: --method_args.gamma 1.5"
     )
-    train.add_argument("--rule", type=str, default="default", help="rule of inference")
+    train.add_argument("--rule", type=str, default="default", help="decision rule")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--out", type=Path, default=Path("counterpoise-runs"), help="folder for run folders")
     train.add_argument(
@@ -198,7 +198,7 @@ def build_parser() -> dict[str, Parser]:
     compare.add_argument(
         "--ablation", type=str, help="a method whose parts are switched on and off in all combinations"
     )
-    compare.add_argument("--rules", type=str, default="default", help="rules of inference, separated by commas")
+    compare.add_argument("--rules", type=str, default="default", help="decision rules, separated by commas")
     compare.add_argument("--seeds", type=str, default="3", help="runs of each method, or seeds separated by commas")
     compare.add_argument(
         "--tune",

@@ -56,7 +56,7 @@ DEFAULT_RAW: Final = Path("../shared/data")
 
 @dataclass(frozen=True)
 class PrepareSummary:
-    """What came of preparing a data set.
+    """Result of preparing a data set.
 
     Attributes:
         name: The data set.

@@ -44,7 +44,7 @@ CHUNK: Final = 32
 
 @dataclass(frozen=True)
 class Report:
-    """What came of preparing raw files.
+    """Result of preparing raw files.
 
     Attributes:
         samples: Number of samples by split.
