@@ -92,7 +92,7 @@ def named_arrays(arrays: Any, name: str = "The modalities") -> dict[str, Any]:
     """Return arrays by modality, checked to be a mapping from names.
 
     Raises:
-        DataError: If it is no mapping, or a name is no text or is empty.
+        DataError: If it is not a mapping, or a name is not a text or is empty.
 
     Example:
         >>> named_arrays({0: [1.0]})

@@ -19,7 +19,7 @@ def column_groups(
     Args:
         modalities: ``{name: [columns]}``; the name of a single column may stand alone.
         known: The columns of the table.
-        label: Column of the labels, which is no modality.
+        label: Column of the labels, which is not a modality.
         where: Subject of the messages.
 
     Raises:

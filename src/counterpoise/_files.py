@@ -197,7 +197,7 @@ def read_npz(path: Path | str, needed: Sequence[str] = ()) -> dict[str, np.ndarr
         The arrays by name, in the order of the archive.
 
     Raises:
-        NotFoundError: If there is no such file.
+        NotFoundError: If there is not such a file.
         DataError: If the file is not a readable ``.npz`` archive, holds Python objects, lacks a needed array, or
             unpacks to hundreds of times its size.
     """

@@ -202,7 +202,7 @@ def import_object(kind: str, path: str) -> Any:
     """
     module, _, attribute = path.rpartition(":" if ":" in path else ".")
     if not all(part.isidentifier() for part in (*module.split("."), attribute)):
-        raise NotFoundError(f"`{path}` is no import path. Write {kind} as `package.module.Name`.")
+        raise NotFoundError(f"`{path}` is not an import path. Write {kind} as `package.module.Name`.")
     with _current_folder():
         try:
             return getattr(importlib.import_module(module), attribute)

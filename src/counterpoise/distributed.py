@@ -176,7 +176,7 @@ def whole_inputs(inputs: Inputs) -> Inputs:
     """Return the inputs of all processes in the present step.
 
     Raises:
-        ModelError: If inputs that are no tensors would have to travel.
+        ModelError: If inputs that are not tensors would have to travel.
     """
     if not is_sharing():
         return inputs

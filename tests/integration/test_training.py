@@ -163,7 +163,7 @@ def test_a_checkpoint_of_another_model_is_refused(data: MultimodalData, tmp_path
     with pytest.raises(CheckpointError, match="belongs to another model"):
         load_weights(module, tmp_path / "best.ckpt")
     (tmp_path / "broken.ckpt").write_bytes(b"not a checkpoint")
-    with pytest.raises(CheckpointError, match="no checkpoint that can be read"):
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
         load_weights(module, tmp_path / "broken.ckpt")
 
 

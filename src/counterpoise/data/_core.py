@@ -123,7 +123,7 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 
 _COLUMNS: Final = ("label", "group", "item")
-"""Columns of prepared data that are no modalities."""
+"""Columns of prepared data that are not modalities."""
 _PREFIXES: Final = ("caption:", "present:")
 """Starts of the names of such columns."""
 

@@ -24,8 +24,8 @@ def load_npz(path: Path | str) -> MultimodalData:
     NaN is absent as well. `from_arrays` says what the arrays mean.
 
     Raises:
-        NotFoundError: If there is no such file.
-        DataError: If it is no ``.npz``, has no ``label``, or holds what `from_arrays` refuses.
+        NotFoundError: If there is not such a file.
+        DataError: If it is not an ``.npz``, has no ``label``, or holds what `from_arrays` refuses.
     """
     path = Path(path)
     entries = read_npz(path, ("label",))

@@ -37,7 +37,7 @@ def save_prepared(data: MultimodalData, out: Path) -> None:
     Written into a temporary folder and renamed, so that nothing half-written is left.
 
     Raises:
-        OutputError: If ``out`` exists and is no prepared data set, or cannot be written.
+        OutputError: If ``out`` exists and is not a prepared data set, or cannot be written.
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / META).is_file()):
         raise OutputError(f"`{out}` exists and holds something else. Choose an empty --out.")

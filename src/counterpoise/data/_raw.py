@@ -21,14 +21,14 @@ def read_idx(path: Path) -> np.ndarray:
     The header is two zero bytes, the element type, the number of dimensions, and one big-endian 32-bit size each.
 
     Raises:
-        DataError: If it is no such file, or is cut off.
+        DataError: If it is not such a file, or is cut off.
     """
     try:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"`{path}` is broken ({error}). Download it again.") from error
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != IDX_UINT8:
-        raise DataError(f"`{path}` is no idx file of bytes. Download it again.")
+        raise DataError(f"`{path}` is not an idx file of bytes. Download it again.")
     start = 4 + 4 * content[3]
     shape = tuple(int(n) for n in np.frombuffer(content[4:start], ">u4"))
     if len(content) - start != int(np.prod(shape)):

@@ -74,7 +74,7 @@ def holdout_split(
     Where there are two groups or more, whole groups are held out: they are drawn in a seeded order, and one is taken
     if that brings the held share nearer to ``share``; if none does, the smallest is. Without groups the held part is
     stratified by class (each class within one sample of its share, and at least one sample of it kept); targets that
-    are no class ids are drawn at random.
+    are not class ids are drawn at random.
 
     Args:
         target: ``(N,)`` class ids, or ``(N, C)`` labels or reals.

@@ -29,7 +29,7 @@ def read_wav(content: bytes, name: str, rate: int) -> np.ndarray:
             warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks besides the sound
             found_rate, samples = wavfile.read(io.BytesIO(content))
     except (ValueError, EOFError, IndexError) as error:
-        raise DataError(f"`{name}` is no readable wav ({error}).") from error
+        raise DataError(f"`{name}` is not a readable wav ({error}).") from error
     if samples.ndim != 1 or samples.dtype != np.int16 or found_rate != rate:
         channels = 1 if samples.ndim == 1 else samples.shape[1]
         raise DataError(

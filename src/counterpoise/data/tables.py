@@ -103,7 +103,7 @@ def counts_rows(values: np.ndarray) -> bool:
 def numbers(name: str, column: pd.Series, *, typed: bool) -> Numbers | None:
     """Return the numbers of a column, or None if it holds texts, lists or something else.
 
-    A few cells that are no numbers are returned as such; nothing becomes text because of them.
+    A few cells that are not numbers are returned as such; nothing becomes text because of them.
 
     Args:
         name: Name of the column, for the message.
@@ -184,7 +184,7 @@ def read_table(path: Path, *, text: Iterable[str] = ()) -> Table:
         text: Columns of a CSV whose cells keep their spelling (labels, groups, names), where they exist.
 
     Raises:
-        NotFoundError: If there is no such file.
+        NotFoundError: If there is not such a file.
         DataError: If it is none of these, cannot be read, or holds no rows.
     """
     if not path.is_file():
@@ -257,7 +257,7 @@ def _json_row(number: int, line: str) -> Any:
     try:
         return json.loads(line)
     except ValueError as error:
-        raise DataError(f"Line {number} is no JSON: {error}.") from error
+        raise DataError(f"Line {number} is not JSON: {error}.") from error
 
 
 def _read_csv(path: Path, text: set[str]) -> Table:

@@ -337,7 +337,7 @@ def split_target(
         single: Whether one input is enough.
 
     Raises:
-        DataError: If it is no batch.
+        DataError: If it is not a batch.
     """
     if isinstance(item, Batch):
         return item.inputs, item.target

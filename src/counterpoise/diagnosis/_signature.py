@@ -85,7 +85,7 @@ def _parameters(target: Callable[..., Any]) -> Parameters:
 
 
 def _inner(target: Callable[..., Any]) -> Callable[..., Any] | None:
-    """Return what a wrapper passes its call on to, or None where it is no wrapper."""
+    """Return what a wrapper passes its call on to, or None where it is not a wrapper."""
     if isinstance(target, functools.partial):
         return target.func
     if not isinstance(target, nn.Module):

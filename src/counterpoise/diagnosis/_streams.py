@@ -61,8 +61,8 @@ class Stream(nn.Module):
         """Return the parts of a batch's stream by modality; masks of the same length are cut with it.
 
         Raises:
-            DataError: If the stream is not in the batch, is no tensor ``(B, T)`` or ``(B, T, D)``, or is too short; or
-                if positions in no modality differ between samples.
+            DataError: If the stream is not in the batch, is not a tensor ``(B, T)`` or ``(B, T, D)``, or is too short;
+                or if positions in no modality differ between samples.
         """
         positional = not isinstance(raw, Mapping)
         streams = self._streams({f"x{k}": value for k, value in enumerate(raw)} if positional else raw)

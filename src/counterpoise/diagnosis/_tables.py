@@ -25,7 +25,7 @@ __all__ = ["columns_of", "diagnose_csv", "diagnose_file"]
 def diagnose_file(path: Path | str, *, task: str | Task | None = None, **settings: Unpack[Settings]) -> Diagnosis:
     """Diagnose an ``.npz``: one array ``(N, ...)`` per modality under its name, and ``label``.
 
-    Entries called ``group``, ``class_names``, ``split``, ``num_classes`` and ``rate_<modality>`` are no modalities.
+    Entries called ``group``, ``class_names``, ``split``, ``num_classes`` and ``rate_<modality>`` are not modalities.
 
     Args:
         path: The file.
@@ -33,8 +33,8 @@ def diagnose_file(path: Path | str, *, task: str | Task | None = None, **setting
         settings: See `counterpoise.diagnose_arrays`.
 
     Raises:
-        NotFoundError: If there is no such file.
-        DataError: If it is no ``.npz``, has no ``label``, or holds what `diagnose_arrays` refuses.
+        NotFoundError: If there is not such a file.
+        DataError: If it is not an ``.npz``, has no ``label``, or holds what `diagnose_arrays` refuses.
     """
     entries = read_npz(path)
     if "label" not in entries:
@@ -82,7 +82,7 @@ def diagnose_csv(
         settings: See `counterpoise.diagnose_arrays`.
 
     Raises:
-        NotFoundError: If there is no such file or column.
+        NotFoundError: If there is not such a file or column.
         DataError: If it cannot be read, has empty cells among texts or labels, or holds what `diagnose_arrays` refuses.
     """
     path = Path(path)
@@ -101,7 +101,7 @@ def _numeric(table: Table, names: Sequence[str]) -> Any:
     """Return the table with columns of numbers as numbers, also if single cells hold text.
 
     Raises:
-        DataError: For cells that are no numbers in a column of numbers.
+        DataError: For cells that are not numbers in a column of numbers.
     """
     frame = table.frame
     for name in dict.fromkeys(names):
@@ -113,7 +113,7 @@ def _numeric(table: Table, names: Sequence[str]) -> Any:
         if column.odd:
             row, cell = next(iter(column.odd.items()))
             raise DataError(
-                f"Column `{name}` of `{table.name}` holds {len(column.odd)} cells that are no numbers, the first in "
+                f"Column `{name}` of `{table.name}` holds {len(column.odd)} cells that are not numbers, the first in "
                 f"row {row + 1}: `{cell[:40]}`. Correct them, or leave them empty."
             )
         frame = frame.assign(**{name: column.values})

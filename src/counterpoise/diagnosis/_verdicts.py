@@ -134,7 +134,7 @@ def decide(
         evidence: What is known about it.
         scale: H(Y) in nats (one nat per output for regression).
         thresholds: Cut-offs.
-        nats_only: Whether H(Y) is no scale (regression), so that sentences have no per cent of what can be known.
+        nats_only: Whether H(Y) is not a scale (regression), so that sentences have no per cent of what can be known.
 
     Example:
         >>> def e(value): return Estimate(value, 0.01, value - 0.02, value + 0.02)

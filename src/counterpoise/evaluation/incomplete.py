@@ -53,7 +53,7 @@ class PatternScore:
         present: The modalities that they have.
         n: Number of these samples.
         score: Their score, as `Task.score`.
-        low: Lower end of its 95 % interval; not a number if the score is no mean over samples.
+        low: Lower end of its 95 % interval; not a number if the score is not a mean over samples.
         high: Upper end.
     """
 

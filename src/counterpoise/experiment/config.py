@@ -85,24 +85,24 @@ def read_config(path: Path, *, trust: bool = False) -> RunConfig:
         trust: Allow import paths. The code that they lead to is run.
 
     Raises:
-        CheckpointError: If it is no configuration of a run, or names a class that is in no catalogue and ``trust`` is
-            False.
+        CheckpointError: If it is not a configuration of a run, or names a class that is in no catalogue and ``trust``
+            is False.
     """
     try:
         if path.stat().st_size > _LARGEST:
-            raise CheckpointError(f"`{path}` is no configuration of a run: it holds more than {_LARGEST:,} bytes.")
+            raise CheckpointError(f"`{path}` is not a configuration of a run: it holds more than {_LARGEST:,} bytes.")
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
-        raise CheckpointError(f"`{path}` is no configuration of a run: {type(error).__name__}: {error}.") from error
+        raise CheckpointError(f"`{path}` is not a configuration of a run: {type(error).__name__}: {error}.") from error
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"`{path}` is no configuration of a run: it should hold a mapping.")
+        raise CheckpointError(f"`{path}` is not a configuration of a run: it should hold a mapping.")
     try:
         if not trust:
             _check_names(path, content)
         parts = {name: kind(**content.get(name, {})) for name, kind in _SECTIONS.items()}
         return RunConfig(**{**content, **parts})
     except (ConfigError, TypeError, AttributeError, ValueError) as error:
-        raise CheckpointError(f"`{path}` is no configuration of a run: {error}.") from error
+        raise CheckpointError(f"`{path}` is not a configuration of a run: {error}.") from error
 
 
 def _check_names(path: Path, content: Mapping[str, Any]) -> None:

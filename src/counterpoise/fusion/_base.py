@@ -107,7 +107,7 @@ class Fusion(nn.Module, ABC):
         """Return each modality's additive share of the fused logits, ``{m: (B, C)}``, where the fusion is additive.
 
         Raises:
-            ModelError: For fusions whose logits are no sum over modalities.
+            ModelError: For fusions whose logits are not a sum over modalities.
         """
         raise ModelError(
             f"`{type(self).__name__}` is not additive, so a modality has no slice of its logits. Use a fusion that is "

@@ -1,4 +1,4 @@
-"""Fusions whose logits are no plain linear map of the concatenated features."""
+"""Fusions whose logits are not a plain linear map of the concatenated features."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ A rule is a product of experts: expert 0 is the fused head, experts 1..M are the
 weighted sum of the logits of classes and labels, and a weighted mean for Gaussians of equal variance. Rules are
 separate from methods, so that methods can be compared under the same rule.
 
-The heads of modalities that a sample lacks are no experts of that sample: their exponents are 0.
+The heads of modalities that a sample lacks are not experts of that sample: their exponents are 0.
 """
 
 from __future__ import annotations

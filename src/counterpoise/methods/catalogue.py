@@ -470,7 +470,7 @@ def make_method(name: str, arguments: Mapping[str, Any] | None = None) -> Method
     Raises:
         NotFoundError: For an unknown method.
         ConfigError: For an unknown or invalid hyper-parameter, with the nearest name, or if the import path leads to
-            something that is no method.
+            something that is not a method.
 
     Example:
         >>> make_method("uniform", {"strenght": 1.0})

@@ -503,7 +503,7 @@ def _loss_scaling(subject: Subject) -> None:
     broken = [name for name, value in method.state_dict().items() if bool(value.isnan().any())]
     expect(
         not broken,
-        "A step whose gradients overflow should leave no mark. Found values that are no numbers in "
+        "A step whose gradients overflow should leave no mark. Found values that are not numbers in "
         f"{', '.join(broken[:3])}. Use `keep_finite`.",
     )
 
@@ -582,7 +582,7 @@ def check_method(name: str, arguments: Mapping[str, Any] | None = None) -> list[
 
     Raises:
         NotFoundError: If there is no such method.
-        ConfigError: If the class is no method, or a hyper-parameter is wrong.
+        ConfigError: If the class is not a method, or a hyper-parameter is wrong.
     """
     subject = Subject(name, dict(arguments or {}))
     with torch.random.fork_rng(devices=[]):

@@ -110,7 +110,7 @@ class Hyperparameter(Generic[T]):
 
     def __init__(self, default: T, limits: Limits | None = None) -> None:
         if limits is None and not isinstance(default, bool):
-            raise ConfigError(f"A hyper-parameter that is no boolean needs limits. Found the default `{default!r}`.")
+            raise ConfigError(f"A hyper-parameter that is not a boolean needs limits. Found the default `{default!r}`.")
         self.default = default
         self.limits: Limits = limits or Options((True, False))
         self.name = ""

@@ -44,7 +44,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read tensors and plain values. Nothing else is unpickled, and sizes are compared with the file first.
 
     Raises:
-        CheckpointError: If the file is damaged, is no checkpoint, or holds anything else.
+        CheckpointError: If the file is damaged, is not a checkpoint, or holds anything else.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -57,7 +57,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:
         reason = str(error).split("\n")[0].split(". ")[0]
         raise CheckpointError(
-            f"`{path}` is no checkpoint that can be read: {type(error).__name__}: {reason}. Delete it to train again."
+            f"`{path}` is not a readable checkpoint: {type(error).__name__}: {reason}. Delete it to train again."
         ) from error
     return content
 
@@ -85,7 +85,7 @@ def _check_tensors(module: torch.nn.Module, path: Path, checkpoint: dict[str, An
             "configuration saved in the same folder."
         )
     if not isinstance(checkpoint.get("epoch"), int):
-        raise CheckpointError(f"`{path}` is no checkpoint of a run: it holds no epoch. Delete it to train again.")
+        raise CheckpointError(f"`{path}` is not a checkpoint of a run: it holds no epoch. Delete it to train again.")
 
 
 def find_resume(folder: Path, module: torch.nn.Module) -> tuple[Path | None, list[str]]:
@@ -103,7 +103,7 @@ def find_resume(folder: Path, module: torch.nn.Module) -> tuple[Path | None, lis
             checkpoint = read_checkpoint(path)
             missing = [name for name in _NEEDED if name not in checkpoint]
             if missing:
-                raise CheckpointError(f"`{path}` is no checkpoint of a run: {', '.join(missing)} missing.")
+                raise CheckpointError(f"`{path}` is not a checkpoint of a run: {', '.join(missing)} missing.")
             _check_tensors(module, path, checkpoint)
             if RunCheckpoints.best_of(checkpoint) > float("-inf"):
                 _check_tensors(module, folder / BEST, read_checkpoint(folder / BEST))

@@ -111,7 +111,7 @@ class Valuation:
         per_sample: ``(N,)`` arrays named ``mi``, ``mi:<m>``, ``cmi:<m>`` (with the label) and ``kl:<m>`` (without it).
         estimator: The name of the estimator.
         task: Name of the task.
-        differential: Whether H(Y) is a differential entropy, which is no scale: it can be 0 or negative.
+        differential: Whether H(Y) is a differential entropy, which is not a scale: it can be 0 or negative.
         unit: Nats, bits or fraction of H(Y).
         confidence: Level of the intervals.
         notes: Remarks for the reader.
@@ -186,7 +186,7 @@ class Valuation:
             DataError: If the entropy is differential, as for real targets.
         """
         if self.differential:
-            raise DataError("The differential entropy of a real target is no scale: it can be 0 or negative. Use nats.")
+            raise DataError("The entropy of a real target is not a scale: it can be 0 or negative. Use nats.")
         nats = self if self.unit == UNITS[2] else self.in_nats()
         return nats if nats.unit == UNITS[2] else nats.scaled(1 / nats.entropy, UNITS[2])
 

@@ -102,7 +102,7 @@ def presence_of(features: Features, present: Mapping[str, Any] | None = None) ->
     arrays, given = named_arrays(features, "The features"), dict(present or {})
     unknown = [m for m in given if m not in arrays]
     if unknown:
-        raise DataError(f"`present` names `{unknown[0]}`, which is no modality. Known: {', '.join(arrays)}.")
+        raise DataError(f"`present` names `{unknown[0]}`, which is not a modality. Known: {', '.join(arrays)}.")
     masks = {m: ~_empty_rows(value) for m, value in arrays.items()}
     for m, mask in given.items():
         array = as_numpy(mask)

@@ -193,7 +193,7 @@ def test_idx_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"raw.gz` is broken"):
         read_idx(tmp_path / "raw.gz")
     (tmp_path / "other.gz").write_bytes(gzip.compress(b"hello world"))
-    with pytest.raises(DataError, match=r"other.gz` is no idx file"):
+    with pytest.raises(DataError, match=r"other.gz` is not an idx file"):
         read_idx(tmp_path / "other.gz")
 
 

@@ -92,7 +92,7 @@ def test_length() -> None:
 def test_wav_round_trip_and_refusals() -> None:
     samples = tone(440, 800)
     assert np.abs(read_wav(wav(samples), "x.wav", RATE) - samples).max() < 1e-3
-    with pytest.raises(DataError, match=r"`x.wav` is no readable wav"):
+    with pytest.raises(DataError, match=r"`x.wav` is not a readable wav"):
         read_wav(b"nothing", "x.wav", RATE)
     with pytest.raises(DataError, match=r"Found 1 channels, 16 bit, 16000 Hz"):
         read_wav(wav(samples, rate=16000), "x.wav", RATE)

@@ -41,7 +41,7 @@ def evil() -> Diagnosis:
 
 def test_json_has_the_promised_fields(of_model: Diagnosis, tmp_path: Path) -> None:
     path = of_model.save_json(tmp_path / "new" / "d.json")
-    found = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    found = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert found["unit"] == "nats"
     assert found["n"] == 300
     assert 0.6 < found["entropy"] < 0.7

@@ -190,7 +190,7 @@ def test_tensors_and_arrays_agree() -> None:
 def test_errors() -> None:
     inputs, target, rng = draw(100)
     mask = rng.random(100) < 0.5
-    with pytest.raises(DataError, match="no modality"):
+    with pytest.raises(DataError, match="not a modality"):
         estimate(inputs, target, present={"c": mask})
     with pytest.raises(DataError, match="boolean"):
         estimate(inputs, target, present={"a": mask.astype(float)})

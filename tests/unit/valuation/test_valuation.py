@@ -62,7 +62,7 @@ def test_units(valuation: Valuation) -> None:
     assert fraction.as_fraction() is fraction
     with pytest.raises(DataError, match="Keep the valuation in nats"):
         fraction.in_bits()
-    with pytest.raises(DataError, match="no scale"):
+    with pytest.raises(DataError, match="not a scale"):
         replace(valuation, differential=True).as_fraction()
 
 

@@ -144,7 +144,7 @@ def read_recordings(path: Path) -> Recordings:
     """Read the wavs ``recordings/DIGIT_SPEAKER_INDEX.wav`` of a zip; broken ones are named and left out.
 
     Raises:
-        DataError: If it is no zip, or holds no such file.
+        DataError: If it is not a zip, or holds no such file.
     """
     rows: list[tuple[int, str, int, np.ndarray]] = []
     broken: list[str] = []

@@ -297,7 +297,7 @@ def vggsound(source: Path, settings: Settings) -> Index:
         if row[1].isdigit():
             clips.append(Clip(f"{row[0]}_{int(row[1]):06d}", row[3], row[2], row[0]))
         else:
-            findings.append(Finding("line", row[0], "", f"{file}: `{row[1]}` of `{row[0]}` is no second", True))
+            findings.append(Finding("line", row[0], "", f"{file}: `{row[1]}` of `{row[0]}` is not a second", True))
     return _index(
         source,
         settings,

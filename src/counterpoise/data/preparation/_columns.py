@@ -122,7 +122,7 @@ def _lists(m: str, cells: Sequence[Any], settings: Settings) -> Source:
         return Source(_text(settings), [_joined(cell) for cell in cells])
     arrays = [_array(cell) for cell in cells]
     failed = [row for row, array in enumerate(arrays) if array is None and cells[row] is not None]
-    odd = {row: f"`{str(cells[row])[:40]}` is no array of numbers" for row in failed}
+    odd = {row: f"`{str(cells[row])[:40]}` is not an array of numbers" for row in failed}
     return Source(Numbers(_commonest_shape(m, arrays)), arrays, odd)
 
 

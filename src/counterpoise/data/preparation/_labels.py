@@ -170,7 +170,7 @@ def _rows(cells: Sequence[Any]) -> tuple[Rows, dict[int, str]]:
     for k, cell in enumerate(cells):
         rows.append(list(cell) if _is_list(cell) else None)
         if rows[-1] is None and cell is not None:
-            odd[k] = f"the label `{str(cell)[:40]}` is no list"
+            odd[k] = f"the label `{str(cell)[:40]}` is not a list"
     return rows, odd
 
 

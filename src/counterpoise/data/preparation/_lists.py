@@ -38,10 +38,10 @@ def find_or_none(source: Path, *names: str) -> Path | None:
 
 
 def rows(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
-    """Yield the non-empty rows of a table; a byte-order mark (CREMA-D's stat.csv has one) is no part of the first cell.
+    """Yield the non-empty rows of a table; a byte-order mark (as in CREMA-D's stat.csv) is not part of the first cell.
 
     Raises:
-        DataError: If it is no text.
+        DataError: If it is not a text.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -49,7 +49,7 @@ def rows(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
                 if any(cell.strip() for cell in row):
                     yield [cell.strip() for cell in row]
     except UnicodeDecodeError as error:
-        raise DataError(f"`{path}` is no text in UTF-8 ({error}). Save it as UTF-8.") from error
+        raise DataError(f"`{path}` is not a text in UTF-8 ({error}). Save it as UTF-8.") from error
 
 
 def listed(
@@ -119,7 +119,7 @@ def read_json(path: Path, needed: Sequence[str] = ()) -> Any:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
-        raise DataError(f"`{path}` is no JSON ({error}). Download it again.") from error
+        raise DataError(f"`{path}` is not JSON ({error}). Download it again.") from error
     missing = [key for key in needed if not isinstance(content, dict) or key not in content]
     if missing:
         raise DataError(f"`{path}` should have the keys {', '.join(needed)}. Missing: {', '.join(missing)}.")

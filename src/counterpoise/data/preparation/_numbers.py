@@ -39,7 +39,7 @@ class Numbers(Reader):
             with np.errstate(over="ignore"):  # what does not fit becomes infinite and is reported
                 row = np.asarray(source, np.float32)
         except (TypeError, ValueError) as error:
-            raise UnreadableError("undecodable", f"{str(source)[:60]!r} is no array of numbers") from error
+            raise UnreadableError("undecodable", f"{str(source)[:60]!r} is not an array of numbers") from error
         if row.shape != self.shape:
             raise UnreadableError("undecodable", f"shape {row.shape}, expected {self.shape}")
         if not np.isfinite(row).all():

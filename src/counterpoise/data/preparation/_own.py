@@ -42,7 +42,7 @@ def own(source: Path, settings: Settings) -> Index:
         settings: Settings of the user.
 
     Raises:
-        NotFoundError: If there is no such file.
+        NotFoundError: If there is not such a file.
         DataError: If it cannot be read, has no label column, fewer than two modalities, or columns whose cells are
             of different kinds.
     """

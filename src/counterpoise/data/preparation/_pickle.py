@@ -53,4 +53,4 @@ def read_pickle(path: Path) -> Any:
         OverflowError,
         RecursionError,
     ) as error:
-        raise DataError(f"`{path}` is no readable pickle of arrays ({error}). Download it again.") from error
+        raise DataError(f"`{path}` is not a readable pickle of arrays ({error}). Download it again.") from error

@@ -28,7 +28,7 @@ class Sample:
 
     Attributes:
         stamp: Hash of its sources as they were (see the engine).
-        content: One hash per modality of what its file holds; empty for modalities that are no files.
+        content: One hash per modality of what its file holds; empty for modalities that are not files.
         findings: Faults that did not exclude the sample.
         arrays: One per modality.
     """
@@ -69,7 +69,7 @@ class Shards:
         return stamp in self._places
 
     def add(self, path: Path) -> bool:
-        """Add the samples of a file; return False if it is no whole file of samples."""
+        """Add the samples of a file; return False if it is not a whole file of samples."""
         with extra("data"):
             import pyarrow as pa
 

@@ -566,7 +566,7 @@ def _contributions(comparison: Comparison) -> str:
 
 
 def _share_text(comparison: Comparison, label: str) -> Callable[[Summary], str]:
-    """Return a function that writes information as a share of what can be known, or in nats where it is no share."""
+    """Return a function that writes information as a share of what can be known, or in nats where it is not a share."""
     entropy = comparison.summary(label, "entropy")
     scale = entropy.mean if comparison.in_percent and entropy.n and entropy.mean > 0 else math.nan
 

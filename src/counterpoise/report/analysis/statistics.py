@@ -126,7 +126,7 @@ def paired_difference(values: Mapping[int, float], reference: Mapping[int, float
     seeds = [s for s in values if s in reference and math.isfinite(values[s]) and math.isfinite(reference[s])]
     differences = [values[s] - reference[s] for s in seeds]
     mean, se, n = (summary := summarise(differences)).mean, summary.se, summary.n
-    # Spread that is only rounding is no spread: scores are often means of float32, so that 19/30 - 16/30 and
+    # Spread that is only rounding is not a spread: scores are often means of float32, so that 19/30 - 16/30 and
     # 22/30 - 19/30 differ in the eighth digit.
     scale = max((abs(v) for s in seeds for v in (values[s], reference[s])), default=0.0)
     if n >= 2 and se <= 2 * float(np.finfo(np.float32).eps) * scale:

@@ -18,7 +18,7 @@ optimism is not information. Half of the optimism corrects the estimate as far a
 noisier of the two, agrees; half of their difference is part of the standard error. The choice of the weights is
 corrected in the same way as the fit. Both corrections are divided by the design effect of the groups, where there are
 groups: an optimism about groups is no information about new ones. Where heads remember all of their samples, the whole
-of what is still to come is part of the standard error. A corrected number is no bound any more. The per-sample
+of what is still to come is part of the standard error. A corrected number is no longer a bound. The per-sample
 contributions are not corrected.
 """
 

@@ -152,7 +152,7 @@ def co_information(information: Mapping[Collection[str], Number]) -> Number:
 
     For M = 2 that is I(A; Y) + I(B; Y) - I(A, B; Y), redundancy less synergy: positive where the modalities say the
     same, negative where only their combination is informative. For M = 3 its sign has no such reading. A signed sum of
-    bounds is no bound.
+    bounds is not a bound.
 
     Args:
         information: I(Z_S; Y) by subset, for all 2^M - 1 non-empty subsets (a tuple or a frozenset of names each).

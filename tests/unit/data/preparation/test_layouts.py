@@ -216,5 +216,5 @@ def test_a_damaged_list_is_named_by_the_doctor(tmp_path):
     from counterpoise.data.preparation import check_folder
 
     (tmp_path / "KS_train_val.json").write_text("{")
-    with pytest.raises(DataError, match=r"is no JSON"):
+    with pytest.raises(DataError, match=r"is not JSON"):
         check_folder(tmp_path)

@@ -287,7 +287,7 @@ def test_matrices_are_sequences_and_lists_of_sentences_one_text(tmp_path: Path) 
 def test_a_broken_line_of_json_is_named(tmp_path: Path) -> None:
     path = rows(tmp_path / "m.jsonl")
     path.write_text(path.read_text().replace("}\n", "\n", 1))
-    with pytest.raises(DataError, match="Line 1 is no JSON"):
+    with pytest.raises(DataError, match="Line 1 is not JSON"):
         read(path)
 
 
