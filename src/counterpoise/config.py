@@ -35,6 +35,10 @@ class ModelConfig:
             initialisation.
         absent: How the fused head reads modalities that a sample lacks: ``token`` (learned), ``zeros``, or ``auto``
             (skipped if the fusion can, else tokens). None skips them if the fusion can, and reads zeros otherwise.
+        frozen: Parts that are not trained: names of modalities (their encoders), ``encoders``, ``heads`` or ``fusion``.
+            Their batch norms and dropout are in evaluation mode.
+        checkpointing: Whether encoders compute their activations again in the backward pass instead of keeping them,
+            which takes less memory and more time, and gives the same numbers.
     """
 
     fusion: str = "concat"
@@ -42,6 +46,8 @@ class ModelConfig:
     width: int = 64
     init_seed: int | None = None
     absent: Literal["auto", "token", "zeros"] | None = None
+    frozen: tuple[str, ...] = ()
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
         Options((None, "auto", "token", "zeros")).check("model", "absent", self.absent)
@@ -50,6 +56,9 @@ class ModelConfig:
             Interval(0, MAX_SEED, "[]", integer=True).check("model", "init_seed", self.init_seed)
         _check_type("model", "fusion", self.fusion, str)
         _check_type("model", "encoders", self.encoders, Mapping)
+        _check_type("model", "frozen", self.frozen, (tuple, list))
+        _check_type("model", "checkpointing", self.checkpointing, bool)
+        object.__setattr__(self, "frozen", tuple(self.frozen))
         object.__setattr__(self, "fusion", user_name(self.fusion))
         object.__setattr__(self, "encoders", {m: user_name(name) for m, name in self.encoders.items()})
 
@@ -66,6 +75,12 @@ class OptimConfig:
         schedule: ``cosine`` to zero over the run, ``constant``, or ``step``: times ``factor`` every ``step`` epochs.
         step: epochs between steps.
         factor: of each step.
+        warmup: Number of epochs, also a fraction, over which the learning rate rises linearly to that of the schedule,
+            step by step.
+        clip: Largest norm of the gradient of all parameters together; longer gradients are shortened to it. 0 never
+            clips.
+        rates: Learning rates of parts, where they are not ``lr``: by the name of a modality (its encoder), or
+            ``encoders``, ``heads`` or ``fusion``.
     """
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -75,6 +90,9 @@ class OptimConfig:
     schedule: Literal["cosine", "constant", "step"] = "cosine"
     step: int = 30
     factor: float = 0.1
+    warmup: float = 0.0
+    clip: float = 0.0
+    rates: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         limits: dict[str, Interval | Options] = {
@@ -85,8 +103,13 @@ class OptimConfig:
             "schedule": Options(("cosine", "constant", "step")),
             "step": Interval(1, integer=True),
             "factor": Interval(0, 1, "(]"),
+            "warmup": Interval(0),
+            "clip": Interval(0),
         }
         _check("optim", self, limits)
+        _check_type("optim", "rates", self.rates, Mapping)
+        for part, rate in self.rates.items():
+            Interval(0, ends="()").check("optim", f"rates.{part}", rate)
 
 
 @dataclass(frozen=True)
@@ -105,6 +128,11 @@ class FitConfig:
             a step holds ``devices * batch_size`` samples.
         strategy: How the processes start, as Lightning names it: ``ddp`` and ``ddp_spawn`` start fresh ones,
             ``ddp_fork`` and ``ddp_notebook`` copies of this one. ``auto`` is ``ddp``.
+        class_weights: Factor of each sample's loss by its class: ``none``, ``balanced`` (all classes count equally), or
+            one number per class.
+        ema: Decay, in [0, 1), of an exponential moving average of the weights, such as 0.999. The average is what is
+            validated, selected and kept. 0 keeps the weights themselves.
+        compile: Backend of `torch.compile` for the encoders (``inductor``, or another one of torch), or ``none``.
     """
 
     epochs: int = 30
@@ -116,6 +144,9 @@ class FitConfig:
     accumulate: int = 1
     devices: int = 1
     strategy: Literal["auto", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook"] = "auto"
+    class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
+    ema: float = 0.0
+    compile: Literal["none", "inductor", "cudagraphs", "aot_eager", "eager"] = "none"
 
     def __post_init__(self) -> None:
         limits: dict[str, Interval | Options] = {
@@ -128,13 +159,23 @@ class FitConfig:
             "accumulate": Interval(1, integer=True),
             "devices": Interval(1, integer=True),
             "strategy": Options(("auto", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook")),
+            "ema": Interval(0, 1),
+            "compile": Options(("none", "inductor", "cudagraphs", "aot_eager", "eager")),
         }
         _check("fit", self, limits)
+        if isinstance(self.class_weights, str):
+            Options(("none", "balanced")).check("fit", "class_weights", self.class_weights)
+        else:
+            _check_type("fit", "class_weights", self.class_weights, (tuple, list))
+            object.__setattr__(self, "class_weights", tuple(self.class_weights))
+            for weight in self.class_weights:
+                Interval(0).check("fit", "class_weights", weight)
 
 
 _LEFT_OUT: Final[Mapping[str, tuple[str, ...]]] = {
-    "model": ("absent",),
-    "fit": ("devices", "strategy"),
+    "model": ("absent", "frozen", "checkpointing"),
+    "optim": ("warmup", "clip", "rates"),
+    "fit": ("devices", "strategy", "class_weights", "ema", "compile"),
 }
 """Fields that are written down only where they differ from their defaults, so that they leave keys as they were."""
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
-from typing import ClassVar, TypeAlias
+from contextlib import contextmanager, nullcontext
+from typing import ClassVar, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
 
 from counterpoise import distributed
 from counterpoise._tree import leaves, take
@@ -90,6 +92,24 @@ def _norms_at_rest(encoder: nn.Module, single: bool) -> Iterator[None]:
             norm.training = True
 
 
+class _Uncounted:
+    """Context, entered for every backward pass, in which batch norms do not count a batch that runs again."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        self.encoder = encoder
+        self.norms: list[nn.modules.batchnorm._BatchNorm] = []
+
+    def __enter__(self) -> None:
+        norms = [p for p in self.encoder.modules() if isinstance(p, nn.modules.batchnorm._BatchNorm)]
+        self.norms = [norm for norm in norms if norm.training and norm.track_running_stats]
+        for norm in self.norms:
+            norm.track_running_stats = False
+
+    def __exit__(self, *error: object) -> None:
+        for norm in self.norms:
+            norm.track_running_stats = True
+
+
 class MultimodalClassifier(nn.Module):
     """Encoders, a fusion and one linear head per modality, for any M >= 2.
 
@@ -132,6 +152,8 @@ class MultimodalClassifier(nn.Module):
 
     separable: ClassVar[bool] = True
     """Whether each encoder runs by itself, and `decode` needs nothing but features."""
+    checkpointing: bool = False
+    """Whether encoders in training compute their activations again in the backward pass instead of keeping them."""
 
     def __init__(
         self,
@@ -229,13 +251,30 @@ class MultimodalClassifier(nn.Module):
     def _encoded(self, m: str, value: Nested, size: int) -> Tensor:
         """Return the features of the samples of this process."""
         with distributed.local_randomness(next(iter(leaves(value).values())).device):
-            features = self.encoder(m)(value)
+            features = self._run_encoder(self.encoder(m), value)
         if not isinstance(features, Tensor) or features.shape != (size, self.feature_dims[m]):
             shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise ModelError(
                 f"The encoder of `{m}` should return a tensor of shape {(size, self.feature_dims[m])}. Found {shape}."
             )
         return features
+
+    def _run_encoder(self, encoder: nn.Module, value: Nested) -> Tensor:
+        if not (self.checkpointing and encoder.training and torch.is_grad_enabled()):
+            features: Tensor = encoder(value)
+            return features
+        # A method may run the model with other parameters (`torch.func.functional_call`), or change them before the
+        # backward pass: what is computed again uses those of the forward pass.
+        parameters = dict(encoder.named_parameters())
+        recomputed = False
+
+        def run(x: Nested) -> Tensor:
+            nonlocal recomputed
+            first, recomputed = not recomputed, True
+            return cast(Tensor, encoder(x) if first else functional_call(encoder, parameters, (x,)))
+
+        contexts = nullcontext(), _Uncounted(encoder)
+        return cast(Tensor, checkpoint(run, value, use_reentrant=False, context_fn=lambda: contexts))
 
     def vectors(self, features: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return features as vectors ``{m: (B, D_m)}``, which they are unless a subclass has features of tokens."""

@@ -152,9 +152,45 @@ class Task(ABC):
         """Return ``(..., B)``: log p(y_i | logits_i) in nats, for logits ``(..., B, C)`` and one target per sample."""
         return self.per_output_log_likelihood(logits, target).sum(-1)
 
+    def losses(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return ``(..., B)``: each sample's part of `loss`, of which that is the mean."""
+        return -self.log_likelihood(logits, target)
+
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the scalar to minimise: the mean negative log-likelihood over the batch, in nats."""
-        return -self.log_likelihood(logits, target).mean()
+        return self.losses(logits, target).mean()
+
+    def sample_weights(self, target: Tensor) -> Tensor | None:
+        """Return the factor of each sample in `losses`, ``(...)`` for targets ``(...)``; None if all are 1."""
+        del target
+        return None
+
+    def with_class_weights(self, weights: Sequence[float]) -> Task:
+        """Return the task in whose losses a sample counts as much as the weight of its class.
+
+        Raises:
+            ConfigError: If the task has no classes, or there is not one positive weight or zero per class.
+        """
+        del weights
+        raise ConfigError(f"Class weights need one class per sample. Found a {self.name} task; leave them out.")
+
+    def balanced_weights(self, target: Tensor) -> tuple[float, ...]:
+        r"""Return weights with which all classes count equally, :math:`N / (K n_c)`; their mean over samples is 1.
+
+        K is the number of classes that occur, and a class that does not occur has the weight 1. These are the weights
+        of scikit-learn's ``class_weight="balanced"``.
+
+        Args:
+            target: Targets of the training set.
+
+        Raises:
+            ConfigError: If the task has no classes.
+        """
+        if not self.has_classes:
+            self.with_class_weights(())
+        counts = torch.bincount(target.long(), minlength=self.num_outputs).double()
+        share = len(target) / (int((counts > 0).sum()) * counts.clamp_min(1))
+        return tuple(torch.where(counts > 0, share, torch.ones_like(share)).tolist())
 
     def residual(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return ``(..., B, C)``: the gradient of each sample's negative log-likelihood in its logits."""
@@ -256,6 +292,9 @@ class MultiClass(Task):
         num_outputs: C, at least 2.
         smoothing: Share of every label that `loss` spreads evenly over all classes (label smoothing, Szegedy et al.,
             "Rethinking the Inception Architecture", CVPR 2016).
+        class_weights: Factor of the samples of each class in `loss`; empty for 1. The mean is that over all samples,
+            so that weights whose mean over the training set is 1 leave the scale of the loss as it is (torch divides
+            by the sum of a batch's weights instead). Likelihoods and scores have no weights.
 
     Example:
         >>> task = MultiClass(3)
@@ -273,13 +312,31 @@ class MultiClass(Task):
     has_independent_outputs = False
     curvature = 0.5  # Boehning (1992): the Hessian is at most (I - 11'/C) / 2
 
-    def __init__(self, num_outputs: int, smoothing: float = 0.0) -> None:
+    def __init__(self, num_outputs: int, smoothing: float = 0.0, class_weights: Sequence[float] = ()) -> None:
         super().__init__(num_outputs)
         self.smoothing = _checked_smoothing(self, smoothing)
+        self.class_weights = tuple(float(w) for w in class_weights)
+        if self.class_weights and len(self.class_weights) != self.num_outputs:
+            raise ConfigError(
+                f"There should be one class weight for each of the {self.num_outputs} classes. Found "
+                f"{len(self.class_weights)}."
+            )
+        for weight in self.class_weights:
+            Interval(0).check(type(self).__name__, "class_weights", weight)
 
     def with_smoothing(self, smoothing: float) -> MultiClass:
         """See `Task.with_smoothing`."""
         return _smoothed(self, smoothing)
+
+    def with_class_weights(self, weights: Sequence[float]) -> MultiClass:
+        """See `Task.with_class_weights`."""
+        return MultiClass(self.num_outputs, self.smoothing, weights)
+
+    def sample_weights(self, target: Tensor) -> Tensor | None:
+        """See `Task.sample_weights`."""
+        if not self.class_weights:
+            return None
+        return torch.tensor(self.class_weights, device=target.device)[target.long()]
 
     @classmethod
     def count_outputs(cls, target: Tensor) -> int:
@@ -311,8 +368,18 @@ class MultiClass(Task):
         index = target.long().expand(logits.shape[:-1]).unsqueeze(-1)
         return logits.gather(-1, index).squeeze(-1) - logits.logsumexp(-1)
 
+    def losses(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the weighted cross-entropy of the smoothed label of each sample."""
+        losses = -self.log_likelihood(logits, target)
+        if self.smoothing:
+            losses = (1 - self.smoothing) * losses - self.smoothing * logits.log_softmax(-1).mean(-1)
+        weights = self.sample_weights(target)
+        return losses if weights is None else weights.to(losses.dtype) * losses
+
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the cross-entropy, through torch's fused kernel."""
+        """Return the cross-entropy, through torch's fused kernel unless classes have weights."""
+        if self.class_weights:
+            return self.losses(logits, target).mean()
         try:
             return F.cross_entropy(logits, target, label_smoothing=self.smoothing)
         except (IndexError, RuntimeError):
@@ -411,9 +478,9 @@ class MultiLabel(Task):
         target = target.to(logits.dtype).expand(logits.shape)
         return -F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
-    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the mean negative log-likelihood of the smoothed labels."""
-        return super().loss(logits, (1 - self.smoothing) * target.to(logits.dtype) + self.smoothing / 2)
+    def losses(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the negative log-likelihood of the smoothed labels of each sample."""
+        return super().losses(logits, (1 - self.smoothing) * target.to(logits.dtype) + self.smoothing / 2)
 
     def kl(self, logits: Tensor, other: Tensor) -> Tensor:
         """See `Task.kl`."""

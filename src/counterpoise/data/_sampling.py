@@ -188,7 +188,11 @@ class BatchLoader:
         self.rank, self.world = 0, 1
 
     def __len__(self) -> int:
-        return len(_bounds(len(self.indices), self.batch_size, self.world)) - 1
+        return self.count(len(self.indices), self.world)
+
+    def count(self, samples: int, world: int = 1) -> int:
+        """Return the number of batches of some samples in a number of processes."""
+        return len(_bounds(samples, self.batch_size, world)) - 1
 
     def share(self, rank: int, world: int) -> None:
         """Give the share of one of several processes from now on.

@@ -19,7 +19,7 @@ from counterpoise.model import MultimodalClassifier
 with extra("train"):
     import lightning
 
-    from counterpoise.training.module import accumulation_group
+    from counterpoise.training.module import accumulation_group, clip_gradients
 
 __all__ = ["ContributionMonitor", "MethodCallback"]
 
@@ -178,21 +178,14 @@ class MethodCallback(lightning.Callback):
         for record in self.method.steps(model, training.batch(batch), backward=backward):
             if last:
                 for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
-                    _clip(trainer, pl_module, optimizer)
+                    algorithm = trainer.gradient_clip_algorithm or "norm"
+                    clip_gradients(pl_module, optimizer, float(trainer.gradient_clip_val or 0), str(algorithm))
                     optimizer.step()
                     optimizer.zero_grad()
             values = {"loss": record.loss, **record.parts, **record.coefficients}
             pl_module.log_dict({f"method/{k}": v for k, v in values.items()}, batch_size=1)
         if last:
             _step_schedulers(trainer, "step", trainer.global_step)
-
-
-def _clip(trainer: lightning.Trainer, pl_module: lightning.LightningModule, optimizer: Any) -> None:
-    if trainer.gradient_clip_val:
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        if scaler is not None:  # half precision: clip the gradients, not their multiples
-            scaler.unscale_(optimizer.optimizer)
-        pl_module.clip_gradients(optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
 
 
 def _step_schedulers(trainer: lightning.Trainer, interval: str, count: int) -> None:

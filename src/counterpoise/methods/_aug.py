@@ -30,7 +30,7 @@ from counterpoise.records import Batch, Presence, StepRecord
 __all__ = ["AUG", "BoostedFusion", "boosting_loss"]
 
 
-def boosting_loss(old: Tensor, added: Tensor, target: Tensor, discount: float) -> Tensor:
+def boosting_loss(old: Tensor, added: Tensor, target: Tensor, discount: float, weights: Tensor | None = None) -> Tensor:
     r"""Return the cross-entropy of the newest block, weighted down where the older blocks are right.
 
     .. math:: \mathrm{mean}_i (1 - \delta\, \mathrm{sg}\, p^{old}_i(y_i)) (-\log p^{add}_i(y_i))
@@ -40,6 +40,7 @@ def boosting_loss(old: Tensor, added: Tensor, target: Tensor, discount: float) -
         added: Logits of the newest block, ``(B, C)``.
         target: ``(B,)``.
         discount: :math:`\delta`; the authors use 1/2.
+        weights: Factor of each sample, ``(B,)``, see `Task.sample_weights`; None for 1.
 
     Example:
         >>> y, zero = torch.tensor([0]), torch.zeros(1, 2)
@@ -47,7 +48,7 @@ def boosting_loss(old: Tensor, added: Tensor, target: Tensor, discount: float) -
         >>> round((boosting_loss(right, zero, y, 0.5) / boosting_loss(zero, zero, y, 0.0)).item(), 4)
         0.5
     """
-    return discounted_loss(added, old, target, discount)
+    return discounted_loss(added, old, target, discount, weights)
 
 
 class BoostedFusion(Fusion):
@@ -184,7 +185,8 @@ class AUG(Alternation):
             old, added = fusion.split(m, features)
             total = model.task.loss(old + added, target)
             grown = fusion.count[k] > 1
-            boosted = boosting_loss(old, added, target, self.discount)
+            weights = model.task.sample_weights(target)
+            boosted = boosting_loss(old, added, target, self.discount, weights)
             more = grown * (model.task.loss(old, target) + boosted)
             unimodal = model.task.loss(model.head(m)(features.detach()), target)
             backward(total + more + unimodal)

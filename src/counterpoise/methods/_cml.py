@@ -84,7 +84,7 @@ class CML(ModulatedObjective):
             chain.append(model.fusion.fuse({m: h * kept[m] for m, h in outputs.features.items()}, left))
             known.append(known[0] if left is None else torch.stack(list(left.values())).any(0))
         logits = torch.stack(chain)
-        losses = -model.task.log_likelihood(logits, batch.target)
+        losses = model.task.losses(logits, batch.target)
         # Samples of which a subset leaves nothing do not count there.
         nll = losses.mean(-1) if outputs.present is None else modality_means(losses, torch.stack(known))
         return {

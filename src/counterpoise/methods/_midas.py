@@ -16,7 +16,7 @@ from counterpoise.methods.base import (
     by_modality,
     require_multiclass,
 )
-from counterpoise.methods.logits import presence_masks, unimodal_logits
+from counterpoise.methods.logits import class_weighted, presence_masks, unimodal_logits
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier, Scale
 from counterpoise.records import Batch, Outputs
@@ -149,7 +149,8 @@ class MIDAS(ModulatedObjective):
             own = model.task.log_likelihood(alone, batch.target)
             confidence = own.gather(1, sources).softmax(0)
             similarity = swap_similarity(outputs.features, sources)
-        loss = (1.5 + similarity / 2) * -(alpha.to(fused.dtype).unsqueeze(1) * confidence * fused).sum(0)
+        weighted = class_weighted(model.task, fused, labels)
+        loss = (1.5 + similarity / 2) * -(alpha.to(fused.dtype).unsqueeze(1) * confidence * weighted).sum(0)
         term = torch.where(valid, loss, torch.zeros_like(loss)).sum() / count.clamp_min(1)
         with torch.no_grad():
             means = [(x * valid).sum(1).to(alpha.dtype) / count.clamp_min(1) for x in (confidence, fused.softmax(0))]

@@ -19,7 +19,7 @@ from counterpoise.methods.base import (
     require_multiclass,
     watching_losses,
 )
-from counterpoise.methods.logits import presence_masks
+from counterpoise.methods.logits import class_weighted, presence_masks
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Presence, StepRecord, present_mean
 
@@ -157,10 +157,9 @@ class PDF(Method):
         likelihood = model.task.log_likelihood(branches, batch.target)  # (M, B)
         known = [None] * len(odds) if masks is None else list(masks)
         fused = model.task.loss((weights.unsqueeze(-1) * branches).sum(0), batch.target)
+        weighted = class_weighted(model.task, likelihood, batch.target)
         parts = {"fused": fused}
-        parts |= {
-            f"branch:{m}": -present_mean(x, k) for m, x, k in zip(model.modalities, likelihood, known, strict=True)
-        }
+        parts |= {f"branch:{m}": -present_mean(x, k) for m, x, k in zip(model.modalities, weighted, known, strict=True)}
         distance = (odds.sigmoid() - likelihood.detach().exp()).abs()
         parts["confidence"] = torch.stack([present_mean(x, k) for x, k in zip(distance, known, strict=True)]).sum()
         parts |= watching_losses(model, features, batch)

@@ -14,7 +14,7 @@ from counterpoise.methods.base import (
     present_rows,
     require_multiclass,
 )
-from counterpoise.methods.logits import modality_means, presence_masks
+from counterpoise.methods.logits import class_weighted, modality_means, presence_masks
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.methods.passes import batch_rows, iterate_batches
 from counterpoise.model import MultimodalClassifier, evaluation_mode
@@ -152,7 +152,7 @@ class PMR(ModulatedObjective):
         likelihood = torch.where(known, true.exp(), torch.zeros_like(true)).detach()
         scores = likelihood.sum(-1) if masks is None else modality_means(likelihood, known)
         beta = self.boost(scores) * usable
-        nll = -true.sum(-1) / known.sum(-1).clamp_min(1)
+        nll = -class_weighted(model.task, true, batch.target).sum(-1) / known.sum(-1).clamp_min(1)
         terms = {f"prototype:{m}": self.strength * b * n for m, b, n in zip(sigma, beta, nll, strict=True)}
         if self.entropy and self.epoch < self.entropy_epochs:
             finite = torch.where(seen.unsqueeze(1), log_p, torch.zeros_like(log_p))

@@ -20,9 +20,9 @@ from counterpoise.methods.base import (
     require_multiclass,
     watching_losses,
 )
-from counterpoise.methods.logits import presence_masks
+from counterpoise.methods.logits import class_weighted, modality_means, presence_masks
 from counterpoise.model import MultimodalClassifier
-from counterpoise.records import Batch, Presence, StepRecord, present_mean
+from counterpoise.records import Batch, Presence, StepRecord
 
 __all__ = ["QMF", "EnergyFusion", "rank_loss", "relative_difficulty"]
 
@@ -153,11 +153,10 @@ class QMF(Method):
         branches, masks = fusion.branch_logits(features, batch.present), presence_masks(model.modalities, batch.present)
         confidence = fusion.confidence(branches)
         nll = -model.task.log_likelihood(branches, batch.target)  # (M, B)
-        if masks is None:
-            losses = nll.mean(-1)
-        else:  # where a modality is absent, the history goes on with a loss in the middle
-            losses = torch.stack([present_mean(x, mask) for x, mask in zip(nll, masks, strict=True)])
-            nll = torch.where(masks, nll, losses.unsqueeze(1))
+        weighted = class_weighted(model.task, nll, batch.target)
+        losses = modality_means(weighted, masks)
+        if masks is not None:  # where a modality is absent, the history goes on with a loss in the middle
+            nll = torch.where(masks, nll, modality_means(nll, masks).unsqueeze(1))
         with torch.no_grad():
             finite = torch.where(nll.isfinite(), nll, torch.zeros_like(nll))
             self.total.index_add_(1, batch.index, finite.to(self.total.dtype))

@@ -28,7 +28,9 @@ from counterpoise.records import Batch, StepRecord
 __all__ = ["ReconBoost", "reconcilement_loss"]
 
 
-def reconcilement_loss(own: Tensor, others: Tensor, target: Tensor, ratio: float) -> Tensor:
+def reconcilement_loss(
+    own: Tensor, others: Tensor, target: Tensor, ratio: float, weights: Tensor | None = None
+) -> Tensor:
     r"""Return the mean of :math:`-(1 - r\, \mathrm{softmax}(F_{-m})_y) \log p_m(y)`, in nats.
 
     Samples that the other modalities already classify correctly count less.
@@ -38,6 +40,7 @@ def reconcilement_loss(own: Tensor, others: Tensor, target: Tensor, ratio: float
         others: Summed logits of all others; no gradient flows through them.
         target: ``(B,)``.
         ratio: r, in [0, 1].
+        weights: Factor of each sample, ``(B,)``, see `Task.sample_weights`; None for 1.
 
     Example:
         >>> right, zero, y = torch.tensor([[50.0, 0.0]]), torch.zeros(1, 2), torch.tensor([0])
@@ -45,7 +48,7 @@ def reconcilement_loss(own: Tensor, others: Tensor, target: Tensor, ratio: float
         >>> round(ratio.item(), 4)
         0.8
     """
-    return discounted_loss(own, others, target, ratio)
+    return discounted_loss(own, others, target, ratio, weights)
 
 
 class ReconBoost(Method):
@@ -110,7 +113,8 @@ class ReconBoost(Method):
         slices = model.fusion.slices(features, batch.present)
         others = torch.stack([z for m, z in slices.items() if m != turn]).sum(0)
         mine, known, target = present_rows(batch.mask(turn), slices[turn], others, batch.target)
-        own = reconcilement_loss(mine, known, target, self.ratio) if len(target) else (0 * slices[turn]).sum()
+        weights = model.task.sample_weights(target)
+        own = reconcilement_loss(mine, known, target, self.ratio, weights) if len(target) else (0 * slices[turn]).sum()
         heads = watching_losses(model, features, batch)
         loss = own + torch.stack(list(heads.values())).sum()
         backward(loss)

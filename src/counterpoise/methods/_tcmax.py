@@ -68,6 +68,7 @@ class TCMax(ModulatedObjective):
 
     incomplete = "its loss contrasts each modality of a sample with those of all other samples"
     strength = Hyperparameter(1.0, Interval(0, 1, "[]"))
+    unweighted = "its loss contrasts every sample with all combinations of the batch's features"
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Check task and fusion."""

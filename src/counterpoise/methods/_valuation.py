@@ -126,9 +126,9 @@ class _Valuation(Method):
         outputs = model.decode(features, 0.0, batch.present)
         weights = self.extra[batch.index]  # (B, M)
         only = subset_logits(model, features, present=batch.present)[1 : len(features) + 1]  # one modality each
-        nll = -model.task.log_likelihood(only, batch.target)  # (M, B)
+        nll = model.task.losses(only, batch.target)  # (M, B)
         total = len(batch) + weights.sum()
-        fused = -model.task.log_likelihood(outputs.logits, batch.target).sum() / total
+        fused = model.task.losses(outputs.logits, batch.target).sum() / total
         masked = (weights.T * nll).sum() / total
         unimodal = unimodal_losses(model, outputs, batch.target)
         loss = fused + masked + torch.stack(list(unimodal.values())).sum()

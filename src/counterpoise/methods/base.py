@@ -138,6 +138,8 @@ class Method(nn.Module, ABC):
     """Whether these samples join the training when half of the epochs are over, as those of decision rules do."""
     one_process: ClassVar[str] = ""
     """Why the method trains in one process only; empty if several processes can train (see `steps`)."""
+    unweighted: ClassVar[str] = ""
+    """Why class weights have no meaning for the method; empty if all its cross-entropies are those of the task."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Methods whose trained models this one needs (``("unimodal-ensemble",)`` for unimodal teachers); see
     `use_teachers`."""

@@ -19,6 +19,7 @@ from counterpoise.records import Outputs, Presence
 from counterpoise.tasks import Task
 
 __all__ = [
+    "class_weighted",
     "discounted_loss",
     "error_losses",
     "expert_masks",
@@ -143,7 +144,7 @@ def error_losses(model: MultimodalClassifier, logits: Tensor, target: Tensor, ma
     if model.task.is_gaussian:
         losses = 0.5 * model.task.residual(logits, target).square().sum(-1)
     else:
-        losses = -model.task.log_likelihood(logits, target)
+        losses = model.task.losses(logits, target)
     return modality_means(losses, masks)
 
 
@@ -178,7 +179,15 @@ def true_scores(
     return likelihood.sum(-1) if masks is None else len(target) * modality_means(likelihood, masks)
 
 
-def discounted_loss(logits: Tensor, known: Tensor, target: Tensor, discount: float) -> Tensor:
+def class_weighted(task: Task, values: Tensor, target: Tensor) -> Tensor:
+    """Return values ``(..., B)`` times the weights of the samples' classes (`Task.sample_weights`)."""
+    weights = task.sample_weights(target)
+    return values if weights is None else weights.to(values.dtype) * values
+
+
+def discounted_loss(
+    logits: Tensor, known: Tensor, target: Tensor, discount: float, weights: Tensor | None = None
+) -> Tensor:
     r"""Return a cross-entropy that counts less where other predictions q are right.
 
     .. math:: \mathrm{mean}_i (1 - \delta\, \mathrm{sg}\, q_i(y_i)) (-\log p_i(y_i))
@@ -188,6 +197,7 @@ def discounted_loss(logits: Tensor, known: Tensor, target: Tensor, discount: flo
         known: Logits of q, ``(B, C)``; no gradient flows through them.
         target: ``(B,)``.
         discount: :math:`\delta`, in [0, 1].
+        weights: Factor of each sample, ``(B,)``, see `Task.sample_weights`; None for 1.
 
     Example:
         >>> y, zero = torch.tensor([0]), torch.zeros(1, 2)
@@ -196,7 +206,10 @@ def discounted_loss(logits: Tensor, known: Tensor, target: Tensor, discount: flo
     """
     index = target.unsqueeze(-1)
     probability = known.detach().softmax(-1).gather(-1, index).squeeze(-1)
-    return -((1 - discount * probability) * logits.log_softmax(-1).gather(-1, index).squeeze(-1)).mean()
+    likelihood = logits.log_softmax(-1).gather(-1, index).squeeze(-1)
+    if weights is not None:
+        likelihood = weights.to(likelihood.dtype) * likelihood
+    return -((1 - discount * probability) * likelihood).mean()
 
 
 def subset_logits(

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from counterpoise._files import replacing
 from counterpoise.errors import CheckpointError, OutputError
+from counterpoise.training.averaging import averaged_weights
 
 __all__ = [
     "BEST",
@@ -166,7 +167,8 @@ class RunCheckpoints(Checkpoint):
         value = float(trainer.callback_metrics["selection"])
         if value > self.best:
             self.best = value
-            trainer.save_checkpoint(self.folder / BEST, weights_only=True)
+            with averaged_weights(trainer):
+                trainer.save_checkpoint(self.folder / BEST, weights_only=True)
         last = self.folder / LAST
         # There is none in the first epoch, or if another run with the same key has finished meanwhile.
         with contextlib.suppress(FileNotFoundError):

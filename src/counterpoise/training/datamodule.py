@@ -64,6 +64,10 @@ class MultimodalDataModule(lightning.LightningDataModule):
         """Return which training samples an epoch may use."""
         return self.kept if self.holds_out(epoch) else np.arange(len(self.data.train))
 
+    def batches_of_epoch(self, epoch: int) -> int:
+        """Return the number of batches of an epoch."""
+        return self.loader.count(len(self.epoch_indices(epoch)), distributed.world_size())
+
     def train_dataloader(self) -> BatchLoader:
         """Return the loader, set to the epoch that is about to start."""
         epoch = self.trainer.current_epoch if self.trainer else 0

@@ -26,12 +26,15 @@ from counterpoise.inference import Rule, make_rule
 from counterpoise.methods import Method, make_method
 from counterpoise.model import MultimodalClassifier, build_model
 from counterpoise.runs import CurveId
+from counterpoise.tasks import Task
+from counterpoise.training.averaging import AveragedWeights
 from counterpoise.training.callbacks.loggers import EpochLogger, log_folder, open_logger
 from counterpoise.training.callbacks.progress import EpochLines
 from counterpoise.training.checkpoints import BEST, CheckpointFiles, RunCheckpoints, find_resume, load_weights
 from counterpoise.training.checks import check_inputs
 from counterpoise.training.datamodule import MultimodalDataModule
 from counterpoise.training.module import MethodModule
+from counterpoise.training.parts import check_frozen, check_parts, freeze
 from counterpoise.training.processes import LOGS, check_devices, make_strategy, number_of_nodes, reports, silence
 
 if TYPE_CHECKING:
@@ -70,10 +73,12 @@ def assemble(
 ) -> tuple[MultimodalClassifier, Method, Rule]:
     """Build model, method and rule of a run: the same seed gives every method the same initial model."""
     torch.manual_seed(config.seed if config.model.init_seed is None else config.model.init_seed)
+    target = torch.from_numpy(data.train.target)
+    task = data.info.make_task()
     model = build_model(
         {m.name: (m.kind, m.shape, m.vocabulary) for m in data.info.modalities},
         num_outputs=data.info.num_outputs,
-        task=data.info.make_task(),
+        task=weighted_task(task, config, target),
         fusion=config.model.fusion,
         encoders=config.model.encoders,
         width=config.model.width,
@@ -82,11 +87,34 @@ def assemble(
     method = make_method(config.method, config.method_args)
     if teachers:
         method.use_teachers(teachers)
-    model = method.prepare(model, torch.from_numpy(data.train.target))
+    if method.unweighted and config.fit.class_weights != "none":
+        raise ConfigError(
+            f"Method `{config.method}` takes no class weights: {method.unweighted}. Found `fit.class_weights = "
+            f"{config.fit.class_weights}`; set it to none."
+        )
+    check_parts(model, config)
+    freeze(model, config.model.frozen)
+    model.checkpointing = config.model.checkpointing
+    built, model = model, method.prepare(model, target)
+    check_frozen(built, model, config)
     name = method.default_rule if config.rule == "default" else config.rule
     single = method.single_modality
-    rule = make_rule(name, model.modalities, model.task, modality=single, feature_dims=model.feature_dims)
+    rule = make_rule(name, model.modalities, task, modality=single, feature_dims=model.feature_dims)
     return model, method, rule
+
+
+def weighted_task(task: Task, config: RunConfig, target: torch.Tensor) -> Task:
+    """Return the task with the class weights of a configuration.
+
+    Args:
+        task: Task of the data.
+        config: Configuration.
+        target: Targets of the training set, which balanced weights are computed from.
+    """
+    chosen = config.fit.class_weights
+    if chosen == "none":
+        return task
+    return task.with_class_weights(task.balanced_weights(target) if chosen == "balanced" else chosen)
 
 
 class _PatientFrom(EarlyStopping):
@@ -265,6 +293,8 @@ def _own_callbacks(module: MethodModule, folder: Path | None, *, progress: bool)
         every.append(RunCheckpoints(folder))
     if module.config.fit.patience:
         every.append(_PatientFrom(module.release, module.config.fit.patience))
+    if module.config.fit.ema:
+        every.insert(0, AveragedWeights(module.config.fit.ema))
     if progress:
         every.append(EpochLines())
     return every

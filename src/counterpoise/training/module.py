@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
@@ -20,11 +21,13 @@ from counterpoise.methods import EpochContext, Method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs, StepRecord
 from counterpoise.runs import CurveId, CurveKind, Metric, split_key
+from counterpoise.training.averaging import averaged_weights
 from counterpoise.training.curves import contributions, gradient_curves
 from counterpoise.training.datamodule import MultimodalDataModule
+from counterpoise.training.parts import compile_encoders, parameter_groups, uncompile
 from counterpoise.training.rules import fit_rule, refresh_rule
 
-__all__ = ["TOTAL_LOSS", "MethodModule", "accumulation_group", "make_optimizer", "seed_epoch"]
+__all__ = ["TOTAL_LOSS", "MethodModule", "accumulation_group", "clip_gradients", "make_optimizer", "seed_epoch"]
 
 TOTAL_LOSS = CurveId("loss", "total")
 """The curve of the training loss; its terms are the other curves of kind ``loss``."""
@@ -34,12 +37,36 @@ CURVE_POINTS = 20
 """Number of estimates of the contributions in a run; between two estimates the last one stands."""
 
 
-def make_optimizer(config: OptimConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return the optimizer of a configuration."""
+def make_optimizer(
+    config: OptimConfig, parameters: Sequence[nn.Parameter] | Sequence[dict[str, Any]]
+) -> torch.optim.Optimizer:
+    """Return the optimizer of a configuration.
+
+    Args:
+        config: Optimizer and schedule.
+        parameters: Parameters, or groups of them with learning rates of their own.
+    """
     if config.name == "sgd":
         return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
     return kind(parameters, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def clip_gradients(module: lightning.LightningModule, optimizer: Any, value: float, algorithm: str = "norm") -> None:
+    """Clip gradients through Lightning, right before an optimizer's step.
+
+    Args:
+        module: Module that is trained.
+        optimizer: Lightning's optimizer.
+        value: Largest norm (or value) of the gradients; 0 never clips.
+        algorithm: ``norm`` or ``value``.
+    """
+    if not value:
+        return
+    scaler = getattr(module.trainer.precision_plugin, "scaler", None)
+    if scaler is not None:  # half precision: clip the gradients, not their multiples
+        scaler.unscale_(optimizer.optimizer)
+    module.clip_gradients(optimizer, value, algorithm)
 
 
 def seed_epoch(seed: int, epoch: int) -> None:
@@ -128,13 +155,19 @@ class MethodModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer over model and method, and the schedule."""
-        optimizer = make_optimizer(self.config.optim, [*self.model.parameters(), *self.method.parameters()])
-        if self.config.optim.schedule == "constant":
-            return optimizer
-        if self.config.optim.schedule == "step":
-            config = self.config.optim
-            return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, config.step, config.factor)]
-        return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.config.fit.epochs)]
+        config = self.config.optim
+        optimizer = make_optimizer(config, parameter_groups(self.model, self.method, config))
+        schedules: list[dict[str, Any]] = []
+        if config.schedule == "step":
+            schedules.append({"scheduler": torch.optim.lr_scheduler.StepLR(optimizer, config.step, config.factor)})
+        elif config.schedule == "cosine":
+            cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.config.fit.epochs)
+            schedules.append({"scheduler": cosine})
+        steps = round(config.warmup * math.ceil(self._data.batches_of_epoch(0) / self.config.fit.accumulate))
+        if steps > 1:
+            rise = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / steps, total_iters=steps - 1)
+            schedules.append({"scheduler": rise, "interval": "step"})
+        return [optimizer], schedules
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move a batch."""
@@ -156,9 +189,12 @@ class MethodModule(lightning.LightningModule):
                     "`alternates = True` in the method's class."
                 )
             if last:
+                clip_gradients(self, optimizer, self.config.optim.clip)
                 optimizer.step()  # type: ignore[union-attr]
                 optimizer.zero_grad()  # type: ignore[union-attr]
             self._remember(record)
+        if last:
+            self._step_schedules("step")
 
     def _remember(self, record: StepRecord) -> None:
         """Add to running sums on the device: nothing is read before the epoch ends."""
@@ -179,17 +215,23 @@ class MethodModule(lightning.LightningModule):
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def on_fit_start(self) -> None:
-        """Make the replicas of several processes equal, with batch norms over all samples of a step."""
+        """Make the replicas of several processes equal, with batch norms over all samples of a step, and compile."""
         if distributed.world_size() > 1:
             distributed.share_batch_norms(*(self.model.encoder(m) for m in self.model.modalities))
             distributed.broadcast_state(self)
+        compile_encoders(self.model, self.config.fit.compile)
+
+    def on_fit_end(self) -> None:
+        """Leave a model that runs uncompiled."""
+        uncompile(self.model)
 
     def on_train_epoch_start(self) -> None:
         """Seed the epoch, fit the decision rule when due, and call the method's epoch hook."""
         epoch = self.trainer.current_epoch
         self.started = True
         if self.rule.needs_holdout and epoch == self.release:
-            fit_rule(self.rule, self.model, self._data, self.config.seed)
+            with averaged_weights(self.trainer):
+                fit_rule(self.rule, self.model, self._data, self.config.seed)
         seed_epoch(self.config.seed, epoch)
         offered = self.method.needs_held_out and self._data.holds_out(epoch)
         held = self._data.held_out_pass if offered else None
@@ -211,9 +253,12 @@ class MethodModule(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Step the schedule."""
-        schedule = self.lr_schedulers()
-        if schedule is not None:
-            schedule.step()  # type: ignore[union-attr]
+        self._step_schedules("epoch")
+
+    def _step_schedules(self, interval: str) -> None:
+        for schedule in self.trainer.lr_scheduler_configs:
+            if schedule.interval == interval:
+                schedule.scheduler.step()  # type: ignore[call-arg]
 
     def _write_down(self, values: dict[CurveId, float]) -> None:
         """Add an epoch to the curves; where one has no number for an earlier epoch, not-a-number stands."""
