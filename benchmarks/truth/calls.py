@@ -59,7 +59,7 @@ def of_model(
     seed: int,
 ) -> Reading:
     """Diagnose a model."""
-    return read(diagnose(model, loader, train=train, task=task, group=group, seed=seed))
+    return read(diagnose(model, loader, train=train, task=task, group=group, seed=seed, damage=False))
 
 
 def of_arrays(features: Mapping[str, Any], target: Any, *, task: str, group: np.ndarray | None, seed: int) -> Reading:

@@ -1,5 +1,7 @@
 """From truth to acceptable verdicts, and from what was reported to right or wrong.
 
+A truth above the entropy of the labels in the draw counts as that entropy, which is what the intervals end at.
+
 The right verdict on a modality follows from two truths: what it holds, ``available = max(I(X_m; Y), I(X_m; Y | rest))``
 as a share of H(Y) (of one nat for real targets), and what the model uses of it, ``used``: by how much replacing the
 modality by another sample's worsens the planted model, as a share of the same for the exact posterior.
@@ -138,8 +140,10 @@ def judge(reading: Reading, truth: Truth, accuracy: float | None) -> Verdict:
             wrong.append(f"{m}: {verdict}")
     accused = tuple(w for w in wrong if w.split(": ")[1] in ACCUSATIONS)
     inside, error = {}, {}
+    most = reading.entropy if np.isfinite(truth.limit) else np.inf
     for name, estimate, value in _pairs(reading, truth):
         if value is not None and np.isfinite(value):
+            value = min(value, most)
             inside[name] = bool(estimate.low - 1e-9 <= value <= estimate.high + 1e-9)
             error[name] = float(estimate.value - value)
     found = (*_impossible(reading, truth), *_excluding(reading), *_unfaithful(reading, truth, accuracy))

@@ -27,6 +27,8 @@ def finding(d: Diagnosis) -> str:
     def amount(e: Estimate) -> str:
         return f"{100 * min(max(e.value / entropy, 0.0), 1.0):.0f} %" if share else f"{e.value:.2f} nats"
 
+    if "mi" in d.valuation.too_few_samples:
+        return "There are too few samples to measure how much is known about the label."
     start = "Of what can be known about the label, all modalities" if share else "All modalities"
     text = f"{start} together carry {amount(d.joint_available)}"
     return f"{text}." if d.joint_realised is None else f"{text} and the predictions use {amount(d.joint_realised)}."

@@ -10,16 +10,27 @@ import torch
 from torch import Tensor
 
 from counterpoise._arrays import guess_task, named_arrays
-from counterpoise.diagnosis._available import best_of, from_valuation, merged
+from counterpoise.diagnosis._available import best_of, flags_of, from_valuation, merged
 from counterpoise.diagnosis._diagnosis import Diagnosis
 from counterpoise.diagnosis._frames import filled, is_frame
-from counterpoise.diagnosis._information import difference, independent, linear_information
+from counterpoise.diagnosis._information import independent, linear_information
 from counterpoise.diagnosis._options import options_of
-from counterpoise.diagnosis._verdicts import Evidence, Finding, Thresholds, decide, overall, roles, shapley
+from counterpoise.diagnosis._verdicts import (
+    Evidence,
+    Finding,
+    Thresholds,
+    decide,
+    overall,
+    roles,
+    shapley,
+    unmeasured,
+)
 from counterpoise.errors import DataError
 from counterpoise.evaluation.sample_lists import by_class, sample_lists
 from counterpoise.tasks import Task
 from counterpoise.valuation import Estimate, Valuation, estimate
+from counterpoise.valuation.assembly import combine
+from counterpoise.valuation.groups import too_few_groups
 from counterpoise.valuation.inputs import EstimatorInput, prepare
 
 if TYPE_CHECKING:
@@ -86,7 +97,8 @@ def diagnose_features(
     problem = prepare(features, labels, **common)
     valuation = estimate(features, labels, estimator=options.estimator, confidence=options.confidence, **common)
     # A larger subset carries at least what a smaller one does.
-    valuation = merged(valuation, best_of([from_valuation(valuation, "inputs")]), problem)
+    best = best_of([from_valuation(valuation, "inputs")], problem.group)
+    valuation = merged(valuation, best, problem, flags_of(valuation, "inputs"))
     evidence = {}
     for m in problem.modalities:
         mi, cmi = valuation.mi[m], valuation.cmi[m]
@@ -102,7 +114,7 @@ def diagnose_features(
     alone, drop = (_by_modality(points, kind, problem.modalities) for kind in ("mi", "cmi"))
     complete = len(drop) == len(alone) == len(problem.modalities)
     lists = sample_lists(alone, drop, np.arange(problem.n)) if complete else None
-    notes = (*valuation.notes, *remarks, *(guess.notes if guess is not None else ()), *_outside(valuation, problem))
+    notes = (*valuation.notes, *remarks, *(guess.notes if guess is not None else ()))
     return Diagnosis(
         problem.modalities,
         verdict,
@@ -133,12 +145,6 @@ def _filled(features: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return result, notes
 
 
-def _outside(valuation: Valuation, problem: EstimatorInput) -> list[str]:
-    from counterpoise.diagnosis._consistency import outside
-
-    return outside(valuation) if problem.task.has_discrete_entropy else []
-
-
 def conclude(
     modalities: tuple[str, ...],
     evidence: Mapping[str, Evidence],
@@ -149,16 +155,19 @@ def conclude(
 ) -> dict[str, Finding]:
     """Return verdict and role of every modality."""
     share = shapley(valuation.subsets, valuation.mi, valuation.cmi)
+    lattice = from_valuation(valuation, "")
     lead = {}
     for m in modalities:
         rest = max((k for k in modalities if k != m), key=lambda k: valuation.mi[k].value)
-        points = [valuation.per_sample.get(f"mi:{k}", np.empty(0)) for k in (m, rest)]
-        lead[m] = difference(
-            valuation.mi[m], points[0], valuation.mi[rest], points[1], valuation.confidence, group=problem.group
+        lead[m] = combine(
+            [(1.0, lattice[frozenset([m])]), (-1.0, lattice[frozenset([rest])])], problem.group, valuation.confidence
         )
     played = roles(share, lead, {m: (e.mi, e.cmi) for m, e in evidence.items()}, scale, t)
     findings = {}
     for m in modalities:
+        if {f"mi:{m}", f"cmi:{m}"} & set(valuation.too_few_samples):
+            findings[m] = unmeasured(m, grouped=too_few_groups(problem.group))
+            continue
         f = decide(m, evidence[m], scale, t, nats_only=not problem.task.has_discrete_entropy)
         findings[m] = Finding(f.verdict, f.number, f.sentence, played[m])
     return findings

@@ -10,93 +10,118 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from counterpoise import coalitions
-from counterpoise.diagnosis._information import Quantity, contrast
+from counterpoise.diagnosis._information import PREDICTIONS
 from counterpoise.valuation import Estimate, Valuation
+from counterpoise.valuation.assembly import SubsetEstimate, combine
+from counterpoise.valuation.groups import too_few_groups
 from counterpoise.valuation.inputs import EstimatorInput
 
-__all__ = ["Lattice", "best_of", "capped", "from_valuation", "merged", "shapley_share"]
+__all__ = ["Lattice", "best_of", "capped", "flags_of", "from_valuation", "merged", "shapley_share"]
 
 Subset: TypeAlias = frozenset[str]
-Lattice: TypeAlias = dict[Subset, Quantity]
+Flag: TypeAlias = tuple[str, str]
+Lattice: TypeAlias = dict[Subset, SubsetEstimate]
 """Information by subset of modalities: at least all, each one, and all but each one."""
 
 MARGIN: Final = 2.0
 """Nats in total by which another source has to be better to be preferred."""
+LEVEL: Final = 0.1
+"""Two sources are level if they differ by less than this share and by less than the error of the difference."""
+SHARPER: Final = 0.8
+"""Of two sources that are level, the second is preferred if its error is at most this share of that of the first."""
 
 
 def from_valuation(v: Valuation, source: str) -> Lattice:
     """Return the information of the subsets of a valuation."""
-    points = v.per_sample
-    joint = points.get("mi", np.empty(0))
     whole = frozenset(v.modalities)
-    lattice: Lattice = {whole: Quantity(v.joint_mi.value, joint, v.joint_mi.se, source)}
+    estimates = {whole: v.joint_mi} | {frozenset([m]): v.mi[m] for m in v.modalities}
     for m in v.modalities:
-        mi, cmi = v.mi[m], v.cmi[m]
-        lattice[frozenset([m])] = Quantity(mi.value, points.get(f"mi:{m}", np.empty(0)), mi.se, source)
-        rest = whole - {m}
-        if len(rest) == 1:
-            continue
-        known = v.subsets.get(tuple(k for k in v.modalities if k != m))
-        own = joint - points[f"cmi:{m}"] if len(joint) and f"cmi:{m}" in points else np.empty(0)
-        se = known.se if known is not None else float(np.hypot(v.joint_mi.se, cmi.se))
-        lattice[rest] = Quantity(v.joint_mi.value - cmi.value, own, se, source)
-    return lattice
-
-
-def capped(lattice: Lattice, cap: float) -> Lattice:
-    """Return the lattice with differences beyond the noise floor of real targets removed."""
-    if not np.isfinite(cap):
-        return lattice
+        rest = tuple(k for k in v.modalities if k != m)
+        value, se = v.joint_mi.value - v.cmi[m].value, float(np.hypot(v.joint_mi.se, v.cmi[m].se))
+        estimates.setdefault(frozenset(rest), v.subsets.get(rest, Estimate.around(value, se)))
+    known = {frozenset(s): term for s, term in v.terms.items()}
     return {
-        s: replace(q, value=min(q.value, cap), points=np.minimum(q.points, cap) if len(q.points) else q.points)
-        for s, q in lattice.items()
+        s: replace(known[s], source=source)
+        if s in known
+        else SubsetEstimate(np.empty(0), correction=e.value, selection=e.se, source=source)
+        for s, e in estimates.items()
     }
 
 
-def best_of(lattices: Sequence[Lattice]) -> Lattice:
-    """Return for every subset the source that found most; of two that are level, the first.
+def capped(lattice: Lattice, problem: EstimatorInput) -> Lattice:
+    """Return the lattice without differences below the noise floor of real targets, which are no information."""
+    if problem.task.has_discrete_entropy:
+        return lattice
+    cap = problem.largest_information
+    result = {}
+    for s, term in lattice.items():
+        points = np.minimum(term.pointwise, cap)
+        correction = min(term.value, cap) - (float(points.mean()) if len(points) else 0.0)
+        result[s] = replace(term, pointwise=points, correction=correction)
+    return result
+
+
+def best_of(lattices: Sequence[Lattice], group: np.ndarray | None = None) -> Lattice:
+    """Return for every subset the source that found most; of two that are level, the more certain one.
 
     What a smaller subset is known to carry, the larger one carries as well.
+
+    Args:
+        lattices: One of each source.
+        group: ``(N,)`` groups of samples that depend on each other.
     """
     best: Lattice = {}
     for lattice in lattices:
-        for subset, quantity in lattice.items():
-            if subset not in best or _better(quantity, best[subset]):
-                best[subset] = quantity
-    return _monotone(best)
+        for subset, term in lattice.items():
+            if subset not in best or _better(term, best[subset], group) or _sharper(term, best[subset], group):
+                best[subset] = term
+    return _monotone(best, group)
 
 
-def _monotone(lattice: Lattice) -> Lattice:
+def _monotone(lattice: Lattice, group: np.ndarray | None) -> Lattice:
     """Return a lattice in which no subset carries significantly less than a part of it."""
     best = dict(lattice)
     for subset in sorted(best, key=len):
         for smaller in [s for s in best if s < subset]:
-            if _better(best[smaller], best[subset], 2.0):
+            if _better(best[smaller], best[subset], group, 2.0):
                 best[subset] = best[smaller]
     return best
 
 
-def _better(new: Quantity, old: Quantity, errors: float = 1.0) -> bool:
+def _better(new: SubsetEstimate, old: SubsetEstimate, group: np.ndarray | None, errors: float = 1.0) -> bool:
     if new is old:
         return False
-    gain, _ = contrast([(1.0, new), (-1.0, old)])
-    n = max(len(new.points), 1)
-    return gain.value > max(MARGIN / n if len(new.points) else 0.0, errors * gain.se)
+    gain = combine([(1.0, new), (-1.0, old)], group)
+    return gain.value > max(MARGIN / max(len(new.pointwise), MARGIN), errors * gain.se)
 
 
-def shapley_share(lattice: Lattice, m: str, modalities: Sequence[str]) -> list[tuple[float, Quantity]]:
+def _sharper(new: SubsetEstimate, old: SubsetEstimate, group: np.ndarray | None) -> bool:
+    """Tell whether a source is level with another one and more certain.
+
+    A model's own predictions are no rival here: they are certain, but only a lower bound.
+    """
+    if PREDICTIONS in (new.source, old.source):
+        return False
+    gain = combine([(1.0, new), (-1.0, old)], group)
+    if abs(gain.value) > min(gain.se, LEVEL * old.value):
+        return False
+    return combine([(1.0, new)], group).se <= SHARPER * combine([(1.0, old)], group).se
+
+
+def shapley_share(lattice: Lattice, m: str, modalities: Sequence[str]) -> list[tuple[float, SubsetEstimate]]:
     """Return the terms of the Shapley value of ``m``; the mean of alone and given the rest where subsets are missing.
 
     Example:
-        >>> q = {frozenset(s): Quantity(v, np.empty(0), 0.0) for s, v in (("a", 0.5), ("b", 0.25), ("ab", 1.0))}
-        >>> sum(w * quantity.value for w, quantity in shapley_share(q, "a", ("a", "b")))
+        >>> values = (("a", 0.5), ("b", 0.25), ("ab", 1.0))
+        >>> q = {frozenset(s): SubsetEstimate(np.empty(0), correction=v) for s, v in values}
+        >>> sum(weight * term.value for weight, term in shapley_share(q, "a", ("a", "b")))
         0.625
     """
     names = tuple(modalities)
     whole = frozenset(names)
     if any(s not in lattice for s in _subsets(names)):
         return [(0.5, lattice[frozenset([m])]), (0.5, lattice[whole]), (-0.5, lattice[whole - {m}])]
-    terms: list[tuple[float, Quantity]] = []
+    terms: list[tuple[float, SubsetEstimate]] = []
     for s in [frozenset(), *_subsets([k for k in names if k != m])]:
         weight = coalitions.shapley_weight(len(s), len(names))
         terms.append((weight, lattice[s | {m}]))
@@ -110,41 +135,72 @@ def _subsets(names: Sequence[str]) -> list[Subset]:
     return [frozenset(s) for size in range(1, len(names) + 1) for s in combinations(names, size)]
 
 
-def merged(v: Valuation, lattice: Lattice, problem: EstimatorInput) -> Valuation:
-    """Return a valuation with the information of a lattice in place of its own, where another source found more."""
-    own = from_valuation(v, "")
+def merged(v: Valuation, lattice: Lattice, problem: EstimatorInput, flags: Collection[Flag]) -> Valuation:
+    """Return a valuation with the information of a lattice in place of its own, where another source found more.
+
+    Args:
+        v: The valuation.
+        lattice: What `best_of` returned.
+        problem: Labels and groups.
+        flags: Source and name of the quantities for which a source has too few samples, see `flags_of`.
+    """
+    own, most = from_valuation(v, ""), problem.largest_information
     changed = {s for s in own if lattice[s].value != own[s].value}
+    v = replace(v, too_few_samples=_too_few(v.modalities, lattice, problem, flags))
     if not changed:
         return v
 
-    def estimate(terms: Iterable[tuple[float, Subset]]) -> tuple[Estimate, np.ndarray]:
-        return contrast([(w, lattice[s]) for w, s in terms], group=problem.group, confidence=v.confidence)
+    def estimate(terms: Iterable[tuple[float, Subset]], bound: str = "estimate", least: float = 0.0) -> Estimate:
+        parts = [(w, lattice[s]) for w, s in terms]
+        return combine(parts, problem.group, v.confidence, bound=bound, least=least, most=most)
 
-    measured = {name: estimate(terms) for name, terms in _changed_terms(v.modalities, changed).items()}
-    estimates = {name: e for name, (e, _) in measured.items()}
-    per_sample = {**v.per_sample, **{name: points for name, (_, points) in measured.items()}}
-    subsets = {tuple(sorted(s, key=v.modalities.index)): estimate([(1.0, s)])[0] for s in changed}
+    names = {name: t for name, t in _terms(v.modalities).items() if any(s in changed for _, s in t)}
+    bound = v.joint_mi.bound
+    estimates = {name: estimate(t, bound if len(t) == 1 else "estimate") for name, t in names.items()}
+    per_sample = {**v.per_sample, **{name: _points(t, lattice) for name, t in names.items()}}
+    subsets = {tuple(sorted(s, key=v.modalities.index)): s for s in changed}
     signs = _co_information_terms(v, lattice)
     return replace(
         v,
         joint_mi=estimates.get("mi", v.joint_mi),
         mi=_updated(v.mi, estimates, "mi"),
         cmi=_updated(v.cmi, estimates, "cmi"),
-        co_information=estimate(signs)[0] if signs else v.co_information,
-        subsets={**v.subsets, **subsets},
+        co_information=estimate(signs, least=-most) if signs else v.co_information,
+        subsets={**v.subsets, **{names: estimate([(1.0, s)], bound) for names, s in subsets.items()}},
         per_sample=_known(per_sample),
         per_class=_per_class(v, per_sample, problem),
+        terms={**v.terms, **{names: lattice[s] for names, s in subsets.items()}},
     )
 
 
-def _changed_terms(modalities: Sequence[str], changed: Collection[Subset]) -> dict[str, list[tuple[float, Subset]]]:
-    """Return the terms of the quantities that depend on changed subsets, by the name of the quantity."""
+def flags_of(v: Valuation, source: str) -> set[Flag]:
+    """Return the quantities of a valuation for which there are too few samples, with their source."""
+    return {(source, name) for name in v.too_few_samples}
+
+
+def _too_few(
+    modalities: Sequence[str], lattice: Lattice, problem: EstimatorInput, flags: Collection[Flag]
+) -> tuple[str, ...]:
+    """Return the quantities that come from a source that has too few samples for them."""
+    terms = _terms(modalities)
+    if too_few_groups(problem.group):
+        return tuple(terms)
+    sources = {name: {lattice[s].source for _, s in parts} for name, parts in terms.items()}
+    return tuple(name for name in terms if any((source, name) in flags for source in sources[name]))
+
+
+def _terms(modalities: Sequence[str]) -> dict[str, list[tuple[float, Subset]]]:
+    """Return what each quantity consists of, by its name."""
     whole = frozenset(modalities)
     terms = {"mi": [(1.0, whole)]}
-    for m in modalities:
-        terms[f"mi:{m}"] = [(1.0, frozenset([m]))]
-        terms[f"cmi:{m}"] = [(1.0, whole), (-1.0, whole - {m})]
-    return {name: parts for name, parts in terms.items() if any(s in changed for _, s in parts)}
+    terms |= {f"mi:{m}": [(1.0, frozenset([m]))] for m in modalities}
+    return terms | {f"cmi:{m}": [(1.0, whole), (-1.0, whole - {m})] for m in modalities}
+
+
+def _points(terms: Iterable[tuple[float, Subset]], lattice: Lattice) -> np.ndarray:
+    """Return the contributions of the samples to a sum; empty where they are unknown."""
+    parts = [weight * lattice[s].pointwise for weight, s in terms]
+    return np.sum(parts, axis=0) if all(len(part) for part in parts) else np.empty(0)
 
 
 def _co_information_terms(v: Valuation, lattice: Lattice) -> list[tuple[float, Subset]]:

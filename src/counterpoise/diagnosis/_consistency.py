@@ -10,7 +10,7 @@ from counterpoise.evaluation.robustness import CorruptionScore
 from counterpoise.valuation import Estimate, Valuation
 from counterpoise.valuation.inputs import EstimatorInput
 
-__all__ = ["contradictions", "outside"]
+__all__ = ["contradictions"]
 
 ERRORS: Final = 3.0
 """Standard errors beyond which two numbers contradict each other."""
@@ -42,8 +42,6 @@ def contradictions(
             f"the predictions know more ({joint_used}) than was found in all inputs ({valuation.joint_mi}): believe "
             "the predictions; the classifiers are too weak for these inputs"
         )
-    if problem.task.has_discrete_entropy:
-        notes += outside(valuation)
     name = problem.task.score_name
     permuted = {d.modality: d.scores.get(name) for d in corrupted if d.corruption.kind == "permute"}
     before = clean.get(name)
@@ -54,19 +52,6 @@ def contradictions(
         if after is not None:
             notes += _dependence(m, e, findings[m], problem, before, before - after)
     return notes
-
-
-def outside(v: Valuation) -> list[str]:
-    """Say which contributions lie outside of [0, H(Y)] by more than their standard errors."""
-    numbers = {f"I({m}; Y)": v.mi[m] for m in v.modalities} | {f"I({m}; Y | rest)": v.cmi[m] for m in v.modalities}
-    wrong = [
-        f"{name} = {e}"
-        for name, e in numbers.items()
-        if e.value - ERRORS * e.se > v.entropy or e.value + ERRORS * e.se < 0
-    ]
-    if not wrong:
-        return []
-    return [f"outside of [0, H(Y)], so there are too few samples for this estimate: {'; '.join(wrong)}"]
 
 
 def _dependence(m: str, e: Evidence, finding: Finding, problem: EstimatorInput, score: float, lost: float) -> list[str]:

@@ -11,18 +11,26 @@ from torch import Tensor
 
 from counterpoise.diagnosis._adapter import Adapter, adapt
 from counterpoise.diagnosis._arrays import class_shares, conclude
-from counterpoise.diagnosis._available import Lattice, best_of, capped, from_valuation, merged, shapley_share
+from counterpoise.diagnosis._available import (
+    Lattice,
+    best_of,
+    capped,
+    flags_of,
+    from_valuation,
+    merged,
+    shapley_share,
+)
 from counterpoise.diagnosis._calls import BATCH_BYTES, CORRUPTIONS, PERMUTED, Predictor
 from counterpoise.diagnosis._consistency import contradictions
 from counterpoise.diagnosis._diagnosis import Diagnosis
 from counterpoise.diagnosis._estimators import as_loader, is_estimator
 from counterpoise.diagnosis._frames import is_frame
-from counterpoise.diagnosis._information import Quantity, Scored, contrast, independent, linear_information
+from counterpoise.diagnosis._information import Scored, independent, linear_information
 from counterpoise.diagnosis._loader import Samples, collect
 from counterpoise.diagnosis._matrices import MatrixBuilder
 from counterpoise.diagnosis._options import DiagnosisOptions, Settings, options_of
 from counterpoise.diagnosis._progress import Progress
-from counterpoise.diagnosis._readout import Readout, noise_floor
+from counterpoise.diagnosis._readout import Readout
 from counterpoise.diagnosis._samples import each_leaf, take_rows
 from counterpoise.diagnosis._streams import cut_streams, has_slices
 from counterpoise.diagnosis._verdicts import Evidence, overall
@@ -33,6 +41,7 @@ from counterpoise.evaluation.sample_gallery import Inputs, Predictions, describe
 from counterpoise.evaluation.sample_lists import SampleLists, sample_lists
 from counterpoise.tasks import Task, make_task, task_type
 from counterpoise.valuation import Estimate, Valuation, estimate
+from counterpoise.valuation.assembly import SubsetEstimate, combine
 from counterpoise.valuation.inputs import EstimatorInput, prepare, prepare_target
 
 if TYPE_CHECKING:
@@ -373,15 +382,13 @@ class _Run:
     ) -> tuple[dict[str, Evidence], Valuation, str]:
         """Bring together available, used and training information."""
         modalities, problem = self.adapter.modalities, used.problem
-        cap = noise_floor(problem)
-        heads = {name: capped(from_valuation(v, name), cap) for name, v in valuations.items()}
-        own = {
-            s: Quantity(q.estimate.value, q.pointwise, q.estimate.se, "predictions") for s, q in used.lattice.items()
-        }
+        heads = {name: capped(from_valuation(v, name), problem) for name, v in valuations.items()}
+        flags = {flag for name, v in valuations.items() for flag in flags_of(v, name)}
+        own = {s: q.term for s, q in used.lattice.items()}
         source = "features" if "features" in heads else "inputs"
-        available = best_of([*heads.values(), own])
-        self._weak_heads(best_of(list(heads.values())), own)
-        valuation = merged(valuations[source], best_of([heads[source], own]), problem)
+        available = best_of([*heads.values(), own], problem.group)
+        self._weak_heads(best_of(list(heads.values()), problem.group), own, problem)
+        valuation = merged(valuations[source], best_of([heads[source], own], problem.group), problem, flags)
         changed = {m: self._changed(problem.task, used.logits, permuted[m]) for m in modalities}
         ignored = self._ignored(changed, own, problem)
         evidence = {}
@@ -418,34 +425,36 @@ class _Run:
         modalities = self.adapter.modalities
         whole, alone, rest = frozenset(modalities), frozenset([m]), self._rest(m)
 
-        def total(*terms: tuple[float, Quantity]) -> Estimate:
-            return contrast(terms, group=used.problem.group, confidence=self.options.confidence)[0]
+        most = used.problem.largest_information
+
+        def total(*terms: tuple[float, SubsetEstimate], least: float = 0.0) -> Estimate:
+            return combine(terms, used.problem.group, self.options.confidence, least=least, most=most)
 
         # What the model knows of m given the others, where modalities that harm it are averaged out.
-        known = best_of([own])
+        known = best_of([own], used.problem.group)
         top, others = whole - ignored, rest - ignored
         if top not in known or top not in available or (others and others not in own):
             top, others = whole, rest
         lost_cmi = [(1.0, available[top]), (-1.0, known[top])]
         if others:
             lost_cmi += [(-1.0, available[others]), (1.0, own[others])]
-        share = [(w, q) for w, q in shapley_share(available, m, modalities)]
+        share = list(shapley_share(available, m, modalities))
         share += [(-w, q) for w, q in shapley_share({**own, whole: known[whole]}, m, modalities)]
         return Evidence(
             total((1.0, available[alone])),
             total((1.0, available[whole]), (-1.0, available[rest])),
             realised=used.lattice[alone].estimate,
             lost=total((1.0, available[alone]), (-1.0, own[alone])),
-            lost_cmi=total(*lost_cmi),
-            shortfall=total(*share),
+            lost_cmi=total(*lost_cmi, least=-most),
+            shortfall=total(*share, least=-most),
             joint=total((1.0, available[whole])),
             joint_lost=total((1.0, available[whole]), (-1.0, known[whole])),
         )
 
-    def _weak_heads(self, heads: Lattice, own: Lattice) -> None:
+    def _weak_heads(self, heads: Lattice, own: Lattice, problem: EstimatorInput) -> None:
         """Say if the model knows significantly more than all classifiers, and which number to believe."""
         whole = frozenset(self.adapter.modalities)
-        gain, _ = contrast([(1.0, own[whole]), (-1.0, heads[whole])])
+        gain = combine([(1.0, own[whole]), (-1.0, heads[whole])], problem.group)
         if gain.low > 0 and gain.value > 0.02 * max(own[whole].value, 1e-9):
             self.notes.append(
                 f"the model's predictions know {own[whole].value:.3f} nats, the fitted classifiers find "

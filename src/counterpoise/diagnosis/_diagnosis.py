@@ -83,6 +83,11 @@ class Diagnosis:
         known = [e for evidence in self.evidence.values() for e in (evidence.joint, evidence.mi) if e is not None]
         return max([self.valuation.joint_mi, *known], key=lambda e: e.value)
 
+    def unmeasured(self, name: str, m: str) -> bool:
+        """Tell whether there are too few samples for ``mi``, ``cmi`` or ``encoder`` of a modality."""
+        key = {"mi": f"mi:{m}", "cmi": f"cmi:{m}", "encoder": f"mi:{m}" if self.source == "features" else ""}.get(name)
+        return key in self.valuation.too_few_samples
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON: unit, n, entropy, joint_mi, modalities, verdict and all the rest."""
         value = self.valuation
@@ -100,6 +105,7 @@ class Diagnosis:
                 "joint_realised": _plain(self.joint_realised),
                 "co_information": _plain(value.co_information),
                 "modalities": {m: self._modality(m) for m in self.modalities},
+                "too_few_samples": list(value.too_few_samples),
                 "verdict": self.verdict,
                 "summary": self.summary,
                 "classes": [asdict(row) for row in self.classes],

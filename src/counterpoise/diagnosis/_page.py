@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 from counterpoise._extras import extra
 from counterpoise.diagnosis._answer import action, finding, title
 from counterpoise.diagnosis._plot import svgs
-from counterpoise.diagnosis._text import class_rows, corruption_rows, modality_rows, sample_rows
-from counterpoise.diagnosis._verdicts import ORDER
+from counterpoise.diagnosis._text import class_rows, corruption_rows, modality_rows, sample_rows, sentences
+from counterpoise.diagnosis._verdicts import in_nats
 from counterpoise.gallery import Gallery, css
 from counterpoise.gallery import render as render_gallery
 from counterpoise.pages import page_css, templates
 from counterpoise.pages.colours import INK, modality_slot
 from counterpoise.pages.content import Table, Tile, sentence, text_table
-from counterpoise.valuation import Estimate
+from counterpoise.valuation import TOO_FEW, Estimate
 
 if TYPE_CHECKING:
     from counterpoise.diagnosis._diagnosis import Diagnosis
@@ -31,7 +31,6 @@ def render(d: Diagnosis) -> str:
 
     shown = Gallery.read(d.gallery) if d.gallery else Gallery(0)
     slots = {m: modality_slot(d.modalities, m) for m in d.modalities}
-    findings = sorted(d.findings.values(), key=lambda f: ORDER.index(f.verdict))
     # The figures are drawn by matplotlib, which escapes the names in them; their ink follows the light or dark theme.
     figures = [
         (name, Markup(svg.replace(INK.lower(), "currentColor").replace("#ffffff", "none"))) for name, svg in svgs(d)
@@ -43,7 +42,7 @@ def render(d: Diagnosis) -> str:
             d=d,
             title=title(d),
             lead=sentence(f"{finding(d)} {action(d)}"),
-            findings=[sentence(one.sentence) for one in findings],
+            findings=[sentence(one) for one in sentences(d)],
             tiles=_tiles(d),
             legend=list(slots.items()),
             modalities=_modalities(d),
@@ -72,11 +71,13 @@ def _tiles(d: Diagnosis) -> list[Tile]:
 
 
 def _information_tile(d: Diagnosis, name: str, e: Estimate) -> Tile:
-    interval = f"{e.value:.3f} nats [{e.low:.3f}, {e.high:.3f}]"
+    if "mi" in d.valuation.too_few_samples:
+        return Tile(name, "–", TOO_FEW)
+    value, interval = in_nats(e).split(" nats ")
     if d.valuation.differential or not d.valuation.entropy > 0:
-        return Tile(name, f"{e.value:.3f} nats", f"[{e.low:.3f}, {e.high:.3f}]")
+        return Tile(name, f"{value} nats", interval)
     share = min(max(e.value / d.valuation.entropy, 0.0), 1.0)
-    return Tile(name, f"{100 * share:.0f} %", f"of what can be known ({interval})")
+    return Tile(name, f"{100 * share:.0f} %", f"of what can be known ({in_nats(e)})")
 
 
 def _modalities(d: Diagnosis) -> Table:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoise._extras import extra
 from counterpoise.pages.colours import INK, MODALITIES
+from counterpoise.valuation import TOO_FEW
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,12 +49,16 @@ def _contributions(axis: Any, d: Diagnosis) -> None:
     for k, m in enumerate(d.modalities):
         evidence, colour = d.evidence[m], MODALITIES[k % len(MODALITIES)]
         rows = [
-            ("available", evidence.mi, 1.0),
-            ("used", evidence.realised, 0.6),
-            ("given the others", evidence.cmi, 0.3),
+            ("available", evidence.mi, 1.0, "mi"),
+            ("used", evidence.realised, 0.6, "realised"),
+            ("given the others", evidence.cmi, 0.3, "cmi"),
         ]
-        for name, e, alpha in rows:
+        for name, e, alpha, key in rows:
             if e is None:
+                continue
+            if d.unmeasured(key, m):
+                labels.append((position, f"{m}: {name} ({TOO_FEW})"))
+                position += 1
                 continue
             axis.barh(position, factor * e.value, 0.8, color=colour, alpha=alpha)
             axis.plot([factor * e.low, factor * e.high], [position, position], color=INK, linewidth=1)

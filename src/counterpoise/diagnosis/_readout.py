@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from counterpoise.diagnosis._calls import Partial
-from counterpoise.diagnosis._information import Scored, interval
+from counterpoise.diagnosis._information import Scored, scored
 from counterpoise.tasks import Regression
 from counterpoise.valuation.heads.predictions import marginal, predictive
 from counterpoise.valuation.inputs import EstimatorInput
 
-__all__ = ["Readout", "noise_floor"]
+__all__ = ["Readout"]
 
 LOG_SCALES: Final = torch.linspace(-4, 3, 71, dtype=torch.float64)
 """Scales tried, as logarithms; the prior on the logarithm is a standard normal distribution."""
@@ -30,16 +30,8 @@ LOG_SCALES: Final = torch.linspace(-4, 3, 71, dtype=torch.float64)
 MARGIN: Final = 2.0
 """Nats that a calibration with more parameters has to gain in total to be chosen."""
 
-FLOOR: Final = 1e-4
-"""Share of a real target's variance below which residuals count as numerical noise."""
-
 _MAX_NUMBERS: Final = 4 * 10**6
 """Logits on which a scale is fitted; of more, every k-th sample is used."""
-
-
-def noise_floor(problem: EstimatorInput) -> float:
-    """Return the most nats that a prediction of real targets can be credited with; infinite for classes and labels."""
-    return -0.5 * np.log(FLOOR) * problem.task.num_outputs if _gaussian(problem) else float("inf")
 
 
 def _gaussian(problem: EstimatorInput) -> bool:
@@ -85,8 +77,7 @@ class Readout:
         """Return the information with some modalities averaged out, under the calibration of the whole model."""
         spread = (predictions.logits - predictions.logits.mean(0)).abs().max()
         if float(spread) <= 1e-9 * (1 + float(predictions.logits.abs().max())):
-            zero = np.zeros(self.problem.n)
-            return Scored(interval(zero, self.problem.group, self.confidence, "lower"), zero, 0.0)
+            return scored(self.problem, np.zeros(self.problem.n), 0.0, self.confidence)
         return self._best(self._calibrated(predictions))
 
     def _calibrated(self, predictions: Partial) -> Iterator[_Candidate]:
@@ -161,10 +152,10 @@ class Readout:
             if best is None or candidate.total > best.total + MARGIN:
                 best = candidate
         assert best is not None  # there always is one
-        cap = noise_floor(self.problem)
-        points, inside = np.minimum(best.pointwise, cap), min(best.inside, cap)
-        estimate = interval(points, self.problem.group, self.confidence, "lower")
-        if estimate.value < 0:
-            estimate = interval(points - points.mean(), self.problem.group, self.confidence, "lower")
+        points, inside = best.pointwise, best.inside
+        if _gaussian(self.problem):
+            cap = self.problem.largest_information
+            points, inside = np.minimum(points, cap), min(inside, cap)
+        if points.mean() < 0:
             points, inside = points - points.mean(), max(inside, 0.0)
-        return Scored(estimate, points, inside)
+        return scored(self.problem, points, inside, self.confidence)

@@ -6,7 +6,9 @@ import textwrap
 from typing import TYPE_CHECKING, Final
 
 from counterpoise._html import html_paragraph, html_table
-from counterpoise.valuation import Estimate
+from counterpoise.diagnosis._answer import title
+from counterpoise.diagnosis._verdicts import ORDER, in_nats
+from counterpoise.valuation import TOO_FEW, Estimate
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,6 +25,7 @@ __all__ = [
     "headline",
     "modality_rows",
     "sample_rows",
+    "sentences",
 ]
 
 COLOURS: Final = {
@@ -36,14 +39,35 @@ COLOURS: Final = {
 Rows = list[list[str]]
 
 
+def first_line(d: Diagnosis) -> str:
+    """Return the verdict with the modalities that it is about."""
+    text = title(d)
+    return f"Diagnosis: {text[0].lower() + text[1:] if d.verdict == 'balanced' else text}"
+
+
+def sentences(d: Diagnosis) -> list[str]:
+    """Return one sentence per modality, the gravest verdict first."""
+    return [f.sentence for f in sorted(d.findings.values(), key=lambda f: ORDER.index(f.verdict))]
+
+
 def headline(d: Diagnosis) -> str:
-    """Return what was measured, in one line."""
+    """Return what was measured, in one or two sentences."""
     v = d.valuation
-    used = "" if d.joint_realised is None else f"; the predictions use {_cell(d, d.joint_realised)}"
-    return (
-        f"n = {v.n}, {v.entropy_name} = {v.entropy:.3f} nats; all modalities together carry "
-        f"{_cell(d, d.joint_available)}{used} ({v.estimator})"
-    )
+    about = f"{v.n} samples, {v.entropy_name} = {v.entropy:.3f} nats, estimator {v.estimator}."
+    if "mi" in v.too_few_samples:
+        return f"There are too few samples to measure what all modalities carry together. {about}"
+    text = f"All modalities together carry {_amount(d, d.joint_available)}"
+    if d.joint_realised is not None:
+        text += f", and the predictions use {_amount(d, d.joint_realised, of='')}"
+    return f"{text}. {about}"
+
+
+def _amount(d: Diagnosis, e: Estimate, of: str = " of what can be known about the label") -> str:
+    """Return "90 % of what can be known about the label (0.993 nats [0.964, 1.022])"."""
+    if d.valuation.differential or not d.valuation.entropy > 0:
+        return in_nats(e)
+    share = min(max(e.value / d.valuation.entropy, 0.0), 1.0)
+    return f"{100 * share:.0f} %{of} ({in_nats(e)})"
 
 
 def modality_rows(d: Diagnosis) -> Rows:
@@ -58,7 +82,9 @@ def modality_rows(d: Diagnosis) -> Rows:
     rows = [["modality", "verdict", "role", *columns]]
     for m in d.modalities:
         finding = d.findings[m]
-        cells = [_cell(d, getattr(evidence[m], name)) for name in columns.values()]
+        cells = [
+            TOO_FEW if d.unmeasured(name, m) else _cell(d, getattr(evidence[m], name)) for name in columns.values()
+        ]
         rows.append([m, finding.verdict, finding.role, *cells])
     return rows
 
@@ -99,7 +125,8 @@ def sample_rows(d: Diagnosis, limit: int = 6) -> Rows:
 
 def as_text(d: Diagnosis) -> str:
     """Return plain text of at most 120 columns, names and numbers apart."""
-    parts = [f"Diagnosis: {d.verdict}", *textwrap.wrap(d.summary, 110), "", headline(d), *_align(modality_rows(d))]
+    parts = [first_line(d), *textwrap.wrap(d.summary, 110), "", *textwrap.wrap(headline(d), 110)]
+    parts += _align(modality_rows(d))
     for rows in (corruption_rows(d), class_rows(d), sample_rows(d)):
         if rows:
             parts += ["", *_align(rows)]
@@ -108,8 +135,11 @@ def as_text(d: Diagnosis) -> str:
 
 def as_html(d: Diagnosis) -> str:
     """Return the same for a notebook."""
-    sentences = [html_paragraph(finding.sentence) for finding in d.findings.values()]
-    parts = [html_paragraph(f"Diagnosis: {d.verdict}", strong=True), *sentences, html_paragraph(headline(d))]
+    parts = [
+        html_paragraph(first_line(d), strong=True),
+        *map(html_paragraph, sentences(d)),
+        html_paragraph(headline(d)),
+    ]
     tables = (modality_rows(d), corruption_rows(d), class_rows(d), sample_rows(d))
     parts += [html_table(rows) for rows in tables if rows]
     return "".join([*parts, *(html_paragraph(f"note: {note}") for note in d.notes)])
@@ -130,7 +160,8 @@ def as_rich(d: Diagnosis) -> RenderableType:
         return made
 
     parts: list[RenderableType] = [
-        Text("Diagnosis: ", style="bold") + Text(d.verdict, style=f"bold {COLOURS[d.verdict]}"),
+        Text("Diagnosis: ", style="bold")
+        + Text(first_line(d).removeprefix("Diagnosis: "), style=f"bold {COLOURS[d.verdict]}"),
         Text(d.summary),
         Text(""),
         Text(headline(d), style="dim"),
@@ -147,13 +178,8 @@ def _cell(d: Diagnosis, e: Estimate | None) -> str:
     if e is None:
         return ""
     if d.valuation.differential or not d.valuation.entropy > 0:
-        return _plain(e)
-    return f"{min(max(e.value / d.valuation.entropy, 0.0), 1.0):.0%}  {_plain(e)}"
-
-
-def _plain(e: Estimate) -> str:
-    """Return nats with their interval; a zero has no sign."""
-    return f"{e:.3f}".replace("-0.000", "0.000")
+        return e.shown()
+    return f"{100 * min(max(e.value / d.valuation.entropy, 0.0), 1.0):.0f} %  {e.shown()}"
 
 
 def _align(rows: Rows) -> list[str]:

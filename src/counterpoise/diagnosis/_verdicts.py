@@ -31,7 +31,18 @@ from counterpoise import coalitions
 from counterpoise._validation import Interval
 from counterpoise.valuation import Estimate
 
-__all__ = ["BALANCED", "ORDER", "Evidence", "Finding", "Thresholds", "Verdict", "decide", "overall"]
+__all__ = [
+    "BALANCED",
+    "ORDER",
+    "Evidence",
+    "Finding",
+    "Thresholds",
+    "Verdict",
+    "decide",
+    "in_nats",
+    "overall",
+    "unmeasured",
+]
 
 Verdict: TypeAlias = Literal["balanced", "under-trained", "uninformative", "overfitting", "undecided"]
 BALANCED: Final[Verdict] = "balanced"
@@ -160,6 +171,17 @@ def _present(e: Estimate | None, small: float) -> bool:
     return e is not None and e.low > 0 and e.value >= small
 
 
+def in_nats(e: Estimate) -> str:
+    """Return an estimate with its unit and its interval.
+
+    Example:
+        >>> in_nats(Estimate(0.325, 0.02, 0.28, 0.37))
+        '0.325 nats [0.280, 0.370]'
+    """
+    value, interval = e.shown().split(" ", 1)
+    return f"{value} nats {interval}"
+
+
 @dataclass(frozen=True)
 class Words:
     """Numbers in words: per cent of what can be known first, nats second.
@@ -176,7 +198,7 @@ class Words:
 
     def amount(self, e: Estimate) -> str:
         """Return "47 % of what can be known (0.325 nats [0.28, 0.37])"."""
-        nats = f"{e.value:.3f} nats [{e.low:.3f}, {e.high:.3f}]"
+        nats = in_nats(e)
         if self.nats_only:
             return nats
         return f"{self.share(e.value)} of what can be known ({nats})"
@@ -205,7 +227,7 @@ def _balanced(m: str, evidence: Evidence, small: float, words: Words) -> Finding
     used = evidence.realised
     if used is None:
         text = f"{m} is informative: alone it carries {words.amount(evidence.mi)}"
-        return Finding(BALANCED, best, f"{text}, and it adds {evidence.cmi} nats to the other modalities.")
+        return Finding(BALANCED, best, f"{text}, and it adds {in_nats(evidence.cmi)} to the other modalities.")
     if _present(evidence.mi, small):
         text = f"{m} is balanced: it carries {words.amount(evidence.mi)}, and the predictions use "
         text += f"{_per_cent(used.value, evidence.mi.value)} of that ({used.value:.3f} nats)."
@@ -253,12 +275,22 @@ def _nothing(m: str, evidence: Evidence, scale: float, t: Thresholds, words: Wor
             f"{reach:.3f} nats" if words.nats_only else f"{words.share(reach)} of what can be known ({reach:.3f} nats)"
         )
         return Finding("undecided", number, text + ".")
-    numbers = [f"{e.value:.3f} nats [{e.low:.3f}, {e.high:.3f}]" for e in (evidence.mi, evidence.cmi)]
     text = (
-        f"{m} is uninformative: it carries {words.small}, alone ({numbers[0]}) and given the other modalities "
-        f"({numbers[1]})."
+        f"{m} is uninformative: it carries {words.small}, alone ({in_nats(evidence.mi)}) and given the other "
+        f"modalities ({in_nats(evidence.cmi)})."
     )
     return Finding("uninformative", number, text)
+
+
+def unmeasured(m: str, *, grouped: bool) -> Finding:
+    """Return the finding on a modality whose information cannot be measured with the samples at hand.
+
+    Args:
+        m: Its name.
+        grouped: Whether groups, rather than samples, are too few.
+    """
+    what = "groups" if grouped else "samples"
+    return Finding("undecided", float("nan"), f"{m} is undecided: there are too few {what} to measure it.")
 
 
 def _missing(lost: Estimate | None, available: Estimate, small: float, t: Thresholds) -> bool:
@@ -341,7 +373,7 @@ def overall(findings: Mapping[str, Finding]) -> tuple[Verdict, str]:
     ordered = sorted(findings.values(), key=lambda f: ORDER.index(f.verdict))
     verdict = ordered[0].verdict
     text = " ".join(f.sentence for f in ordered if f.verdict != BALANCED)
-    text = text or "Balanced: every modality carries information and is used, and none is memorised."
+    text = text or "Every modality carries information and is used, and none is memorised."
     leader = [m for m, f in findings.items() if f.role == "dominant"]
     return verdict, text + (f" {leader[0]} dominates." if leader else "")
 

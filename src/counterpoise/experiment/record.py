@@ -220,10 +220,16 @@ def _value(
     value = collected.attempt("Contributions", measure)
     if value is None:
         return
-    collected.metrics += [Metric("entropy", value.entropy), Metric("phi_mi", value.joint_mi.value)]
-    collected.metrics += [Metric("phi_mi", value.mi[m].value, m) for m in data.info.names]
-    collected.metrics += [Metric("phi_cmi", value.cmi[m].value, m) for m in data.info.names]
+    collected.metrics.append(Metric("entropy", value.entropy))
+    numbers = {"mi": Metric("phi_mi", value.joint_mi.value)}
+    numbers |= {f"mi:{m}": Metric("phi_mi", value.mi[m].value, m) for m in data.info.names}
+    numbers |= {f"cmi:{m}": Metric("phi_cmi", value.cmi[m].value, m) for m in data.info.names}
+    # A number that cannot be right is no metric; the valuation holds it, marked as such.
+    collected.metrics += [metric for name, metric in numbers.items() if name not in value.too_few_samples]
     collected.valuation = value.to_dict()
+    if value.too_few_samples:
+        collected.notes.append(f"Contributions: too few test samples for {', '.join(value.too_few_samples)}")
+        return
     parts = collected.attempt("Shared and synergistic information", lambda: decompose_samples(value, target.numpy()))
     for m, part in (parts or {}).items():
         collected.metrics.append(Metric("phi_shared", part.redundant.value, m))

@@ -9,7 +9,8 @@ With features :math:`z_m` of the modalities m and a label y:
 
 `estimate` measures them from arrays; `Contributions` does so for a stream of a model's logits; `functional` holds the
 pure functions, `model_based` the measures of a model's predictions, `decompose` the partial information
-decomposition. Nothing is clamped: an estimate of zero is negative half of the time.
+decomposition. Intervals respect the limits of information, 0 and H(Y); an estimate of zero may be slightly
+negative.
 
 Names are imported on first use: the streaming metric needs torchmetrics, which takes longer to import than torch.
 """
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
     from counterpoise.valuation._estimate import estimate
     from counterpoise.valuation._predictions import PredictionEstimate, estimate_predictions, value_predictions
     from counterpoise.valuation._streaming import Contributions
-    from counterpoise.valuation._valuation import Estimate, Valuation
+    from counterpoise.valuation._valuation import TOO_FEW, Estimate, Valuation
     from counterpoise.valuation.heads.linear import linear_probe
 
 __all__ = [
+    "TOO_FEW",
     "VALUATIONS",
     "Contributions",
     "Estimate",
@@ -54,7 +56,7 @@ __getattr__ = on_first_use(
         "_estimate": ("estimate",),
         "_predictions": ("PredictionEstimate", "estimate_predictions", "value_predictions"),
         "_streaming": ("Contributions",),
-        "_valuation": ("Estimate", "Valuation"),
+        "_valuation": ("TOO_FEW", "Estimate", "Valuation"),
         "functional": ("functional",),
         "heads.linear": ("linear_probe",),
         "model_based": ("model_based",),

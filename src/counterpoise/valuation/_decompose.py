@@ -10,10 +10,11 @@ from torch import Tensor
 
 from counterpoise._validation import Interval, Options
 from counterpoise.errors import DataError
-from counterpoise.valuation._groups import degrees_of_freedom, variance_of_mean
 from counterpoise.valuation._valuation import Estimate, Valuation
+from counterpoise.valuation.assembly import SubsetEstimate, combine
 from counterpoise.valuation.estimators.variational import fit_heads
 from counterpoise.valuation.functional.pid import broja
+from counterpoise.valuation.groups import degrees_of_freedom
 from counterpoise.valuation.heads.predictions import marginal
 from counterpoise.valuation.heads.table import cells
 from counterpoise.valuation.inputs import EstimatorInput, Features, prepare
@@ -156,10 +157,12 @@ def decompose_samples(
         own, whole = points[f"mi:{m}"], points["mi"]
         others = whole - points[f"cmi:{m}"]
         parts = _shared(own, others, whole, labels)
-        r, u, o, s = (_summary(part, group, value.confidence) for part in parts)
-        unique, rest = value.mi[m].value - r.value, value.joint_mi.value - value.cmi[m].value - r.value
-        exact = (r, _moved(u, unique), _moved(o, rest), _moved(s, value.cmi[m].value - unique))
-        information[m] = PartialInformation(m, *exact, "imin", "features", value.n)
+        most = value.entropy if value.unit == "nats" else np.inf
+        redundancy = float(parts[0].mean())
+        unique, rest = value.mi[m].value - redundancy, value.joint_mi.value - value.cmi[m].value - redundancy
+        values = (redundancy, unique, rest, value.cmi[m].value - unique)
+        r, u, o, s = (_summary(*part, group, value.confidence, most) for part in zip(parts, values, strict=True))
+        information[m] = PartialInformation(m, r, u, o, s, "imin", "features", value.n)
     return information
 
 
@@ -171,7 +174,10 @@ def _imin(problem: EstimatorInput, m: str, confidence: float) -> PartialInformat
         for s in ((m,), rest, problem.modalities)
     )
     parts = _shared(own, others, whole, problem.labels)
-    redundancy, unique, unique_rest, synergy = (_summary(part, problem.group, confidence) for part in parts)
+    most = problem.largest_information
+    redundancy, unique, unique_rest, synergy = (
+        _summary(part, float(part.mean()), problem.group, confidence, most) for part in parts
+    )
     return PartialInformation(m, redundancy, unique, unique_rest, synergy, "imin", "features", problem.n)
 
 
@@ -188,15 +194,10 @@ def _shared(
     return redundant, own - redundant, others - redundant, whole - own - others + redundant
 
 
-def _summary(pointwise: np.ndarray, group: np.ndarray | None, confidence: float) -> Estimate:
-    value, n = float(pointwise.mean()), len(pointwise)
-    se = float(np.sqrt(variance_of_mean(pointwise, group)))
-    return Estimate.around(value, se, confidence=confidence, freedom=degrees_of_freedom(n, group))
-
-
-def _moved(e: Estimate, value: float) -> Estimate:
-    """Return an estimate with another value and the same uncertainty."""
-    return replace(e, value=value, low=e.low + value - e.value, high=e.high + value - e.value)
+def _summary(pointwise: np.ndarray, value: float, group: np.ndarray | None, confidence: float, most: float) -> Estimate:
+    """Return an estimate with the uncertainty of the samples' contributions."""
+    part = SubsetEstimate(pointwise, correction=value - float(pointwise.mean()), fitted=False)
+    return combine([(1.0, part)], group, confidence, least=0.0, most=most)
 
 
 def _broja(problem: EstimatorInput, m: str, confidence: float) -> PartialInformation:
@@ -254,8 +255,9 @@ def _corrected_parts(
     values = observed - null.mean(0)
     errors = np.sqrt(resampled.var(0, ddof=1) + null.var(0, ddof=1))
     freedom = min(REPLICATES - 1.0, degrees_of_freedom(problem.n, problem.group))
+    most = problem.largest_information
     estimates = [
-        Estimate.around(float(v), float(se), confidence=confidence, freedom=freedom)
+        Estimate.around(float(v), float(se), confidence=confidence, freedom=freedom).within(0.0, most)
         for v, se in zip(values, errors, strict=True)
     ]
     redundant, unique, others, synergistic = estimates

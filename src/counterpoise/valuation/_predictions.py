@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from counterpoise.tasks import Task
-from counterpoise.valuation._assemble import estimate_of
 from counterpoise.valuation._valuation import Estimate
+from counterpoise.valuation.assembly import combine
 from counterpoise.valuation.estimators.variational import corrected
 from counterpoise.valuation.heads.predictions import marginal
 from counterpoise.valuation.heads.stacking import calibrated, fit_subset
@@ -94,6 +94,5 @@ def value_predictions(
     ready, kind = calibrated(data, logits, prior)
     fitted = fit_subset(data, [kind], prior, ready=[ready])
     information = corrected(data, fitted, prior)
-    return PredictionEstimate(
-        estimate_of(data, information, confidence), information.pointwise, fitted.predictions.name
-    )
+    estimate = combine([(1.0, information)], data.group, confidence, least=0.0, most=data.largest_information)
+    return PredictionEstimate(estimate, information.pointwise, fitted.predictions.name)

@@ -18,9 +18,13 @@ from counterpoise.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Estimate", "Valuation"]
+    from counterpoise.valuation.assembly import SubsetEstimate
+
+__all__ = ["TOO_FEW", "Estimate", "Valuation"]
 
 UNITS: Final = ("nats", "bits", "fraction of H(Y)")
+TOO_FEW: Final = "too few samples"
+"""What tables say in place of a number that cannot be right."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,10 @@ class Estimate:
     """One number with its uncertainty.
 
     Attributes:
-        value: The estimate. Never clamped: an estimate of a zero is negative half of the time.
+        value: The estimate. That of a zero may be slightly negative.
         se: Standard error.
-        low: Lower end of the confidence interval.
+        low: Lower end of the confidence interval. Intervals of information lie between 0 and H(Y), unless the
+            estimate itself lies outside.
         high: Upper end of the confidence interval.
         bound: What kind of number it is: ``lower`` (a lower bound of the information in expectation), ``estimate`` (no
             bound), ``gaussian`` (real targets: what the reduction of the residuals is worth in nats if targets and
@@ -73,6 +78,28 @@ class Estimate:
         quantile = special.ndtri(level) if math.isinf(freedom) else special.stdtrit(freedom, level)
         reach = float(quantile) * se
         return cls(value, se, value - reach, value + reach, bound)
+
+    def within(self, least: float, most: float) -> Estimate:
+        """Return it with an interval that respects the limits of the quantity, as far as the estimate itself does.
+
+        Args:
+            least: Smallest possible value, such as 0 nats of information.
+            most: Largest possible value, such as the entropy of the labels.
+
+        Example:
+            >>> print(Estimate.around(0.68, 0.01).within(0, 0.69), "and", Estimate.around(-0.01, 0.01).within(0, 0.69))
+            0.680 [0.660, 0.690] and -0.010 [-0.010, 0.010]
+        """
+        return replace(self, low=min(max(self.low, least), self.value), high=max(min(self.high, most), self.value))
+
+    def shown(self, spec: str = ".3f") -> str:
+        """Return it as text for a reader: information below 0, which is the noise of a zero, is shown as 0.
+
+        Example:
+            >>> Estimate(-0.01, 0.01, -0.01, 0.01).shown()
+            '0.000 [0.000, 0.010]'
+        """
+        return format(replace(self, **{k: max(getattr(self, k), 0.0) for k in ("value", "low", "high")}), spec)
 
     def scaled(self, factor: float) -> Estimate:
         """Return it in a unit that is ``1 / factor`` of the present one."""
@@ -117,6 +144,8 @@ class Valuation:
         notes: Remarks for the reader.
         too_few_samples: Quantities that cannot be right, such as ``cmi:text``: outside of [0, H(Y)] by more than their
             standard error. All quantities if there are too few groups. A report should not print them as results.
+        terms: What the estimates of the subsets consist of, for further sums and differences with the right error.
+            Not a part of `to_dict`.
 
     Example:
         >>> e = Estimate(0.5, 0.01, 0.48, 0.52)
@@ -142,6 +171,7 @@ class Valuation:
     confidence: float = 0.95
     notes: tuple[str, ...] = ()
     too_few_samples: tuple[str, ...] = ()
+    terms: dict[tuple[str, ...], SubsetEstimate] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def entropy_name(self) -> str:
@@ -161,6 +191,7 @@ class Valuation:
             per_class={k: v * factor for k, v in self.per_class.items()},
             per_sample={k: v * factor for k, v in self.per_sample.items()},
             unit=unit,
+            terms={},
         )
 
     def in_nats(self) -> Valuation:
@@ -243,7 +274,7 @@ class Valuation:
         )
 
     def to_pandas(self, *, compact: bool = False) -> pd.DataFrame:
-        """Return one row per number: columns quantity, modality, value, se, low, high, bound, unit.
+        """Return one row per number: columns quantity, modality, value, se, low, high, bound, unit, too_few_samples.
 
         Args:
             compact: Whether to return one row per modality instead, with the columns modality, mi, cmi and unit.
@@ -265,7 +296,13 @@ class Valuation:
         columns = ["value", "se", "low", "high", "bound"]
         return pd.DataFrame(
             [
-                {"quantity": q, "modality": m, **{c: getattr(e, c) for c in columns}, "unit": self.unit}
+                {
+                    "quantity": q,
+                    "modality": m,
+                    **{c: getattr(e, c) for c in columns},
+                    "unit": self.unit,
+                    "too_few_samples": (q if m == "all" else f"{q}:{m}") in self.too_few_samples,
+                }
                 for q, m, e in rows
             ]
         )
@@ -275,14 +312,17 @@ class Valuation:
         share = self.entropy > 0 and not self.differential
         entropy = self.entropy if share else 1.0
 
-        def cell(e: Estimate) -> str:
-            return f"{100 * e.value / entropy:.0f} %  ({e} {self.unit})" if share else f"{e} {self.unit}"
+        def cell(name: str, e: Estimate) -> str:
+            if name in self.too_few_samples:
+                return TOO_FEW
+            per_cent = 100 * min(max(e.value / entropy, 0.0), 1.0)
+            return f"{per_cent:.0f} %  ({e.shown()} {self.unit})" if share else f"{e.shown()} {self.unit}"
 
         rows = [["modality", "by itself", "given the others"]]
-        rows += [[m, cell(self.mi[m]), cell(self.cmi[m])] for m in self.modalities]
+        rows += [[m, cell(f"mi:{m}", self.mi[m]), cell(f"cmi:{m}", self.cmi[m])] for m in self.modalities]
         head = (
             f"n = {self.n}, {self.entropy_name} = {self.entropy:.3f} {self.unit}; "
-            f"all modalities together: {cell(self.joint_mi)}"
+            f"all modalities together: {cell('mi', self.joint_mi)}"
         )
         notes = [html_paragraph(f"note: {note}") for note in self.notes]
         return "".join([html_paragraph(head), html_table(rows), *notes])
@@ -292,12 +332,16 @@ class Valuation:
 
     def __str__(self) -> str:
         width = max(len(m) for m in (*self.modalities, "modality"))
+
+        def cell(name: str, e: Estimate) -> str:
+            return TOO_FEW if name in self.too_few_samples else e.shown()
+
         head = (
             f"{self.estimator or 'valuation'}: n = {self.n}, {self.entropy_name} = {self.entropy:.3f}, "
-            f"I(all; Y) = {self.joint_mi} {self.unit}"
+            f"I(all; Y) = {cell('mi', self.joint_mi)} {self.unit}"
         )
         lines = [head, f"{'modality':<{width}}  {'I(Z_m; Y)':<24} I(Z_m; Y | rest)"]
-        lines += [f"{m:<{width}}  {self.mi[m]!s:<24} {self.cmi[m]}" for m in self.modalities]
-        if self.co_information is not None:
+        lines += [f"{m:<{width}}  {cell(f'mi:{m}', self.mi[m]):<24} {cell(f'cmi:{m}', self.cmi[m])}" for m in self.mi]
+        if self.co_information is not None and not self.too_few_samples:
             lines.append(f"co-information {self.co_information}")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])

@@ -31,10 +31,10 @@ from counterpoise._arrays import as_matrix, as_numpy, check_index, named_arrays
 from counterpoise._validation import Options
 from counterpoise.errors import ConfigError, DataError
 from counterpoise.tasks import MultiClass
-from counterpoise.valuation._assemble import Subset, SubsetEstimate, assemble, estimate_of, needed_subsets
-from counterpoise.valuation._groups import design_effect
 from counterpoise.valuation._valuation import Estimate, Valuation
+from counterpoise.valuation.assembly import Subset, SubsetEstimate, assemble, combine, needed_subsets
 from counterpoise.valuation.estimators.variational import bound_of, corrected, fit_subsets, uncorrected
+from counterpoise.valuation.groups import design_effect
 from counterpoise.valuation.heads.large import is_large
 from counterpoise.valuation.heads.linear import LinearHeads, choose_l2, standardise
 from counterpoise.valuation.heads.predictions import marginal
@@ -454,7 +454,14 @@ class _Measurement:
             except DataError:
                 own[subset] = _unknown()
                 continue
-            own[subset] = estimate_of(problem, terms[subset], self.confidence, bound)
+            own[subset] = combine(
+                [(1.0, terms[subset])],
+                problem.group,
+                self.confidence,
+                bound=bound,
+                least=0.0,
+                most=problem.largest_information,
+            )
             pointwise[subset] = self._scattered(subset, terms[subset].pointwise)
         single = {m: own.get((m,), base.mi[m]) for m in everything}
         per_sample = base.per_sample | {f"mi:{s[0]}": value for s, value in pointwise.items() if len(s) == 1}
@@ -469,6 +476,7 @@ class _Measurement:
             per_sample=per_sample,
             notes=(*labels.notes, *notes, self._used(), *self._assumed(tests), *_informative(tests)),
             too_few_samples=tuple(dict.fromkeys([*few, *sorted(unknown)])),
+            terms={},
         )
 
     def _complete(self, entropy: float) -> tuple[Valuation, tuple[str, ...]]:

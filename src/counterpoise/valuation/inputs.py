@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 import torch
@@ -20,7 +20,11 @@ from counterpoise.tasks import Task, make_task, task_type
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["EstimatorInput", "Features", "Predictions", "assign_folds", "prepare", "prepare_target"]
+__all__ = ["NOISE_FLOOR", "EstimatorInput", "Features", "Predictions", "assign_folds", "prepare", "prepare_target"]
+
+NOISE_FLOOR: Final = 1e-4
+"""Smallest residual variance of a real target, as a share of its variance: R² above 0.9999 counts as perfect, because
+differences below are rounding and convergence, not information. It caps the information at 4.6 nats per output."""
 
 Features: TypeAlias = "Mapping[str, ArrayLike | Tensor]"
 Predictions: TypeAlias = "Mapping[tuple[str, ...], ArrayLike | Tensor]"
@@ -69,6 +73,13 @@ class EstimatorInput:
     def labels(self) -> np.ndarray:
         """The target as a NumPy array."""
         return self.target.numpy()
+
+    @cached_property
+    def largest_information(self) -> float:
+        """The most nats that anything can know about the labels: H(Y), or the noise floor of real targets."""
+        if self.task.has_discrete_entropy:
+            return float(self.task.entropy(self.target))
+        return -0.5 * float(np.log(NOISE_FLOOR)) * self.task.num_outputs
 
     def without_copies(self) -> EstimatorInput:
         """Return the distinct samples only, for estimators that have no folds."""

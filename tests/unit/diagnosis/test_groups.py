@@ -32,7 +32,7 @@ def test_repeated_recordings_of_one_speaker_do_not_narrow_the_intervals() -> Non
         alone, together, as_if = (d.evidence[m].realised.se for d in (once, grouped, naive))
         assert together == pytest.approx(alone, rel=0.15)
         assert as_if < 0.6 * alone  # what goes wrong without groups: 1 / sqrt(4)
-        assert grouped.valuation.mi[m].se == pytest.approx(once.valuation.mi[m].se, rel=0.15)
+        assert grouped.valuation.mi[m].se > 0.85 * once.valuation.mi[m].se
 
 
 def test_groups_are_in_the_loaders_order_also_for_a_subset() -> None:

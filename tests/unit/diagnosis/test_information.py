@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from counterpoise.diagnosis._information import difference, independent, linear_information
-from counterpoise.valuation import Estimate
+from counterpoise.diagnosis._information import independent, linear_information
+from counterpoise.valuation.assembly import SubsetEstimate, combine
 from counterpoise.valuation.inputs import prepare
 
 
@@ -64,14 +64,15 @@ def test_groups_widen_the_interval() -> None:
 
 def test_a_difference_is_paired_and_independent_ones_add() -> None:
     rng = np.random.default_rng(0)
-    first = rng.normal(1.0, 1.0, size=400)
-    second = first - 0.5 + rng.normal(0, 0.1, size=400)
-    e = [Estimate(float(x.mean()), x.std(ddof=1) / 20, 0, 0) for x in (first, second)]
-    paired = difference(e[0], first, e[1], second)
-    assert paired.value == pytest.approx(e[0].value - e[1].value)
-    assert paired.se == pytest.approx((first - second).std(ddof=1) / 20)
-    assert paired.low < 0.5 < paired.high
-    apart = independent(*e)
-    assert apart.se == pytest.approx(math.hypot(e[0].se, e[1].se))
-    assert difference(e[0], np.empty(0), e[1], second) == apart
+    points = rng.normal(1.0, 1.0, size=(2, 400))
+    points[1] = points[0] - 0.5 + 0.1 * points[1]
+    first, second = (SubsetEstimate(x, fitted=False) for x in points)
+    paired = combine([(1.0, first), (-1.0, second)])
+    assert paired.value == pytest.approx(first.value - second.value)
+    assert paired.se == pytest.approx((points[0] - points[1]).std(ddof=1) / 20)
+    assert paired.low < paired.value < paired.high
+    apart = independent(combine([(1.0, first)]), combine([(1.0, second)]))
+    assert apart.se == pytest.approx(math.hypot(*(x.std(ddof=1) / 20 for x in points)))
     assert apart.high - apart.low == pytest.approx(2 * 1.959964 * apart.se, rel=1e-5)
+    unknown = SubsetEstimate(np.empty(0), correction=first.value, selection=points[0].std(ddof=1) / 20)
+    assert combine([(1.0, unknown), (-1.0, second)]).se == pytest.approx(apart.se)

@@ -7,7 +7,7 @@ import pytest
 
 from counterpoise.errors import DataError
 from counterpoise.valuation import estimate
-from counterpoise.valuation._groups import design_effect, effective_groups, variance_of_mean
+from counterpoise.valuation.groups import design_effect, effective_groups, variance_of_mean
 
 RNG = np.random.default_rng(0)
 N = 200

@@ -70,7 +70,7 @@ def test_table_and_frame(valuation: Valuation) -> None:
     text = str(valuation)
     assert "I(all; Y) = 0.500 [0.300, 0.700] nats" in text
     assert "text" in text
-    assert "-0.010 [-0.050, 0.030]" in text
+    assert "0.000 [0.000, 0.030]" in text  # there is no information below 0
     assert "note: a note" in text
     frame = valuation.to_pandas()
     assert len(frame) == 6

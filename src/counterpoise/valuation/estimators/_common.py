@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from counterpoise.errors import DataError
-from counterpoise.valuation._assemble import Subset, SubsetEstimate, assemble, needed_subsets
 from counterpoise.valuation._valuation import Valuation
+from counterpoise.valuation.assembly import Subset, SubsetEstimate, assemble, needed_subsets
 from counterpoise.valuation.functional.entropy import label_entropy
 from counterpoise.valuation.inputs import EstimatorInput
 

@@ -8,8 +8,8 @@ from scipy.special import digamma
 from torch import Tensor
 
 from counterpoise.errors import DataError
-from counterpoise.valuation._assemble import Subset, SubsetEstimate
 from counterpoise.valuation._valuation import Valuation
+from counterpoise.valuation.assembly import Subset, SubsetEstimate
 from counterpoise.valuation.estimators._common import value_subsets
 from counterpoise.valuation.heads.predictions import marginal, predictive
 from counterpoise.valuation.inputs import EstimatorInput

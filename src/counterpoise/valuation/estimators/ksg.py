@@ -13,8 +13,8 @@ from scipy.spatial import cKDTree
 from scipy.special import digamma
 
 from counterpoise.errors import DataError
-from counterpoise.valuation._assemble import Subset, SubsetEstimate
 from counterpoise.valuation._valuation import Valuation
+from counterpoise.valuation.assembly import Subset, SubsetEstimate
 from counterpoise.valuation.estimators._common import label_symbols, symbol_entropy, value_subsets
 from counterpoise.valuation.inputs import EstimatorInput
 

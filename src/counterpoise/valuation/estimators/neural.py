@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the common name
 from torch import Tensor
 
-from counterpoise.valuation._assemble import Subset, SubsetEstimate
 from counterpoise.valuation._valuation import Valuation
+from counterpoise.valuation.assembly import Subset, SubsetEstimate
 from counterpoise.valuation.estimators._common import value_subsets
 from counterpoise.valuation.heads.linear import standardise
 from counterpoise.valuation.inputs import EstimatorInput

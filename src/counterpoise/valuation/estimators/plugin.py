@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 
 from counterpoise.errors import DataError
-from counterpoise.valuation._assemble import Subset, SubsetEstimate
 from counterpoise.valuation._valuation import Valuation
+from counterpoise.valuation.assembly import Subset, SubsetEstimate
 from counterpoise.valuation.estimators._common import label_symbols, symbol_entropy, value_subsets
 from counterpoise.valuation.heads.table import cells
 from counterpoise.valuation.inputs import EstimatorInput

@@ -30,8 +30,8 @@ from typing import Final
 
 import numpy as np
 
-from counterpoise.valuation._assemble import Subset, SubsetEstimate, assemble, needed_subsets
 from counterpoise.valuation._valuation import Valuation
+from counterpoise.valuation.assembly import Subset, SubsetEstimate, assemble, needed_subsets
 from counterpoise.valuation.heads.candidates import Candidate, candidates, linear_candidate
 from counterpoise.valuation.heads.large import is_large, large_scores
 from counterpoise.valuation.heads.predictions import OutOfFoldPredictions, left_out, marginal
@@ -45,7 +45,9 @@ SLACK: Final = 1.5
 STEEP: Final = 0.1
 """Share of H(Y) that half of the samples may lose before a note says so."""
 REMEMBERED: Final = 0.1
-"""Heads whose loss on their own samples is below this share of the loss of the label frequencies remember them."""
+REMEMBERED_ONLY: Final = 1 / 3
+"""Heads whose loss on their own samples is below these shares of the loss of the label frequencies, and of their loss
+on other samples, remember their samples."""
 
 
 def variational(
@@ -88,6 +90,7 @@ def _value(
         entropy=entropy_of(problem, prior),
         bound=bound_of(problem, correct),
         confidence=confidence,
+        limit=problem.largest_information,
         label_free=label_free,
         notes=tuple(notes),
     )
@@ -167,19 +170,29 @@ def corrected(problem: EstimatorInput, fitted: FittedSubset, prior: OutOfFoldPre
     bound = uncorrected(fitted, prior)
     p = fitted.predictions
     to_come = max(fitted.to_come, 0.0)
-    half = 0.5 * max(p.optimism - prior.optimism, 0.0)
+    half = 0.5 * (p.optimism - prior.optimism)
+    if not problem.task.has_classes:
+        half = max(half, 0.0)  # of densities the optimism depends on their width
     # Between dependent groups the loss on the fitted samples does not estimate that on new groups.
     independent = 1.0 / fitted.design_effect
+    withheld = half * (1.0 - independent)
     half *= independent
-    remembered = problem.task.has_discrete_entropy and p.in_sample > REMEMBERED * prior.in_sample
+    left_out = float(p.log_likelihood.mean())
+    remembered = p.in_sample > REMEMBERED * prior.in_sample and p.in_sample > REMEMBERED_ONLY * left_out
+    remembered = remembered and problem.task.has_discrete_entropy
     correction = min(half, SLACK * to_come) + 0.5 * independent * fitted.selection
     # Beyond the quadratic regime all that the learning curve promises is uncertain, and it may promise too little.
-    doubt = to_come if remembered else 0.5 * (to_come - half)
+    bias = to_come if remembered else 0.5 * (to_come - half)
+    if withheld > 0:  # it may be information after all
+        bias = float(np.hypot(bias, withheld))
+    # Left-out predictions of classes know less than the features do; the label frequencies may be as much too weak.
+    floor = bound.pointwise.mean() - 0.5 * max(prior.optimism, 0.0) if problem.task.has_discrete_entropy else -np.inf
     return SubsetEstimate(
         bound.pointwise,
         correction=correction,
         capacity=fitted.capacity,
-        doubt=doubt,
+        bias=bias,
         selection=fitted.selection,
         per_label=bound.per_label,
+        floor=float(floor),
     )

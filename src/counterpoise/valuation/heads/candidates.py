@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from counterpoise.valuation._assemble import Subset
+from counterpoise.valuation.assembly import Subset
 from counterpoise.valuation.heads.linear import L2_GRID, LinearHeads, standardise
 from counterpoise.valuation.heads.spread import SpreadHeads
 from counterpoise.valuation.heads.table import STRENGTHS, TableHeads, cells, discrete_columns

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from counterpoise.tasks import MultiLabel
-from counterpoise.valuation._assemble import Subset
+from counterpoise.valuation.assembly import Subset
 from counterpoise.valuation.inputs import EstimatorInput
 
 __all__ = ["is_large", "large_scores", "shrink_singular_values"]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from counterpoise.valuation._groups import MIN_GROUPS, design_effect, effective_groups
+from counterpoise.valuation.groups import design_effect, effective_groups, too_few_groups
 from counterpoise.valuation.inputs import EstimatorInput
 
 __all__ = ["Weights", "dependence", "fit_weights", "stack"]
@@ -68,7 +68,7 @@ def dependence(problem: EstimatorInput, parts: Sequence[Tensor], reference: Tens
         parts: ``(N, L)`` out-of-fold log-likelihoods of the components.
         reference: ``(N, L)`` log-likelihoods of the reference.
     """
-    if problem.group is None or effective_groups(problem.group) < MIN_GROUPS:
+    if problem.group is None or too_few_groups(problem.group):
         return 1.0
     gains = [(p - reference).double().sum(-1).numpy() for p in parts]
     return float(np.quantile([design_effect(gain, problem.group) for gain in gains], UPPER))

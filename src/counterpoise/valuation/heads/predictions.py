@@ -14,13 +14,10 @@ from torch import Tensor
 from counterpoise.tasks import Task
 from counterpoise.valuation.heads.density import BANDWIDTHS, kernel_log_density
 from counterpoise.valuation.heads.mixture import dependence, fit_weights, stack
-from counterpoise.valuation.inputs import EstimatorInput
+from counterpoise.valuation.inputs import NOISE_FLOOR, EstimatorInput
 
 __all__ = ["OutOfFoldPredictions", "Scored", "collect", "left_out", "marginal", "mix", "predictive", "score"]
 
-NOISE_FLOOR: Final = 1e-4
-"""Smallest residual variance of a real target, as a share of its variance: R² above 0.9999 counts as perfect, because
-differences below are rounding and convergence, not information. It caps the information at 4.6 nats per output."""
 WIDTHS: Final = (0.2, 0.45, 1.0, 2.2, 5.0)
 """Widths of the Gaussians that make up the noise, in units of the standard deviation of the residuals."""
 

@@ -7,7 +7,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from counterpoise.valuation.heads.predictions import NOISE_FLOOR, Scored
+from counterpoise.valuation.heads.predictions import Scored
+from counterpoise.valuation.inputs import NOISE_FLOOR
 
 __all__ = ["SpreadHeads"]
 

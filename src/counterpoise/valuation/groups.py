@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["MIN_GROUPS", "degrees_of_freedom", "design_effect", "effective_groups", "variance_of_mean"]
+__all__ = ["degrees_of_freedom", "design_effect", "effective_groups", "too_few_groups", "variance_of_mean"]
 
 MIN_GROUPS: Final = 4.5
 """Fewer groups, counted as equally large ones, support no estimate: five groups may differ a little in size."""
@@ -29,6 +29,15 @@ def effective_groups(group: np.ndarray) -> float:
     """
     share = np.bincount(group) / len(group)
     return float(1 / np.square(share).sum())
+
+
+def too_few_groups(group: np.ndarray | None) -> bool:
+    """Tell whether samples are in so few groups that they support no estimate.
+
+    Args:
+        group: ``(N,)`` group ids from 0, or None if the samples are independent.
+    """
+    return group is not None and effective_groups(group) < MIN_GROUPS
 
 
 def degrees_of_freedom(n: int, group: np.ndarray | None) -> float:
