@@ -109,7 +109,7 @@ def from_arrays(
     _check_lengths(name, given, as_numpy(label), split, group)
     given, masks = separate_absent(given, present or {})
     shaped = {m: _as_modality(m, array, (kinds or {}).get(m)) for m, array in given.items()}
-    stored = {m: blanked(array, masks and masks[m]) for m, (_, array, _) in shaped.items()}
+    stored = {m: blanked(array, None if masks is None else masks[m]) for m, (_, array, _) in shaped.items()}
     assumed = [note for _, _, note in shaped.values() if note]
     targets = make_targets(label, task, num_classes, tuple(class_names))
     group = _groups(group)

@@ -109,6 +109,12 @@ class Split:
         present = None if self.present is None else {m: mask[index] for m, mask in self.present.items()}
         return Split(arrays, self.target[index], group, self.augmentation, captions, present)
 
+    def complete(self) -> Split:
+        """Return the samples that have every modality (renumbered from 0); the split itself if nothing is missing."""
+        if self.present is None:
+            return self
+        return self.subset(np.flatnonzero(np.all(list(self.present.values()), 0)))
+
     def rates(self) -> dict[str, float]:
         """Return the share of the samples that have each modality."""
         return {m: 1.0 if self.present is None else float(self.present[m].mean()) for m in self.arrays}

@@ -340,6 +340,11 @@ def split_target(
         DataError: If it is not a batch.
     """
     if isinstance(item, Batch):
+        if item.present is not None:
+            raise DataError(
+                "`diagnose` replaces modalities by those of other samples, so it needs samples that have all of them. "
+                "Found samples that lack modalities. Give complete ones: `data.test.complete().batches(512)`."
+            )
         return item.inputs, item.target
     if isinstance(item, tuple) and hasattr(item, "_asdict") and _label_keys(item._asdict(), label):  # a named tuple
         item = item._asdict()

@@ -15,7 +15,7 @@ from counterpoise._files import remove_temporary, write_atomic
 from counterpoise.config import RunConfig
 from counterpoise.data import MultimodalData
 from counterpoise.diagnosis import Diagnosis, diagnose
-from counterpoise.errors import CheckpointError, CounterpoiseError, OutputError
+from counterpoise.errors import CheckpointError, CounterpoiseError, DataError, OutputError
 from counterpoise.experiment.config import read_config
 from counterpoise.experiment.folders import finished, open_cached, run_data, run_folder
 from counterpoise.experiment.record import groups_of, make_record, run_estimator
@@ -32,6 +32,8 @@ __all__ = ["diagnose_run", "finished", "load_run", "open_cached", "run", "run_da
 
 MEMORY = 1 << 31
 """Bytes of inputs that a diagnosis holds of each split."""
+FEWEST = 50
+"""Smallest number of complete test samples that an incomplete set is diagnosed on."""
 
 
 def run(
@@ -153,6 +155,8 @@ def _rebuild(config: RunConfig, data: MultimodalData, path: Path) -> Fitted:
 def diagnose_run(folder: Path | str, *, estimator: str | None = None, trust: bool = False) -> Diagnosis:
     """Return the diagnosis of a run's model on its test set, and on its training set to detect overfitting.
 
+    Where samples lack modalities, those that have all of them are used, and a note says how many these are.
+
     Args:
         folder: The run's folder, or a checkpoint in it.
         estimator: Name in `counterpoise.valuation.VALUATIONS`; None takes the one that the record of the run used.
@@ -160,20 +164,32 @@ def diagnose_run(folder: Path | str, *, estimator: str | None = None, trust: boo
 
     Raises:
         CheckpointError: If there is no such run.
+        DataError: If fewer than `FEWEST` test samples have all modalities.
     """
     path, config = _locate(Path(folder), trust=trust)
     data = run_data(config)
     fitted = _rebuild(config, data, path)
+    test, train = data.test.complete(), data.train.complete()
+    if len(test) < min(FEWEST, len(data.test)):
+        raise DataError(
+            f"A diagnosis needs at least {FEWEST} test samples that have every modality. Found {len(test)} of "
+            f"{len(data.test)}."
+        )
     size = 4 * sum(int(np.prod(m.shape)) for m in data.info.modalities)  # bytes of one sample's inputs
     limit = min(5000, max(500, MEMORY // size))
-    rows = np.random.default_rng(0).permutation(len(data.train))[: min(len(data.test), limit)]
-    return diagnose(
+    rows = np.random.default_rng(0).permutation(len(train))[: min(len(test), limit)]
+    parts = np.array_split(np.sort(rows), len(rows) // 512 + 1) if len(rows) else []
+    diagnosis = diagnose(
         fitted.model,
-        data.test.batches(512),
-        group=groups_of(data.test),
-        train=[data.train.batch(part) for part in np.array_split(np.sort(rows), len(rows) // 512 + 1)],
+        test.batches(512),
+        group=groups_of(test),
+        train=[train.batch(part) for part in parts] or None,
         limit=limit,
         class_names=data.info.class_names,
         display=data.info.modalities,
-        estimator=estimator or run_estimator(len(data.test)),
+        estimator=estimator or run_estimator(len(test)),
     )
+    if data.test.present is None:
+        return diagnosis
+    note = f"diagnosed on the {len(test):,} of {len(data.test):,} test samples that have every modality"
+    return replace(diagnosis, notes=(*diagnosis.notes, note))

@@ -20,6 +20,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from counterpoise._tree import map_leaves
 from counterpoise.errors import ConfigError, CounterpoiseError
 from counterpoise.inference import Rule, make_rule, predict
 from counterpoise.methods._joint import Joint
@@ -134,7 +135,10 @@ def incomplete(batches: Sequence[Batch], value: float) -> list[Batch]:
         if number in (1, 2):
             masks[-1] = torch.arange(len(batch)) < number - 1
         masks[0] |= ~masks.any(0)
-        inputs = {m: torch.where(x.unsqueeze(1), batch.inputs[m], value) for m, x in zip(names, masks, strict=True)}
+        inputs = {
+            m: map_leaves(lambda z, x=x: torch.where(x.unsqueeze(1), z, value), batch.inputs[m])
+            for m, x in zip(names, masks, strict=True)
+        }
         result.append(replace(batch, inputs=inputs, present=dict(zip(names, masks, strict=True))))
     return result
 
