@@ -94,8 +94,9 @@ def test_the_site_needs_no_network(site: Path) -> None:
 @pytest.mark.xdist_group("site")
 @pytest.mark.parametrize("name", METHODS)
 def test_the_page_of_a_method_is_complete(name: str, site: Path) -> None:
-    """It has the source, an example and the row in the comparison."""
+    """It has the equation (or a link to the method that has it), an example and the row in the comparison."""
     page = (site / "reference" / "methods" / f"{name}.html").read_text()
+    assert "<math" in page or "whose page has the equation" in page
     assert 'class="gp"' in page or "&gt;&gt;&gt;" in page
     assert "In the comparison" in page
 

@@ -37,8 +37,9 @@ def drop_modalities(uniform: Tensor, rate: float) -> Tensor:
 
 
 class ModalityDropout(Method):
-    """Modality dropout: joint training in which inputs of single modalities are missing (zeros).
+    r"""Modality dropout: joint training in which inputs of single modalities are missing (zeros).
 
+    The model is trained on :math:`b_m x_m` with :math:`b_m \sim \mathrm{Bernoulli}(1 - p)` instead of :math:`x_m`.
     ModDrop of Neverova, Wolf, Taylor, Nebout, "ModDrop: adaptive multi-modal gesture recognition", TPAMI 2016. Each
     modality of each sample is missing with probability p, independently; here one of them always stays. The input is
     set to zeros, as in a test with a missing modality; masks stay, and nothing is rescaled. With ``dropped="absent"``
@@ -90,12 +91,12 @@ def _without(batch: Batch, rows: Mapping[str, Tensor]) -> Batch:
 class Corruption(Method):
     r"""Training with input corruptions: one modality of a sample is corrupted, in one of five ways.
 
-    With probability p the input of one random modality of a sample is replaced: by itself plus normal noise
-    (probability .3, log-uniform in [.3, 3] standard deviations of each column, or of the whole input if it has more
-    axes), by zeros (.15), by itself with a random share of its entries set to zero (.15), by that of another sample
-    (.15), or by itself plus [.3, 3] times that of another sample (.25). A baseline for robustness, ours. Token ids take
-    no noise or mixture: that of another sample replaces them. Modalities that a sample lacks stay absent, and their
-    inputs are given to no other sample.
+    The model is trained on :math:`c(x_m)` instead of :math:`x_m` for one random modality m of a sample, with
+    probability p. The corruption c replaces the input: by itself plus normal noise (probability .3, log-uniform in [.3,
+    3] standard deviations of each column, or of the whole input if it has more axes), by zeros (.15), by itself with a
+    random share of its entries set to zero (.15), by that of another sample (.15), or by itself plus [.3, 3] times that
+    of another sample (.25). A baseline for robustness, ours. Token ids take no noise or mixture: that of another sample
+    replaces them. Modalities that a sample lacks stay absent, and their inputs are given to no other sample.
 
     Args:
         strength: Probability p, in [0, 1].

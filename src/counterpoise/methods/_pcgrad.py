@@ -37,8 +37,9 @@ class PCGrad(GradientCombination):
     r"""Gradient surgery: where the joint and the unimodal gradient of an encoder conflict, each is projected.
 
     Yu, Kumar, Gupta, Levine, Hausman, Finn, "Gradient Surgery for Multi-Task Learning", NeurIPS 2020. The tasks of
-    encoder m are the fused loss and its own head's loss, as in `MMPareto`: `projected_sum`. Without a conflict it is
-    uniform training. Heads get the gradient of the plain sum.
+    encoder m are the fused loss and its own head's loss, as in `MMPareto`. If :math:`g_1 \cdot g_2 < 0`, each gradient
+    loses its component along the other one, :math:`g_i \leftarrow g_i - \frac{g_i \cdot g_j}{|g_j|^2} g_j`, and the two
+    are added (`projected_sum`). Without a conflict it is uniform training. Heads get the gradient of the plain sum.
 
     Known from the paper: the projection. Ours: its use per encoder with two tasks, for which the paper's random order
     of tasks makes no difference.

@@ -216,7 +216,7 @@ class MMCosineOfficial(MMCosine):
     """`MMCosine` as released: predictions come from the head without its normalisation.
 
     Args:
-        scale: S, in (0, inf).
+        scale: Factor s of the cosines, in (0, inf).
 
     Example:
         >>> MMCosineOfficial()
