@@ -131,7 +131,7 @@ def overview(results: Results) -> str:
         "",
         f"Test accuracy (%) over {len(results.sets)} data sets ({', '.join(results.sets)}; on `{NAME}` the test "
         f"speakers are in no other split), {SEEDS} seeds. Every row was given the same four trainings on validation "
-        "([tuning](tuning.md)). Difference to joint training under the same rule: mean over the data sets of the "
+        "(`tuning.md`). Difference to joint training under the same rule: mean over the data sets of the "
         "paired difference in points ± standard error over seeds and test samples, * for p < .05; on how many sets it "
         "is above / below by more than a standard error; mean rank (1 is best). With one modality corrupted, and of "
         "the head of the modality that joint training leaves weakest: difference to joint training. Time of a step and "
