@@ -25,7 +25,7 @@ from counterpoise.tasks import Task
 if TYPE_CHECKING:
     from counterpoise.data._augmentation import ClipAugmentation
 
-_BATCH: Final = 1 << 25
+_BATCH: Final = 1 << 24
 """Bytes of the inputs of a batch of evaluation, at most."""
 
 __all__ = ["SPLITS", "DataInfo", "Kind", "Modality", "MultimodalData", "Split"]
@@ -92,7 +92,7 @@ class Split:
         return sum(math.prod(array.shape[1:]) * array.dtype.itemsize for array in self.arrays.values())
 
     def batch_size(self, size: int) -> int:
-        """Return ``size``, or fewer if ``size`` samples would take more than 32 MiB as float32."""
+        """Return ``size``, or fewer if ``size`` samples would take more than 16 MiB as float32."""
         values = sum(math.prod(array.shape[1:]) for array in self.arrays.values())
         return min(size, max(_BATCH // max(4 * values, 1), 1))
 

@@ -21,8 +21,8 @@ IN_MEMORY: Final = 1 << 29
 COPIED: Final = 1 << 24
 """Arrays of larger data that are copied, too: up to 16 MiB each."""
 BLOCK: Final = 1 << 25
-RESIDENT: Final = 1 << 26
-"""Bytes of mapped files after which they are given back, about (64 MiB)."""
+RESIDENT: Final = 1 << 25
+"""Bytes of mapped files after which they are given back, about (32 MiB)."""
 _AT_ONCE: Final = 32
 """Rows that are read before it is looked how much is mapped: a row may map up to 2 MiB around it."""
 
@@ -33,7 +33,7 @@ class MappedRows:
     Knows as much of NumPy's interface as a split needs: ``shape``, ``dtype``, ``len``, indexing by a position, a slice
     or an array of positions, and ``np.asarray`` (which reads everything).
 
-    What was read of mapped files is given back to the system every 64 MiB, so that the resident memory of the process
+    What was read of mapped files is given back to the system every 32 MiB, so that the resident memory of the process
     does not grow to the size of the data. The files stay in the cache of the system as long as there is room for them.
 
     Example:
@@ -89,6 +89,8 @@ class MappedRows:
             self._files = _mapped_files(self.pieces)
         for start, length in self._files:
             _LIBRARY.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
+        if hasattr(_LIBRARY, "malloc_trim"):  # batches that were freed leave holes between what is kept of them
+            _LIBRARY.malloc_trim(ctypes.c_size_t(0))
         self._least = _mapped_bytes()
 
     def min(self) -> Any:

@@ -22,7 +22,7 @@ BLOCK: Final = 1 << 20
 """Bytes of a block of neighbours, in files."""
 WINDOW: Final = 256
 """Number of blocks whose samples are mixed."""
-AHEAD: Final = 2
+AHEAD: Final = 1
 """Number of batches that are read from files while the model computes."""
 
 Plan: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
