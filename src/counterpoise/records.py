@@ -118,7 +118,7 @@ def present_mean(values: Tensor, mask: Tensor | None) -> Tensor:
 
     Args:
         values: ``(..., B)``.
-        mask: ``(B,)``, or None.
+        mask: ``(B,)`` or ``(..., B)``, or None.
 
     Example:
         >>> present_mean(torch.tensor([1.0, float("nan"), 3.0]), torch.tensor([True, False, True]))
@@ -126,7 +126,7 @@ def present_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     """
     if mask is None:
         return values.mean(-1)
-    return values.masked_fill(~mask, 0).sum(-1) / mask.sum().clamp_min(1)
+    return values.masked_fill(~mask, 0).sum(-1) / mask.sum(-1).clamp_min(1)
 
 
 @dataclass(frozen=True)

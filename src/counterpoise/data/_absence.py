@@ -87,26 +87,26 @@ def _of_classes(present: np.ndarray, target: np.ndarray, seed: int) -> Associati
     classes = int(labels.max()) + 1
     if classes < 2:
         return Association(1.0, 0.0, 0.0)
-    table = _table(present, labels, classes)
-    expected = np.outer(table.sum(1), table.sum(0)) / n
-    statistic, freedom = _g(table, expected), classes - 1
+    table = np.bincount(present * classes + labels, minlength=2 * classes).reshape(2, classes)
+    counts = table.sum(0)
+    expected = np.outer(table.sum(1), counts) / n
+    statistic, freedom = float(_g(table, expected)), classes - 1
     if expected.min() >= LEAST_EXPECTED:
         p = float(chi2.sf(statistic, freedom))
-    else:
+    else:  # the labels of the absent samples are a draw without replacement, so that no label need be permuted
         rng = np.random.default_rng(seed)
-        drawn = [_g(_table(rng.permutation(present), labels, classes), expected) for _ in range(PERMUTATIONS)]
-        p = (1 + sum(g >= statistic - 1e-9 for g in drawn)) / (1 + PERMUTATIONS)
+        absent = rng.multivariate_hypergeometric(counts, int(table[0].sum()), PERMUTATIONS, method="marginals")
+        drawn = _g(np.stack([absent, counts - absent], 1), expected)
+        p = float((1 + (drawn >= statistic - 1e-9).sum()) / (1 + PERMUTATIONS))
     gain = (table.max(1).sum() - table.sum(0).max()) / n
     return Association(p, max(0.0, (statistic - freedom) / (2 * n)), float(gain))
 
 
-def _table(present: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    return np.bincount(present * classes + labels, minlength=2 * classes).reshape(2, classes)
-
-
-def _g(table: np.ndarray, expected: np.ndarray) -> float:
-    filled = table > 0
-    return float(2 * (table[filled] * np.log(table[filled] / expected[filled])).sum())
+def _g(tables: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Return the likelihood-ratio statistic of tables ``(..., 2, C)``."""
+    ratio = np.where(tables > 0, tables, 1) / np.where(tables > 0, expected, 1)
+    statistic: np.ndarray = 2 * (tables * np.log(ratio)).sum((-1, -2))
+    return statistic
 
 
 def _of_numbers(present: np.ndarray, target: np.ndarray) -> Association:

@@ -53,15 +53,18 @@ def _columns(
         columns[f"{PRESENT}{m}"] = np.array([m not in shards.absent(stamps[item.id]) for item in items])
     for modality in info.modalities:
         columns[modality.name] = np.stack([shards.cell(stamps[item.id], modality.name) for item in items])
-    if info.task == "multiclass":
-        columns["label"] = np.array([number[str(item.label)] for item in items], np.int64)
-    else:
-        kind = np.float32 if info.task == "regression" else np.int64
-        columns["label"] = np.array([np.atleast_1d(item.label) for item in items], kind)
+    columns["label"] = _labels(info, items, number)
     if info.group:
         columns["group"] = [item.group for item in items]
     columns["item"] = [item.id for item in items]
     return columns | dict(shards.columns([stamps[item.id] for item in items]))
+
+
+def _labels(info: DataInfo, items: Sequence[Item], number: Mapping[str, int]) -> np.ndarray:
+    if info.task == "multiclass":
+        return np.array([number[str(item.label)] for item in items], np.int64)
+    kind = np.float32 if info.task == "regression" else np.int64
+    return np.array([np.atleast_1d(item.label) for item in items], kind)
 
 
 def checksum(path: Path) -> str:
