@@ -63,8 +63,8 @@ def association(present: np.ndarray, target: np.ndarray, task: str, seed: int = 
 
     Example:
         >>> label = np.arange(200) % 2
-        >>> found = association(label == 0, label, "multiclass")
-        >>> found.p < 1e-10, round(found.nats, 1), found.gain
+        >>> result = association(label == 0, label, "multiclass")
+        >>> result.p < 1e-10, round(result.nats, 1), result.gain
         (True, 0.7, 0.5)
     """
     if present.all() or not present.any():
@@ -135,8 +135,9 @@ def absence_notes(present: Mapping[str, np.ndarray] | None, target: np.ndarray, 
     shares = ", ".join(f"{m} {mask.mean():.1%}" for m, mask in lacking.items())
     kind = task if isinstance(task, str) else getattr(task, "name", "regression")
     tested = {m: association(mask, np.asarray(target), kind) for m, mask in lacking.items()}
-    told = [(m, p) for m, p in _holm(tested).items() if p <= LEVEL and tested[m].nats > 0]
-    return [f"samples that have a modality: {shares}", *(_warning(m, tested[m], p, len(tested)) for m, p in told)]
+    informative = {m: p for m, p in _holm(tested).items() if p <= LEVEL and tested[m].nats > 0}
+    warnings = [_warning(m, tested[m], p, len(tested)) for m, p in informative.items()]
+    return [f"samples that have a modality: {shares}", *warnings]
 
 
 def _holm(tested: Mapping[str, Association]) -> dict[str, float]:
@@ -148,11 +149,11 @@ def _holm(tested: Mapping[str, Association]) -> dict[str, float]:
     return corrected
 
 
-def _warning(m: str, found: Association, p: float, modalities: int) -> str:
-    points = f", {100 * found.gain:.1f} points of accuracy" if found.gain > 0 else ""
+def _warning(m: str, result: Association, p: float, modalities: int) -> str:
+    points = f", {100 * result.gain:.1f} points of accuracy" if result.gain > 0 else ""
     level = "< 0.001" if p < 0.001 else f"= {p:.3f}"
     return (
-        f"warning: the absence of {m} tells something about the label ({found.nats:.3f} nats{points}; p {level}, "
+        f"warning: the absence of {m} tells something about the label ({result.nats:.3f} nats{points}; p {level}, "
         f"corrected for {modalities} modalities); a model may read the absence instead of the inputs"
     )
 

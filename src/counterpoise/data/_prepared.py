@@ -139,12 +139,12 @@ def load_presence(folder: Path) -> tuple[DataInfo, dict[str, np.ndarray] | None,
     info = read_info(json.loads((folder / META).read_text()))
     parts = datasets.load_from_disk(str(folder))
     target = np.concatenate([_target(info, parts[part]) for part in SPLITS])
-    found = {part: _present(info, parts[part]) for part in SPLITS}
     split = [part for part in SPLITS for _ in range(len(parts[part]))]
-    if all(masks is None for masks in found.values()):
+    masks = {part: _present(info, parts[part]) for part in SPLITS}
+    if all(mask is None for mask in masks.values()):
         return info, None, target, split
-    whole = {part: masks or {m: np.ones(len(parts[part]), bool) for m in info.names} for part, masks in found.items()}
-    return info, {m: np.concatenate([whole[part][m] for part in SPLITS]) for m in info.names}, target, split
+    ones = {part: {m: np.ones(len(parts[part]), bool) for m in info.names} for part in SPLITS}
+    return info, {m: np.concatenate([(masks[p] or ones[p])[m] for p in SPLITS]) for m in info.names}, target, split
 
 
 def _target(info: DataInfo, part: Any) -> np.ndarray:

@@ -76,13 +76,13 @@ def _described(row: DataEntry, folder: Path, settings: Settings) -> tuple[list[s
     """Return lines about a folder as one raw data set, and the findings."""
     index: Index = row.load()(folder, settings, **row.options)
     looked = [_look(item, index.readers, index.optional) for item in index.items]
-    findings = [*check_index(index), *(f for found in looked for f in found)]
+    findings = [*check_index(index), *(f for part in looked for f in part)]
     return [*_description(row.name, index, findings), *_absence(index, looked)], findings
 
 
 def _absence(index: Index, looked: Sequence[Sequence[Finding]]) -> list[str]:
     """Return lines about the modalities that samples lack; nothing if none is missing."""
-    kept = [k for k, found in enumerate(looked) if not any(f.left_out for f in found)]
+    kept = [k for k, part in enumerate(looked) if not any(f.left_out for f in part)]
     lacking = [{f.modality for f in looked[k] if f.kind == "absent"} for k in kept]
     if not any(lacking):
         return []

@@ -311,11 +311,11 @@ def _read(item: Item, stamp: str, readers: Mapping[str, Reader], optional: bool)
     findings: list[Finding] = []
     content = []
     for m, reader in readers.items():
-        array, found = _read_source(item, m, reader, optional)
-        findings += found
+        array, remarks = _read_source(item, m, reader, optional)
+        findings += remarks
         if array is not None:
             arrays[m] = array
-            content.append("" if any(f.kind == "absent" for f in found) else _content(item.sources.get(m), array))
+            content.append("" if any(f.kind == "absent" for f in remarks) else _content(item.sources.get(m), array))
     if sum(f.kind == "absent" for f in findings) == len(readers):
         return None, [Finding("missing", item.id, "", f"{item.id} has no modality at all", True)]
     whole = len(arrays) == len(readers)
