@@ -191,6 +191,8 @@ class RunRecord:
         command: The command that was typed.
         notes: Facts about the data and the run that change how the numbers should be read.
         class_names: Names of the classes, where they have any.
+        presence: Of incomplete data: scores by pattern of presence (``patterns``), over rates of absence
+            (``severity``), and the indices ``mei``, ``mli`` and ``equity`` of `counterpoise.evaluation.incomplete`.
         samples: Some test samples with pictures and predictions, as `counterpoise.gallery.Gallery` reads them. They are
             in a file of their own, ``samples.json`` beside ``record.json``, and not in `to_json`.
 
@@ -223,6 +225,7 @@ class RunRecord:
     command: str = ""
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
+    presence: dict[str, Any] = field(default_factory=dict)
     samples: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -253,6 +256,8 @@ class RunRecord:
         """Return one line of JSON (non-finite numbers as null)."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "samples"}
         fields["row"] = dataclasses.asdict(self.row)
+        if not self.presence:
+            del fields["presence"]
         for name in ("metrics", "validation", "curves"):
             fields[name] = [_compact(part) for part in fields[name]]
         return json.dumps(json_safe({"schema": SCHEMA} | fields), ensure_ascii=False)
@@ -472,6 +477,7 @@ _FIELDS: Final[dict[str, Callable[[str, object], Any]]] = {
     "command": _text,
     "notes": _texts,
     "class_names": _texts,
+    "presence": _mapping,
 }
 
 

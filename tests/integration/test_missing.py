@@ -16,7 +16,7 @@ from counterpoise.errors import ConfigError
 from counterpoise.experiment.compare import compare
 from counterpoise.experiment.config import read_config
 from counterpoise.experiment.folders import run_data, run_folder
-from counterpoise.runs import read_records
+from counterpoise.runs import RunRecord, read_records
 
 FIT = {"fit": {"epochs": 2}, "model": {"width": 8}}
 
@@ -111,3 +111,66 @@ def test_unknown_modalities(folder: Path, tmp_path: Path, capsys: pytest.Capture
         assert "audio, video" in capsys.readouterr().err
     with pytest.raises(ConfigError):
         RunConfig("x", missing={"a": 1.5})
+
+
+@pytest.fixture(scope="module")
+def incomplete_run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[RunRecord]]:
+    out = tmp_path_factory.mktemp("runs")
+    records, failures = compare(
+        [str(folder)],
+        ["joint", "uniform"],
+        seeds=2,
+        out=out,
+        rules=("default", "calibrated"),
+        missing={"audio": 0.4, "video": 0.3},
+        given=FIT,
+        jobs=1,
+    )
+    assert not failures
+    return out, records
+
+
+def test_records_hold_scores_by_pattern_and_over_rates(incomplete_run: tuple[Path, list[RunRecord]]) -> None:
+    _, records = incomplete_run
+    for record in records:
+        patterns = {tuple(p["present"]): p for p in record.presence["patterns"]}
+        assert set(patterns) == {("audio", "video"), ("audio",), ("video",)}
+        count = sum(p["n"] for p in patterns.values())
+        mean = sum(p["n"] * p["score"] for p in patterns.values()) / count
+        assert mean == pytest.approx(record.value("accuracy"))
+        severity = {(s["modality"], s["rate"]): s["score"] for s in record.presence["severity"]}
+        assert severity[("audio", 0.0)] == pytest.approx(record.value("accuracy"))
+        assert 0 <= record.presence["mli"] <= 1
+        assert 0 <= record.presence["equity"] <= 1
+        assert RunRecord.from_json(record.to_json()) == record
+        assert not [note for note in record.notes if "could not be measured" in note]
+    first, second = (r.presence["patterns"] for r in records[:2])
+    assert [p["n"] for p in first] == [p["n"] for p in second]  # the same masks
+
+
+def test_the_page_has_a_section_on_incomplete_samples(incomplete_run: tuple[Path, list[RunRecord]]) -> None:
+    out, _ = incomplete_run
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Incomplete samples" in page
+    assert "pattern equity" in page
+    assert (out / "figures").is_dir()
+    assert any(path.name.startswith("severity") for path in (out / "figures").iterdir())
+
+
+def test_complete_runs_have_no_such_section(folder: Path, tmp_path: Path) -> None:
+    records, _ = compare([str(folder)], ["joint"], seeds=1, out=tmp_path, given=FIT, jobs=1, figures=False)
+    assert records[0].presence == {}
+    assert "presence" not in records[0].to_json()
+    assert "Incomplete samples" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_foreign_records_do_not_break_the_page(incomplete_run: tuple[Path, list[RunRecord]], tmp_path: Path) -> None:
+    from counterpoise.report import write_page
+
+    _, records = incomplete_run
+    odd: list[dict[str, object]] = [
+        {"patterns": 3, "severity": "x", "mei": "y"},
+        {"patterns": [1, {"present": "audio"}, {"present": ["audio"], "n": None}], "severity": [{"rate": "a"}, None]},
+    ]
+    for presence in odd:
+        write_page([replace(records[0], presence=presence), *records[1:]], tmp_path / "page.html")

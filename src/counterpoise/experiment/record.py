@@ -7,7 +7,7 @@ import math
 import platform
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -19,6 +19,7 @@ from counterpoise._files import write_atomic
 from counterpoise._version import __version__
 from counterpoise.config import RunConfig
 from counterpoise.data import MultimodalData, Split
+from counterpoise.evaluation import incomplete
 from counterpoise.evaluation.collect import collect
 from counterpoise.evaluation.metrics import head_score, scores
 from counterpoise.evaluation.robustness import robustness
@@ -26,7 +27,7 @@ from counterpoise.evaluation.sample_selection import run_samples
 from counterpoise.methods import Method
 from counterpoise.methods.base import present_rows
 from counterpoise.records import Outputs
-from counterpoise.runs import Curve, Metric, RowId, RunRecord, corrupted_means, split_key
+from counterpoise.runs import Curve, CurveId, Metric, RowId, RunRecord, corrupted_means, split_key
 from counterpoise.tasks import Task
 from counterpoise.training.fit import Fitted
 from counterpoise.valuation import Valuation, decompose_samples, estimate, linear_probe
@@ -125,6 +126,9 @@ def make_record(fitted: Fitted, data: MultimodalData, config: RunConfig, folder:
     corrupted = collected.attempt("Robustness", lambda: _robustness(fitted, data, test, modalities)) or ()
     collected.metrics += corrupted
     collected.metrics += corrupted_means(corrupted, task.score_name)
+    presence = {}
+    if single is None and not data.is_complete:
+        presence = collected.attempt("Scores of incomplete samples", lambda: _presence(fitted, logits, test, target))
     write_predictions(folder / "predictions.npz", task, logits, test, target)
     return RunRecord(
         key=folder.name,
@@ -147,6 +151,7 @@ def make_record(fitted: Fitted, data: MultimodalData, config: RunConfig, folder:
         notes=tuple(dict.fromkeys(collected.notes)),
         class_names=data.info.class_names,
         samples=collected.samples,
+        presence=presence or {},
     )
 
 
@@ -230,7 +235,12 @@ def _value(
     if value.too_few_samples:
         collected.notes.append(f"Contributions: too few test samples for {', '.join(value.too_few_samples)}")
         return
-    parts = collected.attempt("Shared and synergistic information", lambda: decompose_samples(value, target.numpy()))
+    points, labels = value, target.numpy()
+    if test.present is not None:  # the parts are those of the samples that have every modality
+        complete = np.isfinite(value.per_sample["mi"]) if "mi" in value.per_sample else np.zeros(len(labels), bool)
+        chosen_points = {k: v[complete] for k, v in value.per_sample.items()} if complete.any() else {}
+        points, labels = replace(value, per_sample=chosen_points), labels[complete]
+    parts = collected.attempt("Shared and synergistic information", lambda: decompose_samples(points, labels))
     for m, part in (parts or {}).items():
         collected.metrics.append(Metric("phi_shared", part.redundant.value, m))
         collected.metrics.append(Metric("phi_synergy", part.synergistic.value, m))
@@ -256,6 +266,25 @@ def _robustness(fitted: Fitted, data: MultimodalData, test: Outputs, modalities:
     return tuple(
         Metric(name, value, row.modality, row.corruption) for row in rows for name, value in row.scores.items()
     )
+
+
+def _presence(fitted: Fitted, logits: Tensor, test: Outputs, target: Tensor) -> dict[str, Any]:
+    """Return the scores by pattern and over rates of absence, and how equal modalities and patterns are."""
+    model, rule = fitted.model, fitted.rule
+    names = model.modalities
+    patterns = incomplete.pattern_scores(model.task, logits, target, test.present, names)
+    result: dict[str, Any] = {"patterns": [asdict(p) | {"present": list(p.present)} for p in patterns]}
+    energies = {m: fitted.history.get(CurveId("gradient", "energy", m), []) for m in names}
+    if all(energies.values()):
+        norms = {m: float(np.nanmean(np.sqrt(values))) for m, values in energies.items()}
+        result["mli"] = incomplete.modality_learning(norms)
+    if model.separable:
+        result["severity"] = [asdict(s) for s in incomplete.severity_curve(model, rule, test, target)]
+        values = incomplete.configuration_scores(model, rule, test, target)
+        if values:
+            result["mei"] = incomplete.modality_equity(values, names)
+            result["equity"] = incomplete.pattern_equity(values)
+    return result
 
 
 def _validation(fitted: Fitted) -> tuple[Metric, ...]:

@@ -19,6 +19,7 @@ from counterpoise.report.figures._matplotlib import STYLE, draw, sheet
 from counterpoise.report.figures.classes import class_figure, robustness_figures
 from counterpoise.report.figures.contributions import contribution_figure
 from counterpoise.report.figures.curves import coefficient_figures, curve_figures
+from counterpoise.report.figures.incomplete import severity_figure
 from counterpoise.report.figures.scores import difference_figure, encoder_figure, rank_figure, score_figure
 from counterpoise.report.figures.spec import FigureSpec, Heat, Panel
 from counterpoise.runs import RunRecord
@@ -58,10 +59,12 @@ def _sheets(comparison: Comparison, colours: Sequence[str]) -> dict[str, _Sheet]
     four = [figure.panel for name, figure in curves.items() if name not in ("dominant", "plane")]
     if four:
         sheets["curves"] = _Sheet(four, columns=2, width=7.0)
+    absent = severity_figure(comparison, colours)
     grids = {
         "coefficients": [figure.panel for figure in coefficient_figures(comparison, colours)],
         "robustness": [figure.panel for figure in robustness_figures(comparison, colours)],
         "classes": _heat_maps(class_figure(comparison)),
+        "severity": [] if absent is None else [panel for _, panel in absent.options],
     }
     for name, panels in grids.items():
         if panels:

@@ -18,6 +18,7 @@ from counterpoise.report.analysis.ranking import ranking
 from counterpoise.report.figures.classes import class_figure, robustness_figures, shift_grid
 from counterpoise.report.figures.contributions import contribution_figure, parts_figure
 from counterpoise.report.figures.curves import coefficient_figures, curve_figures
+from counterpoise.report.figures.incomplete import pattern_grid, severity_figure
 from counterpoise.report.figures.scores import cost_figure, difference_figure, encoder_figure, rank_figure, score_figure
 from counterpoise.report.figures.spec import FigureSpec
 from counterpoise.report.grids import Grid, contributions_by_modality, score_grid, summary_grid
@@ -159,6 +160,13 @@ def panel(
             robustness_figures(comparison, colours),
             rows,
             seen=[shift_grid(comparison)],
+            wide=True,
+        ),
+        _section(
+            "Incomplete samples",
+            [severity_figure(comparison, colours)],
+            rows,
+            seen=[pattern_grid(comparison)],
             wide=True,
         ),
         _section("What the methods chose", coefficient_figures(comparison, colours), rows, wide=True),

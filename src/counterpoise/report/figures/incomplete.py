@@ -1,0 +1,86 @@
+"""Figure and table of incomplete data: severity curves, and scores by pattern of presence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from counterpoise.report._format import number, plus_minus
+from counterpoise.report.analysis import series
+from counterpoise.report.analysis.comparison import Comparison
+from counterpoise.report.analysis.incomplete import INDICES, index_of, pattern_counts, pattern_score, severity
+from counterpoise.report.figures._rows import dash, token
+from counterpoise.report.figures.spec import Axis, FigureSpec, Panel, Series, factor_of, score_axis
+from counterpoise.report.grids import Grid
+
+__all__ = ["pattern_grid", "severity_figure"]
+
+MAX_PATTERNS = 8
+"""Patterns that are columns of the table, at most; the most frequent ones."""
+
+
+def _rows(comparison: Comparison) -> list[str]:
+    return [label for label in comparison.labels if not comparison.is_unimodal(label)]
+
+
+def severity_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
+    """Lines: the test score of each method over the share of the samples that lack modalities."""
+    options, cells = [], []
+    score, factor = comparison.score, factor_of(comparison.score)
+    for modality in (None, *comparison.modalities):
+        words = "all modalities" if modality is None else modality
+        marks = []
+        for label in _rows(comparison):
+            curve = [(rate, s) for rate, s in severity(comparison, label, modality) if s.n]
+            name = series.short(comparison, label)
+            cells += [[label, words, f"{100 * rate:.0f} %", number(s.mean, score), str(s.n)] for rate, s in curve]
+            if curve:
+                marks.append(
+                    Series(
+                        [100 * rate for rate, _ in curve],
+                        [factor * s.mean for _, s in curve],
+                        token(comparison, label, colours),
+                        name=name,
+                        dash=dash(comparison, label),
+                        marker="circle",
+                        size=6,
+                        hover=[f"{name}, {100 * rate:.0f} %: {number(s.mean, score)}" for rate, s in curve],
+                    )
+                )
+        if marks:
+            x, y = Axis(f"samples that lack {words} (%)"), Axis(score_axis(comparison, "test"))
+            title = f"{comparison.data}: {words} absent"
+            options.append((words, Panel(x, y, tuple(marks), height=340, legend=True, title=title)))
+    if not options:
+        return None
+    return FigureSpec(
+        "Scores over the share of the samples that lack modalities",
+        "Modalities are taken away from further test samples, the same ones for every method; mean over seeds. A "
+        "sample that would lose all modalities keeps one.",
+        tuple(options),
+        Grid("severity", "Severity curves", ["method", "absent", "samples that lack it", "mean", "seeds"], cells),
+        "Absent",
+    )
+
+
+def pattern_grid(comparison: Comparison) -> Grid:
+    """Methods as rows: the score for each pattern of presence, and how equal modalities and patterns are."""
+    score, counts = comparison.score, pattern_counts(comparison)
+    unit = " (%)" if comparison.in_percent else ""
+    patterns = list(counts)[:MAX_PATTERNS]
+    names = ["all" if len(p) == len(comparison.modalities) else " + ".join(p) for p in patterns]
+    header = ["method", *(f"{name}, n = {counts[p]:,}{unit}" for name, p in zip(names, patterns, strict=True))]
+    header += INDICES.values()
+    rows = []
+    for label in _rows(comparison) if patterns else []:
+        summaries = [pattern_score(comparison, label, p) for p in patterns]
+        if any(s.n for s in summaries):
+            cells = [plus_minus(s.mean, s.se, score) if s.n else "–" for s in summaries]
+            indices = [index_of(comparison, label, key) for key in INDICES]
+            rows.append([label, *cells, *(f"{s.mean:.2f}" if math.isfinite(s.mean) else "–" for s in indices)])
+    note = (
+        "Test samples by the modalities that they have. MEI: how equally modalities contribute over configurations (1: "
+        "equally); MLI: how unequal their gradients were in training (0: equal); pattern equity: how equal the gains "
+        "of configurations are (1: equal)."
+    )
+    return Grid("patterns", f"{comparison.data}: scores by pattern of presence", header, rows, note)
