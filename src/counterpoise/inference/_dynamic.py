@@ -184,9 +184,9 @@ class Dynamic(Rule):
         """See `Rule.expected_gains`; the gains are those of the prediction of this rule."""
         return self.calibrated.gains_of(self(outputs), outputs)
 
-    def fit_patterns(self, outputs: Outputs, target: Tensor) -> None:
+    def fit_patterns(self, outputs: Outputs, target: Tensor, samples: int | None = None) -> None:
         """Fit the exponents of every pattern of presence; the gate stays."""
-        self.calibrated.fit_patterns(outputs, target)
+        self.calibrated.fit_patterns(outputs, target, samples)
 
     def exponents_without(self, outputs: Outputs) -> dict[str, Tensor]:
         """Return the exponents of `Calibrated`, distributed over the other experts as the gate trusts them.

@@ -142,16 +142,18 @@ class PatternWeights(nn.Module):
         return shared + own[pattern].T + own_temperature[pattern]
 
     @torch.enable_grad()
-    def fit(self, task: Task, outputs: Outputs, target: Tensor, seed: int = 0) -> None:
+    def fit(self, task: Task, outputs: Outputs, target: Tensor, *, samples: int | None = None, seed: int = 0) -> None:
         """Fit the exponents on held-out samples that lack modalities.
 
         Args:
             task: The likelihood.
             outputs: Outputs for these samples, with their presence.
             target: Targets of the samples.
+            samples: Number of distinct samples n, if several rows are masked copies of one; all of them by default.
             seed: Seed of the choice of samples where there are too many.
         """
         experts, mask = outputs.experts().detach().cpu().double(), expert_mask(outputs).cpu()
+        distinct = min(samples or len(target), len(target))
         limit = max(MAX_NUMBERS // (experts.shape[0] * experts.shape[2]), 200)
         rows = torch.randperm(len(target), generator=torch.Generator().manual_seed(seed))[:limit]
         experts, mask, target = task.normalise(experts[:, rows]), mask[:, rows], target.cpu()[rows]
@@ -165,7 +167,7 @@ class PatternWeights(nn.Module):
             optimizer.zero_grad()
             weights = self._logarithm(parameters, pattern, used).exp() * used
             penalty = theta.square().sum() + own.square().sum() + own_temperature.square().sum()
-            (task.loss(task.combine(experts, weights), target) + 2 / len(target) * penalty).backward()
+            (task.loss(task.combine(experts, weights), target) + 2 / distinct * penalty).backward()
             optimizer.step()
         for buffer, value in zip(start, parameters, strict=True):
             buffer.copy_(value.detach())

@@ -68,12 +68,13 @@ class Rule(nn.Module, ABC):
             corrupted: Outputs for corrupted copies of the same samples, `copies` of them.
         """
 
-    def fit_patterns(self, outputs: Outputs, target: Tensor) -> None:
+    def fit_patterns(self, outputs: Outputs, target: Tensor, samples: int | None = None) -> None:
         """Fit what depends on the pattern of presence, after `fit`; most rules have nothing that does.
 
         Args:
             outputs: Outputs for held-out samples that lack modalities, or for masked copies of held-out samples.
             target: Targets of these samples.
+            samples: Number of distinct samples, if several rows are masked copies of one.
         """
 
     def refresh(self, outputs: Outputs, target: Tensor) -> None:
@@ -335,17 +336,17 @@ class Calibrated(Rule):
             self.without.copy_(fit_without(self.task, experts, target))
         self.prior.copy_(self.task.prior_logits(target, 0.5))
         masked, rows = masked_copies(outputs)
-        self.unimodal_patterns.fit(self.task, masked, target[rows])
+        self.unimodal_patterns.fit(self.task, masked, target[rows], samples=len(target))
         self._saw_complete = outputs.present is None
         self.fit_patterns(outputs, target)
         self._fit_gains(outputs, target)
         self.fitted.fill_(True)
 
-    def fit_patterns(self, outputs: Outputs, target: Tensor) -> None:
+    def fit_patterns(self, outputs: Outputs, target: Tensor, samples: int | None = None) -> None:
         """Fit the exponents of every pattern of presence, that of the fused head included."""
         if outputs.present is None:
             return
-        self.patterns.fit(self.task, outputs, target)
+        self.patterns.fit(self.task, outputs, target, samples=samples)
         self.fused_known.fill_(True)
         if not self._saw_complete:
             self._take_complete()

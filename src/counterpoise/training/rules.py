@@ -43,7 +43,7 @@ def fit_rule(rule: Rule, model: MultimodalClassifier, data: MultimodalDataModule
     outputs, target = collect(model, data.held_out_pass())
     rule.to("cpu").fit(outputs, target, copies)
     if not data.data.is_complete:
-        rule.fit_patterns(*_with_patterns(model, outputs, target, seed))
+        rule.fit_patterns(*_with_patterns(model, outputs, target, seed), len(target))
 
 
 @torch.no_grad()
