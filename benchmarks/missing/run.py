@@ -55,6 +55,8 @@ METHODS: Final = (
     "separated-experts",
     "arm",
 )
+MAIN: Final = ("joint", "separated-experts", "uniform")
+"""Methods that are trained first."""
 RULES: Final = ("fused", "calibrated", "dynamic")
 SETTINGS: Final = ("0", "shared .3", "shared .5", "shared .7", "imbalanced .5", "imbalanced .7")
 REFERENCE: Final = ("joint", "fused")
@@ -110,14 +112,13 @@ def read(fitted: Any, data: MultimodalData) -> Iterator[tuple[str, dict[str, Any
 
 
 def jobs(seeds: int) -> Iterator[tuple[str, str, str, int]]:
-    """Yield all trainings, the high rates and the first seed first, so that a table can be made after any time."""
+    """Yield all trainings, what matters most first, so that a table can be made after any time."""
     hard, others = ("shared .5", "shared .7"), ("0", "imbalanced .5", "shared .3", "imbalanced .7")
-    plan = [(s, 0) for s in hard] + [(s, 0) for s in others[:2]] + [(s, k) for k in range(1, seeds) for s in hard]
-    plan += [(s, k) for s in others for k in range(seeds) if (s, k) not in plan]
-    for setting, seed in plan:
-        for name in SETS:
-            for method in METHODS:
-                yield name, method, setting, seed
+    order: list[tuple[tuple[str, ...], tuple[str, ...], int]] = [(hard, MAIN, 0), (hard, METHODS, 0)]
+    order += [(others[:2], METHODS, 0), (hard, METHODS, 1), (others, METHODS, 0)]
+    order += [((*hard, *others), METHODS, seed) for seed in range(seeds)]
+    plan = [(n, m, s, seed) for settings, ms, seed in order for s in settings for n in SETS for m in ms if seed < seeds]
+    yield from dict.fromkeys(plan)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
