@@ -493,6 +493,8 @@ class _Measurement:
         )
         scattered = {key: self._scattered(everything, x) for key, x in value.per_sample.items()}
         known = set(self.data.labels.notes)
+        if self.data.weighted:  # the copies are our own
+            known |= {note for note in value.notes if "are copies of others" in note}
         return replace(value, per_sample=scattered), tuple(note for note in value.notes if note not in known)
 
     def _scattered(self, subset: Subset, values: np.ndarray) -> np.ndarray:
