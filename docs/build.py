@@ -2,7 +2,8 @@
 
 A block stands between ``<!-- begin:KIND ARGUMENT -->`` and ``<!-- end -->``. Kinds: ``file PATH`` (a file as it is),
 ``text PATH`` (what a command printed), ``markdown PATH`` (a generated Markdown file, without its title), ``catalogue
-NAME`` (a table of names), ``hyperparameters`` (of all methods, from their declarations), ``layouts`` (what raw folders
+NAME`` (a table of names), ``hyperparameters`` (of all methods, from their declarations),
+``processes`` (which methods train in several processes), ``layouts`` (what raw folders
 should hold), ``recipes`` (what becomes of sound).
 """
 
@@ -38,6 +39,14 @@ def block(kind: str, argument: str) -> str:
 
         lines = ["| dataset | modalities | the raw folder should hold |", "|---|---|---|"]
         lines += [f"| `{r.name}` | {r.modalities} | {r.layout.replace('|', '/')} |" for r in DATASETS.values() if r.raw]
+        return "\n".join(lines) + "\n"
+    if kind == "processes":
+        from counterpoise.methods.catalogue import METHODS
+
+        lines = ["| method | family | two processes and one with the double batch |", "|---|---|---|"]
+        for name, row in METHODS.items():
+            cls = row.load()
+            lines.append(f"| `{name}` | {cls.family} | {cls.one_process or 'equal'} |")
         return "\n".join(lines) + "\n"
     if kind == "recipes":
         lines = ["| sound recipe | becomes | source |", "|---|---|---|"]

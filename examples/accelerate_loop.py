@@ -1,10 +1,10 @@
-"""A method on a module that stays as it is, in a loop with Hugging Face Accelerate: pass `accelerator.backward`."""
+"""A method on a module as it is, with Hugging Face Accelerate; in two processes: torchrun --nproc-per-node 2 FILE."""
 
 import accelerate
 import torch
 from torch import nn
 
-import counterpoise
+from counterpoise import wrap
 from counterpoise.integrations import MethodSampler, MethodTraining
 from counterpoise.methods import ARM
 
@@ -18,6 +18,7 @@ class Net(nn.Module):
         return self.head(torch.relu(self.vision(image) * self.words(text)))
 
 
+torch.manual_seed(0)
 label = torch.arange(400) % 2
 image = torch.randn(400, 16) + label[:, None]
 text = torch.randint(0, 25, (400, 6)) + 25 * label[:, None]
@@ -26,14 +27,13 @@ rows = [{"image": i, "text": t, "label": y} for i, t, y in zip(image, text, labe
 accelerator, method = accelerate.Accelerator(cpu=True), ARM()
 loader = torch.utils.data.DataLoader(rows[:320], batch_size=32, sampler=MethodSampler(method, 320))
 training = MethodTraining(method, loader, held_out=torch.utils.data.DataLoader(rows[320:], batch_size=80))
-net = Net().to(accelerator.device)
-model = training.prepare(counterpoise.wrap(net, encoders={"image": "vision", "text": "words"}, num_outputs=2))
-optimizer = torch.optim.AdamW([*model.parameters(), *method.parameters()], lr=1e-2)
-batches, optimizer = accelerator.prepare(loader, optimizer)
+model = training.prepare(wrap(Net().to(accelerator.device), {"image": "vision", "text": "words"}, num_outputs=2))
+# The loader is not prepared: its sampler shares the samples among the processes.
+optimizer = accelerator.prepare(torch.optim.AdamW([*model.parameters(), *method.parameters()], lr=1e-2))
 for epoch in range(4):
     training.start_epoch(epoch, total=4)
-    for item in batches:
+    for item in loader:
         for record in method.steps(model, training.batch(item), backward=accelerator.backward):
             optimizer.step()
             optimizer.zero_grad()
-    print(f"epoch {epoch}: loss {record.loss:.3f}")
+    accelerator.print(f"epoch {epoch}: loss {record.loss:.3f}")

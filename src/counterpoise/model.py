@@ -265,7 +265,7 @@ class MultimodalClassifier(nn.Module):
             return features
         # A method may run the model with other parameters (`torch.func.functional_call`), or change them before the
         # backward pass: what is computed again uses those of the forward pass.
-        parameters = dict(encoder.named_parameters())
+        parameters: dict[str, Tensor] = dict(encoder.named_parameters())
         recomputed = False
 
         def run(x: Nested) -> Tensor:

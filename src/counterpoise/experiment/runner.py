@@ -15,7 +15,7 @@ from counterpoise._files import remove_temporary, write_atomic
 from counterpoise.config import RunConfig
 from counterpoise.data import MultimodalData
 from counterpoise.diagnosis import Diagnosis, diagnose
-from counterpoise.errors import CheckpointError, CounterpoiseError, DataError, OutputError
+from counterpoise.errors import CheckpointError, ConfigError, CounterpoiseError, DataError, OutputError
 from counterpoise.experiment.config import read_config
 from counterpoise.experiment.folders import finished, open_cached, run_data, run_folder
 from counterpoise.experiment.record import groups_of, make_record, run_estimator
@@ -27,6 +27,7 @@ from counterpoise.training.checkpoints import BEST, LAST, PREVIOUS, load_weights
 from counterpoise.training.checks import check_data, check_space
 from counterpoise.training.fit import Fitted, assemble, fit
 from counterpoise.training.module import MethodModule
+from counterpoise.training.processes import started_by_others
 
 __all__ = ["diagnose_run", "finished", "load_run", "open_cached", "run", "run_data", "run_folder", "teachers_of"]
 
@@ -65,6 +66,11 @@ def run(
         OutputError: If ``out`` cannot be written to.
     """
     started = time.perf_counter()
+    if started_by_others():
+        raise ConfigError(
+            "A run starts its processes by itself. Found several that `torchrun` or a scheduler has started. Run the "
+            "command once per machine, with --fit.devices."
+        )
     check_logger(logger)
     data = data or run_data(config)
     folder = run_folder(config, data, out)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from counterpoise import distributed
 from counterpoise._validation import Interval
 from counterpoise.data import epoch_generator, epoch_order
 from counterpoise.diagnosis import batches_of, split_target
@@ -28,6 +29,10 @@ class MethodSampler(torch.utils.data.Sampler[int]):
     Pass it to a ``DataLoader`` as ``sampler``. It remembers its order, so that the position of each sample of a batch
     is known; many methods keep statistics per sample. The order depends on the seed and the epoch only.
 
+    If several processes train, each gets its share of the order: let no library replace or split the sampler again. If
+    their number W does not divide N, the last N modulo W samples of the epoch's order are left out, so that all
+    processes take as many steps.
+
     Args:
         method: Method that trains.
         num_samples: Number of training samples N.
@@ -35,7 +40,7 @@ class MethodSampler(torch.utils.data.Sampler[int]):
 
     Attributes:
         epoch: Number of the epoch; loops of other libraries set it by `set_epoch`.
-        order: ``(N,)`` positions in the training set, in the order that was drawn last.
+        order: ``(N // W,)`` positions in the training set of this process's samples, in the order drawn last.
 
     Raises:
         ConfigError: If there is no sample.
@@ -58,7 +63,7 @@ class MethodSampler(torch.utils.data.Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.num_samples
+        return self.num_samples // distributed.world_size()
 
     def __iter__(self) -> Iterator[int]:
         if self.before is not None:  # the method's epoch hook comes before its order, also with worker processes
@@ -70,8 +75,9 @@ class MethodSampler(torch.utils.data.Sampler[int]):
                 f"`{type(self.method).__name__}.resample` should return {self.num_samples} positions. Found "
                 f"{len(order)}."
             )
-        self.order, self._taken = order, 0
-        yield from order.tolist()
+        world = distributed.world_size()
+        self.order, self._taken = order[: len(order) - len(order) % world][distributed.rank() :: world], 0
+        yield from self.order.tolist()
 
     def take(self, size: int) -> Tensor:
         """Return the positions of the samples of the next batch, ``(size,)``.

@@ -112,6 +112,12 @@ class MethodCallback(lightning.Callback):
         """Prepare the method before the optimizers are made, and put its steps in the place of ``training_step``."""
         if stage != "fit":
             return
+        if trainer.world_size > 1:
+            raise ConfigError(
+                f"`MethodCallback` trains in one process, because Lightning averages gradients after the method has "
+                f"read them. Found {trainer.world_size} processes. Train with `counterpoise.training.fit` "
+                "(fit.devices), or in a loop of your own (examples/fabric_loop.py)."
+            )
         if trainer.accumulate_grad_batches > 1 and self.method.alternates:
             raise ConfigError(
                 f"`{type(self.method).__name__}` steps several times a batch, so gradients of several batches cannot "

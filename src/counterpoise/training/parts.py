@@ -40,7 +40,7 @@ def check_parts(model: MultimodalClassifier, config: RunConfig) -> None:
     Raises:
         ConfigError: For an unknown part.
     """
-    check_keys("`frozen` of the model", config.model.frozen, parts_of(model))
+    check_keys("`frozen` of the model", dict.fromkeys(config.model.frozen), parts_of(model))
     check_keys("`rates` of the optimizer", config.optim.rates, parts_of(model))
 
 
