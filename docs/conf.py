@@ -75,7 +75,7 @@ def write_method_pages(app: object) -> None:
             f"# {name}",
             f"{row.summary[0].upper()}{row.summary[1:].rstrip('.')}.",
             f"Reference: {row.reference}." if row.reference else "",
-            based_on(name, cls),
+            based_on(cls),
             f"On the command line: `--method {name}`, in Python: `make_method({name!r})`.",
             f"```{{eval-rst}}\n.. autoclass:: {cls.__module__}.{cls.__qualname__}\n   :show-inheritance:\n```",
             *(scores.get(name) or ["## In the comparison", "This method has not been run in the comparison yet."]),
@@ -90,10 +90,13 @@ def write_method_pages(app: object) -> None:
     write_changed(folder / "index.md", index)
 
 
-def based_on(name: str, cls: type) -> str:
+def based_on(cls: type) -> str:
     """Return a link to the method that a released form is derived from, whose page has the equation."""
-    bases = [n for n, row in METHODS.items() if n != name and row.load() in cls.__mro__[1:]]
-    return f"A form of [{bases[0]}]({bases[0]}.md), whose page has the equation." if bases else ""
+    if ".replicas." not in cls.__module__:
+        return ""
+    names = {row.load(): n for n, row in METHODS.items()}
+    base = next((names[c] for c in cls.__mro__[1:] if c in names), "")
+    return f"A form of [{base}]({base}.md), whose page has the equation." if base else ""
 
 
 def comparison_rows() -> dict[str, list[str]]:
