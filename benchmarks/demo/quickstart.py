@@ -19,8 +19,8 @@ def main() -> None:
     diagnosis = runpy.run_path(str(ROOT / "examples" / "diagnose_concat.py"))["main"]()
     screen = Console(file=io.StringIO(), width=WIDTH, no_color=True)
     screen.print(diagnosis)
-    first, second, *_ = screen.file.getvalue().split("\n\n")  # type: ignore[attr-defined]
-    lines = [line.rstrip() for line in f"{first}\n\n{second}\n...".splitlines()]
+    first = screen.file.getvalue().split("\n\n")[0]  # type: ignore[attr-defined]
+    lines = [line.rstrip() for line in f"{first}\n...".splitlines()]
     (Path(__file__).parent / "quickstart.txt").write_text("\n".join(lines) + "\n")
     diagnosis.plot()[0].figure.savefig(ROOT / "docs" / "img" / "quickstart.png", dpi=150)
 

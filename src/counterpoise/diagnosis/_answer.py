@@ -42,8 +42,8 @@ def action(d: Diagnosis) -> str:
         small = d.thresholds.negligible * d.valuation.entropy
         if all(d.evidence[m].cmi.value < small for m in names):
             return (
-                f"The other modalities carry the same information: train with a method that balances the modalities if "
-                f"{it} should help when another one fails (counterpoise compare)."
+                "The other modalities carry the same: balance the modalities (counterpoise compare) if "
+                f"{it} should help when another one fails."
             )
         return "Train with a method that balances the modalities: counterpoise compare finds one for your data."
     return {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from counterpoise._extras import extra
-from counterpoise.diagnosis._answer import action, finding, title
+from counterpoise.diagnosis._answer import title
 from counterpoise.diagnosis._plot import svgs
-from counterpoise.diagnosis._text import class_rows, corruption_rows, modality_rows, sample_rows, sentences
+from counterpoise.diagnosis._text import class_rows, corruption_rows, lead, modality_rows, sample_rows, sentences
 from counterpoise.diagnosis._verdicts import in_nats
 from counterpoise.gallery import Gallery, css
 from counterpoise.gallery import render as render_gallery
@@ -41,7 +41,7 @@ def render(d: Diagnosis) -> str:
         .render(
             d=d,
             title=title(d),
-            lead=sentence(f"{finding(d)} {action(d)}"),
+            lead=sentence(lead(d)),
             findings=[sentence(one) for one in sentences(d)],
             tiles=_tiles(d),
             legend=list(slots.items()),

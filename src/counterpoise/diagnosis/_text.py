@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Final
 
 from counterpoise._html import html_paragraph, html_table
-from counterpoise.diagnosis._answer import title
+from counterpoise.diagnosis._answer import action, finding, title
 from counterpoise.diagnosis._verdicts import ORDER, in_nats
 from counterpoise.valuation import TOO_FEW, Estimate
 
@@ -23,6 +23,7 @@ __all__ = [
     "class_rows",
     "corruption_rows",
     "headline",
+    "lead",
     "modality_rows",
     "sample_rows",
     "sentences",
@@ -43,6 +44,11 @@ def first_line(d: Diagnosis) -> str:
     """Return the verdict with the modalities that it is about."""
     text = title(d)
     return f"Diagnosis: {text[0].lower() + text[1:] if d.verdict == 'balanced' else text}"
+
+
+def lead(d: Diagnosis) -> str:
+    """Return how much is used, and what to do, in two sentences."""
+    return f"{finding(d)} {action(d)}"
 
 
 def sentences(d: Diagnosis) -> list[str]:
@@ -125,7 +131,13 @@ def sample_rows(d: Diagnosis, limit: int = 6) -> Rows:
 
 def as_text(d: Diagnosis) -> str:
     """Return plain text of at most 120 columns, names and numbers apart."""
-    parts = [first_line(d), *textwrap.wrap(d.summary, 110), "", *textwrap.wrap(headline(d), 110)]
+    parts = [
+        first_line(d),
+        *textwrap.wrap(lead(d), 110),
+        *textwrap.wrap(d.summary, 110),
+        "",
+        *textwrap.wrap(headline(d), 110),
+    ]
     parts += _align(modality_rows(d))
     for rows in (corruption_rows(d), class_rows(d), sample_rows(d)):
         if rows:
@@ -137,6 +149,7 @@ def as_html(d: Diagnosis) -> str:
     """Return the same for a notebook."""
     parts = [
         html_paragraph(first_line(d), strong=True),
+        html_paragraph(lead(d)),
         *map(html_paragraph, sentences(d)),
         html_paragraph(headline(d)),
     ]
@@ -162,6 +175,7 @@ def as_rich(d: Diagnosis) -> RenderableType:
     parts: list[RenderableType] = [
         Text("Diagnosis: ", style="bold")
         + Text(first_line(d).removeprefix("Diagnosis: "), style=f"bold {COLOURS[d.verdict]}"),
+        Text(lead(d)),
         Text(d.summary),
         Text(""),
         Text(headline(d), style="dim"),

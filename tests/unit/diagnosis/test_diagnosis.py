@@ -80,7 +80,11 @@ def test_what_a_deaf_model_does_to_a_modality_is_in_the_numbers(of_model: Diagno
 def test_it_prints_as_a_table(of_model: Diagnosis) -> None:
     text = repr(of_model)
     assert text == str(of_model)
-    assert text.startswith("Diagnosis: b is under-trained\nb is under-trained")
+    assert text.startswith("Diagnosis: b is under-trained\nOf what can be known")
+    assert "\nb is under-trained" in text
+    share = 100 * of_model.joint_realised.value / of_model.valuation.entropy
+    assert f"the predictions use {share:.0f} %" in text
+    assert "counterpoise compare" in " ".join(text.split())
     assert any(line.split()[:2] == ["b", "under-trained"] for line in text.splitlines())
     assert "none" in text
     assert "rely on a" in text
