@@ -165,7 +165,8 @@ def conclude(
     played = roles(share, lead, {m: (e.mi, e.cmi) for m, e in evidence.items()}, scale, t)
     findings = {}
     for m in modalities:
-        if {f"mi:{m}", f"cmi:{m}"} & set(valuation.too_few_samples):
+        numbers = (e.value for e in (evidence[m].mi, evidence[m].cmi))
+        if {f"mi:{m}", f"cmi:{m}"} & set(valuation.too_few_samples) or not np.isfinite([*numbers]).all():
             findings[m] = unmeasured(m, grouped=too_few_groups(problem.group))
             continue
         f = decide(m, evidence[m], scale, t, nats_only=not problem.task.has_discrete_entropy)

@@ -72,7 +72,10 @@ def test_real_targets_without_noise_end_at_the_noise_floor() -> None:
     x = np.random.default_rng(0).normal(size=(200, 2))
     v = estimate({"a": x[:, :1], "b": x[:, 1:]}, x.sum(1))
     floor = -0.5 * np.log(1e-4)
-    assert v.joint_mi.high <= max(floor, v.joint_mi.value)
+    assert v.joint_mi.high == pytest.approx(floor)
+    both = estimate({"a": x[:, :1], "b": x[:, 1:]}, np.stack([x.sum(1), x[:, 0] - x[:, 1]], 1))
+    assert both.joint_mi.value <= 2 * floor + 1e-9
+    assert both.joint_mi.high <= 2 * floor + 1e-9
 
 
 @pytest.fixture(scope="module")

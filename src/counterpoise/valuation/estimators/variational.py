@@ -77,6 +77,8 @@ def _value(
     linear = name == "variational-linear"
     fitted = fit_subsets(problem, subsets, prior, predictions, linear=linear, halves=correct)
     information = {s: corrected(problem, f, prior) if correct else uncorrected(f, prior) for s, f in fitted.items()}
+    if not problem.task.has_discrete_entropy:
+        information = {s: _capped(term, problem.largest_information) for s, term in information.items()}
     whole = problem.modalities
     notes = ["heads: " + "; ".join(f"{', '.join(s)}: {f.predictions.name}" for s, f in fitted.items())]
     rise = fitted[whole].to_come
@@ -94,6 +96,11 @@ def _value(
         label_free=label_free,
         notes=tuple(notes),
     )
+
+
+def _capped(term: SubsetEstimate, most: float) -> SubsetEstimate:
+    """Return the estimate without what lies beyond the noise floor of real targets."""
+    return replace(term, correction=term.correction - max(term.value - most, 0.0))
 
 
 def entropy_of(problem: EstimatorInput, prior: OutOfFoldPredictions) -> float:
