@@ -154,8 +154,9 @@ def scores(study: Study) -> str:
         "Test accuracy (%), mean over three seeds, learning rate chosen on validation samples for each row (3 or 9 "
         "times the recipe's). Every row holds out the same samples and is read under the same three rules. The last "
         "columns compare with joint training under the same rule: the mean difference, and on how many data sets the "
-        f"row is below it by more than a standard error. {NAME}: test speakers that no other split has. "
-        "First row: heads of separated gradients, whose encoders are those of unimodal training bit for bit (a test)."
+        f"row is below it by more than a standard error. {NAME}: test speakers that no other split has. Empty: trained "
+        "at one rate only, for the ablation. First row: heads of separated gradients, whose encoders are those of "
+        "unimodal training bit for bit (a test)."
     )
     header = ["method", "rule", *study.sets, "to joint", "below joint"]
     best = ["best modality alone", "unimodal", *alone(study), "", ""]
