@@ -99,7 +99,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
         f"recommendations took {seconds / 60:.0f} minutes of one processor for {len(outcomes)} data sets.",
     ]
     for condition, title in (("ordinary", "Inputs as they are"), ("corrupted", "One modality corrupted")):
-        lines += ["", f"## {title}", "", *condition_lines(outcomes, condition)]
+        lines += ["", f"**{title}**", "", *condition_lines(outcomes, condition)]
     return "\n".join(lines) + "\n"
 
 
