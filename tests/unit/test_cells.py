@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 
 from counterpoise.cli.main import main
 from counterpoise.config import RunConfig
+from counterpoise.data import open_data
 from counterpoise.errors import ConfigError, NotFoundError
 from counterpoise.experiment.cells import chosen_runs
+from counterpoise.experiment.folders import run_folder
 
 RUNS = [
     *(RunConfig("toy", "joint", seed=seed) for seed in range(3)),
@@ -50,6 +53,25 @@ def test_a_cell_that_no_run_belongs_to(cell: str) -> None:
         chosen_runs(RUNS, [cell])
 
 
+def test_a_folder_of_a_run_has_a_name_that_a_person_can_read(tmp_path: Path) -> None:
+    data = open_data("world-xor")
+    names = [
+        run_folder(config, data, tmp_path).name
+        for config in (
+            RunConfig("world-xor", "arm", seed=2),
+            RunConfig("world-xor", "arm", rule="calibrated", seed=2),
+            RunConfig("world-xor", "mine:Method", seed=11),
+        )
+    ]
+    short = r"-[0-9a-f]{10}"
+    for name, expected in zip(
+        names,
+        ("world-xor-arm-seed2", "world-xor-arm-calibrated-seed2", "world-xor-mine-Method-seed11"),
+        strict=True,
+    ):
+        assert re.fullmatch(expected + short, name)
+
+
 def test_the_printed_commands_train_the_runs_of_the_comparison(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,7 +95,8 @@ def test_the_printed_commands_train_the_runs_of_the_comparison(
     assert planned() == []
     assert planned("--redo", "ogm-ge:0") == missing[1:]
     records = {path: path.read_text() for path in (tmp_path / "out").rglob("record.json")}
-    assert main([*command, "--redo", "ogm-ge", "--jobs", "1"]) == 0
+    assert main([*command, "--redo", "ogm-ge", "--jobs", "1", "--figures", "false"]) == 0
+    assert not (tmp_path / "out" / "figures").exists()
     again = {path: path.read_text() for path in (tmp_path / "out").rglob("record.json")}
     changed = [path for path in again if again[path] != records[path]]
     assert len(changed) == 1

@@ -44,10 +44,10 @@ def run_data(config: RunConfig) -> MultimodalData:
 
 
 def run_folder(config: RunConfig, data: MultimodalData, out: Path) -> Path:
-    """Return a run's folder below ``out``: data set, method, what is missing, seed, and a hash of all that determines
-    the run.
+    """Return a run's folder below ``out``: data set, method, rule (if it is not the method's own), what is missing,
+    seed, and a hash of all that determines the run.
     """
-    name = f"{data.info.name}-{config.method}"
+    name = f"{data.info.name}-{config.method}" + ("" if config.rule == "default" else f"-{config.rule}")
     plain = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:60]
     if config.missing:
         rates = "-".join(f"{m}{round(100 * rate)}" for m, rate in config.missing.items())
