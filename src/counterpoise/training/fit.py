@@ -35,7 +35,15 @@ from counterpoise.training.checks import check_inputs
 from counterpoise.training.datamodule import MultimodalDataModule
 from counterpoise.training.module import MethodModule
 from counterpoise.training.parts import check_frozen, check_parts, freeze
-from counterpoise.training.processes import LOGS, check_devices, make_strategy, number_of_nodes, reports, silence
+from counterpoise.training.processes import (
+    LOGS,
+    ProcessReports,
+    check_devices,
+    make_strategy,
+    number_of_nodes,
+    reports,
+    silence,
+)
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -271,19 +279,30 @@ def _train(
         if report is not None:
             every.append(report)
         trainer = _make_trainer(config, every, loggers, folder)
-        try:
-            with contextlib.nullcontext() if report is None else report.raising(trainer):
-                trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
-        except CounterpoiseError:
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
-            if module.started:
-                module.check_finite(error)
-            if module.started or resume is None:
-                raise
-            raise _UnusableCheckpointError(f"`{resume}` could not be restored ({type(error).__name__}).") from error
+        _run_trainer(trainer, module, datamodule, resume, report)
         epochs = trainer.current_epoch if report is None else report.read(module) or 0
     return epochs - 1 if folder is None else load_weights(module, folder / BEST)
+
+
+def _run_trainer(
+    trainer: lightning.Trainer,
+    module: MethodModule,
+    datamodule: MultimodalDataModule,
+    resume: Path | None,
+    report: ProcessReports | None,
+) -> None:
+    """Train, and tell a checkpoint that cannot be restored and weights that are not finite from other errors."""
+    try:
+        with contextlib.nullcontext() if report is None else report.raising(trainer):
+            trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    except CounterpoiseError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        if module.started:
+            module.check_finite(error)
+        if module.started or resume is None:
+            raise
+        raise _UnusableCheckpointError(f"`{resume}` could not be restored ({type(error).__name__}).") from error
 
 
 def _own_callbacks(module: MethodModule, folder: Path | None, *, progress: bool) -> list[Callback]:
