@@ -85,9 +85,11 @@ class Adapter:
     # -- how to call it ------------------------------------------------------------------------------------------------
 
     def names(self, inputs: Sequence[Any]) -> tuple[str, ...]:
-        """Return names of positional inputs: those given, or those of the model's parameters."""
+        """Return names of positional inputs: those given, or those of the model's modalities or parameters."""
         if self.modalities:
             return self.modalities
+        if self.classifier is not None and len(self.classifier.modalities) == len(inputs):
+            return tuple(self.classifier.modalities)
         parameters = call_parameters(self.model)
         for names in (positional(parameters, required=True), positional(parameters)):
             if len(names) == len(inputs):

@@ -57,6 +57,16 @@ def as_loader(
         DataError: For columns in two modalities, or indexes that differ.
         NotFoundError: For an unknown column.
     """
+    if isinstance(estimator, torch.nn.Module):
+        raise DataError(
+            f"A table is diagnosed with a fitted estimator that has predict_proba. Found {type(estimator).__name__}. "
+            "For a torch module, pass a loader: diagnose(model, [({'image': x1, 'text': x2}, y)])."
+        )
+    if not is_frame(table) and not _is_matrix(table):
+        raise DataError(
+            f"An estimator is diagnosed on a DataFrame or an array (N, D): diagnose(estimator, X, y, modalities=...). "
+            f"Found {type(table).__name__}."
+        )
     if not isinstance(modalities, Mapping):
         raise DataError("A table needs modalities={'name': ['column', ...], ...}: which columns make up each modality.")
     frame = is_frame(table)
@@ -76,6 +86,13 @@ def as_loader(
     )
     notes += [*remarks, *_unused(table, groups)]
     return _Columns(estimator, table, groups), _row_batches(groups, target), tuple(groups), kind, changed, notes
+
+
+def _is_matrix(table: Any) -> bool:
+    try:
+        return bool(np.ndim(table) == 2)
+    except ValueError:  # rows of unequal lengths: batches, say
+        return False
 
 
 def _task_of(estimator: Any, labels: np.ndarray) -> tuple[str, list[str]]:

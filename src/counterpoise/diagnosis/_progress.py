@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 import time
 from types import TracebackType
@@ -88,7 +89,8 @@ class _Notebook:
     """An output of the cell that is written again and again, and is empty in the end."""
 
     def __init__(self) -> None:
-        self._begin, self._handle = 0.0, None
+        self._begin = 0.0
+        self._handle: Any = None
 
     def start(self) -> None:
         self._begin = time.monotonic()
@@ -97,8 +99,8 @@ class _Notebook:
         if time.monotonic() - self._begin < DELAY:
             return
         if self._handle is None:
-            from IPython.display import display
-
+            # The kernel of a notebook has IPython; it is no requirement of this package.
+            display = importlib.import_module("IPython.display").display
             self._handle = display(_text(text), raw=True, display_id=True)
         else:
             self._handle.update(_text(text), raw=True)

@@ -20,7 +20,13 @@ CATEGORIES: Final = 20
 """A column of words with at most this number of distinct values (or the square root of N, if more) is a category."""
 WORDS: Final = 2000
 IMAGE: Final = 32
-SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+SOUND: Final = "fbank-small"
+"""Recipe of sounds: three seconds, 64 mel bands."""
+SUFFIXES: Final = {
+    "image": (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+    "sound": (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".aiff"),
+}
+"""Endings of paths by the kind of their column."""
 
 Columns = dict[Any, Any]
 """Values by column: arrays, or Series of a DataFrame."""
@@ -37,16 +43,16 @@ class Table:
         self.plan = {m: [dict(column) for column in columns] for m, columns in plan.items()}
 
     def arrays(self, columns: Columns) -> dict[str, np.ndarray]:
-        """Return ``{modality: (N, D)}``, or ``(N, 3, 32, 32)`` for pictures."""
+        """Return ``{modality: (N, D)}``, or ``(N, C, H, W)`` for pictures and sounds."""
         encoded = {}
         for m, plan in self.plan.items():
             parts = [_ENCODE[column["kind"]](column, _column(columns, column["name"])) for column in plan]
-            encoded[m] = parts[0] if plan[0]["kind"] == "image" else np.concatenate(parts, 1).astype(np.float32)
+            encoded[m] = parts[0] if plan[0]["kind"] in SUFFIXES else np.concatenate(parts, 1).astype(np.float32)
         return encoded
 
     def kinds(self) -> dict[str, str]:
         """Return ``vector`` or ``image`` by modality."""
-        return {m: "image" if plan[0]["kind"] == "image" else "vector" for m, plan in self.plan.items()}
+        return {m: "image" if plan[0]["kind"] in SUFFIXES else "vector" for m, plan in self.plan.items()}
 
 
 def learn_table(columns: Columns, groups: Mapping[str, Sequence[Any]] | None) -> Table:
@@ -55,10 +61,10 @@ def learn_table(columns: Columns, groups: Mapping[str, Sequence[Any]] | None) ->
     Args:
         columns: Values by column.
         groups: Columns of each modality; by default one modality for numbers and categories, one for texts, and one for
-            each column of paths of pictures.
+            each column of paths of pictures or sounds.
 
     Raises:
-        DataError: For a column in two modalities, dates, or pictures and other columns in one modality.
+        DataError: For a column in two modalities, dates, or pictures or sounds and other columns in one modality.
         NotFoundError: For an unknown column.
     """
     chosen = None if groups is None else column_groups(groups, list(columns))
@@ -66,8 +72,8 @@ def learn_table(columns: Columns, groups: Mapping[str, Sequence[Any]] | None) ->
     learned = {name: _learn(name, columns[name]) for name in names}
     chosen = chosen if chosen is not None else _by_kind(learned)
     for m, group in chosen.items():
-        if len(group) > 1 and "image" in {learned[name]["kind"] for name in group}:
-            raise DataError(f"Modality `{m}` should have columns, and a column of pictures one for itself.")
+        if len(group) > 1 and any(learned[name]["kind"] in SUFFIXES for name in group):
+            raise DataError(f"Modality `{m}` should have one column: pictures and sounds are modalities of their own.")
     return Table({m: [learned[name] for name in group] for m, group in chosen.items()})
 
 
@@ -75,7 +81,7 @@ def _by_kind(learned: Mapping[Any, Mapping[str, Any]]) -> dict[str, list[Any]]:
     groups: dict[str, list[Any]] = {}
     for name, column in learned.items():
         kind = column["kind"]
-        groups.setdefault({"image": str(name), "text": "text"}.get(kind, "table"), []).append(name)
+        groups.setdefault(str(name) if kind in SUFFIXES else "text" if kind == "text" else "table", []).append(name)
     return groups
 
 
@@ -99,8 +105,9 @@ def _learn(name: Any, column: Any) -> dict[str, Any]:
         return {"name": name, "kind": "number", **_scale(numbers)}
     words = _words(column)
     distinct = sorted({w for w in words if w is not None})
-    if _are_pictures(distinct):
-        return {"name": name, "kind": "image"}
+    for media, suffixes in SUFFIXES.items():
+        if _are_files(distinct, suffixes):
+            return {"name": name, "kind": media}
     if kind == "category" or len(distinct) <= max(CATEGORIES, len(words) ** 0.5):
         return {"name": name, "kind": "category", "values": distinct}
     return {"name": name, "kind": "text", **_vocabulary(words)}
@@ -113,9 +120,9 @@ def _scale(numbers: np.ndarray) -> dict[str, Any]:
     return {"mean": mean, "spread": spread or 1.0, "missing": bool(np.isnan(numbers).any())}
 
 
-def _are_pictures(words: Sequence[str]) -> bool:
-    """Tell whether all words are paths of pictures, the first of which exists."""
-    return bool(words) and all(w.lower().endswith(SUFFIXES) for w in words) and Path(words[0]).is_file()
+def _are_files(words: Sequence[str], suffixes: tuple[str, ...]) -> bool:
+    """Tell whether all words are paths with one of the endings, the first of which exists."""
+    return bool(words) and all(w.lower().endswith(suffixes) for w in words) and Path(words[0]).is_file()
 
 
 def _numbers(column: Any) -> np.ndarray | None:
@@ -200,9 +207,25 @@ def _encode_image(column: Mapping[str, Any], values: Any) -> np.ndarray:
     return pictures
 
 
+def _encode_sound(column: Mapping[str, Any], values: Any) -> np.ndarray:
+    from counterpoise.data.preparation import Sound, UnreadableError
+
+    reader = Sound(SOUND)
+    sounds = np.zeros((len(values), *reader.modality("sound").shape), np.float32)
+    for row, path in enumerate(_words(values)):
+        if path is None:
+            continue
+        try:
+            sounds[row] = reader.read(Path(path), lambda kind, detail: None)
+        except (OSError, UnreadableError) as error:
+            raise DataError(f"Sound `{path}` of column `{column['name']}` cannot be read: {error}.") from error
+    return sounds
+
+
 _ENCODE: Final = {
     "number": _encode_number,
     "category": _encode_category,
     "text": _encode_text,
     "image": _encode_image,
+    "sound": _encode_sound,
 }

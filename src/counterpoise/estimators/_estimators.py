@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,9 +12,9 @@ import torch
 from torch import Tensor
 
 from counterpoise._extras import extra
-from counterpoise._files import read_npz, write_atomic
+from counterpoise._files import write_atomic
 from counterpoise.data import BatchLoader, Split, holdout_split
-from counterpoise.errors import DataError
+from counterpoise.errors import DataError, NotFoundError
 from counterpoise.estimators._columns import Table, learn_table
 from counterpoise.evaluation.collect import collect
 from counterpoise.inference import make_rule
@@ -26,6 +25,8 @@ from counterpoise.tasks import Task, make_task
 from counterpoise.valuation import Valuation, estimate
 
 with extra("sklearn", "A scikit-learn estimator"):
+    import safetensors
+    import safetensors.numpy
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.utils import assert_all_finite, check_random_state
     from sklearn.utils.multiclass import check_classification_targets
@@ -40,6 +41,8 @@ HELD_OUT = 0.2
 """Share of the training samples that choose the epoch, calibrate the prediction and measure contributions."""
 FEWEST = 30
 """Samples below which nothing is held out."""
+ABOUT = "counterpoise"
+"""Key of the JSON in the header of a saved file."""
 CONSTANT = "constant"
 """Name of the constant input that accompanies a single modality."""
 
@@ -244,7 +247,7 @@ class _Base(BaseEstimator):
         raise NotImplementedError
 
     def save(self, path: Path | str) -> Path:
-        """Write the fitted estimator to one file of arrays and JSON, without pickle, and return its path.
+        """Write the fitted estimator to one safetensors file with JSON in its header, and return its path.
 
         Raises:
             OutputError: If it cannot be written.
@@ -270,26 +273,28 @@ class _Base(BaseEstimator):
         arrays |= {f"rule.{k}": v.numpy() for k, v in self._rule.state_dict().items()}
         if self._held is not None:
             arrays |= {f"held.{k}": v for k, v in self._held.items()}
-        arrays["about"] = np.frombuffer(text.encode(), np.uint8)
-        stream = io.BytesIO()
-        np.savez(stream, **arrays)
-        return write_atomic(path, stream.getvalue())
+        whole = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+        return write_atomic(path, safetensors.numpy.save(whole, metadata={ABOUT: text}))
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read an estimator that `save` wrote. Nothing in the file is executed.
 
         Raises:
+            NotFoundError: If there is no such file.
             DataError: If the file is damaged, or holds another estimator.
         """
-        arrays = read_npz(path)
+        if not Path(path).is_file():
+            raise NotFoundError(f"There is no file `{path}`. Give the path of a file that `save` wrote.")
         try:
-            about = json.loads(bytes(arrays["about"]))
+            with safetensors.safe_open(path, framework="numpy") as file:
+                about = json.loads((file.metadata() or {})[ABOUT])
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it is no mapping
             if about["class"] != cls.__name__:
                 raise DataError(f"`{path}` should hold a {cls.__name__}. Found a {about['class']}.")
             estimator = cls(**about["parameters"])
             estimator._restore(about, arrays)
-        except (KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, RuntimeError, json.JSONDecodeError, safetensors.SafetensorError) as error:
             raise DataError(f"`{path}` should be a file that `save` wrote: {error}.") from error
         return estimator
 
@@ -348,14 +353,14 @@ def _plain(value: Any) -> Any:
 class CounterpoiseClassifier(ClassifierMixin, _Base):
     """A multimodal classifier for tables, with the training methods of the library.
 
-    Each column is read by its type: numbers and booleans, categories, texts, and paths of pictures. Missing cells are
-    allowed. A fifth of the training samples is held out: it chooses the epoch, calibrates `predict_proba` and measures
-    `contributions_`.
+    Each column is read by its type: numbers and booleans, categories, texts, and paths of pictures or sounds. Missing
+    cells are allowed. A fifth of the training samples is held out: it chooses the epoch, calibrates `predict_proba` and
+    measures `contributions_`.
 
     Args:
         method: Name or import path of a method (see ``counterpoise list methods``).
         modalities: Columns of each modality, ``{"text": ["note"], "table": ["age", "city"]}`` (positions for arrays).
-            By default numbers and categories make up one, texts one, and each column of pictures one.
+            By default numbers and categories make up one, texts one, and each column of pictures or sounds one.
         fusion: Name of a fusion.
         epochs: Number of passes over the training samples.
         batch_size: Samples per step.

@@ -327,7 +327,9 @@ class _Run:
         if lost["image"] is None:
             return image, text, None, None
         information = mean_of(lost["image"], confidence=self.confidence)
-        information = replace(information, high=min(information.high, entropy))  # nothing beyond H(answer) can be known
+        # Information is in [0, H(answer)]; an image that misleads the model adds none.
+        ends = {k: min(max(getattr(information, k), 0.0), entropy) for k in ("value", "low", "high")}
+        information = replace(information, **ends)
         part = Estimate(*(100 * getattr(information, f) / entropy for f in ("value", "se", "low", "high")))
         return image, text, information, part
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoise._extras import extra
 from counterpoise._files import json_safe, write_atomic
+from counterpoise.pages.colours import INK, MODALITIES
 from counterpoise.valuation import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 __all__ = ["VLMDiagnosis"]
 
@@ -92,6 +94,30 @@ class VLMDiagnosis:
             import pandas as pd
 
         return pd.DataFrame([dict(row) for row in self.samples])
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw accuracies and the shares of image and text with their intervals, and return the Axes.
+
+        Args:
+            ax: Axes to draw on; None makes a figure.
+        """
+        with extra("report"):
+            import matplotlib.pyplot as plt
+
+        ax = plt.subplots(figsize=(6.4, 3.2), layout="constrained")[1] if ax is None else ax
+        rows = [(name, e) for name, e in self._rows() if "nats" not in name and "per cent" not in name]
+        for place, (name, e) in enumerate(rows):
+            colour = MODALITIES[0] if name.startswith("image") else MODALITIES[1] if "text" in name else INK
+            if e.value == e.value:  # not NaN
+                ax.barh(place, e.value, 0.7, color=colour, alpha=0.85)
+            ax.plot([e.low, e.high], [place, place], color=INK, linewidth=1.5)
+        ax.set_yticks(range(len(rows)), [name for name, _ in rows])
+        ax.invert_yaxis()
+        ax.set_xlim(0, 1)
+        ax.set_xlabel("share, with 95 % interval")
+        ax.set_title(self.summary, fontsize=10)
+        ax.spines[["top", "right"]].set_visible(False)
+        return ax
 
     def save_html(self, path: Path | str) -> Path:
         """Write a page that needs nothing else, and return its path.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from counterpoise._files import json_safe
-from counterpoise.diagnosis import adapt
+from counterpoise.diagnosis import Progress, adapt
 from counterpoise.errors import DataError, ModelError
 from counterpoise.valuation import Estimate
 from counterpoise.vision_language._numbers import mean_of
@@ -35,7 +35,8 @@ class RetrievalDiagnosis:
         bound: InfoNCE lower bound of the information that the towers share, in nats. It is at most log n.
         frozen: Recall at 1 (mean of both directions) with one tower replaced by its mean: chance, 1/n.
         frozen_class: The same with one tower replaced by its mean over each class; empty without labels.
-        gap: Distance between the means of the normalised embeddings (the modality gap).
+        gap: Distance between the means of the normalised embeddings (the modality gap); NaN where only similarities are
+            known.
         notes: Remarks for the reader.
     """
 
@@ -86,6 +87,7 @@ def diagnose_retrieval(
     limit: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
+    progress: bool | None = None,
 ) -> RetrievalDiagnosis:
     r"""Measure how well two towers find each other, how much they share, and what each gives.
 
@@ -93,7 +95,8 @@ def diagnose_retrieval(
     directions (van den Oord et al., 2018), with the scale s chosen on the other half of the pairs.
 
     Args:
-        model: Returns two embeddings ``(B, D)``, or an output with ``image_embeds`` and ``text_embeds``.
+        model: Returns two embeddings ``(B, D)``, or an output with ``image_embeds`` and ``text_embeds``, or one with
+            ``logits_per_image`` only. The latter runs on each batch of images with each batch of texts.
         loader: Batches of pairs: mappings, ``(x1, x2)`` or ``((x1, x2), label)``.
         modalities: Names of the two towers, in the order of the embeddings.
         groups: Inputs of each tower, ``{"image": ["pixel_values"], "text": ["input_ids", "attention_mask"]}``; all
@@ -102,6 +105,7 @@ def diagnose_retrieval(
         limit: The first pairs that are used; retrieval compares each with all others.
         confidence: Level of the intervals.
         seed: Seed of the halves.
+        progress: Whether to show progress; None shows it in a terminal and in a notebook.
 
     Raises:
         DataError: For fewer than ten pairs.
@@ -116,57 +120,181 @@ def diagnose_retrieval(
     if len(modalities) != 2:
         raise DataError(f"A retrieval has two modalities. Found {len(modalities)}: {', '.join(modalities)}.")
     first, second = modalities
-    pairs, labels = _embed(model, loader, groups, output, limit)
-    u, v = (torch.nn.functional.normalize(z.double(), dim=1) for z in pairs)
-    n = len(u)
+    if groups is not None and set(groups) != set(modalities):
+        raise DataError(f"`groups` should name the inputs of {first} and {second}. Found {', '.join(groups)}.")
+    with Progress(progress) as show:
+        towers, labels = _Reader(model, modalities, groups, output, limit, show).read(loader)
+    n = towers.n
     if n < 10:
         raise DataError(f"A retrieval needs at least ten pairs. Found {n}.")
-    similarity = u @ v.T
     recall = {
-        f"{first}->{second}": _recalls(similarity, confidence),
-        f"{second}->{first}": _recalls(similarity.T, confidence),
+        f"{first}->{second}": _recalls(towers.similarity, confidence),
+        f"{second}->{first}": _recalls(towers.similarity.T, confidence),
     }
-    bound = _bound(similarity, confidence, seed)
-    towers = {first: u, second: v}
-    frozen = {m: _recall_at_one({**towers, m: towers[m].mean(0).expand_as(u)}, modalities) for m in modalities}
-    by_class = {}
+    notes: list[str] = []
+    bound = _optional(notes, "the bound", lambda: _bound(towers.similarity, confidence, seed)) or _UNKNOWN
+    frozen = {m: _recall_at_one(towers.frozen(k, torch.zeros(n, dtype=torch.long))) for k, m in enumerate(modalities)}
+    by_class: dict[str, float] = {}
     if labels is not None:
-        by_class = {m: _recall_at_one({**towers, m: _class_means(towers[m], labels)}, modalities) for m in modalities}
-    notes = []
+        of_class = _optional(notes, "the class means", lambda: towers.by_class(labels))
+        by_class = {} if of_class is None else dict(zip(modalities, of_class, strict=True))
     if bound.high > math.log(n) - 0.5:
         notes.append(f"the bound is near log n = {math.log(n):.2f} nats, so there may be more: give more pairs")
-    gap = float((u.mean(0) - v.mean(0)).norm())
-    return RetrievalDiagnosis(n, (first, second), recall, bound, frozen, by_class, gap, tuple(notes))
+    return RetrievalDiagnosis(n, (first, second), recall, bound, frozen, by_class, towers.gap, tuple(notes))
 
 
-def _embed(
-    model: Callable[..., Any],
-    loader: Iterable[Any],
-    groups: Mapping[str, Sequence[str]] | None,
-    output: Callable[[Any], tuple[Tensor, Tensor]] | None,
-    limit: int,
-) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
-    adapter = adapt(model)
-    parts: tuple[list[Tensor], list[Tensor]] = ([], [])
-    labels: list[Tensor] = []
-    count = 0
-    with adapter.evaluating():
-        for item in loader:
-            inputs, label = _split(item)
-            wanted = [k for keys in groups.values() for k in keys] if groups else list(inputs)
-            if not adapter.order:
-                adapter = adapter.resolve(tuple(wanted), positional=not isinstance(item, Mapping))
-            raw = adapter.raw({k: inputs[k] for k in wanted})
-            for part, z in zip(parts, _pair(output(raw) if output else raw), strict=True):
-                part.append(z.detach().float().cpu())
-            labels += [] if label is None else [torch.as_tensor(label).cpu()]
-            count += len(parts[0][-1])
-            if count >= limit:
-                break
-    if not count:
-        raise DataError("The loader yielded no pairs.")
-    known = torch.cat(labels)[:limit] if labels else None
-    return (torch.cat(parts[0])[:limit], torch.cat(parts[1])[:limit]), known
+_UNKNOWN = Estimate(math.nan, math.nan, 0.0, math.nan, "lower")
+Result = TypeVar("Result")
+
+
+def _optional(notes: list[str], what: str, function: Callable[[], Result]) -> Result | None:
+    """Run a late stage; if it fails, say so in a note."""
+    try:
+        return function()
+    except Exception as error:  # labels and numbers of any kind; what is known by then is kept
+        notes.append(f"left out: {what} ({type(error).__name__}: {error})")
+        return None
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    """Normalised embeddings ``(N, D)`` of the two towers."""
+
+    u: Tensor
+    v: Tensor
+
+    @property
+    def n(self) -> int:
+        return len(self.u)
+
+    @property
+    def similarity(self) -> Tensor:
+        """Similarities ``(N, N)``, those of pairs on the diagonal."""
+        return self.u @ self.v.T
+
+    @property
+    def gap(self) -> float:
+        """Distance between the means of the towers."""
+        return float((self.u.mean(0) - self.v.mean(0)).norm())
+
+    def frozen(self, tower: int, place: Tensor) -> Tensor:
+        """Return similarities with the embeddings of a tower replaced by their means over groups ``(N,)``."""
+        u, v = self.u, self.v
+        if tower == 0:
+            u = nn.functional.normalize(_group_means(u, place), dim=1)
+        else:
+            v = nn.functional.normalize(_group_means(v, place), dim=1)
+        return u @ v.T
+
+    def by_class(self, labels: Tensor) -> list[float]:
+        """Return recall at 1 with each tower replaced by its means over the classes."""
+        place = labels.unique(return_inverse=True)[1]
+        return [_recall_at_one(self.frozen(k, place)) for k in range(2)]
+
+
+@dataclass(frozen=True)
+class _Compared(_Embedded):
+    """Towers of which only similarities are known; ``u`` holds them, ``v`` is empty. A mean embedding is a mean row."""
+
+    @property
+    def similarity(self) -> Tensor:
+        return self.u
+
+    @property
+    def gap(self) -> float:
+        return math.nan
+
+    def frozen(self, tower: int, place: Tensor) -> Tensor:
+        return _group_means(self.u, place) if tower == 0 else _group_means(self.u.T, place).T
+
+
+class _Reader:
+    """Reads pairs, and runs the model on them."""
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        modalities: Sequence[str],
+        groups: Mapping[str, Sequence[str]] | None,
+        output: Callable[[Any], tuple[Tensor, Tensor]] | None,
+        limit: int,
+        show: Progress,
+    ) -> None:
+        self.adapter, self.modalities, self.output, self.limit, self.show = (
+            adapt(model),
+            modalities,
+            output,
+            limit,
+            show,
+        )
+        self.groups: dict[str, list[str]] | None = None if groups is None else {m: list(groups[m]) for m in modalities}
+
+    def read(self, loader: Iterable[Any]) -> tuple[_Embedded, Tensor | None]:
+        """Return what the towers know of each pair, and the labels."""
+        parts: tuple[list[Tensor], list[Tensor]] = ([], [])
+        batches: list[dict[str, Any]] = []
+        labels: list[Tensor] = []
+        count = 0
+        with self.adapter.evaluating():
+            for item in loader:
+                inputs, label = _split(item)
+                self.show(f"embeddings, {count} pairs")
+                inputs = self._resolved(inputs, positional=not isinstance(item, Mapping))
+                raw = self.adapter.raw(inputs)
+                labels += [] if label is None else [torch.as_tensor(label).cpu()]
+                if self.output is None and _only_similarities(raw):
+                    batches.append(inputs)
+                    count += len(raw.logits_per_image)
+                else:
+                    for part, z in zip(parts, _pair(self.output(raw) if self.output else raw), strict=True):
+                        part.append(z.detach().float().cpu())
+                    count += len(parts[0][-1])
+                if count >= self.limit:
+                    break
+            if not count:
+                raise DataError("The loader yielded no pairs.")
+            known = torch.cat(labels)[: self.limit] if labels else None
+            if batches:
+                similarity = self._blocks(batches)[: self.limit, : self.limit]
+                return _Compared(similarity, similarity[:0]), known
+        u, v = (nn.functional.normalize(torch.cat(z)[: self.limit].double(), dim=1) for z in parts)
+        return _Embedded(u, v), known
+
+    def _resolved(self, inputs: dict[str, Any], *, positional: bool) -> dict[str, Any]:
+        wanted = [k for keys in self.groups.values() for k in keys] if self.groups else list(inputs)
+        if not self.adapter.order:
+            self.adapter = self.adapter.resolve(tuple(wanted), positional=positional)
+        return {k: inputs[k] for k in wanted}
+
+    def _blocks(self, batches: Sequence[dict[str, Any]]) -> Tensor:
+        """Return similarities of all images with all texts: the model sees each batch of images with each of texts."""
+        names = list(batches[0])
+        if self.groups is None and len(names) == 2:
+            first, second = self.modalities
+            ordered = [first, second] if set(names) == {first, second} else names
+            self.groups = {m: [k] for m, k in zip(self.modalities, ordered, strict=True)}
+        if self.groups is None:
+            raise ModelError(
+                f"Of a model that returns similarities only, the inputs of each tower should be known. Found "
+                f"{', '.join(names)}. Say groups={{'image': ['pixel_values'], 'text': ['input_ids', ...]}}."
+            )
+        own, other = (self.groups[m] for m in self.modalities)
+        rows = []
+        for k, images in enumerate(batches):
+            self.show(f"similarities, batch {k} of {len(batches)}")
+            row = []
+            for texts in batches:
+                mixed = {**{key: images[key] for key in own}, **{key: texts[key] for key in other}}
+                row.append(
+                    self.adapter.raw({key: mixed[key] for key in names}).logits_per_image.detach().double().cpu()
+                )
+            rows.append(torch.cat(row, 1))
+        return torch.cat(rows)
+
+
+def _only_similarities(raw: Any) -> bool:
+    image, text = getattr(raw, "image_embeds", None), getattr(raw, "text_embeds", None)
+    return (image is None or text is None) and isinstance(getattr(raw, "logits_per_image", None), Tensor)
 
 
 def _split(item: Any) -> tuple[dict[str, Any], Any]:
@@ -218,14 +346,12 @@ def _recalls(similarity: Tensor, confidence: float) -> dict[int, Estimate]:
     return recalls
 
 
-def _recall_at_one(towers: Mapping[str, Tensor], modalities: Sequence[str]) -> float:
-    u, v = (torch.nn.functional.normalize(towers[m], dim=1) for m in modalities)
-    similarity = u @ v.T
+def _recall_at_one(similarity: Tensor) -> float:
     return float((_chances(similarity, 1).mean() + _chances(similarity.T, 1).mean()) / 2)
 
 
-def _class_means(z: Tensor, labels: Tensor) -> Tensor:
-    _, place = labels.unique(return_inverse=True)
+def _group_means(z: Tensor, place: Tensor) -> Tensor:
+    """Return each row of ``z`` replaced by the mean over its group."""
     sums = z.new_zeros(int(place.max()) + 1, z.shape[1]).index_add_(0, place, z)
     return (sums / place.bincount().unsqueeze(1))[place]
 

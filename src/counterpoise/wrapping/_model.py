@@ -54,7 +54,7 @@ class _Run:
         self.norms = [
             p for p in net.modules() if isinstance(p, nn.modules.batchnorm._BatchNorm) and id(p) not in inside
         ]
-        self.inputs: dict[str, Any] = {}
+        self.inputs: Mapping[str, Any] = {}
         self.size = 0
         self.captured: dict[str, Captured] = {}
         self.before: list[nn.Parameter] | None = None

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
+from scipy.io import wavfile
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -73,16 +75,21 @@ def test_probabilities_are_calibrated_and_accurate(fitted: CounterpoiseClassifie
 
 def test_saved_and_loaded_predictions_are_equal(fitted: CounterpoiseClassifier, tmp_path: Any) -> None:
     X, _ = make_frame(100, 2)
-    again = CounterpoiseClassifier.load(fitted.save(tmp_path / "model.npz"))
+    again = CounterpoiseClassifier.load(fitted.save(tmp_path / "model.safetensors"))
     assert np.array_equal(again.predict_proba(X), fitted.predict_proba(X))
     assert np.array_equal(again.predict(X), fitted.predict(X))
     assert again.get_params() == fitted.get_params()
     pd.testing.assert_frame_equal(again.contributions_, fitted.contributions_)
     with pytest.raises(DataError, match="CounterpoiseRegressor"):
-        CounterpoiseRegressor.load(tmp_path / "model.npz")
-    np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    with pytest.raises(DataError, match="a file that `save` wrote"):
-        CounterpoiseClassifier.load(tmp_path / "other.npz")
+        CounterpoiseRegressor.load(tmp_path / "model.safetensors")
+    saved = (tmp_path / "model.safetensors").read_bytes()
+    save_file({"x": np.zeros(3)}, tmp_path / "other")
+    for content in (b"", b"no header", saved[:200], saved[:-10], (tmp_path / "other").read_bytes()):
+        (tmp_path / "damaged").write_bytes(content)
+        with pytest.raises(DataError, match="a file that `save` wrote"):
+            CounterpoiseClassifier.load(tmp_path / "damaged")
+    with pytest.raises(NotFoundError, match="no file"):
+        CounterpoiseClassifier.load(tmp_path / "absent")
 
 
 @pytest.mark.parametrize("method", ["arm", "ogm-ge", "umt"])
@@ -94,7 +101,7 @@ def test_methods_train_and_survive_saving(method: str, tmp_path: Any) -> None:
             model.fit(X, y)
         return
     model.fit(X, y)
-    again = CounterpoiseClassifier.load(model.save(tmp_path / "model.npz"))
+    again = CounterpoiseClassifier.load(model.save(tmp_path / "model.safetensors"))
     assert np.array_equal(again.predict_proba(X), model.predict_proba(X))
 
 
@@ -122,6 +129,69 @@ def test_kinds_of_columns_make_modalities_by_default(tmp_path: Any) -> None:
     (tmp_path / "0.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="cannot be read"):
         model.predict(X)
+
+
+def test_sounds_stand_beside_pictures_and_numbers(tmp_path: Any) -> None:
+    pytest.importorskip("av")
+    rng = np.random.default_rng(0)
+    y, paths, photos = rng.integers(0, 2, 100), [], []
+    for k, high in enumerate(y):
+        tone = np.sin(2 * np.pi * (300 + 2000 * high) * np.arange(8000) / 16000) + 0.1 * rng.normal(size=8000)
+        wavfile.write(tmp_path / f"{k}.wav", 16000, (8000 * tone).astype(np.int16))
+        Image.fromarray(rng.integers(0, 255, (8, 8, 3)).astype(np.uint8)).save(tmp_path / f"{k}.png")
+        paths.append(str(tmp_path / f"{k}.wav"))
+        photos.append(str(tmp_path / f"{k}.png"))
+    X = pd.DataFrame({"cry": paths, "photo": photos, "size": rng.normal(size=100)})
+    X.loc[5, "cry"] = None
+    model = CounterpoiseClassifier(epochs=25, random_state=0).fit(X, y)
+    assert set(model.modalities_) == {"cry", "photo", "table"}
+    assert model.score(X, y) > 0.9
+    change = model.contributions(X)[["cry", "photo"]].abs().mean()
+    assert change["cry"] > change["photo"]
+    again = CounterpoiseClassifier.load(model.save(tmp_path / "model"))
+    assert np.array_equal(again.predict_proba(X), model.predict_proba(X))
+    with pytest.raises(DataError, match="modalities of their own"):
+        CounterpoiseClassifier(modalities={"a": ["cry", "size"], "b": ["photo"]}).fit(X, y)
+    (tmp_path / "0.wav").write_bytes(b"no sound")
+    with pytest.raises(DataError, match="cannot be read"):
+        model.predict(X)
+
+
+def test_typed_columns_of_a_parquet_file_and_an_index_of_its_own(tmp_path: Any) -> None:
+    pytest.importorskip("pyarrow")
+    X, y = make_frame(300)
+    X = X.assign(
+        flag=pd.array(np.where(np.arange(300) % 7 == 0, None, np.arange(300) % 2 == 0), dtype="boolean"),
+        count=pd.array([None if k % 5 == 0 else k % 9 for k in range(300)], dtype="Int64"),
+        grade=pd.Categorical(np.array(list("XYZ"))[np.arange(300) % 3]),
+    ).set_index(pd.Index(range(1000, 1300), name="person"))
+    X.to_parquet(tmp_path / "table.parquet")
+    read = pd.read_parquet(tmp_path / "table.parquet")
+    first, second = (
+        CounterpoiseClassifier(epochs=3, random_state=0).fit(frame, y).predict_proba(frame) for frame in (X, read)
+    )
+    assert np.isfinite(first).all()
+    assert np.array_equal(first, second)
+
+
+def test_calibration_lowers_the_error_of_overconfident_probabilities() -> None:
+    """Noisy labels and many epochs make the fused head too sure; the calibrated probabilities are not."""
+    X, y = make_frame(600, 5)
+    flipped = np.where(np.random.default_rng(1).random(600) < 0.2, np.where(y == "yes", "no", "yes"), y)
+    model = CounterpoiseClassifier(modalities=GROUPS, epochs=60, random_state=0)
+    new, labels = make_frame(1500, 6)
+    labels = np.where(np.random.default_rng(2).random(1500) < 0.2, np.where(labels == "yes", "no", "yes"), labels)
+    model.fit(X, flipped)
+    right = labels == "yes"
+    own, raw = model.predict_proba(new)[:, 1], model._outputs(new).logits.softmax(1).numpy()[:, 1]
+    assert log_loss(right, own) <= log_loss(right, raw) + 1e-3
+    assert calibration_error(own, right) <= max(calibration_error(raw, right), 0.06)
+
+
+def calibration_error(p: np.ndarray, right: np.ndarray) -> float:
+    """Mean distance of predicted and observed shares over ten equal groups of samples."""
+    groups = np.array_split(np.argsort(p), 10)
+    return float(np.mean([abs(p[g].mean() - right[g].mean()) for g in groups]))
 
 
 def test_the_regressor_predicts_in_the_unit_of_the_target() -> None:

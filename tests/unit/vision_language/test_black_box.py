@@ -122,6 +122,9 @@ def test_texts_and_functions_that_refuse_to_be_blind(tmp_path: Any) -> None:
     assert found.to_pandas().shape[0] == 120
     assert found.to_dict()["accuracy"]["full"]["value"] == 1
     assert "<table" in found._repr_html_()
+    axes = found.plot()
+    assert {"accuracy, full", "image used", "text used"} <= {t.get_text() for t in axes.get_yticklabels()}
+    assert axes.patches[0].get_width() == 1  # accuracy with the image
     page = found.save_html(tmp_path / "page.html").read_text()
     assert page.count("<tr>") > 120
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -71,3 +73,51 @@ def test_clip_of_transformers_and_what_cannot_be_read() -> None:
         diagnose_retrieval(lambda image, text: image, [(normal(40, 3, 0), normal(40, 3, 1))])
     with pytest.raises(DataError, match="ten pairs"):
         diagnose_retrieval(Towers(), [(normal(4, 3, 0), normal(4, 3, 1))])
+
+
+class Similarities(nn.Module):
+    """A CLIP that returns similarities only; the text may come in two parts."""
+
+    def forward(self, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:
+        u, v = (nn.functional.normalize(z, dim=1) for z in (pixel_values, input_ids))
+        return SimpleNamespace(logits_per_image=7.0 * u @ v.T)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_similarities_alone_give_what_embeddings_give(masked: bool) -> None:
+    g = torch.Generator().manual_seed(0)
+    y = torch.randint(4, (90,), generator=g)
+    u, v = (3 * nn.functional.one_hot(y, 6).float() + torch.randn(90, 6, generator=g) for _ in "ab")
+    rows = list(zip(u.split(40), v.split(40), y.split(40), strict=True))
+    extra = [{"attention_mask": torch.ones_like(b)} if masked else {} for _, b, _ in rows]
+    batches = [{"pixel_values": a, "input_ids": b, "label": c, **e} for (a, b, c), e in zip(rows, extra, strict=True)]
+    groups = {"image": ["pixel_values"], "text": ["input_ids", *extra[0]]}
+    found = diagnose_retrieval(Similarities(), batches, groups=groups if masked else None)
+    plain = diagnose_retrieval(Towers(), [((a, b), c) for a, b, c in rows])
+    for direction, recall in plain.recall.items():
+        assert {k: e.value for k, e in found.recall[direction].items()} == {k: e.value for k, e in recall.items()}
+    assert found.bound.value == pytest.approx(plain.bound.value, abs=0.02)  # the grid of scales is another
+    assert found.frozen == {m: pytest.approx(x) for m, x in plain.frozen.items()}
+    assert found.frozen_class["image"] == pytest.approx(plain.frozen_class["image"], abs=0.02)
+    assert math.isnan(found.gap)
+    assert found.to_dict()["gap"] is None
+    if masked:
+        with pytest.raises(ModelError, match="groups="):
+            diagnose_retrieval(Similarities(), batches)
+
+
+def test_what_was_computed_before_a_failure_is_kept() -> None:
+    x = normal(60, 8, 0)
+    # A label too few in each batch: no class means, but everything else.
+    broken = diagnose_retrieval(Towers(), [((a, a), torch.arange(k, k + 29)) for k, a in enumerate(x.split(30))])
+    assert broken.recall["image->text"][1].value == 1
+    assert broken.frozen_class == {}
+    assert any("left out: the class means" in note for note in broken.notes)
+
+
+def test_progress_is_shown_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    from counterpoise.diagnosis import _progress
+
+    monkeypatch.setattr(_progress, "DELAY", 0.0)
+    diagnose_retrieval(Towers(), [(normal(40, 8, 0), normal(40, 8, 1))], progress=True)
+    assert "embeddings" in capsys.readouterr().err
