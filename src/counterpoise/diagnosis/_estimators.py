@@ -59,13 +59,13 @@ def as_loader(
     """
     if isinstance(estimator, torch.nn.Module):
         raise DataError(
-            f"A table is diagnosed with a fitted estimator that has predict_proba. Found {type(estimator).__name__}. "
-            "For a torch module, pass a loader: diagnose(model, [({'image': x1, 'text': x2}, y)])."
+            "A table is diagnosed with a fitted estimator that has predict_proba. Found a torch module. Pass a loader: "
+            "diagnose(model, [({'image': x1, 'text': x2}, y)])."
         )
     if not is_frame(table) and not _is_matrix(table):
         raise DataError(
-            f"An estimator is diagnosed on a DataFrame or an array (N, D): diagnose(estimator, X, y, modalities=...). "
-            f"Found {type(table).__name__}."
+            "An estimator is diagnosed on a DataFrame or an array (N, D), not on a loader: diagnose(estimator, X, y, "
+            "modalities=...)."
         )
     if not isinstance(modalities, Mapping):
         raise DataError("A table needs modalities={'name': ['column', ...], ...}: which columns make up each modality.")
