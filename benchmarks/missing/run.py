@@ -159,9 +159,15 @@ def right_of(rows: list[dict[str, Any]], name: str, setting: str, method: str, r
     }
 
 
+def finished(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the settings in which every method was trained on every set."""
+    done = {(r["data"], r["method"], r["setting"]) for r in rows}
+    return [s for s in SETTINGS if all((name, m, s) in done for name in SETS for m in METHODS)]
+
+
 def mean_table(rows: list[dict[str, Any]], methods: list[str]) -> list[str]:
     """Return the mean accuracy over the sets by row and setting."""
-    settings = [s for s in SETTINGS if any(r["setting"] == s for r in rows)]
+    settings = finished(rows)
     table = ["| method | rule | " + " | ".join(settings) + " |", "|---|---|" + "--:|" * len(settings)]
     best = {
         s: max((_mean(rows, s, m, rule) for m in methods for rule in RULES), default=float("nan")) for s in settings
@@ -183,7 +189,7 @@ def _mean(rows: list[dict[str, Any]], setting: str, method: str, rule: str) -> f
 
 def set_table(rows: list[dict[str, Any]], row: tuple[str, str]) -> list[str]:
     """Return the difference of one row to joint training with zeros, set by set."""
-    settings = [s for s in SETTINGS if any(r["setting"] == s for r in rows)]
+    settings = finished(rows)
     table = ["| set | " + " | ".join(settings) + " |", "|---|" + "--:|" * len(settings)]
     for name in SETS:
         cells = []
@@ -201,8 +207,9 @@ def set_table(rows: list[dict[str, Any]], row: tuple[str, str]) -> list[str]:
 def write_table(path: Path) -> str:
     """Write and return the page."""
     rows = lines(HERE / "runs.jsonl")
-    methods = [m for m in METHODS if any(r["method"] == m for r in rows)]
-    hard = [s for s in ("shared .5", "shared .7") if any(r["setting"] == s for r in rows)]
+    methods = list(METHODS)
+    hard = [s for s in ("shared .5", "shared .7") if s in finished(rows)]
+    rows = [r for r in rows if r["setting"] in finished(rows)]
     candidates = [(m, rule) for m in methods for rule in RULES]
     best = max(candidates, key=lambda x: np.mean([_mean(rows, s, *x) for s in hard]))
     rule = max([("joint", r) for r in RULES[1:]], key=lambda x: np.mean([_mean(rows, s, *x) for s in hard]))
@@ -211,11 +218,11 @@ def write_table(path: Path) -> str:
     parts = [
         "# Which methods survive when samples lack modalities?",
         f"Accuracy in per cent, mean over {len(SETS)} real sets ({', '.join(SETS)}); {len(rows)} trainings, {seeds} "
-        f"seeds, {seconds / 60:.0f} CPU minutes. Made by `python benchmarks/missing/run.py`. Training, validation and "
-        "test samples lose modalities at the same rates; every sample keeps at least one. *Joint* reads zeros where a "
-        "modality is absent, *joint + tokens* learned tokens. The learning rate was chosen for joint training with "
-        "zeros. One training is read under all three rules, so that the fused rows are trained with a tenth of the "
-        "training set held out for half of the epochs, too.",
+        f"seed{'' if seeds == 1 else 's'}, {seconds / 60:.0f} CPU minutes. Made by `python benchmarks/missing/run.py`. "
+        "Training, validation and test samples lose modalities at the same rates; every sample keeps at least one. "
+        "*Joint* reads zeros where a modality is absent, *joint + tokens* learned tokens. The learning rate was chosen "
+        "for joint training with zeros. One training is read under all three rules, so that the fused rows are trained "
+        "with a tenth of the training set held out for half of the epochs, too.",
         "\n".join(mean_table(rows, methods)),
         f"## {best[0]}, {best[1]} rule, less joint training with zeros",
         "Points of accuracy, mean over seeds ± standard error over test samples (paired).",
