@@ -282,8 +282,8 @@ def planned_runs(
     for name in _distinct(data):
         info = open_data(name).info
         configs += expand(info, name, methods, seeds=seeds, rules=rules, ablation=ablation, given=given)
-    again, missing = chosen_runs(configs, redo), missing_runs(configs, out)
-    return [config for config in configs if config in missing or config in again]
+    again, unfinished = chosen_runs(configs, redo), missing_runs(configs, out)
+    return [config for config in configs if config in unfinished or config in again]
 
 
 def with_missing(

@@ -126,7 +126,7 @@ def make_record(fitted: Fitted, data: MultimodalData, config: RunConfig, folder:
     corrupted = collected.attempt("Robustness", lambda: _robustness(fitted, data, test, modalities)) or ()
     collected.metrics += corrupted
     collected.metrics += corrupted_means(corrupted, task.score_name)
-    presence = {}
+    presence: dict[str, Any] | None = None
     if single is None and not data.is_complete:
         presence = collected.attempt("Scores of incomplete samples", lambda: _presence(fitted, logits, test, target))
     write_predictions(folder / "predictions.npz", task, logits, test, target)

@@ -129,7 +129,8 @@ def _empty_rows(value: Any) -> np.ndarray:
     else:
         array = as_numpy(value)
         empty = np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, dtype=bool)
-    return empty.reshape(len(empty), -1).all(1) if empty.size else np.zeros(len(empty), dtype=bool)
+    rows: np.ndarray = empty.reshape(len(empty), -1).all(1) if empty.size else np.zeros(len(empty), dtype=bool)
+    return rows
 
 
 def _present_matrix(m: str, value: Any, mask: np.ndarray) -> np.ndarray:
@@ -397,7 +398,7 @@ def estimate_incomplete(
     arrays = named_arrays(features, "The features")
     check_index(arrays | {"the labels": target} | ({} if group is None else {"group": group}))
     masks = presence_of(arrays, present)
-    settings = {"folds": folds, "group": None if group is None else as_numpy(group), "seed": seed}
+    settings: dict[str, Any] = {"folds": folds, "group": None if group is None else as_numpy(group), "seed": seed}
     labels = prepare_target(target, task=task, num_outputs=num_outputs, **settings)
     _check_lengths(masks, labels.n)
     matrices = {m: _present_matrix(m, value, masks[m]) for m, value in arrays.items()}
@@ -466,7 +467,7 @@ class _Measurement:
         single = {m: own.get((m,), base.mi[m]) for m in everything}
         per_sample = base.per_sample | {f"mi:{s[0]}": value for s, value in pointwise.items() if len(s) == 1}
         unknown = {f"mi:{m}" for m in everything if np.isnan(single[m].value)}
-        few = tuple(k for k in base.too_few_samples if not k.startswith("mi:") or k[3:] not in own)
+        few = tuple(k for k in base.too_few_samples if not k.startswith("mi:") or (k[3:],) not in own)
         return replace(
             base,
             n=labels.n,
@@ -545,7 +546,8 @@ def _informative(tests: Sequence[AbsenceTest]) -> list[str]:
 
 
 def _unknown() -> Estimate:
-    return Estimate(*[float("nan")] * 4)
+    nan = float("nan")
+    return Estimate(nan, nan, nan, nan)
 
 
 def _nothing(data: _Incomplete, entropy: float, estimator: str, confidence: float) -> Valuation:
