@@ -94,7 +94,7 @@ class _Run:
                 f"The encoder of `{missing[0]}` should be called when the model runs. It was not. Name the submodule "
                 "whose forward is used."
             )
-        self.inputs, self.size = distributed.whole_inputs(inputs), distributed.total_rows(size)
+        self.inputs, self.size = dict(distributed.whole_inputs(inputs)), distributed.total_rows(size)
         self.captured = {**self.captured, **caught} if len(wanted) < len(self.sites) else caught
         return caught
 
