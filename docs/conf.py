@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import sys
 from pathlib import Path
@@ -50,7 +49,7 @@ toc_object_entries_show_parents = "hide"
 
 OUTSIDE = re.compile(r"(?<!!)\[([^\]]+)\]\((?:\.\./)+([^)\s]+)\)")
 FROM_README = re.compile(r"(?<!!)\[([^\]]+)\]\((?!docs/|https?:|#)([^)\s]+)\)")
-COMPARISON = ROOT / "benchmarks" / "zoo" / "fused.csv"
+COMPARISON = ROOT / "benchmarks" / "zoo" / "fused.md"
 
 
 def name_files(app: object, page: str, source: list[str]) -> None:
@@ -100,25 +99,17 @@ def based_on(cls: type) -> str:
 
 
 def comparison_rows() -> dict[str, list[str]]:
-    """Return for each method its row in the comparison with the fused head, as Markdown."""
+    """Return for each method its row in the comparison with the fused head, with joint training's, as Markdown."""
     if not COMPARISON.is_file():
         return {}
-    scores: dict[str, dict[str, tuple[float, float]]] = {}
-    with COMPARISON.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["metric"] == "accuracy" and row["mean"]:
-                scores.setdefault(row["method"], {})[row["data"]] = (float(row["mean"]), float(row["se"] or "nan"))
-    joint = scores.get("joint", {})
+    text = COMPARISON.read_text(encoding="utf-8")
+    header, rule, *rows = [line for line in text.splitlines() if line.startswith("|")]
+    by_name = {line.split("|")[1].strip(" *`"): line for line in rows}
+    note = "Fused head, test accuracy in %, tuned alike; see [the results](../../results.md)."
     pages = {}
-    for name, values in scores.items():
-        cells = [
-            f"| {data} | {100 * mean:.1f} ± {100 * se:.1f} | {100 * (mean - joint[data][0]):+.1f} |"
-            for data, (mean, se) in values.items()
-            if data in joint
-        ]
-        table = "| data | test accuracy (%) | to joint training (points) |\n|---|---:|---:|\n" + "\n".join(cells)
-        note = "Fused head, tuned alike, mean ± standard error over five seeds; see [the results](../../results.md)."
-        pages[name] = ["## In the comparison", table, note]
+    for name, row in by_name.items():
+        shown = [row] if name == "joint" or "joint" not in by_name else [row, by_name["joint"]]
+        pages[name] = ["## In the comparison", "\n".join([header, rule, *shown]), note]
     return pages
 
 
