@@ -70,6 +70,8 @@ def write_method_pages(app: object) -> None:
     scores = comparison_rows()
     for name, row in METHODS.items():
         cls = row.load()
+        released = ".replicas." in cls.__module__
+        absent = "Released forms are not part of it." if released else "This method has not been run in it."
         lines = [
             f"# {name}",
             f"{row.summary[0].upper()}{row.summary[1:].rstrip('.')}.",
@@ -77,7 +79,7 @@ def write_method_pages(app: object) -> None:
             based_on(cls),
             f"On the command line: `--method {name}`, in Python: `make_method({name!r})`.",
             f"```{{eval-rst}}\n.. autoclass:: {cls.__module__}.{cls.__qualname__}\n   :show-inheritance:\n```",
-            *(scores.get(name) or ["## In the comparison", "This method has not been run in the comparison yet."]),
+            *(scores.get(name) or ["## In the comparison", absent]),
         ]
         write_changed(folder / f"{name}.md", "\n\n".join(line for line in lines if line) + "\n")
     entries = "\n".join(METHODS)
