@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Final
 
 from counterpoise.report._format import MISSING, is_share, number, p_text, plus_minus, unit
@@ -185,16 +186,22 @@ def contributions_by_modality(comparison: Comparison) -> Grid:
     header = ["method", "modality", *(_BY_MODALITY[kind] for kind in kinds)]
     rows: list[list[str]] = []
     source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
-    for label in comparison.labels:
-        for m in (None, *comparison.modalities):
-            summaries = [comparison.summary(label, kind, m) for kind in kinds]
-            if any(s.n for s in summaries):
-                ids = [MetricId(kind, m) for kind in kinds]
-                source |= {(len(rows), j): (comparison.data, label, str(i), "mean") for j, i in enumerate(ids, 2)}
-                texts = [plus_minus(s.mean, s.se, kind) for s, kind in zip(summaries, kinds, strict=True)]
-                rows.append([label, m or "all together", *texts])
+    for label, m in product(comparison.labels, (None, *comparison.modalities)):
+        ids = [MetricId(kind, m) for kind in kinds]
+        texts = _texts(comparison, label, ids)
+        if texts:
+            source |= {(len(rows), j): (comparison.data, label, str(i), "mean") for j, i in enumerate(ids, 2)}
+            rows.append([label, m or "all together", *texts])
     note = _contribution_note(comparison, shared="phi_shared" in kinds)
     return Grid("contributions", f"{comparison.data}: contributions", header, rows, note, source=source)
+
+
+def _texts(comparison: Comparison, label: str, metrics: Sequence[MetricId]) -> list[str]:
+    """Return the means of metrics with their errors as texts; nothing if the row has none of them."""
+    summaries = [comparison.summary(label, i.name, i.modality) for i in metrics]
+    if not any(s.n for s in summaries):
+        return []
+    return [plus_minus(s.mean, s.se, i.name) for s, i in zip(summaries, metrics, strict=True)]
 
 
 def _contribution_metrics(comparison: Comparison) -> list[MetricId]:
