@@ -113,8 +113,7 @@ def extract(
         raise ConfigError("Give at least one encoder: --encoders MODALITY=ENCODER. Found none.")
     source = open_data(data, split=split_of_seed(data, seed))
     check_keys("the encoders", encoders, source.info.names)
-    if out.exists() and not (out.is_dir() and ((out / META).is_file() or not any(out.iterdir()))):
-        raise OutputError(f"`{out}` exists and holds something else. Choose an empty --out.")
+    _check_folder(out)
     built = {m: _build(source.info, m, encoders[m], width, seed) for m in source.info.names if m in encoders}
     keys = {m: _key(source, m, encoders[m], encoder) for m, encoder in built.items()}
     samples = {part: len(source.split(part)) for part in _SPLITS}
@@ -124,21 +123,31 @@ def extract(
         known = load_prepared(out)
         dims = {m.name: m.shape[0] for m in known.info.modalities if m.name in keys}
         return Extraction(out, dims, samples, 0)
-    same = stored.get("features", {}) if stored.get("data") == wanted["data"] else {}
-    kept = [m for m in keys if same.get(m) == keys[m]]
+    features = _kept(out, keys, stored) if stored.get("data") == wanted["data"] else {}
     parts = out.parent / f".{out.name}.parts"
-    encoding = _Encoding(source, batch_size, parts, on_progress, sum(samples.values()) * (len(keys) - len(kept)))
-    earlier = load_prepared(out) if kept else None
-    features = {
-        m: {part: earlier.split(part).arrays[m] for part in _SPLITS}
-        if earlier is not None and m in kept
-        else encoding.run(m, built[m], keys[m])
-        for m in built
-    }
+    missing = [m for m in keys if m not in features]
+    encoding = _Encoding(source, batch_size, parts, on_progress, sum(samples.values()) * len(missing))
+    features |= {m: encoding.run(m, built[m], keys[m]) for m in missing}
     save_prepared(_with_features(source, features, encoders), out)
     write_atomic(out / FEATURES, json.dumps(wanted, indent=1))
     shutil.rmtree(parts, ignore_errors=True)
-    return Extraction(out, {m: f["train"].shape[1] for m, f in features.items()}, samples, encoding.encoded)
+    return Extraction(out, {m: features[m]["train"].shape[1] for m in keys}, samples, encoding.encoded)
+
+
+def _check_folder(out: Path) -> None:
+    """Raise `OutputError` if a folder holds something else than prepared data."""
+    is_free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+    if not is_free and not (out / META).is_file():
+        raise OutputError(f"`{out}` exists and holds something else. Choose an empty --out.")
+
+
+def _kept(out: Path, keys: Mapping[str, str], stored: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the features of an earlier extraction from the same data whose keys are the same."""
+    same = [m for m in keys if stored.get("features", {}).get(m) == keys[m]]
+    if not same:
+        return {}
+    earlier = load_prepared(out)
+    return {m: {part: earlier.split(part).arrays[m] for part in _SPLITS} for m in same}
 
 
 def _build(info: DataInfo, modality: str, spec: str, width: int, seed: int) -> nn.Module:
@@ -241,7 +250,16 @@ def _with_features(
     data: MultimodalData, features: Mapping[str, Mapping[str, Any]], encoders: Mapping[str, str]
 ) -> MultimodalData:
     """Return the data with features in place of what was encoded."""
-    info = data.info
+    notes = [f"{m}: features of the frozen encoder {encoders[m]}" for m in encoders if m in features]
+    info = _described(data.info, features)
+    info = replace(info, notes=(*info.notes, *notes))
+    augmentation = ClipAugmentation.of(info)
+    splits = {part: _encoded_split(data.split(part), part, features, augmentation) for part in _SPLITS}
+    return MultimodalData(info, **splits)
+
+
+def _described(info: DataInfo, features: Mapping[str, Mapping[str, Any]]) -> DataInfo:
+    """Return the description with vectors for what was encoded, without its encoders and its augmentation."""
     modalities = tuple(
         Modality(m.name, "vector", (int(features[m.name]["train"].shape[1]),)) if m.name in features else m
         for m in info.modalities
@@ -252,14 +270,12 @@ def _with_features(
     augment = dict(info.augment)
     if "visual" in augment:
         augment["visual"] = [m for m in augment["visual"] if m not in features]
-    notes = [f"{m}: features of the frozen encoder {encoders[m]}" for m in features]
-    info = replace(info, modalities=modalities, recipe=recipe, augment=augment, notes=(*info.notes, *notes))
-    augmentation = ClipAugmentation.of(info)
+    return replace(info, modalities=modalities, recipe=recipe, augment=augment)
 
-    def split(part: str) -> Split:
-        whole = data.split(part)
-        arrays = {m: features[m][part] if m in features else array for m, array in whole.arrays.items()}
-        captions = {m: texts for m, texts in whole.captions.items() if m not in features}
-        return replace(whole, arrays=arrays, captions=captions, augmentation=augmentation)
 
-    return MultimodalData(info, **{part: split(part) for part in _SPLITS})
+def _encoded_split(
+    split: Split, part: str, features: Mapping[str, Mapping[str, Any]], augmentation: ClipAugmentation | None
+) -> Split:
+    arrays = {m: features[m][part] if m in features else array for m, array in split.arrays.items()}
+    captions = {m: texts for m, texts in split.captions.items() if m not in features}
+    return replace(split, arrays=arrays, captions=captions, augmentation=augmentation)
