@@ -26,11 +26,11 @@ from counterpoise.evaluation.robustness import robustness
 from counterpoise.evaluation.sample_selection import run_samples
 from counterpoise.methods import Method
 from counterpoise.methods.base import present_rows
-from counterpoise.records import Outputs
+from counterpoise.records import Outputs, Presence
 from counterpoise.runs import Curve, CurveId, Metric, RowId, RunRecord, corrupted_means, split_key
 from counterpoise.tasks import Task
 from counterpoise.training.fit import Fitted
-from counterpoise.valuation import Valuation, decompose_samples, estimate, linear_probe
+from counterpoise.valuation import PartialInformation, Valuation, decompose_samples, estimate, linear_probe
 
 __all__ = ["GROUPS", "environment", "groups_of", "make_record", "row_of", "run_estimator", "write_predictions"]
 
@@ -235,18 +235,23 @@ def _value(
     if value.too_few_samples:
         collected.notes.append(f"Contributions: too few test samples for {', '.join(value.too_few_samples)}")
         return
-    points, labels = value, target.numpy()
-    if test.present is not None:  # the parts are those of the samples that have every modality
-        complete = np.isfinite(value.per_sample["mi"]) if "mi" in value.per_sample else np.zeros(len(labels), bool)
-        chosen_points = {k: v[complete] for k, v in value.per_sample.items()} if complete.any() else {}
-        points, labels = replace(value, per_sample=chosen_points), labels[complete]
-    parts = collected.attempt("Shared and synergistic information", lambda: decompose_samples(points, labels))
-    for m, part in (parts or {}).items():
+    parts = collected.attempt("Shared and synergistic information", lambda: _parts(value, target, test.present)) or {}
+    for m, part in parts.items():
         collected.metrics.append(Metric("phi_shared", part.redundant.value, m))
         collected.metrics.append(Metric("phi_synergy", part.synergistic.value, m))
-    collected.valuation["parts"] = {m: part.to_dict() for m, part in (parts or {}).items()}
+    collected.valuation["parts"] = {m: part.to_dict() for m, part in parts.items()}
     chosen = collected.attempt("Samples to inspect", lambda: run_samples(data, test, logits, target, value))
     collected.samples = chosen or {}
+
+
+def _parts(value: Valuation, target: Tensor, present: Presence | None) -> dict[str, PartialInformation]:
+    """Return what each modality shares and adds jointly, from the samples that have every modality."""
+    labels = target.numpy()
+    if present is None:
+        return decompose_samples(value, labels)
+    complete = np.isfinite(value.per_sample["mi"]) if "mi" in value.per_sample else np.zeros(len(labels), bool)
+    points = {k: v[complete] for k, v in value.per_sample.items()} if complete.any() else {}
+    return decompose_samples(replace(value, per_sample=points), labels[complete])
 
 
 def _own_metrics(fitted: Fitted, data: MultimodalData) -> list[Metric]:

@@ -4,13 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
-
-import pytest
-import torch
-
-from counterpoise.errors import ModelError
-from counterpoise.methods import Joint
 
 HEAVY = ("lightning", "torchmetrics", "transformers", "datasets", "pandas", "matplotlib", "plotly", "sklearn", "jinja2")
 
@@ -31,12 +24,3 @@ def test_every_method_loads_without_the_libraries_of_the_engine_and_the_report()
     assert "torch" in loaded
     assert not loaded & set(HEAVY)
     assert not [name for name in loaded if name.startswith(("counterpoise.valuation", "counterpoise.methods.replicas"))]
-
-
-def test_a_training_in_several_processes_is_refused(
-    monkeypatch: pytest.MonkeyPatch, make_model: Any, make_batches: Any
-) -> None:
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    with pytest.raises(ModelError, match="2 processes"):
-        Joint().prepare(make_model(2), make_batches(2)[0].target)
