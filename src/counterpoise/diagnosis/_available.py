@@ -144,32 +144,36 @@ def merged(v: Valuation, lattice: Lattice, problem: EstimatorInput, flags: Colle
         problem: Labels and groups.
         flags: Source and name of the quantities for which a source has too few samples, see `flags_of`.
     """
-    own, most = from_valuation(v, ""), problem.largest_information
+    own = from_valuation(v, "")
     changed = {s for s in own if lattice[s].value != own[s].value}
     v = replace(v, too_few_samples=_too_few(v.modalities, lattice, problem, flags))
-    if not changed:
-        return v
+    return _replaced(v, lattice, problem, changed) if changed else v
 
-    def estimate(terms: Iterable[tuple[float, Subset]], bound: str = "estimate", least: float = 0.0) -> Estimate:
+
+def _replaced(v: Valuation, lattice: Lattice, problem: EstimatorInput, changed: Collection[Subset]) -> Valuation:
+    """Return a valuation with the numbers that depend on some subsets taken from the lattice."""
+    most, bound = problem.largest_information, v.joint_mi.bound
+
+    def estimate(terms: Sequence[tuple[float, Subset]], least: float = 0.0) -> Estimate:
+        kind = bound if len(terms) == 1 else "estimate"
         parts = [(w, lattice[s]) for w, s in terms]
-        return combine(parts, problem.group, v.confidence, bound=bound, least=least, most=most)
+        return combine(parts, problem.group, v.confidence, bound=kind, least=least, most=most)
 
     names = {name: t for name, t in _terms(v.modalities).items() if any(s in changed for _, s in t)}
-    bound = v.joint_mi.bound
-    estimates = {name: estimate(t, bound if len(t) == 1 else "estimate") for name, t in names.items()}
+    estimates = {name: estimate(t) for name, t in names.items()}
     per_sample = {**v.per_sample, **{name: _points(t, lattice) for name, t in names.items()}}
-    subsets = {tuple(sorted(s, key=v.modalities.index)): s for s in changed}
+    ordered = {tuple(sorted(s, key=v.modalities.index)): s for s in changed}
     signs = _co_information_terms(v, lattice)
     return replace(
         v,
         joint_mi=estimates.get("mi", v.joint_mi),
         mi=_updated(v.mi, estimates, "mi"),
         cmi=_updated(v.cmi, estimates, "cmi"),
-        co_information=estimate(signs, least=-most) if signs else v.co_information,
-        subsets={**v.subsets, **{names: estimate([(1.0, s)], bound) for names, s in subsets.items()}},
+        co_information=estimate(signs, -most) if signs else v.co_information,
+        subsets={**v.subsets, **{names: estimate([(1.0, s)]) for names, s in ordered.items()}},
         per_sample=_known(per_sample),
         per_class=_per_class(v, per_sample, problem),
-        terms={**v.terms, **{names: lattice[s] for names, s in subsets.items()}},
+        terms={**v.terms, **{names: lattice[s] for names, s in ordered.items()}},
     )
 
 

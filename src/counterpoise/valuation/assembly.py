@@ -259,11 +259,8 @@ def _distinct(terms: Iterable[tuple[float, SubsetEstimate]]) -> list[tuple[float
 
 def _variances(parts: list[tuple[float, SubsetEstimate]], group: np.ndarray | None) -> tuple[float, float, int]:
     """Return the variance of sampling and of choices, that of the corrections, and the number of samples."""
-    if any(not len(term.pointwise) for _, term in parts):
-        single = [(weight, *_variances([(1.0, term)], group)) for weight, term in parts if len(term.pointwise)]
-        unknown = sum((weight * term.selection) ** 2 for weight, term in parts if not len(term.pointwise))
-        sampling, shared = (sum(weight**2 * v[k] for weight, *v in single) for k in (0, 1))
-        return sampling + unknown, shared, 0
+    if not all(len(term.pointwise) for _, term in parts):
+        return _independent(parts, group)
     if not parts:
         return 0.0, 0.0, 0
     points = np.sum([weight * term.pointwise for weight, term in parts], axis=0)
@@ -275,6 +272,16 @@ def _variances(parts: list[tuple[float, SubsetEstimate]], group: np.ndarray | No
     sampling = variance_of_mean(points, group) + max(noise, capacity, rounding) / n
     sampling += sum((weight * term.selection) ** 2 for weight, term in parts)
     return float(sampling), float((UNCERTAIN * noise) ** 2 + np.square(bias).sum()), n
+
+
+def _independent(parts: list[tuple[float, SubsetEstimate]], group: np.ndarray | None) -> tuple[float, float, int]:
+    """Return the variances of a sum in which the contributions of the samples to some terms are unknown."""
+    sampling = shared = 0.0
+    for weight, term in parts:
+        known = _variances([(1.0, term)], group)[:2] if len(term.pointwise) else (term.selection**2, 0.0)
+        sampling += weight**2 * known[0]
+        shared += weight**2 * known[1]
+    return sampling, shared, 0
 
 
 def _by_source(parts: list[tuple[float, SubsetEstimate]], name: str) -> np.ndarray:
