@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from counterpoise._files import write_atomic
+from counterpoise._tree import to_device
 from counterpoise._validation import Interval, check_keys
 from counterpoise.data import (
     ClipAugmentation,
@@ -235,7 +236,7 @@ class _Encoding:
         for first in range(start, stop, self.batch_size):
             index = torch.arange(first, min(first + self.batch_size, stop))
             with torch.no_grad():
-                values = encoder(one.batch(index).inputs[modality].to(device))
+                values = encoder(to_device(one.batch(index).inputs[modality], device))
             if not isinstance(values, torch.Tensor) or values.ndim != 2 or len(values) != len(index):
                 shape = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
                 raise DataError(f"The encoder of `{modality}` should give features (B, D). Found {shape}.")

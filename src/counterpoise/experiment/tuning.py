@@ -211,7 +211,7 @@ def tune(
     rows = _rows_of(configs)
     if on_start is not None:
         on_start(sum(min(trials, len(row.grid)) for row in rows.values()))
-    where = {"jobs": jobs, "backend": backend, "cluster": cluster}
+    where: dict[str, Any] = {"jobs": jobs, "backend": backend, "cluster": cluster}
     for _ in range(trials):
         waiting = [row for row in rows.values() if row.next_point() is not None]
         results = do_trials([row.trial() for row in waiting], folder, **where, on_done=on_done)
