@@ -147,6 +147,7 @@ def test_who_may_import_a_name_and_who_may_call_a_name_the_users() -> None:
         "import_module": {
             "__init__.py",
             "_extras.py",
+            "_lazy.py",  # a package's own modules
             "catalogue.py",
             "cli/_commands.py",
         },

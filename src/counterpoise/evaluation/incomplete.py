@@ -268,7 +268,7 @@ def _evenness(amounts: Sequence[float]) -> float:
     if not total > 0 or len(amounts) < 2:
         return math.nan
     shares = [a / total for a in amounts if a > 0]
-    return max(-math.fsum(p * math.log(p) for p in shares), 0.0) / math.log(len(amounts))
+    return max(0.0, -math.fsum(p * math.log(p) for p in shares)) / math.log(len(amounts))  # 0.0 first: never -0.0
 
 
 def pattern_equity(values: Mapping[frozenset[str], float]) -> float:

@@ -125,7 +125,7 @@ def presence_of(features: Features, present: Mapping[str, Any] | None = None) ->
 def _empty_rows(value: Any) -> np.ndarray:
     """Return ``(N,)``: rows in which nothing but NaN (or empty cells of a table) stands."""
     if hasattr(value, "isna"):  # a pandas object
-        empty = np.asarray(value.isna())
+        empty: np.ndarray = np.asarray(value.isna())
     else:
         array = as_numpy(value)
         empty = np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, dtype=bool)
