@@ -254,7 +254,7 @@ def as_matrix(name: str, value: Any) -> np.ndarray:
 
 def _table_columns(name: str, table: Any) -> np.ndarray:
     """Return the columns of a table as floats; every column keeps its own type."""
-    columns = [_column(f"{name}, column `{c}`", table[c], len(table)) for c in table.columns]
+    columns = [_column(f"{name}`, column `{c}", table[c], len(table)) for c in table.columns]
     if not columns:
         raise DataError(f"Modality `{name}` should have at least one column. Found none.")
     return np.concatenate(columns, 1)

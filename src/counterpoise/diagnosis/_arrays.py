@@ -135,7 +135,7 @@ def _by_modality(points: Mapping[str, np.ndarray], kind: str, modalities: Sequen
 
 
 def _filled(features: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the features with missing numbers of tables filled in, and notes on them."""
+    """Return the features with missing cells of tables filled in, and notes on them."""
     result, notes = {}, []
     for m, value in features.items():
         if is_frame(value):

@@ -91,7 +91,8 @@ def diagnose(
             a label, of samples that the model was not trained on; or a data set of single samples, or a
             LightningDataModule.
         y: Labels ``(N,)``, or the name of their column, if ``loader`` is a table; else None.
-        train: The same as ``loader``, of samples that the model was trained on, to see overfitting.
+        train: The same as ``loader``, of samples that the model was trained on, to see overfitting. For a table,
+            ``(X_train, y_train)``.
         modalities: Names in the order of positional inputs, or ``{name: [keys]}`` where a modality has several inputs.
             For a table, ``{name: [columns]}``. Where one input ``(B, T, ...)`` holds several modalities, ``{"image":
             slice(1, 577), "text": slice(577, None)}`` cuts it along T, or ``("inputs_embeds", slice(1, 577))`` where
@@ -126,7 +127,9 @@ def diagnose(
     options, call = options_of(settings)
     more: list[str] = []
     if y is not None or is_estimator(model):
-        model, loader, modalities, task, options, more = as_loader(model, loader, y, modalities, task, options)
+        table = as_loader(model, loader, y, modalities, task, options, train)
+        model, loader, train, modalities = table.model, table.loader, table.train, table.modalities
+        task, options, more = table.task, table.options, table.notes
         call = {**call, "call": "dict"}
     if isinstance(modalities, Mapping) and has_slices(modalities):
         model, loader, train, modalities = cut_streams(

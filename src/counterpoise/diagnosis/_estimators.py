@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from counterpoise._arrays import as_labels, guess_task
-from counterpoise._columns import column_groups
+from counterpoise._columns import check_columns, column_groups
 from counterpoise.diagnosis._frames import encoded_texts, filled, is_frame
 from counterpoise.diagnosis._options import DiagnosisOptions
 from counterpoise.errors import DataError, ModelError
 from counterpoise.tasks import Task
 
-__all__ = ["as_loader", "is_estimator"]
+__all__ = ["Converted", "as_loader", "is_estimator"]
 
 BATCH: Final = 4096
 CATEGORIES: Final = 20
@@ -29,7 +29,30 @@ def is_estimator(model: Any) -> bool:
     return hasattr(model, "predict") and hasattr(model, "fit") and not isinstance(model, torch.nn.Module)
 
 
-Converted = tuple[Callable[..., Any], Iterable[Any], tuple[str, ...], "str | Task", DiagnosisOptions, list[str]]
+Batches = list[tuple[dict[str, list[str]], np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A function over row numbers, and what else a diagnosis needs of an estimator and its table.
+
+    Attributes:
+        model: Takes row numbers by modality.
+        loader: Row numbers and labels.
+        train: The same of the training samples, if there are any.
+        modalities: Names.
+        task: Task.
+        options: Settings.
+        notes: What was assumed.
+    """
+
+    model: Callable[..., Any]
+    loader: Batches
+    train: Batches | None
+    modalities: tuple[str, ...]
+    task: str | Task
+    options: DiagnosisOptions
+    notes: list[str]
 
 
 def as_loader(
@@ -39,8 +62,9 @@ def as_loader(
     modalities: Mapping[str, Sequence[Any]] | Sequence[str] | None,
     task: str | Task | None,
     options: DiagnosisOptions,
+    train: Any = None,
 ) -> Converted:
-    """Return a function over row numbers, a loader of them, names, task, options and notes.
+    """Return a fitted estimator on a table as a function over row numbers.
 
     The estimator receives rows of ``table`` with the same columns, dtypes and index; a modality is replaced by taking
     its columns from other rows.
@@ -52,9 +76,10 @@ def as_loader(
         modalities: ``{name: [columns]}``, positions for an array.
         task: See `counterpoise.diagnose`.
         options: Settings.
+        train: ``(table, labels)`` of training samples; or a table, if ``y`` is the name of a column.
 
     Raises:
-        DataError: For columns in two modalities, or indexes that differ.
+        DataError: For columns in two modalities, indexes that differ, or training samples of another form.
         NotFoundError: For an unknown column.
     """
     if isinstance(estimator, torch.nn.Module):
@@ -71,10 +96,12 @@ def as_loader(
         raise DataError("A table needs modalities={'name': ['column', ...], ...}: which columns make up each modality.")
     frame = is_frame(table)
     table = table if frame else np.asarray(table)
+    named = y if isinstance(y, str) else None
     if isinstance(y, str):
         y, table = table[y], (table.drop(columns=[y]) if _lacks(estimator, y) else table)
     groups = column_groups(modalities, list(table.columns) if frame else list(range(table.shape[1])))
     labels = _labels(table, y)
+    _check_predicts(estimator, table)
     kind, notes = _task_of(estimator, labels) if task is None else (task, [])
     target, names = _class_numbers(estimator, labels)
     features, remarks = _reference(table, groups, frame)
@@ -85,7 +112,32 @@ def as_loader(
         reference_features={**features, **options.reference_features},
     )
     notes += [*remarks, *_unused(table, groups)]
-    return _Columns(estimator, table, groups), _row_batches(groups, target), tuple(groups), kind, changed, notes
+    tables, seen = [table], None
+    if train is not None:
+        part, given = _training(train, named, table)
+        seen = _row_batches(groups, _class_numbers(estimator, _labels(part, given))[0], start=len(table))
+        tables.append(part)
+    model = _Columns(estimator, tables, groups)
+    return Converted(model, _row_batches(groups, target), seen, tuple(groups), kind, changed, notes)
+
+
+def _training(train: Any, label: str | None, table: Any) -> tuple[Any, Any]:
+    """Return the table and the labels of training samples, with the columns of ``table``."""
+    if label is not None and is_frame(train):
+        part, y = train, train[label]
+    elif isinstance(train, tuple) and len(train) == 2:
+        part, y = train
+    else:
+        raise DataError(
+            "The training samples of an estimator should be a table and its labels: train=(X_train, y_train). "
+            f"Found {type(train).__name__}."
+        )
+    if is_frame(table) != is_frame(part):
+        raise DataError("The training samples should be a table like the other one: a DataFrame, or an array (N, D).")
+    if not is_frame(table):
+        return np.asarray(part), y
+    check_columns(table.columns, list(part.columns), "The training table")
+    return part[list(table.columns)], y
 
 
 def _is_matrix(table: Any) -> bool:
@@ -122,33 +174,45 @@ def _unused(table: Any, groups: Mapping[str, Sequence[Any]]) -> list[str]:
     return [f"columns in no modality stay as they are: {', '.join(left)}"] if left else []
 
 
-def _row_batches(names: Iterable[str], target: np.ndarray) -> list[tuple[dict[str, list[str]], np.ndarray]]:
+def _row_batches(names: Iterable[str], target: np.ndarray, start: int = 0) -> Batches:
     """Return batches of row numbers, as texts: nothing can be added to them, and none can be set to zero."""
-    modalities, rows = list(names), [str(i) for i in range(len(target))]
+    modalities, rows = list(names), [str(start + i) for i in range(len(target))]
     starts = range(0, len(rows), BATCH)
     return [(dict.fromkeys(modalities, rows[k : k + BATCH]), target[k : k + BATCH]) for k in starts]
 
 
 class _Columns:
-    """A function of one list of row numbers per modality."""
+    """A function of one list of row numbers per modality. Numbers go on from one table to the next."""
 
-    def __init__(self, estimator: Any, table: Any, groups: Mapping[str, Sequence[Any]]) -> None:
-        self.estimator, self.table, self.groups = estimator, table, groups
+    def __init__(self, estimator: Any, tables: Sequence[Any], groups: Mapping[str, Sequence[Any]]) -> None:
+        self.estimator, self.tables, self.groups = estimator, tables, groups
+
+    def _place(self, row: int) -> tuple[Any, int]:
+        """Return the table that holds a row, and the number of its first row."""
+        start = 0
+        for table in self.tables[:-1]:
+            if row < start + len(table):
+                return table, start
+            start += len(table)
+        return self.tables[-1], start
 
     def __call__(self, inputs: Mapping[str, Sequence[int]]) -> Any:
         """Return probabilities, decision values or predictions for rows that are put together by modality."""
-        first = np.asarray(next(iter(inputs.values())), dtype=int)
-        if is_frame(self.table):
-            rows = self.table.iloc[first].copy()
+        given = {m: np.asarray(inputs[m], dtype=int) for m in self.groups}
+        first = next(iter(given.values()))
+        table, start = self._place(int(first[0]) if len(first) else 0)
+        given = {m: rows - start for m, rows in given.items()}
+        first = first - start
+        if is_frame(table):
+            rows = table.iloc[first].copy()
             for m, names in self.groups.items():
-                taken = np.asarray(inputs[m], dtype=int)
-                if not np.array_equal(taken, first):
+                if not np.array_equal(given[m], first):
                     for name in names:
-                        rows[name] = self.table[name].iloc[taken].set_axis(rows.index)
+                        rows[name] = table[name].iloc[given[m]].set_axis(rows.index)
         else:
-            rows = self.table[first].copy()
+            rows = table[first].copy()
             for m, names in self.groups.items():
-                rows[:, list(names)] = self.table[np.asarray(inputs[m], dtype=int)][:, list(names)]
+                rows[:, list(names)] = table[given[m]][:, list(names)]
         return _predicted(self.estimator, rows)
 
 
@@ -162,6 +226,23 @@ def _predicted(estimator: Any, rows: Any) -> Tensor:
         values = np.asarray(values, dtype=np.float64)
         return torch.from_numpy(values.reshape(len(values), -1))
     raise ModelError("An estimator should have predict_proba, decision_function or predict.")
+
+
+def _check_predicts(estimator: Any, table: Any) -> None:
+    """Check that an estimator predicts for the first rows of a table.
+
+    Raises:
+        ModelError: If it does not.
+    """
+    try:
+        _predicted(estimator, table.iloc[:2] if is_frame(table) else table[:2])
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"`{type(estimator).__name__}` cannot predict for the first rows of the table: {type(error).__name__}: "
+            f"{error} Fit it, and pass the columns that it was fitted on."
+        ) from error
 
 
 def _lacks(estimator: Any, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Tables as features: every column by its own type, missing numbers with an indicator, texts hashed."""
+"""Tables as features: every column by its own type, missing cells as information of their own, texts hashed."""
 
 from __future__ import annotations
 
@@ -19,34 +19,63 @@ def is_frame(value: Any) -> bool:
 
 
 def filled(frame: Any) -> tuple[Any, list[str]]:
-    """Return a table in which missing numbers have the column's mean, and an indicator column says where.
+    """Return a table without missing cells.
+
+    Missing numbers and dates get the column's mean, and an indicator column says where. Missing words are a category
+    of their own. A column without any value stays as it is.
 
     Args:
         frame: The columns of one modality.
 
     Returns:
-        The table, and a note for each column that had missing numbers.
+        The table, and a note for each column that had missing cells.
 
     Example:
         >>> import pandas as pd
-        >>> table, notes = filled(pd.DataFrame({"age": [20.0, None, 40.0]}))
+        >>> table, notes = filled(pd.DataFrame({"age": [20.0, None, 40.0], "city": ["A", "B", None]}))
         >>> table.to_numpy().tolist()
-        [[20.0, 0.0], [30.0, 1.0], [40.0, 0.0]]
-        >>> notes
-        ['1 of 3 values of `age` are missing; that counts as information of its own']
+        [[20.0, 'A', 0.0], [30.0, 'B', 1.0], [40.0, 'missing', 0.0]]
+        >>> notes[0]
+        '1 of 3 values of `age` are missing; that counts as information of its own'
     """
-    notes = []
+    notes, frame = [], frame.copy()
     for name in list(frame.columns):
         column = frame[name]
         missing = column.isna().to_numpy()
-        if column.dtype.kind not in "fiu" or not missing.any() or missing.all():
+        if not missing.any() or missing.all():
             continue
-        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        values = np.where(missing, values[~missing].mean(), values)
-        frame = frame.assign(**{name: values, f"{name} is missing": missing.astype(np.float64)})
+        numbers = _numbers(column, missing)
+        if numbers is None:
+            frame[name] = _with_level(column, missing)
+        else:
+            frame[name] = np.where(missing, numbers[~missing].mean(), numbers)
+            frame[f"{name} is missing"] = missing.astype(np.float64)
         share = f"{int(missing.sum())} of {len(column)} values"
         notes.append(f"{share} of `{name}` are missing; that counts as information of its own")
     return frame, notes
+
+
+def _numbers(column: Any, missing: np.ndarray) -> np.ndarray | None:
+    """Return a column of numbers, booleans or dates (in seconds since the first) as floats, or None for others."""
+    kept = column[~missing]
+    kept = kept if str(column.dtype) == "category" else kept.infer_objects()
+    if str(column.dtype) == "category" or kept.dtype.kind not in "fiubmM":
+        return None
+    if kept.dtype.kind in "mM":
+        kept = (kept - kept.min()).dt.total_seconds()
+    values = np.full(len(column), np.nan)
+    values[~missing] = kept.to_numpy(dtype=np.float64)
+    return values
+
+
+def _with_level(column: Any, missing: np.ndarray) -> np.ndarray:
+    """Return a column of words as texts, in which missing cells hold a word that no other cell holds."""
+    values = np.array([str(value) for value in column], dtype=object)
+    level = "missing"
+    while level in values[~missing]:
+        level += "_"
+    values[missing] = level
+    return values
 
 
 def encoded_texts(frame: Any, texts: Sequence[str]) -> Any:

@@ -114,7 +114,7 @@ class _Targets:
     def add(self, target: np.ndarray) -> None:
         """Add the targets of a batch."""
         if target.dtype.kind in "fib" and not self._others:
-            self._numbers.add(torch.from_numpy(np.ascontiguousarray(target)))
+            self._numbers.add(torch.from_numpy(np.require(target, requirements=["C", "W"])))
         else:
             self._others.append(target)
 
@@ -374,7 +374,8 @@ def _split_sequence(item: Sequence[Any], single: bool) -> tuple[Mapping[str, Any
     if len(item) > 2 or single:
         return item[:-1], item[-1]
     raise DataError(
-        "A batch (x, target) has one modality. A diagnosis needs at least two: yield ({name: tensor, ...}, target)."
+        "A batch (x, target) has one modality. A diagnosis needs at least two: yield ({name: tensor, ...}, target), or "
+        "cut x along its second axis with modalities={'image': slice(1, 577), 'text': slice(577, None)}."
     )
 
 

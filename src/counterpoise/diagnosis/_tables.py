@@ -75,15 +75,15 @@ def diagnose_csv(
     Args:
         path: The file. Its ending decides the format.
         label: Column of the labels.
-        modalities: ``{name: [columns]}``; columns of few different texts become indicators, one per value, and empty
-            cells of a column of numbers the mean and an indicator.
+        modalities: ``{name: [columns]}``; columns of few different texts become indicators, one per value. Empty cells
+            of numbers become the mean and an indicator, those of texts a value of their own.
         group: Column of the groups: rows with the same value belong together.
         task: See `counterpoise.diagnose_arrays`.
         settings: See `counterpoise.diagnose_arrays`.
 
     Raises:
         NotFoundError: If there is not such a file or column.
-        DataError: If it cannot be read, has empty cells among texts or labels, or holds what `diagnose_arrays` refuses.
+        DataError: If it cannot be read, has empty cells among the labels, or holds what `diagnose_arrays` refuses.
     """
     path = Path(path)
     table = read_table(path, text=[name for name in (label, group) if name])

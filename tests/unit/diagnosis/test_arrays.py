@@ -254,6 +254,33 @@ def test_missing_numbers_in_a_table_are_information_of_their_own(tmp_path: Path)
         diagnose_arrays(frame, "y")
 
 
+def test_missing_words_dates_and_booleans_are_information_of_their_own() -> None:
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    n, y = 400, np.arange(400) % 2
+    noise = rng.normal(size=n)
+    gone = y == 1  # nothing but the gaps tells the label
+    columns = {
+        "word": pd.Series(np.where(gone, None, rng.choice(["a", "missing"], n)), dtype=object),
+        "level": pd.Series(pd.Categorical(np.where(gone, None, rng.choice(["a", "b"], n)))),
+        "number level": pd.Series(pd.Categorical(pd.array(np.where(gone, None, 1 + y), dtype="Int64"))),
+        "string": pd.Series(np.where(gone, None, rng.choice(["a", "b"], n)), dtype="string"),
+        "flag": pd.Series(np.where(gone, None, rng.random(n) < 0.5), dtype="boolean"),
+        "object flag": pd.Series(np.where(gone, None, True), dtype=object),
+        "day": pd.Series(np.where(gone, np.datetime64("NaT"), np.datetime64("2020-01-01"))),
+        7: pd.Series(np.where(gone, np.nan, rng.normal(size=n))),  # columns without names
+    }
+    for name, values in columns.items():
+        frame = pd.DataFrame({name: values})
+        result = diagnose_arrays({"gaps": frame, "noise": noise}, y)
+        assert result.valuation.mi["gaps"].value == pytest.approx(math.log(2), abs=0.05), name
+        assert any(f"200 of 400 values of `{name}`" in note for note in result.notes), name
+        assert frame[name].isna().sum() == 200  # the caller's table is as it was
+    with pytest.raises(DataError, match="Modality `gaps`, column `x` holds missing values in 400 of 400"):
+        diagnose_arrays({"gaps": pd.DataFrame({"x": [None] * n}), "noise": noise}, y)
+
+
 def test_a_task_can_be_chosen_and_a_rate_is_no_modality(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     age, score = rng.normal(size=(200, 1)), rng.integers(0, 5, size=200)
