@@ -157,6 +157,11 @@ def test_the_page_has_a_section_on_incomplete_samples(incomplete_run: tuple[Path
     assert any(path.name.startswith("severity") for path in (out / "figures").iterdir())
 
 
+def test_where_without_which_is_an_error(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="missing_in"):
+        compare([str(folder)], ["joint"], out=tmp_path, missing_in="train")
+
+
 def test_complete_runs_have_no_such_section(folder: Path, tmp_path: Path) -> None:
     records, _ = compare([str(folder)], ["joint"], seeds=1, out=tmp_path, given=FIT, jobs=1, figures=False)
     assert records[0].presence == {}

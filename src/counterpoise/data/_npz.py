@@ -25,7 +25,8 @@ def load_npz(path: Path | str) -> MultimodalData:
 
     Raises:
         NotFoundError: If there is not such a file.
-        DataError: If it is not an ``.npz``, has no ``label``, or holds what `from_arrays` refuses.
+        DataError: If it is not an ``.npz``, has no ``label``, a mask ``present_<name>`` of True or False
+            belongs to no modality, or it holds what `from_arrays` refuses.
     """
     path = Path(path)
     entries = read_npz(path, ("label",))
@@ -57,7 +58,17 @@ def _take_rates(entries: dict[str, np.ndarray]) -> dict[str, float]:
 def _take_present(entries: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Take the masks of the modalities out of the entries."""
     given = [m for m in entries if f"present_{m}" in entries and m not in RESERVED]
-    return {m: entries.pop(f"present_{m}") for m in given}
+    masks = {m: entries.pop(f"present_{m}") for m in given}
+    stray = sorted(name for name, array in entries.items() if name.startswith("present_") and _is_mask(array))
+    if stray:
+        raise DataError(
+            f"`{stray[0]}` should be named after a modality. Found no array `{stray[0].removeprefix('present_')}`."
+        )
+    return masks
+
+
+def _is_mask(array: np.ndarray) -> bool:
+    return array.ndim == 1 and array.dtype.kind in "biuf" and bool(np.isin(array, (0, 1)).all())
 
 
 def _one_number(path: Path, name: str, value: np.ndarray) -> int:

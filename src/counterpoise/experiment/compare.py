@@ -289,7 +289,15 @@ def planned_runs(
 def with_missing(
     given: Mapping[str, Any] | None, missing: Mapping[str, float] | None, missing_in: str = "both"
 ) -> dict[str, Any]:
-    """Return the settings of runs with the modalities that are taken away from samples."""
+    """Return the settings of runs with the modalities that are taken away from samples.
+
+    Raises:
+        ConfigError: If it is said where modalities are taken away, but not which.
+    """
+    if missing_in != "both" and not missing:
+        raise ConfigError(
+            f"`missing_in = {missing_in}` needs `missing`: which modalities are taken away, at which rates."
+        )
     own = {"missing": dict(missing), "missing_in": missing_in} if missing else {}
     return {**(given or {}), **own}
 

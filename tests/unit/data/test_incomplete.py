@@ -225,6 +225,15 @@ def test_npz(tmp_path):
     assert np.array_equal(np.sort(whole(data)), np.sort(present))
 
 
+@pytest.mark.parametrize("kind", [bool, int, float])
+def test_a_mask_of_an_npz_belongs_to_a_modality(tmp_path, kind):
+    """A misspelt name would become a modality that tells what is absent."""
+    inputs, target, present = arrays()
+    np.savez(tmp_path / "set.npz", **inputs, label=target, present_sond=present.astype(kind))
+    with pytest.raises(DataError, match="present_sond"):
+        load_npz(tmp_path / "set.npz")
+
+
 # -- what absence tells ------------------------------------------------------------------------------------------------
 
 

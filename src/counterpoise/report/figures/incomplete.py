@@ -24,11 +24,11 @@ def _rows(comparison: Comparison) -> list[str]:
 
 
 def severity_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
-    """Lines: the test score of each method over the share of the samples that lack modalities."""
+    """Lines: the test score of each method over the share of its samples from which a modality is taken away."""
     options, cells = [], []
     score, factor = comparison.score, factor_of(comparison.score)
     for modality in (None, *comparison.modalities):
-        words = "all modalities" if modality is None else modality
+        words = "every modality" if modality is None else modality
         marks = []
         for label in _rows(comparison):
             curve = [(rate, s) for rate, s in severity(comparison, label, modality) if s.n]
@@ -48,18 +48,18 @@ def severity_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpe
                     )
                 )
         if marks:
-            x, y = Axis(f"samples that lack {words} (%)"), Axis(score_axis(comparison, "test"))
-            title = f"{comparison.data}: {words} absent"
+            x, y = Axis(f"share of {words} taken away (%)"), Axis(score_axis(comparison, "test"))
+            title = f"{comparison.data}: {words} taken away"
             options.append((words, Panel(x, y, tuple(marks), height=340, legend=True, title=title)))
     if not options:
         return None
     return FigureSpec(
-        "Scores over the share of the samples that lack modalities",
-        "Modalities are taken away from further test samples, the same ones for every method; mean over seeds. A "
-        "sample that would lose all modalities keeps one.",
+        "Scores with modalities taken away",
+        "Of the test samples that have a modality, this share loses it, the same ones for every method, besides what "
+        "is absent in the data; mean over seeds. A sample that would lose all modalities keeps one.",
         tuple(options),
-        Grid("severity", "Severity curves", ["method", "absent", "samples that lack it", "mean", "seeds"], cells),
-        "Absent",
+        Grid("severity", "Severity curves", ["method", "taken away", "share", "mean", "seeds"], cells),
+        "Taken away",
     )
 
 
