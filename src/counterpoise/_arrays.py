@@ -44,6 +44,10 @@ COMPARED: Final = 4096
 """Columns of an array from which the chance of equal rows is computed, at most."""
 HALF_COLUMNS: Final = 1.2
 """Equal rows are natural if half of the columns have more equal pairs than this multiple."""
+FREQUENT: Final = 0.05
+"""Share of the rows above which a value of a continuous column stands for many, ..."""
+FREQUENT_RATIO: Final = 10.0
+"""... if it is also this much more frequent than the median value."""
 
 
 @dataclass(frozen=True)
@@ -339,7 +343,9 @@ def find_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
 
     Samples are copies if all of their columns are equal, and if that is no accident: discrete data repeat by nature.
     Equal rows count as natural where a few distinct rows make up all samples, where the frequencies of the columns
-    explain as many equal pairs, or where half of the columns already have many more equal pairs than all columns.
+    explain as many equal pairs, or where half of the columns already have many more equal pairs than all columns. Rows
+    whose continuous columns all hold a value that stands for many (what fills missing cells, zeros of a sensor that is
+    off) are no copies either.
 
     Args:
         arrays: ``(N, ...)`` each, of the same samples.
@@ -355,15 +361,35 @@ def find_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
     distinct, first, copies = np.unique(code, return_index=True, return_inverse=True)
     if len(distinct) == n or len(distinct) < MIN_DISTINCT or n >= MAX_REPEATS * len(distinct):
         return None
-    pairs = _equal_pairs(copies)
     arrays = [_some_columns(a) for a in arrays]
     continuous = [_continuous(a[first]) for a in arrays]
+    bare = _without_values(np.concatenate([a[:, smooth] for a, smooth in zip(arrays, continuous, strict=True)], 1))
+    if bare.any():
+        order = np.where(bare, len(distinct) + np.arange(n), copies.reshape(-1))
+        copies = np.unique(order, return_inverse=True)[1]
+    pairs = _equal_pairs(copies)
     if pairs <= CHANCE * _chance_pairs(arrays, first, continuous):
         return None
     if not any(c.any() for c in continuous) and _half_pairs(arrays) > HALF_COLUMNS * pairs:
         return None
+    first = np.unique(copies, return_index=True)[1]
     order = np.argsort(np.argsort(first))
     return order[copies.reshape(-1)]
+
+
+def _without_values(x: np.ndarray) -> np.ndarray:
+    """Return which rows ``(N,)`` hold in every continuous column ``(N, D)`` a value far more frequent than others.
+
+    Copies alone do not make a value so frequent: if rows are copied, other values are repeated as well.
+    """
+    bare = np.full(len(x), x.shape[1] > 0)
+    for column in x.T:
+        _, value, counts = np.unique(column, return_inverse=True, return_counts=True)
+        frequent = counts > max(FREQUENT * len(column), FREQUENT_RATIO * np.median(counts))
+        bare &= frequent[value.reshape(-1)]
+        if not bare.any():
+            break
+    return bare
 
 
 def _row_codes(arrays: Sequence[np.ndarray]) -> np.ndarray:

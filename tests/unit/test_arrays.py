@@ -170,3 +170,18 @@ def test_copies_are_found_and_discrete_data_are_none(arrays: list[np.ndarray], c
         for k in np.unique(found)[:10]:
             assert (whole[found == k] == whole[found == k][0]).all()
         assert found.max() + 1 == len(np.unique(whole, axis=0))
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_rows_without_values_are_no_copies(repeats: int) -> None:
+    """Missing numbers that were filled with the mean, beside a column of few words."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 2))
+    x[:150] = x[150:].mean(0)
+    x = np.repeat(np.c_[x, rng.integers(4, size=400)], repeats, 0)
+    found = find_copies([x[:, :2], x[:, 2:]])
+    if repeats == 1:
+        assert found is None
+    else:
+        assert len(np.unique(found[: 150 * repeats])) == 150 * repeats
+        assert len(np.unique(found[150 * repeats :])) == 250
