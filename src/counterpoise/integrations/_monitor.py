@@ -52,10 +52,10 @@ class Contributions:
         diagnosis = diagnose(model, self.loader, **settings)
         numbers: dict[str, float] = {}
         for m in diagnosis.modalities:
-            evidence, valuation = diagnosis.evidence[m], diagnosis.valuation
+            evidence = diagnosis.evidence[m]
             estimates = {
-                f"contribution/{m}/mi": valuation.mi[m],
-                f"contribution/{m}/cmi": valuation.cmi[m],
+                f"contribution/{m}/mi": evidence.mi,
+                f"contribution/{m}/cmi": evidence.cmi,
                 f"contribution/{m}/used": evidence.realised,
                 f"probe/{m}": evidence.encoder,
             }

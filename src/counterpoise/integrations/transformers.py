@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from counterpoise._extras import extra
 from counterpoise._validation import Interval
-from counterpoise.errors import ConfigError
+from counterpoise.errors import ConfigError, ModelError
 from counterpoise.integrations._monitor import Contributions
 from counterpoise.integrations._training import MethodSampler, MethodTraining
 from counterpoise.methods import Method
@@ -147,6 +147,11 @@ class MethodTrainer(transformers.Trainer):
             raise ConfigError(
                 f"`{type(method).__name__}` steps several times a batch, and the Trainer steps once. Use "
                 "`counterpoise.integrations.lightning.MethodCallback` or a loop of your own."
+            )
+        if not isinstance(model, MultimodalClassifier):
+            raise ModelError(
+                "`MethodTrainer` needs a model of `counterpoise.wrap(model, encoders={...}, num_outputs=...)`, or a "
+                f"`MultimodalClassifier`. Found {type(model).__name__}."
             )
         args = copy.copy(args) if args is not None else transformers.TrainingArguments("tmp_trainer")
         args.remove_unused_columns = False  # the columns belong to the model inside

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -140,10 +140,8 @@ class _Run:
             flat = [c.flat for c in self.captured.values() if c.flat.requires_grad]
             if not candidates or not flat:
                 return []
-            gradients = torch.autograd.grad(
-                torch.stack([z.float().sum() for z in flat]).sum(), candidates, retain_graph=True, allow_unused=True
-            )
-            self.before = [p for p, g in zip(candidates, gradients, strict=True) if g is not None]
+            reached = _leaves(flat)
+            self.before = [p for p in candidates if id(p) in reached]
         return self.before
 
     def pooled(self, m: str, flat: Tensor, pool: Pool | None) -> Tensor:
@@ -173,6 +171,21 @@ class _Run:
         if mask is None or rows == self.size:
             return mask
         return mask.repeat(rows // self.size, 1) if rows % self.size == 0 else None
+
+
+def _leaves(outputs: Sequence[Tensor]) -> set[int]:
+    """Return ids of the leaves that outputs depend on, from the graph, which also stays after a backward pass."""
+    waiting: list[Any] = [z.grad_fn for z in outputs]
+    seen, leaves = set(), set[int]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            leaves.add(id(node.variable))
+        waiting += [before for before, _ in node.next_functions]
+    return leaves
 
 
 def _first(output: Any, rows: int) -> Tensor:
@@ -396,7 +409,8 @@ def wrap(
         net: Any module over several inputs. ``DataParallel`` and DDP are unwrapped; of a compiled module the encoders
             are compiled one by one, and the rest runs uncompiled.
         encoders: Name of a submodule of ``net``, or the submodule, by modality. It returns ``(B, D)``, ``(B, T, D)``, a
-            map ``(B, D, H, W)``, or a structure of such tensors (a ``ModelOutput``).
+            map ``(B, D, H, W)``, or a structure of such tensors (a ``ModelOutput``). Convolutions over time return
+            ``(B, D, T)``.
         num_outputs: C.
         inputs: Arguments of ``net`` that belong to each modality, ``{"text": ["input_ids", "attention_mask"]}``; by
             default arguments are called like the modalities.
@@ -431,7 +445,13 @@ def wrap(
     _check_sites(sites)
     dims = {m: _dimension(m, module, feature_dims) for m, module in modules.items()}
     run = _Run(bare, adapter, sites, inputs or {}, compiler)
-    return WrappedModel(run, make_task(task, num_outputs), dims, pool or {})
+    pools = {m: _over_length for m, module in modules.items() if isinstance(_last_layer(module), nn.Conv1d)}
+    return WrappedModel(run, make_task(task, num_outputs), dims, {**pools, **(pool or {})})
+
+
+def _over_length(output: Tensor) -> Tensor:
+    """Return the means over the last axis, ``(B, D)``: convolutions return ``(B, D, T)``."""
+    return output.mean(2)
 
 
 def _bare(net: nn.Module) -> tuple[nn.Module, Compiler]:
@@ -473,4 +493,38 @@ def _dimension(m: str, module: nn.Module, given: Mapping[str, int] | None) -> in
         return module.embedding_dim
     if "_orig_mod" in module._modules:
         module = module.get_submodule("_orig_mod")
-    return feature_dims_of({m: module})[m]
+    width = _pooled_width(module)
+    return feature_dims_of({m: module})[m] if width is None else width
+
+
+_SAME_WIDTH: Final = (
+    *(nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Dropout, nn.Dropout1d, nn.Dropout2d),
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d),
+    *(nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d),
+)
+"""Layers that leave the number of channels as it is."""
+
+
+def _pooled_width(module: nn.Module) -> int | None:
+    """Return D of layers whose output has a time or space axis that is averaged out; None for others."""
+    module = _last_layer(module)
+    match module:
+        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
+            return module.out_channels
+        case nn.RNNBase():
+            return (module.proj_size or module.hidden_size) * (2 if module.bidirectional else 1)
+        case nn.TransformerEncoderLayer():
+            return module.linear2.out_features
+        case nn.TransformerEncoder():
+            return _pooled_width(module.layers[-1])
+    return None
+
+
+def _last_layer(module: nn.Module) -> nn.Module:
+    """Return the last layer of a sequence that decides the shape of its output; another module as it is."""
+    while isinstance(module, nn.Sequential):
+        last = next((layer for layer in reversed(module) if not isinstance(layer, _SAME_WIDTH)), None)
+        if last is None:
+            break
+        module = last
+    return module

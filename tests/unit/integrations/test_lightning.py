@@ -68,6 +68,18 @@ def test_the_monitor_logs_and_changes_nothing() -> None:
     assert not seldom
     with pytest.raises(ConfigError):
         ContributionMonitor([], every=0)
+
+
+def test_what_is_available_does_not_depend_on_the_encoders() -> None:
+    module = Module()
+    with torch.no_grad():
+        module.image.weight.zero_()  # the encoder loses everything
+    monitor = Contributions(make_batches(1), {}, patience=3)
+    lost = monitor.measure(module, 1)
+    assert lost["probe/image"] == pytest.approx(0.0, abs=0.02)
+    whole = Contributions(make_batches(1), {}, patience=3).measure(Module(), 1)
+    assert lost["contribution/image/mi"] == pytest.approx(whole["contribution/image/mi"], abs=0.05)
+    assert lost["contribution/image/cmi"] > 0.4
     with pytest.raises(ConfigError):
         ContributionMonitor([], patience=0)
 

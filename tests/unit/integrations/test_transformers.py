@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import counterpoise
 from counterpoise.data import epoch_generator, epoch_order
-from counterpoise.errors import ConfigError
+from counterpoise.errors import ConfigError, ModelError
 from counterpoise.methods import EpochContext, Method, Uniform, make_method
 from counterpoise.records import Batch
 
@@ -175,6 +175,8 @@ def test_a_stopped_training_resumes_with_the_state_of_the_method(tmp_path: Path)
 
 
 def test_what_is_missing_is_named_before_the_first_step(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"counterpoise.wrap.* Found Net"):
+        MethodTrainer(Net(), make_arguments(tmp_path), method=Uniform(), train_dataset=make_rows(0))
     arguments, rows = make_arguments(tmp_path), make_rows(0)
     with pytest.raises(ConfigError, match="held_out"):
         MethodTrainer(make_model(), arguments, method=make_method("arm"), train_dataset=rows)

@@ -228,6 +228,44 @@ def test_features_are_pooled_over_the_tokens_that_the_mask_keeps() -> None:
     assert vectors["image"].shape == (24, 16)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "shape", "dim", "mean"),
+    [
+        (nn.Conv1d(4, 6, 3), (4, 9), 6, lambda z: z.mean(2)),
+        (nn.Sequential(nn.Conv1d(4, 6, 3), nn.BatchNorm1d(6), nn.ReLU()), (4, 9), 6, lambda z: z.mean(2)),
+        (nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.MaxPool2d(2)), (1, 9, 8), 6, lambda z: z.mean((2, 3))),
+        (nn.Sequential(nn.Conv1d(4, 6, 3), nn.Flatten(), nn.Linear(42, 5), nn.ReLU()), (4, 9), 5, lambda z: z),
+        (nn.GRU(4, 6, batch_first=True, bidirectional=True), (9, 4), 12, lambda z: z[0].mean(1)),
+        (nn.LSTM(4, 6, batch_first=True), (9, 4), 6, lambda z: z[0].mean(1)),
+        (nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), (9, 4), 4, lambda z: z.mean(1)),
+        (
+            nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), 2),
+            (9, 4),
+            4,
+            lambda z: z.mean(1),
+        ),
+    ],
+)
+def test_layers_over_time_and_space_need_no_dimension(
+    encoder: nn.Module, shape: tuple[int, ...], dim: int, mean: Callable[[Any], Tensor]
+) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.signal, self.other, self.head = encoder, nn.Linear(3, dim), nn.Linear(dim, CLASSES)
+
+        def forward(self, signal: Tensor, other: Tensor) -> Tensor:
+            return self.head(mean(self.signal(signal)) + self.other(other))
+
+    model = wrap(Net().eval(), {"signal": "signal", "other": "other"}, num_outputs=CLASSES).eval()
+    x = {"signal": torch.randn(7, *shape), "other": torch.randn(7, 3)}
+    out = copy.deepcopy(model)(x)
+    assert model.feature_dims["signal"] == dim
+    torch.testing.assert_close(out.logits, model.net(**x))
+    torch.testing.assert_close(model.vectors(model.encode(x))["signal"], mean(model.net.signal(x["signal"])))
+    assert out.unimodal_logits["signal"].shape == (7, CLASSES)
+
+
 def test_the_stem_before_an_encoder_gets_the_gradient_of_the_plain_sum() -> None:
     """A method that combines gradients by encoder treats what comes before encoders as shared."""
     net, model = make_attending()
@@ -242,6 +280,14 @@ def test_the_stem_before_an_encoder_gets_the_gradient_of_the_plain_sum() -> None
     loss = loss + sum(plain.task.loss(u, batch.target) for u in outputs.unimodal_logits.values())
     loss.backward()
     torch.testing.assert_close(net.stem.weight.grad, reference.stem.weight.grad)
+
+
+def test_the_stem_is_found_after_a_backward_pass() -> None:
+    net, model = make_attending()
+    model(token_batches()[0].inputs).logits.sum().backward()  # the graph is freed
+    parameters = [id(p) for p in model.encoder("image").parameters()]
+    assert {id(p) for p in (*net.stem.parameters(), *net.vision.parameters())} <= set(parameters)
+    assert id(net.out.weight) not in parameters
 
 
 def test_a_batch_norm_outside_the_encoders_counts_a_batch_once() -> None:
