@@ -26,6 +26,7 @@ def diagnose_file(path: Path | str, *, task: str | Task | None = None, **setting
     """Diagnose an ``.npz``: one array ``(N, ...)`` per modality under its name, and ``label``.
 
     Entries called ``group``, ``class_names``, ``split``, ``num_classes`` and ``rate_<modality>`` are not modalities.
+    ``present_<modality>`` should be True for all samples.
 
     Args:
         path: The file.
@@ -34,7 +35,8 @@ def diagnose_file(path: Path | str, *, task: str | Task | None = None, **setting
 
     Raises:
         NotFoundError: If there is not such a file.
-        DataError: If it is not an ``.npz``, has no ``label``, or holds what `diagnose_arrays` refuses.
+        DataError: If it is not an ``.npz``, has no ``label``, some of its samples lack a modality, or it holds what
+            `diagnose_arrays` refuses.
     """
     entries = read_npz(path)
     if "label" not in entries:
@@ -44,6 +46,7 @@ def diagnose_file(path: Path | str, *, task: str | Task | None = None, **setting
             f"{', '.join(entries) or 'nothing'}.{hint} Save it again: np.savez(path, a=..., b=..., label=...)."
         )
     modalities = {m: array for m, array in entries.items() if not _reserved(m, entries)}
+    _refuse_absent(entries, modalities, Path(path).name)
     given: dict[str, Any] = {}
     if "group" in entries:
         given["group"] = entries["group"]
@@ -52,6 +55,17 @@ def diagnose_file(path: Path | str, *, task: str | Task | None = None, **setting
     if task is None and "task" in entries:
         task = str(entries["task"])
     return diagnose_features(modalities, entries["label"], task, {**given, **settings})
+
+
+def _refuse_absent(entries: Mapping[str, Any], modalities: Mapping[str, Any], file: str) -> None:
+    """Raise `DataError` if samples lack a modality: what lies behind the mask is not the modality."""
+    for m in modalities:
+        mask = entries.get(f"present_{m}")
+        if mask is not None and not mask.all():
+            raise DataError(
+                f"{int((mask == 0).sum())} samples of `{file}` lack `{m}` (`present_{m}`), and a diagnosis of arrays "
+                "needs all. Use `counterpoise.valuation.estimate` with `present`, or diagnose a trained run."
+            )
 
 
 def _reserved(name: str, entries: Mapping[str, Any]) -> bool:

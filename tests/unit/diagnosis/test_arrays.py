@@ -202,6 +202,18 @@ def table(tmp_path: Path, arrays: Any) -> Path:
 COLUMNS = {"good": ["x1", "x2"], "noise": ["colour"]}
 
 
+def test_masks_of_an_npz_are_not_ignored(tmp_path: Path) -> None:
+    """What lies behind a mask is not the modality."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=200)
+    entries = {"a": y + rng.normal(size=200), "b": y + rng.normal(size=200), "label": y}
+    np.savez(tmp_path / "all.npz", **entries, present_b=np.ones(200, bool))
+    assert set(diagnose_file(tmp_path / "all.npz").findings) == {"a", "b"}
+    np.savez(tmp_path / "some.npz", **entries, present_b=rng.random(200) < 0.5)
+    with pytest.raises(DataError, match="present_b"):
+        diagnose_file(tmp_path / "some.npz")
+
+
 def test_csv_equals_arrays(table: Path, arrays: Any) -> None:
     features, y = arrays
     found = diagnose_csv(table, label="ill", modalities=COLUMNS)
