@@ -396,3 +396,20 @@ def test_one_broken_run_does_not_stop_the_others(
     assert status == 1
     assert "needs at least 2 epochs" in " ".join(said.split())
     assert len((tmp_path / "out" / "runs.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("--fit.class_weights", "balancd", "balanced"),
+        ("--model.absent", "tokn", "token"),
+        ("--fit.strategy", "dpd", "ddp_spawn"),
+    ],
+)
+def test_a_wrong_word_is_one_line_with_the_allowed_ones(
+    option: str, value: str, allowed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, hint, *rest = fails(capsys, "train", "--data", "smartwatch", "--method", "joint", option, value).splitlines()
+    assert all(word in first for word in (option, value, allowed))
+    assert hint.startswith("try: ")
+    assert not rest

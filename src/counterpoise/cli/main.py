@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn
 
 from jsonargparse import ArgumentParser
 
+from counterpoise._validation import nearest
 from counterpoise._version import __version__
 from counterpoise.config import FitConfig, ModelConfig, OptimConfig
 from counterpoise.errors import ConfigError, CounterpoiseError, describe
@@ -31,6 +32,7 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one clear line and exit with 2."""
+        message = _of_one_line(message)
         known = sorted({option for action in self._actions for option in action.option_strings})
         hints = []
         for word in re.findall(r"(--[\w.-]+)|[Kk]ey '([\w.]+)'", message):
@@ -41,6 +43,19 @@ class Parser(ArgumentParser):
         print(f"error: {' '.join([message.strip(), *dict.fromkeys(hints)])}", file=sys.stderr)
         print(f"try: {self.prog} --help", file=sys.stderr)
         raise SystemExit(2)
+
+
+def _of_one_line(message: str) -> str:
+    """Return a complaint about the value of an option as one line with the allowed values, and others as they are."""
+    key = re.search(r'Parser key "([\w.]+)":', message)
+    value = re.search(r"(?:Got value:|Given value:) (.*)", message)
+    words = [word for choice in re.findall(r"typing\.Literal\[(.*?)\]", message) for word in choice.split(", ")]
+    if key is None or value is None or not words:
+        return " ".join(message.split())
+    words = list(dict.fromkeys(words))
+    other = " or a list of numbers" if "tuple[float" in message else ""
+    hint = nearest(value[1], [word.strip("'") for word in words])
+    return f"--{key[1]} should be one of {', '.join(words)}{other}. Found `{value[1]}`.{hint}"
 
 
 def _settings(parser: ArgumentParser) -> None:
