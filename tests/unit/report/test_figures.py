@@ -13,8 +13,10 @@ from counterpoise.pages.colours import FOCUS, METHODS, MODALITIES
 from counterpoise.report import draw_figures, write_figures
 from counterpoise.report.analysis.comparison import compare
 from counterpoise.report.analysis.ranking import indistinct
+from counterpoise.report.analysis.series import Point
 from counterpoise.report.figures._matplotlib import sheet
 from counterpoise.report.figures._plotly import render
+from counterpoise.report.figures.contributions import Scale, _whiskers
 from counterpoise.report.figures.curves import curve_figures
 from counterpoise.report.figures.scores import difference_figure, encoder_figure, score_figure
 from counterpoise.runs import Curve, RunRecord
@@ -198,3 +200,16 @@ def test_the_plane_of_gradients_is_drawn_with_a_dot_at_its_end(make_run) -> None
     dots = [container.lines[0] for container in ax.containers]
     assert [(float(d.get_xdata()[0]), float(d.get_ydata()[0])) for d in dots] == [pytest.approx((0.25, -0.2))]
     assert "plane-smartwatch" not in draw_figures([run])
+
+
+def test_a_shifted_whisker_ends_at_the_entropy() -> None:
+    """What a modality adds is drawn behind what it shares; the sum cannot exceed what can be known."""
+    known = {
+        ("phi_cmi", "image"): Point(0.75, 0.6, 0.9, 1, "samples"),
+        ("phi_cmi", "text"): Point(0.75, 0.6, 1.1, 1, "samples"),
+    }
+    for m, end in (("image", 100.0), ("text", 110.0)):
+        drawn = _whiskers([m], [0.0], 0.0, [90.0], known, "phi_cmi", Scale(100.0, "%"))
+        ((low, high),) = drawn.intervals
+        assert low == pytest.approx(75.0)
+        assert high == pytest.approx(end)

@@ -245,9 +245,14 @@ def _whiskers(
     kind: str,
     scale: Scale,
 ) -> Series:
-    """Return whiskers of their own: a pale bar's would be pale."""
+    """Return whiskers of their own: a pale bar's would be pale.
+
+    A whisker at the end of stacked bars is shifted. It ends at H(Y) unless the interval itself goes beyond H(Y).
+    """
     points = [scale(known[kind, m]) for m in ms]
-    ends = [(x - p.mean + p.low, x - p.mean + p.high) for x, p in zip(at, points, strict=True)]
+    limit = 100.0 if scale.unit == "%" else math.inf
+    tops = [min(x - p.mean + p.high, max(limit, p.high)) for x, p in zip(at, points, strict=True)]
+    ends = [(x - p.mean + p.low, top) for x, p, top in zip(at, points, tops, strict=True)]
     hover = [f"{m}: {scale.text(known[kind, m], kind)}" for m in ms]
     where = [y + shift for y in places]
     return Series(at, where, "@ink", marker="circle", size=1, intervals=ends, across=True, hover=hover)
