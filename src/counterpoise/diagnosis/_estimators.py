@@ -241,7 +241,7 @@ def _check_predicts(estimator: Any, table: Any) -> None:
     except Exception as error:
         raise ModelError(
             f"`{type(estimator).__name__}` cannot predict for the first rows of the table: {type(error).__name__}: "
-            f"{error} Fit it, and pass the columns that it was fitted on."
+            f"{str(error).strip().rstrip(chr(46))}. Fit it, and pass the columns that it was fitted on."
         ) from error
 
 

@@ -41,6 +41,8 @@ HELD_OUT = 0.2
 """Share of the training samples that choose the epoch, calibrate the prediction and measure contributions."""
 FEWEST = 30
 """Samples below which nothing is held out."""
+FEWEST_MEASURED = 10
+"""Held-out samples below which contributions are not measured: two in each of five folds."""
 ABOUT = "counterpoise"
 """Key of the JSON in the header of a saved file."""
 CONSTANT = "constant"
@@ -220,9 +222,12 @@ class _Base(BaseEstimator):
         if len(self.modalities_) < 2:
             raise DataError("Contributions need at least two modalities. Say modalities={'name': ['column'], ...}.")
         if self._valuation is None:
-            if self._held is None:
-                raise DataError(f"Contributions need at least {FEWEST} training samples.")
             held = self._held
+            if held is None or len(held["target"]) < FEWEST_MEASURED:
+                raise DataError(
+                    f"Contributions need at least {FEWEST_MEASURED} held-out samples, a fifth of the training samples. "
+                    f"Fit on {round(FEWEST_MEASURED / HELD_OUT)} samples or more."
+                )
             predictions: dict[tuple[str, ...], np.ndarray] = {(m,): held[f"logits.{m}"] for m in self.modalities_}
             self._valuation = estimate(
                 {m: held[f"features.{m}"] for m in self.modalities_},

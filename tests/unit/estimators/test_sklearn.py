@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -230,3 +231,16 @@ def test_tables_that_cannot_be_read_are_refused() -> None:
         CounterpoiseClassifier().fit(X.assign(when=pd.Timestamp("2020-01-01")), y)
     with pytest.raises(DataError, match="one class"):
         CounterpoiseClassifier().fit(X, ["no"] * 60)
+
+
+@pytest.mark.parametrize("n", [12, 40])
+def test_small_tables_are_fitted_saved_and_have_no_contributions(n: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % 2
+    X = pd.DataFrame({"a": y + rng.normal(size=n), "b": rng.normal(size=n)})
+    modalities = {"a": ["a"], "b": ["b"]}
+    model = CounterpoiseClassifier(epochs=1, modalities=modalities, random_state=0).fit(X, y)
+    with pytest.raises(DataError, match="Fit on 50 samples or more"):
+        _ = model.contributions_
+    again = CounterpoiseClassifier.load(model.save(tmp_path / "model.safetensors"))
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
