@@ -129,8 +129,7 @@ def _empty_rows(value: Any) -> np.ndarray:
     else:
         array = as_numpy(value)
         empty = np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, dtype=bool)
-    rows: np.ndarray = empty.reshape(len(empty), -1).all(1) if empty.size else np.zeros(len(empty), dtype=bool)
-    return rows
+    return np.asarray(empty.reshape(len(empty), -1).all(1) if empty.size else np.zeros(len(empty), dtype=bool))
 
 
 def _present_matrix(m: str, value: Any, mask: np.ndarray) -> np.ndarray:

@@ -19,11 +19,12 @@ FOLDER = Path(__file__).parents[3] / "benchmarks" / "vision_language"
 @pytest.fixture(scope="module")
 def modules() -> Any:
     sys.path.insert(0, str(FOLDER))
+    sys.modules.pop("run", None)  # other benchmarks have modules of this name
     try:
         return importlib.import_module("tiny"), importlib.import_module("run")
     finally:
         sys.path.remove(str(FOLDER))
-        sys.modules.pop("run", None)  # other benchmarks have modules of this name
+        sys.modules.pop("run", None)
 
 
 @pytest.fixture(scope="module")

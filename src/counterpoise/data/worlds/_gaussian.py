@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Final
 
@@ -12,7 +13,7 @@ from counterpoise.errors import ConfigError
 
 __all__ = ["Gaussian", "GaussianClasses"]
 
-LOG_2PI_E: Final = float(np.log(2 * np.pi * np.e))
+LOG_2PI_E: Final = 1.0 + math.log(2 * math.pi)
 
 
 def _equicorrelation(count: int, between: float, owner: str) -> np.ndarray:
