@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[encoders,transformers,sklearn,prepare,tensorboard,dask,demo]" --group dev
 	touch $(STAMP)
 
-demo: $(STAMP)   ## real data, three seeds, a table and a page (about four minutes)
+demo: $(STAMP)   ## real data, five seeds, a table and a page (two minutes)
 	$(BIN)/counterpoise demo
 
 test: lint types layers unit   ## lint, types, import layers and the tests
