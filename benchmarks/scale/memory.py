@@ -78,7 +78,8 @@ def write(folder: Path, gigabytes: float) -> None:
 def status() -> dict[str, float]:
     """Return resident memory in MiB, by kind."""
     text = Path("/proc/self/status").read_text()
-    return {k: int(re.search(rf"{k}:\s+(\d+)", text)[1]) / 1024 for k in ("VmHWM", "VmRSS", "RssAnon", "RssFile")}  # type: ignore[index]
+    fields = dict(re.findall(r"(\w+):\s+(\d+)", text))
+    return {name: int(fields[name]) / 1024 for name in ("VmHWM", "VmRSS", "RssAnon", "RssFile")}
 
 
 def train(folder: Path) -> None:

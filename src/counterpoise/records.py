@@ -62,7 +62,7 @@ def known_presence(modalities: Collection[str], size: int, present: Presence | N
         present: ``{m: (B,) bool}`` for every modality, or None.
 
     Raises:
-        DataError: If a mask is not there, is not an ``(B,)`` boolean tensor, or a sample has no modality at all.
+        DataError: If a mask is missing or is not a boolean tensor of shape ``(B,)``, or if a sample has no modality.
 
     Example:
         >>> known_presence(("a", "b"), 2, {"a": torch.tensor([True, True]), "b": torch.tensor([True, True])}) is None

@@ -197,9 +197,9 @@ def test_workers_without_counterpoise_are_refused(folder: Path, monkeypatch: pyt
 
     monkeypatch.setattr("counterpoise.experiment.cluster.__name__", "counterpoise_of_another_machine")
     with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
-        where = {"backend": "dask", "cluster": cluster.scheduler_address}
+        where: dict[str, Any] = {"backend": "dask", "cluster": cluster.scheduler_address}
         with pytest.raises(ConfigError, match="No module named"):
-            compare(["two words.npz"], ["joint"], seeds=1, out=folder / "out", given=SETTINGS, **where)  # type: ignore[arg-type]
+            compare(["two words.npz"], ["joint"], seeds=1, out=folder / "out", given=SETTINGS, **where)
 
 
 @pytest.mark.usefixtures("_warnings_of_dask")
@@ -207,6 +207,6 @@ def test_a_worker_with_several_threads_is_refused(folder: Path) -> None:
     from distributed import LocalCluster
 
     with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
-        where = {"backend": "dask", "cluster": cluster.scheduler_address}
+        where: dict[str, Any] = {"backend": "dask", "cluster": cluster.scheduler_address}
         with pytest.raises(ConfigError, match="one thread"):
-            compare(["two words.npz"], ["joint"], seeds=1, out=folder / "out", given=SETTINGS, **where)  # type: ignore[arg-type]
+            compare(["two words.npz"], ["joint"], seeds=1, out=folder / "out", given=SETTINGS, **where)

@@ -1,4 +1,4 @@
-"""Which samples lack which modality: patterns, and whether absence itself tells the label."""
+"""Which samples lack which modality: patterns, and whether absence is informative about the label."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from typing import Any, Final
 
 import numpy as np
 
+from counterpoise._statistics import holm
+
 __all__ = ["Association", "absence_notes", "association", "pattern_lines", "patterns"]
 
 LEVEL: Final = 0.01
 """Largest p-value, after correction, of an association that is reported."""
-LEAST_EXPECTED: Final = 5
+MIN_EXPECTED: Final = 5
 """Smallest expected count for which the chi-squared approximation is used; below it labels are permuted."""
 PERMUTATIONS: Final = 2000
-MOST_PATTERNS: Final = 6
-MOST_CLASSES: Final = 12
+"""Number of permutations of the labels."""
+MAX_PATTERNS: Final = 6
+"""Number of patterns that a line lists."""
+MAX_CLASSES: Final = 12
+"""Number of classes whose patterns are listed."""
 
 
 @dataclass(frozen=True)
 class Association:
-    """What the absence of a modality tells about the label.
+    """Dependence of the label on the absence of a modality.
 
     Attributes:
         p: p-value of the test of independence.
@@ -91,9 +96,9 @@ def _of_classes(present: np.ndarray, target: np.ndarray, seed: int) -> Associati
     counts = table.sum(0)
     expected = np.outer(table.sum(1), counts) / n
     statistic, freedom = float(_g(table, expected)), classes - 1
-    if expected.min() >= LEAST_EXPECTED:
+    if expected.min() >= MIN_EXPECTED:
         p = float(chi2.sf(statistic, freedom))
-    else:  # the labels of the absent samples are a draw without replacement, so that no label need be permuted
+    else:  # the labels of the absent samples are a draw without replacement, so nothing has to be permuted
         rng = np.random.default_rng(seed)
         absent = rng.multivariate_hypergeometric(counts, int(table[0].sum()), PERMUTATIONS, method="marginals")
         drawn = _g(np.stack([absent, counts - absent], 1), expected)
@@ -120,7 +125,7 @@ def _of_numbers(present: np.ndarray, target: np.ndarray) -> Association:
 
 
 def absence_notes(present: Mapping[str, np.ndarray] | None, target: np.ndarray, task: Any) -> list[str]:
-    """Return notes on how often each modality is present, and warnings where absence tells the label.
+    """Return notes on how often each modality is present, and warnings where absence is informative about the label.
 
     P-values are corrected for the number of modalities (Holm).
 
@@ -135,26 +140,18 @@ def absence_notes(present: Mapping[str, np.ndarray] | None, target: np.ndarray, 
     shares = ", ".join(f"{m} {mask.mean():.1%}" for m, mask in lacking.items())
     kind = task if isinstance(task, str) else getattr(task, "name", "regression")
     tested = {m: association(mask, np.asarray(target), kind) for m, mask in lacking.items()}
-    informative = {m: p for m, p in _holm(tested).items() if p <= LEVEL and tested[m].nats > 0}
+    corrected = zip(tested, holm([result.p for result in tested.values()]), strict=True)
+    informative = {m: p for m, p in corrected if p <= LEVEL and tested[m].nats > 0}
     warnings = [_warning(m, tested[m], p, len(tested)) for m, p in informative.items()]
     return [f"samples that have a modality: {shares}", *warnings]
-
-
-def _holm(tested: Mapping[str, Association]) -> dict[str, float]:
-    """Return p-values that are corrected for the number of modalities, the smallest first."""
-    corrected, largest = {}, 0.0
-    for rank, m in enumerate(sorted(tested, key=lambda m: tested[m].p)):
-        largest = max(largest, tested[m].p * (len(tested) - rank))
-        corrected[m] = min(largest, 1.0)
-    return corrected
 
 
 def _warning(m: str, result: Association, p: float, modalities: int) -> str:
     points = f", {100 * result.gain:.1f} points of accuracy" if result.gain > 0 else ""
     level = "< 0.001" if p < 0.001 else f"= {p:.3f}"
     return (
-        f"warning: the absence of {m} tells something about the label ({result.nats:.3f} nats{points}; p {level}, "
-        f"corrected for {modalities} modalities); a model may read the absence instead of the inputs"
+        f"warning: the absence of {m} is informative about the label ({result.nats:.3f} nats{points}; p {level}, "
+        f"corrected for {modalities} modalities); a model may use the absence instead of the inputs"
     )
 
 
@@ -183,9 +180,9 @@ def pattern_lines(
     labels = [class_names[y] if class_names and not isinstance(y, str) else str(y) for y in np.asarray(target).tolist()]
     by_class, total = _grouped(names, labels), Counter(names)
     ranked = sorted(by_class, key=lambda c: _distance(by_class[c], total), reverse=True)
-    lines += [f"patterns, class {c}: {_counted(by_class[c])}" for c in ranked[:MOST_CLASSES]]
-    if len(ranked) > MOST_CLASSES:
-        lines.append(f"patterns of {len(ranked) - MOST_CLASSES} other classes: nearer to those of all samples")
+    lines += [f"patterns, class {c}: {_counted(by_class[c])}" for c in ranked[:MAX_CLASSES]]
+    if len(ranked) > MAX_CLASSES:
+        lines.append(f"patterns of {len(ranked) - MAX_CLASSES} other classes: closer to those of all samples")
     return lines
 
 
@@ -199,8 +196,8 @@ def _grouped(names: Sequence[str], groups: Sequence[str]) -> dict[str, Counter[s
 
 def _counted(patterns: Counter[str]) -> str:
     counts = patterns.most_common()
-    shown = [f"{count:,} {name or 'nothing'}" for name, count in counts[:MOST_PATTERNS]]
-    rest = sum(count for _, count in counts[MOST_PATTERNS:])
+    shown = [f"{count:,} {name or 'nothing'}" for name, count in counts[:MAX_PATTERNS]]
+    rest = sum(count for _, count in counts[MAX_PATTERNS:])
     return ", ".join([*shown, f"{rest:,} others"] if rest else shown)
 
 

@@ -296,7 +296,7 @@ class Method(nn.Module, ABC):
 
 
 def _refusing(steps: Callable[..., Iterator[StepRecord]]) -> Callable[..., Iterator[StepRecord]]:
-    """Return `Method.steps` that refuses samples that lack modalities if the class says that it cannot use them."""
+    """Return `Method.steps` that refuses samples that lack modalities if the class declares that it cannot use them."""
 
     @functools.wraps(steps)
     def checked(

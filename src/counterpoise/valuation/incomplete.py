@@ -12,8 +12,8 @@ samples. What makes these samples stand for all samples is an assumption:
   becomes a number of copies, by random rounding, and the copies of a sample are one group: they stay in one fold, and
   intervals count the groups and their sizes. Heads, corrections and intervals are therefore those of complete data.
 
-Absence may be informative: if the pattern of presence tells about the label, :math:`I(R; Y) > 0`, a note says so. If
-absence depends on the absent value itself, nothing in the data shows it; a note says that, too.
+If the pattern of presence is informative about the label, :math:`I(R; Y) > 0`, a note reports it. Whether absence
+depends on the absent value itself cannot be seen in the data; a note states that, too.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class AbsenceTest:
     Attributes:
         modality: The modality; None for the pattern of all modalities.
         rate: Share of the samples that lack it (that lack any).
-        label: I(R; Y) in nats, corrected for chance: what presence tells about the label.
+        label: I(R; Y) in nats, corrected for chance: information that presence carries about the label.
         label_p: p-value of "presence does not depend on the label".
         observed: What the modalities that are always present tell about R, in nats, out of sample; 0 if there are none.
         observed_p: p-value of "presence does not depend on them"; 1 if there are none.
@@ -117,7 +117,7 @@ def presence_of(features: Features, present: Mapping[str, Any] | None = None) ->
         if len(nothing):
             raise DataError(
                 f"Every sample should have at least one modality. Found none in {len(nothing)} samples, the first at "
-                f"{nothing[0]}. Leave them out: no modality tells anything about their label."
+                f"{nothing[0]}. Leave them out: there is no input that could be informative about their label."
             )
     return masks
 
@@ -232,7 +232,7 @@ def _pattern_information(labels: EstimatorInput, codes: np.ndarray) -> np.ndarra
 
 
 def _observed_dependence(labels: EstimatorInput, always: Sequence[np.ndarray], mask: np.ndarray) -> tuple[float, float]:
-    """Return what always-present modalities tell about presence, out of sample, and its one-sided p-value."""
+    """Return the information of always-present modalities about presence, out of sample, and its one-sided p-value."""
     if min(mask.sum(), (~mask).sum()) < PROPENSITY_FOLDS:
         return 0.0, 1.0
     propensity, fold = _propensity([*always], mask, labels.group, labels.seed)

@@ -324,7 +324,7 @@ def test_the_doctor_counts_patterns_of_tables_and_prepared_sets(tmp_path):
     lines, findings, well = check_folder(table(tmp_path / "m.csv"))
     assert not well  # the rows with nothing at all
     assert sum(f.kind == "absent" for f in findings) == 23 - 8 + 30 - 8
-    assert any("absence of title tells something about the label" in line for line in lines)  # it depends on k % 3
+    assert any("absence of title is informative about the label" in line for line in lines)  # it depends on k % 3
     prepare("own", table(tmp_path / "m.csv"), tmp_path / "out", jobs=1)
     prepared, _, _ = check_folder(tmp_path / "out")
     assert sum(line.startswith("patterns, class") for line in prepared) == 3

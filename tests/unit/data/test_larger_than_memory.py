@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,8 +93,8 @@ def test_an_epoch_shuffled_by_blocks_is_a_local_permutation() -> None:
 
 def mapped(split: Split) -> Split:
     half = len(split) // 2
-    arrays = {m: MappedRows([array[:half], array[half:]]) for m, array in split.arrays.items()}
-    return Split(arrays, split.target, split.group, split.augmentation, split.captions, split.present)  # type: ignore[arg-type]
+    arrays: dict[str, Any] = {m: MappedRows([array[:half], array[half:]]) for m, array in split.arrays.items()}
+    return Split(arrays, split.target, split.group, split.augmentation, split.captions, split.present)
 
 
 @pytest.fixture

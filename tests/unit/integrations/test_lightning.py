@@ -38,11 +38,9 @@ def make_batches(seed: int) -> list[dict[str, Tensor]]:
     return [{"image": image[i], "text": text[i], "label": y[i]} for i in torch.arange(120).split(40)]
 
 
-def train(callbacks: list[Any]) -> tuple[Module, dict[str, Tensor]]:
-    torch.manual_seed(0)
-    module = Module()
-    trainer = lightning.Trainer(
-        max_epochs=3,
+def make_trainer(epochs: int, callbacks: list[Any]) -> lightning.Trainer:
+    return lightning.Trainer(
+        max_epochs=epochs,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -50,6 +48,12 @@ def train(callbacks: list[Any]) -> tuple[Module, dict[str, Tensor]]:
         enable_model_summary=False,
         callbacks=callbacks,
     )
+
+
+def train(callbacks: list[Any]) -> tuple[Module, dict[str, Tensor]]:
+    torch.manual_seed(0)
+    module = Module()
+    trainer = make_trainer(3, callbacks)
     trainer.fit(module, torch.utils.data.DataLoader(make_batches(0), batch_size=None))
     return module, dict(trainer.callback_metrics)
 
@@ -116,15 +120,7 @@ def test_a_warning_names_the_encoder_that_stops_learning(kind: str) -> None:
         module.text.weight.data.zero_()
     monitor = ContributionMonitor([b for seed in range(1, 5) for b in informative(seed)], patience=2)
     idle = [] if kind == "learns" else [Idle(forget=kind == "forgets")]
-    trainer = lightning.Trainer(
-        max_epochs=5,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[*idle, monitor],
-    )
+    trainer = make_trainer(5, [*idle, monitor])
     loader = torch.utils.data.DataLoader(informative(0), batch_size=None)
     if kind == "learns":
         trainer.fit(module, loader)

@@ -125,7 +125,7 @@ def prepare_index(
 
 
 def _absence(index: Index, items: Sequence[Item], stamps: Mapping[str, str], shards: Shards) -> list[str]:
-    """Return notes on how often each modality is present, and on what its absence tells about the label."""
+    """Return notes on how often each modality is present, and on whether its absence is informative about the label."""
     present = presence_of([shards.absent(stamps[item.id]) for item in items], index.readers)
     return absence_notes(present, targets_of(items, index.task), index.task)
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
+from counterpoise._statistics import holm
 from counterpoise.errors import DataError
 
 __all__ = [
@@ -243,19 +244,3 @@ def nemenyi_critical_difference(methods: int, datasets: int, *, alpha: float = 0
 
     q = float(stats.studentized_range.ppf(1 - alpha, methods, np.inf)) / math.sqrt(2)
     return q * math.sqrt(methods * (methods + 1) / (6 * datasets))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p-values for several tests at once; NaN stays NaN and counts for nothing.
-
-    Example:
-        >>> [round(p, 6) for p in holm([0.01, 0.04, 0.03])]
-        [0.03, 0.06, 0.06]
-    """
-    order = sorted((p, i) for i, p in enumerate(p_values) if math.isfinite(p))
-    adjusted = [NAN] * len(p_values)
-    running = 0.0
-    for rank, (p, i) in enumerate(order):
-        running = max(running, min(1.0, (len(order) - rank) * p))
-        adjusted[i] = running
-    return adjusted
