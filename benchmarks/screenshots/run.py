@@ -2,7 +2,7 @@
 
     python benchmarks/screenshots/run.py [--work DIR] [--out docs/img] [--all]
 
-What is not yet in ``--work`` is made there: ``demo`` (``counterpoise demo``, the smart-watch recordings), ``digits``
+What is not yet in ``--work`` is made there: ``demo`` (``counterpoise demo``), ``digits``
 (scikit-learn's hand-written digits, each half of an image a modality), and from them the pages. The pictures go to
 ``--out``: those that the documents show, or all of them with ``--all``. It needs Chromium, chromedriver and the
 development tools.
@@ -25,7 +25,7 @@ from counterpoise.cli.main import main as counterpoise
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN = ("demo-1280",)
-"""The pictures that README.md and docs/ show; a test compares."""
+"""The pictures of pages that documents show."""
 WIDTHS = (1280, 390)
 HEIGHT = {1280: 2600, 390: 2400}
 """Pixels from the top that a picture shows at most."""

@@ -130,6 +130,11 @@ def test_the_code_of_the_page_about_models_runs(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_every_picture_is_shown_by_a_document() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    assert [picture.name for picture in (ROOT / "docs" / "img").iterdir() if f"img/{picture.name}" not in text] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
