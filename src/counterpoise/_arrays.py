@@ -45,7 +45,7 @@ COMPARED: Final = 4096
 HALF_COLUMNS: Final = 1.2
 """Equal rows are natural if half of the columns have more equal pairs than this multiple."""
 FREQUENT: Final = 0.05
-"""Share of the rows above which a value of a continuous column stands for many, ..."""
+"""Share of the rows above which a value of a continuous column is a placeholder (for missing cells, say), ..."""
 FREQUENT_RATIO: Final = 10.0
 """... if it is also this much more frequent than the median value."""
 

@@ -9,7 +9,7 @@ __all__ = ["holm"]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p-values for several tests at once; NaN stays NaN and counts for nothing.
+    """Return Holm's adjusted p-values for several tests at once; NaN stays NaN and is not counted as a test.
 
     Example:
         >>> [round(p, 6) for p in holm([0.01, 0.04, 0.03])]

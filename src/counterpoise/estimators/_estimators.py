@@ -313,7 +313,7 @@ class _Base(BaseEstimator):
         with torch.random.fork_rng(devices=[]):
             model = self._build({m: tuple(s) for m, s in about["shapes"].items()}, task)
         state = {k.removeprefix("model."): torch.from_numpy(v) for k, v in arrays.items() if k.startswith("model.")}
-        if any(k.startswith("fusion.inner.") for k in state):  # ARM's fusion holds weights beside the model's
+        if any(k.startswith("fusion.inner.") for k in state):  # ARM's fusion holds weights besides the model's
             from counterpoise.methods.arm import AsymmetricFusion
 
             model = model.with_fusion(AsymmetricFusion(model.fusion))

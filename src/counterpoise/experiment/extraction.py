@@ -37,7 +37,7 @@ from counterpoise.model import build_model
 __all__ = ["FEATURES", "Extraction", "extract"]
 
 FEATURES: Final = "features.json"
-"""File beside the extracted data: by modality, the key of its features."""
+"""File next to the extracted data: by modality, the key of its features."""
 META: Final = "counterpoise.json"
 """File that makes a folder prepared data."""
 PART: Final = 1 << 23

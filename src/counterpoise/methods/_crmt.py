@@ -122,7 +122,7 @@ def certified_margin(
 
 
 class CRMT(Method):
-    r"""Certifiable robustness: branches that each tell the classes apart, then class weights for the largest margin.
+    r"""Certifiable robustness: branches that each predict the class, then class weights for the largest margin.
 
     Yang, Wei, Liang, Hu, "Quantifying and Enhancing Multi-modal Robustness with Modality Preference", ICLR 2024 (arXiv
     2402.06244). The model to train has `CertifiedFusion`. First :math:`L = CE(z, y) + \rho` `other_class_scores`. In
