@@ -14,7 +14,7 @@ def main(n: int = 1000, seed: int = 0) -> object:
     features = {
         "blood": rng.normal(size=(n, 5)) + 2.0 * np.eye(3, 5)[disease],  # says most
         "scan": rng.normal(size=(n, 5)) + 1.0 * np.eye(3, 5)[disease],  # says a little, and something else
-        "shoe_size": rng.normal(size=n),  # says nothing
+        "shoe_size": rng.normal(size=n),  # carries no information
     }
     diagnosis = diagnose_arrays(features, disease, class_names=["none", "flu", "cold"])
     print(diagnosis)
