@@ -76,7 +76,7 @@ def _command(words: Sequence[str]) -> tuple[str, str]:
     message = shown.getvalue().strip()
     if status == 0:
         return ACCEPTED, message
-    if status != 2 or "This was not foreseen" in message or "Traceback" in message:
+    if status != 2 or "This error is unexpected" in message or "Traceback" in message:
         return FOREIGN, message
     return (CLEAN if _is_clear(message) else UNCLEAR), message
 

@@ -48,7 +48,7 @@ class FaultResult:
         """Judge how a command ended."""
         self.tries += 1
         missing = [word for word in needed if word not in ended.shown]
-        foreign = ended.has_traceback or "This was not foreseen" in ended.shown
+        foreign = ended.has_traceback or "This error is unexpected" in ended.shown
         if ended.status in self.expected and not foreign and not missing:
             self.right += 1
         else:

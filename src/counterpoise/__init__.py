@@ -1,4 +1,5 @@
-"""counterpoise: measure what each modality contributes to a multimodal model, and train so that none is wasted.
+"""counterpoise: measure what each modality contributes to a multimodal model, and train it so that no modality is
+wasted.
 
 The names below are imported on first use, so that ``import counterpoise`` is quick.
 

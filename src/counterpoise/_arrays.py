@@ -1,6 +1,6 @@
 """Conversion of arrays and tables of the user: features as floats, labels, and the task.
 
-pandas, SciPy and torch are not imported here; their objects are recognised by what they offer.
+pandas, SciPy and torch are not imported here; their objects are recognised by their attributes.
 """
 
 from __future__ import annotations
@@ -28,26 +28,28 @@ __all__ = [
 ]
 
 FEW_VALUES: Final = 20
-"""Up to this number of distinct whole numbers they count as classes."""
+"""Whole numbers with at most this number of distinct values count as classes."""
 SAMPLES_PER_CLASS: Final = 5
-"""Whole numbers of more distinct values count as classes only if they run from 0 or 1 without a gap, and occur this
-often on average."""
+"""Whole numbers with more distinct values count as classes only if they run from 0 or 1 without a gap and each occurs
+at least this often on average."""
 MIN_DISTINCT: Final = 30
 """With fewer distinct rows, equal rows are values of a discrete variable."""
 MAX_REPEATS: Final = 20
 """Rows that repeat more often than this on average are values of a discrete variable."""
 CHANCE: Final = 4.0
-"""Equal rows are natural up to this multiple of the number that independent columns explain."""
+"""Equal rows count as chance up to this multiple of the number expected from independent columns."""
 WIDE: Final = 1 << 14
-"""Bytes of a row beyond which the hash of its bytes is faster than one of its numbers."""
+"""Rows of more bytes than this are hashed as bytes, which is then faster than hashing their numbers."""
 COMPARED: Final = 4096
-"""Columns of an array from which the chance of equal rows is computed, at most."""
+"""Maximum number of columns of an array from which the expected number of equal rows is computed."""
 HALF_COLUMNS: Final = 1.2
-"""Equal rows are natural if half of the columns have more equal pairs than this multiple."""
+"""Equal rows count as chance if half of the columns have more equal pairs than this multiple of those of all
+columns."""
 FREQUENT: Final = 0.05
-"""Share of the rows above which a value of a continuous column is a placeholder (for missing cells, say), ..."""
+"""A value that fills more than this share of a continuous column is a placeholder (for missing cells, for example), if
+its frequency also exceeds `FREQUENT_RATIO` times the median."""
 FREQUENT_RATIO: Final = 10.0
-"""... if it is also this much more frequent than the median value."""
+"""Smallest ratio of the frequency of a placeholder to the median frequency of the values of the column."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,10 @@ def as_labels(labels: Any, name: str = "Labels") -> np.ndarray:
 
 
 def named_arrays(arrays: Any, name: str = "The modalities") -> dict[str, Any]:
-    """Return arrays by modality, checked to be a mapping from names.
+    """Return arrays by modality, after checking that they are a mapping from names.
 
     Raises:
-        DataError: If it is not a mapping, or a name is not a text or is empty.
+        DataError: If ``arrays`` is not a mapping, or a name is empty or not a string.
 
     Example:
         >>> named_arrays({0: [1.0]})
@@ -116,7 +118,7 @@ def named_arrays(arrays: Any, name: str = "The modalities") -> dict[str, Any]:
 
 
 def guess_task(labels: Any) -> TaskGuess:
-    """Return the task that labels stand for. This is the only rule in the library.
+    """Return the task that labels stand for. All parts of the library use this rule.
 
     - strings, booleans, categories: classes;
     - fractions: regression;
@@ -211,7 +213,7 @@ _PLAIN_TYPES: Final[tuple[tuple[tuple[type, ...], type], ...]] = (
 
 
 def _plain(y: np.ndarray, name: str) -> np.ndarray:
-    """Return an object array as numbers, booleans or strings, by what all of its entries are."""
+    """Return an object array as numbers, booleans or strings, whichever type all of its entries have."""
     if y.dtype.kind != "O":
         return y
     kinds = {type(v) for v in y.flat}
@@ -234,8 +236,8 @@ def as_matrix(name: str, value: Any) -> np.ndarray:
         value: Array, tensor, list, sparse matrix, or a pandas object.
 
     Raises:
-        DataError: For missing values, NaN or inf (with their samples), complex numbers, and texts of which nearly
-            every sample has another.
+        DataError: For missing values, NaN or inf (with their samples), complex numbers, and texts that differ in nearly
+            every sample.
 
     Example:
         >>> as_matrix("colour", ["red", "green", "red"]).tolist()
@@ -341,11 +343,11 @@ def check_index(columns: Mapping[str, Any]) -> None:
 def find_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
     """Return which samples are copies of each other, as numbers from 0 ``(N,)``, or None if there are no copies.
 
-    Samples are copies if all of their columns are equal, and if that is no accident: discrete data repeat by nature.
-    Equal rows count as natural where a few distinct rows make up all samples, where the frequencies of the columns
-    explain as many equal pairs, or where half of the columns already have many more equal pairs than all columns. Rows
-    whose continuous columns all hold a value that stands for many (what fills missing cells, zeros of a sensor that is
-    off) are no copies either.
+    Samples are copies if all of their columns are equal and this is unlikely to be chance, because discrete data repeat
+    without being copied. Equal rows count as chance in three cases: a few distinct rows make up all samples; the
+    frequencies of the values in each column explain as many equal pairs; or half of the columns already have many more
+    equal pairs than all columns together. Rows whose continuous columns all hold placeholders (the value that fills
+    missing cells, or the zeros of a sensor that is off) are not copies either.
 
     Args:
         arrays: ``(N, ...)`` each, of the same samples.
@@ -378,7 +380,7 @@ def find_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
 
 
 def _without_values(x: np.ndarray) -> np.ndarray:
-    """Return which rows ``(N,)`` hold in every continuous column ``(N, D)`` a value far more frequent than others.
+    """Return which rows ``(N,)`` hold a placeholder, a value far more frequent than others, in every continuous column.
 
     Copies alone do not make a value so frequent: if rows are copied, other values are repeated as well.
     """
@@ -412,7 +414,9 @@ def _row_codes(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _some_columns(a: np.ndarray) -> np.ndarray:
-    """Return at most `COMPARED` columns, evenly spaced: enough to judge by chance."""
+    """Return at most `COMPARED` columns, evenly spaced, which is enough to estimate how many rows are equal by
+    chance.
+    """
     if a.shape[1] <= COMPARED:
         return a
     return a[:, np.linspace(0, a.shape[1] - 1, COMPARED).astype(int)]
@@ -456,7 +460,7 @@ def _chance_pairs(arrays: Sequence[np.ndarray], first: np.ndarray, continuous: S
 
 
 def _continuous(x: np.ndarray) -> np.ndarray:
-    """Return which columns of distinct rows ``(U, D)`` have fractions and nearly another value in every row."""
+    """Return which columns of distinct rows ``(U, D)`` hold fractions that differ in nearly every row."""
     mask = (x != np.round(x)).any(0)
     mask[mask] = [2 * len(np.unique(column)) > len(x) for column in x[:, mask].T]
     return np.asarray(mask)

@@ -17,10 +17,10 @@ def column_groups(
     """Return the columns of each modality.
 
     Args:
-        modalities: ``{name: [columns]}``; the name of a single column may stand alone.
+        modalities: ``{name: [columns]}``; a single column may be given by its name without a list.
         known: The columns of the table.
         label: Column of the labels, which is not a modality.
-        where: Subject of the messages.
+        where: Name of the table, with which the messages begin.
 
     Raises:
         NotFoundError: For an unknown column.
@@ -36,7 +36,9 @@ def column_groups(
         if not names:
             raise DataError(f"Modality `{m}` should have at least one column. Found none.")
         if label in names:
-            raise DataError(f"Modality `{m}` holds the label column `{label}`: it would explain itself. Leave it out.")
+            raise DataError(
+                f"Modality `{m}` holds the label column `{label}`, which trivially predicts the label. Leave it out."
+            )
         check_columns(names, known, where)
         for name in names:
             if owner.setdefault(name, m) != m:

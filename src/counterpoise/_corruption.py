@@ -12,8 +12,8 @@ from counterpoise.errors import DataError
 __all__ = ["KINDS", "Corruption"]
 
 KINDS: Final = ("noise", "zeros", "mean", "permute", "dropout", "mix")
-"""Kinds of corruption: normal noise, all zeros, the mean input, the input of another sample, a share of the entries set
-to zero, and the sum with another sample's input."""
+"""Kinds of corruption: normal noise, zeros, the mean input, the input of another sample, a share of the entries set to
+zero, and the sum with another sample's input."""
 
 
 @dataclass(frozen=True, order=True)

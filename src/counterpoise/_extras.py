@@ -35,7 +35,7 @@ def extra(name: str, purpose: str | None = None) -> Iterator[None]:
 
     Args:
         name: The extra that holds the packages, one of `EXTRAS`.
-        purpose: What needs the packages, as the subject of the sentence; None takes the one of `EXTRAS`.
+        purpose: What needs the packages, as the subject of the sentence; None uses that of `EXTRAS`.
 
     Raises:
         MissingExtraError: If a package that is imported inside is not installed.

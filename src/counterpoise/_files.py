@@ -37,16 +37,17 @@ TEMPORARY: Final = ".partial"
 """Suffix of temporary files."""
 
 RESERVED: Final = ("label", "split", "group", "task", "num_classes", "class_names")
-"""Entries of an `.npz` data set that are not modalities. So are ``rate_<modality>`` and ``present_<modality>``."""
+"""Entries of an `.npz` data set that are not modalities. ``rate_<modality>`` and ``present_<modality>`` are not
+modalities either."""
 LARGE: Final = 1 << 26
-"""Arrays up to this many bytes (64 MiB) are unpacked however well they were compressed."""
+"""Arrays of at most this number of bytes (64 MiB) are unpacked whatever their compression ratio."""
 RATIO: Final = 200
-"""Larger arrays that unpack to more than this many times their compressed size are refused."""
+"""Larger arrays whose compression ratio exceeds this number are refused."""
 
 
 @contextlib.contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path in the folder of ``path``; what is written there replaces ``path`` at the end.
+    """Yield a temporary path in the folder of ``path``; the file written there replaces ``path`` at the end.
 
     The content is on the disk before it replaces the old file, so that a crash leaves the old or the new one. After an
     error the temporary file is removed and the old file stays.
@@ -115,7 +116,7 @@ def remove_temporary(folder: Path) -> None:
 
 
 def _remove_abandoned(paths: Iterable[Path]) -> None:
-    """Remove those of some temporary files whose process has ended."""
+    """Remove the temporary files whose process has ended."""
     for path in paths:
         with contextlib.suppress(OSError, ValueError):
             host, pid = path.name.removesuffix(TEMPORARY).split(".")[-3:-1]
@@ -158,7 +159,7 @@ def json_safe(value: Any) -> Any:
 
 
 def csv_text(value: str) -> str:
-    """Return a text cell that no spreadsheet takes as a formula.
+    """Return text for a cell that no spreadsheet interprets as a formula.
 
     An apostrophe precedes ``=``, ``+``, ``-`` and ``@``; control characters become spaces.
 
@@ -187,7 +188,7 @@ def _check_entries(path: Path, file: Any, needed: Sequence[str]) -> None:
 def read_npz(path: Path | str, needed: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Read all arrays of an ``.npz`` archive. Nothing is unpickled.
 
-    The sizes that the archive promises are checked before anything is unpacked.
+    The sizes declared in the archive are checked before anything is unpacked.
 
     Args:
         path: The archive.
@@ -197,7 +198,7 @@ def read_npz(path: Path | str, needed: Sequence[str] = ()) -> dict[str, np.ndarr
         The arrays by name, in the order of the archive.
 
     Raises:
-        NotFoundError: If there is not such a file.
+        NotFoundError: If the file does not exist.
         DataError: If the file is not a readable ``.npz`` archive, holds Python objects, lacks a needed array, or
             unpacks to hundreds of times its size.
     """
@@ -234,10 +235,10 @@ def check_unpacked(what: str, packed: int, unpacked: int, remedy: str) -> None:
         what: Name of the content in the message.
         packed: Bytes in the file.
         unpacked: Bytes in memory.
-        remedy: Advice for content of that size that is intended.
+        remedy: Advice if content of that size is intended.
     """
     if unpacked > LARGE and unpacked > RATIO * max(packed, 1):
-        raise DataError(f"{what} unpacks from {packed:,} to {unpacked:,} bytes. If it is meant, {remedy}.")
+        raise DataError(f"{what} unpacks from {packed:,} to {unpacked:,} bytes. If this is intended, {remedy}.")
 
 
 def check_memory(what: str, needed: int) -> None:
@@ -256,7 +257,7 @@ def check_memory(what: str, needed: int) -> None:
 
 
 def _free_memory() -> int | None:
-    """Return the bytes of memory that are free, where the system says so."""
+    """Return the number of free bytes of memory, or None if the system does not report it."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
@@ -265,7 +266,7 @@ def _free_memory() -> int | None:
 
 
 def _check_sizes(path: Path, file: Any) -> None:
-    """Raise `DataError` for arrays that unpack to far more than the archive, or whose header promises more."""
+    """Raise `DataError` for arrays that unpack to far more than the archive, or whose header declares another size."""
     check_memory(path.name, sum(entry.file_size for entry in file.zip.infolist()))
     for entry in file.zip.infolist():
         what = f"Array `{entry.filename.removesuffix('.npy')}` of `{path.name}`"

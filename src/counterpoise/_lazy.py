@@ -14,8 +14,8 @@ def on_first_use(package: str, homes: Mapping[str, Iterable[str]]) -> Callable[[
 
     Args:
         package: Name of the package.
-        homes: Names by the module of the package that defines them. A module that lists its own name is itself a name
-            of the package.
+        homes: Names by the module of the package that defines them. If a module lists its own name, the module itself
+            becomes a name of the package.
 
     Example:
         >>> find = on_first_use("json", {"decoder": ["JSONDecoder"]})

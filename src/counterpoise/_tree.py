@@ -41,7 +41,7 @@ def leaves(value: Nested, name: str = "") -> dict[str, Tensor]:
 
 
 def map_leaves(function: Callable[..., Tensor], value: Nested, *others: Nested) -> Nested:
-    """Apply a function to every tensor, and to the tensors of ``others`` at the same place.
+    """Apply a function to every tensor, together with the tensors of ``others`` at the same place.
 
     Example:
         >>> map_leaves(torch.add, {"a": torch.ones(1)}, {"a": torch.ones(1)})

@@ -32,7 +32,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> NotFoundError:
 
 @dataclass(frozen=True)
 class Interval:
-    """Allowed range of a numeric hyper-parameter; brackets say which ends belong to it.
+    """Allowed range of a numeric hyper-parameter; a square bracket includes the end, a parenthesis excludes it.
 
     Example:
         >>> Interval(0, 1, "[)").check("OGM", "rate", 1.0)

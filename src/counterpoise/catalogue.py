@@ -1,4 +1,4 @@
-"""A catalogue: one explicit, frozen table of names, read by the CLI, the docs and the batteries of tests."""
+"""Catalogues: frozen tables of names, which the command line, the documentation and the tests read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ImportPath(str):
 def user_name(name: str) -> str:
     """Return a name that the user gave: an `ImportPath` if it is written as one, else the name itself.
 
-    Never call this for a name that was read from a file of results or data.
+    Never call this with a name that was read from a file of results or data.
 
     Example:
         >>> type(user_name("joint")).__name__, type(user_name("package.module.Method")).__name__
@@ -44,7 +44,7 @@ def user_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """One row: a name, where its code is (``module:attribute``, imported on use) and what it is."""
+    """One row of a catalogue: a name, the place of its code (``module:attribute``, imported on use) and a summary."""
 
     name: str
     target: str
@@ -100,7 +100,7 @@ def parse_spec(what: str, text: str) -> tuple[str, dict[str, Any]]:
 
 
 class Catalogue(Mapping[str, E], Generic[E]):
-    """A frozen mapping from name to row that knows what it holds, for its error messages.
+    """A frozen mapping from names to rows; its error messages name the kind of its rows.
 
     Example:
         >>> table = Catalogue("fusion", [Entry("concat", "counterpoise.fusion:Concat", "concatenation")])
@@ -113,7 +113,7 @@ class Catalogue(Mapping[str, E], Generic[E]):
     def __init__(self, kind: str, entries: list[E], *, base: str = "") -> None:
         names = [entry.name for entry in entries]
         if len(set(names)) != len(names):
-            raise ValueError(f"The catalogue of {kind}s names something twice: {names}.")
+            raise ValueError(f"The catalogue of {kind}s has duplicate names: {names}.")
         self.kind = kind
         self.base = base
         self._rows = MappingProxyType({entry.name: entry for entry in entries})
@@ -132,7 +132,7 @@ class Catalogue(Mapping[str, E], Generic[E]):
         return self._row(name) is not None
 
     def get(self, name: object, default: Any = None) -> Any:
-        """Return a row, or ``default`` (a user's own ``package.module.Name`` has none)."""
+        """Return a row, or ``default`` if there is none (as for the import path of a user's own class)."""
         return self._row(name) or default
 
     def __iter__(self) -> Iterator[str]:
@@ -158,8 +158,8 @@ class Catalogue(Mapping[str, E], Generic[E]):
             return self._own(name)
         if name not in self and isinstance(user_name(name), ImportPath):
             raise NotFoundError(
-                f"`{name}` is not in the catalogue of {self.kind}s. A class of your own is imported only if you name "
-                "it yourself, on the command line, in Python, or in a file given as --config."
+                f"`{name}` is not in the catalogue of {self.kind}s. A class of your own is imported only if its "
+                f"import path is given on the command line, in Python, or in a file given as --config."
             )
         return self[name].load()
 

@@ -28,10 +28,10 @@ class ModelConfig:
     """The network around the data.
 
     Attributes:
-        fusion: name of a fusion (``counterpoise list fusions``) or import path of your own.
-        encoders: encoder by modality, where it should not be the data set's own (name or import path).
-        width: feature dimension D_m of the library's encoders.
-        init_seed: seed of the initial weights; None takes the run's. Set it to see several runs from one
+        fusion: Name of a fusion (``counterpoise list fusions``) or import path of your own.
+        encoders: Encoder by modality (name or import path), for modalities that do not use the data set's encoder.
+        width: Feature dimension D_m of the library's encoders.
+        init_seed: Seed of the initial weights; None uses the run's seed. Set it to start several runs from one
             initialisation.
         absent: How the fused head reads modalities that a sample lacks: ``token`` (learned), ``zeros``, or ``auto``
             (skipped if the fusion can, else tokens). None skips them if the fusion can, and reads zeros otherwise.
@@ -68,19 +68,19 @@ class OptimConfig:
     """The optimizer and its schedule.
 
     Attributes:
-        name: optimizer.
-        lr: learning rate.
-        weight_decay: decoupled for AdamW, L2 for SGD.
-        momentum: for SGD only.
+        name: Optimizer.
+        lr: Learning rate.
+        weight_decay: Weight decay: decoupled for AdamW, an L2 penalty for SGD.
+        momentum: Momentum of SGD; other optimizers ignore it.
         schedule: ``cosine`` to zero over the run, ``constant``, or ``step``: times ``factor`` every ``step`` epochs.
-        step: epochs between steps.
-        factor: of each step.
+        step: Epochs between steps.
+        factor: Factor of the learning rate at each step.
         warmup: Number of epochs, also a fraction, over which the learning rate rises linearly to that of the schedule,
             step by step.
-        clip: Largest norm of the gradient of all parameters together; longer gradients are shortened to it. 0 never
+        clip: Largest norm of the gradient of all parameters together; larger gradients are scaled down to it. 0 never
             clips.
-        rates: Learning rates of parts, where they are not ``lr``: by the name of a modality (its encoder), or
-            ``encoders``, ``heads`` or ``fusion``.
+        rates: Learning rates of parts that do not use ``lr``, by the name of a modality (its encoder), ``encoders``,
+            ``heads`` or ``fusion``.
     """
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -114,24 +114,24 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How long and on what a model is trained.
+    """Length, batches, precision and devices of a training run.
 
     Attributes:
-        epochs: number of epochs.
-        batch_size: samples per step.
+        epochs: Number of epochs.
+        batch_size: Samples per step.
         patience: Number of epochs without a better validation score after which training stops; 0 never stops early.
-        holdout: share of the training set that the calibrated rule holds out until half of the epochs.
-        precision: as Lightning's Trainer takes it.
-        accelerator: as Lightning's Trainer takes it.
-        accumulate: number of batches whose gradients are added before a step.
+        holdout: Share of the training set that the calibrated rule holds out until half of the epochs.
+        precision: Precision, with the values of Lightning's Trainer.
+        accelerator: Accelerator, with the values of Lightning's Trainer.
+        accumulate: Number of batches whose gradients are added before a step.
         devices: Number of devices (processes on CPUs). Each takes ``batch_size`` samples per step, so that the batch of
             a step holds ``devices * batch_size`` samples.
         strategy: How the processes start, as Lightning names it: ``ddp`` and ``ddp_spawn`` start fresh ones,
             ``ddp_fork`` and ``ddp_notebook`` copies of this one. ``auto`` is ``ddp``.
         class_weights: Factor of each sample's loss by its class: ``none``, ``balanced`` (all classes count equally), or
             one number per class.
-        ema: Decay, in [0, 1), of an exponential moving average of the weights, such as 0.999. The average is what is
-            validated, selected and kept. 0 keeps the weights themselves.
+        ema: Decay, in [0, 1), of an exponential moving average of the weights, such as 0.999. The averaged weights are
+            validated, selected and stored. 0 uses the weights themselves.
         compile: Backend of `torch.compile` for the encoders (``inductor``, or another one of torch), or ``none``.
     """
 
@@ -177,7 +177,7 @@ _LEFT_OUT: Final[Mapping[str, tuple[str, ...]]] = {
     "optim": ("warmup", "clip", "rates"),
     "fit": ("devices", "strategy", "class_weights", "ema", "compile"),
 }
-"""Fields that are written down only where they differ from their defaults, so that they leave keys as they were."""
+"""Fields that are stored only if they differ from their defaults, so that the keys of older runs stay valid."""
 
 
 @dataclass(frozen=True)
@@ -185,18 +185,18 @@ class RunConfig:
     """Everything that determines a run.
 
     Attributes:
-        data: a data set's name, a folder of prepared data, or an ``.npz``.
-        method: a method's name (``counterpoise list methods``) or import path of your own.
-        method_args: the method's hyper-parameters, where they should not be the defaults.
-        rule: how heads are combined at inference; ``default`` is the method's own.
-        seed: of the initialisation, the order of the batches and every draw.
-        model: the network.
-        optim: the optimizer.
-        fit: the training.
-        tuned: names of hyper-parameters in ``method_args`` that a search chose. They are not part of the row's name.
+        data: A data set's name, a folder of prepared data, or an ``.npz``.
+        method: A method's name (``counterpoise list methods``) or import path of your own.
+        method_args: Hyper-parameters of the method that differ from their defaults.
+        rule: Decision rule, which combines the heads at inference; ``default`` is that of the method.
+        seed: Seed of the initialisation, of the order of the batches, and of every other random draw.
+        model: The network.
+        optim: The optimizer.
+        fit: The training.
+        tuned: Names of hyper-parameters in ``method_args`` that a search chose. They are not part of the row's name.
         missing: Modalities that are taken away from samples, completely at random, with the share of the samples that
             lose each of them. The same samples lose them for every method and seed.
-        missing_in: Where they are taken away: in ``train`` (and validation), in ``test`` or in ``both``.
+        missing_in: Splits in which they are taken away: ``train`` (with validation), ``test`` or ``both``.
     """
 
     data: str

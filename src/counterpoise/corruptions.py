@@ -1,4 +1,4 @@
-"""Corruptions of inputs: one vocabulary for training, decision rules, robustness, diagnosis and valuation baselines.
+"""Corruptions of inputs: shared by training, decision rules, robustness, diagnosis and valuation baselines.
 
 `Corruption` and `KINDS` name corruptions (they need no torch); `apply` corrupts the input of one modality, and
 `corrupt_one` draws a corruption for one random modality of each sample.
@@ -56,7 +56,7 @@ def is_mask(name: str) -> bool:
 
 
 def applicable(value: Nested, kind: str) -> bool:
-    """Return whether a kind of corruption has a meaning for an input: token ids have no noise, mean or mixture.
+    """Return whether a kind of corruption is defined for an input: token ids have no noise, mean or mixture.
 
     Example:
         >>> applicable(torch.zeros(4, 7, dtype=torch.long), "noise"), applicable(torch.zeros(4, 7), "noise")
@@ -89,13 +89,13 @@ def apply(
 ) -> Nested:
     """Return a corrupted copy of one modality's input.
 
-    Leaves that describe others (`is_mask`) keep their values, unless another sample's input replaces the whole.
+    Leaves that describe others (`is_mask`) keep their values, unless another sample's input replaces the whole input.
 
     Args:
         value: One tensor ``(B, ...)`` or a nested mapping of them.
         corruption: Kind and strength. Noise is measured in standard deviations (see `moments`).
-        generator: Generator of all draws, on the CPU; None takes the global one.
-        statistics: Moments that noise and mean are taken from; None computes them from ``value``.
+        generator: Generator of all draws, on the CPU; None uses the global generator.
+        statistics: Moments from which noise and mean are computed; None computes them from ``value``.
 
     Raises:
         DataError: If the kind is not `applicable` to the input.
@@ -160,12 +160,12 @@ def corrupt_one(inputs: Inputs, rate: float = 1.0, generator: torch.Generator | 
 
     Kinds are drawn with probability .3 (noise), .25 (mix) and .15 (zeros, dropout, permute). The strengths of noise and
     mix are log-uniform in [.3, 3], that of dropout uniform in [0, 1). Where a kind is not `applicable` (noise on token
-    ids), the input of another sample is taken.
+    ids), the input of another sample is used.
 
     Args:
         inputs: One tensor or nested mapping per modality.
         rate: Share of the samples, in [0, 1].
-        generator: Generator of all draws, on the inputs' device; None takes the global one.
+        generator: Generator of all draws, on the inputs' device; None uses the global generator.
 
     Example:
         >>> inputs = {"a": torch.ones(4, 2), "b": torch.ones(4, 2)}

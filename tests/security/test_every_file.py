@@ -262,7 +262,7 @@ def test_a_payload_runs_nowhere(
     status = main(command)
     shown = capsys.readouterr()
     assert status in (0, 1, 2)
-    assert "This was not foreseen" not in shown.err, shown.err
+    assert "This error is unexpected" not in shown.err, shown.err
     if status == 2:
         assert shown.err.count("error:") == 1
     if (root / "page.html").exists():

@@ -1,7 +1,7 @@
 """The verbs of the command line.
 
-Each takes the options and the settings of runs that were given explicitly, and returns the exit status. Imports wait
-until a verb runs.
+Each verb takes the parsed options and the settings that were given explicitly, and returns the exit status. Packages
+are imported when a verb runs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["CATALOGUES", "COMMANDS", "load_catalogue", "missing_rates"]
 
 SKIPPED: Final = 10
-"""Unreadable files that are named on the screen, at most. The page names all."""
+"""Maximum number of unreadable files that are named on the screen. The page names all of them."""
 
 CATALOGUES: Final = {
     "methods": "counterpoise.methods.catalogue:METHODS",
@@ -103,7 +103,7 @@ def run_list(options: Namespace, given: Mapping[str, Any]) -> int:
 
 
 def _check(options: Namespace) -> int:
-    """Say what is wrong with a folder of data; 1 if anything is missing."""
+    """Report the faults of a folder of data; the exit status is 1 if anything is missing."""
     from counterpoise._files import write_atomic
     from counterpoise.data.preparation import check_folder, to_csv
 
@@ -403,7 +403,7 @@ def missing_rates(text: str) -> dict[str, float]:
     """Return the shares of samples that lose modalities.
 
     Raises:
-        ConfigError: For something else than ``NAME=RATE,NAME=RATE``.
+        ConfigError: If the text is not ``NAME=RATE,NAME=RATE``.
 
     Example:
         >>> missing_rates("audio=0.5,video=0.2")
@@ -448,7 +448,7 @@ def data_names(text: str) -> list[str]:
 def show(
     records: Sequence[RunRecord], *, reference: str = "joint", focus: str | None = None, details: bool = False
 ) -> None:
-    """Print what a comparison shows: the finding and what to do, the table, the evidence, and notes."""
+    """Print the results of a comparison: the finding and the advice, the table, the evidence, and notes."""
     from counterpoise.report import conclusions, rich_table
 
     if not records:
@@ -474,14 +474,14 @@ def show(
 
 
 def complain(failures: Sequence[Failure]) -> int:
-    """Print what failed; return the exit status."""
+    """Print the failures and return the exit status."""
     for failure in failures:
         console.print(f"[red]failed[/] {escape(str(failure))}", highlight=False, soft_wrap=True)
     return 1 if failures else 0
 
 
 def seed_numbers(text: str) -> int | list[int]:
-    """Read ``--seeds``: how many, or the seeds themselves.
+    """Parse ``--seeds``: the number of seeds, or the seeds themselves.
 
     Example:
         >>> seed_numbers("3"), seed_numbers("3,7,11")

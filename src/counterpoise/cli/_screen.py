@@ -29,7 +29,7 @@ console = Console()
 
 
 class RunProgress:
-    """A progress bar over runs: how many, which one ended last and what it scored."""
+    """A progress bar over runs, with the last finished run and its score."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._bar = Progress(
@@ -56,7 +56,7 @@ class RunProgress:
         self._bar.stop()
 
     def start(self, total: int) -> None:
-        """Say how many runs there are."""
+        """Show the number of runs."""
         self._task = self._bar.add_task("training", total=total, last="")
         self._left = total
 

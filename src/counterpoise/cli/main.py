@@ -1,4 +1,4 @@
-"""``counterpoise``: the verbs and their options. Nothing heavy is imported before a verb runs."""
+"""The command ``counterpoise``: its verbs and their options. Large packages are imported only when a verb runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DETAILS = "show every row, p-values, contributions in nats and encoder probes"
 
 
 class Parser(ArgumentParser):
-    """An argument parser whose complaint about an unknown option names the nearest known one."""
+    """An argument parser whose error for an unknown option names the nearest known option."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one clear line and exit with 2."""
@@ -46,7 +46,7 @@ class Parser(ArgumentParser):
 
 
 def _of_one_line(message: str) -> str:
-    """Return a complaint about the value of an option as one line with the allowed values, and others as they are."""
+    """Return an error about the value of an option as one line with the allowed values; other errors stay unchanged."""
     key = re.search(r'Parser key "([\w.]+)":', message)
     value = re.search(r"(?:Got value:|Given value:) (.*)", message)
     words = [word for choice in re.findall(r"typing\.Literal\[(.*?)\]", message) for word in choice.split(", ")]
@@ -66,8 +66,8 @@ def _settings(parser: ArgumentParser) -> None:
 
 
 def _add_rows(parser: ArgumentParser) -> None:
-    """Add the options that choose the rows a report is about."""
-    parser.add_argument("--reference", type=str, default="joint", help="row that differences are taken to")
+    """Add the options that choose the rows of a report."""
+    parser.add_argument("--reference", type=str, default="joint", help="row to which the others are compared")
     parser.add_argument(
         "--focus",
         type=str | None,
@@ -77,7 +77,7 @@ def _add_rows(parser: ArgumentParser) -> None:
 
 
 def _add_missing(parser: ArgumentParser) -> None:
-    """Add what makes data incomplete."""
+    """Add the options that take modalities away from samples."""
     parser.add_argument(
         "--missing",
         type=str,
@@ -86,15 +86,16 @@ def _add_missing(parser: ArgumentParser) -> None:
         help="take modalities away from a share of the samples, at random: audio=0.5,video=0.2",
     )
     parser.add_argument(
-        "--missing-in", type=str, default="both", help="where: train (with validation), test, or both (the default)"
+        "--missing-in",
+        type=str,
+        default="both",
+        help="splits that lose modalities: train (with validation), test, or both (the default)",
     )
 
 
 def _raw_settings(parser: ArgumentParser) -> None:
     """Add the choices for sets of videos, images, texts and features; None takes the data set's own."""
-    parser.add_argument(
-        "--fps", type=float | None, default=None, help="instants per second of a video that are looked at"
-    )
+    parser.add_argument("--fps", type=float | None, default=None, help="frames per second that are read from a video")
     parser.add_argument("--keep", type=int | None, default=None, help="frames stored per clip")
     parser.add_argument("--frames", type=int | None, default=None, help="frames per sample when it is used")
     parser.add_argument("--size", type=int | None, default=None, help="height and width of images and frames")
@@ -127,14 +128,16 @@ def build_parser() -> dict[str, Parser]:
     verbs = {
         name: Parser(prog=f"counterpoise {name}", description=text, allow_abbrev=False)
         for name, text in {
-            "demo": "See a modality being wasted, and the remedy, on real data: two minutes on two cores.",
-            "list": "Show what the catalogues hold.",
-            "prepare": "Make a prepared data set from the raw files that people download.",
-            "extract": "Encode modalities with frozen encoders once, as data that every method shares.",
+            "demo": "Show a wasted modality and the remedy on real data, in about two minutes on two cores.",
+            "list": "Show the catalogues of methods, data sets, encoders, fusions, estimators and decision rules.",
+            "prepare": "Convert the raw files of a data set into prepared data.",
+            "extract": "Encode modalities once with frozen encoders, and store the features as prepared data.",
             "train": "Train one run: data set x method x seed.",
             "compare": "Compare methods on data sets over seeds; finished runs are not repeated.",
-            "recommend": "Find out which method and decision rule suit a data set, or that joint training does.",
-            "diagnose": "Say what each modality contributes to a trained model, or to a label in arrays or a table.",
+            "recommend": "Recommend a method and a decision rule for a data set, or joint training if nothing is "
+            "better.",
+            "diagnose": "Measure what each modality contributes to a trained model, or to the label in arrays or a "
+            "table.",
             "report": "Make one self-contained page from finished runs.",
             "check": "Check a method, also one of your own: gradients, strength 0, resume, precision, devices.",
         }.items()
@@ -290,7 +293,7 @@ def build_parser() -> dict[str, Parser]:
     )
     diagnose.add_argument("--estimator", type=str | None, default=None, help="see `counterpoise list valuations`")
     diagnose.add_argument(
-        "--trust", action="store_true", help="import the class of somebody's own that a run was trained with"
+        "--trust", action="store_true", help="import the user-defined class that a run was trained with"
     )
     diagnose.add_argument("--json", action="store_true", help="print JSON")
     diagnose.add_argument("--out", type=Path | None, default=None, help="folder for the page, the figure and the JSON")
@@ -306,7 +309,7 @@ def build_parser() -> dict[str, Parser]:
     report.add_argument("--out", type=Path, required=True, help="the page, an .html file")
     _add_rows(report)
     for parser in verbs.values():
-        parser.add_argument("--debug", action="store_true", help="show where an unexpected error comes from")
+        parser.add_argument("--debug", action="store_true", help="show the traceback of an unexpected error")
     return verbs
 
 
@@ -329,8 +332,8 @@ _RESUME = "Completed runs are kept; run the same command again to resume."
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status.
 
-    0: everything that was asked for is done. 1: some runs or samples failed. 2: it cannot be done as asked. 130 and
-    143: stopped by Ctrl-C or SIGTERM.
+    0: everything was done. 1: some runs or samples failed. 2: the request cannot be carried out. 130 and 143: stopped
+    by Ctrl-C or SIGTERM.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     verbs = build_parser()
@@ -351,7 +354,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_verb(verb: str, parser: Parser, arguments: Sequence[str]) -> int:
-    """Run a verb and turn every way in which it can end into an exit status."""
+    """Run a verb and return its exit status, also after an exception or a signal."""
     try:
         with _terminable():
             return _dispatch(verb, parser, arguments)
@@ -373,9 +376,7 @@ def _run_verb(verb: str, parser: Parser, arguments: Sequence[str]) -> int:
         if "--debug" in arguments:
             traceback.print_exception(error)
         else:
-            print(
-                f"This was not foreseen. `counterpoise {verb} --debug ...` shows where it comes from.", file=sys.stderr
-            )
+            print(f"This error is unexpected. `counterpoise {verb} --debug ...` shows its traceback.", file=sys.stderr)
         return FAILED
 
 

@@ -16,13 +16,13 @@ __all__ = ["Association", "absence_notes", "association", "pattern_lines", "patt
 LEVEL: Final = 0.01
 """Largest p-value, after correction, of an association that is reported."""
 MIN_EXPECTED: Final = 5
-"""Smallest expected count for which the chi-squared approximation is used; below it labels are permuted."""
+"""Smallest expected count for which the chi-squared approximation is used; below it, the labels are permuted."""
 PERMUTATIONS: Final = 2000
 """Number of permutations of the labels."""
 MAX_PATTERNS: Final = 6
-"""Number of patterns that a line lists."""
+"""Maximum number of patterns that a line lists."""
 MAX_CLASSES: Final = 12
-"""Number of classes whose patterns are listed."""
+"""Maximum number of classes whose patterns are listed."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _warning(m: str, result: Association, p: float, modalities: int) -> str:
 def pattern_lines(
     present: Mapping[str, np.ndarray], target: np.ndarray, split: Sequence[str], class_names: Sequence[str] = ()
 ) -> list[str]:
-    """Return lines that count the patterns of absence by split and by class.
+    """Return lines with the counts of the patterns of absence by split and by class.
 
     The classes shown are those whose patterns differ most from those of all samples.
 

@@ -60,10 +60,10 @@ def from_arrays(
     task follows from the labels: names and whole numbers of few values are classes (numbered 0..C-1, and their names
     kept, where they are not that already), zeros and ones ``(N, C)`` are several labels, other numbers are regression.
 
-    What was assumed stands in `DataInfo.notes`, as do copies of samples and groups in two splits. Numbers are stored as
-    float32; columns whose digits it cannot hold (seconds since 1970) are standardised first.
+    `DataInfo.notes` lists these assumptions, copies of samples, and groups that are in two splits. Numbers are stored
+    as float32; columns whose digits it cannot hold (seconds since 1970) are standardised first.
 
-    Samples may lack modalities: say so with ``present``, or with rows that hold nothing but NaN (or None in a list of
+    Samples may lack modalities: mark them with ``present``, or with rows that hold only NaN (or None in a list of
     arrays). Every sample needs one modality. A row that is NaN in part is an error. The notes say how often each
     modality is present, and warn if its absence is not independent of the label.
 
@@ -78,8 +78,8 @@ def from_arrays(
         num_classes: C, None to infer it from the labels; labels outside 0..C-1 are an error.
         class_names: C names.
         rates: Samples per second of sequences and waveforms, where a page should show seconds and play sound.
-        present: Which samples have a modality, ``{m: (N,) bool}``, for those that some samples lack. What stands in the
-            rows of the others is not read.
+        present: Which samples have a modality, ``{m: (N,) bool}``, for those that some samples lack. The rows of
+            samples that lack it are not read.
         seed: Seed of the drawn split.
         source: Source of the data.
         notes: Notes for the reader of a report.
@@ -148,7 +148,7 @@ def _check_settings(
     class_names: Sequence[str],
     seed: int,
 ) -> None:
-    """Raise an error for arguments of `from_arrays` that say something impossible, whatever the arrays hold."""
+    """Raise an error for arguments of `from_arrays` that are impossible whatever the arrays hold."""
     named = named_arrays(arrays)
     check_keys("`kinds` of `from_arrays`", kinds or {}, named)
     check_keys("`rates` of `from_arrays`", rates or {}, named)
@@ -189,7 +189,7 @@ def _parts(
 
 
 def _compared(arrays: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
-    """Return the arrays in which copies of samples are sought: what a sample lacks makes it no copy of another."""
+    """Return the arrays that are compared to find copies of samples; absent rows never count as equal."""
     if masks is None:
         return dict(arrays)
     complete = np.all(list(masks.values()), 0)
@@ -197,7 +197,7 @@ def _compared(arrays: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray] 
 
 
 def _as_slice(rows: np.ndarray) -> Any:
-    """Return positions as a slice where they follow each other, so that a split is a view and not a copy."""
+    """Return consecutive positions as a slice, so that a split is a view and not a copy."""
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
         return slice(int(rows[0]), int(rows[-1]) + 1)
     return rows
@@ -233,7 +233,7 @@ def _check_lengths(name: str, arrays: Mapping[str, Any], label: Any, split: Any,
 
 
 def _as_modality(m: str, array: np.ndarray, kind: Kind | None) -> tuple[Modality, np.ndarray, str]:
-    """Return what a modality looks like, its numbers as they are stored, and a note or nothing."""
+    """Return the description of a modality, its numbers in their storage type, and a list of notes."""
     array = _real_numbers(m, array)
     array = array[:, None] if array.ndim == 1 else array
     if len(array) and not array.size:
@@ -255,7 +255,7 @@ def _as_modality(m: str, array: np.ndarray, kind: Kind | None) -> tuple[Modality
 
 
 def _as_floats(m: str, kind: Kind, array: np.ndarray) -> tuple[np.ndarray, str]:
-    """Return finite numbers as float32, or float16 if they are stored so, and a note or nothing."""
+    """Return finite numbers as float32 (float16 stays float16), and a list of notes."""
     note = ""
     if kind in ("vector", "sequence") and array.dtype.kind in "iuf":
         array, note = (array, "") if array.dtype.itemsize == 2 else keep_digits(m, array)

@@ -18,16 +18,16 @@ from counterpoise.errors import OutputError
 __all__ = ["quiet_datasets", "write_arrow", "write_dataset", "write_splits"]
 
 FILE: Final = 1 << 27
-"""Bytes of a file of the result, about."""
+"""Approximate size in bytes of a file of the result."""
 BATCH: Final = 1 << 23
-"""Bytes of the rows that are in memory at once, about."""
+"""Approximate size in bytes of the rows that are in memory at once."""
 MOST_ROWS: Final = 4096
 
 
 def write_arrow(path: Path, batches: Iterable[Mapping[str, Any]]) -> None:
     """Write batches of columns as one Arrow stream: arrays ``(n, ...)`` as fixed-size lists, the rest as it is.
 
-    The file has its name only once it is whole and on the disk.
+    The file gets its name only when it is complete and on the disk.
 
     Raises:
         OutputError: If it cannot be written.
@@ -82,8 +82,8 @@ def write_dataset(
     Args:
         folder: Folder to write; its parent exists.
         rows: Number of rows.
-        row_bytes: Bytes of one row, about.
-        columns: Gives the columns of the rows from a start to a stop.
+        row_bytes: Approximate size of one row in bytes.
+        columns: Function that returns the columns of the rows from a start to a stop.
         fingerprint: Name of the content, for the cache of ``datasets``.
 
     Raises:
@@ -115,13 +115,13 @@ def write_dataset(
 
 
 def write_splits(folder: Path, names: Sequence[str]) -> None:
-    """Write which splits a ``DatasetDict`` has."""
+    """Write the file that lists the splits of a ``DatasetDict``."""
     (folder / "dataset_dict.json").write_text(json.dumps({"splits": list(names)}))
 
 
 @contextlib.contextmanager
 def quiet_datasets() -> Iterator[None]:
-    """Switch the progress bars of `datasets` off, and on again if they were."""
+    """Switch the progress bars of `datasets` off inside this context, and on again afterwards if they were on."""
     with extra("data"):
         import datasets
 

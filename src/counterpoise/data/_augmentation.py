@@ -19,7 +19,7 @@ __all__ = ["ClipAugmentation"]
 
 @dataclass(frozen=True)
 class ClipAugmentation:
-    """Make samples of stored clips.
+    """Select and augment samples of stored clips.
 
     Evaluation takes the middle frame of each segment, whole and unmirrored, and the middle of the sound. Training takes
     a random frame of each segment and, where ``smallest`` is below 1, a random part of the image (RandomResizedCrop:
@@ -54,9 +54,10 @@ class ClipAugmentation:
         return ClipAugmentation(frames, visual, flow, float(info.augment.get("smallest", 1.0)), parts)
 
     def select(self, arrays: Mapping[str, np.ndarray], generator: torch.Generator | None) -> dict[str, np.ndarray]:
-        """Return what a sample has of what is stored: the middle, or with a generator a random choice.
+        """Return the selected part of each stored sample: the middle, or a random choice if a generator is given.
 
-        Of frames, one per segment (at the same share of every segment for all modalities); of sound, a stretch of it.
+        One frame is selected per segment, at the same relative position for all modalities; of sound, one contiguous
+        part.
         """
         selection = dict(arrays)
         place: np.ndarray | None = None
@@ -123,6 +124,6 @@ def _visual(info: DataInfo) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _longer_axis(modality: Modality) -> tuple[int, int]:
-    """Return the axis along which more is stored than is used, and how much of it is used."""
+    """Return the axis along which more is stored than is used, and the number of steps that are used."""
     axis = next(k for k, size in enumerate(modality.shape) if size != modality.stored[k])
     return axis, modality.shape[axis]

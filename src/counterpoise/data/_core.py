@@ -26,21 +26,20 @@ if TYPE_CHECKING:
     from counterpoise.data._augmentation import ClipAugmentation
 
 _BATCH: Final = 1 << 24
-"""Bytes of the inputs of a batch of evaluation, at most."""
+"""Maximum size in bytes of the inputs of an evaluation batch."""
 
 __all__ = ["SPLITS", "DataInfo", "Kind", "Modality", "MultimodalData", "Split"]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Some samples: one array of shape ``(N, ...)`` per modality, targets, and groups where they are known.
+    """Samples of one split: one array of shape ``(N, ...)`` per modality, targets, and groups if they are known.
 
     Arrays keep their storage type (uint8 images, float16 sensors); `batch` gives float32, images and videos of uint8
-    divided by 255. ``augmentation`` says which frames of a stored clip a sample has, and how training varies them.
+    divided by 255. ``augmentation`` selects the frames of a stored clip and varies them in training.
     ``captions`` holds, for modalities whose numbers cannot be read by people (hashed words), a text per sample that
-    pages show instead. ``present`` says which samples have which modality, ``{m: (N,) bool}`` for every modality; it is
-    None if nothing is missing. What the arrays hold in the rows of absent modalities is never given away: batches have
-    zeros there.
+    pages show instead. ``present`` marks which samples have which modality, ``{m: (N,) bool}`` for every modality; it
+    is None if nothing is missing. The contents of absent rows are never used: batches hold zeros there.
 
     Example:
         >>> arrays = {"a": np.ones((3, 2), np.float32), "b": np.ones((3, 1), np.float32)}
@@ -65,7 +64,7 @@ class Split:
         return len(self.target)
 
     def batch(self, index: Tensor | np.ndarray | list[int], generator: torch.Generator | None = None) -> Batch:
-        """Return the samples at ``index`` as one `Batch`; with a generator as training sees them."""
+        """Return the samples at ``index`` as one `Batch`; with a generator, they are augmented as in training."""
         index = torch.as_tensor(index, dtype=torch.long)
         rows = index.numpy()
         arrays: Mapping[str, np.ndarray] = {m: array[rows] for m, array in self.arrays.items()}
@@ -136,10 +135,10 @@ _PREFIXES: Final = ("caption:", "present:")
 
 @dataclass(frozen=True)
 class MultimodalData:
-    """Train, validation and test: always three sets, checked at construction.
+    """Training, validation and test samples of one data set, checked at construction.
 
-    Selection is on validation and the test set is touched once, so a validation set that equals the test set is
-    refused.
+    The best epoch is selected on the validation set, and the test set is used once. A validation set that equals the
+    test set is therefore refused.
 
     Raises:
         DataError: For an empty split, fewer than two modalities, NaN or infinite inputs (which modality, which
@@ -182,10 +181,11 @@ class MultimodalData:
     ) -> MultimodalData:
         """Return the data with modalities taken away from samples, completely at random.
 
-        Whether a sample loses a modality depends on the data, the seed, the modality and the sample alone: it is the
-        same for every method, and what is missing at a low rate is missing at a higher one as well. A sample that would
-        lose all modalities that it has keeps one, drawn at random, so that the rates reached are lower than those asked
-        for where these are high; the notes of the data say what was reached. What was missing before stays missing.
+        Whether a sample loses a modality depends only on the data, the seed, the modality and the sample. It is the
+        same for every method, and modalities that are missing at a low rate are also missing at a higher rate. A sample
+        that would lose all modalities that it has keeps one, drawn at random, so that the rates reached are lower than
+        those asked for where these are high; the notes of the data list the rates reached. Modalities that were missing
+        before stay missing.
 
         Args:
             rates: Probability that a sample loses the modality, in [0, 1], by modality; those left out lose nothing.
@@ -227,10 +227,10 @@ class MultimodalData:
         return replace(split, present={m: mask | (empty & (kept == k)) for k, (m, mask) in enumerate(masks.items())})
 
     def fingerprint(self) -> str:
-        """Return a hash of what the arrays hold, so that a run on other data has another key.
+        """Return a hash of the contents of the arrays, so that a run on other data has another key.
 
-        Up to 256 rows of every array go into it. Recipe, notes, words and rates do not: they change nothing by
-        themselves. It is computed once.
+        It covers up to 256 rows of every array. Recipe, notes, words and rates are left out, because they change no
+        number. It is computed once.
         """
         return self._fingerprint
 
@@ -249,7 +249,7 @@ class MultimodalData:
 
 
 def _uniform(key: str, n: int) -> np.ndarray:
-    """Return one number in [0, 1) per sample, ``(n,)``, that depends on the arguments alone."""
+    """Return one number in [0, 1) per sample, ``(n,)``, that depends only on the arguments."""
     digest = hashlib.sha256(key.encode()).digest()
     return np.random.default_rng(np.frombuffer(digest, np.uint32)).random(n)
 
@@ -280,7 +280,7 @@ def _check_names(info: DataInfo) -> None:
 
 
 def _hashed_fields(info: DataInfo) -> dict[str, Any]:
-    """Return the description without what changes no number by itself, for `MultimodalData.fingerprint`."""
+    """Return the fields of the description that affect numbers, for `MultimodalData.fingerprint`."""
     later = ("augment", "target_offset", "target_unit")  # left out where empty, so that older fingerprints hold
     known = {k: v for k, v in asdict(info).items() if k not in ("recipe", "notes") and (k not in later or v)}
     known["modalities"] = [
@@ -290,7 +290,7 @@ def _hashed_fields(info: DataInfo) -> dict[str, Any]:
 
 
 def _same(a: Split, b: Split) -> bool:
-    """Tell whether two splits of equal length hold the same samples, in any order."""
+    """Return whether two splits of equal length hold the same samples, in any order."""
     if not np.array_equal(np.sort(a.target, axis=0), np.sort(b.target, axis=0)):
         return False
     if np.array_equal(a.target, b.target) and all(np.array_equal(a.arrays[m], b.arrays[m]) for m in a.arrays):

@@ -15,7 +15,7 @@ __all__ = ["blanked", "separate_absent", "without_gaps"]
 
 
 def without_gaps(value: Any) -> Any:
-    """Return a list of arrays with NaN in the place of None, and anything else as it is.
+    """Return a list of arrays with NaN instead of None; other values are returned unchanged.
 
     Example:
         >>> without_gaps([np.zeros(2), None])
@@ -32,9 +32,9 @@ def without_gaps(value: Any) -> Any:
 def separate_absent(
     arrays: Mapping[str, np.ndarray], present: Mapping[str, Any]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
-    """Find the rows that are absent, and put the first row that is present in their place.
+    """Find the absent rows and replace them by the first row that is present.
 
-    Rows are absent where ``present`` says so, or where they hold nothing but NaN. The stand-in keeps the checks and
+    Rows are absent if ``present`` is False for them, or if they hold only NaN. The stand-in keeps the checks and
     choices that follow (finite numbers, digits, kinds) from reading anything else; `blanked` removes it.
 
     Args:
@@ -45,7 +45,8 @@ def separate_absent(
         The arrays, and ``{m: (N,) bool}`` for every modality or None if nothing is missing.
 
     Raises:
-        DataError: If a mask has another length or holds something else, no sample has a modality, or a sample has none.
+        DataError: If a mask has another length or other values, if no sample has a modality, or if a sample has no
+            modality.
     """
     masks = {m: _mask(m, array, present.get(m)) for m, array in arrays.items()}
     if all(mask.all() for mask in masks.values()):
@@ -67,7 +68,7 @@ def separate_absent(
 
 
 def blanked(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    """Return an array with zeros in the rows that ``mask`` ``(N,)`` says are absent; without a mask as it is."""
+    """Return an array with zeros in the rows where ``mask`` ``(N,)`` is False; without a mask, return it unchanged."""
     if mask is None or mask.all():
         return array
     return np.where(mask.reshape(-1, *[1] * (array.ndim - 1)), array, np.zeros((), array.dtype))
@@ -88,7 +89,7 @@ def _mask(m: str, array: np.ndarray, given: Any) -> np.ndarray:
 
 
 def _empty_rows(array: np.ndarray) -> np.ndarray:
-    """Return which rows hold nothing but NaN (or None)."""
+    """Return which rows hold only NaN (or None)."""
     empty = np.zeros(len(array), bool)
     if array.dtype == object:
         missing: np.ndarray = missing_entries(array.reshape(len(array), -1))

@@ -14,14 +14,14 @@ __all__ = ["PRESENT", "SPLITS", "SPLIT_ALIASES", "DataInfo", "Kind", "Modality"]
 Kind = Literal["vector", "sequence", "image", "video", "tokens"]
 SPLITS = ("train", "val", "test")
 PRESENT = "present:"
-"""Start of the names of the columns of prepared data that say which samples have a modality."""
+"""Prefix of the columns of prepared data that mark which samples have a modality."""
 SPLIT_ALIASES = {"valid": "val", "validation": "val", "dev": "val", "training": "train", "testing": "test"}
 """Other names of the splits."""
 
 
 @dataclass(frozen=True)
 class Modality:
-    """What one modality looks like.
+    """Description of one modality.
 
     Attributes:
         name: Name.
@@ -29,7 +29,7 @@ class Modality:
             integer ids, 0 = padding.
         shape: Shape of one sample.
         vocabulary: Number of token ids, for tokens.
-        stored: Shape on disk where it is another: more frames than a sample has when it is used (see
+        stored: Shape on disk if it differs from ``shape``, as for clips stored with more frames than a sample uses (see
             `ClipAugmentation`).
         words: Words of the token ids, ``words[id]``; empty if they are unknown.
         rate: Samples per second of a sequence or a waveform; 0 where it is not known.
@@ -46,7 +46,7 @@ class Modality:
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What is known about a data set.
+    """Description of a data set.
 
     Attributes:
         name: Name.

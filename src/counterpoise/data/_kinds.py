@@ -20,7 +20,7 @@ def kind_of(name: str, shape: tuple[int, ...], dtype: np.dtype) -> Kind:
     """Return the kind of a modality whose samples have a shape.
 
     Args:
-        name: Name of the modality: ``(L,)`` under ``tokens`` or ``*_tokens`` are token ids.
+        name: Name of the modality: samples of shape ``(L,)`` hold token ids if it is ``tokens`` or ``*_tokens``.
         shape: Shape of one sample.
         dtype: Type of its numbers: ``(H, W)`` of uint8 is an image.
 

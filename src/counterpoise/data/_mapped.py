@@ -19,22 +19,22 @@ __all__ = ["MappedRows", "as_rows", "blocks", "check_finite", "rows_not_finite"]
 IN_MEMORY: Final = 1 << 29
 """Data up to this many bytes (512 MiB) are copied into memory once, contiguous."""
 COPIED: Final = 1 << 24
-"""Arrays of larger data that are copied, too: up to 16 MiB each."""
+"""Arrays of larger data are copied if they have at most this number of bytes (16 MiB)."""
 BLOCK: Final = 1 << 25
 RESIDENT: Final = 1 << 25
-"""Bytes of mapped files after which they are given back, about (32 MiB)."""
+"""Approximate number of mapped bytes after which they are released (32 MiB)."""
 _AT_ONCE: Final = 32
-"""Rows that are read before it is looked how much is mapped: a row may map up to 2 MiB around it."""
+"""Number of rows that are read between two checks of the mapped size; a row may map up to 2 MiB around it."""
 
 
 class MappedRows:
-    """An array ``(N, ...)`` in memory-mapped pieces: what is indexed is read, nothing else is.
+    """An array ``(N, ...)`` in memory-mapped pieces, of which only the indexed rows are read.
 
-    Knows as much of NumPy's interface as a split needs: ``shape``, ``dtype``, ``len``, indexing by a position, a slice
-    or an array of positions, and ``np.asarray`` (which reads everything).
+    It has the part of NumPy's interface that a split needs: ``shape``, ``dtype``, ``len``, indexing by a position, a
+    slice or an array of positions, and ``np.asarray`` (which reads everything).
 
-    What was read of mapped files is given back to the system every 32 MiB, so that the resident memory of the process
-    does not grow to the size of the data. The files stay in the cache of the system as long as there is room for them.
+    The pages that were read are released every 32 MiB, so that the resident memory of the process does not grow to the
+    size of the data. The files stay in the cache of the operating system while there is room.
 
     Example:
         >>> rows = MappedRows([np.arange(6).reshape(3, 2), np.arange(4).reshape(2, 2)])
@@ -82,7 +82,7 @@ class MappedRows:
         return np.where(rows < 0, rows + len(self), rows)
 
     def _release(self) -> None:
-        """Unmap what was read, if much is mapped. The next read maps it again."""
+        """Unmap the pages that were read, if many are mapped. The next read maps them again."""
         if _LIBRARY is None or _mapped_bytes() < self._least + RESIDENT:
             return
         if self._files is None:
@@ -114,9 +114,9 @@ def _mapped_bytes() -> int:
 
 
 def _mapped_files(pieces: Sequence[np.ndarray]) -> list[tuple[int, int]]:
-    """Return address and length of the pages of those pieces that are mapped from files, and not memory of the process.
+    """Return address and length of the pages that are mapped from files and are not memory of the process.
 
-    Only these can be dropped without loss. Empty on systems other than Linux.
+    Only these pages can be dropped without loss. The list is empty on systems other than Linux.
     """
     if _LIBRARY is None:
         return []
@@ -140,11 +140,11 @@ def _mapped_files(pieces: Sequence[np.ndarray]) -> list[tuple[int, int]]:
 
 
 def as_rows(pieces: Sequence[np.ndarray], *, large: bool = False) -> np.ndarray:
-    """Return the pieces as one array: copied if it is small, else as `MappedRows`, typed as the array it stands for.
+    """Return the pieces as one array: a copy if it is small, else `MappedRows` (typed as an array).
 
     Args:
         pieces: The pieces.
-        large: Whether the array belongs to data of more than `IN_MEMORY` bytes; then little is copied.
+        large: Whether the array belongs to data of more than `IN_MEMORY` bytes, of which only small arrays are copied.
     """
     if sum(piece.nbytes for piece in pieces) <= (COPIED if large else IN_MEMORY):
         return np.concatenate(pieces)

@@ -1,4 +1,4 @@
-"""Data sets from one ``.npz`` file."""
+"""Reading a data set from one ``.npz`` file."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["load_npz"]
 
 
 def load_npz(path: Path | str) -> MultimodalData:
-    """Read a data set of one's own from an ``.npz``.
+    """Read a user's data set from an ``.npz`` file.
 
     Each modality is an array ``(N, ...)`` under its name. Besides them there are ``label`` and, if wanted, ``split``
-    ('train', 'val' or 'test' of each sample), ``group`` (who must not be in two splits: the speaker, the patient),
-    ``task``, ``num_classes``, ``class_names``, ``rate_<modality>``, one number: samples per second, and
-    ``present_<modality>``, True or False (1 or 0) for each sample: whether it has the modality. A row of nothing but
-    NaN is absent as well. `from_arrays` says what the arrays mean.
+    ('train', 'val' or 'test' of each sample), ``group`` (the speaker or patient, for example, who must not be in two
+    splits), ``task``, ``num_classes``, ``class_names``, ``rate_<modality>``, one number: samples per second, and
+    ``present_<modality>``, True or False (1 or 0) for each sample: whether it has the modality. A row that holds only
+    NaN is absent as well. `from_arrays` describes the arrays.
 
     Raises:
-        NotFoundError: If there is not such a file.
-        DataError: If it is not an ``.npz``, has no ``label``, a mask ``present_<name>`` of True or False
-            belongs to no modality, or it holds what `from_arrays` refuses.
+        NotFoundError: If the file does not exist.
+        DataError: If the file is not an ``.npz`` or has no ``label``, if a mask ``present_<name>`` belongs to no
+            modality, or if `from_arrays` refuses the contents.
     """
     path = Path(path)
     entries = read_npz(path, ("label",))

@@ -1,4 +1,4 @@
-"""Numbers as float32 without losing the digits in which samples differ. Importing it needs no torch."""
+"""Conversion to float32 without losing the digits in which samples differ. Importing it needs no torch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 __all__ = ["keep_digits"]
 
 LOST: Final = 1e-3
-"""Rounding errors from this share of a column's standard deviation on are too large."""
+"""Rounding errors above this share of a column's standard deviation are too large."""
 
 
 def keep_digits(name: str, values: np.ndarray) -> tuple[np.ndarray, str]:
     """Return numbers as float32; columns whose digits float32 cannot hold are standardised first, in float64.
 
-    Seconds since 1970 differ by less than the resolution of float32 at their size, and numbers around 1e-160 become
-    zero.
+    For example, seconds since 1970 differ by less than the resolution of float32 at their size, and numbers around
+    1e-160 become zero in float32.
 
     Args:
         name: Name of the modality, for the note.

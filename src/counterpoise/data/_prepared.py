@@ -27,20 +27,20 @@ __all__ = ["META", "load_prepared", "load_presence", "save_prepared", "write_inf
 
 META: Final = "counterpoise.json"
 CAPTION: Final = "caption:"
-"""Start of the names of the columns that hold captions."""
+"""Prefix of the columns that hold captions."""
 
 
 def save_prepared(data: MultimodalData, out: Path) -> None:
-    """Write a data set as a Hugging Face ``DatasetDict`` with one fixed-size list per modality, and what is known
-    about it in a JSON beside it.
+    """Write a data set as a Hugging Face ``DatasetDict`` with one fixed-size list per modality, and its description as
+    JSON.
 
-    Written into a temporary folder and renamed, so that nothing half-written is left.
+    The files are written into a temporary folder, which is renamed at the end, so that no partial data set is left.
 
     Raises:
         OutputError: If ``out`` exists and is not a prepared data set, or cannot be written.
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / META).is_file()):
-        raise OutputError(f"`{out}` exists and holds something else. Choose an empty --out.")
+        raise OutputError(f"`{out}` exists and is not a prepared data set. Choose an empty --out.")
     with _replacing(out) as temporary:
         fingerprint = data.fingerprint()
         for part in SPLITS:
@@ -51,7 +51,7 @@ def save_prepared(data: MultimodalData, out: Path) -> None:
 
 @contextmanager
 def _replacing(out: Path) -> Iterator[Path]:
-    """Give a temporary folder that takes the place of ``out`` once it is complete, and is removed otherwise."""
+    """Yield a temporary folder that replaces ``out`` once it is complete, and is removed after an error."""
     temporary: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def _replacing(out: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise OutputError(
-            f"Could not write `{out}`: {error.strerror or error}. Nothing was left half-written."
+            f"Could not write `{out}`: {error.strerror or error}. No partial data set was left."
         ) from error
     finally:
         if temporary is not None:
@@ -73,7 +73,7 @@ def _replacing(out: Path) -> Iterator[Path]:
 
 
 def write_info(info: DataInfo, folder: Path) -> None:
-    """Write what is known about a data set beside its arrays."""
+    """Write the description of a data set next to its arrays."""
     (folder / META).write_text(json.dumps(asdict(info), indent=1, default=list))
 
 
@@ -127,7 +127,7 @@ def load_prepared(folder: Path) -> MultimodalData:
 
 
 def load_presence(folder: Path) -> tuple[DataInfo, dict[str, np.ndarray] | None, np.ndarray, list[str]]:
-    """Read what a prepared data set says of absent modalities, without its arrays.
+    """Read which modalities are absent in a prepared data set, without reading its arrays.
 
     Returns:
         The description, ``{m: (N,) bool}`` over all splits (None if nothing is missing), the targets, and the split of
@@ -164,7 +164,7 @@ def _from_arrow(info: DataInfo, part: Any, *, large: bool) -> Split:
 
 
 def _present(info: DataInfo, part: Any) -> dict[str, np.ndarray] | None:
-    """Return which samples have which modality; a modality without such a column is always there."""
+    """Return which samples have which modality; a modality without such a column is present in all samples."""
     given = {m: _column(part, f"{PRESENT}{m}") for m in info.names if f"{PRESENT}{m}" in part.column_names}
     return {m: given.get(m, np.ones(len(part), bool)) for m in info.names} if given else None
 

@@ -1,4 +1,4 @@
-"""Reading of raw files, with errors that name a broken file."""
+"""Reading raw files, with errors that name a broken file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_idx(path: Path) -> np.ndarray:
     The header is two zero bytes, the element type, the number of dimensions, and one big-endian 32-bit size each.
 
     Raises:
-        DataError: If it is not such a file, or is cut off.
+        DataError: If the file is not an idx file of bytes, or is truncated.
     """
     try:
         content = gzip.decompress(path.read_bytes())

@@ -26,11 +26,11 @@ AHEAD: Final = 1
 """Number of batches that are read from files while the model computes."""
 
 Plan: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
-"""How a method changes the order of an epoch: indices into the training split in, indices out."""
+"""Function by which a method changes the order of an epoch; it takes and returns indices into the training split."""
 
 
 def epoch_generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:
-    """Return a generator whose state depends on ``(seed, epoch, stream)`` and on nothing that was drawn before."""
+    """Return a generator whose state depends only on ``(seed, epoch, stream)``, not on earlier draws."""
     mixed = np.random.SeedSequence((seed, epoch, stream)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(mixed))
 
@@ -38,10 +38,10 @@ def epoch_generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:
 def epoch_order(n: int, seed: int, epoch: int, block: int = 0) -> Tensor:
     """Return the permutation of ``0..n-1`` that belongs to an epoch, ``(n,)``.
 
-    It is a function of its arguments alone, so that a run resumed at epoch 7 sees what an uninterrupted one saw.
+    It depends only on its arguments, so that a run resumed at epoch 7 uses the same order as an uninterrupted run.
 
-    With ``block``, samples are shuffled by blocks: blocks of neighbours are drawn, and the samples of `WINDOW` of them
-    are mixed. What is read within a short time then lies in few places of a file.
+    With ``block``, samples are shuffled by blocks: blocks of neighbouring samples are drawn, and the samples of
+    `WINDOW` blocks are mixed. The samples that are read within a short time then lie in few places of a file.
 
     Args:
         n: Number of samples.
@@ -140,11 +140,11 @@ class BatchLoader:
     Samples that are read from files are shuffled by blocks (see `epoch_order`), and a thread reads the next batches
     while the model computes.
 
-    A last batch of one sample joins the batch before it, for batch norm cannot train on one sample.
+    A last batch of one sample is merged with the batch before it, because batch norm cannot train on one sample.
 
-    In several processes each gives its `share` of every batch: with W processes a batch has ``W * batch_size`` samples
-    in the order that one process would give them, and every sample is given once by one of them. A last batch of fewer
-    than W samples joins the batch before it.
+    In distributed training, each of W processes yields its `share` of every batch. A batch then has ``W * batch_size``
+    samples, in the order of a single process, and every sample is yielded by exactly one process. A last batch of fewer
+    than W samples is merged with the batch before it.
 
     Args:
         split: The samples.
@@ -152,7 +152,7 @@ class BatchLoader:
         seed: Seed of the orders.
         indices: The positions to use, ``(n,)``; all by default. `Batch.index` counts in the whole split all the same.
         plan: A method's re-sampling, called with each epoch's order and a generator of its own.
-        shuffle: False gives the samples in the order of ``indices``, always.
+        shuffle: Whether to shuffle; False always keeps the order of ``indices``.
 
     Raises:
         ConfigError: For a batch size below 1.
@@ -195,7 +195,7 @@ class BatchLoader:
         return len(_bounds(samples, self.batch_size, world)) - 1
 
     def share(self, rank: int, world: int) -> None:
-        """Give the share of one of several processes from now on.
+        """Yield only the share of one of several processes from now on.
 
         Args:
             rank: Number of the process, from 0.
@@ -209,7 +209,7 @@ class BatchLoader:
         self.rank, self.world = rank, world
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration gives."""
+        """Choose the epoch of the next iteration."""
         self.epoch = epoch
 
     def order(self) -> Tensor:
@@ -234,7 +234,7 @@ class BatchLoader:
 
 
 def _read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Yield the same batches; one thread reads the next ones, so that their order and their draws stay the same."""
+    """Yield the same batches while a thread reads the next ones; the order and the random draws stay the same."""
     with ThreadPoolExecutor(1, "counterpoise-reader") as reader:
         waiting = deque(reader.submit(next, batches, None) for _ in range(AHEAD))
         while (batch := waiting.popleft().result()) is not None:

@@ -23,7 +23,7 @@ TASKS: Final = ("multiclass", "multilabel", "regression")
 NAME: Final = re.compile(
     r"[a-z0-9]+([-_][a-z0-9]+)*(\[\w+=(true|false|\d+(\.\d+)?)(, ?\w+=(true|false|\d+(\.\d+)?))*\])?"
 )
-"""A name of a catalogue, with numbers and switches in brackets. An import path has dots and is no such name."""
+"""Pattern of a name in a catalogue, with numbers and switches in brackets. Import paths have dots and do not match."""
 SECTIONS: Final[Mapping[str, tuple[type, tuple[str, ...]]]] = {
     "model": (ModelConfig, ("fusion", "encoders", "width")),
     "optim": (OptimConfig, ("name", "lr", "weight_decay", "momentum", "schedule", "step", "factor")),
@@ -39,7 +39,7 @@ AT_MOST: Final = {
 
 
 def check_recipe(recipe: Any) -> dict[str, Any]:
-    """Return a recipe whose keys, names and numbers are known to be harmless.
+    """Return a recipe after checking that its keys, names and numbers are harmless.
 
     Raises:
         DataError: If it holds an unknown key, a name that cannot be in a catalogue, or a number out of range.

@@ -53,10 +53,10 @@ def _draw(target: np.ndarray, group: np.ndarray | None, seed: int) -> dict[str, 
 
 
 def given_splits(split: np.ndarray | Sequence[str], name: str) -> dict[str, np.ndarray]:
-    """Return the positions of train, validation and test as they are given.
+    """Return the positions of the training, validation and test samples of a given split.
 
     Raises:
-        DataError: If a word is none of their names.
+        DataError: If an entry is not the name of a split.
     """
     words = np.array([SPLIT_ALIASES.get(str(word), str(word)) for word in np.asarray(split).tolist()])
     strange = sorted(set(words) - set(SPLITS))

@@ -46,8 +46,8 @@ def make_targets(label: object, task: str | None, num_classes: int | None, names
 
     Args:
         label: ``(N,)`` or ``(N, C)``.
-        task: Name of the task; found by `counterpoise._arrays.guess_task` if None, or multiclass where ``num_classes``
-            or ``names`` are given with one whole number per sample.
+        task: Name of the task. If None, it is inferred by `counterpoise._arrays.guess_task`, or is multiclass if
+            ``num_classes`` or ``names`` are given with one whole number per sample.
         num_classes: C; labels outside 0..C-1 are then an error.
         names: C names.
 
@@ -84,7 +84,7 @@ def _numbers(y: np.ndarray, guess: TaskGuess, names: tuple[str, ...]) -> Targets
     if not np.isfinite(values).all():
         raise DataError("Regression targets should be finite numbers that float32 can hold.")
     if (values == values[0]).all(0).any():
-        raise DataError("A regression target should vary. Found the same value in all samples; leave that target out.")
+        raise DataError("A regression target should vary. Found the same value in all samples. Leave that target out.")
     return Targets(values, "regression", values.shape[1], names, guess.notes)
 
 
@@ -111,7 +111,7 @@ def _classes(y: np.ndarray, num_classes: int | None, names: tuple[str, ...], not
 
 
 def _named_classes(y: np.ndarray, names: tuple[str, ...], notes: tuple[str, ...]) -> Targets:
-    """Return classes in the order of ``names``, or of the alphabet."""
+    """Return classes in the order of ``names``, or in alphabetical order."""
     distinct, values = np.unique(y, return_inverse=True)
     known = tuple(v.decode() if isinstance(v, bytes) else str(v) for v in distinct)
     if names:
@@ -129,10 +129,12 @@ def _check_classes(classes: np.ndarray, size: int) -> None:
 
 
 def standardise_targets(targets: Targets, train: np.ndarray) -> Targets:
-    """Return regression targets as float32 of a size that networks can learn, with a note if they were changed.
+    """Return regression targets as float32, standardised if their scale is hard to learn, with a note if they were
+    changed.
 
-    Outputs start near 0 and move by a learning rate per step, so that a target of 50 or of 3e9 would never be reached.
-    Targets that are far from that are standardised by the mean and the standard deviation of the training samples.
+    The outputs of a network start near 0 and change by about the learning rate per step, so that a target of 50 or of
+    3e9 would never be reached. Targets far from that scale are standardised by the mean and the standard deviation of
+    the training samples.
 
     Args:
         targets: Targets of a regression; those of other tasks are returned as they are.

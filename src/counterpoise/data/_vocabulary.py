@@ -15,7 +15,7 @@ WORD: Final = re.compile(r"[a-z0-9]+")
 
 
 class Vocabulary:
-    """Word ids: 0 is padding, 1 any word that the texts it was made of do not hold often enough.
+    """Mapping from words to ids: 0 is padding, 1 is every word that occurs too rarely in the training texts.
 
     Args:
         texts: The *training* texts.

@@ -1,4 +1,4 @@
-"""Sound in a few lines of NumPy: wav files, mel filters, log-mel spectrograms, babble."""
+"""Processing of sound with NumPy: wav files, mel filters, log-mel spectrograms, babble."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_wav(content: bytes, name: str, rate: int) -> np.ndarray:
     """Return the samples ``(T,)`` of a mono 16-bit wav, in [-1, 1).
 
     Raises:
-        DataError: If it is something else.
+        DataError: If the file is not a mono 16-bit wav.
     """
     from scipy.io import wavfile
 

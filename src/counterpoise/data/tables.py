@@ -1,4 +1,4 @@
-"""Tables with one row per sample: how a file is read, and which columns hold numbers."""
+"""Reading tables with one row per sample, and recognising columns of numbers."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = ["TABLES", "Numbers", "Table", "counts_rows", "is_empty", "numbers", "
 
 TABLES: Final = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".jsonl", ".json", ".parquet")
 MISSING: Final = frozenset({"na", "n/a", "#n/a", "<na>", "nan", "-nan", "none", "null"})
-"""Words that mean an empty cell, in columns that hold numbers otherwise (in lower case)."""
+"""Words (in lower case) that mean an empty cell in columns of numbers."""
 INDEX_NAMES: Final = re.compile(r"unnamed: \d+(\.\d+)*|index|idx|__index_level_\d+__|level_\d+", re.IGNORECASE)
 """Names that pandas gives to a row index."""
 FORMATTED: Final = re.compile(r"[-+]?(\d{1,3}([,'\u00a0 ]\d{3})+(\.\d+)?|\d+,\d+|\d+(\.\d+)?) ?%?")
 """Numbers as people write them: ``1,234.5``, ``3,14`` or ``20 %``."""
 MOST: Final = 0.9
-"""A text column of which at least this share is meant to be numbers is a column of numbers."""
+"""A text column of which at least this share looks like numbers is a column of numbers."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Numbers:
 
 
 def is_empty(value: Any) -> bool:
-    """Tell whether a cell is empty: None, NaN, pandas' NA or NaT, or no text."""
+    """Return whether a cell is empty: None, NaN, pandas' NA or NaT, or an empty text."""
     if value is None or isinstance(value, str):
         return not value
     if isinstance(value, (list, dict, np.ndarray, bytes)):
@@ -89,7 +89,7 @@ def is_empty(value: Any) -> bool:
 
 
 def counts_rows(values: np.ndarray) -> bool:
-    """Tell whether numbers count the rows, from 0 or from 1.
+    """Return whether numbers are row numbers, counted from 0 or from 1.
 
     Example:
         >>> counts_rows(np.arange(5)), counts_rows(np.array([1.0, 2.0, 3.0])), counts_rows(np.array([0, 2, 1]))
@@ -101,17 +101,17 @@ def counts_rows(values: np.ndarray) -> bool:
 
 
 def numbers(name: str, column: pd.Series, *, typed: bool) -> Numbers | None:
-    """Return the numbers of a column, or None if it holds texts, lists or something else.
+    """Return the numbers of a column, or None if it holds texts, lists or other objects.
 
-    A few cells that are not numbers are returned as such; nothing becomes text because of them.
+    If only a few cells are not numbers, the column still counts as numbers, and these cells are returned in ``odd``.
 
     Args:
         name: Name of the column, for the message.
         column: The cells.
-        typed: Strings stay strings, even if they look like numbers.
+        typed: Whether strings stay strings even if they look like numbers.
 
     Raises:
-        DataError: If the evidence is mixed: many cells are numbers and many are not.
+        DataError: If many cells are numbers and many are not.
     """
     if column.dtype.kind in "iufb":
         return Numbers(column.to_numpy(np.float64, na_value=np.nan) if column.hasnans else column.to_numpy(np.float64))
@@ -148,7 +148,7 @@ def _judged(name: str, column: Numbers, filled: int, typed: bool) -> Numbers | N
     if read + formatted >= MOST * filled or 2 * read >= filled:
         row, cell = next(iter(column.odd.items()))
         raise DataError(
-            f"Column `{name}` holds {read} numbers and {len(column.odd)} cells that are none, the first in row "
+            f"Column `{name}` holds {read} numbers and {len(column.odd)} cells that are not numbers, the first in row "
             f"{row + 1}: `{cell[:40]}`. Write numbers like 1234.5, leave missing cells empty, or leave the column out."
         )
     return None
@@ -184,8 +184,8 @@ def read_table(path: Path, *, text: Iterable[str] = ()) -> Table:
         text: Columns of a CSV whose cells keep their spelling (labels, groups, names), where they exist.
 
     Raises:
-        NotFoundError: If there is not such a file.
-        DataError: If it is none of these, cannot be read, or holds no rows.
+        NotFoundError: If the file does not exist.
+        DataError: If the file has another format, cannot be read, or holds no rows.
     """
     if not path.is_file():
         raise NotFoundError(f"There is no table `{path}`. Give one with one row per sample: {', '.join(TABLES)}.")

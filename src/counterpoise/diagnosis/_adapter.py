@@ -1,4 +1,4 @@
-"""One interface for models with several inputs: from modalities to logits (and features)."""
+"""A common interface to models with several inputs, from modalities to logits (and features)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CALLS: Final = Options(("auto", "dict", "tuple", "args", "kwargs"))
 
 @dataclass(frozen=True)
 class Adapter:
-    """A model, and how it is called. Made by `adapt`.
+    """A model and the way to call it, as returned by `adapt`.
 
     Attributes:
         model: A module, or any function that returns logits.
@@ -44,11 +44,11 @@ class Adapter:
         modalities: Names of the modalities; empty until the first batch is known.
         groups: Keys of the inputs that make up a modality, where it has several.
         features: See `adapt`.
-        output: Picks the logits from what the model returns.
+        output: Function that selects the logits from the model's return value.
         order: Keys of the inputs in the order of positional arguments.
         constants: Inputs of the batch that have no rows, such as switches; they are passed on.
         nested: Entries of inputs that are mappings themselves.
-        dtype: Floating inputs are converted to it; None leaves them as the loader has them.
+        dtype: Floating inputs are converted to it; None keeps the loader's type.
         arrays: Whether the model takes NumPy arrays.
         autocast: Precision of `torch.autocast`, or None.
     """
@@ -161,8 +161,8 @@ class Adapter:
     def _unclear(self, parameters: Sequence[inspect.Parameter]) -> ModelError:
         return ModelError(
             f"It is not clear how to call the model: its forward takes ({', '.join(p.name for p in parameters)}), the "
-            f"modalities are {', '.join(self.order)}. Say adapt(model, call='dict'), 'tuple', 'args' or 'kwargs'; for "
-            "'args' list modalities=[...] in the order of the arguments."
+            f"modalities are {', '.join(self.order)}. Use adapt(model, call='dict'), 'tuple', 'args' or 'kwargs'; for "
+            f"'args' list modalities=[...] in the order of the arguments."
         )
 
     def tried(self, inputs: Mapping[str, Value]) -> tuple[Adapter, str]:
@@ -183,14 +183,14 @@ class Adapter:
                 adapter.raw(inputs)
             except CounterpoiseError:
                 raise
-            except Exception as error:  # whatever a user's model raises
+            except Exception as error:  # a user's model may raise anything
                 first = first or error
             else:
                 return adapter, note
         shown = ", ".join(f"`{k}` {_shape(v)}" for k, v in self._flat(inputs).items())
         raise ModelError(
-            f"The model could not be called (call='{self.call}') with {shown}: {type(first).__name__}: {first}. Say "
-            "how with adapt(model, call=..., modalities=...)."
+            f"The model could not be called (call='{self.call}') with {shown}: {type(first).__name__}: {first}. "
+            f"Specify the call with adapt(model, call=..., modalities=...)."
         ) from first
 
     @contextmanager
@@ -252,7 +252,7 @@ class Adapter:
         return find_logits(raw, self.output, size)
 
     def submodule(self, name: str, m: str) -> nn.Module:
-        """Return a submodule of the model, or of what it wraps.
+        """Return a submodule of the model, or of the model inside a wrapper.
 
         Args:
             name: Dotted name of the module.
@@ -347,7 +347,7 @@ def _shape(value: Any) -> str:
 
 
 def _submodules(model: Callable[..., Any]) -> dict[str, nn.Module]:
-    """Return every named submodule, of the model and of what it wraps."""
+    """Return every named submodule of the model and of the models inside its wrappers."""
     submodules: dict[str, nn.Module] = {}
     for part in reversed(wrappers(model)):
         if isinstance(part, nn.Module):
@@ -382,7 +382,7 @@ def adapt(
     features: Features | None = None,
     output: Callable[[Any], Any] | None = None,
 ) -> Adapter:
-    """Say how a model is called, for `counterpoise.diagnose`.
+    """Specify how `counterpoise.diagnose` calls a model.
 
     Args:
         model: A torch module, or any function, over several inputs. Wrappers (``torch.compile``, ``DataParallel``,
@@ -392,11 +392,11 @@ def adapt(
             order is never taken for the order of arguments.
         modalities: Names, in the order of the positional inputs; or ``{name: [keys]}`` where a modality has several
             inputs (token ids and mask). By default every input is a modality, and masks belong to what they mask.
-        features: Encoder outputs: the name of a submodule by modality, whose output is caught while the model runs, or
-            a function from the inputs to ``{m: (B, ...)}``. Without, information is measured in the inputs.
-        output: Picks logits ``(B, C)`` from what the model returns; by default a tensor, ``.logits``, ``["logits"]``,
-            or the first floating matrix of a tuple. One column counts as the log-odds of class 1. Outputs in [0, 1]
-            whose rows sum to 1 are taken for probabilities.
+        features: Encoder outputs: the name of a submodule by modality, whose output is recorded while the model runs,
+            or a function from the inputs to ``{m: (B, ...)}``. If not given, information is measured in the inputs.
+        output: Function that selects the logits ``(B, C)`` from the model's return value; by default a tensor,
+            ``.logits``, ``["logits"]``, or the first floating matrix of a tuple. One column counts as the log-odds of
+            class 1. Outputs in [0, 1] whose rows sum to 1 are taken for probabilities.
 
     Raises:
         ConfigError: For an unknown ``call``.

@@ -1,4 +1,4 @@
-"""The answer of a diagnosis: which modality the verdict is about, how much is used, and what to do."""
+"""The summary of a diagnosis: the modality that the verdict is about, how much of it is used, and what to do."""
 
 from __future__ import annotations
 

@@ -47,10 +47,11 @@ def diagnose_arrays(
     task: str | Task | None = None,
     **settings: Any,
 ) -> Diagnosis:
-    """Measure how much information each modality of some arrays carries about the labels; no model is needed.
+    """Measure how much information each modality carries about the labels, without a model.
 
-    Verdicts are balanced, uninformative, undecided and, where a plain classifier fitted to a modality does much better
-    on its own samples than any does on others, overfitting. Under-trained is for models.
+    Verdicts are balanced, uninformative, undecided and overfitting. A modality is overfitting if a plain classifier
+    does much better on the samples it was fitted to than any classifier does on held-out samples. The verdict
+    under-trained needs a model.
 
     Args:
         features: ``{m: (N, D)}`` or ``(N,)`` numbers, text or columns of a DataFrame, at least two modalities; or one
@@ -79,17 +80,19 @@ def diagnose_arrays(
 
         features, labels = columns_of(features, labels, modalities)
     elif hasattr(features, "columns"):
-        raise DataError("A DataFrame holds all columns at once. Say modalities={'name': ['column', ...], ...}.")
+        raise DataError(
+            "A DataFrame holds all columns at once. Assign them with modalities={'name': ['column', ...], ...}."
+        )
     return diagnose_features(features, labels, task, settings)
 
 
 def diagnose_features(
     features: Mapping[str, Any], labels: Any, task: str | Task | None, settings: Mapping[str, Any]
 ) -> Diagnosis:
-    """Do the same for one array or frame per modality; see `diagnose_arrays`."""
+    """Diagnose one array or data frame per modality; see `diagnose_arrays`."""
     options, call = options_of(settings, "diagnose_arrays")
     if call:
-        raise DataError(f"`diagnose_arrays` has no model, so `{next(iter(call))}` means nothing. Leave it out.")
+        raise DataError(f"`diagnose_arrays` has no model, so `{next(iter(call))}` has no effect. Leave it out.")
     guess = guess_task(labels) if task in (None, "auto") else None
     features, remarks = _filled(named_arrays(features, "The features"))
     chosen: str | Task = guess.task if guess is not None else task  # type: ignore[assignment]

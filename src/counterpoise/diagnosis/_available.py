@@ -1,4 +1,4 @@
-"""Available information: for every subset of modalities the largest estimate, that of the model included."""
+"""Available information: the largest estimate for every subset of modalities, including that of the model."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Lattice: TypeAlias = dict[Subset, SubsetEstimate]
 """Information by subset of modalities: at least all, each one, and all but each one."""
 
 MARGIN: Final = 2.0
-"""Nats in total by which another source has to be better to be preferred."""
+"""Minimum total gain in nats for which another source is preferred."""
 LEVEL: Final = 0.1
-"""Two sources are level if they differ by less than this share and by less than the error of the difference."""
+"""Two sources count as equal if they differ by less than this share and by less than the error of the difference."""
 SHARPER: Final = 0.8
-"""Of two sources that are level, the second is preferred if its error is at most this share of that of the first."""
+"""Of two equal sources, the second is preferred if its error is at most this share of the error of the first."""
 
 
 def from_valuation(v: Valuation, source: str) -> Lattice:
@@ -49,7 +49,9 @@ def from_valuation(v: Valuation, source: str) -> Lattice:
 
 
 def capped(lattice: Lattice, problem: EstimatorInput) -> Lattice:
-    """Return the lattice without differences below the noise floor of real targets, which are no information."""
+    """Return the lattice without differences below the noise floor of real targets, which do not count as
+    information.
+    """
     if problem.task.has_discrete_entropy:
         return lattice
     cap = problem.largest_information
@@ -62,9 +64,10 @@ def capped(lattice: Lattice, problem: EstimatorInput) -> Lattice:
 
 
 def best_of(lattices: Sequence[Lattice], group: np.ndarray | None = None) -> Lattice:
-    """Return for every subset the source that found most; of two that are level, the more certain one.
+    """Return the source with the largest estimate for every subset; of two equal sources, the one with the smaller
+    error.
 
-    What a smaller subset is known to carry, the larger one carries as well.
+    A larger subset carries at least the information of each of its parts.
 
     Args:
         lattices: One of each source.
@@ -96,9 +99,9 @@ def _better(new: SubsetEstimate, old: SubsetEstimate, group: np.ndarray | None, 
 
 
 def _sharper(new: SubsetEstimate, old: SubsetEstimate, group: np.ndarray | None) -> bool:
-    """Tell whether a source is level with another one and more certain.
+    """Return whether a source equals another one within the error and has a smaller error.
 
-    A model's own predictions are no rival here: they are certain, but only a lower bound.
+    A model's own predictions are left out here: their error is small, but they are only a lower bound.
     """
     if PREDICTIONS in (new.source, old.source):
         return False
@@ -109,7 +112,8 @@ def _sharper(new: SubsetEstimate, old: SubsetEstimate, group: np.ndarray | None)
 
 
 def shapley_share(lattice: Lattice, m: str, modalities: Sequence[str]) -> list[tuple[float, SubsetEstimate]]:
-    """Return the terms of the Shapley value of ``m``; the mean of alone and given the rest where subsets are missing.
+    """Return the terms of the Shapley value of ``m``; if subsets are missing, the mean of the unimodal and the
+    conditional information.
 
     Example:
         >>> values = (("a", 0.5), ("b", 0.25), ("ab", 1.0))
@@ -136,7 +140,7 @@ def _subsets(names: Sequence[str]) -> list[Subset]:
 
 
 def merged(v: Valuation, lattice: Lattice, problem: EstimatorInput, flags: Collection[Flag]) -> Valuation:
-    """Return a valuation with the information of a lattice in place of its own, where another source found more.
+    """Return a valuation in which the estimates of a lattice replace smaller ones.
 
     Args:
         v: The valuation.

@@ -68,14 +68,14 @@ def av_mnist(
         speakers: Test on speakers never heard in training.
         weak_image: Remove the principal components that carry 75 % of the images' variance (fitted on the training
             images).
-        babble: ``test`` puts four other recordings of the test set behind every test digit, together 0 to 6 dB louder
-            than it, and leaves training and validation clean; ``all`` does so in every split, with recordings of that
-            split.
+        babble: Splits with background voices. ``test`` mixes four other recordings of the test set, together 0 to 6 dB
+            louder, into every test recording and leaves training and validation clean; ``all`` does so in every split,
+            with recordings of that split.
         sizes: Number of pairs for training, validation and test; (55000, 5000, 10000) is the published size.
         seed: Seed of the pairing.
 
     Raises:
-        DataError: If a raw file is broken, or ``sizes`` asks for more images than there are.
+        DataError: If a raw file is broken, or ``sizes`` asks for more images than the files hold.
     """
     rng, voices = np.random.default_rng(seed), np.random.default_rng((seed, 1))  # variants share their pairs
     images = _images(source / "mnist", sizes, rng)
@@ -144,7 +144,7 @@ def read_recordings(path: Path) -> Recordings:
     """Read the wavs ``recordings/DIGIT_SPEAKER_INDEX.wav`` of a zip; broken ones are named and left out.
 
     Raises:
-        DataError: If it is not a zip, or holds no such file.
+        DataError: If the file is not a zip archive, or holds no such recording.
     """
     rows: list[tuple[int, str, int, np.ndarray]] = []
     broken: list[str] = []
@@ -169,7 +169,7 @@ def read_recordings(path: Path) -> Recordings:
 
 
 def _pools(recordings: Recordings, speakers: bool) -> tuple[dict[str, np.ndarray], str]:
-    """Return which recordings each split may use, and that in words."""
+    """Return the recordings that each split may use, and a description of this division."""
     first, second = recordings.index < OWN_TEST, recordings.index < 2 * OWN_TEST
     if not speakers:
         masks = {"train": ~second, "val": second & ~first, "test": first}
@@ -188,7 +188,7 @@ def _pools(recordings: Recordings, speakers: bool) -> tuple[dict[str, np.ndarray
 
 
 def pair(digit: np.ndarray, spoken: np.ndarray, pool: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return for each image a recording of its digit out of a pool, each about equally often.
+    """Return a recording of the same digit for each image; all recordings of a digit are used about equally often.
 
     Args:
         digit: ``(n,)`` digits of the images.
@@ -229,7 +229,7 @@ def _spectrograms(
 
 
 def _other(spoken: np.ndarray, pool: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return as many recordings out of ``pool`` (sorted), none of them its own target."""
+    """Return one recording out of ``pool`` (sorted) for each target, never the target itself."""
     own = np.searchsorted(pool, spoken)
     return pool[(own + rng.integers(1, len(pool), size=len(spoken))) % len(pool)]
 

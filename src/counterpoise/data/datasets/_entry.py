@@ -13,7 +13,7 @@ __all__ = ["DataEntry", "fit_recipe"]
 
 @dataclass(frozen=True)
 class DataEntry(Entry):
-    """A data set's row.
+    """One row of the catalogue of data sets.
 
     ``target`` is its builder, which is called with the raw folder and ``options``, or with ``options`` alone where
     ``files`` is empty.
@@ -24,10 +24,10 @@ class DataEntry(Entry):
         options: Arguments of the builder that distinguish a variant.
         terms: Licence or terms of use.
         recipe: Settings of `RunConfig` that suit this data set.
-        splits: Number of seeded splits, which ``split`` of the builder chooses from; 1 where the split is fixed.
+        splits: Number of seeded splits, from which the builder's argument ``split`` chooses; 1 if the split is fixed.
         version: Raised whenever the prepared data change.
         raw: Whether ``target`` returns an `Index` of videos, images, texts or features that the user has downloaded:
-            such a set is prepared once into a folder of the user's, and opened from there.
+            such a set is prepared once into a folder of the user and opened from there.
         layout: Expected files of the raw folder, for sets that are prepared from raw files.
         choices: Names of the fields of `Settings` that the builder depends on besides those of its readers.
     """

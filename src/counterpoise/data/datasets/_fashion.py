@@ -36,7 +36,7 @@ def decode_jpeg(content: bytes) -> np.ndarray:
         with Image.open(io.BytesIO(content)) as file:
             image = file.convert("RGB")
     except (UnidentifiedImageError, OSError) as error:
-        raise DataError(f"no readable image ({error})") from error
+        raise DataError(f"the image cannot be read ({error})") from error
     if image.size != (WIDTH, HEIGHT):
         image = image.resize((WIDTH, HEIGHT))
     return np.asarray(image.reduce(POOL)).transpose(2, 0, 1)
@@ -47,7 +47,7 @@ def fashion(source: Path, *, masked: bool = True) -> MultimodalData:
 
     Args:
         source: Raw data folder.
-        masked: Take the titles without the words of the article type.
+        masked: Whether to remove the words of the article type from the titles.
 
     Raises:
         DataError: If the file is not laid out as published.

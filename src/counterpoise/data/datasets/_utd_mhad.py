@@ -20,8 +20,8 @@ def utd_mhad(source: Path) -> MultimodalData:
     """Build the cross-subject split: odd subjects train (7 of them validation), even ones test.
 
     Chen, Jafari, Kehtarnavaz, "UTD-MHAD: a multimodal dataset for human action recognition utilizing a depth camera
-    and a wearable inertial sensor", ICIP 2015. Joints are taken relative to the torso of the same frame, so that where
-    a person stands does not matter.
+    and a wearable inertial sensor", ICIP 2015. Joints are taken relative to the torso of the same frame, so that the
+    position of the person does not matter.
 
     Raises:
         DataError: If the file is not laid out as published.

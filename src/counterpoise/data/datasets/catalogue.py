@@ -1,4 +1,4 @@
-"""The data sets by name, how they are opened, and how they are prepared from raw files. Importing it needs no torch."""
+"""The catalogue of data sets, and functions that open and prepare them. Importing it needs no torch."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ DATASETS: Final = Catalogue(
     ],
 )
 DEFAULT_RAW: Final = Path("../shared/data")
-"""The raw data folder beside the checkout; the environment variable COUNTERPOISE_DATA names another."""
+"""Default folder of the raw data, next to the checkout; the environment variable COUNTERPOISE_DATA overrides it."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,12 @@ class PrepareSummary:
 
 
 def raw_folder(source: Path | str | None = None) -> Path:
-    """Return where raw data are looked for: ``source``, else COUNTERPOISE_DATA, else `DEFAULT_RAW`."""
+    """Return the folder of the raw data: ``source``, else COUNTERPOISE_DATA, else `DEFAULT_RAW`."""
     return Path(source or os.environ.get("COUNTERPOISE_DATA") or DEFAULT_RAW)
 
 
 def cache_folder(entry: DataEntry) -> Path:
-    """Return where a data set is kept once it is prepared: below COUNTERPOISE_CACHE, or ``~/.cache/counterpoise``."""
+    """Return the folder in which a prepared data set is kept, below COUNTERPOISE_CACHE or ``~/.cache/counterpoise``."""
     root = os.environ.get("COUNTERPOISE_CACHE")
     return (Path(root) if root else Path.home() / ".cache" / "counterpoise") / f"{entry.name}-v{entry.version}"
 
@@ -119,9 +119,9 @@ def open_data(name: Path | str, *, split: int | None = None) -> MultimodalData:
 
     Raises:
         ConfigError: If the data set has no such split.
-        NotFoundError: For an unknown name (with the nearest), a path that does not exist, or missing raw files (which,
-            and where they were looked for).
-        DataError: If the data would give wrong numbers.
+        NotFoundError: For an unknown name (with the nearest), a path that does not exist, or missing raw files (which
+            ones, and in which folder).
+        DataError: If the data would silently produce incorrect results.
 
     Example:
         >>> open_data("world-xor").info.names
@@ -199,12 +199,12 @@ def prepare(
         source: Folder of the raw data; COUNTERPOISE_DATA or `DEFAULT_RAW` if None.
         out: Folder to write. It must be empty, new, or hold an earlier version of the same set.
         settings: Choices, for sets of videos, images, texts and features.
-        jobs: Processes, for such sets; None takes one per core.
+        jobs: Number of processes, for such sets; None uses one per core.
         on_progress: Function that is called with the numbers of prepared samples and of all samples.
 
     Raises:
         NotFoundError: For an unknown name, or missing raw files.
-        OutputError: If ``out`` holds something else or cannot be written.
+        OutputError: If ``out`` holds other files or cannot be written.
         ConfigError: For a setting that the data set does not depend on.
     """
     from counterpoise.data._core import SPLITS
@@ -214,7 +214,7 @@ def prepare(
     if jobs is not None:
         Interval(1, integer=True).check("prepare", "jobs", jobs)
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / META).is_file()):
-        raise OutputError(f"`{out}` exists and holds something else. Choose an empty --out.")
+        raise OutputError(f"`{out}` exists and is not a prepared set of this data. Choose an empty --out.")
     if not entry.raw:
         _refuse_ignored(entry, settings, ())
     if entry.raw:
@@ -280,7 +280,7 @@ def _refuse_ignored(entry: DataEntry, settings: Settings | None, read: Iterable[
 
 
 def _named(entry: DataEntry, data: MultimodalData) -> MultimodalData:
-    """Give the data the catalogue's name and recipe, also where they were prepared by an earlier version."""
+    """Return the data with the catalogue's name and recipe, which an earlier version may have stored differently."""
     return dataclasses.replace(data, info=dataclasses.replace(data.info, name=entry.name, recipe=entry.recipe))
 
 

@@ -1,4 +1,6 @@
-"""Preparation of raw files: videos, sounds, images, texts and features become arrays, and faults become findings."""
+"""Preparation of raw files: conversion of videos, sounds, images, texts and features to arrays, with a report of all
+faults.
+"""
 
 from counterpoise.data.preparation._doctor import check_folder
 from counterpoise.data.preparation._engine import Report, prepare_index

@@ -1,4 +1,4 @@
-"""Content of the columns of a manifest, by all of their cells: files, numbers, lists or texts."""
+"""Inference of the content of the columns of a manifest from all of their cells: files, numbers, lists or texts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ MAGIC: Final = {
 
 @dataclass(frozen=True)
 class Source:
-    """How a modality is read.
+    """The reader of a modality and its sources.
 
     Attributes:
         reader: Reader of the cells.
@@ -64,7 +64,7 @@ class Source:
 
 
 def read_columns(m: str, table: Table, names: Sequence[str], folder: Path, settings: Settings) -> Source:
-    """Decide what the columns of a modality hold.
+    """Infer the content of the columns of a modality.
 
     Args:
         m: Name of the modality.
@@ -117,7 +117,9 @@ def _text(settings: Settings) -> Text:
 
 
 def _lists(m: str, cells: Sequence[Any], settings: Settings) -> Source:
-    """Lists of numbers are vectors, lists of lists sequences, lists of texts one text."""
+    """Return the source of a column of lists: lists of numbers are vectors, lists of lists are sequences, lists of
+    texts are one text.
+    """
     if any(isinstance(part, str) for cell in cells for part in _parts(cell)):
         return Source(_text(settings), [_joined(cell) for cell in cells])
     arrays = [_array(cell) for cell in cells]
@@ -256,7 +258,7 @@ def _check_inside(column: str, texts: Sequence[str | None], folder: Path) -> Non
             if os.path.commonpath([root, path]) != root:
                 raise DataError(
                     f"Column `{column}` names files outside the folder of the manifest, the first in row {row}: "
-                    f"`{text[:80]}`. If that is meant, allow it with --allow_outside true."
+                    f"`{text[:80]}`. If this is intended, allow it with --allow_outside true."
                 )
 
 

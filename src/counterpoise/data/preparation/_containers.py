@@ -16,8 +16,8 @@ GRACE: Final = 0.5
 BY_TRACK: Final = ("mov", "avi", "wav", "w64", "flac", "aiff", "caf", "au")
 """Formats whose header holds the duration of every track."""
 BY_FILE: Final = ("matroska", "flv", "asf")
-"""Formats whose header holds one duration, that of the longest track. In all others the duration is estimated from
-the bit rate or from the end of the file, and proves nothing."""
+"""Formats whose header holds one duration, that of the longest track. In all others the duration is estimated from the
+bit rate or from the end of the file, and is no evidence of truncation."""
 EBML_SEGMENT: Final = bytes.fromhex("18538067")
 
 
@@ -46,7 +46,7 @@ class Ends:
             self._promised = float(container.duration or 0) / 1e6
 
     def add(self, packet: Any) -> None:
-        """Take note of a packet of any track."""
+        """Record a packet of any track."""
         if packet.pts is not None and packet.time_base is not None:
             start = float(packet.pts * packet.time_base)
             track = packet.stream_index
@@ -80,7 +80,7 @@ def _short(end: float, promised: float) -> bool:
 
 
 def _counts_its_frames(path: Path) -> bool:
-    """Tell whether an mp3 says how many frames it has (a Xing, Info or VBRI header in its first frame)."""
+    """Return whether an mp3 declares its number of frames (by a Xing, Info or VBRI header in its first frame)."""
     with path.open("rb") as file:
         head = file.read(10)
         skipped = 0
@@ -92,7 +92,7 @@ def _counts_its_frames(path: Path) -> bool:
 
 
 def _matroska_is_whole(path: Path) -> bool:
-    """Tell whether a Matroska file is as long as the size of its segment says; False where the size is unknown."""
+    """Return whether a Matroska file has the length that its segment declares; False if the length is unknown."""
     with path.open("rb") as file:
         head = file.read(4096)
     at = head.find(EBML_SEGMENT) + len(EBML_SEGMENT)

@@ -30,21 +30,21 @@ __all__ = ["check_folder"]
 def check_folder(
     folder: Path, name: str | None = None, settings: Settings | None = None
 ) -> tuple[list[str], list[Finding], bool]:
-    """Describe a folder, prepared or raw, and find what is wrong with it.
+    """Describe a folder of prepared or raw data and list its faults.
 
     Prepared data are compared with their manifest and checksums. Of raw files the lists are read, every file's header
     is opened and every folder of frames is counted; only ``prepare`` decodes them to the end.
 
     Args:
-        folder: The folder, or a manifest of one's own.
+        folder: The folder, or a manifest of the user.
         name: Name of the raw data set; every one that recognises the folder is tried if None.
-        settings: As for ``prepare``.
+        settings: Settings, as for ``prepare``.
 
     Returns:
         Lines for the screen, the findings (of raw files), and whether nothing is missing.
 
     Raises:
-        NotFoundError: If it does not exist, or no data set has this layout.
+        NotFoundError: If the folder does not exist, or no data set has this layout.
     """
     if not folder.exists():
         raise NotFoundError(f"There is no `{folder}`.")

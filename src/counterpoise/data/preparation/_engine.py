@@ -1,4 +1,6 @@
-"""Prepare raw files: in parallel, in shards that survive a kill; every sample that is left out is reported."""
+"""Parallel preparation of raw files in shards that survive an interruption; every sample that is left out is
+reported.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,10 @@ from counterpoise.errors import ConfigError, DataError, NotFoundError, OutputErr
 __all__ = ["Report", "prepare_index"]
 
 FORMAT: Final = 3
-"""Raised when a reader returns other arrays for the same file, so that older results are not reused."""
+"""Version of the readers. It is increased when a reader returns other arrays for the same file, so that older results
+are not reused."""
 CHUNK: Final = 32
-"""Samples per shard of work: what is lost at most per process when the power goes."""
+"""Samples per shard; after a power failure, each process loses at most one shard."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,9 @@ class Report:
 
     Attributes:
         samples: Number of samples by split.
-        findings: Everything that was wrong.
-        read: How many samples were read now; the others lay there from before.
-        info: What is known about the prepared data.
+        findings: All faults.
+        read: Number of samples read by this call; the others were read earlier.
+        info: Description of the prepared data.
     """
 
     samples: Mapping[str, int]
@@ -80,16 +83,16 @@ def prepare_index(
     """Read every item and write the prepared data, a manifest and the findings.
 
     Work is done in shards of 32 samples in ``.NAME.partial`` beside ``out``. A second run, also after a kill, reads
-    only what is missing there and what has changed, or was damaged, since ``out`` was written. The result does not
-    depend on the number of processes.
+    only the samples that are missing, and those that were changed or damaged since ``out`` was written. The result does
+    not depend on the number of processes.
 
     Args:
         index: Content of the raw folder.
         out: Folder to write.
         name: Name of the data set.
         recipe: Settings of `RunConfig` that suit it.
-        jobs: Number of processes; None takes one per core.
-        on_progress: Called with the number of samples that are done and of all samples.
+        jobs: Number of processes; None uses one per core.
+        on_progress: Function that is called with the numbers of finished samples and of all samples.
 
     Raises:
         DataError: If a split has no readable sample.
@@ -415,8 +418,8 @@ def _in_parallel(
             yield count, Path(path) if path else None, _as_findings(unreadable)
     except TerminatedWorkerError as error:
         raise DataError(
-            "A process that was reading files died: memory ran out, or a file crashes the decoder. What was read is "
-            "kept; run again with --jobs 1."
+            "A process that was reading files died: memory ran out, or a file crashes the decoder. Samples that were "
+            "read are kept. Run the same command again with --jobs 1."
         ) from error
 
 

@@ -88,7 +88,7 @@ def _require(path: Path) -> None:
 
 
 def open_npy(path: Path) -> np.ndarray:
-    """Return an array on disk, mapped: its header is read, and whether all of it is there.
+    """Return a memory-mapped array, after checking its header and that the file is complete.
 
     Raises:
         UnreadableError: Missing, truncated or undecodable.
@@ -105,7 +105,7 @@ def open_npy(path: Path) -> np.ndarray:
 
 
 def open_pickle(path: Path) -> np.ndarray:
-    """Return the array that a pickle holds.
+    """Return the array of a pickle file.
 
     Raises:
         UnreadableError: If it is missing, truncated or undecodable.
@@ -122,7 +122,8 @@ def read_npy(path: Path) -> np.ndarray:
     """Return an array on disk, read: uint8 as it is, other numbers as float32.
 
     Raises:
-        UnreadableError: If it is missing, truncated, undecodable, or holds numbers that float32 cannot.
+        UnreadableError: If the file is missing, truncated or undecodable, or holds numbers outside the range of
+            float32.
     """
     array = open_npy(path)
     if array.dtype.kind not in "uibf":

@@ -33,11 +33,11 @@ KINDS: Final = {
 }
 """The kinds of findings, and what each means."""
 Remark: TypeAlias = Callable[[str, str], None]
-"""Called with a kind of finding and a detail, for what does not cost the sample."""
+"""Function that is called with a kind of finding and a detail, for faults that do not exclude the sample."""
 
 
 class UnreadableError(DataError):
-    """A file that gives no sample. ``kind`` is one of `KINDS`."""
+    """Raised for a file from which no sample can be read. ``kind`` is one of `KINDS`."""
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(detail)
@@ -54,7 +54,7 @@ class Finding:
 
     Attributes:
         kind: One of `KINDS`.
-        item: The sample's id, or empty where it is about the set.
+        item: Id of the sample, or empty if the finding concerns the whole set.
         modality: Name of the modality, or empty.
         detail: Description of the fault, with the path.
         left_out: Whether the sample is missing from the prepared data because of it.

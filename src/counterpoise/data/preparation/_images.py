@@ -58,7 +58,7 @@ def open_image(
         if content is None:
             _check_file(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Pillow warns of is an error or a remark here
+            warnings.simplefilter("ignore")  # warnings of Pillow become errors or remarks
             with Image.open(path if content is None else io.BytesIO(content)) as file:
                 upright = ImageOps.exif_transpose(file)
                 return np.asarray(_eight_bits(upright, file.format, name, remark).convert(mode).resize(size))
@@ -75,7 +75,7 @@ def open_image(
 def _check_file(path: Path) -> None:
     try:
         size = path.stat().st_size
-    except OSError as error:  # not there, a name that is too long, no permission
+    except OSError as error:  # a missing file, a name that is too long, or no permission
         raise UnreadableError("missing", f"{path}: {error.strerror}") from error
     if path.is_dir():
         raise UnreadableError("undecodable", f"{path}: a folder, not a file")

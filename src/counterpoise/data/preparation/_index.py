@@ -1,4 +1,4 @@
-"""The content of a raw folder before anything is decoded: items, splits, groups, and findings about them."""
+"""The index of a raw folder, made before any file is decoded: items, splits, groups, and findings about them."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user may choose of the preparation; None takes the data set's own.
+    """Settings of the preparation that a user may choose; None uses the data set's own.
 
     Attributes:
-        fps: Instants per second of a video that are looked at.
+        fps: Frames per second that are read from a video.
         keep: Frames stored per clip.
         frames: Frames per sample when it is used.
         size: Height and width of images and frames.
@@ -44,11 +44,11 @@ class Settings:
         flow: ``dis`` or ``tvl1``.
         tokenizer: ``words``, a folder, or a name on the Hugging Face hub.
         length: Token ids per text, or steps of a feature sequence.
-        label: Column of the label, for data of one's own; or the convention of a sentiment corpus.
-        modality: ``NAME=COLUMN,COLUMN`` for data of one's own.
+        label: Column of the label, for the user's own data; or the convention of a sentiment corpus.
+        modality: ``NAME=COLUMN,COLUMN``, for the user's own data.
         task: ``multiclass``, ``multilabel`` or ``regression``, None to infer it from the labels of the table.
         allow_outside: Whether a manifest may name files outside its own folder.
-        seed: Of splits that are drawn.
+        seed: Seed of splits that are drawn.
     """
 
     fps: float | None = None
@@ -111,20 +111,20 @@ class Item:
 
 @dataclass(frozen=True)
 class Index:
-    """A raw data set as it lies on disk.
+    """Index of a raw data set on disk.
 
     Attributes:
         items: The samples, in the published order.
         readers: One per modality, in order.
         classes: Names of the classes, or empty.
         task: Multiclass, multilabel or regression.
-        group: What groups are (``actor``), or empty.
+        group: Kind of the groups (``actor``), or empty.
         expected: Published numbers of samples by split (``train+val`` where validation is cut from training) or by
             split and class (``test SAD``), and of ``classes``.
-        findings: What is wrong with the lists.
+        findings: Faults of the lists.
         notes: Choices that were made.
-        origin: Where the data come from.
-        augment: How training varies the inputs (see `DataInfo.augment`).
+        origin: Source of the data.
+        augment: Augmentation of the inputs in training (see `DataInfo.augment`).
         target_offset: See `DataInfo.target_offset`.
         target_unit: See `DataInfo.target_unit`.
         optional: Whether samples that lack modalities are kept: those without a source, or without a sound track.
@@ -225,7 +225,7 @@ def check_index(index: Index) -> list[Finding]:
 
 
 def _wrong_counts(index: Index) -> list[Finding]:
-    """Return a finding for every published number that the lists do not have."""
+    """Return a finding for every published number from which the lists differ."""
     counts: Counter[str] = Counter({"classes": len(index.classes)})
     for item in index.items:
         counts.update((item.split, f"{item.split} {item.label}"))

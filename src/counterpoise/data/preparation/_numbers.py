@@ -55,7 +55,7 @@ class Numbers(Reader):
 class Padded(Reader):
     """Feature sequences ``(T, D)`` of any length, cut to the last ``length`` steps or padded with zeros in front.
 
-    Infinite and NaN entries (COVAREP has -inf where a frame has no pitch) become 0, and are told.
+    Infinite and NaN entries (COVAREP has -inf where a frame has no pitch) become 0 and are reported.
 
     Args:
         size: D.

@@ -26,7 +26,7 @@ RESERVED: Final = ("id", "split", "group")
 
 
 def own(source: Path, settings: Settings) -> Index:
-    """Return a data set of one's own from a manifest: CSV, TSV, JSON lines, JSON or Parquet.
+    """Return the index of a user's data set from a manifest: CSV, TSV, JSON lines, JSON or Parquet.
 
     One column is the label (``label``, or the one that ``--label`` names); ``split`` (train, val, test), ``group`` (who
     must not be in two splits) and ``id`` are optional; every other column is a modality: paths to videos, sounds,
@@ -42,7 +42,7 @@ def own(source: Path, settings: Settings) -> Index:
         settings: Settings of the user.
 
     Raises:
-        NotFoundError: If there is not such a file.
+        NotFoundError: If the file does not exist.
         DataError: If it cannot be read, has no label column, fewer than two modalities, or columns whose cells are
             of different kinds.
     """

@@ -1,4 +1,4 @@
-"""Pickles of arrays, read without running anything that is in them."""
+"""Reading pickles of arrays without running code that they contain."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> Any:
-    """Return what a pickle of arrays holds; nothing in it is executed.
+    """Return the content of a pickle of arrays; nothing in it is executed.
 
     Raises:
-        DataError: If it is broken, or holds something else than arrays.
+        DataError: If the file is broken, or holds other objects than arrays.
     """
     try:
         return _Unpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()

@@ -20,12 +20,14 @@ def is_empty(source: Any) -> bool:
 
 
 def is_absence(source: Any, error: UnreadableError) -> bool:
-    """Return whether a source that cannot be read is an absence and no fault: nothing, or no sound track."""
+    """Return whether an unreadable source means that the modality is absent (no source, or no sound track), which is
+    not a fault.
+    """
     return is_empty(source) or error.kind == "silent"
 
 
 class Reader(ABC):
-    """Turns one source of a modality into an array of a fixed shape.
+    """Base class of readers, which convert one source of a modality into an array of a fixed shape.
 
     Attributes:
         settings: Names of the fields of `Settings` that the reader depends on.
@@ -36,19 +38,19 @@ class Reader(ABC):
     """Type of the array."""
 
     def fit(self, sources: Iterable[Any]) -> None:
-        """Learn from the *training* sources what depends on them (a vocabulary, a width)."""
+        """Fit the parts that depend on the *training* sources (a vocabulary, a width)."""
 
     @abstractmethod
     def read(self, source: Any, remark: Remark) -> np.ndarray:
         """Return the array.
 
         Raises:
-            UnreadableError: If the source gives no sample, with the kind of finding.
+            UnreadableError: If the source cannot be read; it holds the kind of finding.
         """
 
     @abstractmethod
     def modality(self, name: str) -> Modality:
-        """Return what it looks like."""
+        """Return the description of the modality."""
 
     def blank(self) -> np.ndarray:
         """Return zeros of the shape and type of the array, for a sample that lacks the modality."""
@@ -57,5 +59,5 @@ class Reader(ABC):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the result depends on, for the manifest."""
+        """Parameters that determine the result, for the manifest."""
         return {"reader": type(self).__name__, **{k: v for k, v in vars(self).items() if not k.startswith("_")}}

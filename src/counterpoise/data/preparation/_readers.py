@@ -33,10 +33,10 @@ class Frames(Reader):
     """RGB frames ``(keep, 3, size, size)`` uint8 of a video, a folder of numbered images or an HDF5 file of images.
 
     Args:
-        fps: Instants per second that are looked at.
+        fps: Frames per second that are read.
         keep: Number of frames that are stored: the middles of ``keep`` equal segments of the clip.
         frames: Number of frames of a sample when it is used: one per segment, at random in training, the middle one
-            otherwise; 0 takes all that are stored.
+            otherwise; 0 uses all stored frames.
         size: Height and width.
         shortest: Seconds that a clip must have.
     """

@@ -96,7 +96,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def undamaged(folder: Path, manifest: Mapping[str, Any]) -> list[Path]:
-    """Return the files of the manifest whose content still is what was written."""
+    """Return the files of the manifest whose content is unchanged."""
     paths = ((folder / name, known) for name, known in manifest["files"].items())
     inside = ((path, known) for path, known in paths if path.resolve().is_relative_to(folder.resolve()))
     return [path for path, known in inside if path.is_file() and checksum(path) == known]

@@ -18,7 +18,7 @@ from counterpoise.data.preparation._findings import Finding
 __all__ = ["Sample", "Shards", "write_shard"]
 
 OPEN: Final = 4
-"""Files that are mapped at once: what reading takes of memory, however many samples there are."""
+"""Maximum number of files that are mapped at once; it bounds the memory of reading, whatever the number of samples."""
 COLUMNS: Final = ("stamp", "content", "findings")
 
 
@@ -48,7 +48,7 @@ def write_shard(path: Path, samples: Sequence[Sample]) -> None:
     """Write samples as one file.
 
     Raises:
-        OutputError: If that cannot be done.
+        OutputError: If the file cannot be written.
     """
     rows = zip(*(sample.columns for sample in samples), strict=True)
     columns: dict[str, Any] = {name: list(row) for name, row in zip(COLUMNS, rows, strict=True)}

@@ -18,7 +18,7 @@ LOWEST: Final = 20.0
 
 @dataclass(frozen=True)
 class SoundRecipe:
-    """How a waveform becomes an image ``(1, H, W)`` float16.
+    """Parameters of the conversion of a waveform to an image ``(1, H, W)`` float16.
 
     Attributes:
         kind: ``fbank`` (time x mel, as Kaldi's) or ``stft`` (frequency x time, logarithm of the modulus).
@@ -30,8 +30,8 @@ class SoundRecipe:
         fft: Length of the transform.
         bands: Mel bands of ``fbank``.
         length: Time steps that features are cut or zero-padded to; 0 keeps them.
-        shift: Subtracted from the features.
-        scale: Number that they are divided by after that.
+        shift: Number that is subtracted from the features.
+        scale: Number by which the features are then divided.
         stored: Length of sound that is kept where it is more: training takes ``seconds`` of it at random, evaluation
             the middle; 0 keeps ``seconds``.
         source: Source of the numbers.

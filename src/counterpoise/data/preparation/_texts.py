@@ -20,7 +20,7 @@ __all__ = ["Text", "swap_padding"]
 
 
 class Text(Reader):
-    """Token ids ``(length,)`` int32, 0 where the text has ended: so the attention mask is ``ids != 0``.
+    """Reader of texts as token ids ``(length,)`` int32, padded with 0, so that the attention mask is ``ids != 0``.
 
     Args:
         tokenizer: ``words`` (the words of the training texts), or what `transformers` calls a tokenizer: a folder, or

@@ -29,11 +29,11 @@ def letters(count: int, owner: str) -> tuple[str, ...]:
 class World(ABC):
     """A joint distribution of M modalities and a target whose information is known exactly.
 
-    All truths are in nats. Noise dimensions are independent of everything and change none of them.
+    All true values are in nats. Noise dimensions are independent of everything and change no true value.
 
     Args:
         modalities: Names of the modalities.
-        noise_dims: Standard normal numbers appended to every modality's vector.
+        noise_dims: Number of standard normal columns appended to every modality's vector.
     """
 
     name: ClassVar[str]
@@ -87,8 +87,8 @@ class World(ABC):
         return max(self.mi() - self.mi([other for other in self.modalities if other != m]), 0.0)
 
     def co_information(self) -> float:
-        """Return the co-information of all modalities and the target by inclusion and exclusion; for M = 2 redundancy
-        less synergy.
+        """Return the co-information of all modalities and the target, by inclusion and exclusion; for M = 2, it is
+        redundancy minus synergy.
         """
         sizes = range(1, len(self.modalities) + 1)
         return sum((-1) ** (k + 1) * self.mi(s) for k in sizes for s in combinations(self.modalities, k))

@@ -33,7 +33,8 @@ def channel(sent: np.ndarray, received: np.ndarray, size: int, flip: float) -> n
 
 
 class DiscreteWorld(World):
-    """Finite alphabets; inputs are one-hot codes. Truths are enumerated.
+    """A synthetic benchmark over finite alphabets. Inputs are one-hot codes; the true values are computed by
+    enumeration.
 
     Args:
         sizes: Alphabet size of each modality.
@@ -112,7 +113,7 @@ def _grid(*sizes: int) -> list[np.ndarray]:
 
 
 class Redundant(DiscreteWorld):
-    """All modalities show the same copy of Y: I(X_m; Y) = I(X; Y), nothing is unique.
+    """A benchmark in which all modalities show the same copy of Y: I(X_m; Y) = I(X; Y), and no information is unique.
 
     Args:
         modalities: M.
@@ -146,7 +147,8 @@ class Redundant(DiscreteWorld):
 
 
 class Unique(DiscreteWorld):
-    """Y has one independent part per modality, and each modality shows its own: I(X; Y) is the sum of the I(X_m; Y).
+    """A benchmark in which Y has one independent part per modality, and each modality shows its own: I(X; Y) is the sum
+    of the I(X_m; Y).
 
     Args:
         states: Number of values of each part, equally likely; a modality with 1 shows a fair coin, which is
@@ -187,7 +189,8 @@ class Unique(DiscreteWorld):
 
 
 class XOR(DiscreteWorld):
-    """Y is the sum of all symbols modulo C: any modality missing, nothing is known. Pure synergy.
+    """A benchmark of pure synergy: Y is the sum of all symbols modulo C, so that nothing is known if any modality is
+    missing.
 
     Args:
         modalities: M.

@@ -1,4 +1,4 @@
-"""The imbalance that this library is about, with known information: one easy modality, the others hard."""
+"""A synthetic benchmark of modality imbalance: one modality is easy to learn, the others are hard."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["Dominant"]
 
 
 class Dominant(DiscreteWorld):
-    r"""Modality ``a`` is easy to learn, the others are hard, and all of them are needed.
+    r"""A benchmark in which modality ``a`` is easy to learn, the others are hard, and all of them are needed.
 
-    Every modality shows the class or, in an independent share of the samples, visibly nothing, so that
+    Every modality shows the class or, in an independent share of the samples, a symbol for "nothing", so that
     :math:`I(X_S; Y) = \log C \, (1 - \prod_{m \in S} e_m)` with the shares :math:`e_m`. ``a`` shows it as a plain
     one-hot code. The others hide it: they show a random symbol u and the class minus u modulo C, which no linear map
     can read; an encoder must learn to add first. In joint training ``a`` explains most labels before that happens.
