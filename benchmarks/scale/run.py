@@ -5,7 +5,8 @@
     python benchmarks/scale/run.py --tables       # only write the tables again
 
 Every number is a ratio of two times that were measured in turns in one process: the operation over the least that it
-could cost (its limit). Times are those of the processor, which other work on the machine changes little. Writes
+could cost (its limit). Times are those of the processor, which other work on the machine changes little. An operation
+that takes longer than ``PATIENCE`` is ended, and the table gives the ratio as a lower bound. Writes
 ``growth.md`` and ``points.jsonl`` beside this file; docs/scale.md shows the table.
 """
 
@@ -15,15 +16,21 @@ import argparse
 import gc
 import json
 import math
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+
+Point: TypeAlias = dict[str, Any]
+"""What was measured at one point: ``seconds`` and ``limit``; ``ended`` where the operation was ended."""
 
 HERE = Path(__file__).parent
 POINTS = HERE / "points.jsonl"
@@ -41,6 +48,8 @@ BASE: dict[str, dict[str, int]] = {
     "report": {"N": 100, "M": 2, "C": 10},
 }
 """Values of the other axes."""
+PATIENCE = 300.0
+"""Processor seconds after which an operation is ended."""
 SMALL = (200, 2, 2)
 DIM = 16
 """Features of a modality."""
@@ -75,15 +84,47 @@ def cpu(function: Callable[[], object], least: float = 0.0) -> float:
             return spent / calls
 
 
-def valuation(n: int, modalities: int, classes: int) -> tuple[float, float]:
+class OverTimeError(BaseException):
+    """An operation took too long. Not an `Exception`, so that no operation takes it for a failure of a stage."""
+
+
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """Raise `OverTimeError` inside of the block after so much time of the processor."""
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        raise OverTimeError
+
+    before = signal.signal(signal.SIGPROF, end)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def timed(operation: Callable[[], object], limit: float) -> Point:
+    """Return the seconds of one call, at most `PATIENCE`, and of its limit."""
+    started = time.process_time()
+    try:
+        with patience(PATIENCE):
+            operation()
+    except OverTimeError:
+        return {"seconds": PATIENCE, "limit": limit, "ended": True}
+    return {"seconds": time.process_time() - started, "limit": limit}
+
+
+def valuation(n: int, modalities: int, classes: int) -> Point:
     from counterpoise.valuation import estimate
 
     x, y = make_features(n, modalities, classes)
     limit = cpu(lambda: [v.sum(0) for v in x.values()], 0.05)
-    return cpu(lambda: estimate(x, y)), limit
+    return timed(lambda: estimate(x, y), limit)
 
 
-def diagnosis(n: int, modalities: int, classes: int) -> tuple[float, float]:
+def diagnosis(n: int, modalities: int, classes: int) -> Point:
+    """Diagnose a model, with the default limit of 5,000 samples; count the samples that it reads."""
     from counterpoise import diagnose
     from counterpoise.model import MultimodalClassifier
     from counterpoise.records import Batch
@@ -102,10 +143,21 @@ def diagnosis(n: int, modalities: int, classes: int) -> tuple[float, float]:
                 model(batch.inputs)
 
     limit = cpu(one_pass, 0.05)
-    return cpu(lambda: diagnose(model, batches)), limit
+    rows = {"read": 0, "computed": 0}
+
+    def loader() -> Iterator[Batch]:
+        for batch in batches:
+            rows["read"] += len(batch)
+            yield batch
+
+    def count(module: torch.nn.Module, arguments: object, outputs: Any) -> None:
+        rows["computed"] += len(outputs.logits)
+
+    model.register_forward_hook(count)
+    return timed(lambda: diagnose(model, loader()), limit) | rows
 
 
-def training_step(n: int, modalities: int, classes: int) -> tuple[float, float]:
+def training_step(n: int, modalities: int, classes: int) -> Point:
     """The step of `arm`, measured in turns with joint training."""
     from counterpoise.methods import METHODS, EpochContext, make_method
     from counterpoise.model import build_model
@@ -131,10 +183,11 @@ def training_step(n: int, modalities: int, classes: int) -> tuple[float, float]:
 
     joint, arm = make("joint"), make("arm")
     turns = [(cpu(arm), cpu(joint)) for _ in range(24)][4:]
-    return sorted(turns, key=lambda turn: turn[0] / turn[1])[len(turns) // 2]
+    seconds, limit = sorted(turns, key=lambda turn: turn[0] / turn[1])[len(turns) // 2]
+    return {"seconds": seconds, "limit": limit}
 
 
-def report(n: int, modalities: int, classes: int) -> tuple[float, float]:
+def report(n: int, modalities: int, classes: int) -> Point:
     """Read and render ``n`` runs, of ten data sets where there are more than 50 of them."""
     from counterpoise.report import write_page
     from counterpoise.runs import read_records
@@ -149,7 +202,7 @@ def report(n: int, modalities: int, classes: int) -> tuple[float, float]:
             records, _ = read_records([path])
             write_page(records, Path(folder) / "page.html")
 
-        return cpu(render), limit
+        return timed(render, limit)
 
 
 def made_records(n: int, modalities: int, classes: int, sets: int, epochs: int = 30) -> Iterator[str]:
@@ -180,7 +233,7 @@ def made_records(n: int, modalities: int, classes: int, sets: int, epochs: int =
         yield json.dumps(one)
 
 
-MEASURES: dict[str, Callable[[int, int, int], tuple[float, float]]] = {
+MEASURES: dict[str, Callable[[int, int, int], Point]] = {
     "valuation": valuation,
     "diagnosis": diagnosis,
     "training step": training_step,
@@ -195,41 +248,77 @@ def points(parts: Sequence[str]) -> Iterator[dict[str, Any]]:
                 yield {"part": part, "axis": axis, **BASE[part], axis: value}
 
 
-def known_points() -> dict[str, dict[str, Any]]:
+def known_points() -> dict[str, Point]:
     lines = POINTS.read_text().splitlines() if POINTS.exists() else []
-    found = [json.loads(line) for line in lines]
-    return {key(point): point for point in found}
+    return {key(point): point for point in map(json.loads, lines)}
 
 
-def key(point: dict[str, Any]) -> str:
+def key(point: Point) -> str:
     return json.dumps([point[name] for name in ("part", "axis", "N", "M", "C")])
 
 
-def exponents(part: str, axis: str, known: dict[str, dict[str, Any]]) -> list[float]:
+def axis_points(part: str, axis: str, known: dict[str, Point]) -> list[Point | None]:
+    """Return what is known of each value of an axis."""
+    return [known.get(key({"part": part, "axis": axis, **BASE[part], axis: v})) for v in AXES[part][axis]]
+
+
+def exponents(axis: str, measured: Sequence[Point | None]) -> list[float]:
     """Return by which power of the axis the time grows, from each value to the next."""
-    found = [known.get(key({"part": part, "axis": axis, **BASE[part], axis: v})) for v in AXES[part][axis]]
-    pairs = [(a, b) for a, b in pairwise(found) if a and b]
+    pairs = [(a, b) for a, b in pairwise(measured) if a and b and not (a.get("ended") or b.get("ended"))]
     return [math.log(b["seconds"] / a["seconds"]) / math.log(b[axis] / a[axis]) for a, b in pairs]
 
 
-def table(known: dict[str, dict[str, Any]]) -> str:
+def ratio(point: Point | None) -> str:
+    if point is None:
+        return "-"
+    more = "> " if point.get("ended") else ""
+    return f"{more}{point['seconds'] / point['limit']:.3g}"
+
+
+def duration(point: Point | None) -> str:
+    if point is None:
+        return "-"
+    more = "> " if point.get("ended") else ""
+    return f"{more}{point['seconds']:.3g}"
+
+
+def table(known: dict[str, Point]) -> str:
     lines = [
         "# Growth",
         "",
-        "| operation | limit | axis | values | time over the limit | grows as |",
-        "|---|---|---|---|---|---|",
+        "| operation | limit | axis | values | time over the limit | seconds | grows as |",
+        "|---|---|---|---|---|---|---|",
     ]
     for part, axes in AXES.items():
         for axis, values in axes.items():
-            found = [known.get(key({"part": part, "axis": axis, **BASE[part], axis: v})) for v in values]
-            if not any(found):
+            measured = axis_points(part, axis, known)
+            if not any(measured):
                 continue
-            ratios = ", ".join("-" if p is None else f"{p['seconds'] / p['limit']:.3g}" for p in found)
-            powers = ", ".join(f"{axis}^{e:.2f}" for e in exponents(part, axis, known))
-            others = ", ".join(f"{k} = {v:,}" for k, v in BASE[part].items() if k != axis)
-            shown = ", ".join(f"{v:,}" for v in values)
-            lines.append(f"| {part} | {LIMITS[part]} | {axis} ({others}) | {shown} | {ratios} | {powers} |")
-    return "\n".join(lines) + "\n"
+            cells = [
+                part,
+                LIMITS[part],
+                f"{axis} ({', '.join(f'{k} = {v:,}' for k, v in BASE[part].items() if k != axis)})",
+                ", ".join(f"{v:,}" for v in values),
+                ", ".join(map(ratio, measured)),
+                ", ".join(map(duration, measured)),
+                ", ".join(f"{axis}^{e:.2f}" for e in exponents(axis, measured)),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *reading(known)]) + "\n"
+
+
+def reading(known: dict[str, Point]) -> list[str]:
+    """Return a table of the samples that a diagnosis reads."""
+    lines = [
+        "| samples N | read from the loader | rows that the model computed | per sample that is used |",
+        "|---:|---:|---:|---:|",
+    ]
+    for point in axis_points("diagnosis", "N", known):
+        if point is not None and "read" in point:
+            used = min(point["N"], 5_000)
+            row = [point["N"], point["read"], point["computed"]]
+            lines.append(f"| {' | '.join(f'{v:,}' for v in row)} | {point['computed'] / used:.1f} |")
+    return lines
 
 
 def main() -> None:
@@ -250,11 +339,11 @@ def main() -> None:
             MEASURES[point["part"]](*SMALL)
             warm.add(point["part"])
         gc.collect()
-        seconds, limit = MEASURES[point["part"]](point["N"], point["M"], point["C"])
-        known[key(point)] = point | {"seconds": seconds, "limit": limit}
+        measured = MEASURES[point["part"]](point["N"], point["M"], point["C"])
+        known[key(point)] = point | measured
         with POINTS.open("a") as file:
             file.write(json.dumps(known[key(point)]) + "\n")
-        print(point, f"{seconds:.3f} s, {seconds / limit:.3g} times the limit", flush=True)
+        print(point, f"{duration(measured)} s, {ratio(measured)} times the limit", flush=True)
     (HERE / "growth.md").write_text(table(known))
 
 

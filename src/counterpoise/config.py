@@ -170,6 +170,11 @@ class FitConfig:
             object.__setattr__(self, "class_weights", tuple(self.class_weights))
             for weight in self.class_weights:
                 Interval(0).check("fit", "class_weights", weight)
+            if not any(self.class_weights):
+                raise ConfigError(
+                    "Parameter `class_weights` of `fit` should hold a weight above 0, or no sample has a loss. Found "
+                    f"`class_weights = {list(self.class_weights)}`."
+                )
 
 
 _LEFT_OUT: Final[Mapping[str, tuple[str, ...]]] = {

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from counterpoise.cli.main import main
+from counterpoise.cli.main import build_parser, main
 from counterpoise.config import RunConfig
 from counterpoise.data import open_data
 from counterpoise.errors import ConfigError, NotFoundError
@@ -107,3 +108,52 @@ def test_the_printed_commands_train_the_runs_of_the_comparison(
     ]
     lines = (tmp_path / "out" / "runs.jsonl").read_text().splitlines()
     assert {json.loads(line)["seconds"] for line in lines} == {json.loads(text)["seconds"] for text in again.values()}
+
+
+def dry_run(tmp_path: Path, *options: str) -> list[str]:
+    return ["compare", "--data", "world-xor", "--methods", "joint", "--seeds", "1", "--out", str(tmp_path), *options]
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--cluster", "slurm"], ["--backend dask"]),
+        (["--backend", "dask", "--cluster", "slrum", "--jobs", "2"], ["slrum", "slurm"]),
+        (["--backend", "dask", "--cluster", "slurm"], ["--jobs"]),
+        (["--backend", "dask", "--cluster", "absent.yaml", "--jobs", "2"], ["absent.yaml"]),
+        (["--jobs", "0"], ["`jobs`", "0"]),
+        (["--tune", "0"], ["--tune"]),
+    ],
+)
+def test_a_dry_run_refuses_what_the_comparison_would_refuse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], parts: list[str]
+) -> None:
+    assert main(dry_run(tmp_path, "--dry-run", *options)) == 2
+    printed = capsys.readouterr()
+    assert not printed.out
+    for part in parts:
+        assert part in printed.err
+
+
+def test_a_dry_run_for_a_cluster_needs_no_dask_and_the_comparison_names_the_extra(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("dask", "distributed", "dask_jobqueue"):
+        monkeypatch.setitem(sys.modules, package, None)
+    command = dry_run(tmp_path, "--backend", "dask", "--cluster", "slurm", "--jobs", "2")
+    assert main([*command, "--dry-run"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert main(command) == 2
+    assert "counterpoise[dask]" in capsys.readouterr().err
+
+
+def test_lists_in_a_printed_command_are_read_as_they_were_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--fit.class_weights", "[0.5, 2.0]", "--model.frozen", "[heads]", "--optim.rates", '{"heads": 0.1}']
+    assert main(dry_run(tmp_path, "--dry-run", *given)) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    train = build_parser()["train"].parse_args(shlex.split(line)[2:], defaults=False)
+    assert list(train.fit.class_weights) == [0.5, 2.0]
+    assert list(train.model.frozen) == ["heads"]
+    assert train.optim.rates == {"heads": 0.1}

@@ -33,6 +33,8 @@ INFO = DataInfo(
         (lambda: ModelConfig(init_seed=2**70), "`init_seed`"),
         (lambda: ModelConfig(width=1_000_000), "`width`"),
         (lambda: FitConfig(accelerator="quantum"), "`accelerator`"),
+        (lambda: FitConfig(patience=-1), "`patience`"),
+        (lambda: FitConfig(class_weights=(0.0, 0.0)), "`class_weights`"),
     ],
 )
 def test_values_out_of_range_are_refused(make: Callable[[], object], message: str) -> None:

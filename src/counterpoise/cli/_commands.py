@@ -221,6 +221,7 @@ def run_compare(options: Namespace, given: Mapping[str, Any]) -> int:
     """Compare methods."""
     from counterpoise.experiment import compare
     from counterpoise.experiment.cells import train_command
+    from counterpoise.experiment.parallel import check_parallel
 
     methods = options.methods
     if methods is None:
@@ -237,11 +238,12 @@ def run_compare(options: Namespace, given: Mapping[str, Any]) -> int:
         "missing": missing_rates(options.missing),
         "missing_in": options.missing_in,
     }
-    if options.dry_run and options.tune:
+    if options.dry_run and options.tune is not None:
         raise ConfigError(
             "--dry-run cannot list the runs of --tune: their learning rates are known after the trials. Leave one out."
         )
     if options.dry_run:
+        check_parallel(options.jobs, options.backend, options.cluster, dry=True)
         planned = compare.planned_runs(**runs)
         for config in planned:
             print(train_command(config, given, options.out))

@@ -118,6 +118,7 @@ def train_command(config: RunConfig, given: Mapping[str, Any], out: Path) -> str
         if section in ("missing", "missing_in"):
             continue
         for name, value in values.items():
-            shown = json.dumps(value) if isinstance(value, (Mapping, bool)) or value is None else str(value)
+            nested = isinstance(value, (Mapping, list, tuple, bool)) or value is None
+            shown = json.dumps(value) if nested else str(value)
             words += [f"--{section}.{name}", shown]
     return shlex.join(words)

@@ -37,20 +37,22 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def check_cluster(cluster: str | None, jobs: int | None) -> None:
+def check_cluster(cluster: str | None, jobs: int | None, *, dry: bool = False) -> None:
     """Refuse a cluster that cannot be used, before anything is started.
 
     Args:
         cluster: See `map_on_cluster`.
         jobs: Number of workers to ask for; a queue needs it.
+        dry: Whether nothing will be started, so that the packages are not needed.
 
     Raises:
         ConfigError: If a queue is not given the number of workers, or a configuration names no system.
         MissingExtraError: If the packages are not installed.
         NotFoundError: If there is no such system or file.
     """
-    with extra("dask"):
-        import distributed  # noqa: F401
+    if not dry:
+        with extra("dask"):
+            import distributed  # noqa: F401
     if cluster is None or "://" in cluster:
         return
     if Path(cluster).suffix in (".json", *_CONFIGURATION):
@@ -59,7 +61,8 @@ def check_cluster(cluster: str | None, jobs: int | None) -> None:
         if Path(cluster).suffix == ".json":
             return
     system, _ = _configured(cluster)
-    _cluster_class(system)
+    if not dry:
+        _cluster_class(system)
     if jobs is None:
         raise ConfigError(
             f"Parameter `jobs` should say how many workers to ask {system} for. Found `jobs = None`. Give --jobs."

@@ -44,8 +44,14 @@ class Failure:
         return f"{self.config.data} · {self.config.method} · seed {self.config.seed}: {self.message}"
 
 
-def check_parallel(jobs: int | None, backend: str, cluster: str | None = None) -> None:
+def check_parallel(jobs: int | None, backend: str, cluster: str | None = None, *, dry: bool = False) -> None:
     """Refuse a number of processes, a backend or a cluster that cannot work.
+
+    Args:
+        jobs: See `run_all`.
+        backend: See `run_all`.
+        cluster: See `run_all`.
+        dry: Whether nothing will be started, so that the packages of the backend are not needed.
 
     Raises:
         ConfigError: If ``jobs`` is below 1, there is no such backend, or a cluster is given to another than ``dask``.
@@ -56,7 +62,7 @@ def check_parallel(jobs: int | None, backend: str, cluster: str | None = None) -
         Interval(1, integer=True).check("compare", "jobs", jobs)
     Options(BACKENDS).check("compare", "backend", backend)
     if backend == "dask":
-        check_cluster(cluster, jobs)
+        check_cluster(cluster, jobs, dry=dry)
     elif cluster is not None:
         raise ConfigError(f"A cluster needs the backend dask. Found `backend = {backend}`. Add --backend dask.")
 
