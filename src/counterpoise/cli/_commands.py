@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.markdown import Markdown
 from rich.markup import escape
 
+from counterpoise._launch import launched, refuse_several
 from counterpoise._validation import check_keys, unknown
 from counterpoise.catalogue import Catalogue
 from counterpoise.cli._screen import RunProgress, console
@@ -186,6 +187,8 @@ def run_train(options: Namespace, given: Mapping[str, Any]) -> int:
     from counterpoise.experiment.runner import run, run_data, run_folder
     from counterpoise.training.callbacks.loggers import check_logger, log_folder
 
+    devices = int(given.get("fit", {}).get("devices", 1))
+    refuse_several("A training", devices)
     check_logger(options.logger)
     data = open_data(options.data, split=split_of_seed(options.data, options.seed))
     method, arguments = parse_method(options.method)
@@ -209,6 +212,9 @@ def run_train(options: Namespace, given: Mapping[str, Any]) -> int:
         check_keys("`missing`", config.missing, data.info.names)
         data = run_data(config)
     record = run(config, options.out, data=data, progress=True, logger=options.logger)
+    process = launched()
+    if process is not None and process.rank:
+        return 0  # the first process says it
     show([record])
     folder = run_folder(config, data, options.out)
     console.print(f"\nThe run: [bold]{folder}[/] (epoch {record.best_epoch + 1} selected)")
@@ -219,6 +225,7 @@ def run_train(options: Namespace, given: Mapping[str, Any]) -> int:
 
 def run_compare(options: Namespace, given: Mapping[str, Any]) -> int:
     """Compare methods."""
+    refuse_several("A comparison")
     from counterpoise.experiment import compare
     from counterpoise.experiment.cells import train_command
     from counterpoise.experiment.parallel import check_parallel
@@ -279,6 +286,7 @@ def run_recommend(options: Namespace, given: Mapping[str, Any]) -> int:
     """Recommend a method and a rule."""
     from counterpoise.experiment.recommend import recommend
 
+    refuse_several("A recommendation")
     chosen = {name: words(getattr(options, name)) for name in ("methods", "rules") if getattr(options, name)}
     with RunProgress(quiet=options.json) as progress:
         recommendation = recommend(

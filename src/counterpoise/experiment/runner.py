@@ -12,10 +12,11 @@ import numpy as np
 import yaml
 
 from counterpoise._files import remove_temporary, write_atomic
+from counterpoise._launch import shared_run
 from counterpoise.config import RunConfig
 from counterpoise.data import MultimodalData
 from counterpoise.diagnosis import Diagnosis, diagnose
-from counterpoise.errors import CheckpointError, ConfigError, CounterpoiseError, DataError, OutputError
+from counterpoise.errors import CheckpointError, CounterpoiseError, DataError, OutputError
 from counterpoise.experiment.config import read_config
 from counterpoise.experiment.folders import finished, open_cached, run_data, run_folder
 from counterpoise.experiment.record import groups_of, make_record, run_estimator
@@ -27,7 +28,6 @@ from counterpoise.training.checkpoints import BEST, LAST, PREVIOUS, load_weights
 from counterpoise.training.checks import check_data, check_space
 from counterpoise.training.fit import Fitted, assemble, fit
 from counterpoise.training.module import MethodModule
-from counterpoise.training.processes import started_by_others
 
 __all__ = ["diagnose_run", "finished", "load_run", "open_cached", "run", "run_data", "run_folder", "teachers_of"]
 
@@ -62,21 +62,20 @@ def run(
         command: Command line that started the run, for the record.
 
     Raises:
-        ConfigError: If the logger's package is not installed.
+        ConfigError: If the logger's package is not installed, or `torchrun` has started another number of processes
+            than `fit.devices`.
         OutputError: If ``out`` cannot be written to.
     """
     started = time.perf_counter()
-    if started_by_others():
-        raise ConfigError(
-            "A run starts its processes by itself. Found several that `torchrun` or a scheduler has started. Run the "
-            "command once per machine, with --fit.devices."
-        )
+    process = shared_run(config.fit.devices)
     check_logger(logger)
     data = data or run_data(config)
     folder = run_folder(config, data, out)
     record = finished(folder)
+    if process is not None and process.rank and record is None:
+        return _trained_with_others(config, out, data, folder)
     if record is not None:
-        if not log_folder(folder, logger).exists():
+        if not (process and process.rank) and not log_folder(folder, logger).exists():
             with open_logger(logger, folder, config) as loggers:
                 log_history(loggers, {c.id: c.values for c in record.curves})
         return record
@@ -106,6 +105,14 @@ def run(
     write_atomic(folder / "record.json", record.to_json() + "\n")
     for name in (LAST, PREVIOUS):
         (folder / name).unlink(missing_ok=True)
+    return record
+
+
+def _trained_with_others(config: RunConfig, out: Path, data: MultimodalData, folder: Path) -> RunRecord:
+    """Train in a process that is not the first one of its run, and return the record that the first one writes."""
+    fit(data, config, folder=folder, teachers=teachers_of(config, data, out))
+    while (record := finished(folder)) is None:  # `torchrun` and `srun` end this process if the first one fails
+        time.sleep(0.5)
     return record
 
 

@@ -39,10 +39,9 @@ from counterpoise.training.processes import (
     LOGS,
     ProcessReports,
     check_devices,
-    make_strategy,
-    number_of_nodes,
     reports,
     silence,
+    trainer_devices,
 )
 
 if TYPE_CHECKING:
@@ -322,17 +321,17 @@ def _own_callbacks(module: MethodModule, folder: Path | None, *, progress: bool)
 def _make_trainer(
     config: RunConfig, callbacks: list[Callback], loggers: Sequence[Logger], folder: Path | None
 ) -> lightning.Trainer:
+    devices = trainer_devices(config.fit)
+    plugins = [CheckpointFiles(), *devices.pop("plugins")]
     try:
         return lightning.Trainer(
+            **devices,
             max_epochs=config.fit.epochs,
             accelerator=config.fit.accelerator,
-            devices=config.fit.devices,
-            num_nodes=number_of_nodes(config.fit),
-            strategy=make_strategy(config.fit),
             precision=config.fit.precision,
             logger=list(loggers) or False,
             callbacks=callbacks,
-            plugins=[CheckpointFiles()],
+            plugins=plugins,
             enable_checkpointing=folder is not None,
             enable_progress_bar=False,
             enable_model_summary=False,

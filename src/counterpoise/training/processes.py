@@ -1,4 +1,4 @@
-"""Training on several devices: Lightning starts one process per device, and this module collects their results."""
+"""Training on several devices: one process per device, started by Lightning, `torchrun` or `srun`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import lightning
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
 from torch.multiprocessing.spawn import ProcessException
 
 from counterpoise import errors
+from counterpoise._launch import shared_run
 from counterpoise.config import FitConfig
 from counterpoise.errors import ConfigError, CounterpoiseError, TrainingError
 from counterpoise.runs import CurveId
@@ -31,10 +38,8 @@ __all__ = [
     "ProcessReports",
     "SharedSteps",
     "check_devices",
-    "make_strategy",
-    "number_of_nodes",
     "reports",
-    "started_by_others",
+    "trainer_devices",
 ]
 
 LOGS: Final = ("lightning.fabric", "lightning.pytorch", "torch.multiprocessing.spawn")
@@ -65,31 +70,49 @@ class SharedSteps(DDPStrategy):
         """Leave the module as it is."""
 
 
-def started_by_others() -> bool:
-    """Return whether ``torchrun`` or a scheduler has started one process per device already."""
-    return "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+class _Tasks(SLURMEnvironment):
+    """Tasks of `srun`, of which this process is one. Checkpoints and requeuing are ours, and Slurm's."""
+
+    def __init__(self) -> None:
+        super().__init__(auto_requeue=False)
+
+    @staticmethod
+    def _validate_srun_variables() -> None:
+        """Accept all ways to ask for tasks; `counterpoise._launch` counts them."""
+
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:
+        """See `_validate_srun_variables`."""
+
+    def local_rank(self) -> int:
+        """Return the number of this process on its machine."""
+        return int(os.environ.get("SLURM_LOCALID", os.environ["SLURM_PROCID"]))
+
+    def node_rank(self) -> int:
+        """Return the number of this machine."""
+        return int(os.environ.get("SLURM_NODEID", 0))
 
 
-def make_strategy(config: FitConfig) -> SharedSteps | Literal["auto"]:
-    """Return the strategy of the configuration: none for one device."""
-    if config.devices == 1 and not started_by_others():
-        return "auto"
-    if started_by_others():
-        return SharedSteps(start_method="popen")  # Lightning finds the processes and starts none
-    return SharedSteps(start_method="fork" if config.strategy in _FORK else "spawn")
+def trainer_devices(config: FitConfig) -> dict[str, Any]:
+    """Return what Lightning's trainer is told about processes: devices, machines, strategy and environment.
 
-
-def number_of_nodes(config: FitConfig) -> int:
-    """Return the number of machines: that of all processes over that of the devices of one machine."""
-    if not started_by_others():
-        return 1
-    world = int(os.environ["WORLD_SIZE"])
-    if world % config.devices:
-        raise ConfigError(
-            f"The number of processes should be a multiple of `fit.devices = {config.devices}`. Found {world} "
-            "processes; set `fit.devices` to their number on one machine."
-        )
-    return world // config.devices
+    Raises:
+        ConfigError: If `torchrun` has started another number of processes than there are devices.
+    """
+    process = shared_run(config.devices)
+    if process is not None:  # they are started: Lightning connects them
+        environment: ClusterEnvironment = TorchElasticEnvironment() if process.by == "torchrun" else _Tasks()
+        return {
+            "devices": process.local,
+            "num_nodes": process.nodes,
+            "strategy": SharedSteps(start_method="popen"),
+            "plugins": [environment],
+        }
+    method: Literal["fork", "spawn"] = "fork" if config.strategy in _FORK else "spawn"
+    return {
+        "devices": config.devices,
+        "strategy": SharedSteps(start_method=method) if config.devices > 1 else "auto",
+        "plugins": [LightningEnvironment()],  # in a job of Slurm, too: its variables do not describe our processes
+    }
 
 
 def check_devices(module: MethodModule, samples: int) -> None:
@@ -182,7 +205,7 @@ def _ended(trainer: lightning.Trainer) -> TrainingError | None:
 @contextmanager
 def reports(config: FitConfig) -> Iterator[ProcessReports | None]:
     """Yield a callback for the time of a training whose processes Lightning starts; else None."""
-    if config.devices == 1 or started_by_others():
+    if config.devices == 1 or shared_run(config.devices) is not None:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="counterpoise-") as folder:
