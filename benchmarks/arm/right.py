@@ -5,8 +5,9 @@
 ARM is trained at three times the recipe's rate until its held-out samples would be released. The modality that
 contributes most to them is compared with the one that contributes most to the test set according to the library's
 default estimator, on the features of the same network. Where groups are known (subjects, speakers), the held-out
-samples are whole groups. The estimator keeps each group in one fold if there are three or more of them: both then ask
-what holds for new groups. With two test speakers it cannot, and measures what heads fitted on these speakers know.
+samples are whole groups, and the estimator keeps each group in one fold: both then ask what holds for a new group. It
+needs three groups for that. Where the test set has two, the held-out groups, of which the encoders have seen as little,
+join the estimator's folds; contributions are those of the test samples all the same.
 """
 
 from __future__ import annotations
@@ -23,12 +24,17 @@ import torch
 from speakers import open_set
 from study import EPOCHS, Training, config_of
 
+from counterpoise.data import MultimodalData
 from counterpoise.methods.arm import held_out_contributions, held_out_experts
 from counterpoise.methods.arm._heldout import SIGNIFICANT
+from counterpoise.model import MultimodalClassifier
+from counterpoise.records import Batch
 from counterpoise.training import collect, make_optimizer
 from counterpoise.valuation import estimate
 
 HERE: Final = Path(__file__).parent
+MIN_GROUPS: Final = 3
+"""Groups that the estimator needs to keep them apart."""
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -39,29 +45,41 @@ def measure(name: str) -> dict[str, Any]:
     for epoch in range(training.release):
         training._epoch(epoch, optimizer)
     model = training.model.eval()
-    experts, target, _ = held_out_experts(model, training.module.held_out_pass())
+    held_out = list(training.module.held_out_pass())
+    experts, target, _ = held_out_experts(model, held_out)
     prior = model.task.prior_logits(torch.from_numpy(data.train.target)).float()
-    held_out = held_out_contributions(model.task, experts, target, prior).pointwise.numpy()
-    test, labels = collect(model, data.test.batches(512))
-    features = {m: z.numpy() for m, z in test.features.items()}
-    default = estimate(features, labels.numpy(), **group_options(data.test.group))
-    # The mean of what a modality tells alone and of what it adds to the others, as ARM compares them.
-    own = [(default.per_sample[f"mi:{m}"] + default.per_sample[f"cmi:{m}"]) / 2 for m in model.modalities]
-    reference = [(default.mi[m].value + default.cmi[m].value) / 2 for m in model.modalities]
+    measured = held_out_contributions(model.task, experts, target, prior).pointwise.numpy()
     return {
         "data": name,
         "modalities": list(model.modalities),
         "groups": data.info.group or "",
         "samples": len(target),
-        "held_out": summary(held_out, held_out.mean(0)),
-        "test": summary(np.stack(own, 1), np.array(reference)),
+        "held_out": summary(measured, measured.mean(0)),
+        "test": on_test(model, data, held_out),
     }
 
 
-def group_options(group: np.ndarray | None) -> dict[str, Any]:
-    """Return the estimator's options for the groups of a test set: it needs three or more to keep them apart."""
-    count = 0 if group is None else len(np.unique(group))
-    return {"group": group, "folds": min(5, count)} if count >= 3 else {}
+def on_test(model: MultimodalClassifier, data: MultimodalData, held_out: Sequence[Batch]) -> dict[str, list[float]]:
+    """Return the contributions to the test set by the default estimator.
+
+    They are the means of what a modality tells alone and of what it adds to the others, as ARM compares them.
+    """
+    outputs, target = collect(model, data.test.batches(512))
+    features, labels = {m: z.numpy() for m, z in outputs.features.items()}, target.numpy()
+    group, count = data.test.group, len(labels)
+    if group is None:
+        default = estimate(features, labels)
+    else:
+        if len(np.unique(group)) < MIN_GROUPS:
+            more, their = collect(model, held_out)
+            features = {m: np.concatenate([z, more.features[m].numpy()]) for m, z in features.items()}
+            labels = np.concatenate([labels, their.numpy()])
+            rows = torch.cat([b.index for b in held_out]).numpy()
+            group = np.concatenate([group, data.train.group[rows]])  # type: ignore[index]
+        default = estimate(features, labels, group=group, folds=min(5, len(np.unique(group))))
+    own = np.stack([(default.per_sample[f"mi:{m}"] + default.per_sample[f"cmi:{m}"]) / 2 for m in model.modalities], 1)
+    values = np.array([(default.mi[m].value + default.cmi[m].value) / 2 for m in model.modalities])
+    return summary(own[:count], values if len(own) == count else own[:count].mean(0))
 
 
 def summary(pointwise: np.ndarray, values: np.ndarray) -> dict[str, list[float]]:
@@ -113,7 +131,8 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
         f"{counts['other']} both name one and disagree. The estimator has a significantly largest modality on "
         f"{len(clear)} sets; ARM names it on {right} of them. Contributions are in nats: the mean of what a modality "
         f"tells alone and what it adds to the others. A modality leads if it is {SIGNIFICANT} standard errors ahead of "
-        "every other, counting samples. One seed.",
+        "every other, counting samples. Where groups are known, the held-out samples are whole groups and the "
+        "estimator keeps each group in one fold. One seed.",
         "",
         "| data | held-out samples | held-out contribution in training | one leads | default estimator on test | one "
         "leads | same modality first |",
