@@ -46,6 +46,7 @@ comparison: $(STAMP)   ## every method on real data, tuned alike (an hour for wh
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/arm/tables.py --work comparison-runs/arm
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/arm/right.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/arm/cost.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/recommend/run.py --work comparison-runs/recommend
 
 screenshots: $(STAMP)  ## outputs and pictures of the README, and pictures of pages
 	$(BIN)/python benchmarks/demo/quickstart.py
