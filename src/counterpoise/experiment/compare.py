@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from counterpoise.experiment.cells import chosen_runs, forget, missing_runs
 from counterpoise.experiment.cluster import one_cluster
 from counterpoise.experiment.config import make_config, parse_method
 from counterpoise.experiment.folders import finished_runs, run_data
-from counterpoise.experiment.parallel import Failure, check_parallel, run_all
+from counterpoise.experiment.parallel import Failure, check_parallel, map_jobs, run_all
 from counterpoise.experiment.result import ComparisonResult
 from counterpoise.experiment.trials import TrialResult
 from counterpoise.experiment.tuning import tune, tuning_table
@@ -239,7 +240,14 @@ def compare(
     write_records(out / "runs.jsonl", written.values())
     if records:
         failures += _write_outputs(
-            records, out, reference=reference, focus=focus, ablation=ablation, figures=figures, on_figure=on_figure
+            records,
+            out,
+            reference=reference,
+            focus=focus,
+            ablation=ablation,
+            figures=figures,
+            jobs=jobs,
+            on_figure=on_figure,
         )
     return ComparisonResult(records, failures)
 
@@ -379,6 +387,7 @@ def _write_outputs(
     focus: str | None,
     ablation: str | None,
     figures: bool,
+    jobs: int | None,
     on_figure: Callable[[int, int], None] | None,
 ) -> list[Failure]:
     """Write what is made from the records, if they changed. What cannot be written is a failure of its own."""
@@ -398,7 +407,12 @@ def _write_outputs(
     }
     if figures:
         steps["figures"] = lambda: write_figures(
-            records, out / "figures", on_figure=on_figure, reference=reference, focus=focus
+            records,
+            out / "figures",
+            on_figure=on_figure,
+            reference=reference,
+            focus=focus,
+            mapped=partial(map_jobs, jobs=jobs),
         )
     if ablation is not None:
         parts = METHODS.resolve(user_name(ablation)).parts

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import matplotlib.image as image
 import pytest
 
 from counterpoise.errors import OutputError
+from counterpoise.experiment.parallel import map_jobs
 from counterpoise.pages.colours import FOCUS, METHODS, MODALITIES
 from counterpoise.report import draw_figures, write_figures
 from counterpoise.report.analysis.comparison import compare
@@ -55,6 +57,20 @@ def test_the_same_runs_give_the_same_bytes(make_run, tmp_path: Path) -> None:
     assert {p.stem for p in first} == {"accuracy-smartwatch"}
     for a, b in zip(first, second, strict=True):
         assert a.read_bytes() == b.read_bytes(), a.name
+
+
+def test_figures_in_parallel_processes_are_the_same_files(make_run, tmp_path: Path) -> None:
+    runs = [make_run(label, s, {"accuracy": 0.5 + s / 10}) for label in ("joint", "arm") for s in (0, 1)]
+    counts: list[tuple[int, int]] = []
+    one = write_figures(runs, tmp_path / "one", dpi=50)
+    two = write_figures(
+        runs, tmp_path / "two", dpi=50, mapped=partial(map_jobs, jobs=2), on_figure=lambda *c: counts.append(c)
+    )
+    assert [p.name for p in one] == [p.name for p in two]
+    assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
+    figures = len({p.stem for p in one})
+    assert figures > 1
+    assert counts == [(k, figures) for k in range(1, figures + 1)]
 
 
 def test_drawn_numbers_are_those_of_the_runs(make_run) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from counterpoise._extras import extra
 from counterpoise._files import write_atomic
@@ -44,6 +44,10 @@ class _Sheet:
     panels: Sequence[Panel]
     columns: int = 1
     width: float = 4.6
+
+    def drawn(self) -> Figure:
+        """Draw the panels, in the present style of matplotlib."""
+        return sheet(self.panels, columns=self.columns, width=self.width)
 
 
 def _sheets(comparison: Comparison, colours: Sequence[str]) -> dict[str, _Sheet]:
@@ -99,19 +103,54 @@ def draw_figures(
     with extra("report"):
         import matplotlib as mpl
 
+    with mpl.rc_context(STYLE):
+        return {name: one.drawn() for name, one in _all_sheets(records, reference, focus).items()}
+
+
+def _all_sheets(records: Iterable[RunRecord], reference: str, focus: str | None) -> dict[str, _Sheet]:
+    """Return every file, by name."""
     comparisons = compare(records, reference=reference, focus=focus)
     colours = series.colour_order(comparisons)
-    figures: dict[str, Figure] = {}
-    with mpl.rc_context(STYLE):
-        slugs: set[str] = set()
-        for comparison in comparisons:
-            slug = _slug(comparison.data, slugs)
-            for name, one in _sheets(comparison, colours).items():
-                figures[f"{name}-{slug}"] = sheet(one.panels, columns=one.columns, width=one.width)
-        result = ranking(comparisons)
-        if result is not None and len(comparisons) >= 3:
-            figures["critical-difference"] = sheet([rank_figure(result).panel], width=6.0)
-    return figures
+    sheets: dict[str, _Sheet] = {}
+    slugs: set[str] = set()
+    for comparison in comparisons:
+        slug = _slug(comparison.data, slugs)
+        sheets |= {f"{name}-{slug}": one for name, one in _sheets(comparison, colours).items()}
+    result = ranking(comparisons)
+    if result is not None and len(comparisons) >= 3:
+        sheets["critical-difference"] = _Sheet([rank_figure(result).panel], width=6.0)
+    return sheets
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Draws a sheet and writes it in each format."""
+
+    folder: Path
+    formats: Sequence[str]
+    dpi: int
+
+    def __call__(self, item: tuple[str, _Sheet]) -> list[Path]:
+        import matplotlib as mpl
+
+        name, one = item
+        written = []
+        with mpl.rc_context(STYLE):
+            figure = one.drawn()
+            for suffix in self.formats:
+                buffer = io.BytesIO()
+                # No date in the file: the same runs give the same bytes.
+                metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
+                figure.savefig(buffer, format=suffix, dpi=self.dpi, metadata=metadata)
+                path = self.folder / f"{name}.{suffix}"
+                write_atomic(path, buffer.getvalue())
+                written.append(path)
+        return written
+
+
+def _in_order(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    """Yield the position and the result of each item."""
+    return enumerate(map(function, items))
 
 
 def write_figures(
@@ -123,6 +162,7 @@ def write_figures(
     on_figure: Callable[[int, int], None] | None = None,
     reference: str = REFERENCE,
     focus: str | None = None,
+    mapped: Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[tuple[int, Any]]] = _in_order,
 ) -> list[Path]:
     """Write every figure of `draw_figures` into ``folder``, once per format, and return the paths.
 
@@ -134,28 +174,22 @@ def write_figures(
         on_figure: Function that is called after each figure, with the numbers of written figures and of all figures.
         reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
         focus: Row that the conclusions are about; see there.
+        mapped: Function that yields the position and the result of a function of each item, for example in parallel
+            processes; by default one figure is drawn after the other.
 
     Raises:
         OutputError: If the folder cannot be written to.
     """
     with extra("report"):
-        import matplotlib as mpl
+        import matplotlib  # noqa: F401
 
-    written = []
-    with mpl.rc_context(STYLE):
-        figures = draw_figures(records, reference=reference, focus=focus)
-        for count, (name, figure) in enumerate(figures.items(), 1):
-            for suffix in formats:
-                buffer = io.BytesIO()
-                # No date in the file: the same runs give the same bytes.
-                metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
-                figure.savefig(buffer, format=suffix, dpi=dpi, metadata=metadata)
-                path = Path(folder) / f"{name}.{suffix}"
-                write_atomic(path, buffer.getvalue())
-                written.append(path)
-            if on_figure is not None:
-                on_figure(count, len(figures))
-    return written
+    sheets = list(_all_sheets(records, reference, focus).items())
+    written: dict[int, list[Path]] = {}
+    for position, paths in mapped(_Writer(Path(folder), formats, dpi), sheets):
+        written[position] = paths
+        if on_figure is not None:
+            on_figure(len(written), len(sheets))
+    return [path for position in sorted(written) for path in written[position]]
 
 
 def plot_scores(
