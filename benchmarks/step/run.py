@@ -1,9 +1,15 @@
 """Cost of one training step per method, as ratios to joint training: `make bench`.
 
+    python benchmarks/step/run.py                          # all rows
+    python benchmarks/step/run.py --missing                # methods without a row
+    python benchmarks/step/run.py --methods arm --settings "small temporal"
+
 Each method takes turns with joint training in one process (so that a slow moment of the machine hits both); ratios are
-taken within each turn and the medians printed with their quartiles. Peak memory is the largest resident set of a
-process of its own that takes two steps. ResNet-18 at full size is measured for a few methods, smaller settings for the
-whole catalogue. Writes ``step.md``, ``headline.md`` (the first setting) and ``step.csv`` beside this file.
+taken within each turn and the medians printed with their quartiles. Times are those of the processor. The milliseconds
+of rows that are added to a table are the ratio times those of its row of joint training. Peak memory is the largest
+resident set of a process of its own that takes two steps. ResNet-18 at full size is measured for a few methods, smaller
+settings for the whole catalogue. Writes ``step.md``, ``headline.md`` (the first setting) and ``step.csv`` beside this
+file.
 """
 
 from __future__ import annotations
@@ -80,11 +86,11 @@ def make(setting: str, name: str) -> tuple[MultimodalClassifier, Method, torch.o
 
 
 def step(model: MultimodalClassifier, method: Method, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in method.steps(model, batch):
         optimizer.step()
         optimizer.zero_grad()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def high_water() -> float:
@@ -120,7 +126,7 @@ def to_markdown(rows: list[Row]) -> str:
     lines = [
         "# Cost of one training step",
         "",
-        f"Batch {BATCH}, float32, {torch.get_num_threads()} threads, torch {torch.__version__}, {platform.machine()}. "
+        f"Batch {BATCH}, float32, torch {torch.__version__}, {platform.machine()}. "
         "Ratios to joint training: median (quartiles) over turns; peak resident memory of a process that takes two "
         "steps. Regenerate with `make bench`.",
     ]
@@ -138,35 +144,72 @@ def to_markdown(rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def known_rows(path: Path) -> dict[tuple[str, str], Row]:
+    """Return the rows of a table that was written before, by setting and method."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        rows = [
+            Row(r["setting"], r["method"], *(float(r[name]) for name in Row._fields[2:])) for r in csv.DictReader(file)
+        ]
+    return {(row.setting, row.method): row for row in rows}
+
+
+def measured(setting: str, name: str, memory: float, joint: Row | None) -> Row:
+    """Measure one row.
+
+    Args:
+        setting: One of `SETTINGS`.
+        name: Method.
+        memory: Peak memory of joint training in MiB.
+        joint: Row of joint training in a table that the row is added to.
+    """
+    ms, ratios = against_joint(setting, name, SETTINGS[setting]["repeats"])
+    peak = memory if name == "joint" else peak_memory(setting, name)
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return Row(setting, name, ms if joint is None else middle * joint.ms, middle, low, high, peak, peak / memory)
+
+
+def write(folder: Path, known: dict[tuple[str, str], Row]) -> None:
+    """Write the tables, in the order of the settings and the catalogue."""
+    order = [*METHODS]
+    settings = [*SETTINGS]
+    rows = sorted(known.values(), key=lambda r: (settings.index(r.setting), order.index(r.method)))
+    with (folder / "step.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Row._fields)
+        writer.writerows([f"{x:.4g}" if isinstance(x, float) else x for x in row] for row in rows)
+    (folder / "step.md").write_text(to_markdown(rows))
+    (folder / "headline.md").write_text(to_markdown([r for r in rows if r.setting == settings[0]]))
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", default="", help="comma-separated, instead of those of each setting")
+    parser.add_argument("--missing", action="store_true", help="only methods without a row")
+    parser.add_argument("--settings", default="", help="only settings with this word in their names")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of the tables")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
     if options.peak:
         parts = make(*options.peak)
         step(*parts)
         step(*parts)
         print(high_water())
         return
-    rows = []
-    for setting, spec in SETTINGS.items():
-        memory = peak_memory(setting, "joint")
-        for name in options.methods.split(",") if options.methods else spec["methods"]:
-            ms, ratios = against_joint(setting, name, spec["repeats"])
-            peak = memory if name == "joint" else peak_memory(setting, name)
-            low, middle, high = statistics.quantiles(ratios, n=4)
-            rows.append(Row(setting, name, ms, middle, low, high, peak, peak / memory))
-            print(rows[-1], flush=True)
-    with (options.out / "step.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Row._fields)
-        writer.writerows([f"{x:.4g}" if isinstance(x, float) else x for x in row] for row in rows)
-    (options.out / "step.md").write_text(to_markdown(rows))
-    first = [r for r in rows if r.setting == next(iter(SETTINGS))]
-    (options.out / "headline.md").write_text(to_markdown(first))
+    adds = bool(options.methods or options.missing)
+    known = known_rows(options.out / "step.csv") if adds or options.settings else {}
+    for setting in [name for name in SETTINGS if options.settings in name]:
+        chosen = options.methods.split(",") if options.methods else SETTINGS[setting]["methods"]
+        chosen = [name for name in chosen if not (options.missing and (setting, name) in known)]
+        memory = peak_memory(setting, "joint") if chosen else 0.0
+        joint = known.get((setting, "joint")) if adds else None
+        for name in chosen:
+            known[setting, name] = measured(setting, name, memory, joint)
+            print(known[setting, name], flush=True)
+            write(options.out, known)
 
 
 if __name__ == "__main__":

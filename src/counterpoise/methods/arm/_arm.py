@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from counterpoise.errors import ModelError
+from counterpoise.methods.arm._cache import Cache
 from counterpoise.methods.arm._fusion import AsymmetricFusion, fusion_weights
 from counterpoise.methods.arm._heldout import (
     HeldOutContributions,
@@ -27,6 +28,7 @@ from counterpoise.methods.base import (
     Hyperparameter,
     Interval,
     Method,
+    NamedTensors,
     backward,
     by_modality,
     detached,
@@ -103,6 +105,8 @@ class AsymmetricTraining(Method):
         self.register_buffer("rho", torch.tensor(0.0 if self.separate else 1.0))
         self.register_buffer("learned", torch.zeros(count + 1))
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+        self._coefficients: Cache[NamedTensors] = Cache()
+        self._ignorance: Cache[Tensor] = Cache()
         self.loss = BalancedMinMaxLoss(count)
         self.resampler = ContributionResampler(len(target), count, self.rate * self.strength * self.resampling)
         return model.with_fusion(AsymmetricFusion(model.fusion))
@@ -118,6 +122,7 @@ class AsymmetricTraining(Method):
         if not self.strength:
             return
         self.loss.synchronise()
+        require_fusion(self, model, AsymmetricFusion).synchronise()
         if epoch.number == 0:
             iterate_batches(self, epoch, "held_out")  # raises if there are none
             self.learned.zero_()
@@ -175,16 +180,23 @@ class AsymmetricTraining(Method):
         self._observe(model, torch.stack(list(outputs.unimodal_logits.values())).detach(), batch)
         backward(fused + torch.stack(list(unimodal.values())).sum())
         parts = detached({"fused": fused, **unimodal})
-        coefficients = (
-            by_modality(model, "phi", self.marginal.clone())
-            | by_modality(model, "mu", self.share.clone())
-            | by_modality(model, "state", self.states.to(self.share))
-            | by_modality(model, "lambda", self.loss.weights.clone())
-            | by_modality(model, "w", fusion.weights.clone())
-            | {"rho": self.rho.clone(), "frequency": self.resampler.largest.clone()}
-        )
+        coefficients = self._recorded(model, fusion)
         with self.loss.scaled_step(model):
             yield StepRecord(self.loss(parts["fused"], {m: parts[m] for m in unimodal}), parts, coefficients)
+
+    def _recorded(self, model: MultimodalClassifier, fusion: AsymmetricFusion) -> NamedTensors:
+        """Return the coefficients of a step, which change between epochs only."""
+        vectors = {"phi": self.marginal, "mu": self.share, "state": self.states, "lambda": self.loss.weights}
+        vectors["w"] = fusion.weights
+        scalars = {"rho": self.rho, "frequency": self.resampler.largest}
+
+        def copied() -> NamedTensors:
+            named: NamedTensors = {}
+            for letter, x in vectors.items():
+                named |= by_modality(model, letter, x.to(self.share) if letter == "state" else x.clone())
+            return named | {name: x.clone() for name, x in scalars.items()}
+
+        return dict(self._coefficients.get([*vectors.values(), *scalars.values()], copied))
 
     @torch.no_grad()
     def _observe(self, model: MultimodalClassifier, logits: Tensor, batch: Batch) -> None:
@@ -195,14 +207,25 @@ class AsymmetricTraining(Method):
             logits: Logits of the unimodal heads, ``(M, B, C)``.
             batch: Samples.
         """
-        nothing = self.prior.to(logits.dtype).expand_as(logits[0])
-        known = model.task.log_likelihood(logits, batch.target) - model.task.log_likelihood(nothing, batch.target)
+        known = (
+            model.task.log_likelihood(logits, batch.target) - self._from_frequencies(model, logits.dtype)[batch.index]
+        )
         masks = presence_masks(model.modalities, batch.present)
         total = known.sum(-1) if masks is None else len(batch) * modality_means(known, masks)
         self.learned.add_(torch.cat([total, known.new_full((1,), len(batch))]).to(self.learned.dtype))
         # An absent modality has nothing to learn about the sample: as if it knew everything.
         self.resampler.observe(batch.index, (known if masks is None else known.masked_fill(~masks, math.inf)).T)
         self.seen.add_(1)
+
+    def _from_frequencies(self, model: MultimodalClassifier, dtype: torch.dtype) -> Tensor:
+        """Return the log-likelihood of every training sample under the label frequencies, ``(N,)``."""
+
+        def computed() -> Tensor:
+            logits = self.prior.to(dtype)
+            return model.task.log_likelihood(logits.expand(len(self.target), len(logits)), self.target)
+
+        value = self._ignorance.get([self.prior, self.target], computed)
+        return value if value.dtype == dtype else computed()
 
 
 class ARM(AsymmetricTraining):

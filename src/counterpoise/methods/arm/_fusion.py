@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from counterpoise.fusion import Absent, Fusion
+from counterpoise.methods.arm._cache import Cache
 from counterpoise.records import Presence
 
 __all__ = ["AsymmetricFusion", "fusion_weights"]
@@ -63,12 +64,20 @@ class AsymmetricFusion(Fusion):
         super().__init__(inner.feature_dims, inner.num_outputs)
         self.inner = inner
         self.register_buffer("weights", torch.ones(len(inner.feature_dims)))
+        self._equal: Cache[bool] = Cache()
 
     def update(self, weights: Tensor) -> None:
         """Set the weights, ``(M,)``."""
         self.weights.copy_(weights)
+        self.synchronise()
 
-    def _weighted(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def synchronise(self) -> bool:
+        """Read whether all weights are 1, between epochs: a step does not read tensors."""
+        return self._equal.get([self.weights], lambda: bool((self.weights == 1).all()))
+
+    def _weighted(self, features: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        if self.synchronise():
+            return features
         return {m: features[m] * w for m, w in zip(self.feature_dims, self.weights, strict=True)}
 
     def forward(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
