@@ -2,8 +2,8 @@
 
 Each process encodes its own samples. The features of all samples are then gathered, so that fusion, heads, losses and
 the statistics of a method are computed with the whole batch in every process, from the same numbers in the same order.
-Gradients of parameters are averaged over the processes as soon as they arrive. With W processes of B samples, a step is
-therefore that of one process with W B samples, for all that a method does with features, logits and gradients.
+Gradients of parameters are averaged over the processes as soon as they arrive. With W processes of B samples, a step
+therefore has the features, logits and gradients of one process with W B samples.
 
 In one process every function here returns its argument.
 
@@ -49,7 +49,7 @@ Inputs: TypeAlias = Mapping[str, Nested]
 
 
 class _Step:
-    """Numbers of samples of each process in the step that is being taken; empty outside of a step."""
+    """Numbers of samples of each process in the current step; empty outside of a step."""
 
     def __init__(self) -> None:
         self.counts: list[int] = []
@@ -71,7 +71,7 @@ def rank() -> int:
 
 
 def is_sharing() -> bool:
-    """Return whether a step is being taken in which features are gathered from several processes."""
+    """Return whether a step is in progress in which features are gathered from several processes."""
     return bool(_STEP.counts)
 
 
@@ -102,7 +102,7 @@ def exchange(numbers: Sequence[int], device: torch.device) -> list[list[int]]:
     """Return the whole numbers that each process passes, one list per process.
 
     Args:
-        numbers: Numbers of this process; all processes pass as many.
+        numbers: Numbers of this process; their count is the same in all processes.
         device: Device that the processes communicate with.
     """
     if world_size() == 1:
@@ -161,8 +161,8 @@ def local_rows(x: Tensor) -> Tensor:
 def on_all_rows(function: Callable[[Inputs], Inputs], inputs: Inputs) -> dict[str, Nested]:
     """Return this process's rows of a function of the inputs of all processes.
 
-    For what mixes the inputs of several samples, or draws random numbers for them. The inputs travel between the
-    processes, which costs more than their features.
+    It is meant for functions that mix the inputs of several samples or draw random numbers for them. Exchanging the
+    inputs costs more than exchanging their features.
 
     Args:
         function: Function of the inputs by modality, with one row per sample.
@@ -176,7 +176,7 @@ def whole_inputs(inputs: Inputs) -> Inputs:
     """Return the inputs of all processes in the present step.
 
     Raises:
-        ModelError: If inputs that are not tensors would have to travel.
+        ModelError: If inputs that are not tensors would have to be exchanged.
     """
     if not is_sharing():
         return inputs
@@ -192,7 +192,7 @@ def whole_rows(x: Tensor) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """Rows of all processes. The gradient of this process's rows is multiplied by W, for gradients are averaged."""
+    """Rows of all processes. The gradient of this process's rows is multiplied by W, because gradients are averaged."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, counts: list[int]) -> Tensor:
@@ -270,7 +270,7 @@ class _Sum(torch.autograd.Function):
 
 @torch.no_grad()
 def broadcast_state(*modules: nn.Module) -> None:
-    """Give the parameters and buffers of modules the values that they have in the first process."""
+    """Copy the parameters and buffers of modules from the first process to all others."""
     if world_size() == 1:
         return
     for module in modules:
@@ -286,11 +286,12 @@ def _generators(device: torch.device) -> list[Any]:
 
 @contextmanager
 def local_randomness(device: torch.device) -> Iterator[None]:
-    """Draw random numbers that differ between the processes, and leave a state that is the same in all of them.
+    """Draw random numbers that differ between the processes inside this context, and leave the same state in all of
+    them.
 
-    Encoders draw for their own samples (dropout). What is drawn for the whole batch must be equal in all processes, so
-    the encoders' draws start from a hash of the common state and the process's number. If they drew anything, the
-    common state moves on by one draw.
+    Encoders draw numbers for their own samples (dropout), whereas numbers for the whole batch must be equal in all
+    processes. The encoders' draws therefore start from a hash of the common state and the process's number. If the
+    encoders drew any number, the common state advances by one draw.
 
     Args:
         device: Device of the samples.

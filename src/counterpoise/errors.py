@@ -1,7 +1,7 @@
-"""Every error that counterpoise raises on purpose.
+"""The errors that counterpoise raises.
 
-Each is also the right builtin, so that ``except ValueError`` works without knowing this package, and each message says
-what was found, what was expected and what to do.
+Each is also a subclass of the matching builtin, so that ``except ValueError`` works without importing this package.
+Each message names the expected value, the value found, and a remedy.
 """
 
 from __future__ import annotations
@@ -23,46 +23,46 @@ __all__ = [
 
 
 class CounterpoiseError(Exception):
-    """Root of the library's errors."""
+    """Base class of the library's errors."""
 
 
 class ConfigError(CounterpoiseError, ValueError):
-    """A setting that cannot be what was meant."""
+    """Raised for an invalid setting."""
 
 
 class NotFoundError(CounterpoiseError, LookupError):
-    """A name that is in no catalogue, or a file or folder that does not exist."""
+    """Raised for a name that is in no catalogue, or a file or folder that does not exist."""
 
 
 class DataError(CounterpoiseError, ValueError):
-    """Data that would give a wrong number if we went on."""
+    """Raised for data that would silently produce incorrect results."""
 
 
 class ModelError(CounterpoiseError, ValueError):
-    """A model that does not fit the data or the method."""
+    """Raised for a model that does not fit the data or the method."""
 
 
 class CheckpointError(CounterpoiseError, RuntimeError):
-    """A checkpoint that does not belong to this model, or is damaged."""
+    """Raised for a checkpoint that does not belong to this model, or is damaged."""
 
 
 class MissingExtraError(CounterpoiseError, ImportError):
-    """A package that is not installed. The message holds the command that installs it."""
+    """Raised for a package that is not installed. The message holds the command that installs it."""
 
 
 class TrainingError(CounterpoiseError, RuntimeError):
-    """A training that cannot continue, for example because it diverged."""
+    """Raised when training cannot continue, for example because it diverged."""
 
 
 class OutputError(CounterpoiseError, OSError):
-    """A place that cannot be written to."""
+    """Raised for a file or folder that cannot be written."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 
 
 def describe(error: BaseException) -> str:
-    """Return an error in one line; for an error that is not the library's own, with its type and place.
+    """Return an error in one line; an error that is not the library's own is shown with its type and place.
 
     Example:
         >>> describe(ConfigError("Parameter `seeds` should be at least 1. Found `seeds = 0`."))

@@ -391,7 +391,8 @@ def adapt(
             ``auto``: decided from the signature of ``forward``. Batches that are mappings are passed by keyword; their
             order is never taken for the order of arguments.
         modalities: Names, in the order of the positional inputs; or ``{name: [keys]}`` where a modality has several
-            inputs (token ids and mask). By default every input is a modality, and masks belong to what they mask.
+            inputs (token ids and mask). By default every input is a modality, and masks belong to the inputs that they
+            mask.
         features: Encoder outputs: the name of a submodule by modality, whose output is recorded while the model runs,
             or a function from the inputs to ``{m: (B, ...)}``. If not given, information is measured in the inputs.
         output: Function that selects the logits ``(B, C)`` from the model's return value; by default a tensor,

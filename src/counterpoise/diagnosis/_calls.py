@@ -34,11 +34,11 @@ CORRUPTIONS: Final = (
 """The corruptions under which a diagnosed model is scored."""
 
 BATCH_BYTES: Final = 64 * 2**20
-"""Bytes of inputs in a forward pass; larger samples make smaller batches."""
+"""Maximum size in bytes of the inputs of a forward pass; it limits the batch size for large samples."""
 
 TOLERANCE: Final = 2e-3
 HALF_TOLERANCE: Final = 5e-2
-"""How far probabilities of one sample may differ between two calls, as a share of the largest output."""
+"""Tolerance for the difference between the outputs of two calls, as a share of the largest output."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Predictor:
     Args:
         adapter: The model, with its call decided.
         samples: The samples.
-        size: Samples in a forward pass, where the loader's batches can be joined.
+        size: Number of samples in a forward pass, if the loader's batches can be joined.
         seed: Seed of background samples, permutations and noise.
         progress: Function that is called with a text before each pass.
     """
@@ -90,26 +90,26 @@ class Predictor:
     # -- all inputs ----------------------------------------------------------------------------------------------------
 
     def whole(self, builders: Mapping[str, MatrixBuilder] | None = None) -> Tensor:
-        """Run the model on all samples, and check that it gives what it gives on the loader's own batches.
+        """Run the model on all samples, and check that the outputs equal those on the loader's own batches.
 
         Batches are joined or split for speed only if that changes no prediction.
 
         Args:
-            builders: Collect summaries of the inputs on the way.
+            builders: Builders of feature matrices, to which the inputs are passed at the same time.
 
         Returns:
             The outputs ``(N, C)``, not yet turned into logits.
 
         Raises:
-            ModelError: If the model returns another number of rows than it was given, or something else when it is
-                called twice with the same batch.
+            ModelError: If the number of rows of the output is not that of the input, or if two calls with the same
+                batch give different outputs.
         """
         self.progress("predictions")
         own, again = (self._outputs(self.samples.first) for _ in range(2))
         if not self._same(own, again):
             raise ModelError(
                 "The model gives different predictions when it is called twice with the same batch, so they cannot be "
-                "diagnosed. Turn off what is random in evaluation mode."
+                "diagnosed. Turn off all randomness in evaluation mode."
             )
         outputs = self._pass(builders)
         if not self._agrees(own, outputs):
@@ -118,14 +118,14 @@ class Predictor:
             outputs = self._pass(None)
             if not self._agrees(own, outputs):
                 raise ModelError(
-                    "The model predicts something else for a sample when other samples of its batch are left out, so "
-                    "its predictions cannot be reproduced. Use limit=None, and a model whose rows do not interact."
+                    "The model's prediction for a sample changes when other samples of its batch are left out, so its "
+                    "predictions cannot be reproduced. Use limit=None, and a model whose rows do not interact."
                 )
         self.outputs = outputs
         return outputs
 
     def check_finite(self, first: Callable[[], object]) -> None:
-        """Raise if an output is not finite, after another check that may name the reason.
+        """Raise an error if an output is not finite, after another check that may name the cause.
 
         Args:
             first: A check of the inputs.
@@ -198,11 +198,12 @@ class Predictor:
     def partials(
         self, subsets: Iterable[frozenset[str]], background: list[dict[str, Value]], scales: Iterable[float]
     ) -> dict[frozenset[str], Partial]:
-        r"""Return predictions with the modalities of each subset as they are, and the others averaged out.
+        r"""Return predictions with the modalities of each subset unchanged and the others averaged out.
 
         For the modalities S the logits are averaged over K background samples whose other modalities replace those of
         the sample: :math:`\bar f_S(x) = \frac1K \sum_k f(x_S, x^{(k)}_{-S})` (the partial dependence). All samples
-        share the background, so that an additive model gets a constant from it, and no noise. The inputs are read once.
+        share the background samples, so that these add only a constant, and no noise, to the outputs of an additive
+        model. The inputs are read once.
         """
         wanted, factors = list(subsets), list(scales)
         logits = {s: Rows() for s in wanted}
@@ -233,7 +234,9 @@ class Predictor:
         )
 
     def _sweep(self, background: list[dict[str, Value]]) -> Iterator[Callable[[frozenset[str], int], Tensor]]:
-        """Yield for every batch a function that takes all but the known modalities from a background sample."""
+        """Yield a function for every batch that replaces all but the known modalities by those of a background
+        sample.
+        """
         classifier = self.adapter.classifier
         if classifier is not None and classifier.separable and set(self.features) == set(classifier.modalities):
             yield from self._decoded(classifier, background)
@@ -252,7 +255,9 @@ class Predictor:
     def _decoded(
         self, classifier: MultimodalClassifier, background: list[dict[str, Value]]
     ) -> Iterator[Callable[[frozenset[str], int], Tensor]]:
-        """Do the same from cached features: encoders of our own models run once per background sample."""
+        """Return the same from cached features; the encoders of a `MultimodalClassifier` run only once per background
+        sample.
+        """
         fixed = [self.adapter.represent(sample) for sample in background]
         device = self.adapter.device
         for rows in torch.arange(self.n).split(4096):

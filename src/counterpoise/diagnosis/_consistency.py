@@ -1,4 +1,4 @@
-"""Contradictions between the numbers of a diagnosis, found before anything is printed."""
+"""Detection of contradictions between the numbers of a diagnosis."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def contradictions(
     clean: Mapping[str, float],
     corrupted: Sequence[CorruptionScore],
 ) -> list[str]:
-    """Return a note for every pair of numbers that exclude each other, with the likely reason.
+    """Return a note for every pair of contradictory numbers, with the likely reason.
 
     Args:
         problem: Labels and task.
@@ -55,7 +55,7 @@ def contradictions(
 
 
 def _dependence(m: str, e: Evidence, finding: Finding, problem: EstimatorInput, score: float, lost: float) -> list[str]:
-    """Compare the verdict with what replacing the modality does to the score.
+    """Compare the verdict with the effect of replacing the modality on the score.
 
     Args:
         m: The modality.
@@ -63,7 +63,7 @@ def _dependence(m: str, e: Evidence, finding: Finding, problem: EstimatorInput, 
         finding: Its verdict.
         problem: Labels and task.
         score: Share of right predictions.
-        lost: How much of that is lost when the modality is replaced by that of another sample.
+        lost: Decrease of this share when the modality is replaced by that of another sample.
     """
     noise = (2 * max(score * (1 - score), 0.25 / problem.n) / problem.n) ** 0.5
     if finding.verdict == "uninformative" and lost > max(ERRORS * noise, 0.05):

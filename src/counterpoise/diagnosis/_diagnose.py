@@ -74,10 +74,10 @@ def diagnose(
 
     On samples that the model was not trained on, three numbers are compared for every modality m:
 
-    - available information: I(X_m; Y), the most that classifiers find in its inputs, in its features or in the
-      features given as ``reference_features``, or that the model itself is seen to know;
-    - used information: what the model's own predictions know when all other modalities are averaged out over a few
-      background samples. It is 0 where replacing m changes no prediction;
+    - available information: I(X_m; Y), the largest estimate from classifiers fitted on its inputs, on its features or
+      on the features given as ``reference_features``, or from the predictions of the model itself;
+    - used information: the information in the model's own predictions when all other modalities are averaged out over a
+      few background samples. It is 0 if replacing m changes no prediction;
     - training information: the same on training samples, if ``train`` is given.
 
     A modality is *under-trained* if it is informative but little of that is used, *uninformative* if it carries no
@@ -97,17 +97,18 @@ def diagnose(
             For a table, ``{name: [columns]}``. Where one input ``(B, T, ...)`` holds several modalities, ``{"image":
             slice(1, 577), "text": slice(577, None)}`` cuts it along T, or ``("inputs_embeds", slice(1, 577))`` where
             there are other inputs.
-        adapter: How the model is called, if `adapt` has to be told.
-        task: Multiclass, multilabel, regression, or a `Task`; by default found from the labels and the outputs.
+        adapter: Result of `adapt`, for models whose call cannot be inferred.
+        task: Multiclass, multilabel, regression, or a `Task`; by default inferred from the labels and the outputs.
         settings: ``options=DiagnosisOptions(...)``, or any of its fields by name (``class_names``, ``group``,
             ``limit``, ``estimator``, ``seed``, ...), and the parameters ``call``, ``features`` and ``output`` of
             `adapt`.
 
     Returns:
-        The diagnosis. What fails in a late stage (a corruption that the model refuses, pictures) becomes a note.
+        The diagnosis. A failure in a late stage (a corruption that the model refuses, or pictures) becomes a note.
 
     Raises:
-        DataError: For input that would give a wrong number (empty, one class, NaN, one modality, unequal lengths).
+        DataError: For input that would silently produce incorrect results (empty, one class, NaN, one modality, unequal
+            lengths).
         ModelError: For a model that cannot be called, does not return finite logits ``(B, C)``, or whose predictions
             cannot be reproduced.
         ConfigError: For settings out of range.
@@ -183,7 +184,7 @@ class _Used:
 
 
 class _Run:
-    """One diagnosis, stage by stage; what is known stays known when a late stage fails."""
+    """One diagnosis, stage by stage; earlier results are kept if a late stage fails."""
 
     def __init__(
         self, adapter: Adapter, options: DiagnosisOptions, task: str | Task | None, progress: Progress, notes: list[str]
@@ -331,7 +332,7 @@ class _Run:
                 used.alone[next(iter(subset))] = partial.logits
 
     def _kind(self, target: Tensor, outputs: Tensor) -> str | Task:
-        """Return the task: as asked, the model's own, or the one that labels and outputs fit."""
+        """Return the task: the requested one, the model's own, or the one that fits the labels and outputs."""
         if self.asked is not None:
             return self.asked
         classifier = self.adapter.classifier
@@ -340,7 +341,7 @@ class _Run:
         wide = target.ndim == 2 and target.shape[1] > 1
         binary = bool(((target == 0) | (target == 1)).all())
         if _has_fractions(target) or (not binary and outputs.shape[1] == (target.shape[1] if wide else 1)):
-            self.notes.append("the labels are numbers, so this is read as regression; task= decides otherwise")
+            self.notes.append("the labels are numbers, so the task is taken to be regression; set task= if it is not")
             return "regression"
         return "multilabel" if wide and binary else "multiclass"
 
@@ -406,7 +407,9 @@ class _Run:
         return evidence, valuation, source
 
     def _ignored(self, changed: Mapping[str, float | None], own: Lattice, problem: EstimatorInput) -> set[str]:
-        """Return the modalities that change hardly any prediction and carry nothing in the predictions alone."""
+        """Return the modalities that change hardly any prediction and whose unimodal predictions carry no
+        information.
+        """
         small = self.options.thresholds.negligible * problem.task.information_scale(problem.target)
         unmoved = [m for m, share in changed.items() if share is not None and share < IGNORED]
         return {m for m in unmoved if own[frozenset([m])].value < small}
@@ -422,8 +425,8 @@ class _Run:
     def _compared(self, m: str, available: Lattice, own: Lattice, used: _Used, ignored: set[str]) -> Evidence:
         """Return available and used information of one modality, alone and given the others.
 
-        The predictions can only use what m adds to modalities that they do not ignore: that those are ignored is not
-        held against m.
+        The predictions can only use the information that m adds to modalities that they do not ignore, so ignored
+        modalities are left out of the comparison.
         """
         modalities = self.adapter.modalities
         whole, alone, rest = frozenset(modalities), frozenset([m]), self._rest(m)
@@ -455,7 +458,9 @@ class _Run:
         )
 
     def _weak_heads(self, heads: Lattice, own: Lattice, problem: EstimatorInput) -> None:
-        """Say if the model knows significantly more than all classifiers, and which number to believe."""
+        """Add a note if the model's predictions carry significantly more information than those of all fitted
+        classifiers.
+        """
         whole = frozenset(self.adapter.modalities)
         gain = combine([(1.0, own[whole]), (-1.0, heads[whole])], problem.group)
         if gain.low > 0 and gain.value > 0.02 * max(own[whole].value, 1e-9):
@@ -477,7 +482,7 @@ class _Run:
         return float(moved.reshape(len(moved), -1).double().mean())
 
     def _training(self, train: Iterable[Any], held_out: EstimatorInput) -> _Used:
-        """Return what the predictions know of training samples."""
+        """Return the information in the predictions on training samples."""
         o = self.options
         samples = self._collect(train)
         predictor = self._predictor(samples)
@@ -568,7 +573,7 @@ def _stacked(values: list[Any]) -> Any:
 
 
 def _aligned(name: str, given: Any, samples: Samples) -> Any:
-    """Return the rows of something in the loader's order that belong to the samples kept."""
+    """Return the rows of an array in the loader's order that belong to the samples that were kept."""
     x: Any = (
         given.detach().cpu().numpy() if isinstance(given, Tensor) else given if is_frame(given) else np.asarray(given)
     )

@@ -39,24 +39,24 @@ EVIDENCE: Final = {
 class Diagnosis:
     """Result of a diagnosis: available and used information of each modality in nats, and verdicts.
 
-    Printed it is a table, with rich a coloured one, and in a notebook an HTML table.
+    It is displayed as a plain table by `print`, as a coloured table by rich, and as an HTML table in a notebook.
 
     Attributes:
-        modalities: Their names.
+        modalities: Names of the modalities.
         verdict: Balanced, under-trained, uninformative, overfitting or undecided.
         summary: The verdict in plain words with its numbers.
         findings: The verdict on each modality.
         valuation: Contributions of the modalities with intervals, per class and per sample.
-        source: What was valued: ``features`` (of the model) or ``inputs``.
+        source: Data on which the available information was measured: ``features`` (of the model) or ``inputs``.
         evidence: The numbers behind the verdicts.
         joint_realised: Used information of all modalities together, I(f(X); Y), or None without a model.
-        classes: Which modality dominates which class.
-        samples: Positions in the loader (rows of the arrays) of samples to inspect; None where the estimator
-            gives no contributions of samples.
-        clean: Scores of the model as it is; empty without a model.
+        classes: The modality that dominates each class.
+        samples: Positions in the loader (rows of the arrays) of samples to inspect; None if the estimator gives no
+            contributions of samples.
+        clean: Scores of the model on clean inputs; empty without a model.
         corrupted: Scores with one modality corrupted.
-        thresholds: Where the verdicts part.
-        notes: Assumptions and contradictions, for the reader.
+        thresholds: Cut-offs of the verdicts.
+        notes: Assumptions that were made, and contradictions between the numbers.
         gallery: Some of the samples with pictures, for the page, as `counterpoise.gallery.Gallery` reads it; not in
             `to_dict`.
     """
@@ -84,12 +84,14 @@ class Diagnosis:
         return max([self.valuation.joint_mi, *known], key=lambda e: e.value)
 
     def unmeasured(self, name: str, m: str) -> bool:
-        """Tell whether there are too few samples for ``mi``, ``cmi`` or ``encoder`` of a modality."""
+        """Return whether there are too few samples for ``mi``, ``cmi`` or ``encoder`` of a modality."""
         key = {"mi": f"mi:{m}", "cmi": f"cmi:{m}", "encoder": f"mi:{m}" if self.source == "features" else ""}.get(name)
         return key in self.valuation.too_few_samples
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON: unit, n, entropy, joint_mi, modalities, verdict and all the rest."""
+        """Return the diagnosis as plain data for JSON: unit, n, entropy, joint_mi, modalities, verdict and all other
+        fields.
+        """
         value = self.valuation
         return json_safe(
             {
@@ -165,7 +167,7 @@ class Diagnosis:
         return write_atomic(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False))
 
     def save_html(self, path: Path | str) -> Path:
-        """Write one page that needs nothing else, and return the path.
+        """Write one self-contained page, and return the path.
 
         Raises:
             OutputError: If that cannot be written.

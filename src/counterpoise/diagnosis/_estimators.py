@@ -25,7 +25,7 @@ CATEGORIES: Final = 20
 
 
 def is_estimator(model: Any) -> bool:
-    """Tell whether a model is used through ``predict`` rather than called."""
+    """Return whether a model is used through ``predict`` rather than called."""
     return hasattr(model, "predict") and hasattr(model, "fit") and not isinstance(model, torch.nn.Module)
 
 
@@ -34,16 +34,16 @@ Batches = list[tuple[dict[str, list[str]], np.ndarray]]
 
 @dataclass(frozen=True)
 class Converted:
-    """A function over row numbers, and what else a diagnosis needs of an estimator and its table.
+    """A function over row numbers, with the other data that a diagnosis needs from an estimator and its table.
 
     Attributes:
-        model: Takes row numbers by modality.
-        loader: Row numbers and labels.
-        train: The same of the training samples, if there are any.
+        model: Function that takes row numbers by modality.
+        loader: Batches of row numbers and labels.
+        train: The same for the training samples, if they are given.
         modalities: Names.
         task: Task.
         options: Settings.
-        notes: What was assumed.
+        notes: Assumptions that were made.
     """
 
     model: Callable[..., Any]
@@ -148,7 +148,7 @@ def _is_matrix(table: Any) -> bool:
 
 
 def _task_of(estimator: Any, labels: np.ndarray) -> tuple[str, list[str]]:
-    """Return the task of an estimator, which a classifier knows, and what was assumed."""
+    """Return the task of an estimator and the assumptions that were made."""
     if getattr(estimator, "classes_", None) is not None:
         return "multiclass", []
     guess = guess_task(labels)
@@ -168,21 +168,21 @@ def _class_numbers(estimator: Any, labels: np.ndarray) -> tuple[np.ndarray, list
 
 
 def _unused(table: Any, groups: Mapping[str, Sequence[Any]]) -> list[str]:
-    """Say which columns of a table belong to no modality."""
+    """Return a note on the columns of a table that belong to no modality."""
     taken = {name for names in groups.values() for name in names}
     left = [str(c) for c in table.columns if c not in taken] if is_frame(table) else []
     return [f"columns in no modality stay as they are: {', '.join(left)}"] if left else []
 
 
 def _row_batches(names: Iterable[str], target: np.ndarray, start: int = 0) -> Batches:
-    """Return batches of row numbers, as texts: nothing can be added to them, and none can be set to zero."""
+    """Return batches of row numbers, stored as texts, so that no noise can be added and none can be set to zero."""
     modalities, rows = list(names), [str(start + i) for i in range(len(target))]
     starts = range(0, len(rows), BATCH)
     return [(dict.fromkeys(modalities, rows[k : k + BATCH]), target[k : k + BATCH]) for k in starts]
 
 
 class _Columns:
-    """A function of one list of row numbers per modality. Numbers go on from one table to the next."""
+    """A function of one list of row numbers per modality. The numbers continue from one table to the next."""
 
     def __init__(self, estimator: Any, tables: Sequence[Any], groups: Mapping[str, Sequence[Any]]) -> None:
         self.estimator, self.tables, self.groups = estimator, tables, groups
@@ -232,7 +232,7 @@ def _check_predicts(estimator: Any, table: Any) -> None:
     """Check that an estimator predicts for the first rows of a table.
 
     Raises:
-        ModelError: If it does not.
+        ModelError: If it fails.
     """
     try:
         _predicted(estimator, table.iloc[:2] if is_frame(table) else table[:2])
@@ -264,7 +264,7 @@ def _labels(table: Any, y: Any) -> np.ndarray:
 
 
 def _reference(table: Any, groups: Mapping[str, Sequence[Any]], frame: bool) -> tuple[dict[str, Any], list[str]]:
-    """Return what the available information is measured on: typed columns, with texts hashed."""
+    """Return the features on which the available information is measured: typed columns, with texts hashed."""
     if not frame:
         return {m: table[:, list(names)] for m, names in groups.items()}, []
     features, notes = {}, []

@@ -1,4 +1,4 @@
-"""Tables as features: every column by its own type, missing cells as information of their own, texts hashed."""
+"""Conversion of tables to features: each column by its own type, with indicators of missing cells and hashed texts."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["encoded_texts", "filled", "is_frame"]
 
 
 def is_frame(value: Any) -> bool:
-    """Tell whether a value is a pandas DataFrame, without importing pandas."""
+    """Return whether a value is a pandas DataFrame, without importing pandas."""
     return hasattr(value, "iloc") and hasattr(value, "columns")
 
 
 def filled(frame: Any) -> tuple[Any, list[str]]:
     """Return a table without missing cells.
 
-    Missing numbers and dates get the column's mean, and an indicator column says where. Missing words are a category
-    of their own. A column without any value stays as it is.
+    Missing numbers and dates are replaced by the column's mean, and an indicator column marks them. Missing words
+    become a category of their own. A column without any value stays as it is.
 
     Args:
         frame: The columns of one modality.
@@ -69,7 +69,7 @@ def _numbers(column: Any, missing: np.ndarray) -> np.ndarray | None:
 
 
 def _with_level(column: Any, missing: np.ndarray) -> np.ndarray:
-    """Return a column of words as texts, in which missing cells hold a word that no other cell holds."""
+    """Return a column of words as texts; missing cells get a word that no other cell holds."""
     values = np.array([str(value) for value in column], dtype=object)
     level = "missing"
     while level in values[~missing]:

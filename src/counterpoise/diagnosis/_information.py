@@ -17,9 +17,9 @@ from counterpoise.valuation.inputs import EstimatorInput
 __all__ = ["PREDICTIONS", "Scored", "independent", "linear_information", "scored"]
 
 PREDICTIONS = "predictions"
-"""Source of what a model's own predictions know."""
+"""Name of the source "predictions of the model"."""
 _PENALTY = 1.0
-"""In pseudo-observations: what scikit-learn's LogisticRegression takes by default."""
+"""Strength of the penalty in pseudo-observations, the default of scikit-learn's LogisticRegression."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Scored:
     """Information of one set of columns, or of one set of predictions, about the labels.
 
     Attributes:
-        estimate: In nats, with its interval.
-        pointwise: ``(N,)`` contributions of samples that nothing was fitted on; their mean is the estimate.
-        inside: The same on the samples that were fitted on.
+        estimate: The information in nats, with its interval.
+        pointwise: ``(N,)`` contributions of held-out samples; their mean is the estimate.
+        inside: Contributions of the samples on which the classifier was fitted.
     """
 
     estimate: Estimate
@@ -48,7 +48,7 @@ def scored(problem: EstimatorInput, pointwise: np.ndarray, inside: float, confid
     Args:
         problem: Labels, and the groups of samples that depend on each other.
         pointwise: ``(N,)``.
-        inside: The same on the samples that were fitted on.
+        inside: Contributions of the samples on which the classifier was fitted.
         confidence: Level of the interval.
     """
     term = SubsetEstimate(pointwise, fitted=False)
@@ -57,7 +57,7 @@ def scored(problem: EstimatorInput, pointwise: np.ndarray, inside: float, confid
 
 
 def linear_information(problem: EstimatorInput, x: Tensor, *, confidence: float = 0.95) -> Scored:
-    """Return the information that linear heads find in ``x``: a lower bound of I(X; Y) in expectation.
+    """Return the information that linear classifiers find in ``x``, in expectation a lower bound of I(X; Y).
 
     Args:
         problem: Labels and folds.

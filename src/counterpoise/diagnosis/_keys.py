@@ -1,4 +1,4 @@
-"""Assignment of the inputs of a batch to modalities: masks and positions belong to the tokens that they describe."""
+"""Assignment of the inputs of a batch to modalities; masks and positions belong to the tokens that they describe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["group_keys"]
 
 
 def group_keys(inputs: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Return the keys of every modality that has several; empty if each key is a modality of its own.
+    """Return the keys of each modality; the mapping is empty if every key is a modality of its own.
 
     Args:
         inputs: One batch.
@@ -50,7 +50,8 @@ def _host(key: str, hosts: list[str], inputs: Mapping[str, Any]) -> str:
         if len(choice) == 1:
             return choice[0]
     raise DataError(
-        f"It is not clear which modality `{key}` belongs to. Say modalities={{'text': ['input_ids', '{key}'], ...}}."
+        f"It is not clear which modality `{key}` belongs to. Specify modalities={{'text': ['input_ids', '{key}'], "
+        f"...}}."
     )
 
 

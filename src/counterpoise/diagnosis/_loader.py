@@ -33,10 +33,10 @@ class Samples:
         target: ``(N,)`` or ``(N, C)``.
         index: ``(N,)`` positions in the loader.
         seen: Number of samples that the loader had.
-        first: The inputs of the loader's first batch, whole, by modality.
-        first_rows: Positions of those among the samples that were kept, and where they are in the first batch.
-        classes: Names of the classes where the labels were words.
-        notes: Remarks for the reader.
+        first: Inputs of the loader's whole first batch, by modality.
+        first_rows: Positions of these samples among those that were kept, and their positions in the first batch.
+        classes: Names of the classes, if the labels are words.
+        notes: Assumptions that were made.
     """
 
     store: Store
@@ -59,15 +59,15 @@ def collect(
     batch_size: int = 256,
     class_names: Sequence[str] = (),
 ) -> tuple[Samples, Adapter]:
-    """Read a loader once, and decide how the model is called.
+    """Read a loader once, and infer how the model is called.
 
     Args:
         loader: Yields `Batch`, ``(inputs, target)``, ``(x1, x2, ..., target)`` or mappings with a label; or a data set
             or list of single samples, or a LightningDataModule.
-        adapter: Adapter of the model, as far as it is known.
+        adapter: Adapter of the model, whose open fields are inferred from the first batch.
         label: Key of the target in mappings; by default label, labels, target, targets or y.
         limit: Keep a random subset of at most this many samples.
-        seed: Seed of that choice.
+        seed: Seed of the random subset.
         batch_size: Samples in a batch, where the loader yields single samples.
         class_names: Order of the classes, where labels are words.
 
@@ -138,7 +138,7 @@ class _Subset:
         self._threshold = 1.0
 
     def draw(self, size: int) -> Tensor:
-        """Return which of the next samples are kept for now."""
+        """Return which of the next samples are kept, unless later samples replace them."""
         key = torch.rand(size, generator=self._generator, dtype=torch.float64)
         rows = (key <= self._threshold).nonzero().flatten()
         self._keys.add(key[rows])
@@ -149,7 +149,7 @@ class _Subset:
         return rows
 
     def result(self) -> tuple[Tensor, Tensor | None]:
-        """Return the positions of the subset in the stream, and which of the samples kept for now it consists of."""
+        """Return the positions of the subset in the stream, and its positions among the samples returned by `draw`."""
         index = self._positions.joined()
         if self.limit is None or len(index) <= self.limit:
             return index, None
@@ -205,7 +205,7 @@ def _of_module(module: Any) -> Any:
 
 
 def _is_sample(item: Any, label: str | None) -> bool:
-    """Tell whether an item is one sample: its target is a single number or word."""
+    """Return whether an item is one sample, whose target is a single number or word."""
     if isinstance(item, Batch):
         return False
     if isinstance(item, Mapping):
@@ -243,7 +243,7 @@ def _collate(rows: list[Any]) -> Any:
 
 
 class _Reader:
-    """Reads batches of one loader; the first one decides names and call."""
+    """Reader of the batches of one loader; names and call are inferred from the first batch."""
 
     def __init__(self, adapter: Adapter, label: str | None) -> None:
         self.adapter, self.label = adapter, label
@@ -287,12 +287,12 @@ class _Reader:
             self.notes.append(f"inputs in no modality are left out: {', '.join(keys)}")
 
     def _constants(self, raw: Mapping[str, Any], wanted: set[str]) -> dict[str, Any]:
-        """Return what is the same for all samples (a flag, a temperature) and has a keyword in the model's call."""
+        """Return the inputs without rows (a flag, a temperature) that the model's call accepts as keywords."""
         others = {k: v for k, v in raw.items() if v is not None and k not in wanted and not _has_rows(v)}
         return {k: v for k, v in others.items() if accepts_keyword(self.adapter.model, k)}
 
     def _accepted(self, rows: dict[str, Any], nested: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-        """Leave out what forward does not take, if it takes the rest by keyword."""
+        """Leave out the inputs that forward does not accept, if it accepts the others by keyword."""
         if self.adapter.classifier is not None or self.adapter.call not in ("auto", "kwargs"):
             return rows
         taken = {k: v for k, v in rows.items() if self._takes(k, nested.get(k, ()))}
@@ -303,7 +303,7 @@ class _Reader:
         return taken
 
     def _takes(self, key: str, parts: Sequence[str]) -> bool:
-        """Tell whether the model's call has the keyword, or one for each part of a nested input."""
+        """Return whether the model's call has this keyword, or one for each part of a nested input."""
         if accepts_keyword(self.adapter.model, key):
             return True
         return bool(parts) and all(accepts_keyword(self.adapter.model, part) for part in parts)
@@ -337,7 +337,7 @@ def split_target(
         single: Whether one input is enough.
 
     Raises:
-        DataError: If it is not a batch.
+        DataError: If the item is not a batch.
     """
     if isinstance(item, Batch):
         if item.present is not None:
@@ -363,7 +363,7 @@ def _split_mapping(item: Mapping[str, Any], label: str | None) -> tuple[Mapping[
     if not names:
         raise DataError(
             f"A batch that is a mapping should hold the target under `{label or 'label'}`. Found the keys "
-            f"{', '.join(map(str, item))}. Say label='...'."
+            f"{', '.join(map(str, item))}. Set label='...'."
         )
     return {k: v for k, v in item.items() if k != names[0]}, item[names[0]]
 

@@ -1,4 +1,6 @@
-"""Inputs as matrices that heads can be fitted on, batch by batch. No label is used, so information can only be lost."""
+"""Conversion of inputs, batch by batch, to matrices on which classifiers are fitted. Labels are not used, so that
+information can only be lost.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ TEXT_BUCKETS: Final = 512
 
 
 def as_matrix(value: Value, *, seed: int = 0) -> tuple[Tensor, str]:
-    """Return ``(N, D)`` float64 and what was done to get there, or an empty text.
+    """Return ``(N, D)`` float64 and a description of the conversion, empty if none was needed.
 
     Tensors are flattened. Integers ``(N, L)`` with more than two columns count as token ids (0 is padding) and become
     counts per token; texts become counts of hashed words and of their groups of three letters. Images and videos of
@@ -34,7 +36,7 @@ def as_matrix(value: Value, *, seed: int = 0) -> tuple[Tensor, str]:
     components.
 
     Args:
-        value: A tensor ``(N, ...)``, a list of N texts, or a mapping of such; masks are passed over.
+        value: A tensor ``(N, ...)``, a list of N texts, or a mapping of these; masks are ignored.
         seed: Seed of the randomised decomposition.
 
     Example:
@@ -48,7 +50,7 @@ def as_matrix(value: Value, *, seed: int = 0) -> tuple[Tensor, str]:
 
 
 class MatrixBuilder:
-    """Collects one modality batch by batch; only summaries of large inputs are held."""
+    """Collector of one modality, batch by batch; of large inputs it keeps only summaries."""
 
     def __init__(self) -> None:
         self._parts: dict[str, Rows] = {}
@@ -76,7 +78,7 @@ class MatrixBuilder:
         return leaf.float() if leaf.dtype in (torch.bfloat16, torch.float16) else leaf
 
     def matrix(self, *, seed: int = 0) -> tuple[Tensor, str]:
-        """Return ``(N, D)`` float64 and what was done, in words. The batches are released on the way."""
+        """Return ``(N, D)`` float64 and a description of the conversion. The batches are released meanwhile."""
         columns = [self._columns(self._parts.pop(name).parts()) for name in list(self._parts)]
         matrix = torch.cat([c.flatten(1) for c in columns], 1) if len(columns) > 1 else columns[0].flatten(1)
         notes = sorted(note for note in self._notes if note)

@@ -25,7 +25,7 @@ class DiagnosisOptions:
     """Settings of `counterpoise.diagnose` and `counterpoise.diagnose_arrays`.
 
     Attributes:
-        label: Key of the target, where batches are mappings; by default label, labels, target, targets or y.
+        label: Key of the target, if batches are mappings; by default label, labels, target, targets or y.
         class_names: C names. Labels that are words become classes in this order, else in sorted order.
         display: Appearance of the modalities (`counterpoise.data.Modality`: words of token ids, rate of a sensor), for
             the samples on the page; by default guessed from their shapes.
@@ -37,13 +37,14 @@ class DiagnosisOptions:
         folds: Number of folds of the cross-fitting.
         thresholds: Cut-offs of the verdicts.
         background_size: Number of background samples over which modalities are averaged out.
-        limit: A random subset of at most this many samples is used; None uses all.
-        batch_size: Samples in a forward pass. The loader's batches are joined only where that changes no prediction.
+        limit: Maximum number of samples; of more samples, a random subset is used. None uses all.
+        batch_size: Samples in a forward pass. The loader's batches are joined only if that changes no prediction.
         confidence: Level of the intervals.
         seed: Seed of folds, background samples, noise and the subset.
         damage: Whether to measure scores with each modality corrupted.
         progress: Whether to show progress; None shows it in a terminal.
-        autocast: Precision of `torch.autocast` for the model's passes, such as ``torch.bfloat16``; None for none.
+        autocast: Precision of `torch.autocast` for the model's passes, such as ``torch.bfloat16``; None uses the
+            model's own.
 
     Example:
         >>> DiagnosisOptions(limit=1000).limit

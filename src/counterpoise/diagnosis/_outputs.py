@@ -16,19 +16,19 @@ from counterpoise.tasks import Task
 __all__ = ["Reading", "find_logits", "pick_logits", "pooled", "reading_of"]
 
 SUM_TOLERANCE: Final = 0.02
-"""How far a row of probabilities may sum from 1: half precision keeps two to three digits."""
+"""Tolerance for the sum of a row of probabilities; half precision keeps two to three digits."""
 EPS: Final = 1e-7
 
 
 def pick_logits(raw: Any, output: Callable[[Any], Any] | None = None, size: int | None = None) -> Tensor:
     """Return the logits ``(B, C)`` among what a model returned, on the CPU.
 
-    A tensor or array is taken as it is; else ``.logits`` or ``["logits"]``; of a tuple such as (loss, logits) the first
-    floating tensor with one row per sample.
+    A tensor or array is used unchanged; else ``.logits`` or ``["logits"]``; of a tuple such as (loss, logits), the
+    first floating tensor with one row per sample.
 
     Args:
         raw: Return value of the model.
-        output: A function that picks the logits.
+        output: Function that selects the logits.
         size: B, if known.
 
     Raises:
@@ -42,13 +42,13 @@ def pick_logits(raw: Any, output: Callable[[Any], Any] | None = None, size: int 
 
 
 def find_logits(raw: Any, output: Callable[[Any], Any] | None = None, size: int | None = None) -> Tensor:
-    """Return the logits ``(B, C)`` where they are, with their graph; see `pick_logits`."""
+    """Return the logits ``(B, C)`` on their device, with their graph; see `pick_logits`."""
     value = _candidate(output(raw) if output is not None else raw, size)
     if not isinstance(value, Tensor) or value.ndim not in (1, 2):
         shown = tuple(value.shape) if isinstance(value, Tensor) else type(raw).__name__
         raise ModelError(
-            f"A model should return logits of shape (B, C). Found {shown}. Say which output they are: "
-            "adapt(model, output=lambda out: out.scores)."
+            f"A model should return logits of shape (B, C). Found {shown}. Select them with adapt(model, "
+            f"output=lambda out: out.scores)."
         )
     return value.reshape(len(value), -1)
 
@@ -69,7 +69,7 @@ def _candidate(value: Any, size: int | None) -> Any:
 
 
 def _has_rows(value: Any, size: int | None) -> bool:
-    """Tell whether a value is a tensor ``(B,)`` or ``(B, C)``."""
+    """Return whether a value is a tensor ``(B,)`` or ``(B, C)``."""
     return isinstance(value, Tensor) and value.ndim in (1, 2) and size in (None, len(value))
 
 
@@ -80,12 +80,12 @@ def _likelihood(x: Tensor) -> int:
 
 @dataclass(frozen=True)
 class Reading:
-    """How the columns of a model's output become logits.
+    """Conversion of the columns of a model's output to logits.
 
     Attributes:
         probabilities: Whether the output holds probabilities.
-        two: Whether one column stands for two classes.
-        note: Decision that was made, for the reader; empty if there was none.
+        two: Whether one column represents two classes.
+        note: Note on the decision that was made; empty if there was none.
     """
 
     probabilities: bool = False
@@ -103,7 +103,7 @@ class Reading:
 
 
 def reading_of(outputs: Tensor, task: type[Task]) -> Reading:
-    """Return how to read the outputs ``(N, C)`` of all samples.
+    """Return how the outputs ``(N, C)`` of all samples are converted to logits.
 
     Args:
         outputs: Return value of the model.
@@ -127,7 +127,7 @@ def reading_of(outputs: Tensor, task: type[Task]) -> Reading:
 
 
 def _are_probabilities(outputs: Tensor, exclusive: bool) -> bool:
-    """Tell whether all outputs lie in [0, 1], and the rows of exclusive classes sum to 1."""
+    """Return whether all outputs lie in [0, 1], and the rows of exclusive classes sum to 1."""
     if not outputs.is_floating_point() or not bool(((outputs >= -1e-6) & (outputs <= 1 + 1e-3)).all()):
         return False
     if exclusive and bool(((outputs.double().sum(1) - 1).abs() > SUM_TOLERANCE).any()):
@@ -136,7 +136,7 @@ def _are_probabilities(outputs: Tensor, exclusive: bool) -> bool:
 
 
 def pooled(m: str, value: Any, size: int | None = None) -> Tensor:
-    """Return features ``(B, D)``: a pooled output where there is one, else averages over time, space or frames.
+    """Return features ``(B, D)``: a pooled output if there is one, else averages over time, space or frames.
 
     Args:
         m: The modality.
@@ -144,7 +144,7 @@ def pooled(m: str, value: Any, size: int | None = None) -> Tensor:
         size: B, if known: an encoder of single frames returns B * T rows, which are averaged over T.
 
     Raises:
-        ModelError: If it is not a tensor with rows for the samples.
+        ModelError: If the value is not a tensor with one row per sample.
     """
     encoded = _encoded(value)
     if not isinstance(encoded, Tensor) or not encoded.ndim:

@@ -1,4 +1,4 @@
-"""A diagnosis as one HTML page that needs nothing else."""
+"""A diagnosis as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def render(d: Diagnosis) -> str:
 
 
 def _tiles(d: Diagnosis) -> list[Tile]:
-    """Return the numbers of all modalities together."""
+    """Return the tiles with the numbers of all modalities together."""
     tiles = [_information_tile(d, "Can be known from all modalities", d.joint_available)]
     if d.joint_realised is not None:
         tiles.append(_information_tile(d, "Used by the predictions", d.joint_realised))
@@ -87,7 +87,7 @@ def _modalities(d: Diagnosis) -> Table:
 
 
 def _tables(d: Diagnosis) -> list[tuple[str, Table]]:
-    """Return further tables with their titles, without those that have no rows."""
+    """Return further tables with their titles; tables without rows are left out."""
     tables = [
         ("Robustness", "Scores with one modality corrupted; noise in standard deviations.", corruption_rows(d)),
         (

@@ -92,12 +92,12 @@ def _scores(axis: Any, d: Diagnosis) -> None:
 
 
 def _literal(text: str) -> str:
-    """Keep matplotlib from reading a name as mathematics."""
+    """Escape a name, so that matplotlib does not interpret it as mathematics."""
     return text.replace("$", r"\$")
 
 
 def draw(d: Diagnosis, ax: Axes | None = None) -> Axes | np.ndarray:
-    """Draw on Axes that are given, or on those of a new pyplot figure, which a notebook shows."""
+    """Draw on the given Axes, or on those of a new pyplot figure, which a notebook shows."""
     if ax is not None:
         _contributions(ax, d)
         return ax

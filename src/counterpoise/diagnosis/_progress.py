@@ -27,7 +27,7 @@ class _Display(Protocol):
 
 
 class Progress:
-    """Context in which calls with a text are shown after `DELAY` seconds.
+    """A context that shows the text of each call, from `DELAY` seconds on.
 
     A terminal and a notebook show one line that changes, a log gets a line every few seconds.
 
@@ -49,7 +49,7 @@ class Progress:
         self._count = 0
 
     def __call__(self, text: str) -> None:
-        """Say what comes next."""
+        """Show the name of the next stage."""
         self._count += 1
         if self._show:
             self._display.update(f"counterpoise: {text} (step {self._count})")
@@ -67,7 +67,7 @@ class Progress:
 
 
 class _Terminal:
-    """A line with a spinner."""
+    """A terminal line with a spinner."""
 
     def __init__(self, console: Console) -> None:
         self._status = console.status("counterpoise: reading samples")
@@ -86,7 +86,7 @@ class _Terminal:
 
 
 class _Notebook:
-    """An output of the cell that is written again and again, and is empty in the end."""
+    """An output of a notebook cell that is overwritten, and cleared at the end."""
 
     def __init__(self) -> None:
         self._begin = 0.0
@@ -115,7 +115,7 @@ def _text(text: str) -> dict[str, Any]:
 
 
 class _Log:
-    """Lines on standard error, for files."""
+    """Lines on standard error, for log files."""
 
     def __init__(self, console: Console) -> None:
         self._console, self._next = console, 0.0

@@ -2,8 +2,9 @@ r"""Information in a model's own predictions: with all modalities, with each one
 
 Every number is a property of the predictions. They are calibrated jointly: one scale (an inverse temperature) for the
 whole model, fitted on the predictions from all modalities, and constant offsets. With some modalities averaged out, the
-same scale is used, never one of their own. A modality that changes no prediction therefore has exactly 0 nats, however
-well its effect on the eighth digit of the logits could be decoded, and one that changes predictions little has little.
+same scale is used, not one fitted to these predictions. A modality that changes no prediction therefore has exactly 0
+nats, even if its effect on the eighth digit of the logits could be decoded, and a modality that changes predictions
+little has little information.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from counterpoise.valuation.inputs import EstimatorInput
 __all__ = ["Readout"]
 
 LOG_SCALES: Final = torch.linspace(-4, 3, 71, dtype=torch.float64)
-"""Scales tried, as logarithms; the prior on the logarithm is a standard normal distribution."""
+"""Candidate scales, as logarithms; the prior on the logarithm is a standard normal distribution."""
 
 MARGIN: Final = 2.0
-"""Nats that a calibration with more parameters has to gain in total to be chosen."""
+"""Minimum total gain in nats for which a calibration with more parameters is chosen."""
 
 _MAX_NUMBERS: Final = 4 * 10**6
-"""Logits on which a scale is fitted; of more, every k-th sample is used."""
+"""Maximum number of logits on which a scale is fitted; of more, every k-th sample is used."""
 
 
 def _gaussian(problem: EstimatorInput) -> bool:
@@ -89,7 +90,9 @@ class Readout:
                 yield from self._offsets(mixture, unit)
 
     def _offsets(self, base: Tensor, scales: Tensor) -> Iterator[_Candidate]:
-        """Yield predictions as they are, with offsets that centre them at the label frequencies, and fitted ones."""
+        """Yield predictions without offsets, with offsets that centre them at the label frequencies, and with fitted
+        offsets.
+        """
         scaled = self.problem.task.normalise(base[:, None] * scales[:, None])  # (N, K, C)
         if not _gaussian(self.problem):
             yield self._score(scaled)

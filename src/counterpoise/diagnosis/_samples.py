@@ -25,14 +25,14 @@ __all__ = [
 ]
 
 Value: TypeAlias = "Tensor | list[Any] | dict[str, Any]"
-"""What one modality of a batch may be: a tensor or a list with one entry per sample, or a mapping of such."""
+"""The input of one modality of a batch: a tensor or a list with one entry per sample, or a mapping of these."""
 
 
 class Rows:
-    """Rows that arrive batch by batch, collected in one block of memory.
+    """Rows that are added batch by batch and stored in one block of memory.
 
-    Small results that are kept between large inputs that are not would split the free memory, so that it cannot be used
-    for the next inputs, and the memory would grow with every batch.
+    Small results in separate blocks would fragment the memory between large temporary inputs, and memory would grow
+    with every batch.
 
     Example:
         >>> rows = Rows()
@@ -66,7 +66,7 @@ class Rows:
         self._count = count
 
     def parts(self) -> list[Tensor]:
-        """Return the rows in one part, and after the first part of another shape or dtype in several."""
+        """Return the rows as one part, or as several parts if shapes or dtypes differ."""
         return [self._block[: self._count], *self._others]
 
     def joined(self) -> Tensor:
@@ -159,7 +159,7 @@ def take_rows(value: Value, rows: Tensor | slice) -> Value:
 
 
 def repeat_row(value: Value, count: int) -> Value:
-    """Return the only sample of ``value`` as often as asked; tensors are expanded, not copied."""
+    """Repeat the only sample of ``value``; tensors are expanded, not copied."""
 
     def repeat(_: str, leaf: Any) -> Any:
         return leaf.expand(count, *leaf.shape[1:]) if isinstance(leaf, Tensor) else leaf * count

@@ -12,7 +12,7 @@ from torch import nn
 __all__ = ["accepts_keyword", "call_parameters", "keyword_only", "positional", "unwrapped", "wrappers"]
 
 INNER: Final = ("_orig_mod", "module", "_forward_module", "base_model", "inner", "wrapped", "model")
-"""Attributes under which wrappers keep what they wrap: torch.compile, DataParallel and DDP, Fabric, PEFT."""
+"""Attributes in which wrappers store the wrapped model: torch.compile, DataParallel and DDP, Fabric, PEFT."""
 
 _MAX_DEPTH: Final = 20
 
@@ -20,7 +20,7 @@ Parameters = list[inspect.Parameter]
 
 
 def wrappers(model: Callable[..., Any]) -> list[Callable[..., Any]]:
-    """Return the model and everything that it wraps, the outermost first.
+    """Return the model and all models inside it, the outermost wrapper first.
 
     Example:
         >>> net = nn.Linear(2, 2)
@@ -34,7 +34,7 @@ def wrappers(model: Callable[..., Any]) -> list[Callable[..., Any]]:
 
 
 def unwrapped(model: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what is inside all wrappers."""
+    """Return the model inside all wrappers."""
     return wrappers(model)[-1]
 
 
@@ -46,7 +46,7 @@ def call_parameters(model: Callable[..., Any]) -> Parameters:
 
 
 def accepts_keyword(model: Callable[..., Any], name: str) -> bool:
-    """Tell whether a call may have the keyword ``name`` on its way through all wrappers."""
+    """Return whether the keyword ``name`` is accepted by all wrappers and by the model."""
     for part in wrappers(model):
         parameters = _parameters(part)
         if any(p.name == name and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) for p in parameters):
@@ -85,7 +85,7 @@ def _parameters(target: Callable[..., Any]) -> Parameters:
 
 
 def _inner(target: Callable[..., Any]) -> Callable[..., Any] | None:
-    """Return what a wrapper passes its call on to, or None where it is not a wrapper."""
+    """Return the model that a wrapper calls, or None if the argument is not a wrapper."""
     if isinstance(target, functools.partial):
         return target.func
     if not isinstance(target, nn.Module):

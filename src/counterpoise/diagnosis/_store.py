@@ -1,4 +1,4 @@
-"""Samples of a loader in the batches that it made, in memory up to a budget and beyond that in a temporary file."""
+"""Storage of a loader's batches, in memory up to a budget and beyond it in temporary files."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ class Store:
         """Yield rows and inputs.
 
         Args:
-            size: Join and split the loader's batches to this many samples, where their shapes agree; None keeps them
-                as they are.
+            size: Number of samples per batch, to which the loader's batches are joined and split if their shapes agree;
+                None keeps the loader's batches.
         """
         held: list[Inputs] = []
         start, count, shape = 0, 0, None

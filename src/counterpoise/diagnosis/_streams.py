@@ -17,7 +17,7 @@ __all__ = ["cut_streams", "has_slices"]
 
 
 def has_slices(modalities: Any) -> bool:
-    """Tell whether modalities are slices of a stream.
+    """Return whether modalities are slices of a stream.
 
     Example:
         >>> has_slices({"image": slice(1, 5), "text": ("inputs_embeds", slice(5, None))})
@@ -80,13 +80,14 @@ class Stream(nn.Module):
         return [k for k, v in streams.items() if k == self.key or (is_mask(k) and v.shape[1] == length)]
 
     def _streams(self, entries: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return the tensors of a batch, and remember which of them is cut: the given one, or the only one."""
+        """Return the tensors of a batch, and store the name of the one that is cut: the given one, or the only one."""
         streams = {k: v for k, v in entries.items() if isinstance(v, Tensor) and v.ndim >= 2}
         hosts = [k for k in streams if not is_mask(k)]
         self.key = self.key or (hosts[0] if len(hosts) == 1 else "")
         if self.key not in streams:
             raise DataError(
-                "Slices need one input (B, T) or (B, T, D); of several say modalities={'image': ('inputs_embeds', "
+                "Slices need one input (B, T) or (B, T, D); if there are several, use modalities={'image': "
+                "('inputs_embeds', "
                 f"slice(1, 577)), ...}}. Found {', '.join(map(str, entries)) or 'none'}."
             )
         return streams

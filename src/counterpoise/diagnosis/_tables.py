@@ -34,9 +34,9 @@ def diagnose_file(path: Path | str, *, task: str | Task | None = None, **setting
         settings: See `counterpoise.diagnose_arrays`.
 
     Raises:
-        NotFoundError: If there is not such a file.
-        DataError: If it is not an ``.npz``, has no ``label``, some of its samples lack a modality, or it holds what
-            `diagnose_arrays` refuses.
+        NotFoundError: If the file does not exist.
+        DataError: If the file is not an ``.npz`` or has no ``label``, if some of its samples lack a modality, or if
+            `diagnose_arrays` refuses the contents.
     """
     entries = read_npz(path)
     if "label" not in entries:
@@ -58,7 +58,7 @@ def diagnose_file(path: Path | str, *, task: str | Task | None = None, **setting
 
 
 def _refuse_absent(entries: Mapping[str, Any], modalities: Mapping[str, Any], file: str) -> None:
-    """Raise `DataError` if samples lack a modality: what lies behind the mask is not the modality."""
+    """Raise `DataError` if samples lack a modality, because the masked rows hold no data."""
     for m in modalities:
         mask = entries.get(f"present_{m}")
         if mask is not None and not mask.all():
@@ -87,7 +87,7 @@ def diagnose_csv(
     """Diagnose a table: CSV or TSV with a header line, JSON lines, or Parquet.
 
     Args:
-        path: The file. Its ending decides the format.
+        path: The file; its suffix determines the format.
         label: Column of the labels.
         modalities: ``{name: [columns]}``; columns of few different texts become indicators, one per value. Empty cells
             of numbers become the mean and an indicator, those of texts a value of their own.
@@ -96,8 +96,8 @@ def diagnose_csv(
         settings: See `counterpoise.diagnose_arrays`.
 
     Raises:
-        NotFoundError: If there is not such a file or column.
-        DataError: If it cannot be read, has empty cells among the labels, or holds what `diagnose_arrays` refuses.
+        NotFoundError: If the file or a column does not exist.
+        DataError: If the file cannot be read, if labels are empty, or if `diagnose_arrays` refuses the contents.
     """
     path = Path(path)
     table = read_table(path, text=[name for name in (label, group) if name])
@@ -112,7 +112,7 @@ def diagnose_csv(
 
 
 def _numeric(table: Table, names: Sequence[str]) -> Any:
-    """Return the table with columns of numbers as numbers, also if single cells hold text.
+    """Return the table with its columns of numbers converted to numbers.
 
     Raises:
         DataError: For cells that are not numbers in a column of numbers.
@@ -135,7 +135,7 @@ def _numeric(table: Table, names: Sequence[str]) -> Any:
 
 
 def _as_numbers(name: str, labels: Any, table: Table) -> Any:
-    """Return labels that were kept as text as numbers, if all of them are."""
+    """Convert labels that were read as text to numbers, if all of them are numbers."""
     if table.typed or labels.dtype.kind in "iufb":
         return labels
     column = numbers(name, labels, typed=False)

@@ -47,17 +47,17 @@ def first_line(d: Diagnosis) -> str:
 
 
 def lead(d: Diagnosis) -> str:
-    """Return how much is used, and what to do, in two sentences."""
+    """Return two sentences: how much of the information is used, and the advice."""
     return f"{finding(d)} {action(d)}"
 
 
 def sentences(d: Diagnosis) -> list[str]:
-    """Return one sentence per modality, the gravest verdict first."""
+    """Return one sentence per modality, the most serious verdict first."""
     return [f.sentence for f in sorted(d.findings.values(), key=lambda f: ORDER.index(f.verdict))]
 
 
 def headline(d: Diagnosis) -> str:
-    """Return what was measured, in one or two sentences."""
+    """Return one or two sentences on the measurement: samples, entropy, estimator, and total information."""
     v = d.valuation
     about = f"{v.n} samples, {v.entropy_name} = {v.entropy:.3f} nats, estimator {v.estimator}."
     if "mi" in v.too_few_samples:
@@ -130,7 +130,7 @@ def sample_rows(d: Diagnosis, limit: int = 6) -> Rows:
 
 
 def as_text(d: Diagnosis) -> str:
-    """Return plain text of at most 120 columns, names and numbers apart."""
+    """Return plain text of at most 120 columns, not counting long names and numbers."""
     parts = [
         first_line(d),
         *textwrap.wrap(lead(d), 110),

@@ -2,10 +2,11 @@
 
 Pure functions of estimates. The rules, in the order in which they are tried, with H for H(Y):
 
-1. *overfitting*: what the training samples show of a modality does not carry over to others. The gap between the two
-   is significant, at least `Thresholds.overfit` of what training shows, and at least `Thresholds.memorised` of H.
-2. *uninformative*: neither what the modality carries alone nor what it adds to the others is significant and at least
-   `Thresholds.negligible` of H. *Undecided* where one of them is as large but not significant, or where an interval
+1. *overfitting*: the training information of a modality does not generalise. The gap between training and held-out
+   information is significant, at least `Thresholds.overfit` of the training information, and at least
+   `Thresholds.memorised` of H.
+2. *uninformative*: neither the unimodal nor the conditional information of the modality is both significant and at
+   least `Thresholds.negligible` of H. *Undecided* if one of them is that large but not significant, or if an interval
    reaches beyond `Thresholds.room` of H.
 3. *under-trained*: information is available and unused. Either what the modality adds to the others is missing in the
    predictions, or what it carries alone and its fair share (Shapley value) both are. "Missing" means significant, at
@@ -47,20 +48,20 @@ __all__ = [
 Verdict: TypeAlias = Literal["balanced", "under-trained", "uninformative", "overfitting", "undecided"]
 BALANCED: Final[Verdict] = "balanced"
 ORDER: Final[tuple[Verdict, ...]] = ("overfitting", "under-trained", "uninformative", "undecided", "balanced")
-"""The verdict on the whole is the first of these that a modality has."""
+"""The overall verdict is the first of these that applies to a modality."""
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where the verdicts part. All are fractions; see the rules at the top of this module.
+    """Cut-offs of the verdicts. All are fractions; the rules are listed in the documentation of diagnosis.
 
     Attributes:
-        negligible: Information below this fraction of H(Y) is not worth a verdict.
-        room: An interval that reaches beyond this fraction of H(Y) leaves it open whether there is information.
-        unused: The share of a modality's information that predictions may leave unused.
-        overfit: The share of what training samples show that may be missing on others.
-        memorised: A gap between training and other samples below this fraction of H(Y) is no overfitting.
-        dominance: A modality dominates if its share is at least this many times that of the next one.
+        negligible: Fraction of H(Y) below which information is ignored.
+        room: Fraction of H(Y) beyond which the upper end of an interval makes the verdict undecided.
+        unused: Share of a modality's information that predictions may leave unused.
+        overfit: Share of the training information that may be missing on held-out samples.
+        memorised: Fraction of H(Y) below which a gap between training and held-out samples is not overfitting.
+        dominance: Smallest ratio of a modality's share to the next one's for which it dominates.
 
     Example:
         >>> Thresholds(unused=1.5)
@@ -84,20 +85,20 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known about one modality, in nats.
+    """Estimates for one modality, in nats.
 
     Attributes:
-        mi: Available I(X_m; Y): the most that was found in its inputs, its features, or the model's predictions.
+        mi: Available I(X_m; Y): the largest estimate from its inputs, its features, or the model's predictions.
         cmi: Available ``I(X_m; Y | X_-m)``, the same given the other modalities.
-        realised: Used information: what predictions take from it alone, or None without a model.
+        realised: Used information: that of predictions with all other modalities averaged out, or None without a model.
         lost: ``mi - realised``, paired over the samples.
-        lost_cmi: ``cmi`` less what predictions take from it given the other modalities.
+        lost_cmi: ``cmi`` less the conditional information in the predictions, given the other modalities.
         shortfall: Shapley share of the available information less that of the used information.
         joint: Available information of all modalities together; the same for each modality.
         joint_lost: ``joint`` less the information of the predictions from all modalities.
         encoder: I(Z_m; Y) of its features, or None without features.
         shown: Training information: ``realised`` on the training samples, or None where they were not given.
-        gap: ``shown`` less the same on other samples.
+        gap: ``shown`` less the same on held-out samples.
         changed: Share of the predictions that change when the modality is replaced by that of another sample.
         decodable: Information that a new classifier finds in the model's output of this modality alone, whatever its
             effect on the predictions.
@@ -124,7 +125,7 @@ class Finding:
 
     Attributes:
         verdict: Balanced, under-trained, uninformative, overfitting or undecided.
-        number: The number that decided, in nats: unused, overfitted or present information.
+        number: The information in nats on which the verdict rests: unused, overfitted or available information.
         sentence: The verdict in plain words with its numbers.
         role: ``dominant``, ``redundant`` (the others carry its information as well), ``complementary`` or ``silent``.
     """
@@ -141,11 +142,11 @@ def decide(
     """Return the verdict on modality ``m``.
 
     Args:
-        m: Its name.
-        evidence: What is known about it.
+        m: Name of the modality.
+        evidence: Estimates for the modality.
         scale: H(Y) in nats (one nat per output for regression).
         thresholds: Cut-offs.
-        nats_only: Whether H(Y) is not a scale (regression), so that sentences have no per cent of what can be known.
+        nats_only: Whether sentences give nats only, because H(Y) is not a scale (regression).
 
     Example:
         >>> def e(value): return Estimate(value, 0.01, value - 0.02, value + 0.02)
@@ -167,7 +168,7 @@ def decide(
 
 
 def _present(e: Estimate | None, small: float) -> bool:
-    """Tell whether information is significant and at least ``small`` nats."""
+    """Return whether information is significant and at least ``small`` nats."""
     return e is not None and e.low > 0 and e.value >= small
 
 
@@ -188,8 +189,8 @@ class Words:
 
     Attributes:
         scale: H(Y) in nats.
-        nats_only: Whether per cent of H(Y) mean nothing.
-        negligible: Share of H(Y) below which information is called so.
+        nats_only: Whether per cent of H(Y) are undefined (regression).
+        negligible: Share of H(Y) below which information is negligible.
     """
 
     scale: float
@@ -209,7 +210,7 @@ class Words:
 
     @property
     def small(self) -> str:
-        """What is called negligible, in words."""
+        """The threshold of negligible information, in words."""
         per_cent = f"{self.negligible:.0%}".replace("%", " %")
         return (
             f"less than {self.negligible * self.scale:.2g} nats"
@@ -245,7 +246,7 @@ def _overfitting(m: str, evidence: Evidence, scale: float, t: Thresholds, words:
     if gap.value < t.overfit * shown.value or gap.value < t.memorised * scale:
         return None
     if evidence.realised is None and _present(evidence.mi, t.negligible * scale):
-        return None  # a head that memorises is no evidence against a modality in which others find information
+        return None  # a classifier that memorises is no evidence against a modality in which others find information
     return _memorised(m, shown, gap, words)
 
 
@@ -260,7 +261,7 @@ def _memorised(m: str, shown: Estimate, gap: Estimate, words: Words, available: 
 
 
 def _learnt(shown: Estimate, gap: Estimate, available: Estimate, t: Thresholds) -> bool:
-    """Tell whether training samples show the available information, and others do not."""
+    """Return whether training samples show the available information, and held-out samples do not."""
     enough = shown.value >= (1 - t.unused) * available.value
     return enough and gap.low > 0 and gap.value >= t.unused * shown.value
 
@@ -283,10 +284,10 @@ def _nothing(m: str, evidence: Evidence, scale: float, t: Thresholds, words: Wor
 
 
 def unmeasured(m: str, *, grouped: bool) -> Finding:
-    """Return the finding on a modality whose information cannot be measured with the samples at hand.
+    """Return the finding on a modality for which there are too few samples.
 
     Args:
-        m: Its name.
+        m: Name of the modality.
         grouped: Whether groups, rather than samples, are too few.
     """
     what = "groups" if grouped else "samples"
@@ -309,7 +310,9 @@ def _wasted(m: str, evidence: Evidence, small: float, t: Thresholds, words: Word
 
 
 def _under_trained(m: str, evidence: Evidence, small: float, words: Words, *, alone: bool) -> Finding:
-    """Return the finding: what is available, alone or given the others, how much is used, and where it is lost."""
+    """Return the finding: how much information is available (alone or given the others), how much is used, and where it
+    is lost.
+    """
     lost, available = (evidence.lost, evidence.mi) if alone else (evidence.lost_cmi, evidence.cmi)
     assert lost is not None  # one of them is missing
     used = max(available.value - lost.value, 0.0)
@@ -322,7 +325,7 @@ def _under_trained(m: str, evidence: Evidence, small: float, words: Words, *, al
 
 
 def _short(evidence: Evidence, small: float, t: Thresholds) -> bool:
-    """Tell whether the predictions give the modality less than its share of the available information."""
+    """Return whether the predictions use less of the modality than its share of the available information."""
     short, joint, lost = evidence.shortfall, evidence.joint_lost, evidence.lost
     if joint is not None and lost is not None and not _present(joint, small):
         return lost.value >= (1 - t.unused) * evidence.mi.value
@@ -333,7 +336,7 @@ def _short(evidence: Evidence, small: float, t: Thresholds) -> bool:
 
 
 def _where(evidence: Evidence, lost: Estimate, available: Estimate, small: float, *, alone: bool) -> str:
-    """Say where the information is lost, and how much replacing the modality changes."""
+    """Return the part of a sentence on where the information is lost, and how much replacing the modality changes."""
     parts = []
     if alone and evidence.encoder is not None:
         parts.append(_encoder_text(evidence.encoder.value, lost, available))
@@ -345,14 +348,14 @@ def _where(evidence: Evidence, lost: Estimate, available: Estimate, small: float
 
 
 def _encoder_text(kept: float, lost: Estimate, available: Estimate) -> str:
-    """Say whether the encoder or the fusion loses the information."""
+    """Return the part of a sentence on whether the encoder or the fusion loses the information."""
     if available.value - kept > 0.5 * lost.value:
         return f"its encoder keeps only {max(kept, 0.0):.3f} nats"
     return f"its encoder keeps {max(kept, 0.0):.3f} nats, so the fusion does not read it"
 
 
 def _changed_text(share: float, decodable: Estimate | None, small: float) -> str:
-    """Say how many predictions change when the modality is replaced."""
+    """Return the part of a sentence on how many predictions change when the modality is replaced."""
     shown = _per_cent(share, 1)
     if share < 0.1:
         shown = f"{share:.1%}".replace("%", " %") if share else "none"
@@ -392,7 +395,7 @@ def roles(
         lead: Lead of each modality over the next one by unimodal information (paired).
         evidence: Mi and cmi by modality.
         scale: H(Y).
-        t: Where the lines are.
+        t: Cut-offs.
     """
     small, played = t.negligible * scale, {}
     for m, (mi, cmi) in evidence.items():
@@ -409,7 +412,7 @@ def roles(
 def shapley(
     subsets: Mapping[tuple[str, ...], Estimate], mi: Mapping[str, Estimate], cmi: Mapping[str, Estimate]
 ) -> dict[str, float]:
-    """Return Shapley values of I(X_S; Y), or the mean of mi and cmi where not all subsets were valued.
+    """Return Shapley values of I(X_S; Y), or the mean of mi and cmi if not all subsets were measured.
 
     Args:
         subsets: I(X_S; Y) by the tuple of names.

@@ -1,6 +1,6 @@
 """Small encoders.
 
-Any ``nn.Module`` that maps one modality's input to ``(B, D)`` can be used; these are defaults for data without one.
+Any ``nn.Module`` that maps one modality's input to ``(B, D)`` can be used; these are the defaults.
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ def _unit_1d(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
 class ConvNet(nn.Module):
     """Three strided 2-d convolutions for images ``(B, H, W)`` or ``(B, C, H, W)`` and videos ``(B, T, C, H, W)``.
 
-    The features are pooled to 2 x 2 places before the last layer, so that positions remain known. The frames of a video
-    are stacked as channels: the first convolution sees motion, and the cost is that of one image.
+    The features are pooled to 2 x 2 places before the last layer, which preserves coarse positions. The frames of a
+    video are stacked as channels: the first convolution can detect motion, and the cost is that of one image.
 
     Example:
         >>> ConvNet((28, 28), 32)(torch.zeros(4, 28, 28)).shape

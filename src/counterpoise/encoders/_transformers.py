@@ -22,7 +22,7 @@ def _pretrained(kind: Any, name: str, **options: Any) -> Any:
     """Return a model with published weights.
 
     Raises:
-        NotFoundError: If they are neither in a folder nor in the local cache, and cannot be downloaded.
+        NotFoundError: If the weights are neither in a folder nor in the local cache, and cannot be downloaded.
     """
     with extra("encoders"):
         from transformers.utils import logging
@@ -62,12 +62,11 @@ def _statistics(name: str) -> tuple[list[float], list[float]] | None:
 class Standardise(nn.Module):
     """Scaling of images in [0, 1] to mean 0 and standard deviation 1 over the data that the weights were trained on.
 
-    Three channels have a mean and a deviation each; of any other number, which no published weights have seen, all get
-    their averages.
+    Each of three channels has its own mean and deviation; with any other number of channels, all use the averages.
 
     Args:
         channels: Number of channels.
-        statistics: Means and deviations, or None to leave pictures as they are.
+        statistics: Means and deviations, or None to leave pictures unchanged.
 
     Example:
         >>> import torch
@@ -94,10 +93,10 @@ class Standardise(nn.Module):
 class ResNet18(nn.Module):
     """ResNet-18 for images with any number of channels, and for videos, whose frames are averaged.
 
-    The audio-visual baseline of this literature: global average pooling over space and time, 512 features. Pretrained
-    weights (``microsoft/resnet-18``) have three input channels; for another number the first convolution gets their
-    mean over the channels, scaled so that a grey input gives what it gave as RGB. Pictures are standardised as in
-    the preprocessing of the weights, if their folder holds it.
+    It is the usual encoder of audio-visual baselines: global average pooling over space and time, 512 features.
+    Pretrained weights (``microsoft/resnet-18``) have three input channels; for another number the first convolution
+    gets their mean over the channels, scaled so that a grey input gives the same result as it does in RGB. Pictures are
+    standardised as in the preprocessing of the weights, if their folder holds it.
 
     Args:
         shape: ``(H, W)``, ``(C, H, W)`` or ``(T, C, H, W)``.
@@ -322,7 +321,7 @@ class SequenceTransformer(nn.Module):
         """Map ``(B, T, D)`` to ``(B, feature_dim)``."""
         x = x.flatten(2)
         padding = (x == 0).all(-1)
-        padding = padding & ~padding.all(1, keepdim=True)  # an empty sequence looks at its zeros
+        padding = padding & ~padding.all(1, keepdim=True)  # an empty sequence attends to its zeros
         states = self.norm(self.blocks(self.project(x) + self.place[-x.shape[1] :], src_key_padding_mask=padding))
         kept = (~padding).to(states.dtype).unsqueeze(-1)
         pooled: Tensor = (states * kept).sum(1) / kept.sum(1)

@@ -1,4 +1,4 @@
-"""scikit-learn estimators: a table in, calibrated predictions and the contributions of its modalities out."""
+"""scikit-learn estimators for tables, with calibrated predictions and the contributions of the modalities."""
 
 from counterpoise.estimators._estimators import CounterpoiseClassifier, CounterpoiseRegressor
 

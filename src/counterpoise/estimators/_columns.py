@@ -1,4 +1,6 @@
-"""Columns of a table as inputs of encoders. What is learned from the training table is plain JSON."""
+"""Conversion of the columns of a table to inputs of encoders. Everything learned from the training table is plain
+JSON.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,11 @@ Columns = dict[Any, Any]
 
 
 class Table:
-    """How the columns of each modality become one array; made by `learn_table`.
+    """Conversion of the columns of each modality to one array; made by `learn_table`.
 
     Args:
-        plan: ``{modality: [column]}``, where a column is a mapping with the keys name, kind, and what was learned.
+        plan: ``{modality: [column]}``, where a column is a mapping with its name, its kind and the numbers learned from
+            the training table.
     """
 
     def __init__(self, plan: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
@@ -121,7 +124,7 @@ def _scale(numbers: np.ndarray) -> dict[str, Any]:
 
 
 def _are_files(words: Sequence[str], suffixes: tuple[str, ...]) -> bool:
-    """Tell whether all words are paths with one of the endings, the first of which exists."""
+    """Return whether all words are paths with one of the suffixes, and the first of these files exists."""
     return bool(words) and all(w.lower().endswith(suffixes) for w in words) and Path(words[0]).is_file()
 
 

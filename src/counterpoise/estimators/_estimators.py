@@ -38,11 +38,12 @@ if TYPE_CHECKING:
 __all__ = ["CounterpoiseClassifier", "CounterpoiseRegressor"]
 
 HELD_OUT = 0.2
-"""Share of the training samples that choose the epoch, calibrate the prediction and measure contributions."""
+"""Share of the training samples on which the epoch is chosen, predictions are calibrated and contributions are
+measured."""
 FEWEST = 30
-"""Samples below which nothing is held out."""
+"""Number of samples below which nothing is held out."""
 FEWEST_MEASURED = 10
-"""Held-out samples below which contributions are not measured: two in each of five folds."""
+"""Minimum number of held-out samples for contributions: two in each of five folds."""
 ABOUT = "counterpoise"
 """Key of the JSON in the header of a saved file."""
 CONSTANT = "constant"
@@ -50,7 +51,7 @@ CONSTANT = "constant"
 
 
 class _Base(BaseEstimator):
-    """What the classifier and the regressor share."""
+    """Base class of the classifier and the regressor."""
 
     _task: ClassVar[str]
 
@@ -220,7 +221,7 @@ class _Base(BaseEstimator):
 
         check_is_fitted(self)
         if len(self.modalities_) < 2:
-            raise DataError("Contributions need at least two modalities. Say modalities={'name': ['column'], ...}.")
+            raise DataError("Contributions need at least two modalities. Set modalities={'name': ['column'], ...}.")
         if self._valuation is None:
             held = self._held
             if held is None or len(held["target"]) < FEWEST_MEASURED:
@@ -248,14 +249,14 @@ class _Base(BaseEstimator):
     # -- files ---------------------------------------------------------------------------------------------------------
 
     def _fitted(self) -> dict[str, Any]:
-        """Return what else was learned, as plain JSON."""
+        """Return the other fitted attributes as plain JSON."""
         raise NotImplementedError
 
     def save(self, path: Path | str) -> Path:
         """Write the fitted estimator to one safetensors file with JSON in its header, and return its path.
 
         Raises:
-            OutputError: If it cannot be written.
+            OutputError: If the file cannot be written.
         """
         check_is_fitted(self)
         about = {
@@ -286,7 +287,7 @@ class _Base(BaseEstimator):
         """Read an estimator that `save` wrote. Nothing in the file is executed.
 
         Raises:
-            NotFoundError: If there is no such file.
+            NotFoundError: If the file does not exist.
             DataError: If the file is damaged, or holds another estimator.
         """
         if not Path(path).is_file():
@@ -331,7 +332,7 @@ class _Base(BaseEstimator):
 
 
 def _split(target: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions to train on, and those that calibrate; none of the latter where there are few samples."""
+    """Return the positions for training and those for calibration; the latter are empty if there are few samples."""
     everything = np.arange(len(target)), np.arange(0)
     if len(target) < FEWEST:
         return everything
@@ -342,7 +343,9 @@ def _split(target: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _without_measured(target: np.ndarray, kept: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions to train on, and those on which a method measures contributions; these are never trained on."""
+    """Return the positions for training, and those on which a method measures contributions, which are never trained
+    on.
+    """
     trained, measured = holdout_split(target[kept], None, HELD_OUT, seed)
     return kept[trained], kept[measured]
 
@@ -365,7 +368,8 @@ class CounterpoiseClassifier(ClassifierMixin, _Base):
     Args:
         method: Name or import path of a method (see ``counterpoise list methods``).
         modalities: Columns of each modality, ``{"text": ["note"], "table": ["age", "city"]}`` (positions for arrays).
-            By default numbers and categories make up one, texts one, and each column of pictures or sounds one.
+            By default, numbers and categories form one modality, texts form another, and each column of pictures or
+            sounds is a modality of its own.
         fusion: Name of a fusion.
         epochs: Number of passes over the training samples.
         batch_size: Samples per step.

@@ -1,12 +1,13 @@
-r"""Scores where samples lack modalities: by pattern of presence, over rates of absence, and how equal they are.
+r"""Scores of models on incomplete data: by pattern of presence, over rates of absence, and indices of equity.
 
 - *Patterns*: the score of the samples that have exactly these modalities.
 - *Severity curve*: the score as a function of the share of the samples that lack one modality (or all modalities, each
   at that rate), from 0 to .9. MuteBench (Zheng et al., arXiv 2605.15235) evaluates fusions at controlled levels of
   severity; the levels here are ours.
-- *Modality equity index* (MEI), *modality learning index* (MLI): MissBench (Pham et al., arXiv 2603.09874) says that
-  MEI "measures how fairly different modalities contribute across missing-modality configurations" and that MLI compares
-  gradient norms of modalities. The formulas below are inferred from these sentences; those of the paper may differ.
+- *Modality equity index* (MEI), *modality learning index* (MLI): according to MissBench (Pham et al., arXiv
+  2603.09874), MEI "measures how fairly different modalities contribute across missing-modality configurations" and MLI
+  compares gradient norms of modalities. The formulas below are inferred from these sentences; those of the paper may
+  differ.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ __all__ = [
 RATES: Final = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 """Shares of the samples that lack a modality in a severity curve."""
 MAX_LATTICE: Final = 5
-"""Up to this number of modalities all configurations are scored; beyond, single modalities, all, and all but one."""
+"""Up to this number of modalities, all configurations are scored; with more, single modalities, all, and all but
+one."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,11 @@ class PatternScore:
     """Score of the samples that have exactly some modalities.
 
     Attributes:
-        present: The modalities that they have.
+        present: Modalities that the samples have.
         n: Number of these samples.
-        score: Their score, as `Task.score`.
-        low: Lower end of its 95 % interval; not a number if the score is not a mean over samples.
-        high: Upper end.
+        score: Score of these samples, as `Task.score`.
+        low: Lower end of its 95 % interval; NaN if the score is not a mean over samples.
+        high: Upper end of the interval.
     """
 
     present: tuple[str, ...]
@@ -142,10 +144,10 @@ def severity_curve(
     rates: Sequence[float] = RATES,
     seed: int = 0,
 ) -> list[SeverityScore]:
-    """Return scores over rates of absence: of each modality, and of all.
+    """Return scores over rates of absence, for each modality and for all modalities together.
 
-    What a sample lacks at a low rate it lacks at a higher one, too. A sample whose modalities would all be absent keeps
-    one of them, drawn at random.
+    A modality that a sample lacks at a low rate is also absent at higher rates. A sample that would lose all its
+    modalities keeps one of them, drawn at random.
 
     Args:
         model: See `masked_outputs`.
@@ -169,7 +171,7 @@ def severity_curve(
 
 
 def _kept(masks: Mapping[str, Tensor], outputs: Outputs, draws: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return masks that leave every sample the modality of the largest draw among those that it has."""
+    """Return masks in which every sample keeps the modality with the largest draw among those that it has."""
     has = {m: torch.ones_like(mask) if outputs.present is None else outputs.present[m] for m, mask in masks.items()}
     empty = ~torch.stack([mask & has[m] for m, mask in masks.items()]).any(0)
     best = torch.stack([draws[m].masked_fill(~has[m], -1) for m in masks]).argmax(0)
@@ -218,13 +220,14 @@ def configuration_scores(
 
 
 def modality_equity(values: Mapping[frozenset[str], float], modalities: Sequence[str]) -> float:
-    r"""Return how equally modalities contribute over configurations (MEI): 1 if equally, 0 if one contributes all.
+    r"""Return the modality equity index (MEI): 1 if all modalities contribute equally over configurations, 0 if one
+    contributes everything.
 
     .. math:: c_m = \Big[\operatorname{mean}_{S \not\ni m} v(S \cup m) - v(S)\Big]_+, \qquad
         p_m = c_m / \sum_k c_k, \qquad \mathrm{MEI} = -\frac{1}{\log M} \sum_m p_m \log p_m
 
-    with the score v(S) of the configuration S, over all S for which both scores are known. It is not a number if no
-    modality contributes anything.
+    with the score v(S) of the configuration S, over all S for which both scores are known. It is NaN if no modality
+    contributes anything.
 
     Args:
         values: Score by configuration, the empty one included.
@@ -246,7 +249,8 @@ def modality_equity(values: Mapping[frozenset[str], float], modalities: Sequence
 
 
 def modality_learning(norms: Mapping[str, float]) -> float:
-    r"""Return how unequal the gradients of modalities are (MLI): 0 if equal, 1 if one modality has all.
+    r"""Return the modality learning index (MLI): 0 if the gradients of all modalities are equal, 1 if only one is not
+    zero.
 
     .. math:: \mathrm{MLI} = 1 + \frac{1}{\log M} \sum_m p_m \log p_m, \qquad p_m = \bar g_m / \sum_k \bar g_k
 
@@ -272,7 +276,7 @@ def _evenness(amounts: Sequence[float]) -> float:
 
 
 def pattern_equity(values: Mapping[frozenset[str], float]) -> float:
-    r"""Return how equal the scores of configurations are, 1 if all gain the same over the constant prediction.
+    r"""Return the equity of the configurations' scores: 1 if all gain the same over the constant prediction.
 
     Jain's index :math:`(\sum_S g_S)^2 / (K \sum_S g_S^2)` of the gains :math:`g_S = [v(S) - v(\emptyset)]_+` of the K
     configurations that have a modality: 1 if they are equal, 1/K if only one gains anything.

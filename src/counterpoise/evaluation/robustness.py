@@ -20,9 +20,9 @@ from counterpoise.records import Outputs
 __all__ = ["CorruptionScore", "corrupted_outputs", "corruption_score", "robustness"]
 
 BATCH: Final = 512
-"""Samples that are encoded at a time."""
+"""Number of samples that are encoded at a time."""
 SAMPLE: Final = 2048
-"""Samples whose moments stand for those of data that are read from files, at most."""
+"""Maximum number of samples from which the moments of data that are read from files are computed."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class CorruptionScore:
 def corrupted_outputs(
     model: MultimodalClassifier, split: Split, clean: Outputs, modalities: Sequence[str], *, seed: int = 0
 ) -> Iterator[tuple[str, Corruption, Outputs]]:
-    """Yield modality, corruption and the model's outputs on a split in which that modality is so corrupted.
+    """Yield modality, corruption and the model's outputs on a split with this corruption of the modality.
 
-    Only the corrupted modality is encoded again, of the samples that have it. Token ids take no noise, and such entries
-    are absent.
+    Only the corrupted modality is encoded again, for the samples that have it. Corruptions that are undefined for an
+    input (noise on token ids) are left out.
 
     Args:
         model: The model, in evaluation mode, on the CPU.
@@ -80,7 +80,9 @@ def _encode_whole(
 def _encode_mapped(
     model: MultimodalClassifier, m: str, split: Split, rows: Tensor, seed: int
 ) -> Iterator[tuple[Corruption, Tensor]]:
-    """Yield the same, a batch at a time; noise is measured in the deviations of at most `SAMPLE` samples."""
+    """Yield the same for one batch at a time; the unit of noise is the standard deviation of at most `SAMPLE`
+    samples.
+    """
     some = torch.linspace(0, len(rows) - 1, min(len(rows), split.batch_size(SAMPLE))).long()
     sample = split.batch(rows[some]).inputs[m]
     statistics = moments(sample)
