@@ -60,7 +60,7 @@ def scale_gradient(x: Tensor, scale: Scale) -> Tensor:
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Put a module in evaluation mode, and restore the mode of every submodule afterwards.
 
-    A layer that was frozen in evaluation mode before (a batch norm of a pretrained encoder, say) stays frozen.
+    A layer that was frozen in evaluation mode before (a batch norm of a pretrained encoder, for example) stays frozen.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2).eval())
@@ -81,7 +81,7 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _norms_at_rest(encoder: nn.Module, single: bool) -> Iterator[None]:
-    """Let batch norms use their running statistics for a single sample: one sample has no variance."""
+    """Let batch norms use their running statistics for a single sample, which has no variance."""
     norms = [p for p in encoder.modules() if single and p.training and isinstance(p, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.training = False
@@ -93,7 +93,7 @@ def _norms_at_rest(encoder: nn.Module, single: bool) -> Iterator[None]:
 
 
 class _Uncounted:
-    """Context, entered for every backward pass, in which batch norms do not count a batch that runs again."""
+    """Context of every backward pass, in which batch norms do not count a batch that is computed again."""
 
     def __init__(self, encoder: nn.Module) -> None:
         self.encoder = encoder
@@ -115,12 +115,12 @@ class MultimodalClassifier(nn.Module):
 
     Every model has unimodal heads, which are always trained on the features of their modality. A method decides how
     much of their gradient reaches the encoders (``head_gradient``: 0 in joint training, where the encoders do not
-    depend on the heads; 1 in uniform multitask training). So every decision rule can use the heads of every method, and
-    a method with strength 0 equals joint training bit for bit.
+    depend on the heads; 1 in uniform multitask training). Therefore every decision rule can be used with every method,
+    and a method with strength 0 equals joint training bit for bit.
 
-    Samples may lack modalities (``present``). An encoder then sees only the samples that have its modality, and so do
-    its batch norms. The unimodal logits of the others are zeros without a gradient, and the fused head skips absent
-    modalities, or reads a learned token or zeros (``absent``, see `Fusion`).
+    Samples may lack modalities (``present``). An encoder then processes only the samples that have its modality, and
+    its batch norms use only these. The unimodal logits of the others are zeros without a gradient, and the fused head
+    skips absent modalities, or reads a learned token or zeros (``absent``, see `Fusion`).
 
     Args:
         encoders: One module per modality, from that modality's input to ``(B, D_m)``.
@@ -171,7 +171,7 @@ class MultimodalClassifier(nn.Module):
         self.task = make_task(task, num_outputs)
         given = dict(feature_dims or {})
         self.feature_dims = {m: given[m] if m in given else feature_dims_of({m: e})[m] for m, e in encoders.items()}
-        # Module names are prefixed so that a modality may be called like a Module attribute ("type", "half").
+        # Module names are prefixed so that a modality may have the name of a Module attribute ("type", "half").
         self._encoders = nn.ModuleDict({f"encoder_{m}": encoder for m, encoder in encoders.items()})
         self.fusion: Fusion = _make_fusion(fusion, self.feature_dims, num_outputs)
         if absent is not None:
@@ -179,9 +179,10 @@ class MultimodalClassifier(nn.Module):
         self._heads = nn.ModuleDict({f"head_{m}": nn.Linear(d, num_outputs) for m, d in self.feature_dims.items()})
 
     def with_fusion(self, fusion: Fusion) -> MultimodalClassifier:
-        """Return a model with another fusion that shares this model's encoders and unimodal heads; this one stays.
+        """Return a model with another fusion that shares this model's encoders and unimodal heads; this model is not
+        changed.
 
-        The new fusion reads absent modalities as the present one does, unless it contains it.
+        The new fusion treats absent modalities as the current one does, unless it wraps the current one.
 
         Args:
             fusion: Fusion for the same features and outputs.
@@ -230,7 +231,7 @@ class MultimodalClassifier(nn.Module):
         return {m: self._present_features(m, inputs[m], size, present) for m in self.modalities}
 
     def _present_features(self, m: str, value: Nested, size: int, present: Presence | None) -> Tensor:
-        """Encode the samples that have modality ``m``, and put zeros in the place of the others."""
+        """Encode the samples that have modality ``m``, and return zeros for the others."""
         if present is None:
             return self._features(m, value, size)
         mask = present[m]
@@ -264,7 +265,7 @@ class MultimodalClassifier(nn.Module):
             features: Tensor = encoder(value)
             return features
         # A method may run the model with other parameters (`torch.func.functional_call`), or change them before the
-        # backward pass: what is computed again uses those of the forward pass.
+        # backward pass: recomputed activations use those of the forward pass.
         parameters: dict[str, Tensor] = dict(encoder.named_parameters())
         recomputed = False
 
@@ -277,7 +278,9 @@ class MultimodalClassifier(nn.Module):
         return cast(Tensor, checkpoint(run, value, use_reentrant=False, context_fn=lambda: contexts))
 
     def vectors(self, features: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return features as vectors ``{m: (B, D_m)}``, which they are unless a subclass has features of tokens."""
+        """Return features as vectors ``{m: (B, D_m)}``, which they already are unless a subclass has features of
+        tokens.
+        """
         return features
 
     def decode(
@@ -292,10 +295,10 @@ class MultimodalClassifier(nn.Module):
 
         Args:
             features: ``{m: (B, D_m)}``.
-            head_gradient: What the gradient of the unimodal heads is multiplied by before it enters the encoders, one
-                number or one per modality.
+            head_gradient: Factor of the unimodal heads' gradient before it enters the encoders, one number or one per
+                modality.
             present: Which samples have which modality, ``{m: (B,) bool}``; None if nothing is missing.
-            fused_features: Features as the fused head reads them, where they differ from those of the unimodal heads.
+            fused_features: Features for the fused head, if they differ from those of the unimodal heads.
         """
         present = known_presence(self.modalities, len(features[self.modalities[0]]), present)
         scales = head_gradient if isinstance(head_gradient, Mapping) else dict.fromkeys(self.modalities, head_gradient)
@@ -369,9 +372,9 @@ def build_model(
         num_outputs: C.
         task: The task.
         fusion: A fusion's name.
-        encoders: An encoder's name or import path, where it should not be the default for the kind, with arguments in
-            brackets (``resnet18[pretrained=microsoft/resnet-18]``). Your own class is called with the shape of one
-            sample and ``width``; arguments in brackets are those that it takes by keyword only.
+        encoders: Name or import path of an encoder, for modalities that do not use the default of their kind, with
+            arguments in brackets (``resnet18[pretrained=microsoft/resnet-18]``). Your own class is called with the
+            shape of one sample and ``width``; arguments in brackets are those that it takes by keyword only.
         width: Feature dimension of the encoders.
         absent: How the fusion reads absent modalities, see `MultimodalClassifier`.
 

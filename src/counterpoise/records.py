@@ -34,10 +34,10 @@ Presence: TypeAlias = Mapping[str, Tensor]
 
 
 def batch_size(inputs: Inputs) -> int:
-    """Return the number of samples, after checking that every modality has as many.
+    """Return the number of samples, after checking that it is the same for all modalities.
 
     Raises:
-        DataError: If two modalities differ, or there is none.
+        DataError: If two modalities differ, or if there is no modality.
 
     Example:
         >>> batch_size({"image": torch.zeros(4, 3), "text": {"ids": torch.zeros(4, 7)}})
@@ -134,16 +134,16 @@ class Batch:
     """Some samples with their targets.
 
     Attributes:
-        inputs: One tensor of shape ``(B, ...)``, or a nested mapping of such tensors, per modality. What stands in the
-            rows of samples without a modality is not read.
+        inputs: One tensor of shape ``(B, ...)``, or a nested mapping of such tensors, per modality. Rows of samples
+            without the modality are not read.
         target: ``(B,)`` class ids, ``(B, C)`` zeros and ones (multi-label) or ``(B, C)`` reals (regression).
-        index: ``(B,)`` position of each sample in its split, so that methods can remember things per sample.
+        index: ``(B,)`` position of each sample in its split, for methods that keep statistics per sample.
         present: Which samples have which modality, ``{m: (B,) bool}`` for every modality; None if nothing is missing.
 
     Raises:
         DataError: If lengths differ, or a sample has no modality at all.
 
-    In a step of several processes, the inputs are those of one process; targets, positions and presence are those of
+    In distributed training, the inputs are those of one process; targets, positions and presence are those of
     all (see `counterpoise.distributed`).
 
     Example:
@@ -230,7 +230,7 @@ class StepRecord:
     All tensors are detached and stay on their device, so that only a logger that reads them synchronises.
 
     Attributes:
-        loss: Scalar, what was minimised.
+        loss: The minimised loss, a scalar.
         parts: The named terms of the loss.
         coefficients: Numbers that the method chose in this step (weights, gradient scales), by name.
     """

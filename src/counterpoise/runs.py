@@ -1,4 +1,4 @@
-"""Records of finished runs: typed rows, metrics and curves, as JSON. Torch-free."""
+"""Records of finished runs: typed rows, metrics and curves, stored as JSON. Importing it needs no torch."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ SAMPLES: Final = "samples.json"
 """File beside ``record.json`` with the samples of a run."""
 
 OWN_RULE: Final = "default"
-"""Rule of a row that uses the decision rule of its method."""
+"""Name of the rule of a row that uses the default decision rule of its method."""
 
 CurveKind: TypeAlias = Literal["loss", "score", "contribution", "coefficient", "gradient"]
 
 
 class MetricId(NamedTuple):
-    """Identity of a metric: its name, the modality that it is about, and the corruption of that modality's input."""
+    """Identity of a metric: its name, its modality, and the corruption of that modality's input."""
 
     name: str
     modality: str | None = None
@@ -53,7 +53,7 @@ class MetricId(NamedTuple):
 
 
 class CurveId(NamedTuple):
-    """Identity of a curve: what it is, its name, and the modality that it is about."""
+    """Identity of a curve: its kind, its name, and its modality."""
 
     kind: CurveKind
     name: str
@@ -65,14 +65,14 @@ class CurveId(NamedTuple):
 
 @dataclass(frozen=True)
 class RowId:
-    """Identity of a row of a comparison. Its text is made when it is printed, and is read nowhere.
+    """Identity of a row of a comparison. Its text is for display only and is never parsed.
 
     Attributes:
         method: Name in the catalogue, or import path of a user's own class.
-        arguments: Hyper-parameters that are not the defaults.
+        arguments: Hyper-parameters that differ from the defaults.
         modality: The one modality that is trained, for methods that train one; else None.
         rule: Name of the decision rule, ``default`` if it is the method's own.
-        settings: Settings of the run that tell rows of one comparison apart, such as ``{"optim.lr": 0.01}``; empty in
+        settings: Settings of the run by which rows of one comparison differ, such as ``{"optim.lr": 0.01}``; empty in
             a record.
 
     Example:
@@ -97,7 +97,7 @@ class RowId:
 
     @property
     def is_plain(self) -> bool:
-        """Whether every hyper-parameter and setting is the default."""
+        """Whether all hyper-parameters and settings are the defaults."""
         return not self.arguments and not self.settings
 
     def __str__(self) -> str:
@@ -109,15 +109,15 @@ class RowId:
 
 @dataclass(frozen=True)
 class Metric:
-    """One number about the test (or validation) set.
+    """One number measured on the test (or validation) set.
 
     Attributes:
         name: Name of the quantity: a score of the task (``accuracy``, ``macro_f1``, ``nll``, ``ece``, ``r2``,
             ``rmse``), ``probe``, ``phi_mi``, ``phi_cmi``, ``phi_shared``, ``phi_synergy``, ``entropy``, ``step_ms``,
             ...
         value: The number; NaN if it is not finite.
-        modality: The modality that the number is about: the score of its own head, the probe of its encoder, its
-            contribution; None for the whole model.
+        modality: Modality of the number (score of its own head, probe of its encoder, or its contribution); None for
+            the whole model.
         corruption: The corruption of the input of ``modality`` under which the whole model was scored; None for clean
             inputs.
     """
@@ -139,10 +139,10 @@ class Curve:
 
     Attributes:
         kind: ``loss`` (a term of the training loss; ``total`` is their sum), ``score`` (on the validation set),
-            ``contribution`` (on the validation set, nats), ``coefficient`` (what the method chose) or ``gradient`` (of
+            ``contribution`` (on the validation set, nats), ``coefficient`` (chosen by the method) or ``gradient`` (of
             the fused loss by the features of validation samples: ``energy``, ``balance`` and ``non-conflict``).
         name: Name of the quantity.
-        modality: The modality that the curve is about; None for the whole model.
+        modality: Modality of the curve; None for the whole model.
         values: The numbers, epoch by epoch; NaN where an epoch has none.
     """
 
@@ -165,7 +165,7 @@ class RunRecord:
     """One finished run = data set x row x seed x configuration.
 
     Attributes:
-        key: Hash of what determines the run.
+        key: Hash of everything that determines the run.
         data: Name of the data set.
         row: The row of a comparison that the run belongs to.
         seed: The seed.
@@ -173,13 +173,14 @@ class RunRecord:
         modalities: Names of the modalities in order.
         rule: Name of the decision rule that was used.
         score: Name of the metric by which the task is judged; larger is better.
-        source: Where the data came from: the path of a file or folder, or the name in the catalogue. Data sets of one
-            name from different sources are different data sets, unless their fingerprints agree.
+        source: Source of the data: the path of a file or folder, or the name in the catalogue. Data sets with the same
+            name and different sources are different data sets, unless their fingerprints agree.
         fingerprint: Hash of the data.
         config: The resolved configuration.
-        metrics: Numbers on the test set, with the weights that validation selected. ``phi_mi`` is what a modality knows
-            alone (shared + unique), ``phi_cmi`` what it adds to the others (unique + synergy), in nats; ``entropy`` is
-            H(Y); ``<score>_corrupted`` the mean score over all corruptions, and over those of one modality.
+        metrics: Numbers on the test set, with the weights that validation selected. ``phi_mi`` is the unimodal
+            information of a modality (shared + unique), ``phi_cmi`` its conditional information (unique + synergy), in
+            nats; ``entropy`` is H(Y); ``<score>_corrupted`` the mean score over all corruptions, and over those of one
+            modality.
         validation: Numbers on the validation set, at the selected epoch.
         curves: Numbers per epoch.
         valuation: The held-out valuation on the test set, as `Valuation.to_dict` gives it, with ``parts`` added: by
@@ -188,13 +189,13 @@ class RunRecord:
         best_epoch: The epoch that validation selected, from 0; -1 if unknown.
         seconds: Wall time of the whole run.
         environment: Versions, threads, device.
-        command: The command that was typed.
-        notes: Facts about the data and the run that change how the numbers should be read.
-        class_names: Names of the classes, where they have any.
-        presence: Of incomplete data: scores by pattern of presence (``patterns``), over rates of absence
+        command: Command line of the run.
+        notes: Notes on the data and the run that affect the interpretation of the numbers.
+        class_names: Names of the classes, or empty.
+        presence: Scores on incomplete data: by pattern of presence (``patterns``), over rates of absence
             (``severity``), and the indices ``mei``, ``mli`` and ``equity`` of `counterpoise.evaluation.incomplete`.
         samples: Some test samples with pictures and predictions, as `counterpoise.gallery.Gallery` reads them. They are
-            in a file of their own, ``samples.json`` beside ``record.json``, and not in `to_json`.
+            stored in ``samples.json`` next to ``record.json``, and are not part of `to_json`.
 
     Example:
         >>> record = RunRecord("k", "smartwatch", RowId("joint"), 0, metrics=(Metric("accuracy", 0.5),))
@@ -264,7 +265,7 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, line: str) -> RunRecord:
-        """Read what `to_json` wrote, or a record of schema 1 or 2.
+        """Read the output of `to_json`, or a record of schema 1 or 2.
 
         Raises:
             DataError: If the line is not a record, has a field of another type, or is of another version's schema.
@@ -285,12 +286,13 @@ class RunRecord:
 def split_key(key: str, modalities: Sequence[str], *, alone: str = "unimodal") -> tuple[str, str | None]:
     """Return the name and the modality of a quantity that a method calls ``name:modality``.
 
-    The modality is looked up, not cut out: names of modalities may hold any character.
+    The modality is found among the given names and not by splitting, because names of modalities may hold any
+    character.
 
     Args:
         key: The method's own key.
         modalities: Names of the modalities.
-        alone: Name of a quantity that is called by the modality's name only.
+        alone: Name of a quantity whose key is only the name of a modality.
 
     Example:
         >>> split_key("kappa:audio", ["audio"]), split_key("audio", ["audio"]), split_key("fused", ["audio"])
@@ -341,7 +343,7 @@ def _object(line: str) -> dict[str, Any]:
     try:
         line.encode()
         fields = json.loads(line)
-        if _SURROGATE.search(line):  # half of a character, as an escape
+        if _SURROGATE.search(line):  # an escaped half of a surrogate pair
             json.dumps(fields, ensure_ascii=False).encode()
     except (json.JSONDecodeError, RecursionError, UnicodeEncodeError) as error:
         raise DataError(f"A record should be one line of JSON in UTF-8. {type(error).__name__}: {error}.") from error
@@ -538,7 +540,7 @@ def _too_old(schema: int, what: str) -> DataError:
 
 
 def _old_row(fields: Mapping[str, Any], modalities: Sequence[str], schema: int) -> RowId:
-    """Return the row, checked against the label: of the texts that it can have there is exactly one."""
+    """Return the row, checked against the label: exactly one row may have this text."""
     method, rule = _text("method", fields.get("method")), _text("rule", fields.get("rule", ""))
     label = _text("label", fields.get("label", method)) or method
     config = _mapping("config", fields.get("config", {}))
@@ -614,7 +616,7 @@ def read_records(paths: Iterable[Path | str]) -> tuple[list[RunRecord], list[str
     """Read every record below ``paths`` (files, run folders, or folders of runs).
 
     Returns:
-        The records (each key once), and one line for every file that is broken or foreign.
+        The records (each key once), and one line for every file that cannot be read or is not a record.
 
     Raises:
         DataError: If a path does not exist.
@@ -646,7 +648,7 @@ def _is_second(record: RunRecord, records: dict[str, RunRecord], file: Path, ski
 
 
 def _read_file(file: Path, skipped: list[str]) -> Iterator[RunRecord]:
-    """Yield the records of a file; what cannot be read becomes one line of ``skipped``."""
+    """Yield the records of a file; unreadable content becomes one line of ``skipped``."""
     broken: list[str] = []
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -660,7 +662,7 @@ def _read_file(file: Path, skipped: list[str]) -> Iterator[RunRecord]:
             yield RunRecord.from_json(line)
         except CounterpoiseError as error:
             broken.append(f"{file}:{number}: {error}")
-        except Exception as error:  # whatever a foreign file does, it is one line and not the end of a report
+        except Exception as error:  # any error of a foreign file becomes one line and does not end the report
             broken.append(f"{file}:{number}: {type(error).__name__}: {error}")
     if broken:
         more = f" And {len(broken) - 1} more lines of it." if len(broken) > 1 else ""

@@ -1,11 +1,11 @@
-"""Tasks: each defines its likelihood p(y | logits), from which losses, scores and information measures follow.
+"""Tasks. Each defines a likelihood p(y | logits), from which losses, scores and information measures follow.
 
 The built-in likelihoods are categorical (`MultiClass`), independent Bernoulli (`MultiLabel`) and Gaussian
 (`Regression`). Models emit *natural outputs*, called logits throughout: unnormalised log-probabilities, log-odds or
 means. Log-likelihoods are in nats.
 
-All of them are generalised linear models with a canonical link, and so can a task of your own be: subclass `Task`,
-and methods, decision rules, valuations, diagnosis and report work with it. No other code compares names of tasks.
+All of them are generalised linear models with a canonical link. For a task of your own, subclass `Task`; methods,
+decision rules, valuations, diagnosis and report then work with it, because no other code compares names of tasks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Task(ABC):
     """A likelihood p(y | logits) with C natural outputs per sample.
 
     A subclass defines `name`, `score_name`, `mean`, `link`, `per_output_log_likelihood`, `kl` and `check_target`. It
-    overrides the rest where the default does not fit.
+    overrides other members if their defaults do not fit.
 
     Args:
         num_outputs: C, the number of classes, labels or regression targets.
@@ -62,9 +62,9 @@ class Task(ABC):
     dtype: ClassVar[torch.dtype] = torch.float32
     """Data type of targets."""
     min_outputs: ClassVar[int] = 1
-    """Smallest C that makes sense."""
+    """Smallest allowed C."""
     has_classes: ClassVar[bool] = False
-    """Whether a target is one class id per sample, so that tables per class and stratified folds make sense."""
+    """Whether a target is one class id per sample, so that tables per class and stratified folds are possible."""
     has_independent_outputs: ClassVar[bool] = True
     """Whether the C outputs have a likelihood each, whose product is the likelihood of the sample."""
     has_discrete_entropy: ClassVar[bool] = True
@@ -74,7 +74,7 @@ class Task(ABC):
     curvature: ClassVar[float] = 1.0
     """Upper bound of the curvature of the negative log-likelihood in a logit (a typical value if it has no bound).
 
-    It scales the preconditioner of linear heads: a poor value costs iterations, not accuracy."""
+    It scales the preconditioner of linear heads: a poor value slows convergence but does not affect the result."""
 
     def __init__(self, num_outputs: int) -> None:
         if isinstance(num_outputs, bool) or not isinstance(num_outputs, (int, np.integer)):
@@ -109,10 +109,10 @@ class Task(ABC):
         return target.to(dtype)
 
     def describe(self, values: Tensor, names: Sequence[str] = ()) -> list[str]:
-        """Return targets or point predictions in words, one text per sample.
+        """Return targets or point predictions as one text per sample.
 
         Args:
-            values: Targets, or what `point` returned.
+            values: Targets, or the result of `point`.
             names: C names of classes, labels or outputs; empty for none.
 
         Example:
@@ -166,7 +166,7 @@ class Task(ABC):
         return None
 
     def with_class_weights(self, weights: Sequence[float]) -> Task:
-        """Return the task in whose losses a sample counts as much as the weight of its class.
+        """Return the task whose losses are weighted by the weights of the classes.
 
         Raises:
             ConfigError: If the task has no classes, or there is not one positive weight or zero per class.
@@ -293,7 +293,7 @@ class MultiClass(Task):
         smoothing: Share of every label that `loss` spreads evenly over all classes (label smoothing, Szegedy et al.,
             "Rethinking the Inception Architecture", CVPR 2016).
         class_weights: Factor of the samples of each class in `loss`; empty for 1. The mean is that over all samples,
-            so that weights whose mean over the training set is 1 leave the scale of the loss as it is (torch divides
+            so that weights whose mean over the training set is 1 leave the scale of the loss unchanged (torch divides
             by the sum of a batch's weights instead). Likelihoods and scores have no weights.
 
     Example:
@@ -530,8 +530,9 @@ class Regression(Task):
     Args:
         num_outputs: C.
         scale: Standard deviation of the noise, the same for all outputs.
-        offset: Values in the user's unit at which the C targets are 0; empty for targets as they are.
-        unit: Sizes in the user's unit of a difference of 1 in the C targets; empty for targets as they are.
+        offset: Values in the user's unit at which the C targets are 0; empty for targets that were not standardised.
+        unit: Sizes in the user's unit of a difference of 1 in the C targets; empty for targets that were not
+            standardised.
 
     Example:
         >>> Regression(1).log_likelihood(torch.zeros(1, 1), torch.zeros(1, 1))   # -log(2 pi)/2
@@ -600,8 +601,9 @@ class Regression(Task):
     def score(self, logits: Tensor, target: Tensor) -> float:
         """Return R², the mean over outputs of the share of their variance that is explained.
 
-        Every output counts equally (``multioutput="uniform_average"`` in scikit-learn), so that no output of large
-        variance hides the others. As there, an output that does not vary counts 1 if predicted exactly and 0 otherwise.
+        Every output counts equally (``multioutput="uniform_average"`` in scikit-learn), so that outputs with a large
+        variance do not dominate. As in scikit-learn, an output that does not vary counts as 1 if predicted exactly and
+        as 0 otherwise.
         """
         target = target.double()
         residual = (target - logits.double()).square().sum(0)

@@ -1,4 +1,4 @@
-"""Samples that a page shows: a few of each kind, with pictures and predictions, within a budget."""
+"""Choice of the samples that a page shows: a few of each kind, with pictures and predictions, within a budget."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from counterpoise.tasks import Task
 __all__ = ["BUDGET", "Inputs", "Predictions", "answers", "choose", "described", "make_gallery"]
 
 BUDGET: Final = 60_000
-"""Bytes of a gallery, as JSON."""
+"""Maximum size of a gallery in bytes, as JSON."""
 PER_GROUP: Final = 3
 MAX_RELYING: Final = 6
-"""Samples that depend on one modality, over all modalities."""
+"""Maximum number of samples that depend on one modality, over all modalities."""
 
 KINDS: Final[dict[int, Kind]] = {2: "vector", 3: "sequence", 4: "image", 5: "video"}
 """By the number of axes, the samples' among them."""
@@ -35,11 +35,11 @@ def choose(
 ) -> list[tuple[int, str]]:
     """Return (position in the loader, group) of the clearest samples of each group, different classes first.
 
-    The first of every group come first, so that a budget cuts all groups alike.
+    The groups take turns, so that a budget shortens all groups equally.
 
     Args:
         lists: Result of `sample_lists`.
-        truth: Labels, in words, of the samples that were looked at.
+        truth: Labels, as text, of the samples that were examined.
         position: Row of each of these samples, by position in the loader.
         right: Whether the model predicts each sample correctly. Correct ones come first in groups that explain on
             which modalities the model relies; the order is kept otherwise.
@@ -74,10 +74,10 @@ def _different_first(rows: Sequence[int], labels: Sequence[str]) -> list[int]:
 
 
 def answers(task: Task, logits: Tensor, target: Tensor, names: Sequence[str]) -> tuple[list[Answer], list[str]]:
-    """Return the prediction for each sample, and the truth, in words.
+    """Return the prediction and the label of each sample as text.
 
-    A prediction has ``answer``; ``right`` where it can be right or wrong, and ``sure``, its probability, where it is a
-    single class.
+    A prediction has ``answer``; ``right`` if it can be right or wrong; and ``sure``, its probability, if it is a single
+    class.
 
     Args:
         task: The task.
@@ -103,7 +103,7 @@ def answers(task: Task, logits: Tensor, target: Tensor, names: Sequence[str]) ->
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions for the samples that were looked at, and what each modality contributes to them.
+    """Predictions for the samples that were examined, and the contributions of each modality to them.
 
     Attributes:
         task: The task.
@@ -126,11 +126,11 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the samples of a loader look like.
+    """Inputs of the samples of a loader, for pictures of them.
 
     Attributes:
         modalities: Kind of each modality.
-        at: Returns the inputs at some positions in the loader, one array ``(n, ...)`` per modality.
+        at: Function that returns the inputs at some positions in the loader, one array ``(n, ...)`` per modality.
         moments: Mean and standard deviation ``(D,)`` of vectors, by modality; their bars are relative to these.
         captions: Texts of the loader's samples, by modality, that are shown instead of its numbers.
     """
@@ -165,10 +165,10 @@ def make_gallery(
 
     Args:
         lists: The samples of each kind, as positions in the loader.
-        predictions: Predictions for the samples that were looked at.
+        predictions: Predictions for the samples that were examined.
         inputs: Inputs of these samples.
         source: Description of the predictions of single modalities.
-        budget: Bytes; samples beyond are left out.
+        budget: Maximum size in bytes; further samples are left out.
     """
     p = predictions
     position = {int(i): row for row, i in enumerate(p.index)}
@@ -224,7 +224,7 @@ def _kind(value: Tensor) -> Kind:
 
 
 def described(inputs: Mapping[str, Any], known: Sequence[Modality] = ()) -> tuple[list[Modality], dict[str, Any]]:
-    """Return what the inputs of a loader look like, by what is known or by their shapes, and the moments of vectors.
+    """Return descriptions of the inputs of a loader, given or inferred from their shapes, and the moments of vectors.
 
     Example:
         >>> modalities, _ = described({"photo": torch.zeros(4, 3, 8, 8), "title": torch.zeros(4, 7, dtype=torch.long)})

@@ -1,4 +1,4 @@
-"""Samples and classes by the modalities that they depend on: pure functions of the samples' contributions."""
+"""Lists of samples and classes by the modalities that they depend on, computed from the samples' contributions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["TELLING", "ClassShare", "SampleLists", "by_class", "sample_lists"]
 TELLING: Final = math.log(1.5)
 """A modality is informative on a sample if it makes the label one and a half times as probable (or improbable).
 
-From a coin to certainty, the most that two classes allow, is a factor of 2."""
+With two balanced classes, the largest possible factor is 2."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class SampleLists:
 def sample_lists(
     alone: Mapping[str, np.ndarray], drop: Mapping[str, np.ndarray], index: np.ndarray, telling: float = TELLING
 ) -> SampleLists:
-    """Sort out the samples.
+    """Return the samples that rely on one modality, need several, or have conflicting modalities.
 
     Args:
         alone: ``{m: (N,)}``, log q(y | m alone) - log p(y) in nats.
@@ -84,7 +84,7 @@ class ClassShare:
         name: The class.
         n: Number of its samples.
         mi: Mean of log q(y | m) - log p(y) by modality, in nats.
-        dominant: The modality with the most information.
+        dominant: Modality with the most information.
         sure: Whether it leads the next by more than two standard errors.
     """
 

@@ -1,4 +1,6 @@
-"""The test samples that a run's page shows: they depend on one modality, need several, or are in conflict."""
+"""Choice of the test samples that a run's page shows: samples that rely on one modality, need several, or have
+conflicting modalities.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from counterpoise.valuation import Valuation
 __all__ = ["run_samples"]
 
 MOMENTS = 2000
-"""Samples that mean and standard deviation of vectors are taken over, at most."""
+"""Maximum number of samples from which mean and standard deviation of vectors are computed."""
 
 
 def run_samples(
@@ -28,7 +30,7 @@ def run_samples(
     Args:
         data: The data set.
         test: The model's outputs on the test set.
-        logits: ``(N, C)`` what the rule made of them.
+        logits: ``(N, C)`` predictions of the rule.
         target: ``(N,)`` or ``(N, C)``.
         value: The held-out valuation of the features, with its samples.
     """

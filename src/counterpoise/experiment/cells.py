@@ -18,12 +18,12 @@ from counterpoise.methods.catalogue import METHODS
 __all__ = ["chosen_runs", "forget", "missing_runs", "train_command"]
 
 _RESULTS: Final = ("record.json", "samples.json", "predictions.npz", "best.ckpt", "last.ckpt", "previous.ckpt")
-"""What a run leaves in its folder besides its configuration and its logs. The record comes first: without it, the run
-counts as unfinished."""
+"""Results of a run in its folder, besides its configuration and its logs. The record is removed first, because a run
+without a record counts as unfinished."""
 
 
 def chosen_runs(configs: Sequence[RunConfig], cells: Sequence[str]) -> list[RunConfig]:
-    """Return the runs that cells of a comparison name.
+    """Return the runs that are named by cells of a comparison.
 
     Args:
         configs: All runs.

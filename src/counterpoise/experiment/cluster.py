@@ -1,4 +1,4 @@
-"""Workers on other machines, through Dask: a scheduler that runs already, dask-jobqueue, or Dask on Kubernetes."""
+"""Workers on other machines through Dask: a running scheduler, dask-jobqueue, or Dask on Kubernetes."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ SYSTEMS: Final = {
     "htcondor": "dask_jobqueue:HTCondorCluster",
     "kubernetes": "dask_kubernetes.operator:KubeCluster",
 }
-"""Systems that Dask starts workers on, and the class that does. Each is configured in Dask's own configuration files,
-in the section ``jobqueue.<system>`` or ``kubernetes``."""
+"""Systems on which Dask starts workers, with the classes that start them. Each is configured in Dask's own
+configuration files, in the section ``jobqueue.<system>`` or ``kubernetes``."""
 
 _CONFIGURATION: Final = (".yaml", ".yml")
 
@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 
 
 def check_cluster(cluster: str | None, jobs: int | None, *, dry: bool = False) -> None:
-    """Refuse a cluster that cannot be used, before anything is started.
+    """Raise an error for a cluster that cannot be used, before anything is started.
 
     Args:
         cluster: See `map_on_cluster`.
@@ -48,7 +48,7 @@ def check_cluster(cluster: str | None, jobs: int | None, *, dry: bool = False) -
     Raises:
         ConfigError: If a queue is not given the number of workers, or a configuration names no system.
         MissingExtraError: If the packages are not installed.
-        NotFoundError: If there is no such system or file.
+        NotFoundError: If the system or file does not exist.
     """
     if not dry:
         with extra("dask"):
@@ -57,7 +57,7 @@ def check_cluster(cluster: str | None, jobs: int | None, *, dry: bool = False) -
         return
     if Path(cluster).suffix in (".json", *_CONFIGURATION):
         if not Path(cluster).is_file():
-            raise NotFoundError(f"There is no file `{cluster}` to read the cluster from.")
+            raise NotFoundError(f"There is no cluster file `{cluster}`.")
         if Path(cluster).suffix == ".json":
             return
     system, _ = _configured(cluster)
@@ -65,12 +65,13 @@ def check_cluster(cluster: str | None, jobs: int | None, *, dry: bool = False) -
         _cluster_class(system)
     if jobs is None:
         raise ConfigError(
-            f"Parameter `jobs` should say how many workers to ask {system} for. Found `jobs = None`. Give --jobs."
+            f"Parameter `jobs` should be the number of workers to request from {system}. Found `jobs = None`. Give "
+            f"--jobs."
         )
 
 
 def _configured(cluster: str) -> tuple[str, dict[str, Any]]:
-    """Return the system, and what the file says for Dask's configuration if ``cluster`` is one."""
+    """Return the system, and the settings of Dask's configuration if ``cluster`` is a file."""
     if Path(cluster).suffix not in _CONFIGURATION:
         if cluster not in SYSTEMS:
             raise unknown("cluster", cluster, SYSTEMS)
@@ -111,19 +112,19 @@ def map_on_cluster(
     cluster: str | None = None,
     lost: Callable[[Item, str], Result] | None = None,
 ) -> Iterator[tuple[int, Result]]:
-    """Yield the position and the result of each item, as they come, from the workers of a Dask cluster.
+    """Yield the position and the result of each item as workers of a Dask cluster finish them.
 
-    A worker that dies costs nothing but time: its items go to other workers. An item that several workers die of is
-    lost (Dask's setting ``distributed.scheduler.allowed-failures``).
+    If a worker dies, other workers repeat its items. An item on which several workers die is lost (see Dask's setting
+    ``distributed.scheduler.allowed-failures``).
 
     Args:
         function: Function of a module that the workers can import.
-        items: What it is called with.
-        jobs: Number of workers to start; a scheduler that runs already keeps its own.
+        items: Arguments of the function, one per call.
+        jobs: Number of workers to start; a running scheduler keeps its own workers.
         cluster: Address of a scheduler (``tcp://host:8786``), its file (``.json``), the name of one of `SYSTEMS`, or a
-            file of Dask's configuration (``.yaml``) that configures one. None takes the scheduler of Dask's
+            file of Dask's configuration (``.yaml``) that configures one. None uses the scheduler of Dask's
             configuration (``DASK_SCHEDULER_ADDRESS``) if there is one, else processes of this machine.
-        lost: Function from an item and a reason to its result, for items that workers died of. None raises an error.
+        lost: Function that returns the result of a lost item, given the item and the reason. None raises an error.
 
     Raises:
         ConfigError: If the scheduler does not answer, a worker has several threads or another version of counterpoise,
@@ -149,7 +150,7 @@ def map_on_cluster(
 
 
 def _check_import(client: Any) -> None:
-    """Let the first worker import this module. Without it, a worker that reads the function of a job would end."""
+    """Import this module on the first worker, because a worker without it would end when it receives a job."""
     with extra("dask"):
         from distributed import wait
 
@@ -162,7 +163,7 @@ def _check_import(client: Any) -> None:
 
 
 class _OnWorker:
-    """A function that a worker calls in the current folder of the comparison, in one thread."""
+    """A function that is called by a worker in the current folder of the comparison, in one thread."""
 
     def __init__(self, function: Callable[[Any], Any], folder: str, version: str) -> None:
         self.function, self.folder, self.version = function, folder, version
@@ -195,7 +196,7 @@ class _OnWorker:
 
 
 class _Connection:
-    """A client of a scheduler, and what was started for it."""
+    """A client of a scheduler, with the cluster that was started for it."""
 
     def __init__(self, cluster: str | None, jobs: int, stack: contextlib.ExitStack) -> None:
         with extra("dask"):
@@ -216,7 +217,7 @@ class _Connection:
             raise ConfigError(f"The scheduler at `{address}` does not answer: {describe(error)}") from error
 
     def grow(self, jobs: int) -> None:
-        """Ask for more workers, if more are needed and they are started here."""
+        """Request more workers, if more are needed and this process starts them."""
         if self._deployment is not None and jobs > self.jobs:
             self.jobs = jobs
             _ask(self._deployment, jobs)
@@ -261,7 +262,7 @@ def _local(jobs: int) -> Any:
 
 
 def _queue(cluster: str, jobs: int, stack: contextlib.ExitStack) -> Any:
-    """Start a scheduler here, and ask a queue or Kubernetes for workers."""
+    """Start a scheduler in this process, and request workers from a queue or from Kubernetes."""
     with extra("dask"):
         import dask
 
@@ -274,7 +275,7 @@ def _queue(cluster: str, jobs: int, stack: contextlib.ExitStack) -> Any:
 
 
 def _ask(deployment: Any, jobs: int) -> None:
-    """Ask for workers. A job that ends early (time limit, preemption) is submitted again."""
+    """Request workers. A job that ends early (time limit, preemption) is submitted again."""
     if hasattr(deployment, "job_cls") or type(deployment).__name__ == "KubeCluster":
         deployment.adapt(minimum=jobs, maximum=jobs)
     else:
@@ -283,7 +284,7 @@ def _ask(deployment: Any, jobs: int) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Dask from warning about what is handled here: workers that die, and results that are large."""
+    """Suppress Dask's warnings about events that are handled here: workers that die, and large results."""
     logger = logging.getLogger("distributed")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

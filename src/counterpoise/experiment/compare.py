@@ -43,13 +43,13 @@ def expand(
     ablation: str | None = None,
     given: Mapping[str, Any] | None = None,
 ) -> list[RunConfig]:
-    """Return every run of one data set, without repetitions: each method x rule x seed.
+    """Return the runs of one data set, without repetitions: each method x rule x seed.
 
-    `unimodal` is run once per modality. `joint` is always included, because every difference is taken to it.
+    `unimodal` is run once per modality. `joint` is always included, because all rows are compared to it.
 
     Args:
         info: Description of the data set.
-        data: Name or path that the data set is opened by.
+        data: Name or path of the data set.
         methods: Names of methods, with hyper-parameters in brackets where they are not the defaults
             (``arm[tau=1.0,loss_weights=false]``). ``all`` stands for the whole catalogue.
         seeds: Number of runs of each method (seeds 0, 1, ...), or the seeds themselves.
@@ -88,7 +88,7 @@ def _chosen_methods(methods: Sequence[str], ablation: str | None) -> list[tuple[
 def _method_settings(
     info: DataInfo, chosen: Sequence[tuple[str, dict[str, Any]]], rules: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the settings of each row; the reference row, joint training with its own rule, is always one of them."""
+    """Yield the settings of each row, including the reference row, joint training with its own rule."""
     for name, own in chosen:
         cls = METHODS.resolve(name)
         applicable = [rule for rule in dict.fromkeys(rules) if cls.trains_fusion or rule == "default"]
@@ -178,23 +178,23 @@ def compare(
         reference_rules: Further rules for joint training only, which show what a rule gives without the method.
         ablation: Method whose parts are switched on and off in all combinations; ``ablation.md`` is then written too.
         given: Further settings of the runs, nested.
-        jobs: Number of processes, or of the workers that a cluster is asked for.
+        jobs: Number of processes, or of the workers requested from a cluster.
         backend: ``loky`` for processes of this machine, or ``dask`` for the workers of a cluster.
         cluster: Cluster of the backend ``dask``: address or file of a scheduler, name of a queueing system, or a file
             of Dask's configuration (`counterpoise.experiment.cluster.map_on_cluster`).
         on_start: Function that is called with the number of runs, before the first.
         on_done: Function that is called after each run.
         on_figure: Function that is called after each figure, with the number of figures written and of all figures.
-        reference: Row that differences are taken to.
-        focus: Row that the conclusions are about; by default the method with an import path, else the best row.
+        reference: Row to which the others are compared.
+        focus: Row of the conclusions; by default the method with an import path, else the best row.
         figures: Whether to write figures for papers into ``figures/``; the page has its own.
         redo: Runs that are trained again although they are finished: ``METHOD`` or ``METHOD:SEED``.
         missing: Modalities that are taken away from samples, completely at random, with the share of the samples that
             lose each of them: ``{"audio": 0.5}``. The same samples lose them for every method and seed.
         missing_in: ``train`` (with validation), ``test`` or ``both``.
         trials: Number of trainings per row with which its learning rate, strength and smoothing are chosen on
-            validation (`counterpoise.experiment.tuning`); None takes the recipe's. What was chosen is written to
-            ``tuning.json`` and ``tuning.md``.
+            validation (`counterpoise.experiment.tuning`); None uses the recipe's values. The chosen values are written
+            to ``tuning.json`` and ``tuning.md``.
         on_trials: Function that is called with the number of all trials, before the first.
         on_trial: Function that is called after each trial.
 
@@ -208,7 +208,7 @@ def compare(
     """
     check_parallel(jobs, backend, cluster)
     _check_lists(data, methods, rules)
-    write_atomic(out / ".writable", "")  # fail before the work, not after it
+    write_atomic(out / ".writable", "")  # fail before the runs, not after them
     (out / ".writable").unlink(missing_ok=True)
     remove_temporary(out)
     configs, failures = _expand_all(
@@ -275,9 +275,9 @@ def planned_runs(
         rules: Names of decision rules.
         ablation: Method whose parts are switched on and off.
         given: Further settings of the runs, nested.
-        redo: Runs that are to be trained again.
+        redo: Runs to be trained again.
         missing: Shares of the samples that lose modalities.
-        missing_in: Where they lose them.
+        missing_in: Splits in which they lose them.
 
     Raises:
         ConfigError: For an empty list, or settings that cannot be used.
@@ -300,11 +300,11 @@ def with_missing(
     """Return the settings of runs with the modalities that are taken away from samples.
 
     Raises:
-        ConfigError: If it is said where modalities are taken away, but not which.
+        ConfigError: If ``missing_in`` is given without ``missing``.
     """
     if missing_in != "both" and not missing:
         raise ConfigError(
-            f"`missing_in = {missing_in}` needs `missing`: which modalities are taken away, at which rates."
+            f"`missing_in = {missing_in}` needs `missing`: the modalities that are taken away, with their rates."
         )
     own = {"missing": dict(missing), "missing_in": missing_in} if missing else {}
     return {**(given or {}), **own}
@@ -362,7 +362,7 @@ def _expand_all(
     on_done: Callable[[RunRecord | Failure], None] | None,
     **options: Any,
 ) -> tuple[list[RunConfig], list[Failure]]:
-    """Return the runs of every data set. A set that cannot be used costs itself only, unless it is the only one."""
+    """Return the runs of every data set. A set that cannot be used is skipped, unless it is the only one."""
     configs: list[RunConfig] = []
     failures: list[Failure] = []
     for name in data:
@@ -390,7 +390,9 @@ def _write_outputs(
     jobs: int | None,
     on_figure: Callable[[int, int], None] | None,
 ) -> list[Failure]:
-    """Write what is made from the records, if they changed. What cannot be written is a failure of its own."""
+    """Write the files that are derived from the records, if these changed. An output that cannot be written is returned
+    as a failure.
+    """
     from counterpoise.report import ablation_table, write_figures, write_page, write_tables
 
     rows = {"reference": reference, "focus": focus}

@@ -1,4 +1,4 @@
-"""Configurations of runs: made from what the user gives, or parsed from the file of a run."""
+"""Configurations of runs, made from the user's settings or parsed from the file of a run."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ __all__ = ["make_config", "parse_method", "read_config"]
 
 _SECTIONS: Final[Mapping[str, type]] = {"model": ModelConfig, "optim": OptimConfig, "fit": FitConfig}
 _LARGEST: Final = 1 << 20
-"""Bytes of a configuration file, at most."""
+"""Maximum size of a configuration file in bytes."""
 
 
 def make_config(info: DataInfo, given: Mapping[str, Any]) -> RunConfig:
-    """Build the configuration of a run: defaults, then the recipe of the data set, then what the user gave.
+    """Build the configuration of a run from the defaults, the recipe of the data set and the user's settings; later
+    ones take precedence.
 
     Args:
-        info: Description of the data set. Its recipe may come from anybody, so its names resolve in the catalogues
-            only.
+        info: Description of the data set. Its recipe may come from an untrusted source, so its names are resolved in
+            the catalogues only.
         given: Nested settings of `RunConfig` that the user gave explicitly.
 
     Raises:
         ConfigError: For an unknown key, with the nearest name.
-        NotFoundError: For a recipe that names something that is in no catalogue.
+        NotFoundError: If the recipe holds a name that is in no catalogue.
 
     Example:
         >>> from counterpoise.data import Modality
@@ -58,7 +59,7 @@ def make_config(info: DataInfo, given: Mapping[str, Any]) -> RunConfig:
 
 
 def _section(name: str, value: Any) -> Mapping[str, Any]:
-    """Return the settings of a section of the configuration, checked."""
+    """Check the settings of a section of the configuration and return them."""
     values = value if isinstance(value, Mapping) else vars(value)
     check_keys(f"section `{name}` of the configuration", values, [f.name for f in fields(_SECTIONS[name])])
     return values
@@ -68,7 +69,7 @@ def parse_method(text: str) -> tuple[str, dict[str, Any]]:
     """Split a method that the user gave into its name and its hyper-parameters.
 
     Raises:
-        ConfigError: If it cannot be read.
+        ConfigError: If the text cannot be parsed.
 
     Example:
         >>> parse_method("arm[tau=1.0, loss_weights=false]")
@@ -78,15 +79,15 @@ def parse_method(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def read_config(path: Path, *, trust: bool = False) -> RunConfig:
-    """Read the ``config.yaml`` of a run, which anybody may have written.
+    """Read the ``config.yaml`` of a run, which may come from an untrusted source.
 
     Args:
         path: The file.
-        trust: Allow import paths. The code that they lead to is run.
+        trust: Whether to allow import paths, whose code is then imported and run.
 
     Raises:
-        CheckpointError: If it is not a configuration of a run, or names a class that is in no catalogue and ``trust``
-            is False.
+        CheckpointError: If the file is not a configuration of a run, or if it names a class that is in no catalogue and
+            ``trust`` is False.
     """
     try:
         if path.stat().st_size > _LARGEST:
@@ -118,7 +119,7 @@ def _check_names(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _component_names(settings: Mapping[str, Any]) -> list[tuple[Catalogue[Any], Any]]:
-    """Return every name of a class that settings hold, with the catalogue that it belongs to."""
+    """Return every name of a class in the settings, with its catalogue."""
     model = settings.get("model", {})
     model = model if isinstance(model, Mapping) else {}
     encoders = model.get("encoders", {})
@@ -143,5 +144,5 @@ def _in_catalogue(catalogue: Catalogue[Any], name: str) -> None:
     if not (isinstance(name, str) and _is_known(catalogue, name)):
         raise ConfigError(
             f"The recipe of the data set names the {catalogue.kind} `{name}`, which is not in the catalogue. "
-            "A recipe may only choose among the catalogues."
+            "A recipe may only use names of the catalogues."
         )

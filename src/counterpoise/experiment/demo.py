@@ -1,4 +1,4 @@
-"""Demonstrations on real data that come with packages: a modality that is wasted, and a sensor that fails."""
+"""Demonstrations on real data that are part of packages: a wasted modality, and a failing sensor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["DEMOS", "Demo", "run_demo"]
 
 @dataclass(frozen=True)
 class Demo:
-    """A comparison that makes one point.
+    """A comparison of methods that demonstrates one effect.
 
     Attributes:
         data: Name of the data set.
@@ -27,7 +27,7 @@ class Demo:
         reference_rules: Further decision rules with which joint training is evaluated, so that the effect of the rule
             and that of the training can be separated.
         given: Settings that differ from the defaults.
-        focus: Row that the conclusions are about: the method that the evidence in ``docs/arm.md`` recommends.
+        focus: Row of the conclusions: the method that the evidence in ``docs/arm.md`` recommends.
     """
 
     data: str

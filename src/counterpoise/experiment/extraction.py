@@ -1,4 +1,4 @@
-"""Features of frozen encoders, computed once and stored as prepared data that every method and seed shares."""
+"""Features of frozen encoders, computed once and stored as prepared data for all methods and seeds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FEATURES: Final = "features.json"
 META: Final = "counterpoise.json"
 """File that makes a folder prepared data."""
 PART: Final = 1 << 23
-"""Bytes of features after which they are written to disk, about."""
+"""Approximate number of bytes of features after which they are written to disk."""
 _SPLITS: Final = ("train", "val", "test")
 
 
@@ -53,7 +53,7 @@ class Extraction:
         out: Folder of the prepared data.
         dims: Number of features by modality that was encoded.
         samples: Number of samples by split.
-        encoded: Number of samples that went through an encoder now, over all modalities; the others were stored.
+        encoded: Number of samples that this call encoded, over all modalities; the others were stored before.
     """
 
     out: Path
@@ -78,28 +78,29 @@ def extract(
     batch_size: int = 64,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Extraction:
-    """Encode modalities with frozen encoders and write the data with features in their place.
+    """Encode modalities with frozen encoders and write the data with features instead of the inputs.
 
-    An encoder is used as in evaluation: no dropout, stored statistics, no augmentation. Features of absent modalities
-    are zeros, and stay absent. Modalities without an encoder are stored as they are.
+    An encoder is used as in evaluation: no dropout, stored statistics, no augmentation. Absent modalities stay absent,
+    with zeros as features. Modalities without an encoder are stored unchanged.
 
-    The features of a modality are keyed by the data, the encoder and its weights. The same call does nothing, a changed
-    encoder computes its own modality only, and an interrupted call continues with the samples that are missing.
+    The features of a modality are keyed by the data, the encoder and its weights. Repeating a call computes nothing.
+    After a change of one encoder, only its modality is computed. After an interruption, only the missing samples are
+    computed.
 
     Args:
         data: Name or path of a data set.
         encoders: Encoder by modality, with arguments in brackets (``resnet18[pretrained=microsoft/resnet-18]``).
         out: Folder to write: prepared data for ``--data``.
-        width: Feature dimension of encoders that do not have one of their own.
+        width: Feature dimension of encoders without a fixed one.
         seed: Seed of the weights of encoders that are not pretrained; of a set with several splits, the one to use.
         batch_size: Samples that are encoded at once.
-        on_progress: Function that is called with the numbers of samples that are done and of all samples.
+        on_progress: Function that is called with the numbers of finished samples and of all samples.
 
     Raises:
         ConfigError: If no encoder is given, or for a modality or an argument that does not exist.
-        DataError: If an encoder gives something else than ``(B, D)``, or values that are not finite.
+        DataError: If an encoder does not return ``(B, D)``, or returns values that are not finite.
         NotFoundError: For an unknown data set or encoder, or weights that cannot be found.
-        OutputError: If ``out`` holds something else, or cannot be written.
+        OutputError: If ``out`` holds other files, or cannot be written.
 
     Example:
         >>> import tempfile
@@ -136,10 +137,10 @@ def extract(
 
 
 def _check_folder(out: Path) -> None:
-    """Raise `OutputError` if a folder holds something else than prepared data."""
+    """Raise `OutputError` if a folder holds files that are not prepared data."""
     is_free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
     if not is_free and not (out / META).is_file():
-        raise OutputError(f"`{out}` exists and holds something else. Choose an empty --out.")
+        raise OutputError(f"`{out}` exists and is not prepared data. Choose an empty --out.")
 
 
 def _kept(out: Path, keys: Mapping[str, str], stored: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -171,7 +172,7 @@ def _key(data: MultimodalData, modality: str, spec: str, encoder: nn.Module) -> 
 
 
 def _stored(out: Path) -> dict[str, Any]:
-    """Return the keys of what is stored, empty if there is nothing that can be read."""
+    """Return the keys of the stored features; empty if none can be read."""
     try:
         content = json.loads((out / FEATURES).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -180,7 +181,7 @@ def _stored(out: Path) -> dict[str, Any]:
 
 
 class _Encoding:
-    """Encodes modalities piece by piece. A piece that lies in ``folder`` is read and not computed again."""
+    """Encoder of modalities, piece by piece. Pieces that exist in ``folder`` are read and not computed again."""
 
     def __init__(
         self,
@@ -239,7 +240,7 @@ class _Encoding:
                 values = encoder(to_device(one.batch(index).inputs[modality], device))
             if not isinstance(values, torch.Tensor) or values.ndim != 2 or len(values) != len(index):
                 shape = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
-                raise DataError(f"The encoder of `{modality}` should give features (B, D). Found {shape}.")
+                raise DataError(f"The encoder of `{modality}` should return features (B, D). Found {shape}.")
             rows.append(values.float().cpu().numpy())
         features = np.concatenate(rows)
         if split.present is not None:
@@ -250,7 +251,7 @@ class _Encoding:
 def _with_features(
     data: MultimodalData, features: Mapping[str, Mapping[str, Any]], encoders: Mapping[str, str]
 ) -> MultimodalData:
-    """Return the data with features in place of what was encoded."""
+    """Return the data with features instead of the encoded inputs."""
     notes = [f"{m}: features of the frozen encoder {encoders[m]}" for m in encoders if m in features]
     info = _described(data.info, features)
     info = replace(info, notes=(*info.notes, *notes))
@@ -260,7 +261,7 @@ def _with_features(
 
 
 def _described(info: DataInfo, features: Mapping[str, Mapping[str, Any]]) -> DataInfo:
-    """Return the description with vectors for what was encoded, without its encoders and its augmentation."""
+    """Return the description with vectors for the encoded modalities, without their encoders and their augmentation."""
     modalities = tuple(
         Modality(m.name, "vector", (int(features[m.name]["train"].shape[1]),)) if m.name in features else m
         for m in info.modalities

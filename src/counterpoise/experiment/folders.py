@@ -1,4 +1,4 @@
-"""Folders of runs: their names, and which runs are finished. Importing it loads no training engine."""
+"""Names and states of the folders of runs. Importing it loads no training engine."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def _open_incomplete(
 def run_data(config: RunConfig) -> MultimodalData:
     """Open the data of a run once per process, without the modalities that the run takes away.
 
-    Which samples lose a modality depends on the data, the modality and its rate alone: it is the same for every method
-    and every seed.
+    Which samples lose a modality depends on the data, the modality and its rate alone: it is the same for all methods
+    and seeds.
     """
     if not config.missing:
         return open_cached(config.data, config.seed)
@@ -57,7 +57,7 @@ def run_folder(config: RunConfig, data: MultimodalData, out: Path) -> Path:
 
 
 def finished(folder: Path) -> RunRecord | None:
-    """Return the record of a run that is finished, else None. A damaged record counts as none."""
+    """Return the record of a run, or None if the run is not finished or its record is damaged."""
     if not (folder / "record.json").is_file():
         return None
     records, _ = read_records([folder])

@@ -1,4 +1,4 @@
-"""Runs in parallel processes: each failure costs its own run, and no process outlives its parent."""
+"""Runs in parallel processes. A failure affects only its own run, and no process outlives its parent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from counterpoise.runs import RunRecord
 __all__ = ["BACKENDS", "Failure", "check_parallel", "map_jobs", "run_all"]
 
 BACKENDS: Final = ("loky", "dask")
-"""Where runs are trained: in processes of this machine (joblib's loky), or by the workers of a Dask cluster."""
+"""Backends that train runs: processes of this machine (joblib's loky), or workers of a Dask cluster."""
 
 
 Item = TypeVar("Item")
@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Failure:
-    """A run (or, without a configuration, an output) that could not be finished, and why."""
+    """A run (or, without a configuration, an output) that could not be finished, with the reason."""
 
     config: RunConfig | None
     message: str
@@ -45,7 +45,7 @@ class Failure:
 
 
 def check_parallel(jobs: int | None, backend: str, cluster: str | None = None, *, dry: bool = False) -> None:
-    """Refuse a number of processes, a backend or a cluster that cannot work.
+    """Raise an error for a number of processes, a backend or a cluster that cannot be used.
 
     Args:
         jobs: See `run_all`.
@@ -56,7 +56,7 @@ def check_parallel(jobs: int | None, backend: str, cluster: str | None = None, *
     Raises:
         ConfigError: If ``jobs`` is below 1, there is no such backend, or a cluster is given to another than ``dask``.
         MissingExtraError: If the packages of the backend are not installed.
-        NotFoundError: If there is no such cluster.
+        NotFoundError: If the cluster does not exist.
     """
     if jobs is not None:
         Interval(1, integer=True).check("compare", "jobs", jobs)
@@ -86,7 +86,7 @@ def run_all(
         jobs: Number of processes; None takes one per core.
         backend: One of `BACKENDS`.
         cluster: Cluster of the backend ``dask``, see `counterpoise.experiment.cluster.map_on_cluster`.
-        on_done: Called after each run, in this process.
+        on_done: Function that is called after each run, in this process.
 
     Returns:
         The records in the order of ``configs``, and the failures.
@@ -137,15 +137,16 @@ def map_jobs(
     cluster: str | None = None,
     lost: Callable[[Item, str], Result] | None = None,
 ) -> Iterator[tuple[int, Result]]:
-    """Yield the position and the result of each item, as they come: in parallel, each in one thread.
+    """Yield the position and the result of each item as they finish; items run in parallel, each in one thread.
 
     Args:
         function: Function of the module level that takes one item.
-        items: What it is called with.
+        items: Arguments of the function, one per call.
         jobs: Number of processes; None takes one per core.
         backend: One of `BACKENDS`.
         cluster: See `run_all`.
-        lost: Function from an item and a reason to its result, for items that workers of a cluster died of.
+        lost: Function that returns the result of an item on which workers of a cluster died, given the item and the
+            reason.
     """
     jobs = jobs or _cores()
     if not items:
@@ -178,7 +179,7 @@ def map_jobs(
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute in one thread, so that a result does not depend on the number of processes."""
+    """Limit the computation to one thread, so that a result does not depend on the number of processes."""
     import torch
 
     threads = torch.get_num_threads()

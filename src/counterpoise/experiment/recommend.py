@@ -1,4 +1,6 @@
-"""Which method and decision rule suit a data set: repeated splits of its training and validation samples."""
+"""Recommendation of a method and a decision rule for a data set, by repeated splits of its training and validation
+samples.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +29,16 @@ from counterpoise.report.analysis.statistics import t_interval
 __all__ = ["CANDIDATES", "RULE_CANDIDATES", "Candidate", "Finding", "Recommendation", "gain_interval", "recommend"]
 
 CANDIDATES: Final = ("joint", "uniform", "lfm", "dgl", "separated-experts")
-"""Methods that are tried by default: the best of the catalogue over the library's benchmarks, one of each kind."""
+"""Default candidates: the best methods of the catalogue on the library's benchmarks, one of each kind."""
 RULE_CANDIDATES: Final = ("fused", "calibrated", "dynamic")
-"""Rules that each training is read under by default."""
+"""Decision rules with which each training is scored by default."""
 LEVEL: Final = 0.9
 """Level of intervals. A gain is significant if the whole interval is above 0: a one-sided test at 5 per cent."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A method under a rule.
+    """A method with a decision rule.
 
     Attributes:
         method: Name of the method, with hyper-parameters in brackets where they are not the defaults.
@@ -62,7 +64,7 @@ class Finding:
     Attributes:
         corrupted: Whether the inputs of one modality at a time are corrupted.
         method: Recommended method; ``joint`` if no candidate is significantly better.
-        rule: Recommended rule; ``fused`` then.
+        rule: Recommended rule; ``fused`` if joint training is recommended.
         best: Name of the best candidate, whether it is recommended or not; empty if it is joint training itself.
         gain: Expected gain over joint training of choosing the best candidate, in units of the score.
         low: Lower end of its 90 % interval.
@@ -89,16 +91,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What `recommend` found.
+    """Result of `recommend`.
 
     Attributes:
         data: Name of the data set.
         metric: Name of the score; larger is better.
         splits: Number of splits.
-        ordinary: Recommendation for inputs as they are.
+        ordinary: Recommendation for clean inputs.
         corrupted: Recommendation for inputs of which one modality at a time is corrupted.
         candidates: Every candidate with its scores, the best first.
-        notes: What a reader should know, such as methods that the data rule out.
+        notes: Notes, for example on methods that cannot be used with the data.
     """
 
     data: str
@@ -229,17 +231,17 @@ def recommend(
     on_start: Callable[[int], None] | None = None,
     on_done: Callable[[TrialResult], None] | None = None,
 ) -> Recommendation:
-    """Find out which method and decision rule suit a data set, or that joint training does.
+    """Recommend a method and a decision rule for a data set, or joint training if no candidate is significantly better.
 
     Every candidate method is trained once on each of several random splits of the training and validation samples, and
-    read under every rule. The test set is never read. The best candidate is recommended if it beats joint training
-    beyond chance: the expected gain is measured on each split for the candidate that is best on the *other* splits, so
-    that the choice itself does not make it look better.
+    scored with every rule. The test set is never read. The best candidate is recommended if it is significantly better
+    than joint training. On each split, the gain is measured for the candidate that is best on the *other* splits, so
+    that it is not biased by the choice of the best.
 
     Args:
         data: Name or path of a data set, or the data.
         methods: Candidates: names, with hyper-parameters in brackets.
-        rules: Rules that each training is read under.
+        rules: Decision rules with which each training is scored.
         splits: Number of splits, at least 3.
         seed: Seed of the trainings; of a set with several splits, the one whose test set stays unread.
         out: Folder that keeps the trials, so that the same call resumes; None keeps nothing.
@@ -278,7 +280,7 @@ def _done(
     jobs: int | None,
     on_done: Callable[[TrialResult], None] | None,
 ) -> list[tuple[str, TrialResult]]:
-    """Do the trials, and return the results by method; they are kept below ``out`` if it is given."""
+    """Run the trials and return the results by method; they are kept below ``out`` if it is given."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) if out is None else out / "trials"
         results = do_trials([trial for _, trial in plans], folder, data=data, jobs=jobs, on_done=on_done)
@@ -288,7 +290,7 @@ def _done(
 def _plans(
     part: int, baseline: RunConfig, rows: Mapping[str, RunConfig], rules: Sequence[str]
 ) -> list[tuple[str, Trial]]:
-    """Return the trials of a split by method: first joint training as one would use it, with nothing held out."""
+    """Return the trials of a split by method: first joint training as it is normally used, with nothing held out."""
     plans = [("", Trial(baseline, ("fused",), part, corrupted=True))]
     for method, config in rows.items():
         usable = tuple(rules) if METHODS.resolve(config.method).trains_fusion else ("default",)
@@ -304,7 +306,7 @@ def _config(data: MultimodalData, name: str, method: str, seed: int, given: Mapp
 
 
 def _read_results(data: str, splits: int, results: Sequence[tuple[str, TrialResult]]) -> Recommendation:
-    """Return the recommendation that the results of all trials lead to, given in the order of their splits."""
+    """Return the recommendation, given the results of all trials in the order of their splits."""
     by_method: dict[str, list[TrialResult]] = {}
     for method, result in results:
         by_method.setdefault(method, []).append(result)

@@ -1,4 +1,4 @@
-"""From a trained model to a record: scores, probes, contributions, robustness and samples of the test set."""
+"""Evaluation of a trained model as a record: scores, probes, contributions, robustness and samples of the test set."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from counterpoise.valuation import PartialInformation, Valuation, decompose_samp
 __all__ = ["GROUPS", "environment", "groups_of", "make_record", "row_of", "run_estimator", "write_predictions"]
 
 GROUPS: Final = 10
-"""Number of groups (speakers, subjects) in the test set from which on intervals come from the spread between groups."""
+"""Minimum number of groups (speakers, subjects) in the test set for intervals from the spread between groups."""
 
 PROBE_SAMPLES: Final = 10_000
 """Maximum number of training samples that a linear probe is fitted on."""
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 def run_estimator(samples: int) -> str:
-    """Return the estimator that records, pages and diagnoses of a run with that many test samples share.
+    """Return the estimator for records, pages and diagnoses of a run with this number of test samples.
 
     Example:
         >>> run_estimator(900), run_estimator(50_000)
@@ -80,7 +80,7 @@ def row_of(config: RunConfig, method: Method) -> RowId:
 
 @dataclass
 class _Collected:
-    """Numbers of a run as they are measured, and notes on what could not be measured."""
+    """Collector of the numbers of a run, and of notes on those that could not be measured."""
 
     metrics: list[Metric] = field(default_factory=list)
     valuation: dict[str, Any] = field(default_factory=dict)
@@ -88,7 +88,9 @@ class _Collected:
     notes: list[str] = field(default_factory=list)
 
     def attempt(self, what: str, measure: Callable[[], T]) -> T | None:
-        """Return what ``measure`` returns; an error becomes a note, because a trained run is not lost for a number."""
+        """Return the result of ``measure``; an error becomes a note, so that a trained run is not lost because of one
+        number.
+        """
         try:
             return measure()
         except Exception as error:
@@ -156,21 +158,21 @@ def make_record(fitted: Fitted, data: MultimodalData, config: RunConfig, folder:
 
 
 def _data_notes(data: MultimodalData, config: RunConfig) -> list[str]:
-    """Return what was assumed about the data and, for a data set of the catalogue, where they come from."""
+    """Return the assumptions about the data and, for a data set of the catalogue, its source."""
     named = data.info.source and not Path(config.data).exists()
     return [*data.info.notes, *([f"Data: {data.info.source}"] if named else [])]
 
 
 def _presence_notes(data: MultimodalData, modalities: tuple[str, ...]) -> list[str]:
-    """Return on how many test samples numbers of single modalities rest, where some are missing."""
+    """Return notes on the number of test samples behind the numbers of single modalities, if some samples lack them."""
     if data.test.present is None:
         return []
     counts = ", ".join(f"{m} {int(data.test.present[m].sum()):,}" for m in modalities)
-    return [f"Unimodal scores and probes are those of the test samples that have the modality: {counts}"]
+    return [f"Unimodal scores and probes are computed on the test samples that have the modality: {counts}"]
 
 
 def _source(data: str) -> str:
-    """Return the absolute path of a file or folder of data, or the name of a data set as it is."""
+    """Return the absolute path of a file or folder of data, or the unchanged name of a data set."""
     return str(Path(data).resolve()) if Path(data).exists() else data
 
 
@@ -229,7 +231,7 @@ def _value(
     numbers = {"mi": Metric("phi_mi", value.joint_mi.value)}
     numbers |= {f"mi:{m}": Metric("phi_mi", value.mi[m].value, m) for m in data.info.names}
     numbers |= {f"cmi:{m}": Metric("phi_cmi", value.cmi[m].value, m) for m in data.info.names}
-    # A number that cannot be right is no metric; the valuation holds it, marked as such.
+    # An impossible number is not stored as a metric; the valuation holds it, marked as such.
     collected.metrics += [metric for name, metric in numbers.items() if name not in value.too_few_samples]
     collected.valuation = value.to_dict()
     if value.too_few_samples:
@@ -245,7 +247,7 @@ def _value(
 
 
 def _parts(value: Valuation, target: Tensor, present: Presence | None) -> dict[str, PartialInformation]:
-    """Return what each modality shares and adds jointly, from the samples that have every modality."""
+    """Return the shared and the synergistic information of each modality, from the samples that have every modality."""
     labels = target.numpy()
     if present is None:
         return decompose_samples(value, labels)
@@ -274,7 +276,7 @@ def _robustness(fitted: Fitted, data: MultimodalData, test: Outputs, modalities:
 
 
 def _presence(fitted: Fitted, logits: Tensor, test: Outputs, target: Tensor) -> dict[str, Any]:
-    """Return the scores by pattern and over rates of absence, and how equal modalities and patterns are."""
+    """Return the scores by pattern and over rates of absence, and the equity of modalities and patterns."""
     model, rule = fitted.model, fitted.rule
     names = model.modalities
     patterns = incomplete.pattern_scores(model.task, logits, target, test.present, names)

@@ -46,7 +46,7 @@ class ComparisonResult(NamedTuple):
             compact: Whether to return one row per data set and method with the score, its difference to the reference,
                 the score with one modality corrupted and the relative time of a step, instead of one row per data set,
                 method and metric.
-            reference: Row that differences are taken to.
+            reference: Row to which the others are compared.
         """
         from counterpoise.report.tables import compact_table, comparison_table
 

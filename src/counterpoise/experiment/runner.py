@@ -1,4 +1,4 @@
-"""One run: data set x method x seed x configuration, in a folder of its own, done once."""
+"""Execution of one run (data set x method x seed x configuration) in a folder of its own."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from counterpoise.training.module import MethodModule
 __all__ = ["diagnose_run", "finished", "load_run", "open_cached", "run", "run_data", "run_folder", "teachers_of"]
 
 MEMORY = 1 << 31
-"""Bytes of inputs that a diagnosis holds of each split."""
+"""Maximum size in bytes of the inputs of each split in a diagnosis."""
 FEWEST = 50
-"""Smallest number of complete test samples that an incomplete set is diagnosed on."""
+"""Minimum number of complete test samples for the diagnosis of an incomplete set."""
 
 
 def run(
@@ -46,7 +46,8 @@ def run(
     logger: str = "none",
     command: str = "",
 ) -> RunRecord:
-    """Train, select on validation, test once, and write the record; a finished run is read, an interrupted one resumes.
+    """Train a model, select the epoch on validation, test once, and write the record. A finished run is read; an
+    interrupted run resumes.
 
     The folder holds ``record.json``, ``config.yaml``, ``best.ckpt`` (the selected weights) and ``predictions.npz``
     (test log-likelihoods and point predictions) and, for more than one modality, ``samples.json`` (some test samples
@@ -58,7 +59,7 @@ def run(
         data: Data of the run, if it is already open, without the modalities that the run takes away (`run_data`).
         progress: Whether to print a line per epoch.
         logger: One of `counterpoise.training.callbacks.loggers.LOGGERS`. It writes into the run's folder; a finished
-            run is logged too if it was not.
+            run without a log is logged as well.
         command: Command line that started the run, for the record.
 
     Raises:
@@ -131,16 +132,17 @@ def teachers_of(
 def load_run(folder: Path | str, *, data: MultimodalData | None = None, trust: bool = False) -> Fitted:
     """Rebuild the model, method and rule of a run and load the selected weights.
 
-    The files of a run are data: names in them resolve in the catalogues only, and nothing is unpickled.
+    The files of a run are treated as untrusted data: names in them are resolved in the catalogues only, and nothing is
+    unpickled.
 
     Args:
         folder: Folder of the run, or a checkpoint in it.
         data: Data of the run, if they are already open.
-        trust: Allow a run that was trained with a class of somebody's own. Its code is imported and run.
+        trust: Whether to allow a run that was trained with a user-defined class, whose code is then imported and run.
 
     Raises:
-        CheckpointError: If there is no such run, its checkpoint belongs to another model, or its configuration names a
-            class that is in no catalogue and ``trust`` is False.
+        CheckpointError: If the run does not exist, if its checkpoint belongs to another model, or if its configuration
+            names a class that is in no catalogue and ``trust`` is False.
     """
     path, config = _locate(Path(folder), trust=trust)
     return _rebuild(config, data or run_data(config), path)
@@ -168,15 +170,15 @@ def _rebuild(config: RunConfig, data: MultimodalData, path: Path) -> Fitted:
 def diagnose_run(folder: Path | str, *, estimator: str | None = None, trust: bool = False) -> Diagnosis:
     """Return the diagnosis of a run's model on its test set, and on its training set to detect overfitting.
 
-    Where samples lack modalities, those that have all of them are used, and a note says how many these are.
+    If samples lack modalities, only complete samples are used, and a note gives their number.
 
     Args:
         folder: The run's folder, or a checkpoint in it.
-        estimator: Name in `counterpoise.valuation.VALUATIONS`; None takes the one that the record of the run used.
+        estimator: Name in `counterpoise.valuation.VALUATIONS`; None uses that of the run's record.
         trust: See `load_run`.
 
     Raises:
-        CheckpointError: If there is no such run.
+        CheckpointError: If the run does not exist.
         DataError: If fewer than `FEWEST` test samples have all modalities.
     """
     path, config = _locate(Path(folder), trust=trust)

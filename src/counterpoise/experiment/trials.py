@@ -1,4 +1,4 @@
-"""Trials: trainings that are scored on validation under several decision rules. They never read a test set."""
+"""Trials: trainings that are scored on validation with several decision rules. They never read a test set."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from counterpoise.methods.catalogue import METHODS
 __all__ = ["CORRUPTED", "Trial", "TrialResult", "do_trials", "redraw"]
 
 SHARE: Final = 0.2
-"""Share of the training and validation samples that a redrawn split scores on."""
+"""Share of the training and validation samples that a redrawn split uses for validation."""
 
 CORRUPTED: Final = "corrupted"
 """Name of the mean score over all corruptions in the scores of a rule."""
@@ -33,12 +33,13 @@ CORRUPTED: Final = "corrupted"
 
 @dataclass(frozen=True)
 class Trial:
-    """One training, and the rules that are read from it.
+    """One training, and the decision rules with which it is scored.
 
     Attributes:
         config: Configuration of the training. Its rule is not used.
         rules: Names of decision rules; ``default`` is the method's own.
-        part: Number of a random split of the training and validation samples (`redraw`); None takes the data set's own.
+        part: Number of a random split of the training and validation samples (`redraw`); None uses the data set's own
+            split.
         corrupted: Whether to score with corrupted inputs, too.
     """
 
@@ -48,7 +49,7 @@ class Trial:
     corrupted: bool = False
 
     def key(self) -> str:
-        """Return the hash of what determines the trial, without the data."""
+        """Return the hash of everything but the data that determines the trial."""
         parts = [self.config.to_dict(), sorted(self.rules), self.part, self.corrupted]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:20]
 
@@ -58,9 +59,9 @@ class TrialResult:
     """Scores of a trial on validation.
 
     Attributes:
-        scores: By rule: the task's score, ``nll`` and, if asked for, `CORRUPTED`.
+        scores: Scores by rule: the task's score, ``nll`` and, if requested, `CORRUPTED`.
         score: Name of the task's score.
-        error: Why the training is not possible or failed; empty otherwise.
+        error: Reason why the training is impossible or failed; empty otherwise.
     """
 
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -111,7 +112,7 @@ def do_trials(
     cluster: str | None = None,
     on_done: Callable[[TrialResult], None] | None = None,
 ) -> list[TrialResult]:
-    """Do trials in parallel. Each is kept in a file of ``folder``, and is read there if it is done already.
+    """Run trials in parallel. Each result is kept in a file of ``folder``; trials with a result are not repeated.
 
     Args:
         trials: The trials.
@@ -136,7 +137,9 @@ def _lost(trial: Trial, reason: str) -> TrialResult:
 
 
 def _do(trial: Trial, folder: Path, data: MultimodalData | None) -> TrialResult:
-    """Do a trial, or read it. What a method refuses, and a training that diverges, is a result and is kept."""
+    """Run a trial, or read its result. An error of the method and a diverging training are results, too, and are
+    kept.
+    """
     try:
         data = _data_of(trial, data)
         file = folder / f"{trial.config.method.rpartition(':')[2]}-{trial.key()}-{data.fingerprint()[:8]}.json"
@@ -154,7 +157,7 @@ def _do(trial: Trial, folder: Path, data: MultimodalData | None) -> TrialResult:
 
 
 def _data_of(trial: Trial, data: MultimodalData | None) -> MultimodalData:
-    """Return the data of a trial, with the split that it asks for."""
+    """Return the data of a trial with its split."""
     if data is None and trial.part is not None:
         return _redrawn(trial.config.data, trial.config.seed, trial.part)
     data = data or run_data(trial.config)
@@ -175,7 +178,7 @@ def _read(file: Path) -> TrialResult | None:
 
 
 def _train(trial: Trial, data: MultimodalData) -> TrialResult:
-    """Train once, keep the model as it was when a rule would be fitted, and score every rule on validation."""
+    """Train once, keep the model of the epoch in which a rule would be fitted, and score every rule on validation."""
     from lightning.pytorch.callbacks import Callback
 
     from counterpoise.training.fit import fit
@@ -186,7 +189,7 @@ def _train(trial: Trial, data: MultimodalData) -> TrialResult:
     half: list[Any] = []
 
     class Keep(Callback):
-        """Keeps the model at the start of the epoch in which a rule is fitted."""
+        """Callback that keeps a copy of the model at the start of the epoch in which a rule is fitted."""
 
         def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
             if trainer.current_epoch == config.fit.epochs // 2:
@@ -211,7 +214,7 @@ def _rule_name(config: RunConfig, rule: str) -> str:
 def _score(
     fitted: Any, half: Any, data: MultimodalData, config: RunConfig, rules: Sequence[str], *, corrupted: bool
 ) -> dict[str, dict[str, float]]:
-    """Return the validation scores of every rule, fitted on what the training held out."""
+    """Return the validation scores of every rule, fitted on the samples that training held out."""
     from counterpoise.evaluation.collect import collect
     from counterpoise.evaluation.metrics import scores
     from counterpoise.evaluation.robustness import corrupted_outputs, corruption_score

@@ -1,4 +1,4 @@
-"""Tuning: one declared grid and the same number of trials for every row, chosen on validation."""
+"""Tuning of hyper-parameters on validation, with one declared grid and the same number of trials for every row."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ RATES: Final = (1.0, 3.0, 9.0, 1 / 3, 1.7, 5.2)
 """Factors of the recipe's learning rate. The first three are always tried first."""
 FIRST: Final = 3
 STRENGTHS: Final = (1.0, 1 / 3, 3.0)
-"""Factors of the method's strength, where it has one, within its limits."""
+"""Factors of the method's strength, if it has one, within its limits."""
 SMOOTHINGS: Final = (0.0, 0.1)
-"""Label smoothing of the unimodal heads, where the method has that hyper-parameter, besides its own value."""
+"""Further values of the label smoothing of the unimodal heads, if the method has that hyper-parameter."""
 
 
 @dataclass(frozen=True)
@@ -59,21 +59,24 @@ class Point:
         return ", ".join(parts)
 
     def distance(self, other: Point) -> tuple[int, int]:
-        """Return in how many coordinates two points differ, and which: smoothing, strength, then the rate."""
+        """Return the number of coordinates in which two points differ, and which ones: smoothing, strength, then the
+        rate.
+        """
         differs = [self.smoothing != other.smoothing, self.strength != other.strength, self.rate != other.rate]
         return sum(differs), differs.index(True) if any(differs) else 0
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What tuning chose for a row under one rule.
+    """Values that tuning chose for a row with one decision rule.
 
     Attributes:
         config: Chosen configuration, at the seed of the trials.
         point: Chosen point of the grid.
         score: Its validation score.
         rule: Name of the rule.
-        trials: Validation score of every trial under that rule, by the point in words; NaN where it failed.
+        trials: Validation score of every trial with that rule, by the description of its point; NaN if the trial
+            failed.
         split: Number of the split that the trials used, of a data set with several seeded splits; else None.
     """
 
@@ -101,7 +104,7 @@ class Choice:
 
 
 def grid_of(config: RunConfig) -> list[Point]:
-    """Return the grid of a row: learning rates, and what of strength and smoothing its method has.
+    """Return the grid of a row: learning rates, and strength and smoothing if its method has them.
 
     Example:
         >>> len(grid_of(RunConfig("kanji", "joint"))), len(grid_of(RunConfig("kanji", "uniform")))
@@ -128,9 +131,9 @@ def _allowed(cls: Any, name: str, value: float) -> bool:
 def next_point(grid: Sequence[Point], scores: Mapping[Point, float]) -> Point | None:
     """Return the point to try next, or None if all are tried.
 
-    After the first three learning rates it is the nearest to the best so far: another smoothing there, another
-    strength, another rate, and then what differs in two of them. Smoothing comes first because it has the fewest
-    values.
+    After the first three learning rates, the next point is the one nearest to the best point so far: it differs in
+    smoothing, else in strength, else in the rate, and then in two of them. Smoothing is changed first because it has
+    the fewest values.
 
     Args:
         grid: All points.
@@ -187,9 +190,9 @@ def tune(
 ) -> tuple[list[RunConfig], list[Choice]]:
     """Choose learning rate, strength and smoothing of every row on validation, with the same number of trials.
 
-    Rows that differ in rule and seed only share their trials: a network is trained once, at the first seed, and read
-    under every rule. Of a data set with several seeded splits, each split is tuned by itself, because the training and
-    validation samples of one split are test samples of others.
+    Rows that differ only in rule and seed share their trials: a network is trained once, with the first seed, and
+    scored with every rule. Of a data set with several seeded splits, each split is tuned by itself, because the
+    training and validation samples of one split are test samples of others.
 
     Args:
         configs: The runs of a comparison.
@@ -202,7 +205,7 @@ def tune(
         on_done: Function that is called after each trial.
 
     Returns:
-        The runs with what was chosen for their row and rule, and the choices.
+        The runs with the values chosen for their row and rule, and the choices.
 
     Raises:
         ConfigError: If ``trials`` is below 1.
@@ -222,7 +225,7 @@ def tune(
 
 
 def _rows_of(configs: Sequence[RunConfig]) -> dict[tuple[str, int | None], _Row]:
-    """Return the rows of a comparison by what their runs share."""
+    """Return the rows of a comparison by the settings that their runs share."""
     rows: dict[tuple[str, int | None], _Row] = {}
     for config in configs:
         rows.setdefault(_row_key(config), _Row(config)).add(config)
@@ -240,7 +243,7 @@ class _Row:
         self.done: dict[Point, TrialResult] = {}
 
     def add(self, config: RunConfig) -> None:
-        """Add a run: its rule is read, and the trials have the lowest seed."""
+        """Add a run: its rule is scored, and the trials use the lowest seed."""
         self.rules[config.rule] = None
         self.base = replace(self.base, seed=min(self.base.seed, config.seed))
 
@@ -261,18 +264,18 @@ class _Row:
         self.done[point] = result
 
     def choices(self) -> list[Choice]:
-        """Return what is best under each rule."""
+        """Return the best choice for each rule."""
         return [self.choice(rule) for rule in self.rules]
 
     def choice(self, rule: str) -> Choice:
-        """Return what is best under a rule."""
+        """Return the best choice for a rule."""
         point = best_point({p: _score(r, rule) for p, r in self.done.items()})
         shown = {str(p): r.scores.get(rule, {}).get(r.score, math.nan) for p, r in self.done.items()}
         return Choice(apply_point(self.base, point), point, shown[str(point)], rule, shown, self.split)
 
 
 def tuning_table(choices: Sequence[Choice]) -> str:
-    """Return what every row was given and what was chosen for it, in Markdown.
+    """Return a Markdown table of the trials and the chosen values of every row.
 
     Args:
         choices: The choices.
@@ -299,7 +302,7 @@ def _row_key(config: RunConfig) -> tuple[str, int | None]:
 
 
 def _score(result: TrialResult, rule: str) -> float:
-    """Return the number that selects: the score, with ties broken by the likelihood; NaN for a failed trial."""
+    """Return the selection criterion: the score, with ties broken by the likelihood; NaN for a failed trial."""
     scores = result.scores.get(rule, {})
     return scores.get(result.score, math.nan) - 1e-4 * scores.get("nll", math.nan)
 

@@ -1,6 +1,6 @@
-"""Processes that end with the process that started them.
+"""Ending processes together with the process that started them.
 
-Only the standard library is imported: a worker calls this first, and what it imports later may take seconds.
+Only the standard library is imported, because a worker calls this before its other imports, which may take seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _watching: list[threading.Thread] = []
 
 
 def end_with(parent: int) -> None:
-    """End this process once its parent is gone, however it went.
+    """End this process when its parent has ended for whatever reason.
 
     Args:
         parent: Process id of the parent.

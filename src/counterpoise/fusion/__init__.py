@@ -1,4 +1,4 @@
-"""Fusions: from one feature vector per modality to the fused logits. They never see a target."""
+"""Fusions, which map one feature vector per modality to the fused logits. They have no access to targets."""
 
 from __future__ import annotations
 

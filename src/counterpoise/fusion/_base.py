@@ -1,4 +1,4 @@
-"""The contract of a fusion."""
+"""Base class of fusions."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from counterpoise.records import Presence
 __all__ = ["Absent", "Fusion", "count_present", "feature_dims_of", "only_present"]
 
 Absent = Literal["auto", "token", "zeros"]
-"""How a fusion reads the modalities that a sample lacks: as its class declares, as learned tokens, or as zeros."""
+"""Treatment of modalities that a sample lacks: as the class declares, as learned tokens, or as zeros."""
 
 
 class Fusion(nn.Module, ABC):
-    """Fused head: features of all modalities to logits.
+    """Base class of fused heads, which map the features of all modalities to logits.
 
     A subclass implements `forward`. If it can leave out modalities that a sample lacks, it declares ``absent = "skip"``
     and takes ``present`` as a second argument of `forward` (and of `slice_logits`). Otherwise the features of absent
@@ -42,7 +42,7 @@ class Fusion(nn.Module, ABC):
     """
 
     absent: ClassVar[Literal["token", "skip"]] = "token"
-    """What is best for this fusion where a sample lacks a modality: it skips the modality, or it reads a token."""
+    """Preferred treatment of absent modalities by this fusion: ``skip`` or ``token``."""
 
     def __init__(self, feature_dims: Mapping[str, int], num_outputs: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Fusion(nn.Module, ABC):
         self.tokens: nn.ParameterDict | None = None
 
     def read_absent_as(self, absent: Absent) -> None:
-        """Choose how the modalities that a sample lacks are read. By default they are skipped if possible, else zeros.
+        """Choose the treatment of absent modalities. By default they are skipped if possible, and are zeros otherwise.
 
         Args:
             absent: ``token``: one learned vector per modality, which starts at zero. ``zeros``: zeros. ``auto``:
@@ -73,7 +73,7 @@ class Fusion(nn.Module, ABC):
         """Return logits ``(B, C)`` of samples that may lack modalities.
 
         Args:
-            features: ``{m: (B, D_m)}``. What stands in the rows of absent modalities is not read.
+            features: ``{m: (B, D_m)}``. Rows of absent modalities are not read.
             present: Which samples have which modality, ``{m: (B,) bool}``; None if nothing is missing.
         """
         logits: Tensor
@@ -104,14 +104,14 @@ class Fusion(nn.Module, ABC):
         """Return logits ``(B, C)`` for features ``{m: (B, D_m)}``."""
 
     def slice_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return each modality's additive share of the fused logits, ``{m: (B, C)}``, where the fusion is additive.
+        """Return each modality's additive share of the fused logits, ``{m: (B, C)}``, if the fusion is additive.
 
         Raises:
             ModelError: For fusions whose logits are not a sum over modalities.
         """
         raise ModelError(
-            f"`{type(self).__name__}` is not additive, so a modality has no slice of its logits. Use a fusion that is "
-            "(concat, sum), or a method that needs no slices."
+            f"`{type(self).__name__}` is not additive, so its logits are not a sum over modalities. Use an additive "
+            f"fusion (concat, sum), or a method that does not need one."
         )
 
 
@@ -133,7 +133,7 @@ _DIMENSIONS = ("feature_dim", "num_features", "out_features", "embed_dim")
 
 
 def feature_dims_of(encoders: Mapping[str, nn.Module]) -> dict[str, int]:
-    """Find D_m of each encoder from its attribute ``feature_dim``, or from its last linear layer.
+    """Infer D_m of each encoder from its attribute ``feature_dim``, or from its last linear layer.
 
     Raises:
         ModelError: If an encoder has neither.

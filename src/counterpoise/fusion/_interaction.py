@@ -15,12 +15,12 @@ __all__ = ["Attention", "LowRankTensor"]
 
 
 class Attention(Fusion):
-    r"""A small Transformer over one token per modality and a class token, which a linear head reads.
+    r"""A small Transformer over one token per modality and a class token, followed by a linear head on the class token.
 
     Token m is :math:`P_m h_m + e_m` with a learned vector :math:`e_m`. The layers normalise first and have no dropout
     (Vaswani et al., "Attention Is All You Need", NeurIPS 2017; the class token as in Devlin et al., "BERT", NAACL
-    2019). Not additive. Symmetric in the modalities. A modality that is missing from ``features`` has no token, and
-    nothing attends to the token of a modality that a sample lacks.
+    2019). The fusion is not additive, and it is symmetric in the modalities. A modality that is missing from
+    ``features`` has no token, and nothing attends to the token of a modality that a sample lacks.
 
     Args:
         feature_dims: D_m by modality, in order.
@@ -57,7 +57,7 @@ class Attention(Fusion):
         tokens = [self.projections[f"token_{m}"](features[m]) + self.vectors[f"vector_{m}"] for m in names]
         sequence = torch.stack([self.class_token.expand_as(tokens[0]).to(tokens[0].dtype), *tokens], dim=1)
         ignored = None
-        if present is not None:  # the class token is always there
+        if present is not None:  # the class token is always present
             ignored = torch.stack([torch.zeros_like(present[names[0]]), *(~present[m] for m in names)], dim=1)
         for layer in self.layers:
             sequence = layer(sequence, src_key_padding_mask=ignored)
@@ -70,8 +70,8 @@ class LowRankTensor(Fusion):
     Liu et al., "Efficient Low-rank Multimodal Fusion with Modality-Specific Factors", ACL 2018. It equals tensor fusion
     (Zadeh et al., "Tensor Fusion Network for Multimodal Sentiment Analysis", EMNLP 2017), which reads the outer product
     of all :math:`[h_m; 1]`, with a weight of rank R, at the cost of :math:`R \sum_m D_m` instead of :math:`\prod_m
-    D_m`. Not additive, and symmetric. The factors start so that their product keeps the scale of one of them. The
-    product is over the modalities that a sample has.
+    D_m`. The fusion is not additive, and it is symmetric in the modalities. The factors are initialised so that their
+    product has the scale of one of them. The product is over the modalities that a sample has.
 
     Args:
         feature_dims: D_m by modality, in order.

@@ -16,7 +16,7 @@ __all__ = ["Concat", "Sum"]
 class Concat(Fusion):
     r"""Late fusion by concatenation: :math:`z = W [h_1; \ldots; h_M] + b = \sum_m W_m h_m + b`.
 
-    In the place of a modality that a sample lacks it reads a learned token, or zeros.
+    A modality that a sample lacks is replaced by a learned token, or by zeros.
 
     Example:
         >>> fusion = Concat({"a": 2, "b": 3}, num_outputs=4)
@@ -45,7 +45,8 @@ class Concat(Fusion):
 class Sum(Fusion):
     r"""Late fusion by a sum of logits: :math:`z = \sum_m (W_m h_m + b_m)`, over the modalities that a sample has.
 
-    The same functions as `Concat`; only the initialisation differs (each modality's layer is scaled by its own fan-in).
+    It represents the same functions as `Concat`; only the initialisation differs (each modality's layer is scaled by
+    its own fan-in).
 
     Example:
         >>> Sum({"a": 2, "b": 3}, num_outputs=4)({"a": torch.ones(5, 2), "b": torch.ones(5, 3)}).shape

@@ -18,8 +18,8 @@ class FiLM(Fusion):
     r"""Feature-wise linear modulation (Perez et al., AAAI 2018): the others scale and shift the first modality.
 
     :math:`f_1 = P h_1`, then :math:`f_m = \gamma_m(h_m) \odot f_{m-1} + \beta_m(h_m)` for every further modality in
-    order, :math:`z = W f_M + b`. Not additive, and not symmetric in the modalities. In the place of a modality that a
-    sample lacks it reads a learned token, or zeros.
+    order, :math:`z = W f_M + b`. The fusion is not additive, and not symmetric in the modalities. A modality that a
+    sample lacks is replaced by a learned token, or by zeros.
 
     Example:
         >>> FiLM({"a": 2, "b": 3}, num_outputs=4)({"a": torch.ones(5, 2), "b": torch.ones(5, 3)}).shape
@@ -47,8 +47,8 @@ class FiLM(Fusion):
 class Gated(Fusion):
     r"""Gated multimodal unit (Arevalo et al., 2017): :math:`f = \sum_m g_m \odot \tanh(W_m h_m)`, :math:`z = W f + b`.
 
-    The gates :math:`g_m` are a softmax over the modalities, per dimension, of a linear map of all features. Not
-    additive, but symmetric. Modalities that a sample lacks have no gate.
+    The gates :math:`g_m` are a softmax over the modalities, per dimension, of a linear map of all features. The fusion
+    is not additive, but symmetric in the modalities. Modalities that a sample lacks have no gate.
 
     Example:
         >>> Gated({"a": 2, "b": 3}, num_outputs=4)({"a": torch.ones(5, 2), "b": torch.ones(5, 3)}).shape
@@ -120,7 +120,7 @@ def same_dimension(feature_dims: Mapping[str, int], owner: str) -> int:
     if len(set(feature_dims.values())) != 1:
         widths = ", ".join(f"`{m}`: {d}" for m, d in feature_dims.items())
         raise ModelError(
-            f"`{owner}` reads every modality with one head, so all features should have the same dimension. Found "
+            f"`{owner}` has one head for all modalities, so all features should have the same dimension. Found "
             f"{widths}. Give the encoders the same width."
         )
     return next(iter(feature_dims.values()))

@@ -1,4 +1,4 @@
-"""Galleries, and reading them from untrusted JSON: malformed cards are left out."""
+"""Galleries of samples, and reading them from untrusted JSON; malformed cards are left out."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["Gallery", "ModalityPrediction", "ModalityView", "SampleCard"]
 IMAGE: Final = re.compile(r"data:image/(?:png|webp|jpeg);base64,[A-Za-z0-9+/]+={0,2}")
 AUDIO: Final = re.compile(r"data:audio/wav;base64,[A-Za-z0-9+/]+={0,2}")
 LARGEST: Final = 100_000
-"""Bytes of one picture or sound."""
+"""Maximum size of one picture or sound in bytes."""
 MOST: Final = 24
-"""Cards of one gallery."""
+"""Maximum number of cards of one gallery."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Gallery:
         """Read JSON; cards that are malformed are left out.
 
         Raises:
-            DataError: If it is not a gallery.
+            DataError: If the data are not a gallery.
         """
         if not isinstance(fields, Mapping) or not isinstance(fields.get("cards"), list):
             raise DataError("A gallery should be a mapping with n, counts and cards.")

@@ -128,7 +128,7 @@ def _note(view: ModalityView) -> str:
 
 
 def _svg(view: ModalityView) -> dict[str, Any] | None:
-    """Return what the template draws of a trace or bars: path or rectangles within 240 x 72."""
+    """Return the path of a trace, or the rectangles of bars, within 240 x 72, for the template."""
     if view.kind == "trace":
         paths = []
         for line in view.lines:

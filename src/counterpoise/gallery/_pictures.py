@@ -37,12 +37,12 @@ class Described(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """Name of the modality."""
         ...
 
     @property
     def kind(self) -> str:
-        """vector, sequence, image, video or tokens."""
+        """Kind: vector, sequence, image, video or tokens."""
         ...
 
     @property
@@ -68,7 +68,7 @@ def picture(
         std: ``(D,)``.
 
     Returns:
-        ``kind`` (image, spectrogram, sound, video, text, trace or bars), what that kind needs, and a ``note``.
+        ``kind`` (image, spectrogram, sound, video, text, trace or bars), the fields of that kind, and a ``note``.
 
     Example:
         >>> from types import SimpleNamespace
@@ -89,12 +89,12 @@ def picture(
 
 
 def _is_spectrogram(modality: Described, value: np.ndarray) -> bool:
-    """Tell whether an image has one channel and the name of a sound."""
+    """Return whether an image has one channel and the name of a sound."""
     return value.ndim == 3 and len(value) == 1 and any(word in modality.name.lower() for word in SOUND_NAMES)
 
 
 def caption(text: str) -> dict[str, Any]:
-    """Return a text that stands for a sample of a modality, as JSON; at most 60 words of it.
+    """Return a text that represents a sample of a modality, with at most 60 words, as JSON.
 
     Example:
         >>> caption("small island")

@@ -1,4 +1,4 @@
-"""Decision rules: how the fused and the unimodal heads become one prediction. No rule sees a target."""
+"""Decision rules, which combine the fused and the unimodal heads into one prediction. No rule has access to targets."""
 
 from __future__ import annotations
 

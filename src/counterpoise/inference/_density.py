@@ -47,7 +47,7 @@ class Density(nn.Module):
         self.register_buffer("total", torch.eye(dim))
 
     def fit(self, features: Tensor, target: Tensor) -> None:
-        """Take the moments of training samples: features ``(N, D)``, classes ``(N,)``.
+        """Compute the moments of training samples from features ``(N, D)`` and classes ``(N,)``.
 
         A class without samples is placed at the overall mean.
         """

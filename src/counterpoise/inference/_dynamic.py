@@ -1,4 +1,4 @@
-"""The dynamic rule: a product of experts whose exponents depend on the sample. It reads no label at inference."""
+"""The dynamic rule: a product of experts whose exponents depend on the sample. It uses no label at inference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HIDDEN = 16
 CLEAN_WEIGHT = 0.6
 """Weight of the clean samples in the fit."""
 ORDINARY_SHARE = 0.3
-"""Share of the clean held-out samples that have no signal at all."""
+"""Share of the clean held-out samples without any signal."""
 MIN_LOG_WEIGHT, MAX_LOG_WEIGHT = -8, 4
 STEPS = 200
 RATE = 0.05
@@ -31,8 +31,8 @@ RATE = 0.05
 class Dynamic(Rule):
     r"""The held-out calibrated product of experts, adjusted for samples that look out of distribution.
 
-    The modality to trust may change from sample to sample (a noisy recording, a missing image). Two signals need no
-    label:
+    The most reliable modality may change from sample to sample (a noisy recording, a missing image). Two signals of
+    this need no label:
 
     - *density*: the distance of the encoder's output from those of its training samples (`Density`), on either side;
       for the fused head the largest over the modalities;
@@ -131,7 +131,7 @@ class Dynamic(Rule):
     def _standardised(self, outputs: Outputs) -> tuple[Tensor, Tensor]:
         """Return density ``(M, B, 3)`` and disagreement ``(M + 1, B, 2)``, in spreads of the clean held-out samples.
 
-        They are not a number where a sample lacks the modality, or has nothing else to disagree with.
+        They are NaN if a sample lacks the modality, or has no other modality to disagree with.
         """
         density = (self._distances(outputs) - self.centre[:, None]) / self.spread[:, None]
         disagreement = (self._disagreement(outputs) - self.usual[:, None]) / self.usual_spread[:, None]
@@ -189,9 +189,9 @@ class Dynamic(Rule):
         self.calibrated.fit_patterns(outputs, target, samples)
 
     def exponents_without(self, outputs: Outputs) -> dict[str, Tensor]:
-        """Return the exponents of `Calibrated`, distributed over the other experts as the gate trusts them.
+        """Return the exponents of `Calibrated`, distributed over the other experts in the proportions of the gate.
 
-        Their sum stays as it was fitted: with two modalities the prediction without one is the other's calibrated head.
+        Their sum stays the fitted one: with two modalities, the prediction without one is the other's calibrated head.
         """
         trust = self._score(self._gate, self._inputs(outputs)).clamp(MIN_LOG_WEIGHT, MAX_LOG_WEIGHT).exp()
         result = {}
@@ -240,7 +240,7 @@ class Dynamic(Rule):
         self.usual.copy_(_mean(kappa, agrees))
         self.usual_spread.copy_(_spread(kappa, agrees))
         zeta, standard = self._standardised(outputs)
-        if outputs.present is not None:  # a signal that a sample does not have is an ordinary one
+        if outputs.present is not None:  # an absent signal counts as ordinary
             zeta, standard = (_filled(signal) for signal in (zeta, standard))
         signals = torch.cat([zeta, -zeta], -1).transpose(1, 2).flatten(0, 1)
         signals = torch.cat([signals, standard.transpose(1, 2).flatten(0, 1)])  # (all signals, n)

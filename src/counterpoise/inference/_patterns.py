@@ -1,4 +1,6 @@
-"""Exponents of a product of experts for every pattern of presence, fitted together so that rare patterns borrow."""
+"""Exponents of a product of experts for every pattern of presence, fitted together with shrinkage towards a common
+part.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,17 @@ from counterpoise.tasks import Task
 __all__ = ["PatternWeights", "draw_masks", "expert_mask", "masked_copies", "with_masks"]
 
 MAX_LATTICE: Final = 6
-"""Up to this number of modalities every pattern has parameters of its own; beyond, patterns that lack at most one
-modality and those of one modality have."""
+"""Up to this number of modalities, every pattern has parameters of its own; with more, only patterns that lack at most
+one modality and patterns of one modality have."""
 COPIES: Final = 4
-"""Masked copies of the held-out samples."""
+"""Number of masked copies of the held-out samples."""
 MAX_NUMBERS: Final = 4_000_000
-"""Largest number of logits that a fit reads; more samples are left out at random."""
+"""Maximum number of logits in a fit; with more samples, a random subset is used."""
 STEPS, RATE = 250, 0.05
 
 
 def expert_mask(outputs: Outputs) -> Tensor:
-    """Return ``(M + 1, B)`` booleans: which experts of a sample predict. The fused head always does.
+    """Return which experts of each sample are used, ``(M + 1, B)`` booleans. The fused head is always used.
 
     Example:
         >>> present = {"a": torch.tensor([True, False]), "b": torch.tensor([True, True])}
@@ -42,7 +44,7 @@ def draw_masks(mask: Tensor, generator: torch.Generator) -> Tensor:
     """Return ``(M, B)`` masks that take modalities away from samples: each pattern size is equally likely.
 
     Args:
-        mask: ``(M, B)`` booleans, which modalities samples have. At least one of them stays.
+        mask: ``(M, B)`` booleans, which modalities samples have. At least one of them is kept.
         generator: Generator on the CPU.
     """
     rank = torch.rand(mask.shape, generator=generator).masked_fill(~mask, 2.0).argsort(0).argsort(0)
@@ -74,7 +76,7 @@ def masked_copies(outputs: Outputs, seed: int = 0, copies: int = COPIES) -> tupl
 
 
 def _table(modalities: int) -> list[tuple[int, ...]]:
-    """Return the patterns (as positions of the present modalities) that have parameters of their own."""
+    """Return the patterns that have parameters of their own, as positions of the present modalities."""
     if modalities <= MAX_LATTICE:
         return [s for s in subsets(modalities) if s]
     sizes = (1, modalities - 1, modalities)
@@ -82,7 +84,7 @@ def _table(modalities: int) -> list[tuple[int, ...]]:
 
 
 class PatternWeights(nn.Module):
-    r"""Exponents of experts that depend on which of them a sample has.
+    r"""Exponents of experts that depend on the pattern of presence.
 
     .. math:: \log a_k(P) = \theta_k + \delta_{P,k} + t + t_P - \log |P|
 
@@ -132,7 +134,7 @@ class PatternWeights(nn.Module):
         return self.logarithm(mask).exp() * self._experts(mask)
 
     def logarithm(self, mask: Tensor) -> Tensor:
-        """Return the logarithms of the exponents ``(M + 1, B)``; the numbers of absent experts mean nothing."""
+        """Return the logarithms of the exponents ``(M + 1, B)``; the values for absent experts are undefined."""
         parameters = (self.theta, self.temperature, self.own, self.own_temperature)
         return self._logarithm(parameters, self._pattern(mask), self._experts(mask))
 

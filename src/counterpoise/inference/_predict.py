@@ -1,4 +1,4 @@
-"""Prediction. There is no target parameter, so no label can leak into it."""
+"""Prediction for new samples. The functions have no parameter for targets, so that no label can leak."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Prediction(NamedTuple):
 
 
 class Help(NamedTuple):
-    """What absent modalities would be expected to tell.
+    """Expected gains of certainty from absent modalities.
 
     Attributes:
         gains: ``{m: (B,)}`` in nats: the expected reduction of the entropy of each prediction by a modality that the
@@ -77,8 +77,8 @@ def predict(
     Args:
         model: The model.
         inputs: One tensor (or nested mapping) per modality, on the model's device. A modality that is not among them is
-            absent from all samples, and a row of NaN from its sample.
-        rule: Decision rule, on the model's device; None takes the fused head.
+            absent in all samples; a row of NaN marks it as absent in that sample.
+        rule: Decision rule, on the model's device; None uses the fused head.
         return_contributions: Whether to return a `Prediction`, which also holds the contribution of each modality to
             each sample's prediction, in nats and without labels.
         present: Which samples have which modality, ``{m: (B,) bool}``; None if nothing is missing.
@@ -102,7 +102,7 @@ def predict(
 def what_would_help(
     model: MultimodalClassifier, inputs: Inputs, rule: Rule, *, present: Presence | None = None
 ) -> Help:
-    """Return which absent modality would be expected to make each prediction most certain. No label is read.
+    """Return the absent modality that is expected to reduce the uncertainty of each prediction most. No label is used.
 
     Args:
         model: The model.
@@ -137,16 +137,16 @@ def _outputs(model: MultimodalClassifier, inputs: Inputs, present: Presence | No
 
 
 def _completed(modalities: tuple[str, ...], inputs: Inputs, present: Presence | None) -> tuple[Inputs, Presence | None]:
-    """Return inputs with a stand-in for every modality that is not among them, and who lacks what.
+    """Return inputs with a placeholder for every modality that is not among them, and the masks of presence.
 
-    A row of NaN is absent, too. What is absent is never encoded, so that the stand-ins need no shape.
+    A row of NaN is absent, too. Absent modalities are never encoded, so that placeholders need no shape.
     """
     known = [m for m in modalities if m in inputs]
     lacking = {m: _empty_rows(inputs[m]) for m in known}
     if len(known) == len(modalities) and not any(rows is not None for rows in lacking.values()):
         return inputs, present
     if not known or set(inputs) - set(modalities):
-        return inputs, present  # the model's own message says what is wrong
+        return inputs, present  # the model's own message explains the error
     size, device = batch_size(inputs), next(iter(leaves(inputs[known[0]]).values())).device
     masks: dict[str, Tensor] = {}
     for m in modalities:
@@ -158,7 +158,7 @@ def _completed(modalities: tuple[str, ...], inputs: Inputs, present: Presence | 
 
 
 def _empty_rows(value: Nested) -> Tensor | None:
-    """Return ``(B,)``: the rows of a float tensor that hold nothing but NaN; None if there are none."""
+    """Return ``(B,)``: the rows of a float tensor that hold only NaN; None if there are none."""
     if not isinstance(value, Tensor) or not value.is_floating_point() or value.is_meta or value.ndim < 2:
         return None
     first = value.flatten(1)[:, :1].isnan().any(1)

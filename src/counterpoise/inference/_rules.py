@@ -26,11 +26,11 @@ from counterpoise.tasks import Task
 __all__ = ["Calibrated", "Ensemble", "Fused", "FusedUnimodal", "Rule", "UnimodalRule"]
 
 MAX_CLASSES: Final = 256
-"""Largest number of classes for which a rule keeps how often each head predicts which class."""
+"""Maximum number of classes for which a rule stores how often each head predicts each class."""
 
 
 class Rule(nn.Module, ABC):
-    """A decision rule: from a model's outputs to the logits of one prediction.
+    """Base class of decision rules, which map a model's outputs to the logits of one prediction.
 
     A rule holds buffers, so it has a device: move it with the model. Its buffers are float32.
 
@@ -69,7 +69,7 @@ class Rule(nn.Module, ABC):
         """
 
     def fit_patterns(self, outputs: Outputs, target: Tensor, samples: int | None = None) -> None:
-        """Fit what depends on the pattern of presence, after `fit`; most rules have nothing that does.
+        """Fit the parameters that depend on the pattern of presence, after `fit`; most rules have none.
 
         Args:
             outputs: Outputs for held-out samples that lack modalities, or for masked copies of held-out samples.
@@ -119,14 +119,15 @@ class Rule(nn.Module, ABC):
     def expected_gains(self, outputs: Outputs) -> dict[str, Tensor]:
         """Return the expected reduction of each prediction's entropy by an absent modality, ``{m: (B,)}`` in nats.
 
-        The numbers are 0 where nothing is missing. Rules that are not fitted on held-out samples do not know them.
+        The gains of modalities that a sample has are 0. Rules that are not fitted on held-out samples cannot compute
+        them.
 
         Raises:
-            ModelError: If the rule does not know them.
+            ModelError: If the rule is not fitted on held-out samples.
         """
         raise ModelError(
-            f"The rule `{type(self).__name__}` is not fitted on held-out samples, so it does not know what an absent "
-            "modality would tell. Use `calibrated` or `dynamic`."
+            f"The rule `{type(self).__name__}` is not fitted on held-out samples, so it cannot compute the expected "
+            f"gain of an absent modality. Use `calibrated` or `dynamic`."
         )
 
     def exponents_without(self, outputs: Outputs) -> dict[str, Tensor]:
@@ -173,7 +174,8 @@ class Fused(Rule):
 
 
 class UnimodalRule(Rule):
-    """The head of one modality alone; samples that lack it get zeros, which for classes is the uniform distribution.
+    """The rule that uses the head of one modality alone. Samples that lack it get zeros, which for classes is the
+    uniform distribution.
 
     Args:
         modalities: Names of the modalities, in the model's order.
@@ -199,7 +201,7 @@ class UnimodalRule(Rule):
 class Ensemble(Rule):
     """The mean of the unimodal log-probabilities (of the means, for regression); the fused head is not used.
 
-    Of a sample that lacks modalities it is the mean over those that it has.
+    For a sample that lacks modalities, it is the mean over those that it has.
     """
 
     def expert_weights(self, outputs: Outputs) -> Tensor:
@@ -236,18 +238,18 @@ class Calibrated(Rule):
 
     **Samples that lack modalities** have exponents of their own for every pattern of presence (`PatternWeights`). They
     are fitted by `fit_patterns` on held-out samples with the patterns of the data; without it, `fit` masks the unimodal
-    experts of complete held-out samples, and the fused head, of which nothing is known where modalities are absent, has
+    experts of complete held-out samples, and the fused head, whose reliability with absent modalities is unknown, has
     exponent 0. A complete sample has the exponents above.
 
-    `expected_gains` says which absent modality would help most. With :math:`p(s|y)`, the frequencies of the class s
-    that the head of modality m predicts for held-out samples of class y, it is
+    `expected_gains` estimates how much each absent modality would help. With :math:`p(s|y)`, the frequencies of the
+    class s that the head of modality m predicts for held-out samples of class y, it is
 
     .. math:: \lambda_m \, I_q(Y; S_m) = \lambda_m \sum_y q(y) \sum_s p(s|y) \log \frac{p(s|y)}{\sum_{y'} q(y') p(s|y')}
 
-    of the prediction q: the expected reduction of its entropy if S and what the sample shows are independent given the
-    class. They are not where modalities are redundant; :math:`\lambda_m` is the mean reduction that m brings to masked
-    held-out samples, in units of that formula. For other tasks (and more than `MAX_CLASSES` classes) the expected
-    gain is the mean contribution of m to held-out samples.
+    of the prediction q: the expected reduction of its entropy if S and the modalities of the sample are independent
+    given the class. They are dependent if modalities are redundant; :math:`\lambda_m` is the mean reduction that m
+    brings to masked held-out samples, in units of that formula. For other tasks (and more than `MAX_CLASSES` classes)
+    the expected gain is the mean contribution of m to held-out samples.
 
     Example:
         >>> from counterpoise.tasks import MultiClass
@@ -298,7 +300,7 @@ class Calibrated(Rule):
         return self.log_weights(mask).exp() * self.used(mask)
 
     def used(self, mask: Tensor) -> Tensor:
-        """Return which experts of samples with the experts ``(M + 1, B)`` are used."""
+        """Return which of the experts ``(M + 1, B)`` that samples have are used."""
         used = mask.clone()
         used[0] &= self.fused_known | ~self.fitted | mask.all(0)
         return used
@@ -352,7 +354,7 @@ class Calibrated(Rule):
             self._take_complete()
 
     def _take_complete(self) -> None:
-        """Take the exponents of complete samples from those of all patterns, which were fitted together."""
+        """Copy the exponents of complete samples from those of all patterns, which were fitted together."""
         everything = torch.ones(len(self.theta), 1, dtype=torch.bool)
         logarithm = self.patterns.logarithm(everything)[:, 0]
         self.temperature.copy_(logarithm.mean())
@@ -362,7 +364,8 @@ class Calibrated(Rule):
             rest[k + 1] = False
             self.without[k].copy_(self.unimodal_patterns(rest)[:, 0])
 
-    # -- what an absent modality would tell ----------------------------------------------------------------------------
+    # -- expected gains of absent modalities
+    # ----------------------------------------------------------------------------
 
     @torch.no_grad()
     def expected_gains(self, outputs: Outputs) -> dict[str, Tensor]:
@@ -391,7 +394,9 @@ class Calibrated(Rule):
 
     @torch.no_grad()
     def _fit_gains(self, outputs: Outputs, target: Tensor) -> None:
-        """Count what each head predicts for held-out samples of each class, and measure what it adds to others."""
+        """Count the predictions of each head for held-out samples of each class, and measure what it adds to the
+        others.
+        """
         outputs = Outputs({}, outputs.logits, outputs.unimodal_logits, outputs.present)
         if self.frequencies.numel():
             for k, (m, z) in enumerate(outputs.unimodal_logits.items()):

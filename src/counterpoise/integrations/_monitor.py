@@ -1,4 +1,4 @@
-"""What the monitors of all integrations measure after an epoch, and when they warn."""
+"""Measurements and warnings after an epoch, shared by the monitors of all integrations."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ __all__ = ["Contributions"]
 DEFAULTS: Final = {"estimator": "variational-linear", "damage": False, "progress": False}
 BATCH: Final = 256
 RISE: Final = 0.01
-"""Share of what can be known about the target by which a probe has to rise within `Contributions.patience`."""
+"""Minimum rise of a probe within `Contributions.patience` measurements, as a share of H(Y)."""
 REST: Final = 0.05
-"""Share of it that has to be left to learn for a warning."""
+"""Minimum information left to learn for a warning, as a share of H(Y)."""
 
 
 class Contributions:
-    """Measures what each modality contributes, epoch after epoch, and warns where an encoder stops learning.
+    """Monitor that measures the contribution of each modality after every epoch, and warns if an encoder stops
+    learning.
 
-    An encoder has stopped if a linear probe of its features has not risen in the last ``patience`` measurements,
-    although its inputs carry significantly more, or the probe once found significantly more.
+    An encoder has stopped learning if a linear probe of its features has not risen in the last ``patience``
+    measurements, although its inputs carry significantly more information, or an earlier probe found significantly
+    more.
 
     Args:
         loader: Batches that the model is not trained on.
@@ -46,7 +48,7 @@ class Contributions:
     def measure(self, model: nn.Module, epoch: int) -> dict[str, float]:
         """Return ``contribution/<modality>/mi``, ``.../cmi``, ``.../used`` and ``probe/<modality>`` in nats.
 
-        What cannot be measured is absent: probes need features, see `features_of`.
+        Numbers that cannot be measured are left out: probes need features, see `features_of`.
         """
         settings = {**DEFAULTS, **features_of(model, self.loader, self.settings), **self.settings}
         diagnosis = diagnose(model, self.loader, **settings)
@@ -76,8 +78,8 @@ class Contributions:
             if reason and m not in self.stopped:
                 self.stopped[m] = epoch
                 warnings.warn(
-                    f"The encoder of `{m}` stopped learning: since {self.patience} measurements a linear probe of its "
-                    f"features finds no more than {evidence.encoder.value:.3f} nats, and {reason}. A method that "
+                    f"The encoder of `{m}` stopped learning: for {self.patience} measurements, a linear probe of its "
+                    f"features has found no more than {evidence.encoder.value:.3f} nats, and {reason}. A method that "
                     "balances modalities may help; see `counterpoise list methods`.",
                     UserWarning,
                     stacklevel=2,
@@ -104,7 +106,7 @@ def features_of(model: nn.Module, loader: Iterable[Any], settings: Mapping[str, 
     """Return the settings of a diagnosis that name the encoders of a model.
 
     The encoders are those of the only `MultimodalClassifier` inside the model (a wrapped module is one), else
-    submodules that are called like the modalities.
+    submodules with the names of the modalities.
     """
     parts = [part for part in model.modules() if isinstance(part, MultimodalClassifier)]
     if len(parts) == 1:

@@ -1,4 +1,4 @@
-"""What every integration needs: the sampler of a method, batches with positions, and the hook between epochs."""
+"""Parts shared by all integrations: the sampler of a method, batches with positions, and the hook between epochs."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from counterpoise.records import Batch
 __all__ = ["MethodSampler", "MethodTraining"]
 
 BATCH = 256
-"""Samples in a batch of a pass between epochs, where the loader has no batch size."""
+"""Batch size of a pass between epochs, if the loader has none."""
 
 
 class MethodSampler(torch.utils.data.Sampler[int]):
     """A sampler that shuffles the training set and lets the method re-sample it (`Method.resample`).
 
-    Pass it to a ``DataLoader`` as ``sampler``. It remembers its order, so that the position of each sample of a batch
-    is known; many methods keep statistics per sample. The order depends on the seed and the epoch only.
+    Pass it to a ``DataLoader`` as ``sampler``. It stores its order, so that the position of each sample of a batch is
+    known to methods that keep statistics per sample. The order depends on the seed and the epoch only.
 
-    If several processes train, each gets its share of the order: let no library replace or split the sampler again. If
-    their number W does not divide N, the last N modulo W samples of the epoch's order are left out, so that all
-    processes take as many steps.
+    In distributed training, each of W processes gets its share of the order; no other library may replace or split the
+    sampler. If W does not divide N, the last N modulo W samples of the epoch's order are left out, so that all
+    processes take the same number of steps.
 
     Args:
         method: Method that trains.
@@ -40,10 +40,10 @@ class MethodSampler(torch.utils.data.Sampler[int]):
 
     Attributes:
         epoch: Number of the epoch; loops of other libraries set it by `set_epoch`.
-        order: ``(N // W,)`` positions in the training set of this process's samples, in the order drawn last.
+        order: ``(N // W,)`` positions in the training set of this process's samples, in the current order.
 
     Raises:
-        ConfigError: If there is no sample.
+        ConfigError: If ``num_samples`` is 0.
 
     Example:
         >>> from counterpoise.methods import OGMGE
@@ -83,7 +83,7 @@ class MethodSampler(torch.utils.data.Sampler[int]):
         """Return the positions of the samples of the next batch, ``(size,)``.
 
         Raises:
-            DataError: If more samples are asked for than the epoch has.
+            DataError: If the batches of an epoch hold more samples than the training set.
         """
         positions = self.order[self._taken : self._taken + size]
         self._taken += size
@@ -96,24 +96,24 @@ class MethodSampler(torch.utils.data.Sampler[int]):
 
 
 class MethodTraining:
-    """A method in a training loop that belongs to another library: batches, targets and epochs.
+    """A method in the training loop of another library, with its batches, targets and epochs.
 
-    The loop calls `start_epoch` once per epoch and gives each batch to `batch`, which adds the positions of its
+    The loop calls `start_epoch` once per epoch and passes each batch to `batch`, which adds the positions of its
     samples.
 
     Args:
         method: Method.
         loader: Training loader. With a `MethodSampler` the positions of samples are known; without one its batches
             must carry them, as `Batch` or under the key ``index``.
-        held_out: Batches, or a data set, of samples that are not trained on, for methods that need them. Never the
-            validation set that selects a model.
+        held_out: Batches, or a data set, of samples that are not trained on, for methods that need them. They must not
+            be the validation set that selects a model.
         label: Key of the target in batches that are mappings; by default label, labels, target, targets or y.
 
     Attributes:
         model: Model to train; set by `prepare`.
 
     Raises:
-        ConfigError: If the method needs held-out samples or a sampler and there are none.
+        ConfigError: If the method needs held-out samples or a sampler and they are missing.
 
     Example:
         >>> from counterpoise.methods import OGMGE
@@ -162,7 +162,7 @@ class MethodTraining:
         return torch.cat([target for _, target, _ in self._passes(_in_order(self._fixed()))])
 
     def prepare(self, model: MultimodalClassifier, target: Tensor | None = None) -> MultimodalClassifier:
-        """Prepare the method for a model, and return the model to train. Call it before the optimizer is made.
+        """Prepare the method for a model, and return the model to train. Call this before the optimizer is created.
 
         Args:
             model: Model, or a wrapped module (`counterpoise.wrap`).
@@ -223,7 +223,7 @@ class MethodTraining:
         """Check that the optimizers hold the parameters of the model, of its unimodal heads and of the method.
 
         Raises:
-            ConfigError: If a parameter that is to be trained is in no optimizer.
+            ConfigError: If a trainable parameter is in no optimizer.
         """
         present = {id(p) for o in optimizers for group in o.param_groups for p in group["params"]}
         owners: dict[str, nn.Module] = {"the method": self.method, "the model": self._prepared()}
@@ -232,14 +232,15 @@ class MethodTraining:
             if missing:
                 raise ConfigError(
                     f"The optimizer should hold all parameters of {owner}. {len(missing)} are in no optimizer "
-                    f"(`{missing[0]}`, ...). Make it from [*model.parameters(), *method.parameters()], or freeze them."
+                    f"(`{missing[0]}`, ...). Create it from [*model.parameters(), *method.parameters()], or freeze "
+                    f"them."
                 )
 
     # -- batches -------------------------------------------------------------------------------------------------------
 
     def _prepared(self) -> MultimodalClassifier:
         if self.model is None:
-            raise ModelError("The method has no model yet. Call `prepare` before the optimizer is made.")
+            raise ModelError("The method has no model yet. Call `prepare` before the optimizer is created.")
         return self.model
 
     def _order(self) -> Any:
@@ -259,7 +260,7 @@ class MethodTraining:
         return self.loader
 
     def _split(self, item: Any) -> tuple[dict[str, Any], Tensor, Tensor | None]:
-        """Return the inputs by name, the target, and the positions where the batch holds them."""
+        """Return the inputs by name, the target, and the positions if the batch holds them."""
         inputs, target = split_target(item, self.label)
         if not isinstance(inputs, Mapping):
             names = self._prepared().modalities if self.model is not None else tuple(map(str, range(len(inputs))))
@@ -287,7 +288,7 @@ class MethodTraining:
 
 
 def _tensors(value: Any) -> Any:
-    """Return a nested mapping without what is not a tensor (texts, names)."""
+    """Return a nested mapping without the entries that are not tensors (texts, names)."""
     if isinstance(value, Mapping):
         return {k: _tensors(v) for k, v in value.items() if isinstance(v, Tensor | Mapping)}
     return value

@@ -28,13 +28,14 @@ class ContributionMonitor(lightning.Callback):
     """Diagnose the module after training epochs, and log the numbers through the module's own logger.
 
     The metrics are ``contribution/<modality>/mi`` and ``.../cmi`` (available, alone and given the others),
-    ``.../used``, and ``probe/<modality>``, what a linear probe finds in the encoder's features, in nats. A warning says
-    when an encoder stops learning. The weights, the gradients and the random numbers of the training stay as they are.
+    ``.../used``, and ``probe/<modality>``, the information that a linear probe finds in the encoder's features, in
+    nats. A warning is given when an encoder stops learning. The weights, the gradients and the random state of the
+    training are not changed.
 
     Args:
         loader: Batches that the module is not trained on; see `counterpoise.diagnose`.
         every: Number of epochs between two measurements.
-        patience: Number of measurements in which the probe of an encoder does not rise before a warning; see the note.
+        patience: Number of measurements without a rise of an encoder's probe before a warning; see the note.
         settings: Further arguments of `counterpoise.diagnose` (``modalities``, ``limit``, ``features``, ...).
 
     Attributes:
@@ -42,8 +43,9 @@ class ContributionMonitor(lightning.Callback):
 
     Note:
         Probes need to know the encoders: those of a wrapped model or `MultimodalClassifier` in the module, submodules
-        called like the modalities, or ``features={"image": "name.of.submodule", ...}``. An encoder counts as stopped if
-        its inputs carry significantly more than the probe finds, or if the probe once found significantly more.
+        with the names of the modalities, or ``features={"image": "name.of.submodule", ...}``. An encoder counts as
+        stopped if its inputs carry significantly more than the probe finds, or if the probe once found significantly
+        more.
 
     Raises:
         ConfigError: If ``every`` or ``patience`` is below 1.
@@ -73,8 +75,8 @@ class MethodCallback(lightning.Callback):
     """Train a LightningModule of your own with a method of the catalogue.
 
     The module holds the model: a `counterpoise.MultimodalClassifier`, or a network wrapped by `counterpoise.wrap`.
-    While it is fitted, the method's steps take the place of its ``training_step``. The module's optimizer, schedulers,
-    validation and callbacks stay, as do gradient clipping, accumulation and precision of the trainer.
+    During fitting, the method's steps replace its ``training_step``. The module's optimizer, schedulers, validation and
+    callbacks keep working, as do gradient clipping, accumulation and precision of the trainer.
 
     The method becomes the submodule ``counterpoise_method``, so that ``self.parameters()`` and checkpoints contain it.
     The loss, its terms and the coefficients are logged as ``method/loss``, ``method/<term>``, ``method/<coefficient>``.
@@ -83,13 +85,13 @@ class MethodCallback(lightning.Callback):
         method: Method.
         held_out: Samples that are not trained on, for methods that need them; see `MethodTraining`.
         target: Targets of the training set by position; None reads them from the training loader.
-        model: Name of the model in the module; None takes the only `MultimodalClassifier` among its submodules.
+        model: Name of the model in the module; None uses the only `MultimodalClassifier` among its submodules.
         label: Key of the target in batches that are mappings.
 
     Raises:
         ConfigError: While fitting: if a parameter is in no optimizer, if the method re-samples and the training loader
-            has no `MethodSampler`, if it needs held-out samples and there are none, or if gradients of several batches
-            are accumulated for a method that steps several times a batch.
+            has no `MethodSampler`, if it needs held-out samples and they are missing, or if gradients of several
+            batches are accumulated for a method that steps several times a batch.
         ModelError: While fitting: if the module holds no model or several, or the method is not defined for it.
     """
 
@@ -109,7 +111,7 @@ class MethodCallback(lightning.Callback):
     # -- fitting -------------------------------------------------------------------------------------------------------
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Prepare the method before the optimizers are made, and put its steps in the place of ``training_step``."""
+        """Prepare the method before the optimizers are created, and replace ``training_step`` by its steps."""
         if stage != "fit":
             return
         if trainer.world_size > 1:
@@ -139,7 +141,7 @@ class MethodCallback(lightning.Callback):
         pl_module.training_step = training_step  # type: ignore[method-assign]
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Give the module its own ``training_step`` back."""
+        """Restore the module's own ``training_step``."""
         if stage == "fit" and "training_step" in pl_module.__dict__:
             del pl_module.__dict__["training_step"]
             pl_module.automatic_optimization = self._automatic
@@ -212,7 +214,7 @@ def _epochs(trainer: lightning.Trainer) -> int:
         return trainer.max_epochs
     if trainer.max_steps > 0:
         return math.ceil(trainer.max_steps * trainer.accumulate_grad_batches / trainer.num_training_batches)
-    raise ConfigError("Methods need to know how long the training takes. Set `max_epochs` or `max_steps`.")
+    raise ConfigError("Methods need to know the length of the training. Set `max_epochs` or `max_steps`.")
 
 
 def _model_name(pl_module: lightning.LightningModule) -> str:
@@ -221,7 +223,7 @@ def _model_name(pl_module: lightning.LightningModule) -> str:
         raise ModelError(
             "The LightningModule should hold one model that methods can train. Found "
             f"{', '.join(names) or 'none'}. In its constructor, set self.model = counterpoise.wrap(self.net, "
-            "encoders={...}, num_outputs=...), or say which: MethodCallback(method, model='...')."
+            "encoders={...}, num_outputs=...), or name it: MethodCallback(method, model='...')."
         )
     return names[0]
 

@@ -30,17 +30,18 @@ class ContributionMonitor(transformers.TrainerCallback):
     """Diagnose the model after training epochs, and log the numbers through the Trainer's own loggers.
 
     The metrics are ``contribution/<modality>/mi`` and ``.../cmi`` (available, alone and given the others),
-    ``.../used``, and ``probe/<modality>``, what a linear probe finds in the encoder's features, in nats. A warning says
-    when an encoder stops learning. The weights, the gradients and the random numbers of the training stay as they are.
-    Which encoders are probed is written at `counterpoise.integrations.lightning.ContributionMonitor`.
+    ``.../used``, and ``probe/<modality>``, the information that a linear probe finds in the encoder's features, in
+    nats. A warning is given when an encoder stops learning. The weights, the gradients and the random state of the
+    training are not changed. `counterpoise.integrations.lightning.ContributionMonitor` explains which encoders are
+    probed.
 
     Args:
         loader: Batches that the model is not trained on; see `counterpoise.diagnose`.
         every: Number of epochs between two measurements.
-        patience: Number of measurements in which the probe of an encoder does not rise before a warning.
-        log: Function that logs numbers, ``trainer.log``. Without it the numbers are in ``state.log_history`` and on the
-            screen, but TensorBoard, W&B and the like do not receive them: the Trainer calls these before callbacks of
-            the user's. `MethodTrainer` passes its own.
+        patience: Number of measurements without a rise of an encoder's probe before a warning.
+        log: Function that logs numbers, ``trainer.log``. Without it, the numbers are in ``state.log_history`` and on
+            the screen, but loggers such as TensorBoard and W&B do not receive them, because the Trainer calls these
+            before the user's callbacks. `MethodTrainer` passes its own.
         settings: Further arguments of `counterpoise.diagnose` (``modalities``, ``limit``, ``features``, ...).
 
     Attributes:
@@ -86,7 +87,7 @@ class ContributionMonitor(transformers.TrainerCallback):
             control.should_log = due
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Add the numbers of the last measurement to what the Trainer logs."""
+        """Add the numbers of the last measurement to the logs of the Trainer."""
         if self._numbers and logs is not None:
             logs |= self._numbers
             state.log_history[-1] |= self._numbers
@@ -104,7 +105,7 @@ class _Trained(nn.Module):
         self._training = training
 
     def forward(self, **inputs: Any) -> dict[str, Tensor]:
-        """Return the fused logits, and their loss where there are labels."""
+        """Return the fused logits, and their loss if there are labels."""
         labels = inputs.pop(str(self._training.label), None)
         logits = self.model(self._training.select(inputs)).logits
         return (
@@ -115,7 +116,7 @@ class _Trained(nn.Module):
 class MethodTrainer(transformers.Trainer):
     """A Trainer that trains with a method of the catalogue.
 
-    The method's steps take the place of the Trainer's loss. Its parameters are in the optimizer and in checkpoints, its
+    The method's steps replace the Trainer's loss. Its parameters are in the optimizer and in checkpoints, its
     epoch hook is called, and it re-samples the training set. Arguments of the Trainer keep their meaning.
 
     Args:
@@ -128,7 +129,7 @@ class MethodTrainer(transformers.Trainer):
         options: Further arguments of `transformers.Trainer`.
 
     Raises:
-        ConfigError: If the method needs held-out samples and there are none, if it steps several times a batch, or if
+        ConfigError: If the method needs held-out samples and they are missing, if it steps several times a batch, or if
             the training set has no positions.
         ModelError: If the method is not defined for the model.
     """
@@ -179,13 +180,13 @@ class MethodTrainer(transformers.Trainer):
         return self.sampler
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """Make the optimizer, and check that it holds every parameter of the model and of the method."""
+        """Create the optimizer, and check that it holds every parameter of the model and of the method."""
         optimizer = super().create_optimizer(*args, **kwargs)
         self.training.check_optimizers([optimizer])
         return optimizer
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Let the method fill the gradients; return its loss."""
+        """Compute the gradients by the method, and return its loss."""
         model.train()
         batch = self.training.batch(self._prepare_inputs(inputs))
 
@@ -199,7 +200,7 @@ class MethodTrainer(transformers.Trainer):
         return record.loss / self.current_gradient_accumulation_steps
 
     def finish_steps(self) -> None:
-        """Run what methods do after the optimizer's step."""
+        """Run the method's actions after the optimizer's step."""
         for steps in self._open:
             with suppress(StopIteration):
                 next(steps)
@@ -207,7 +208,7 @@ class MethodTrainer(transformers.Trainer):
 
 
 class _Hooks(transformers.TrainerCallback):
-    """Calls what a method does between epochs and after steps."""
+    """Callback that runs the method's actions between epochs and after steps."""
 
     def __init__(self, trainer: MethodTrainer) -> None:
         self.trainer = trainer
@@ -222,7 +223,7 @@ class _Hooks(transformers.TrainerCallback):
         self.trainer.training.start_epoch(round(state.epoch), state.num_train_epochs)
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Let the method act after the step."""
+        """Run the method's actions after the step."""
         self.trainer.finish_steps()
 
 

@@ -1,7 +1,7 @@
-"""Methods: each computes the gradients of one step; the training loop calls the optimizer.
+"""Training methods. Each computes the gradients of one step; the training loop calls the optimizer.
 
 Names are imported on first use, so that the catalogue (`counterpoise.methods.catalogue`) can be read without torch.
-Replicas of released code are in `counterpoise.methods.replicas`; what authors of a method need is in
+Replicas of released code are in `counterpoise.methods.replicas`; the tools for authors of a method are in
 `counterpoise.methods.base`, `.objective`, `.logits` and `.passes`.
 """
 

@@ -77,7 +77,7 @@ class AGM(Method):
     all earlier steps (0 before the first): `adaptive_coefficients` multiply the gradient that flows back through
     :math:`z_m`.
 
-    Known from the authors' code: a step is compared with the mean of the earlier ones. Differs from it: zeros are
+    Known from the authors' code: each step is compared with the mean of the earlier ones. Differs from it: zeros are
     encoded once per modality (one sample, evaluation mode) instead of once per subset, so that a step costs 2M encoder
     passes for any M and the fusion sees all :math:`2^M` subsets in one pass; exponents are bounded; clipping of
     gradients is left to the loop. For other tasks than classes the losses are `output_losses`. A published toolkit

@@ -28,7 +28,7 @@ def update_shares(label_entropy: Tensor, losses: Tensor, feature_entropy: Tensor
     r"""Return the share of its units that each encoder updates, ``(M,)``, in [.1, .9].
 
     :math:`r = \mathrm{softmax}(-t)`, :math:`t_m = (H(Y) - CE(z_m, y) + \frac12) / (T H_m)`; if one numerator is not
-    positive, all t are equal. The modality that knows less updates more.
+    positive, all t are equal. Modalities with less information update more units.
 
     Args:
         label_entropy: :math:`H(Y)`, scalar.
@@ -76,7 +76,7 @@ def masked_gradient(gradient: Tensor, share: Tensor, *, unbiased: bool) -> Tenso
 
 
 class AMSS(ModulatedObjective):
-    r"""Adaptive mask subnetworks: per step, the encoder of a modality that knows more updates fewer of its units.
+    r"""Adaptive mask subnetworks: in each step, the encoder of a more informative modality updates fewer of its units.
 
     "Adaptive Mask Subnetworks Considering Modality Significance", TPAMI 2025 (arXiv 2404.08347). In joint training,
     encoder m updates the share :math:`r_m` of its units (`update_shares`, with :math:`H_m` the mean entropy of the

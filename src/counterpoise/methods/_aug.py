@@ -31,7 +31,8 @@ __all__ = ["AUG", "BoostedFusion", "boosting_loss"]
 
 
 def boosting_loss(old: Tensor, added: Tensor, target: Tensor, discount: float, weights: Tensor | None = None) -> Tensor:
-    r"""Return the cross-entropy of the newest block, weighted down where the older blocks are right.
+    r"""Return the cross-entropy of the newest block, with lower weights on samples that the older blocks predict
+    correctly.
 
     .. math:: \mathrm{mean}_i (1 - \delta\, \mathrm{sg}\, p^{old}_i(y_i)) (-\log p^{add}_i(y_i))
 
@@ -57,7 +58,7 @@ class BoostedFusion(Fusion):
     .. math:: z_m = \sum_{t < n_m} K\, \mathrm{ReLU}(W_{m,t} h_m + b_{m,t}), \qquad z = \frac1M \sum_m z_m
 
     All blocks that may ever be added are parameters from the start, so that every optimizer knows them. Blocks that are
-    not added yet do not count. Initial weights come from a generator of their own.
+    not added yet have no effect. The initial weights are drawn from a separate generator.
 
     Args:
         feature_dims: D_m by modality.
@@ -123,10 +124,10 @@ class AUG(Alternation):
     the mean probability of the true class of one modality in the last epoch exceeds the mean of the others by more than
     a tolerance, the weakest modality gets a block.
 
-    Differs from the authors' code, whose optimizer never learns of the added layers, so that they stay at their random
-    start: here they train. Inferred: the scores are those of an epoch; modalities are merged with equal weights (there
-    .4 and .6); for more than two modalities the weakest gets the block. The model to train has another fusion
-    (`BoostedFusion`). There is no strength, since alternation has no joint limit.
+    Differs from the authors' code, in which the added layers are not passed to the optimizer, so that they keep their
+    random initial values; here they are trained. Inferred: the scores are those of an epoch; modalities are merged with
+    equal weights (there .4 and .6); for more than two modalities the weakest gets the block. The model to train has
+    another fusion (`BoostedFusion`). There is no strength, because alternation has no limit that is joint training.
 
     Args:
         discount: :math:`\delta` of `boosting_loss`.

@@ -59,10 +59,10 @@ class CGGM(ModulatedObjective):
 
     Known from the authors' code: both formulas. Differs from it: the direction compares gradients, as the paper says
     (the code: parameters), and negative gains count as 0 (the code: coefficients below 0 and with poles). The clamp has
-    a price: whenever the accuracy of only one of two heads rose, its encoder's coefficient is exactly 0; in small
-    batches that is more than half of the steps. ``floor`` bounds the coefficients from below. Inferred: the fused head
-    is taken as linear in the features for the direction, and for other tasks than classes the score per sample takes
-    the place of the accuracy (for real targets minus the squared error, of which only ratios of changes count).
+    a side effect: whenever the accuracy of only one of two heads rose, its encoder's coefficient is exactly 0, which
+    happens in more than half of the steps with small batches. ``floor`` bounds the coefficients from below. Inferred:
+    the fused head is taken as linear in the features for the direction, and for other tasks than classes the score per
+    sample replaces the accuracy (for real targets minus the squared error, of which only ratios of changes count).
 
     Args:
         strength: From joint training (0) to the method (1), in [0, 1].
@@ -96,7 +96,7 @@ class CGGM(ModulatedObjective):
         logits = unimodal_logits(model, features, sliced=False, present=batch.present)
         masks = presence_masks(model.modalities, batch.present)
         accuracy = modality_means(model.task.sample_score(logits, batch.target), masks).to(self.accuracy.dtype)
-        if masks is not None:  # a modality that no sample of the batch has gains nothing
+        if masks is not None:  # a modality that no sample of the batch has gains 0
             accuracy = torch.where(masks.any(-1), accuracy, self.accuracy)
         gain = torch.where(self.started, accuracy - self.accuracy, torch.zeros_like(accuracy))
         self.accuracy.copy_(accuracy)

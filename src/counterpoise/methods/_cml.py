@@ -15,14 +15,14 @@ __all__ = ["CML", "confidence_penalty"]
 
 
 def confidence_penalty(logits: Tensor, target: Tensor) -> Tensor:
-    r"""Return how much confidence rises where it should not, summed over samples and steps of the chain of subsets.
+    r"""Return the unwanted rises of confidence, summed over samples and steps of the chain of subsets.
 
     .. math:: \sum_{i,k} 1[S_k \text{ right}]\, (c_{k+1} - c_k)^+
         + 1[\text{both wrong}]\, (c_{k+1} - \mathrm{sg}\, c_k)^+
 
     where :math:`c_k` is the confidence of the prediction from :math:`S_k`, its largest probability. A prediction should
-    not become more confident when a modality is taken away. Where both are wrong, only the confidence of the smaller
-    subset is lowered.
+    not become more confident when a modality is taken away. If both predictions are wrong, only the confidence of the
+    smaller subset is lowered.
 
     Args:
         logits: ``(K, B, C)`` of nested subsets, the largest first.
@@ -85,7 +85,7 @@ class CML(ModulatedObjective):
             known.append(known[0] if left is None else torch.stack(list(left.values())).any(0))
         logits = torch.stack(chain)
         losses = model.task.losses(logits, batch.target)
-        # Samples of which a subset leaves nothing do not count there.
+        # Samples that have no modality of a subset are left out of its loss.
         nll = losses.mean(-1) if outputs.present is None else modality_means(losses, torch.stack(known))
         return {
             "subsets": self.strength * (nll.mean() - nll[0]),

@@ -97,7 +97,8 @@ def other_class_scores(scores: Tensor, target: Tensor, masks: Tensor | None = No
 def certified_margin(
     scores: Tensor, scale: Tensor, bias: Tensor, lipschitz: Tensor, target: Tensor, masks: Tensor | None = None
 ) -> Tensor:
-    r"""Return the mean distance to the decision boundary that no change of the inputs below it can cross.
+    r"""Return the mean certified distance to the decision boundary: no smaller change of the inputs can change the
+    prediction.
 
     .. math:: \frac{\sum_m (a_{m,y} o_{m,y} - a_{m,c} o_{m,c}) + b_y - b_c}
         {\sqrt{\sum_m (a_{m,y} L_{m,y} + a_{m,c} L_{m,c})^2}}
@@ -126,19 +127,20 @@ class CRMT(Method):
 
     Yang, Wei, Liang, Hu, "Quantifying and Enhancing Multi-modal Robustness with Modality Preference", ICLR 2024 (arXiv
     2402.06244). The model to train has `CertifiedFusion`. First :math:`L = CE(z, y) + \rho` `other_class_scores`. In
-    the last quarter of the training only the class weights a move, and maximise the `certified_margin`. Its constants
-    :math:`L_{m,c}` are the largest norms of the gradient of :math:`o_{m,c}` by the inputs of the training samples.
+    the last quarter of the training, only the class weights a are trained, to maximise the `certified_margin`. Its
+    constants :math:`L_{m,c}` are the largest norms of the gradient of :math:`o_{m,c}` by the inputs of the training
+    samples.
 
     Known from the authors' code: both losses, :math:`\rho = 2`, the start of a, and the lower rate of the second part.
     Differs from it: rows have length 1 and are not centred; sums of exponentials are taken in logarithms; the model is
     in evaluation mode in the second part (the code: statistics of batch norm move on); each modality's constants are
     its own (the code adds them up). Inputs without gradients (token ids, nested inputs) count with the constant 1 of
     the features. Under Adam the lower rate has little effect. The variants with adversarial samples and with mixtures
-    are left out. There is no strength, since the fusion is another one.
+    are left out. There is no strength, because the fusion is replaced.
 
     Args:
         rho: :math:`\rho`.
-        share: Share of the epochs at the end in which only the class weights move; the authors add a third.
+        share: Share of the epochs, at the end, in which only the class weights are trained; the authors add a third.
 
     Raises:
         ModelError: (by `prepare`) for a task without classes.
@@ -165,7 +167,7 @@ class CRMT(Method):
         return model
 
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        """Begin the second part when it is due, with the constants of the encoders as they are then."""
+        """Start the second part when it is due, with the constants of the current encoders."""
         self.certifying = epoch.number >= round(epoch.total * (1 - self.share))
         if self.certifying and not self.measured:
             fusion = require_fusion(self, model, CertifiedFusion)

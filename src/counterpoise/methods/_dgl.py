@@ -38,8 +38,8 @@ class DGL(_Separated):
 
     where the fused head :math:`\theta` gets no gradient of the second term and the encoders none of the first.
 
-    Known from the authors' code, which this follows. Inferred: fusions other than concatenation, which read zeros in
-    the same way. The model's unimodal heads are trained on detached features; the authors' network has none. See
+    The implementation follows the authors' code. Inferred: fusions other than concatenation, which read zeros in the
+    same way. The model's unimodal heads are trained on detached features; the authors' network has none. See
     `SeparatedGradients` for the form with separate heads.
 
     Args:
@@ -88,7 +88,7 @@ class SeparatedGradients(_Separated):
 
     :math:`L = CE(z(\mathrm{sg}\, h), y) + \sum_m CE(u_m, y)`. At full strength the encoders are those of
     `UnimodalEnsemble` bit for bit (a test), and a fused head is trained on their features. It shares the idea of `DGL`,
-    whose unimodal losses go through the fused head instead of heads of their own. A baseline of ours.
+    whose unimodal losses go through the fused head instead of heads of their own. It is a baseline of this library.
 
     Args:
         strength: Strength s, in [0, 1]; the fused gradient that enters the encoders is multiplied by :math:`1 - s` and

@@ -20,9 +20,10 @@ ZEROS = corruptions.Corruption("zeros")
 
 
 def drop_modalities(uniform: Tensor, rate: float) -> Tensor:
-    """Return which modalities are dropped, ``(B, M)`` bool: each with probability ``rate``, never all of a sample.
+    """Return which modalities are dropped, ``(B, M)`` bool: each with probability ``rate``, but never all modalities of
+    a sample.
 
-    The modality with the largest draw always stays, which matters only where all would be dropped.
+    The modality with the largest draw is always kept, which matters only if all would be dropped.
 
     Args:
         uniform: ``(B, M)`` uniform draws.
@@ -43,8 +44,8 @@ class ModalityDropout(Method):
     ModDrop of Neverova, Wolf, Taylor, Nebout, "ModDrop: adaptive multi-modal gesture recognition", TPAMI 2016. Each
     modality of each sample is missing with probability p, independently; here one of them always stays. The input is
     set to zeros, as in a test with a missing modality; masks stay, and nothing is rescaled. With ``dropped="absent"``
-    the sample lacks the modality instead: its encoder does not see the sample, and the fusion reads what it reads for
-    samples that lack the modality.
+    the sample lacks the modality instead: its encoder does not process the sample, and the fusion treats the modality
+    as absent.
 
     Args:
         strength: Probability p, in [0, 1].
@@ -64,7 +65,7 @@ class ModalityDropout(Method):
         """See `Method.steps`."""
         if self.strength:
             uniform = torch.rand(len(batch), len(model.modalities), device=batch.target.device)
-            if batch.present is not None:  # what is absent is the first to go, so that one of the others stays
+            if batch.present is not None:  # absent modalities are dropped first, so that one of the others stays
                 uniform = uniform.masked_fill(~torch.stack([batch.present[m] for m in model.modalities], -1), -1)
             dropped = drop_modalities(uniform, self.strength)
             rows = dict(zip(model.modalities, dropped.T, strict=True))
@@ -95,8 +96,9 @@ class Corruption(Method):
     probability p. The corruption c replaces the input: by itself plus normal noise (probability .3, log-uniform in [.3,
     3] standard deviations of each column, or of the whole input if it has more axes), by zeros (.15), by itself with a
     random share of its entries set to zero (.15), by that of another sample (.15), or by itself plus [.3, 3] times that
-    of another sample (.25). A baseline for robustness, ours. Token ids take no noise or mixture: that of another sample
-    replaces them. Modalities that a sample lacks stay absent, and their inputs are given to no other sample.
+    of another sample (.25). It is a robustness baseline of this library. Noise and mixture are undefined for token ids,
+    which are replaced by those of another sample instead. Modalities that a sample lacks stay absent, and their inputs
+    are given to no other sample.
 
     Args:
         strength: Probability p, in [0, 1].
@@ -125,7 +127,7 @@ class Corruption(Method):
 
 
 def _replenished(value: Nested, mask: Tensor | None) -> Nested:
-    """Return inputs in which samples without the modality stand in with that of other samples, or with zeros."""
+    """Return inputs in which absent modalities are replaced by those of other samples, or by zeros."""
     if mask is None:
         return value
     rows = mask.nonzero().flatten()

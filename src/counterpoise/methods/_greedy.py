@@ -36,7 +36,7 @@ class TransferFusion(Fusion):
     \odot g_m)`, fused logits :math:`\frac1M \sum_m z_m`. While modality m is curated, its gate is replaced by its
     running mean, so that no other modality influences its branch.
 
-    The initial weights come from a generator of their own and are the same for every call; blocks of equal shape are
+    The initial weights are drawn from a separate generator and are the same for every call; blocks of equal shape are
     equal.
 
     Args:
@@ -71,7 +71,8 @@ class TransferFusion(Fusion):
     ) -> dict[str, Tensor]:
         """Return each branch's logits ``{m: (B, C)}``; ``track`` updates the running means of the gates.
 
-        A modality that a sample lacks has features of zeros, and so neither a branch nor an influence on the others.
+        A modality that a sample lacks has zeros as features, so that it has neither a branch nor an influence on the
+        others.
         """
         features = {m: only_present(features[m], m, present) for m in self.feature_dims}
         squeezed = [features[m] @ self.squeeze[f"squeeze_{m}"].T for m in self.feature_dims]
@@ -120,7 +121,7 @@ class Greedy(Method):
     encoders of any kind, there is one on the features (`TransferFusion`, the fusion of the model to train). Differs
     from the authors' code: the running mean of each gate is its own (the code mixes two); no value is read from the
     device in a step; gradients are those of the loss itself under loss scaling, and steps whose gradients are not
-    finite do not count. There is no strength, since the network is another one.
+    finite do not count. There is no strength, because the fusion is replaced.
 
     Args:
         epsilon: Difference of BDR that starts a curation.
@@ -197,7 +198,7 @@ class Greedy(Method):
 
 @torch.no_grad()
 def _squared_norm(parameters: list[nn.Parameter]) -> Tensor:
-    """Return the squared norm of those parameters that train, positive."""
+    """Return the squared norm of the trainable parameters, at least a small positive number."""
     trained = [p for p in parameters if p.requires_grad]
     if not trained:
         return torch.ones((), device=parameters[0].device if parameters else None)

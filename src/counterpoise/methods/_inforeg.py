@@ -50,7 +50,7 @@ def window_open(traces: Tensor, threshold: float) -> bool:
 
 
 class InfoReg(ModulatedObjective):
-    r"""Regulated information acquisition: the leading encoder is held back while information is gathered fast.
+    r"""Regulated information acquisition: the leading encoder is slowed down while its information grows fast.
 
     Huang, Wei, Yang, Hu, "Adaptive Unimodal Regulation for Balanced Multimodal Information Acquisition", CVPR 2025.
     :math:`L = CE(z, y) + \sum_m CE(u_m, y)`. The trace of the Fisher information of an encoder is estimated by the mean
@@ -113,7 +113,7 @@ class InfoReg(ModulatedObjective):
             self.anchors[m] = [p.detach().clone() for p in model.encoder_parameters(m)]
 
     def watched(self, model: MultimodalClassifier, k: int) -> int:
-        """Return whose trace opens and closes the window of the ``k``-th modality: its own."""
+        """Return the index of the trace that opens and closes the window of the ``k``-th modality, which is its own."""
         return k
 
     def pull(self, model: MultimodalClassifier, scores: Tensor, count: int) -> Tensor:

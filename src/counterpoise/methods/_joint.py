@@ -1,4 +1,4 @@
-"""Joint training: the baseline that everything else is compared with."""
+"""Joint training: the baseline for all comparisons."""
 
 from __future__ import annotations
 

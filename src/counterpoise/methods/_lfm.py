@@ -21,7 +21,7 @@ POLYNOMIAL = (0.2046, 3.355e-3, 1.230e-4, -2.929e-6, 2.238e-8, -5.397e-11)
 MAX_ALIGNMENT = 0.95
 """Initial and largest learned weight of the alignment; the smallest is 1 - 0.95."""
 EPOCHS = 200
-"""Number of epochs that the authors' schedules are written for."""
+"""Number of epochs of the authors' schedules."""
 
 
 def classification_weight(progress: float) -> float:
@@ -92,7 +92,7 @@ def meta_gradient(
 
     Args:
         parameters: :math:`\theta`.
-        inner: Function that returns CE and JS of the samples that the step is taken on.
+        inner: Function that returns CE and JS on the samples of the step.
         outer: Function that returns CE' of other samples.
         alignment: :math:`a_1`.
         lookahead: :math:`\xi`, length of the step.
@@ -132,9 +132,9 @@ class LFM(ModulatedObjective):
 
     - the authors' heuristic schedule, `classification_weight`, stretched to the length of the run; or
     - a learned one: :math:`a_1` starts at .95, and before every further epoch :math:`a_1 \leftarrow \mathrm{clip}(a_1 -
-      \eta\, h, .05, .95)`, where h is the `meta_gradient` on fixed training samples (one half takes the step, the other
-      half judges it). :math:`\eta` is halved every tenth of the run and multiplied by 200 over the number of epochs,
-      since the authors train for 200.
+      \eta\, h, .05, .95)`, where h is the `meta_gradient` on fixed training samples (the step is computed on one half
+      and evaluated on the other). :math:`\eta` is halved every tenth of the run and multiplied by 200 over the number
+      of epochs, since the authors train for 200.
 
     Differs from the authors' code: the divergence is that of Jensen and Shannon (there :math:`KL(\bar p \Vert p_m)`,
     the reverse). The meta-gradient is exact for one step ahead and over all parameters (there a product with the
@@ -147,7 +147,7 @@ class LFM(ModulatedObjective):
         schedule: "heuristic" or "learned".
         rate: :math:`\eta` of the learned schedule.
         lookahead: :math:`\xi`, length of the step that it looks ahead; the authors train with 0.01.
-        samples: Number of training samples that it reads, at least 2; the authors use 16.
+        samples: Number of training samples for the learned schedule, at least 2; the authors use 16.
 
     Raises:
         ModelError: (by `prepare`) for a task without classes.

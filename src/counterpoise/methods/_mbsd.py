@@ -45,7 +45,8 @@ def pair_distillation(first: Tensor, second: Tensor, target: Tensor) -> Tensor:
 
 
 class MBSD(ModulatedObjective):
-    r"""Modality-bias self-distillation: on each sample, the weaker modality learns from the stronger one.
+    r"""Modality-bias self-distillation: on each sample, the weaker modality is trained towards the prediction of the
+    stronger one.
 
     Liu et al., "Multimodal Pre-Training with Self-Distillation for Product Understanding in E-Commerce", WSDM 2023:
     :math:`L = CE(z, y) + \sum_m CE(u_m, y)` plus the mean over all pairs of modalities of `pair_distillation`. No code

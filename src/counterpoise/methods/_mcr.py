@@ -48,7 +48,8 @@ def influence(
     k: float,
     present: Presence | None = None,
 ) -> Tensor:
-    r"""Return :math:`\mathrm{mean}_i\, \mathrm{JSD}(p_i, \tilde p_{m,i})`, ``(M,)``: what permuting a modality changes.
+    r"""Return :math:`\mathrm{mean}_i\, \mathrm{JSD}(p_i, \tilde p_{m,i})`, ``(M,)``: the effect of permuting a modality
+    on the predictions.
 
     The gradient that the features of the other modalities get of :math:`m`'s influence is multiplied by k. The heads'
     gradient is that of the sum.

@@ -55,7 +55,7 @@ def swap_similarity(features: Mapping[str, Tensor], sources: Tensor) -> Tensor:
 
 
 def weak_factor(alpha: Tensor, confidence: Tensor, reliance: Tensor, rate: float) -> Tensor:
-    r"""Return the next :math:`\alpha`, ``(M,)``: it moves for the weakest modality, and is 1 for the others.
+    r"""Return the next :math:`\alpha`, ``(M,)``: it changes for the weakest modality and is 1 for the others.
 
     :math:`\alpha_m \leftarrow \max(1, \alpha_m + \eta (\bar c_m - \bar p_m))` for the modality of least confidence.
 
@@ -80,14 +80,14 @@ class MIDAS(ModulatedObjective):
     "MIDAS", NeurIPS 2025 (arXiv 2509.25831): :math:`L = CE(z, y) + \sum_m CE(u_m, y) + \lambda L_{mix}`. Modality m of
     a mixed sample comes from sample :math:`s_m`. With :math:`c_m \propto p_m(y_{s_m})` of the unimodal heads, its loss
     is :math:`(1 + \frac{1 + \mathrm{sim}}{2}) \sum_m -\alpha_m c_m \log \tilde p(y_{s_m})`, where sim is the cosine of
-    the features that were swapped in and those that they replaced. :math:`\alpha` lifts the weakest modality
-    (`weak_factor`). In the first epochs only encoders and unimodal heads train.
+    the features that were swapped in and those that they replaced. :math:`\alpha` increases the weight of the weakest
+    modality (`weak_factor`). In the first epochs, only encoders and unimodal heads are trained.
 
     Known from the paper: all of this for two modalities; :math:`\lambda = 5` (Kinetics-Sounds) or 1, :math:`\eta =
-    .05`; :math:`\alpha` starts at 1 in every epoch. Its own table shows that 5 destroys Food-101: tune it. Inferred:
-    the number of first epochs; no gradient flows through c and sim; mixed samples of one class only are left out; for
-    more modalities M permutations of the batch are combined (`mixing_sources`), and sim is the mean over the replaced
-    modalities.
+    .05`; :math:`\alpha` starts at 1 in every epoch. The paper's own table shows a large loss with 5 on Food-101, so it
+    should be tuned. Inferred: the number of first epochs; no gradient flows through c and sim; mixed samples of one
+    class only are left out; for more modalities M permutations of the batch are combined (`mixing_sources`), and sim is
+    the mean over the replaced modalities.
 
     Args:
         strength: From joint training (0) to the method (1), in [0, 1].
@@ -137,7 +137,7 @@ class MIDAS(ModulatedObjective):
         valid = (labels != labels[0]).any(0)
         masks = presence_masks(model.modalities, outputs.present)
         taken = None
-        if masks is not None:  # a part that its sample lacks makes no mixture
+        if masks is not None:  # a modality that its sample lacks cannot be mixed
             valid = valid & masks.gather(1, sources).all(0)
             taken = {m: mask[s] for m, mask, s in zip(model.modalities, masks, sources, strict=True)}
         count = valid.sum()

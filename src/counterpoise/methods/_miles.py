@@ -32,7 +32,7 @@ def conditional_utilisation(performance: Tensor, modalities: int) -> Tensor:
 
     Args:
         performance: A of every subset of modalities, ``(2^M,)``, in the order of `counterpoise.coalitions.subsets`. If
-            that of all modalities is not positive, nothing is used.
+            that of all modalities is not positive, all utilisations are 0.
         modalities: M.
 
     Example:
@@ -70,7 +70,7 @@ class MILES(Method):
     differences of the `conditional_utilisation` of the modalities (`scheduled_rates`).
 
     Known from the abstract and a public summary: learning rates by epoch, and the utilisation they depend on. Inferred,
-    since the schedule could not be read: the threshold and the factor, the performance (the mean score per sample on
+    because the schedule was not accessible: the threshold and the factor, the performance (the mean score per sample on
     the training set, for real targets the share of the variance that is explained, with zeros for the features of
     absent modalities), and more than two modalities. The update is multiplied after the step (`rescaled_steps`).
 

@@ -84,12 +84,13 @@ class EntropyWeightedHead(SharedHead):
         return (entropy_weights(logits, masks).unsqueeze(-1) * logits).sum(0)
 
     def slice_logits(self, features: Mapping[str, Tensor], present: Presence | None = None) -> dict[str, Tensor]:
-        """Refuse: the weights make the logits no sum of functions of one modality each."""
+        """Raise `ModelError`, because weights that depend on all modalities make the logits no sum over modalities."""
         return Fusion.slice_logits(self, features)
 
 
 class MLA(Alternation):
-    r"""Alternating unimodal adaptation: one optimizer step per modality, through one shared head that forgets little.
+    r"""Alternating unimodal adaptation: one optimizer step per modality, with a shared head whose gradient is projected
+    to limit forgetting.
 
     Zhang, Yoon, Bansal, Yao, "Multimodal Representation Learning by Alternating Unimodal Adaptation", CVPR 2024. For
     each modality in turn: :math:`L_m = CE(K h_m, y)`, the head's gradient becomes :math:`G P^T` with
@@ -102,7 +103,8 @@ class MLA(Alternation):
     none); the shared head starts as the mean of the model's unimodal heads; :math:`N_b` is computed from the size of
     the training set.
 
-    The model to train has the fusion `EntropyWeightedHead`. There is no strength, since alternation has no joint limit.
+    The model to train has the fusion `EntropyWeightedHead`. There is no strength, because alternation has no limit that
+    is joint training.
 
     Args:
         ridge: Base of :math:`\lambda`, in (0, 1].

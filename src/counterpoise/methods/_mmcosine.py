@@ -56,7 +56,7 @@ def head_weights(fusion: Fusion) -> dict[str, Tensor]:
     """Return :math:`W_m` of a linear fusion.
 
     Raises:
-        ModelError: If the fusion is another one.
+        ModelError: If the fusion is not linear.
     """
     if isinstance(fusion, Concat):
         parts = fusion.head.weight.split(list(fusion.feature_dims.values()), dim=1)
@@ -72,17 +72,18 @@ def head_weights(fusion: Fusion) -> dict[str, Tensor]:
 
 
 class MMCosine(Joint):
-    r"""Joint training with a cosine head, so that neither long features nor long weights can make a modality dominant.
+    r"""Joint training with a cosine head, so that neither the norm of features nor that of weights can make a modality
+    dominant.
 
     Xu, Feng, Zhang, Hu, "MMCosine: Multi-Modal Cosine Loss Towards Balanced Audio-Visual Fine-Grained Learning", ICASSP
     2023: :math:`L = CE(s \sum_m \cos(W_{m,c}, h_m), y)`. The model to train has `CosineHead` in place of the fused
     head, with its weights.
 
     Differs from the authors' code and a published toolkit, which both predict with a head that is not normalised: here
-    inference uses the head that was trained. There is no strength, since the head is another one.
+    inference uses the head that was trained. There is no strength, because the head is replaced.
 
     Args:
-        scale: S, in (0, inf); the authors use 10.
+        scale: Factor s, in (0, inf); the authors use 10.
 
     Raises:
         ModelError: (by `prepare`) if the fused head is not linear, or for a task without classes.

@@ -16,7 +16,7 @@ def min_norm(first: list[Tensor], second: list[Tensor]) -> Tensor:
 
     .. math:: \alpha = \mathrm{clip}((g_2 - g_1) \cdot g_2 / \lVert g_1 - g_2 \rVert^2, 0, 1)
 
-    It is one half where both are equal.
+    It is one half if both are equal.
 
     Args:
         first: :math:`g_1`, tensor by tensor.
@@ -75,7 +75,7 @@ class MMPareto(GradientCombination):
     :math:`g_J = \nabla CE(z, y)` and :math:`g_m = \nabla CE(u_m, y)`: `pareto_gradient`. Heads get the gradient of the
     plain sum.
 
-    Differs from the authors' code: every encoder sees its own two tasks only (there the concatenation of all is inside
+    Differs from the authors' code: every encoder has only its own two tasks (there the concatenation of all is inside
     the min-norm list, which scales the inner products), with M + 1 restricted backward passes instead of M + 2 full
     ones. A published toolkit collects the gradients without clearing them in between, so that both are the sum of all
     and its row is uniform multitask training with a factor.

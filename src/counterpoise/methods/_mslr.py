@@ -61,7 +61,8 @@ def best_rate(loss: Callable[[float], float], middle: float) -> float:
 
 
 def relative_rates(rates: Tensor) -> Tensor:
-    """Return learning rates ``(M,)`` relative to their geometric mean, so that the loop's rate stays the scale.
+    """Return learning rates ``(M,)`` relative to their geometric mean, so that the loop's rate remains the overall
+    scale.
 
     Args:
         rates: ``(M,)``, positive.
@@ -106,7 +107,8 @@ def rescaled_steps(
 
 
 class MSLR(Method):
-    r"""Modality-specific learning rates: joint training in which every encoder steps with the rate that suits it alone.
+    r"""Modality-specific learning rates: joint training in which every encoder has the learning rate that is best for
+    it alone.
 
     Yao, Mihalcea, "Modality-specific Learning Rates for Effective Multimodal Additive Late-fusion", Findings of ACL
     2022. The learning rate of encoder m is :math:`\eta\, \kappa_m^s`, where :math:`\eta` is the loop's rate and
@@ -121,17 +123,17 @@ class MSLR(Method):
     Gradients are those of joint training.
 
     Inferred (the abstract could be read, the formulas could not): what "smooth" and "dynamic" compute, and the
-    geometric mean. Differs from the paper: encoders start where the loop's do (there from fine-tuned unimodal models);
-    the fused head keeps the loop's rate; any fusion (there a sum of unimodal predictions). Without ``rates``, a search
-    finds them before the first epoch: the encoder and head of each modality are trained by AdamW with nine learning
-    rates, and the least held-out loss wins (`best_rate`). No samples are held out if ``rates`` are given and the
-    strategy is not "dynamic".
+    geometric mean. Differs from the paper: encoders start with the loop's initial weights (there from fine-tuned
+    unimodal models); the fused head keeps the loop's rate; any fusion (there a sum of unimodal predictions). Without
+    ``rates``, a search finds them before the first epoch: the encoder and head of each modality are trained by AdamW
+    with nine learning rates, and the one with the smallest held-out loss is used (`best_rate`). No samples are held out
+    if ``rates`` are given and the strategy is not "dynamic".
 
     Args:
         strength: Strength s, in [0, inf); 0 is joint training, 1 the method.
         strategy: "keep", "smooth" or "dynamic".
-        rates: Best learning rate of each modality alone, where known; only their ratios count.
-        window: Number of epochs that "dynamic" compares with.
+        rates: Best learning rate of each modality alone, if known; only their ratios count.
+        window: Number of earlier epochs with which "dynamic" compares.
         inner_epochs: Number of epochs of each trial of the search.
         inner_lr: Middle one of the learning rates that the search tries; they span a hundredth to a hundred times of
             it.

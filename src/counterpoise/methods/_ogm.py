@@ -51,7 +51,8 @@ def modulation(ratio: Tensor, alpha: float) -> Tensor:
 
 
 class OGMGE(ModulatedObjective):
-    r"""On-the-fly gradient modulation: the dominant modality's encoder learns more slowly, and noise makes up for it.
+    r"""On-the-fly gradient modulation: the dominant modality's encoder learns more slowly, and noise is added to its
+    gradients to keep generalisation.
 
     Peng, Wei, Deng, Wang, Hu, "Balanced Multimodal Learning via On-the-fly Gradient Modulation", CVPR 2022. With the
     slices :math:`z_m = W_m h_m + b/M` of the fused logits, :math:`s_m = \sum_i \mathrm{softmax}(z_m)_{i, y_i}`
@@ -60,8 +61,8 @@ class OGMGE(ModulatedObjective):
 
     Differs from the authors' code: all parameters of an encoder are modulated, as the equation of the paper says (the
     code: convolution weights only); the noise is added to weights (two or more dimensions) of any layer; more than two
-    modalities are compared with the mean of the others (undefined in the paper); for fusions without slices the
-    unimodal heads take their place.
+    modalities are compared with the mean of the others (undefined in the paper); for fusions without slices, the
+    unimodal heads are used instead.
 
     Args:
         strength: :math:`\alpha`, in [0, inf); the authors use 0.8 (CREMA-D) and 0.1 (VGGSound), in the first 50 of 100

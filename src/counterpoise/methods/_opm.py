@@ -103,7 +103,7 @@ class OPM(ModulatedObjective):
             kept = (1 - (dims * q).sum() / dims.sum()).clamp_min(1e-6)
             chosen = torch.rand(len(batch), len(q), device=q.device) >= q
             masks = presence_masks(model.modalities, batch.present)
-            if masks is not None:  # what would be left without a modality keeps those that it has
+            if masks is not None:  # samples that would have no modality left keep those that they have
                 chosen = chosen | ~(chosen & masks.T).any(1, keepdim=True)
             keep = chosen.to(q.dtype) / kept
         masked = {m: features[m] * k.unsqueeze(1).to(features[m].dtype) for m, k in zip(features, keep.T, strict=True)}

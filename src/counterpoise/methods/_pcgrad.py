@@ -13,7 +13,7 @@ __all__ = ["PCGrad", "projected_sum"]
 def projected_sum(joint: list[Tensor], own: list[Tensor]) -> tuple[list[Tensor], Tensor]:
     r"""Return the sum of two gradients without their conflict, and the weight of the joint one in it.
 
-    If :math:`g_J \cdot g_m < 0`, each loses its component along the *original* other one:
+    If :math:`g_J \cdot g_m < 0`, the component along the *original* other one is removed from each:
     :math:`g_J - \frac{g_J \cdot g_m}{\lVert g_m \rVert^2} g_m` and
     :math:`g_m - \frac{g_J \cdot g_m}{\lVert g_J \rVert^2} g_J`.
 
@@ -37,12 +37,13 @@ class PCGrad(GradientCombination):
     r"""Gradient surgery: where the joint and the unimodal gradient of an encoder conflict, each is projected.
 
     Yu, Kumar, Gupta, Levine, Hausman, Finn, "Gradient Surgery for Multi-Task Learning", NeurIPS 2020. The tasks of
-    encoder m are the fused loss and its own head's loss, as in `MMPareto`. If :math:`g_1 \cdot g_2 < 0`, each gradient
-    loses its component along the other one, :math:`g_i \leftarrow g_i - \frac{g_i \cdot g_j}{|g_j|^2} g_j`, and the two
-    are added (`projected_sum`). Without a conflict it is uniform training. Heads get the gradient of the plain sum.
+    encoder m are the fused loss and its own head's loss, as in `MMPareto`. If :math:`g_1 \cdot g_2 < 0`, the component
+    along the other gradient is removed from each, :math:`g_i \leftarrow g_i - \frac{g_i \cdot g_j}{|g_j|^2} g_j`, and
+    the two are added (`projected_sum`). Without a conflict it is uniform training. Heads get the gradient of the plain
+    sum.
 
-    Known from the paper: the projection. Ours: its use per encoder with two tasks, for which the paper's random order
-    of tasks makes no difference.
+    Known from the paper: the projection. The use per encoder with two tasks is this library's; with two tasks, the
+    paper's random order of tasks makes no difference.
 
     Args:
         strength: Weight of the unimodal losses, in [0, inf).

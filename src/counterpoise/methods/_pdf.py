@@ -98,7 +98,7 @@ class PredictiveFusion(EnergyFusion):
         Args:
             confidence_logits: ``(M, B)``.
             branches: ``(M, B, C)``.
-            calibrated: Whether to use the form of the test.
+            calibrated: Whether to use the weights of evaluation mode.
             masks: Which samples have which modality, ``(M, B)``; the others have no weight.
         """
         odds = confidence_logits.detach()
@@ -117,7 +117,8 @@ class PredictiveFusion(EnergyFusion):
 
 
 class PDF(Method):
-    r"""Predictive dynamic fusion: branches are weighted by a learned prediction of how right each of them is.
+    r"""Predictive dynamic fusion: branches are weighted by a learned prediction of the probability that each of them is
+    right.
 
     Cao, Xia, Ding, Zhang, Hu, "Predictive Dynamic Fusion", ICML 2024 (arXiv 2406.04802): :math:`L = CE(z, y) + \sum_m
     CE(z_m, y) + \sum_m \mathrm{mean}_i |c_m - p_m(y_i)|`. The model to train has `PredictiveFusion`, whose branches
@@ -127,7 +128,7 @@ class PDF(Method):
     Known from the authors' code: the losses and both forms of the weights. Differs from it: the confidence is one
     linear layer (the code: three without a non-linearity between them, which is the same function); logarithms of the
     confidence are those of a sigmoid, bounded away from 0 (the code adds 1e-8, which can change the sign). Inferred:
-    more than two modalities. There is no strength, since the fusion is another one.
+    more than two modalities. There is no strength, because the fusion is replaced.
 
     Raises:
         ModelError: (by `prepare`) for a task without classes.

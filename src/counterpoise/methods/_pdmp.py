@@ -39,16 +39,18 @@ def priority_rates(scores: Tensor, best: float, rest: float) -> Tensor:
 
 
 class PDMP(Taught):
-    r"""Priority of the best modality: the encoder that performs best alone steps further than the others.
+    r"""Priority of the best modality: the encoder of the modality that performs best alone takes larger steps than the
+    others.
 
     arXiv 2604.05773, 2026: modalities are ranked by independently trained unimodal models, and throughout joint
     training the gradients of the best are multiplied by :math:`\gamma_p`, those of the others by :math:`\gamma_r <
-    \gamma_p`. It argues against balancing, and so is a control for methods that balance.
+    \gamma_p`. The paper argues against balancing, so the method is a control for methods that balance.
 
-    Known from the paper: the ranking and the two factors. Not found: their values; the defaults are ours. Differs from
+    Known from the paper: the ranking and the two factors. Not found: their values; the defaults are chosen here.
+    Differs from
     it: the update is multiplied after the step instead of the gradient before it, which is the same under SGD, while
-    under Adam a constant factor of the gradient has no effect (`rescaled_steps`). The ranking reads samples that are
-    held out of the training set. If several modalities are equally good, each of them is the best.
+    under Adam a constant factor of the gradient has no effect (`rescaled_steps`). The ranking uses samples that are
+    held out of the training set. If several modalities are equally good, all of them count as best.
 
     Args:
         strength: From joint training (0) to the method (1), in [0, inf): the factor is :math:`1 + s (\gamma - 1)`.

@@ -52,7 +52,7 @@ def prototype_boost(scores: Tensor) -> Tensor:
 
 
 class PMR(ModulatedObjective):
-    r"""Prototypical modality rebalance: slow modalities are pulled to their own class prototypes.
+    r"""Prototypical modality rebalance: the features of slow modalities are pulled towards their own class prototypes.
 
     Fan, Xu, Wang, Wang, Guo, "PMR: Prototypical Modal Rebalance for Multimodal Learning", CVPR 2023: :math:`L = CE(z,
     y) + \alpha \sum_m \beta_m CE(\sigma_m, y) - \eta H(\mathrm{softmax}\,\sigma_{m^*})` with `prototype_logits`,
@@ -61,15 +61,16 @@ class PMR(ModulatedObjective):
     \epsilon)\mu_\mathrm{new} + \epsilon \mu`.
 
     Differs from the authors' code: the paper's soft :math:`\beta` (the code: 0 or 1) and its entropy term (absent from
-    the code; its weight is ours); the 10 % of the samples that prototypes are computed on are spread over the training
-    set; a class that is not among them keeps its old prototype, or takes no part; the method acts to the end (the
+    the code; its weight is chosen here); the 10 % of the samples that prototypes are computed on are spread over the
+    training set; a class that is not among them keeps its old prototype, or is left out if it has none; the method acts
+    to the end (the
     authors: in the first 100 of 150 epochs). For more than two modalities, all but the strongest are boosted.
 
     Args:
         strength: :math:`\alpha`, in [0, inf); the authors use 1.
         smoothing: Share of the unimodal heads' labels that is spread over all classes, in [0, 1).
         momentum: :math:`\epsilon`, share of the old prototypes that is kept.
-        share: Share of the training set that prototypes are computed on.
+        share: Share of the training set on which prototypes are computed.
         entropy: :math:`\eta`, weight of the entropy term.
         entropy_epochs: Number of first epochs with that term.
 

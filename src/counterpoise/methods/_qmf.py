@@ -75,7 +75,7 @@ def rank_loss(confidence: Tensor, difficulty: Tensor, masks: Tensor | None = Non
 
     .. math:: \sum_m \mathrm{mean}_i \max(0, |d_i - d_j| - \mathrm{sgn}(d_j - d_i)(c_i - c_j)), \qquad j = i + 1
 
-    A sample that has been easier so far should have a higher confidence, by as much as it was easier.
+    A sample with smaller losses so far should have a higher confidence, by at least the difference in difficulty.
 
     Args:
         confidence: ``(M, B)``.
@@ -115,9 +115,9 @@ class QMF(Method):
     train has `EnergyFusion`, whose branches start as the unimodal heads.
 
     Known from the authors' code: the history, its scaling, and the pairs. Differs from it: the margin is added, so that
-    a larger gap in difficulty asks for a larger gap in confidence (the code: subtracted). No gradient flows through the
+    a larger gap in difficulty requires a larger gap in confidence (the code: subtracted). No gradient flows through the
     weights of the fusion, as in the code for image and text (the code for RGB and depth: it does). Inferred: the rank
-    losses of the modalities are added. There is no strength, since the fusion is another one.
+    losses of the modalities are added. There is no strength, because the fusion is replaced.
 
     Args:
         rank: :math:`\lambda`; the authors use .1 (NYUD2) and 1 (SUN RGB-D, image and text).
@@ -155,7 +155,7 @@ class QMF(Method):
         nll = -model.task.log_likelihood(branches, batch.target)  # (M, B)
         weighted = class_weighted(model.task, nll, batch.target)
         losses = modality_means(weighted, masks)
-        if masks is not None:  # where a modality is absent, the history goes on with a loss in the middle
+        if masks is not None:  # where a modality is absent, the middle of the range is added to the history
             nll = torch.where(masks, nll, modality_means(nll, masks).unsqueeze(1))
         with torch.no_grad():
             finite = torch.where(nll.isfinite(), nll, torch.zeros_like(nll))

@@ -52,7 +52,7 @@ def reconcilement_loss(
 
 
 class ReconBoost(Method):
-    r"""Modalities are trained in turn against what the others already explain, then all together.
+    r"""Modalities are trained in turn on the part of the labels that the others do not explain yet, then all together.
 
     Hua, Xu, Bao, Yang, Huang, "ReconBoost: Boosting Can Achieve Modality Reconcilement", ICML 2024. With the slices
     :math:`F_m` of the fused logits, stage t belongs to modality t mod M: first ``stage_epochs`` of `reconcilement_loss`
@@ -62,11 +62,11 @@ class ReconBoost(Method):
     by the number of classes; the ensemble's scale is left to the fused head; slices of an additive head take the place
     of a shared two-layer head; the agreement term is left out (in the code no gradient flows through it); the optimizer
     is the loop's throughout; no unimodal pre-training. A published toolkit runs one epoch per phase. There is no
-    strength, since alternation has no joint limit.
+    strength, because alternation has no limit that is joint training.
 
     Args:
         ratio: :math:`w_2 / w_1`, in [0, 1]; the authors use 0.2 (CREMA-D) and 0.25 (AVE, ModelNet40).
-        stage_epochs: Number of epochs of a modality's turn.
+        stage_epochs: Number of epochs of a modality's stage.
         rectify_epochs: Number of epochs of the joint phase after it.
 
     Raises:
@@ -94,7 +94,7 @@ class ReconBoost(Method):
         return model
 
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        """Determine whose turn it is; None stands for the joint phase."""
+        """Determine the modality of the current stage; None stands for the joint phase."""
         stage, within = divmod(epoch.number, self.stage_epochs + self.rectify_epochs)
         self.turn = stage % len(model.modalities) if within < self.stage_epochs else None
 

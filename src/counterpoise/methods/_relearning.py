@@ -22,8 +22,8 @@ SHARE = 20 / 90
 def cluster(points: Tensor, clusters: int, *, restarts: int = 3, rounds: int = 100) -> Tensor:
     """Return the k-means cluster of each point, ``(N,)``.
 
-    Lloyd's rounds start from k-means++ centres, and the best of some restarts counts. It draws from a generator of its
-    own, so that the same points always give the same clusters.
+    Lloyd's rounds start from k-means++ centres, and the best of several restarts is returned. Random numbers are drawn
+    from a separate generator, so that the same points always give the same clusters.
 
     Args:
         points: ``(N, D)``.
@@ -43,7 +43,7 @@ def cluster(points: Tensor, clusters: int, *, restarts: int = 3, rounds: int = 1
             distance, nearest = torch.cdist(points, centres).min(1)
             counts = torch.bincount(nearest, minlength=clusters).unsqueeze(1)
             sums = torch.zeros_like(centres).index_add_(0, nearest, points)
-            moved = torch.where(counts > 0, sums / counts.clamp_min(1), centres)  # an empty cluster stays where it is
+            moved = torch.where(counts > 0, sums / counts.clamp_min(1), centres)  # an empty cluster keeps its centre
             if torch.equal(moved, centres):
                 break
             centres = moved

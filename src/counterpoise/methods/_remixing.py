@@ -28,7 +28,7 @@ __all__ = ["DataRemixing", "group_order", "least_confident"]
 def least_confident(logits: Tensor, masks: Tensor | None = None) -> Tensor:
     r"""Return the modality that is least confident on each sample, ``(B,)``; -1 for a tie.
 
-    It has the smallest :math:`KL(p_m \Vert \mathrm{uniform}) = \log C - H(p_m)`.
+    The least confident modality has the smallest :math:`KL(p_m \Vert \mathrm{uniform}) = \log C - H(p_m)`.
 
     Args:
         logits: ``(M, B, C)``.
@@ -47,7 +47,7 @@ def least_confident(logits: Tensor, masks: Tensor | None = None) -> Tensor:
 
 
 def group_order(order: Tensor, group: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Return the order rearranged so that batches of ``size`` hold one group each, as far as the numbers allow.
+    """Return the order rearranged so that as many batches of ``size`` as possible hold a single group.
 
     Full batches of single groups come first, in random order; the remaining samples of all groups come last.
 
@@ -104,7 +104,7 @@ class DataRemixing(ModulatedObjective):
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Register one modality per sample; -1 stands for all of them."""
-        require_multiclass(self, model, "sureness is a distance from the uniform distribution over classes")
+        require_multiclass(self, model, "confidence is a distance from the uniform distribution over classes")
         self.register_buffer("assigned", torch.full((len(target),), -1))
         self.register_buffer("batch_size", torch.ones((), dtype=torch.long))
         return model
@@ -131,7 +131,7 @@ class DataRemixing(ModulatedObjective):
         return group_order(order, group, size, generator)
 
     def _shown(self, model: MultimodalClassifier, batch: Batch) -> Tensor:
-        """Return which modalities of the samples are shown, ``(B, M)`` bool."""
+        """Return which modalities of the samples the fused head reads, ``(B, M)`` bool."""
         chosen = self.assigned[batch.index].unsqueeze(1)
         return (chosen < 0) | (chosen == torch.arange(len(model.modalities), device=chosen.device))
 

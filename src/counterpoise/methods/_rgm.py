@@ -28,7 +28,7 @@ __all__ = ["RGM", "aligned_blocks", "balance_of", "conflict_corrections", "non_c
 
 
 def pair_shares(energy: Tensor) -> Tensor:
-    """Return :math:`w_i = E_i / (E_i + E_j)` for every pair, ``(M, M)``; it is one half where both are 0."""
+    """Return :math:`w_i = E_i / (E_i + E_j)` for every pair, ``(M, M)``; it is one half if both are 0."""
     total = energy.unsqueeze(1) + energy.unsqueeze(0)
     shares = energy.unsqueeze(1) / total.clamp_min(1e-30)
     return torch.where(total > 0, shares, torch.full_like(shares, 0.5))
@@ -78,7 +78,7 @@ def aligned_blocks(gradients: Tensor, shares: Tensor, blocks: int) -> Tensor:
     Args:
         gradients: ``(M, B, D)``.
         shares: :math:`w`, ``(M,)``, with the sum 1.
-        blocks: Number of blocks that the D channels are cut into.
+        blocks: Number of blocks into which the D channels are divided.
 
     Example:
         >>> aligned_blocks(torch.tensor([[[3.0]], [[4.0]]]), torch.tensor([0.5, 0.5]), blocks=1).flatten()
@@ -145,7 +145,8 @@ def reconciled(gradients: Tensor, energy: Tensor, blocks: int, *, printed: bool 
 
 
 class RGM(Method):
-    r"""Reconciled gradient modulation: gradients of the encoders are balanced in size and freed of their conflict.
+    r"""Reconciled gradient modulation: the gradients of the encoders are balanced in size, and their conflict is
+    removed.
 
     By the authors of ARM, AAAI 2026. :math:`g_m` is the gradient of the fused loss by the features of m, and
     :math:`E_m` its energy, the sum of :math:`\lVert g_m \rVert^2` over the steps. The gradient that enters encoder m is
@@ -153,15 +154,15 @@ class RGM(Method):
     described by two numbers in [-1, 1] that are recorded: ``balance`` (`balance_of`) and ``non-conflict``
     (`non_conflict_of`).
 
-    Known from a public summary; the paper could not be read, and no code was found: the energies, both axes of the
+    The paper was not accessible, and no code was found. Known from a public summary: the energies, both axes of the
     plane, and the scaling of the blocks. Differs from the summary: the denominator of the correction, which as printed
-    does not meet its own condition (``correction="printed"`` uses it). Inferred: gradients by features stand for those
-    of parameters, since encoders share none; the gates; the rebalancing factor; blocks are groups of channels; the
+    does not meet its own condition (``correction="printed"`` uses it). Inferred: gradients by features replace those of
+    parameters, because encoders share none; the gates; the rebalancing factor; blocks are groups of channels; the
     energies leave the learning rate out; more than two modalities.
 
     Args:
         strength: From joint training (0) to the method (1), in [0, 1].
-        blocks: Number of groups of channels that are scaled by themselves.
+        blocks: Number of groups of channels, each scaled separately.
         correction: "derived" or "printed".
 
     Raises:

@@ -43,11 +43,11 @@ def total_correlation_loss(slices: Tensor, target: Tensor) -> Tensor:
 
 
 class TCMax(ModulatedObjective):
-    r"""Total correlation maximisation: right combinations of modalities and label are separated from all others.
+    r"""Total correlation maximisation: true combinations of modalities and label are separated from all others.
 
-    "TCMax", ICLR 2026 (arXiv 2602.13015). `total_correlation_loss` takes the place of the cross-entropy of the fused
-    head. The prediction is the largest fused logit of the sample. The logits are not calibrated class probabilities:
-    use a calibrated rule before likelihoods are compared.
+    "TCMax", ICLR 2026 (arXiv 2602.13015). `total_correlation_loss` replaces the cross-entropy of the fused head. The
+    prediction is the largest fused logit of the sample. The logits are not calibrated class probabilities: use a
+    calibrated rule before likelihoods are compared.
 
     Known from the paper: the loss for two modalities. Differs from the authors' code: all exponentials are taken in
     logarithms (the code subtracts the mean, and overflows where logits spread by 88), and the constant is

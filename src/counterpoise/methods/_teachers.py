@@ -1,4 +1,4 @@
-"""Methods that learn from trained unimodal models: UMT and G2D."""
+"""Methods that distil trained unimodal models: UMT and G2D."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ TEACHER = "unimodal-ensemble"
 
 
 class Taught(Method):
-    """Base of the methods that learn from a frozen model whose encoders and unimodal heads were trained alone."""
+    """Base class of methods with a frozen teacher, whose encoders and unimodal heads were trained alone."""
 
     requires = (TEACHER,)
 
     def use_teachers(self, teachers: Mapping[str, MultimodalClassifier]) -> None:
-        """Receive the trained unimodal ensemble; it stays outside this module's parameters and state.
+        """Set the trained unimodal ensemble, which is not part of this module's parameters and state.
 
         Raises:
-            ModelError: If it is not among the teachers.
+            ModelError: If the ensemble is not among the teachers.
         """
         if TEACHER not in teachers:
             raise ModelError(
@@ -65,7 +65,7 @@ class Taught(Method):
         teacher = getattr(self, "_teachers", {}).get(TEACHER)
         if teacher is None:
             raise ModelError(
-                f"`{type(self).__name__}` learns from a trained `{TEACHER}` and has none. Call `use_teachers` first."
+                f"`{type(self).__name__}` needs a trained `{TEACHER}`. Found none. Call `use_teachers` first."
             )
         outputs: Outputs = teacher.to(batch.target.device)(batch.inputs, present=batch.present)
         return outputs
@@ -81,7 +81,7 @@ class Taught(Method):
 
 
 class UMT(Taught, ModulatedObjective):
-    r"""Unimodal teachers: each encoder is kept near the features of one that was trained alone.
+    r"""Unimodal teachers: the features of each encoder are kept near those of an encoder that was trained alone.
 
     Du, Teng, Li, Liu, Yuan, Wang, Yuan, Zhao, "On Uni-Modal Feature Learning in Supervised Multi-Modal Learning", ICML
     2023: :math:`L = CE(z, y) + \lambda \sum_m \mathrm{MSE}(h_m, h_m^T)`, the teachers frozen. No code of the authors
@@ -122,7 +122,8 @@ def prioritised(scores: Tensor, count: int) -> Tensor:
 
 
 class G2D(Taught, ModulatedObjective):
-    r"""Gradient-guided distillation: unimodal teachers, and the encoders whose teachers are weak train first.
+    r"""Gradient-guided distillation: distillation from unimodal teachers, in which the encoders with weak teachers are
+    trained first.
 
     Rakib, Bagavathi, "G2D: Boosting Multimodal Learning with Gradient-Guided Distillation", ICCV 2025: :math:`L = CE(z,
     y) + \lambda \sum_m [KL(p^T_m \Vert p) + \mathrm{MSE}(h_m, h_m^T)]`. In the first half of the epochs, the gradient

@@ -15,7 +15,8 @@ __all__ = ["UncertaintyWeighting"]
 
 
 class UncertaintyWeighting(ModulatedObjective):
-    r"""Each loss is weighted by a learned uncertainty: :math:`\sum_i e^{-s_i} L_i + \frac12 s_i`.
+    r"""Uncertainty weighting: each loss is weighted by a learned uncertainty, :math:`\sum_i e^{-s_i} L_i + \frac12
+    s_i`.
 
     Kendall, Gal, Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and Semantics",
     CVPR 2018. The losses are the fused one and that of each unimodal head; the log-variances :math:`s_i` start at 0

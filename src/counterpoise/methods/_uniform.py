@@ -11,8 +11,8 @@ class Uniform(ModulatedObjective):
     r"""Uniform multitask training: :math:`L = CE(z, y) + \lambda \sum_m CE(u_m, y)`.
 
     The modalities have separate linear heads :math:`u_m`, as in MMPareto (Wei & Hu, ICML 2024), which names this
-    baseline. It is also what a published toolkit's MMPareto row computes. :math:`\lambda` is the factor of the gradient
-    that enters the encoders; the heads themselves always get their full gradient.
+    baseline. The MMPareto row of a published toolkit is in effect this method as well. :math:`\lambda` is the factor of
+    the gradient that enters the encoders; the heads themselves always get their full gradient.
 
     Args:
         strength: :math:`\lambda`, in [0, inf).

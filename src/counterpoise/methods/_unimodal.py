@@ -62,9 +62,9 @@ class Unimodal(Method):
 class UnimodalEnsemble(Method):
     r"""Every modality alone, in parallel: :math:`L = \sum_m CE(u_m, y)`.
 
-    The prediction is the mean of the unimodal log-probabilities. No parameter sees two modalities, so that after any
-    number of steps the encoder and head of ``m`` are those of ``Unimodal(m)`` bit for bit (a test); one run gives them
-    all.
+    The prediction is the mean of the unimodal log-probabilities. No parameter depends on two modalities, so that after
+    any number of steps the encoder and head of ``m`` equal those of ``Unimodal(m)`` bit for bit (tested). One run
+    therefore trains all unimodal models.
 
     Example:
         >>> UnimodalEnsemble()

@@ -59,7 +59,7 @@ def sample_values(
 
 
 def copies(values: Tensor) -> Tensor:
-    """Return the number of extra copies of a sample in which only that modality is kept: 0 to 3.
+    """Return the number of extra copies of a sample in which only one modality is kept: 0 to 3.
 
     Args:
         values: Shapley values.
@@ -81,7 +81,7 @@ class _Valuation(Method):
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Register one weight per sample and modality."""
-        require_multiclass(self, model, "a modality is worth something where its prediction is right")
+        require_multiclass(self, model, "values are defined by right and wrong predictions of classes")
         self.register_buffer("extra", torch.zeros(len(target), len(model.modalities)))
         return model
 
@@ -112,7 +112,7 @@ class _Valuation(Method):
         known = torch.cat(masks)
         generator = torch.Generator().manual_seed(epoch.number)
         weights = self.weigh(torch.cat(values), generator, None if bool(known.all()) else known)
-        weights = weights * known  # no copies with nothing in them
+        weights = weights * known  # no copies without any modality
         self.extra.zero_().index_copy_(0, torch.cat(index), weights.to(self.extra.dtype))
 
     def steps(
@@ -141,7 +141,7 @@ class _Valuation(Method):
 
 
 class SampleValuation(_Valuation):
-    r"""Sample-level valuation: samples are repeated with the modality that contributed little to them.
+    r"""Sample-level valuation: samples are repeated with only those modalities that contributed little to them.
 
     Wei, Feng, Wang, Hu, "Enhancing Multimodal Cooperation via Sample-level Modality Valuation", CVPR 2024. Before every
     epoch after the warm-up, the `sample_values` of each training sample are computed; modality m gets `copies` of the
@@ -170,7 +170,7 @@ class SampleValuation(_Valuation):
 
 
 class ModalityValuation(_Valuation):
-    r"""Modality-level valuation: the modality that contributes least on average is also trained alone.
+    r"""Modality-level valuation: samples are repeated with only the modality that contributes least on average.
 
     Wei, Feng, Wang, Hu, CVPR 2024, see `SampleValuation`. :math:`\bar\phi_m` is the mean of `sample_values` over a
     random share of the training set, :math:`p = \alpha \tfrac23 (\max_m \bar\phi_m - \min_m \bar\phi_m)`; a share p of
@@ -182,7 +182,7 @@ class ModalityValuation(_Valuation):
     Args:
         strength: :math:`\alpha`, in [0, inf).
         warmup: Number of first epochs of joint training.
-        share: Share of the training set that the mean is taken over.
+        share: Share of the training set over which the mean is taken.
 
     Raises:
         ModelError: (by `prepare`) for a task without classes.

@@ -10,8 +10,8 @@ A method fills ``.grad``; the training loop calls the optimizer::
             for record in method.steps(model, batch):    # each yield: gradients are ready, step now
                 optimizer.step() optimizer.zero_grad()
 
-Every method trains the model's unimodal heads on the features, whichever gradients reach the encoders, so that all
-methods offer the same heads to all decision rules. With ``strength=0`` every method equals joint training bit for bit.
+Every method trains the model's unimodal heads on the features, whatever gradients reach the encoders, so that all
+decision rules can be used with all methods. With ``strength=0`` every method equals joint training bit for bit.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 Backward: TypeAlias = Callable[[Tensor], None]
-"""How to back-propagate a scalar: the one hook that AMP, gradient accumulation and Lightning need."""
+"""Function that back-propagates a scalar, through which AMP, gradient accumulation and Lightning are supported."""
 
 NamedTensors: TypeAlias = dict[str, Tensor]
 """Tensors by name: loss terms or coefficients, one scalar each."""
@@ -79,10 +79,11 @@ class EpochContext:
     Attributes:
         number: Number of the epoch that is about to start, from 0.
         total: Number of epochs of the run.
-        train: Function that returns the training set as batches in a fixed order, without augmentation. It is to be
-            read in evaluation mode.
-        held_out: The same for samples that were cut from the training set and that no gradient has seen, for methods
-            that need them. Never the validation set that selects. None once these samples are trained on.
+        train: Function that returns the training set as batches in a fixed order, without augmentation. Models should
+            be in evaluation mode when they read it.
+        held_out: The same for samples that were cut from the training set and never used for a gradient, for methods
+            that need them. It must not be the validation set that selects the epoch. None once these samples are
+            trained on.
     """
 
     number: int
@@ -92,12 +93,12 @@ class EpochContext:
 
 
 class Method(nn.Module, ABC):
-    """How one batch turns into gradients.
+    """Base class of methods, which compute gradients from batches.
 
     A subclass declares each hyper-parameter once, as a class attribute (`Hyperparameter`), and implements `steps`. (A
-    constructor of its own may instead hand its parameters to ``super().__init__`` by name; they are not checked.) It
-    overrides `setup` if it needs buffers or another fusion, and `on_epoch_start` if it acts between epochs. State that
-    must survive a restart belongs in buffers.
+    subclass may instead have its own constructor, which passes its parameters to ``super().__init__`` by name; they are
+    not checked.) It overrides `setup` if it needs buffers or another fusion, and `on_epoch_start` if it acts between
+    epochs. State that must survive a restart belongs in buffers.
 
     Args:
         args: Value of the first hyper-parameter.
@@ -121,30 +122,31 @@ class Method(nn.Module, ABC):
     """
 
     family: ClassVar[str] = "own step"
-    """What kind of method it is; the base classes name theirs."""
+    """Family of the method, set by the base classes."""
     declarations: ClassVar[Mapping[str, Hyperparameter[Any]]] = {}
     """The hyper-parameters that the class declares or inherits, by name."""
     parts: ClassVar[tuple[str, ...]] = ()
     """Boolean hyper-parameters that switch named parts on and off, one ablation each (``compare --ablation``)."""
     default_rule: ClassVar[str] = "fused"
-    """The decision rule that the method is meant for (see `counterpoise.inference`)."""
+    """Default decision rule of the method (see `counterpoise.inference`)."""
     alternates: ClassVar[bool] = False
     """Whether `steps` yields more than once per batch. Such methods cannot be used with gradient accumulation."""
     trains_fusion: ClassVar[bool] = True
-    """Whether the fused head is trained. Without it only rules that read the unimodal heads make sense."""
+    """Whether the fused head is trained. If not, only rules that use the unimodal heads are meaningful."""
     needs_held_out: bool = False
     """Whether `on_epoch_start` needs `EpochContext.held_out`: samples that are not trained on."""
     releases_held_out: ClassVar[bool] = False
-    """Whether these samples join the training when half of the epochs are over, as those of decision rules do."""
+    """Whether these samples join the training after half of the epochs, as those of decision rules do."""
     one_process: ClassVar[str] = ""
-    """Why the method trains in one process only; empty if several processes can train (see `steps`)."""
+    """Reason why the method trains in one process only; empty if several processes can train (see `steps`)."""
     unweighted: ClassVar[str] = ""
-    """Why class weights have no meaning for the method; empty if all its cross-entropies are those of the task."""
+    """Reason why class weights have no effect on the method; empty if all its cross-entropies are those of the task."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Methods whose trained models this one needs (``("unimodal-ensemble",)`` for unimodal teachers); see
     `use_teachers`."""
     incomplete: ClassVar[str | None] = None
-    """Why the method cannot be trained on samples that lack modalities; None if it can. `steps` then refuses."""
+    """Reason why the method cannot be trained on samples that lack modalities, for which `steps` then raises an error;
+    None if it can."""
     single_modality: str | None = None
     """The only modality that is trained and evaluated; None for a multimodal run."""
     test_batch_size: int = 512
@@ -170,7 +172,7 @@ class Method(nn.Module, ABC):
                 f"{', '.join(declared) or 'there are none'}."
             )
         given = dict(zip(declared, args, strict=False)) | values
-        # A constructor of the author's own may hand on parameters that are declared in its signature only.
+        # A subclass with its own constructor may pass on parameters that are declared only in its signature.
         undeclared = [name for name in self.__signature__.parameters if name not in declared]
         check_keys(f"`{owner}`", given, [*declared, *undeclared])
         self._values = {name: given.get(name, h.default) for name, h in declared.items()}
@@ -191,7 +193,7 @@ class Method(nn.Module, ABC):
         if name in self.__dict__.get("_values", ()):
             owner = type(self).__name__
             raise AttributeError(
-                f"Parameter `{name}` of `{owner}` cannot be changed after construction. Make a new method: "
+                f"Parameter `{name}` of `{owner}` cannot be changed after construction. Create a new method: "
                 f"`{owner}({name}={value!r})`."
             )
         super().__setattr__(name, value)
@@ -205,14 +207,14 @@ class Method(nn.Module, ABC):
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
 
     def validate(self) -> None:
-        """Check relations between hyper-parameters; each by itself has been checked before.
+        """Check relations between hyper-parameters; their individual limits are checked before.
 
         Raises:
             ConfigError: If two hyper-parameters contradict each other.
         """
 
     def prepare(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """Prepare for a model, once, before the optimizer is made. Call it after the model is on its device.
+        """Prepare for a model, once, before the optimizer is created. Call this after the model is on its device.
 
         Args:
             model: Model to train. It is not changed.
@@ -245,7 +247,7 @@ class Method(nn.Module, ABC):
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier | None:
         """Check the model and register buffers; called by `prepare`.
 
-        No random numbers may be drawn here, so that all methods start equal.
+        No random numbers may be drawn here, so that all methods start from the same state.
 
         Args:
             model: Model to train.
@@ -259,14 +261,15 @@ class Method(nn.Module, ABC):
     def steps(
         self, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
-        """Yield once per optimizer step, with the gradients ready.
+        """Compute the gradients of a batch, and yield once per optimizer step.
 
-        A loop takes its step and continues the iterator, as ``for`` does: the code after a yield sees the parameters
-        after the step.
+        At each yield the gradients are ready: the loop takes its step and continues the iterator, as ``for`` does. The
+        code after a yield runs with the parameters after the step.
 
-        If several processes train (``torchrun``, DDP, Fabric, Accelerate), each passes its own samples. Encoders run on
-        these; features, targets and positions are then those of all processes, and gradients are averaged. So the code
-        of a method is the same for one process and for several, and `DistributedDataParallel` is not needed.
+        In distributed training (``torchrun``, DDP, Fabric, Accelerate), each process passes its own samples. Encoders
+        run on these samples; features, targets and positions are then gathered from all processes, and gradients are
+        averaged. The code of a method is therefore the same for one process and for several, and
+        `DistributedDataParallel` is not needed.
 
         Args:
             model: Model that `prepare` returned.
@@ -277,8 +280,8 @@ class Method(nn.Module, ABC):
     def test_metrics(self, model: MultimodalClassifier, batches: Iterable[Batch]) -> dict[str, float]:
         """Return further numbers about the test set for the record; most methods have none.
 
-        The predictions that a run is scored by are made without labels, by a decision rule. This hook is for what a
-        release computes otherwise.
+        A run is scored by the predictions of a decision rule, which uses no labels. This hook is for replicas of
+        released code that predict in another way.
         """
         del model, batches
         return {}
@@ -287,7 +290,7 @@ class Method(nn.Module, ABC):
         """Receive the trained models that `requires` names, by method name, before `prepare`."""
 
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        """Act between epochs, before the first step of ``epoch``."""
+        """Update the state between epochs, before the first step of ``epoch``."""
 
     def resample(self, order: Tensor, generator: torch.Generator) -> Tensor:
         """Return the order of an epoch (indices into the training set), given the shuffled one."""
@@ -296,7 +299,9 @@ class Method(nn.Module, ABC):
 
 
 def _refusing(steps: Callable[..., Iterator[StepRecord]]) -> Callable[..., Iterator[StepRecord]]:
-    """Return `Method.steps` that refuses samples that lack modalities if the class declares that it cannot use them."""
+    """Return `Method.steps` with a check that raises an error for samples that lack modalities, if the class declares
+    that it cannot use them.
+    """
 
     @functools.wraps(steps)
     def checked(
@@ -319,7 +324,7 @@ def _in_all_processes(steps: Callable[..., Iterator[StepRecord]]) -> Callable[..
     def shared(
         self: Method, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
     ) -> Iterator[StepRecord]:
-        if distributed.world_size() == 1 or distributed.is_sharing():  # a step inside of a step shares already
+        if distributed.world_size() == 1 or distributed.is_sharing():  # a step inside a step shares already
             return steps(self, model, batch, backward=backward)
         return _shared_steps(self, steps, model, batch, backward)
 
@@ -358,7 +363,7 @@ def _of_all_processes(batch: Batch) -> tuple[list[int], dict[str, Any]]:
 
 
 def _then_broadcast(hook: Callable[..., None]) -> Callable[..., None]:
-    """Return an epoch hook after which method and model are the same in all processes, bit for bit."""
+    """Return an epoch hook after which method and model are equal in all processes, bit for bit."""
 
     @functools.wraps(hook)
     def shared(self: Method, model: MultimodalClassifier, epoch: EpochContext) -> None:
@@ -473,7 +478,7 @@ def require_multiclass(method: Method, model: MultimodalClassifier, why: str) ->
     Args:
         method: Method that needs classes.
         model: Model.
-        why: What of the method needs classes, for the message.
+        why: Reason why the method needs classes, for the message.
     """
     if not model.task.has_classes:
         raise ModelError(
@@ -483,11 +488,11 @@ def require_multiclass(method: Method, model: MultimodalClassifier, why: str) ->
 
 
 def require_fusion(method: Method, model: MultimodalClassifier, kind: type[FusionT]) -> FusionT:
-    """Return the model's fusion, which `Method.prepare` has put there.
+    """Return the fusion that `Method.prepare` has set in the model.
 
     Args:
         method: Method that needs the fusion.
-        model: Model that a step is taken with.
+        model: Model that is trained.
         kind: Class of the fusion.
 
     Raises:

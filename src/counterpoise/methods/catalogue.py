@@ -1,4 +1,4 @@
-"""The methods by name: the command line, the docs and the batteries of tests read this table."""
+"""The catalogue of methods, which the command line, the documentation and the tests read."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["METHODS", "MethodEntry", "make_method"]
 
 @dataclass(frozen=True)
 class MethodEntry(Entry):
-    """A method's row.
+    """One row of the catalogue of methods.
 
     Attributes:
-        untrained: Parts of the model that get no gradient ("fusion", "other encoders"), for the batteries.
+        untrained: Parts of the model that get no gradient ("fusion", "other encoders"), for the tests.
         random: Whether a step draws random numbers per modality.
         ordered: Whether modalities are treated by their order (a fault of a release that the row keeps).
         resets_encoders: Whether the method writes into encoder weights between epochs.
-        early: Hyper-parameters with which it acts from the first epochs on, for the batteries and the benchmark of a
+        early: Hyper-parameters with which it is active from the first epochs, for the tests and the benchmark of a
             step's cost.
     """
 
@@ -44,7 +44,9 @@ class MethodEntry(Entry):
 
 
 class _Methods(Catalogue[MethodEntry]):
-    """The methods. Those that read labels at test are known by name only: ``all`` and every list leave them out."""
+    """The catalogue of methods. Methods that read labels at test time can be used by name only: ``all`` and every list
+    leave them out.
+    """
 
     def __init__(self, entries: list[MethodEntry], label_reading: list[MethodEntry]) -> None:
         super().__init__("method", entries, base="counterpoise.methods:Method")
@@ -114,7 +116,7 @@ METHODS = _Methods(
         MethodEntry(
             "sample-valuation",
             "counterpoise.methods:SampleValuation",
-            "trains again, alone, what a modality contributed little to, per sample",
+            "repeats samples with only the modalities that contributed little to them",
             "Wei et al., CVPR 2024",
             early={"warmup": 0},
         ),
@@ -181,7 +183,7 @@ METHODS = _Methods(
         MethodEntry(
             "mbsd",
             "counterpoise.methods:MBSD",
-            "per sample, the weaker modality learns from the stronger",
+            "on each sample, distils the stronger modality into the weaker one",
             "Liu et al., WSDM 2023",
         ),
         MethodEntry(
@@ -207,7 +209,7 @@ METHODS = _Methods(
         MethodEntry(
             "inforeg",
             "counterpoise.methods:InfoReg",
-            "holds the leading encoder back while information is gathered fast",
+            "slows the leading encoder down while its information grows fast",
             "Huang et al., CVPR 2025",
         ),
         MethodEntry(
@@ -260,7 +262,7 @@ METHODS = _Methods(
         MethodEntry(
             "mslr",
             "counterpoise.methods:MSLR",
-            "every encoder steps with the learning rate that suits it alone",
+            "every encoder has the learning rate that is best for it alone",
             "Yao & Mihalcea, Findings of ACL 2022",
         ),
         MethodEntry(
@@ -290,7 +292,7 @@ METHODS = _Methods(
         MethodEntry(
             "tcmax",
             "counterpoise.methods:TCMax",
-            "separates right combinations of modalities and label from all others",
+            "separates true combinations of modalities and label from all others",
             "TCMax, ICLR 2026",
         ),
         MethodEntry(
@@ -321,7 +323,7 @@ METHODS = _Methods(
         MethodEntry(
             "amss",
             "counterpoise.methods:AMSS",
-            "the encoder that knows more updates fewer of its units",
+            "the encoder of a more informative modality updates fewer of its units",
             "AMSS, TPAMI 2025",
             random=True,
         ),
@@ -342,7 +344,7 @@ METHODS = _Methods(
         MethodEntry(
             "pdf",
             "counterpoise.methods:PDF",
-            "branches weighted by a learned prediction of how right each is",
+            "branches weighted by a learned prediction of the probability that each is right",
             "Cao et al., ICML 2024",
         ),
         MethodEntry(
@@ -360,7 +362,7 @@ METHODS = _Methods(
         MethodEntry(
             "pdmp",
             "counterpoise.methods:PDMP",
-            "the encoder of the best modality steps further than the others",
+            "the encoder of the best modality takes larger steps than the others",
             "PDMP, 2026",
         ),
         MethodEntry(
@@ -469,8 +471,8 @@ def make_method(name: str, arguments: Mapping[str, Any] | None = None) -> Method
 
     Raises:
         NotFoundError: For an unknown method.
-        ConfigError: For an unknown or invalid hyper-parameter, with the nearest name, or if the import path leads to
-            something that is not a method.
+        ConfigError: For an unknown or invalid hyper-parameter, with the nearest name, or if the imported object is not
+            a method.
 
     Example:
         >>> make_method("uniform", {"strenght": 1.0})

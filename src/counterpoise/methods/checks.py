@@ -1,7 +1,7 @@
-"""Checks of any method, also of one outside the library: ``counterpoise check package.module:Class``.
+"""Checks of a method, also of a user-defined one: ``counterpoise check package.module:Class``.
 
 Every check trains a small model on synthetic batches for a few steps. Modality ``a`` is easy and the others are hard.
-A method that refuses a setting with a `CounterpoiseError` is skipped there, since a clear refusal is allowed.
+A check is skipped if the method raises a `CounterpoiseError` for its setting.
 
 Example:
     >>> results = check_method("uniform")
@@ -66,11 +66,11 @@ def expect(condition: bool, message: str) -> None:
 
 
 class Subject:
-    """The method under test, and the small models and batches that it is tried on.
+    """The method under test, with the small models and batches of the checks.
 
     Args:
         name: Name or import path of the method.
-        arguments: Hyper-parameters; those with which a row of the catalogue acts early are added.
+        arguments: Hyper-parameters; those with which a row of the catalogue is active early are added.
     """
 
     def __init__(self, name: str, arguments: Mapping[str, Any]) -> None:
@@ -122,7 +122,7 @@ def synthetic_batches(modalities: int, count: int, seed: int, size: int = 32) ->
 
 
 def incomplete(batches: Sequence[Batch], value: float) -> list[Batch]:
-    """Return batches whose samples lack modalities, with ``value`` in the place of the inputs that they lack.
+    """Return batches whose samples lack modalities, with ``value`` instead of the absent inputs.
 
     Nearly half of the inputs are absent. In the second batch no sample has the last modality, and in the third one
     sample has it.
@@ -163,7 +163,7 @@ def start_epoch(
     batches: Sequence[Batch],
     held_out: Sequence[Batch] | None = None,
 ) -> None:
-    """Seed and open an epoch as a loop does."""
+    """Seed the generators and start an epoch as a training loop does."""
     held = held_out or synthetic_batches(len(batches[0].modalities), 1, seed=1)
     torch.manual_seed(number)
     context = EpochContext(number, 10, train=lambda: batches, held_out=lambda: held)
@@ -171,7 +171,7 @@ def start_epoch(
 
 
 def optimizer_of(method: Method, model: MultimodalClassifier) -> torch.optim.Optimizer:
-    """Return an optimizer of everything that trains."""
+    """Return an optimizer of all trainable parameters."""
     parameters = [p for p in [*model.parameters(), *method.parameters()] if p.requires_grad]
     return torch.optim.SGD(parameters, lr=1e-2, momentum=0.9)
 
@@ -198,7 +198,7 @@ def train(
 
 
 def rule_of(method: Method, model: MultimodalClassifier) -> Rule:
-    """Return the decision rule that the method is meant for."""
+    """Return the default decision rule of the method."""
     single = method.single_modality
     return make_rule(
         method.default_rule, model.modalities, model.task, modality=single, feature_dims=model.feature_dims
@@ -225,7 +225,9 @@ def differing(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[st
 
 
 def _hyperparameters(subject: Subject) -> None:
-    """Defaults are valid, `repr` describes the method, and values outside the limits are refused."""
+    """Check that defaults are valid, that `repr` describes the method, and that values outside the limits are
+    refused.
+    """
     method = subject.make()
     rebuilt = eval(repr(method), {subject.cls.__name__: subject.cls})
     expect(repr(rebuilt) == repr(method), f"`repr` should build the method again. Found {method!r} and {rebuilt!r}.")
@@ -240,7 +242,7 @@ def _hyperparameters(subject: Subject) -> None:
 
 
 def _steps(subject: Subject, modalities: int) -> None:
-    """Each step fills finite gradients, leaves the batch alone and yields a record without a graph."""
+    """Check that each step fills finite gradients, leaves the batch unchanged and yields a record without a graph."""
     model, batches = subject.model(modalities), subject.batches(modalities)
     method, model = subject.prepared(model, batches)
     before = copy.deepcopy(batches[0])
@@ -275,7 +277,7 @@ def _check_record(record: StepRecord) -> None:
 
 
 def _own_model(subject: Subject) -> None:
-    """`prepare` leaves the model of the caller as it is."""
+    """Check that `prepare` does not change the caller's model."""
     model, batches = subject.model(), subject.batches()
     fusion, before = model.fusion, weights_of(model)
     state = torch.get_rng_state()
@@ -297,7 +299,7 @@ def _own_model(subject: Subject) -> None:
 
 
 def _joint_limit(subject: Subject, modalities: int) -> None:
-    """With ``strength=0`` the weights are those of joint training, bit for bit."""
+    """Check that with ``strength=0`` the weights are those of joint training, bit for bit."""
     if "strength" not in subject.cls.declarations:
         raise NotApplicableError("it has no hyper-parameter `strength`")
     batches = subject.batches(modalities)
@@ -313,7 +315,7 @@ def _joint_limit(subject: Subject, modalities: int) -> None:
 
 
 def _incomplete(subject: Subject, modalities: int) -> None:
-    """Samples that lack modalities give finite weights, which do not depend on the inputs that they lack."""
+    """Check that samples that lack modalities give finite weights, which do not depend on the absent inputs."""
     if subject.cls.incomplete is not None:
         raise NotApplicableError(f"the class says why it cannot be trained on them: {subject.cls.incomplete}")
     runs = []
@@ -332,12 +334,14 @@ def _incomplete(subject: Subject, modalities: int) -> None:
             not changed,
             "Inputs of modalities that a sample lacks should have no influence. Found another "
             f"{', '.join(changed[:3])}: pass `batch.present` to the model (`model(batch.inputs, "
-            "present=batch.present)`), or say in the class why the method cannot do without them (`incomplete`).",
+            "present=batch.present)`), or declare in the class why the method needs them (`incomplete`).",
         )
 
 
 def _incomplete_limit(subject: Subject) -> None:
-    """With ``strength=0`` the weights are those of joint training on samples that lack modalities, bit for bit."""
+    """Check that with ``strength=0`` the weights are those of joint training on samples that lack modalities, bit for
+    bit.
+    """
     if "strength" not in subject.cls.declarations:
         raise NotApplicableError("it has no hyper-parameter `strength`")
     batches = incomplete(subject.batches(), 0.0)
@@ -353,7 +357,7 @@ def _incomplete_limit(subject: Subject) -> None:
 
 
 def _complete(subject: Subject) -> None:
-    """Masks that lack nothing change nothing, bit for bit."""
+    """Check that masks without a gap change nothing, bit for bit."""
     runs = []
     for masked in (False, True):
         batches = subject.batches()
@@ -367,7 +371,7 @@ def _complete(subject: Subject) -> None:
 
 
 def _acts(subject: Subject) -> None:
-    """With its own strength the method differs from joint training."""
+    """Check that the method differs from joint training with its default strength."""
     if subject.cls is Joint:
         raise NotApplicableError("it is joint training")
     batches = subject.batches()
@@ -377,13 +381,15 @@ def _acts(subject: Subject) -> None:
     train(method, model, batches, range(8))
     if not differing(weights_of(reference), weights_of(model)):
         raise NotApplicableError(
-            "no difference from joint training within 8 epochs; if the method acts later, pass hyper-parameters with "
-            "which it acts early, for example `[start=0]`"
+            "no difference from joint training within 8 epochs; if the method becomes active later, pass "
+            "hyper-parameters with which it is active early, for example `[start=0]`"
         )
 
 
 def _learns(subject: Subject) -> None:
-    """The default decision rule, or the head of the easy modality, beats chance on the training batches."""
+    """Check that the default decision rule, or the head of the easy modality, is better than chance on the training
+    batches.
+    """
     batches = subject.batches(count=6)
     method, model = subject.prepared(subject.model(), batches)
     train(method, model, batches, range(12))
@@ -402,7 +408,7 @@ def _learns(subject: Subject) -> None:
 
 
 def _deterministic(subject: Subject) -> None:
-    """Two runs with the same seed give the same weights."""
+    """Check that two runs with the same seed give the same weights."""
     runs = []
     for _ in range(2):
         batches = subject.batches()
@@ -414,7 +420,7 @@ def _deterministic(subject: Subject) -> None:
 
 
 def _resumes(subject: Subject) -> None:
-    """A run that is resumed from state dicts equals an uninterrupted one."""
+    """Check that a run that is resumed from state dicts equals an uninterrupted one."""
     batches = subject.batches()
     method, model = subject.prepared(subject.model(), batches)
     train(method, model, batches, range(4))
@@ -436,7 +442,7 @@ def _resumes(subject: Subject) -> None:
 
 
 def _small_batches(subject: Subject) -> None:
-    """A batch of one sample and a batch without one of the classes give finite weights."""
+    """Check that a batch of one sample and a batch without one of the classes give finite weights."""
     batches = subject.batches()
     method, model = subject.prepared(subject.model(), batches)
     one, other = batches[0], batches[1]
@@ -448,7 +454,7 @@ def _small_batches(subject: Subject) -> None:
 
 
 def _frozen(subject: Subject) -> None:
-    """Layers in evaluation mode stay there, and frozen parameters do not move."""
+    """Check that layers in evaluation mode stay in it, and that frozen parameters do not change."""
     batches = subject.batches()
     model = subject.model(frozen=True)
     model.encoder("b").requires_grad_(False)
@@ -459,15 +465,15 @@ def _frozen(subject: Subject) -> None:
         if isinstance(part, nn.BatchNorm1d | nn.Dropout):
             expect(
                 not part.training,
-                "A layer that was frozen in evaluation mode should stay there. Found it in training mode: use "
+                "A layer that was frozen in evaluation mode should stay in it. Found it in training mode: use "
                 "`counterpoise.model.evaluation_mode`.",
             )
     same = all(torch.equal(p, q) for p, q in zip(before, model.encoder("b").parameters(), strict=True))
-    expect(same, "Parameters with `requires_grad = False` should not move. Found that they did.")
+    expect(same, "Parameters with `requires_grad = False` should not change. Found that they did.")
 
 
 def _mixed_precision(subject: Subject) -> None:
-    """A step under bfloat16 autocast is finite."""
+    """Check that a step under bfloat16 autocast is finite."""
     batches = subject.batches()
     method, model = subject.prepared(subject.model(), batches)
     optimizer = optimizer_of(method, model)
@@ -482,7 +488,9 @@ def _mixed_precision(subject: Subject) -> None:
 
 
 def _loss_scaling(subject: Subject) -> None:
-    """Scaled losses (``16-mixed``) give the same coefficients and gradients, and one overflowed step leaves no mark."""
+    """Check that scaled losses (``16-mixed``) give the same coefficients and gradients, and that an overflowing step
+    has no effect.
+    """
     runs = []
     for scale in (1.0, 2.0**14):
         batches = subject.batches()
@@ -507,7 +515,7 @@ def _loss_scaling(subject: Subject) -> None:
     broken = [name for name, value in method.state_dict().items() if bool(value.isnan().any())]
     expect(
         not broken,
-        "A step whose gradients overflow should leave no mark. Found values that are not numbers in "
+        "A step whose gradients overflow should have no effect. Found values that are not numbers in "
         f"{', '.join(broken[:3])}. Use `keep_finite`.",
     )
 
@@ -520,7 +528,7 @@ def _scaled(scale: float) -> Callable[[Tensor], None]:
 
 
 def _predictions(subject: Subject) -> None:
-    """The prediction for a sample does not depend on the other samples of the batch."""
+    """Check that the prediction for a sample does not depend on the other samples of the batch."""
     batches = subject.batches()
     method, model = subject.prepared(subject.model(), batches)
     train(method, model, batches, range(1))
@@ -534,7 +542,7 @@ def _predictions(subject: Subject) -> None:
 
 
 def _device(subject: Subject) -> None:
-    """Tensors are created on the device of the inputs (tried on torch's meta device, which holds no data)."""
+    """Check that tensors are created on the device of the inputs (with torch's meta device, which holds no data)."""
     batches = subject.batches()
     model = subject.model().to("meta")
     method = subject.make()
@@ -582,7 +590,7 @@ def check_method(name: str, arguments: Mapping[str, Any] | None = None) -> list[
 
     Args:
         name: Name in the catalogue, or import path of a class (``package.module:Class``).
-        arguments: Hyper-parameters, for example those with which the method acts from the first epoch on.
+        arguments: Hyper-parameters, for example those with which the method is active from the first epoch.
 
     Raises:
         NotFoundError: If there is no such method.

@@ -96,7 +96,7 @@ def _positive(value: object) -> bool:
 class Hyperparameter(Generic[T]):
     """One hyper-parameter of a method: its default and its limits.
 
-    On the class it is the declaration; on an instance it is the value, which cannot be changed.
+    Read from the class, it is the declaration; read from an instance, it is the value, which cannot be changed.
 
     Args:
         default: Default value. If it is None, None is allowed besides what the limits allow.

@@ -1,7 +1,7 @@
 """Logits of single modalities and of subsets of modalities, and the scores that methods compare.
 
 A fusion is *additive* if its logits are a sum over modalities (concatenation, sum, shared head). Then each modality has
-a slice of the fused logits. For the other fusions the unimodal heads take the place of slices.
+a slice of the fused logits. For other fusions, the unimodal heads are used instead of slices.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 
 
 def is_additive(fusion: Fusion) -> bool:
-    """Return whether a fusion's logits are a sum over modalities (asked once, in `Method.setup`)."""
+    """Return whether a fusion's logits are a sum over modalities (called once, in `Method.setup`)."""
     reference = next(fusion.parameters(), torch.empty(0))
     try:
         fusion.slice_logits({m: reference.new_zeros(1, d) for m, d in fusion.feature_dims.items()})
@@ -52,8 +52,8 @@ def presence_masks(modalities: Sequence[str], present: Presence | None) -> Tenso
 def modality_means(values: Tensor, masks: Tensor | None) -> Tensor:
     """Return the mean of each modality over the samples that have it, ``(M,)``.
 
-    A modality that no sample of the batch has gets the mean of the others, so that methods that compare modalities
-    leave it alone.
+    A modality that no sample of the batch has gets the mean of the others, so that methods that compare modalities do
+    not change it.
 
     Args:
         values: ``(M, B)``.
@@ -188,7 +188,7 @@ def class_weighted(task: Task, values: Tensor, target: Tensor) -> Tensor:
 def discounted_loss(
     logits: Tensor, known: Tensor, target: Tensor, discount: float, weights: Tensor | None = None
 ) -> Tensor:
-    r"""Return a cross-entropy that counts less where other predictions q are right.
+    r"""Return a cross-entropy with lower weights on samples that other predictions q get right.
 
     .. math:: \mathrm{mean}_i (1 - \delta\, \mathrm{sg}\, q_i(y_i)) (-\log p_i(y_i))
 
@@ -224,10 +224,9 @@ def subset_logits(
     Args:
         model: Model.
         features: ``{m: (B, D_m)}``.
-        absent: Features that stand for a modality outside the subset, ``{m: (1, D_m)}``; zeros by default.
+        absent: Features that replace a modality outside the subset, ``{m: (1, D_m)}``; zeros by default.
         present: Which samples have which modality. A sample that lacks a modality has the same logits with and without
-            it. If this is given, the fusion reads what is outside the subset as it reads absent modalities, unless
-            ``absent`` says what stands there.
+            it. If this is given, the fusion treats modalities outside the subset as absent, unless ``absent`` is given.
     """
     names = model.modalities
     every = subsets(len(names))

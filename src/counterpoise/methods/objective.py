@@ -1,7 +1,7 @@
-"""The two families that most methods belong to: modulated objectives, and combinations of two gradients per encoder.
+"""Base classes of most methods: modulated objectives, and combinations of two gradients per encoder.
 
-A method of a family writes one to three short functions and inherits the step, the joint limit at ``strength=0`` and
-the record.
+A subclass implements one to three short functions and inherits the step, the joint limit at ``strength=0`` and the
+record.
 """
 
 from __future__ import annotations
@@ -42,13 +42,15 @@ __all__ = [
 
 
 class ModulatedObjective(Method):
-    r"""Family: one backward pass of the joint loss, with modulated features or gradients, or with further loss terms.
+    r"""Base class of methods with one backward pass of the joint loss, with modulated features or gradients, or with
+    further loss terms.
 
     .. math:: L = w\, CE(z(\tilde h), y) + \sum_m CE(u_m, y) + \sum_k \mathrm{term}_k
 
-    A method overrides what it needs of `scales` (factor of the gradient that enters each encoder), `modulate` (the
+    A subclass overrides some of `scales` (factor of the gradient that enters each encoder), `modulate` (the
     features that the fused head reads), `head_gradient` (how much of the unimodal heads' gradient enters the encoders),
-    `fused_weight`, `terms` and `backpropagate`. With ``strength=0`` none is called and the step is that of `Joint`.
+    `fused_weight`, `terms` and `backpropagate`. With ``strength=0`` none of them is called, and the step is that of
+    `Joint`.
 
     All gradients of an encoder are linear in the gradient at its features, so that a factor on the latter scales the
     gradient of every parameter (:math:`\theta_m \leftarrow \theta_m - \eta \kappa_m g_m`), at no cost, also under AMP
@@ -74,7 +76,7 @@ class ModulatedObjective(Method):
     strength = Hyperparameter(1.0, STRENGTH)
     smoothing = Hyperparameter(0.0, SMOOTHING)
     head_scale: ClassVar[float] = 0.0
-    """What `strength` is multiplied by to give `head_gradient`, unless that is overridden."""
+    """Factor by which `strength` is multiplied to give `head_gradient`, unless that is overridden."""
 
     def scales(self, model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> NamedTensors:
         r"""Return :math:`\kappa_m`, the factor of the gradient that enters each encoder, ``{m: scalar}``.
@@ -134,11 +136,12 @@ class ModulatedObjective(Method):
 
 
 class GradientCombination(Method):
-    r"""Family: each encoder's gradient combines two, that of the joint loss and that of its own head's loss.
+    r"""Base class of methods that combine two gradients per encoder: that of the joint loss and that of its own head's
+    loss.
 
     The heads and the fusion get the gradient of the plain sum. The combined gradient d enters through the surrogate
-    :math:`\langle \theta, \mathrm{sg}(d) \rangle`, whose gradient it is, so that AMP and accumulation see one loss to
-    back-propagate. Parameters that encoders share get the plain sum, too.
+    :math:`\langle \theta, \mathrm{sg}(d) \rangle`, whose gradient it is, so that for AMP and accumulation there is one
+    loss to back-propagate. Parameters that encoders share get the plain sum, too.
 
     Args:
         strength: Weight of the unimodal losses; 0 is joint training.
@@ -173,7 +176,8 @@ class GradientCombination(Method):
         shared = _shared_parameters(model)
         if shared:
             surrogate += [(p * g).sum() for p, g in zip(shared, gradients(total, shared), strict=True)]
-        # The heads and the fusion learn on detached features, since the surrogate holds the encoders' gradients.
+        # The heads and the fusion are trained on detached features, because the surrogate holds the encoders'
+        # gradients.
         watching = model.decode({m: h.detach() for m, h in features.items()}, present=batch.present)
         heads = model.task.loss(watching.logits, batch.target)
         heads = heads + torch.stack(list(unimodal_losses(model, watching, batch.target).values())).sum()
@@ -203,9 +207,9 @@ def _shared_parameters(model: MultimodalClassifier) -> list[nn.Parameter]:
 
 
 class Alternation(Method):
-    """Family: several optimizer steps per batch, one modality at a time.
+    """Base class of methods with several optimizer steps per batch, one modality at a time.
 
-    The gradients of several batches cannot be added up, since other parameters have moved in between.
+    The gradients of several batches cannot be added up, because other parameters change in between.
     """
 
     family = "alternation"
@@ -222,7 +226,7 @@ def measured_backward(loss: Tensor, backward: Backward, groups: Sequence[Sequenc
     r"""Back-propagate a loss, and return the squared norm of its gradient by each group of parameters, ``(G,)``.
 
     The gradients are those of this loss: a factor that ``backward`` applies (loss scaling under ``16-mixed``, gradient
-    accumulation) is taken out, and gradients of earlier batches that wait in ``.grad`` do not count. If the scaled
+    accumulation) is divided out, and gradients of earlier batches in ``.grad`` are not included. If the scaled
     gradients overflow, the result is not finite; `keep_finite` leaves such a step out of a running sum.
 
     Args:
@@ -237,7 +241,8 @@ def measured_backward(loss: Tensor, backward: Backward, groups: Sequence[Sequenc
     """
     factor: list[Tensor] = []
     arrived: list[list[Tensor]] = [[] for _ in groups]
-    # The hook on the loss sees the gradient with which `backward` starts: its factor, without reading a value.
+    # The hook on the loss receives the gradient with which `backward` starts, which is its factor, without a
+    # synchronisation.
     handles = [loss.register_hook(factor.append)] if loss.requires_grad else []
     for group, grads in zip(groups, arrived, strict=True):
         handles += [p.register_hook(grads.append) for p in group if p.requires_grad]
@@ -254,7 +259,7 @@ def measured_backward(loss: Tensor, backward: Backward, groups: Sequence[Sequenc
 
 
 def keep_finite(total: Tensor, step: Tensor) -> Tensor:
-    """Return ``total + step``, or ``total`` where ``step`` is not finite (an overflowed step leaves no mark).
+    """Return ``total + step``, or ``total`` where ``step`` is not finite (an overflowing step has no effect).
 
     Example:
         >>> keep_finite(torch.ones(2), torch.tensor([1.0, float("inf")]))
@@ -267,10 +272,10 @@ def keep_finite(total: Tensor, step: Tensor) -> Tensor:
 def scaled_updates(model: MultimodalClassifier, factors: Mapping[str, float | Tensor]) -> Iterator[None]:
     """Multiply the update that an optimizer makes to each encoder by a factor.
 
-    A factor on the gradient is divided away by optimizers that normalise it (Adam and its relatives). A factor on the
+    Optimizers that normalise the gradient (Adam and related ones) cancel a factor on it. A factor on the
     update equals another learning rate for every optimizer whose step is proportional to it, with its momentum and
-    weight decay. Wrap the yield of a method's `steps` in it: the loop steps while the method waits there. Encoders
-    with a factor of 1 cost nothing; of the others the parameters are copied.
+    weight decay. Wrap the yield of a method's `steps` in this context: the loop takes its step during the yield.
+    Encoders with a factor of 1 cost nothing; the parameters of the others are copied.
 
     Args:
         model: Model.

@@ -1,4 +1,4 @@
-"""Passes over the samples between epochs, in evaluation mode, and short trainings of a copy of the model."""
+"""Passes over the samples between epochs, in evaluation mode, and short training of a copy of the model."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def iterate_batches(method: Method, epoch: EpochContext, which: str = "train") -
         which: "train" or "held_out".
 
     Raises:
-        DataError: If the loop offers none.
+        DataError: If the loop passes none.
     """
     offered = epoch.train if which == "train" else epoch.held_out
     if offered is None:
         raise DataError(
             f"`{type(method).__name__}` reads the {which.replace('_', '-')} samples between epochs, and the loop "
-            f"offers none. Pass `EpochContext(number, total, {which}=...)` to `on_epoch_start`."
+            f"passes none. Pass `EpochContext(number, total, {which}=...)` to `on_epoch_start`."
         )
     return offered()
 
@@ -90,11 +90,12 @@ def head_losses(model: MultimodalClassifier, batches: Iterable[Batch]) -> Tensor
 def trained_alone(
     model: MultimodalClassifier, batches: Iterable[Iterable[Batch]], head: str | None, *, lr: float, seed: int
 ) -> MultimodalClassifier:
-    """Return a copy of the model after AdamW has trained one of its heads alone; the model and the random state stay.
+    """Return a copy of the model after AdamW has trained one of its heads alone; the model and the random state are not
+    changed.
 
     Args:
         model: Model.
-        batches: Samples, once per epoch of the training; they are shuffled and cut into batches of 64.
+        batches: Samples, once per epoch of the training; they are shuffled and divided into batches of 64.
         head: Modality whose head and encoder train; None is the fused head.
         lr: Learning rate.
         seed: Seed of the order.
@@ -102,7 +103,7 @@ def trained_alone(
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        clone = copy.deepcopy(model)  # in the modes of its layers: what is frozen stays frozen
+        clone = copy.deepcopy(model)  # in the modes of its layers: frozen layers stay frozen
         optimizer = torch.optim.AdamW([p for p in clone.parameters() if p.requires_grad], lr=lr)
         for once in batches:
             for whole in once:

@@ -15,7 +15,7 @@ __all__ = ["page_css", "templates"]
 
 
 def templates(package: str) -> Environment:
-    """Return the templates of a package, which escape what they show; they may extend ``base.html.j2``.
+    """Return the templates of a package, which escape all values; they may extend ``base.html.j2``.
 
     Args:
         package: Import path of a package with a folder ``templates``.

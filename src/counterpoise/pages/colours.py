@@ -1,7 +1,7 @@
 """Colours that remain distinct under colour blindness (Okabe and Ito; Tol's muted set).
 
-Modalities and methods draw from different sets, so that a colour never means both. Colours are tokens (``@m0`` is the
-first modality's, ``@ink`` the text's): the page resolves them in its light or dark theme, figures for print with
+Modalities and methods have different sets of colours, so that no colour is used for both. Colours are tokens (``@m0``
+is the first modality's, ``@ink`` the text's): the page resolves them in its light or dark theme, figures for print with
 `resolve`.
 """
 

@@ -1,4 +1,4 @@
-"""Parts of a page before a template decides how they look: sentences, tiles and tables."""
+"""Content of a page, independent of its layout: sentences, tiles and tables."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Cell:
 
     Attributes:
         text: Text that is shown.
-        value: The number as in ``table.csv``, if it is one of that table's.
-        key: Place of the number in ``table.csv``, as JSON.
+        value: Number as in ``table.csv``, if the cell shows a number of that table.
+        key: Position of the number in ``table.csv``, as JSON.
         best: Whether it is set in bold.
         detail: A second, smaller line.
     """
@@ -35,7 +35,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with cells that know their numbers. The first cell of a row is its header."""
+    """A table whose cells hold their numbers as well as their texts. The first cell of a row is its header."""
 
     caption: str
     header: list[str]

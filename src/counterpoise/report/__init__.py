@@ -1,4 +1,4 @@
-"""Statistics, conclusions, tables, figures and a self-contained page from RunRecords. Torch-free."""
+"""Statistics, conclusions, tables, figures and a self-contained page from RunRecords. It does not import torch."""
 
 from counterpoise.report.analysis.ablation import ablation_table
 from counterpoise.report.analysis.conclusions import Conclusions, conclusions, explain

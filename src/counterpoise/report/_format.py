@@ -15,7 +15,7 @@ def is_share(metric: str) -> bool:
 
 
 def unit(metric: str, *, difference: bool = False) -> str:
-    """Return the unit that `number` writes ``metric`` in.
+    """Return the unit in which `number` writes ``metric``.
 
     Example:
         >>> unit("accuracy"), unit("accuracy", difference=True), unit("phi_cmi")
@@ -56,7 +56,7 @@ def signed(value: float, metric: str) -> str:
 def plus_minus(mean: float, se: float, metric: str, *, sign: bool = False, digits: int | None = None) -> str:
     """Write ``mean ± se``, or the mean alone where there is no standard error.
 
-    An error that would read 0.0 gets one decimal more, unless the number of decimals is given.
+    An error that would be written as 0.0 gets one more decimal, unless the number of decimals is given.
 
     Example:
         >>> plus_minus(0.842, 0.004, "accuracy"), plus_minus(0.842, 0.0003, "accuracy")

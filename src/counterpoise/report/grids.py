@@ -1,4 +1,4 @@
-"""Cells of the readable tables, which are then written as Markdown, LaTeX or HTML."""
+"""Tables of formatted cells, which are then written as Markdown, LaTeX or HTML."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Grid:
 
 
 MOST_ROWS: Final = 10
-"""Rows of the table that a terminal shows first."""
+"""Maximum number of rows of the table that a terminal shows first."""
 
 
 _SCORE_NAMES: Final = {
@@ -69,7 +69,7 @@ _BY_MODALITY: Final = _CONTRIBUTIONS | {"phi_mi": "by itself (φ_MI)", "phi_cmi"
 
 
 def seeds_note(comparisons: Sequence[Comparison], *, tests: bool = True) -> str:
-    """Return what ± (and p) mean for these runs."""
+    """Return a note on the meaning of ± (and p) for these runs."""
     counts = {s.n for c in comparisons for label in c.labels if (s := c.summary(label, c.score)).n}
     if not counts:
         return "No run has a score."
@@ -95,7 +95,9 @@ def _head(name: str, metric: str) -> str:
 
 
 def score_grid(comparison: Comparison) -> Grid:
-    """Methods as rows: the score, its difference to joint with p (also Holm's), the other scores, the cost."""
+    """Return a table with methods as rows: the score, its difference to joint with p (also Holm's), the other scores,
+    the cost.
+    """
     score = comparison.score
     others = [m for m in _SCORE_NAMES if m != score and comparison.has(m)]
     adjusted = _adjusted(comparison)
@@ -113,7 +115,7 @@ def score_grid(comparison: Comparison) -> Grid:
 def _score_sources(
     comparison: Comparison, places: Mapping[str, int], adjusted: Mapping[str, float]
 ) -> dict[tuple[int, int], tuple[str, str, str, str]]:
-    """Return where the numbers of ``score_grid`` come from, by (row, column)."""
+    """Return the sources of the numbers of ``score_grid``, by (row, column)."""
     means = {place: (metric, "mean") for metric, place in places.items()}
     differences = {2: (comparison.score, "diff_to_reference"), 3: (comparison.score, "p_value")}
     return {
@@ -166,7 +168,7 @@ def _score_cells(comparison: Comparison, label: str, others: Sequence[str], adju
 
 
 def contribution_grid(comparison: Comparison) -> Grid:
-    """Methods as rows: held-out phi_MI of all and of each modality, phi_CMI of each."""
+    """Return a table with methods as rows: held-out phi_MI of all and of each modality, phi_CMI of each."""
     metrics = _contribution_metrics(comparison)
     header = ["method", *(_contribution_head(comparison, metric) for metric in metrics)]
     rows: list[list[str]] = []
@@ -230,7 +232,9 @@ def _contribution_note(comparison: Comparison, *, shared: bool) -> str:
 
 
 def compact_grid(comparison: Comparison) -> Grid:
-    """At most ten rows and six columns: score, difference to the reference, score under corruption, time, seeds."""
+    """Return at most ten rows and six columns: score, difference to the reference, score under corruption, time,
+    seeds.
+    """
     score, mean = comparison.score, f"{comparison.score}_corrupted"
     what = "accuracy %" if comparison.in_percent else name_of_score(score)
     reference = comparison.reference or "reference"
@@ -261,7 +265,7 @@ def _compact_cells(comparison: Comparison, label: str, corrupted: str | None) ->
 
 
 def name_of_score(score: str) -> str:
-    """Return how a score is written: ``R²`` for ``r2``."""
+    """Return the written name of a score: ``R²`` for ``r2``."""
     return {"r2": "R²"}.get(score, score.replace("_", " "))
 
 
@@ -278,7 +282,7 @@ def _most_important(comparison: Comparison) -> list[str]:
 
 
 def terminal_grids(comparison: Comparison) -> list[Grid]:
-    """The same numbers in three narrow tables: scores, contributions, probes; methods as rows."""
+    """Return the same numbers as three narrow tables (scores, contributions, probes) with methods as rows."""
     score = comparison.score
     shown, digits = ("accuracy %", 1) if score == "accuracy" else ("R²", 1 + 2 * (score == "r2"))
     best = best_labels(comparison, score)
@@ -323,7 +327,9 @@ def _modality_grid(comparison: Comparison, name: str, title: str, heads: Mapping
 
 
 def encoder_grid(comparison: Comparison) -> Grid:
-    """Modalities as rows: the linear probe of the encoder trained alone, and inside every multimodal model."""
+    """Return a table with modalities as rows: the linear probe of the encoder trained alone, and inside every
+    multimodal model.
+    """
     inside = probe_rows(comparison)
     rows: list[list[str]] = []
     source: dict[tuple[int, int], tuple[str, str, str, str]] = {}
@@ -342,7 +348,7 @@ def encoder_grid(comparison: Comparison) -> Grid:
 
 
 def summary_grid(comparisons: Sequence[Comparison]) -> Grid:
-    """Methods as rows, data sets as columns, mean rank last."""
+    """Return a table with methods as rows and data sets as columns; the last column is the mean rank."""
     labels = dict.fromkeys(label for c in comparisons for label in c.labels if not c.is_unimodal(label))
     result = ranking(comparisons)
     ranks = _rank_texts(result)

@@ -1,4 +1,4 @@
-"""Comparison tables: one long table of every number, and readable ones for Markdown, LaTeX and the terminal."""
+"""Comparison tables: one long table of all numbers, and formatted tables for Markdown, LaTeX and the terminal."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class Row:
         mean: Mean over seeds.
         se: Standard error of the mean; NaN for one seed.
         seeds: Number of seeds.
-        diff_to_reference: Mean difference to the reference row over common seeds (0 for the reference itself; NaN
-            without a run of it that has the metric).
+        diff_to_reference: Mean difference to the reference row over common seeds (0 for the reference itself; NaN if no
+            run of the reference has the metric).
         diff_se: Standard error of the difference; NaN for one common seed.
         p_value: Two-sided paired t-test; NaN for one common seed, no spread, or joint itself.
     """
@@ -99,7 +99,7 @@ def comparison_table(records: Iterable[RunRecord], *, reference: str = REFERENCE
 
     Args:
         records: The runs.
-        reference: Row that differences are taken to.
+        reference: Row to which the others are compared.
 
     Example:
         >>> from counterpoise.runs import Metric, RowId
@@ -120,7 +120,7 @@ def compact_table(records: Iterable[RunRecord], *, reference: str = REFERENCE) -
 
     Args:
         records: The runs.
-        reference: Row that differences are taken to.
+        reference: Row to which the others are compared.
 
     Example:
         >>> from counterpoise.runs import Metric, RowId
@@ -158,8 +158,8 @@ def to_html(records: Iterable[RunRecord], *, reference: str = REFERENCE, focus: 
 
     Args:
         records: The runs.
-        reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
-        focus: Row that the conclusions are about; see there.
+        reference: Row to which the others are compared; see `counterpoise.report.analysis.comparison.compare`.
+        focus: Row of the conclusions; see there.
     """
     comparisons = compare(records, reference=reference, focus=focus)
     parts = []
@@ -191,7 +191,9 @@ def rows_to_csv(rows: Iterable[Row]) -> str:
 
 
 def to_csv(records: Iterable[RunRecord], *, reference: str = REFERENCE) -> str:
-    """Return `comparison_table` as CSV text; text cells that a spreadsheet would run get an apostrophe in front."""
+    """Return `comparison_table` as CSV text; text cells that a spreadsheet would interpret as formulas begin with an
+    apostrophe.
+    """
     return rows_to_csv(comparison_rows(compare(records, reference=reference)))
 
 
@@ -201,7 +203,7 @@ def _grids(comparison: Comparison) -> list[Grid]:
 
 
 def _escape_markdown(text: str) -> str:
-    """Escape what Markdown or HTML would read as more than text; ``<0.001`` and ``snake_case`` stay as they are."""
+    """Escape the characters that Markdown or HTML would interpret; ``<0.001`` and ``snake_case`` are not changed."""
     text = " ".join(text.split()).replace("&", "&amp;")
     text = re.sub(r"([\\`*\[|~]|(?<!\w)_|_(?!\w))", r"\\\1", text)
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
@@ -224,7 +226,7 @@ def _markdown(grid: Grid) -> str:
 
 
 def to_markdown(records: Iterable[RunRecord], *, reference: str = REFERENCE, focus: str | None = None) -> str:
-    """Return readable tables, one section per data set, and a summary where there are several data sets."""
+    """Return formatted tables, one section per data set, and a summary if there are several data sets."""
     comparisons = compare(records, reference=reference, focus=focus)
     parts = []
     if len(comparisons) > 1:
@@ -259,7 +261,7 @@ def _escape_latex(text: str) -> str:
     escaped = " ".join(text.split()).translate(_LATEX)
     for kind in ("MI", "CMI"):
         escaped = escaped.replace(rf"$\phi$\_{kind}", rf"$\phi_{{\mathrm{{{kind}}}}}$")
-    # A row that begins with one of these would be read as an option of the line break before it.
+    # A row that begins with one of these would be interpreted as an option of the line break before it.
     return f"{{{escaped[0]}}}{escaped[1:]}" if escaped[:1] in ("[", "*") else escaped
 
 
@@ -315,10 +317,10 @@ def rich_table(
 
     Args:
         records: The runs.
-        reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
-        focus: Row that the conclusions are about; see there.
-        details: Show every row with p-values, and two more tables: held-out contributions in nats, and the linear
-            probe of each encoder.
+        reference: Row to which the others are compared; see `counterpoise.report.analysis.comparison.compare`.
+        focus: Row of the conclusions; see there.
+        details: Whether to show every row with p-values, and two more tables: held-out contributions in nats, and the
+            linear probe of each encoder.
     """
     from rich.console import Group
     from rich.text import Text
@@ -359,8 +361,8 @@ def write_tables(
     Args:
         records: The runs.
         folder: The folder.
-        reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
-        focus: Row that the conclusions are about; see there.
+        reference: Row to which the others are compared; see `counterpoise.report.analysis.comparison.compare`.
+        focus: Row of the conclusions; see there.
 
     Raises:
         OutputError: If the folder cannot be written to.

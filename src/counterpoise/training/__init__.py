@@ -1,9 +1,9 @@
-"""Training: Lightning drives any method by manual optimisation; a run is data set x method x seed x configuration."""
+"""Training of models with any method under Lightning, by manual optimisation."""
 
 from counterpoise._extras import extra
 
 with extra("train"):
-    import lightning as _lightning  # noqa: F401 - the only place that names the extra; every module here needs it
+    import lightning as _lightning  # noqa: F401 - every module here needs the extra, which is checked here once
 
 from counterpoise.evaluation.collect import collect
 from counterpoise.evaluation.metrics import scores

@@ -14,13 +14,13 @@ __all__ = ["AveragedWeights", "averaged_weights"]
 
 
 class AveragedWeights(EMAWeightAveraging):
-    """Averages the weights after every batch; validation, decision rules and checkpoints use the average.
+    """Callback that averages the weights after every batch; validation, decision rules and checkpoints use the average.
 
-    Buffers (running statistics of batch norms, state of methods and rules) are never averaged: they are those of the
-    training. Differs from Lightning's callback, which puts the weights back before the module scores its epoch.
+    Buffers (running statistics of batch norms, state of methods and rules) are not averaged; those of the trained model
+    are used. Differs from Lightning's callback, which restores the weights before the module scores its epoch.
 
     Args:
-        decay: Share of the average that stays at a step, in (0, 1).
+        decay: Share of the average that is kept at a step, in (0, 1).
     """
 
     def __init__(self, decay: float) -> None:
@@ -33,20 +33,20 @@ class AveragedWeights(EMAWeightAveraging):
             self._average_model.to(pl_module.device)
 
     def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Put the average in the place of the weights."""
+        """Replace the weights by the average."""
         self._swap_models(pl_module)
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Leave the average there, since the module scores the epoch and updates its rule after this hook."""
+        """Keep the average, because the module scores the epoch and updates its rule after this hook."""
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Put the weights back."""
+        """Restore the weights."""
         self._swap_models(pl_module)
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Save average and weights, each with the present buffers."""
+        """Save average and weights, each with the current buffers."""
         assert self._average_model is not None
         for kept, buffer in zip(self._average_model.module.buffers(), pl_module.buffers(), strict=True):
             kept.data.copy_(buffer.data)
@@ -70,7 +70,7 @@ class AveragedWeights(EMAWeightAveraging):
 
 @contextmanager
 def averaged_weights(trainer: lightning.Trainer) -> Iterator[None]:
-    """Put the average in the place of the weights for a while, if a run has one."""
+    """Replace the weights by the average inside this context, if a run has one."""
     every: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     averages = [c for c in every if isinstance(c, AveragedWeights) and not c.swapped]
     for callback in averages:

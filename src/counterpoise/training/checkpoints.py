@@ -1,4 +1,6 @@
-"""Checkpoints: written completely or not at all, read as data, and checked before a run resumes from them."""
+"""Checkpoints, which are written atomically, read without unpickling objects, and checked before a run resumes from
+them.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ _NEEDED: Final = (
     "callbacks",
     "history",
 )
-"""What a checkpoint holds from which a run resumes."""
+"""Required entries of a checkpoint from which a run resumes."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -51,7 +53,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             promised = sum(entry.file_size for entry in archive.infolist())
         if promised > path.stat().st_size:  # torch stores its tensors as they are
-            raise ValueError(f"it promises {promised:,} bytes in a file of {path.stat().st_size:,}")
+            raise ValueError(f"its header declares {promised:,} bytes in a file of {path.stat().st_size:,}")
         content = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
             raise ValueError("it holds no `state_dict`")
@@ -64,7 +66,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_weights(module: torch.nn.Module, path: Path) -> int:
-    """Load the weights of a checkpoint into a `MethodModule` and return the epoch they are from.
+    """Load the weights of a checkpoint into a `MethodModule` and return their epoch.
 
     Raises:
         CheckpointError: If the file is damaged, or belongs to another model or method.
@@ -90,7 +92,7 @@ def _check_tensors(module: torch.nn.Module, path: Path, checkpoint: dict[str, An
 
 
 def find_resume(folder: Path, module: torch.nn.Module) -> tuple[Path | None, list[str]]:
-    """Return the newest checkpoint that the run can resume from, and a note on each one that it cannot.
+    """Return the newest checkpoint from which the run can resume, and a note on each unusable one.
 
     Args:
         folder: Folder of the run.
@@ -116,11 +118,13 @@ def find_resume(folder: Path, module: torch.nn.Module) -> tuple[Path | None, lis
 
 
 class CheckpointFiles(CheckpointIO):
-    """Writes each checkpoint into a temporary file of its own folder, which then replaces the old one."""
+    """Checkpoint storage that writes into a temporary file in the same folder, which then replaces the old file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write a checkpoint atomically."""
-        if "state_dict" not in checkpoint:  # Lightning sends the weights of a child process so, without a name
+        if (
+            "state_dict" not in checkpoint
+        ):  # Lightning passes the weights of a child process in this way, without a name
             checkpoint = {"state_dict": checkpoint, "bare": True}
         with replacing(Path(path)) as temporary:
             try:
@@ -144,7 +148,8 @@ class CheckpointFiles(CheckpointIO):
 
 
 class RunCheckpoints(Checkpoint):
-    """Saves the weights of the best selectable epoch, and the state after each epoch together with the one before it.
+    """Callback that saves the weights of the best selectable epoch, and the states after the current and the previous
+    epoch.
 
     Args:
         folder: Folder of the run.

@@ -19,13 +19,13 @@ from counterpoise.tasks import Task
 __all__ = ["check_data", "check_inputs", "check_space"]
 
 FEW: Final = 10
-"""Test samples below which contributions cannot be measured."""
+"""Minimum number of test samples for contributions."""
 _COPIES: Final = 9
-"""Bytes of checkpoints in multiples of the weights: three states with two moments each."""
+"""Size of the checkpoints in multiples of the weights: three states with two moments each."""
 
 
 def check_data(data: MultimodalData) -> list[str]:
-    """Return a note on everything that the record will lack because of the data.
+    """Return notes on the numbers that the record will lack because of the data.
 
     Raises:
         DataError: If a model cannot be trained or selected on the data.
@@ -56,7 +56,7 @@ def _notes(target: np.ndarray, task: Task) -> list[str]:
 
 
 def check_inputs(data: MultimodalData, config: RunConfig, model: MultimodalClassifier) -> None:
-    """Run the model once on two samples, so that an encoder that does not fit its data is named before training.
+    """Run the model once on two samples, to report an encoder that does not fit its data before training.
 
     Raises:
         ConfigError: If batches hold one sample and the model normalises over the batch.
@@ -98,10 +98,10 @@ def _try_encoder(model: MultimodalClassifier, m: str, value: object) -> None:
 
 
 def check_space(folder: Path, model: nn.Module) -> None:
-    """Compare the free space of a disk with what the checkpoints of a run will take.
+    """Check that a disk has enough free space for the checkpoints of a run.
 
     Raises:
-        OutputError: If it is too small.
+        OutputError: If there is too little space.
     """
     existing = next((p for p in (folder, *folder.parents) if p.exists()), None)
     if existing is None:

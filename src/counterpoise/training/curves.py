@@ -19,11 +19,12 @@ from counterpoise.valuation.heads.linear import LinearHeads, standardise
 __all__ = ["contributions", "gradient_curves"]
 
 SAMPLES: Final = 500
-"""Validation samples that are looked at, at most."""
+"""Maximum number of validation samples that are used."""
 FEWEST: Final = 20
-"""Smallest number of complete validation samples that contributions are estimated on."""
+"""Minimum number of complete validation samples for estimates of contributions."""
 PENALTIES: Final = (3.0, 30.0, 300.0)
-"""Tried for every subset of modalities, in pseudo-observations; the label frequencies are a candidate as well."""
+"""Candidate penalties for every subset of modalities, in pseudo-observations; the label frequencies are a candidate as
+well."""
 SMOOTHING: Final = 0.5
 """Pseudo-observations per class, or per value of a label, in the frequencies of the other half."""
 
@@ -31,12 +32,12 @@ SMOOTHING: Final = 0.5
 def gradient_curves(
     model: MultimodalClassifier, outputs: Outputs, target: Tensor, history: Mapping[CurveId, Sequence[float]]
 ) -> dict[CurveId, float]:
-    r"""Return where the training is in the plane of balance and non-conflict of gradients, of any method.
+    r"""Return the balance and the non-conflict of gradients of the current epoch, for any method.
 
     :math:`g_m` is the gradient of the fused loss by the features of m, on at most 500 validation samples. ``energy`` is
     :math:`\lVert g_m \rVert^2`, ``balance`` that of the energies of all epochs so far, and ``non-conflict`` the mean
-    cosine of the gradients (see `counterpoise.methods.RGM`). Features of different widths have no cosine, and then
-    there is nothing to return.
+    cosine of the gradients (see `counterpoise.methods.RGM`). For features of different widths the cosine is undefined,
+    and the result is empty.
 
     Args:
         model: Model.
@@ -70,9 +71,9 @@ def gradient_curves(
 def contributions(outputs: Outputs, target: Tensor, task: Task) -> tuple[Metric, ...]:
     r"""Return :math:`\phi_{MI}` of all features and of each modality, and :math:`\phi_{CMI}` of each modality, in nats.
 
-    Linear heads are fitted on one half and read on the other, and vice versa; a tenth of a second or so. For curves:
-    what a run reports in the end is a full valuation on the test set. Where samples lack modalities, those that have
-    all of them are used; with fewer than `FEWEST` there is nothing to return.
+    Linear heads are fitted on one half and evaluated on the other, and vice versa, in about a tenth of a second. These
+    estimates are for curves; the final record holds a full valuation on the test set. If samples lack modalities, only
+    complete samples are used; with fewer than `FEWEST` of them, the result is empty.
 
     Args:
         outputs: Outputs on the validation set.
@@ -100,7 +101,7 @@ def contributions(outputs: Outputs, target: Tensor, task: Task) -> tuple[Metric,
         logits = heads.logits(weights).unflatten(1, (len(PENALTIES), 2)).double()
         own = logits[torch.arange(len(rows)), :, half.long()]  # (N, penalties, C), from the head of the other half
         losses = [-task.log_likelihood(own[:, p], target).mean().item() for p in range(len(PENALTIES))]
-        # What a smaller subset predicts, this one does as well.
+        # A subset carries at least the information of its parts.
         smaller = [value for s, value in nll.items() if s < set(subset)]
         nll[frozenset(subset)] = min([prior, *losses, *smaller])
     return _metrics(nll, prior, names)

@@ -17,21 +17,22 @@ __all__ = ["MultimodalDataModule"]
 
 EVALUATION_BATCH = 512
 SAMPLE, PER_CLASS = 512, 10
-"""Maximum number of training samples that a decision rule may read, in all and per class. The larger one counts."""
+"""Maximum number of training samples that a decision rule may read, in total and per class. The larger limit
+applies."""
 
 
 class MultimodalDataModule(lightning.LightningDataModule):
-    """Loaders for training, validation and what is held out.
+    """Loaders for the training, validation and held-out samples.
 
-    What is held out is cut from the training set, by whole groups where groups are known, and is used for training
-    again from epoch ``release`` on (or never, if the method needs it throughout). Which samples an epoch sees is a
-    function of the seed and the epoch alone, so a resumed run equals an uninterrupted one.
+    Held-out samples are taken from the training set, by whole groups if groups are known. From epoch ``release`` on
+    they are used for training (never, if the method needs them throughout). The samples of an epoch depend only on the
+    seed and the epoch, so that a resumed run equals an uninterrupted one.
 
     Args:
         data: The data.
         config: Batch size and share to hold out.
-        seed: Of the order and of the hold-out.
-        release: First epoch that trains on what was held out; 0 holds nothing out, None never releases it.
+        seed: Seed of the order and of the hold-out.
+        release: First epoch that trains on the held-out samples; 0 holds nothing out, None never releases them.
         plan: A method's re-sampling hook.
     """
 
@@ -90,7 +91,7 @@ class MultimodalDataModule(lightning.LightningDataModule):
         return 1 < distributed.world_size() <= len(self.data.val)
 
     def train_pass(self) -> Iterable[Batch]:
-        """Yield what is being trained on, in order."""
+        """Yield the samples that are currently trained on, in order."""
         indices = self.loader.indices if self.loader.indices is not None else torch.arange(len(self.data.train))
         for chunk in indices.split(self.evaluation_batch):
             yield self.data.train.batch(chunk)
@@ -102,6 +103,6 @@ class MultimodalDataModule(lightning.LightningDataModule):
             yield self.data.train.batch(chunk)
 
     def held_out_pass(self) -> Iterable[Batch]:
-        """Yield what was held out, in order."""
+        """Yield the held-out samples, in order."""
         for chunk in torch.from_numpy(self.held).split(self.evaluation_batch):
             yield self.data.train.batch(chunk)

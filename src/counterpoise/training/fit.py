@@ -52,17 +52,17 @@ __all__ = ["Fitted", "assemble", "fit"]
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model and how it got there.
+    """Result of a training run.
 
     Attributes:
-        model: with the weights that validation selected, in evaluation mode.
-        method: with its state at that epoch.
-        rule: fitted.
-        history: one number per epoch, by curve.
-        best_epoch: the selected epoch, from 0.
-        step_ms: milliseconds per training step, of the fastest epoch.
-        seconds: wall time.
-        notes: What a reader should know: a checkpoint that could not be read, curves that are missing.
+        model: Model with the weights that validation selected, in evaluation mode.
+        method: Method with its state at that epoch.
+        rule: Fitted decision rule.
+        history: One number per epoch, by curve.
+        best_epoch: Selected epoch, from 0.
+        step_ms: Milliseconds per training step, of the fastest epoch.
+        seconds: Wall time.
+        notes: Notes, for example on a checkpoint that could not be read, or on missing curves.
     """
 
     model: MultimodalClassifier
@@ -78,7 +78,7 @@ class Fitted:
 def assemble(
     data: MultimodalData, config: RunConfig, teachers: dict[str, MultimodalClassifier] | None = None
 ) -> tuple[MultimodalClassifier, Method, Rule]:
-    """Build model, method and rule of a run: the same seed gives every method the same initial model."""
+    """Build model, method and rule of a run. With the same seed, all methods start from the same initial model."""
     torch.manual_seed(config.seed if config.model.init_seed is None else config.model.init_seed)
     target = torch.from_numpy(data.train.target)
     task = data.info.make_task()
@@ -116,7 +116,7 @@ def weighted_task(task: Task, config: RunConfig, target: torch.Tensor) -> Task:
     Args:
         task: Task of the data.
         config: Configuration.
-        target: Targets of the training set, which balanced weights are computed from.
+        target: Targets of the training set, from which balanced weights are computed.
     """
     chosen = config.fit.class_weights
     if chosen == "none":
@@ -125,7 +125,7 @@ def weighted_task(task: Task, config: RunConfig, target: torch.Tensor) -> Task:
 
 
 class _PatientFrom(EarlyStopping):
-    """Early stopping that starts to count when epochs can be selected."""
+    """Early stopping whose patience starts when epochs can be selected."""
 
     def __init__(self, first: int, patience: int) -> None:
         super().__init__("selection", mode="max", patience=patience, check_finite=False, check_on_train_epoch_end=False)
@@ -151,7 +151,7 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C reach the caller: Lightning would end the process instead, and leave the signal ignored."""
+    """Raise KeyboardInterrupt after Ctrl-C; Lightning would end the process instead, and leave the signal ignored."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -181,20 +181,20 @@ def fit(
     If ``folder`` holds the checkpoint of an interrupted run of the same configuration, training resumes from it.
 
     Args:
-        data: the data.
-        config: the run.
-        folder: where checkpoints go; None keeps none (the last epoch is then the result).
-        callbacks: further Lightning callbacks.
-        logger: where the curves go, one step per epoch: ``tensorboard``, ``wandb`` or ``csv`` (a folder of that name in
-            ``folder``), ``none``, or Lightning loggers of your own.
-        progress: print a line per epoch with the contributions.
-        curves: estimate contributions on the validation set every epoch.
-        teachers: trained models that the method requires, by method name.
+        data: Data set.
+        config: Configuration of the run.
+        folder: Folder of the checkpoints; None keeps none (the last epoch is then the result).
+        callbacks: Further Lightning callbacks.
+        logger: Logger of the curves, one step per epoch: ``tensorboard``, ``wandb`` or ``csv`` (a folder of that name
+            in ``folder``), ``none``, or Lightning loggers of your own.
+        progress: Whether to print a line per epoch with the contributions.
+        curves: Whether to estimate contributions on the validation set every epoch.
+        teachers: Trained models that the method requires, by method name.
 
     Raises:
-        ConfigError: if the rule holds samples out and there are fewer than two epochs, gradients are to be accumulated
-            for a method that steps several times a batch, or a logger's package is not installed.
-        NotFoundError: if there is no logger of that name.
+        ConfigError: If the rule holds samples out and there are fewer than two epochs, if gradients are to be
+            accumulated for a method that steps several times a batch, or if a logger's package is not installed.
+        NotFoundError: If there is no logger of that name.
     """
     started = time.perf_counter()
     module, datamodule = _prepare(data, config, teachers, curves=curves)
@@ -219,7 +219,7 @@ def fit(
 
 
 class _UnusableCheckpointError(Exception):
-    """A checkpoint that Lightning could not restore."""
+    """Raised for a checkpoint that Lightning cannot restore."""
 
 
 def _prepare(
@@ -229,7 +229,7 @@ def _prepare(
     *,
     curves: bool,
 ) -> tuple[MethodModule, MultimodalDataModule]:
-    """Build what is trained and what it is trained on; refuse settings that cannot work."""
+    """Build the modules and the data of a run, and check its settings."""
     model, method, rule = assemble(data, config, teachers)
     release = config.fit.epochs // 2
     until_half = rule.needs_holdout or (method.needs_held_out and method.releases_held_out)
@@ -267,7 +267,7 @@ def _train(
     every = [*callbacks, *_own_callbacks(module, folder, progress=progress)]
     with _quiet(), _interruptible(), reports(config.fit) as report, contextlib.ExitStack() as stack:
         if isinstance(logger, str):
-            # Lightning begins a CSV again; the other logs continue where they stopped.
+            # Lightning starts a new CSV; the other logs are continued.
             fresh = logger == "csv" or folder is None or not log_folder(folder, logger).exists()
             loggers = stack.enter_context(open_logger(logger, folder, config))
         else:
@@ -290,7 +290,7 @@ def _run_trainer(
     resume: Path | None,
     report: ProcessReports | None,
 ) -> None:
-    """Train, and tell a checkpoint that cannot be restored and weights that are not finite from other errors."""
+    """Train, and convert errors due to an unusable checkpoint or to weights that are not finite."""
     try:
         with contextlib.nullcontext() if report is None else report.raising(trainer):
             trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
@@ -305,7 +305,7 @@ def _run_trainer(
 
 
 def _own_callbacks(module: MethodModule, folder: Path | None, *, progress: bool) -> list[Callback]:
-    """Return the callbacks that the configuration asks for: checkpoints, early stopping, a line per epoch."""
+    """Return the callbacks of the configuration: checkpoints, early stopping, a line per epoch."""
     every: list[Callback] = []
     if folder is not None:
         every.append(RunCheckpoints(folder))

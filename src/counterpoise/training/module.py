@@ -1,4 +1,4 @@
-"""One LightningModule that drives any method by manual optimisation."""
+"""The LightningModule that trains with any method by manual optimisation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TOTAL_LOSS = CurveId("loss", "total")
 
 
 CURVE_POINTS = 20
-"""Number of estimates of the contributions in a run; between two estimates the last one stands."""
+"""Number of estimates of the contributions in a run; between two estimates, the last one is repeated."""
 
 
 def make_optimizer(
@@ -44,7 +44,7 @@ def make_optimizer(
 
     Args:
         config: Optimizer and schedule.
-        parameters: Parameters, or groups of them with learning rates of their own.
+        parameters: Parameters, or groups of them with their own learning rates.
     """
     if config.name == "sgd":
         return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
@@ -77,7 +77,7 @@ def seed_epoch(seed: int, epoch: int) -> None:
 def selection(score: float, nll: float) -> float:
     """Return the number that selects an epoch: the score, with ties broken by the negative log-likelihood.
 
-    Where the score is not defined (R2 of a constant target, say), the likelihood alone decides.
+    If the score is undefined (for example R2 of a constant target), the likelihood alone decides.
 
     Example:
         >>> selection(0.75, 0.5) > selection(0.75, 0.6), selection(float("nan"), 0.5)
@@ -91,8 +91,8 @@ def selection(score: float, nll: float) -> float:
 def accumulation_group(index: int, batches: int, accumulate: int) -> tuple[int, bool]:
     """Return the number of batches in a batch's accumulation group, and whether it is the last of them.
 
-    The last group of an epoch may be smaller; its gradients are divided by its own size, so that it counts as much as
-    the others.
+    The last group of an epoch may be smaller; its gradients are divided by its own size, so that it has the same weight
+    as the others.
 
     Args:
         index: Number of the batch in the epoch, from 0.
@@ -115,12 +115,12 @@ class MethodModule(lightning.LightningModule):
     coefficients, and on the validation set the score of the rule and of each head and the cross-fitted contributions.
 
     Args:
-        model: the model.
-        method: the method, already set up for the model.
-        rule: how heads are combined.
-        config: the run's configuration.
-        release: first epoch that may be selected, and at whose start the rule is fitted.
-        curves: whether to estimate contributions on the validation set every epoch.
+        model: Model.
+        method: Method, already prepared for the model.
+        rule: Decision rule.
+        config: Configuration of the run.
+        release: First epoch that may be selected, at whose start the rule is fitted.
+        curves: Whether to estimate contributions on the validation set every epoch.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class MethodModule(lightning.LightningModule):
         return batch.to(device, non_blocking=True)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Let the method fill the gradients, then step."""
+        """Compute the gradients by the method, then step."""
         optimizer = self.optimizers()
         size, last = accumulation_group(batch_idx, int(self.trainer.num_training_batches), self.config.fit.accumulate)
 
@@ -197,7 +197,7 @@ class MethodModule(lightning.LightningModule):
             self._step_schedules("step")
 
     def _remember(self, record: StepRecord) -> None:
-        """Add to running sums on the device: nothing is read before the epoch ends."""
+        """Add to running sums on the device, which are read only at the end of the epoch."""
         named = {self._curve("loss", key): part for key, part in record.parts.items()}
         named |= {self._curve("coefficient", key): value for key, value in record.coefficients.items()}
         named[TOTAL_LOSS] = record.loss
@@ -215,14 +215,16 @@ class MethodModule(lightning.LightningModule):
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def on_fit_start(self) -> None:
-        """Make the replicas of several processes equal, with batch norms over all samples of a step, and compile."""
+        """Synchronise the replicas of several processes, let batch norms use all samples of a step, and compile the
+        encoders.
+        """
         if distributed.world_size() > 1:
             distributed.share_batch_norms(*(self.model.encoder(m) for m in self.model.modalities))
             distributed.broadcast_state(self)
         compile_encoders(self.model, self.config.fit.compile)
 
     def on_fit_end(self) -> None:
-        """Leave a model that runs uncompiled."""
+        """Undo the compilation of the encoders."""
         uncompile(self.model)
 
     def on_train_epoch_start(self) -> None:
@@ -246,7 +248,7 @@ class MethodModule(lightning.LightningModule):
         return time.process_time() if alone else time.perf_counter()
 
     def on_validation_start(self) -> None:
-        """Stop the clock of the training steps and write them down (Lightning validates inside the training epoch)."""
+        """Stop the clock of the training steps and record the time (Lightning validates inside the training epoch)."""
         if self._steps and not self.trainer.sanity_checking:
             self.step_seconds.append((self._clock() - self._started) / self._steps)
             self._write_down({name: total.item() / self._steps for name, total in self._sums.items()})
@@ -261,7 +263,7 @@ class MethodModule(lightning.LightningModule):
                 schedule.scheduler.step()  # type: ignore[call-arg]
 
     def _write_down(self, values: dict[CurveId, float]) -> None:
-        """Add an epoch to the curves; where one has no number for an earlier epoch, not-a-number stands."""
+        """Add an epoch to the curves; missing numbers of earlier epochs become NaN."""
         for name, value in values.items():
             curve = self.history.setdefault(name, [])
             curve += [float("nan")] * (self.trainer.current_epoch - len(curve))
@@ -270,7 +272,7 @@ class MethodModule(lightning.LightningModule):
     # -- validation --------------------------------------------------------------------------------------------------
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep the outputs."""
+        """Store the outputs."""
         self._validation.append((to_cpu(self.model(batch.inputs, present=batch.present)), batch.target.cpu()))
 
     def _validation_outputs(self) -> tuple[Outputs, Tensor]:
@@ -303,7 +305,7 @@ class MethodModule(lightning.LightningModule):
         )
 
     def _estimate_contributions(self, outputs: Outputs, target: Tensor) -> None:
-        """Estimate contributions on the validation set. If that fails, leave a gap in the curve and keep a note."""
+        """Estimate contributions on the validation set. If this fails, the curve has a gap, and a note is kept."""
         try:
             self._contributions = contributions(outputs, target, self.model.task)
         except Exception as error:
@@ -313,7 +315,7 @@ class MethodModule(lightning.LightningModule):
                 self.notes.append(f"{note}: {describe(error)}")
 
     def on_validation_epoch_end(self) -> None:
-        """Score the rule and every head, estimate contributions, and set what selects an epoch."""
+        """Score the rule and every head, estimate contributions, and set the criterion that selects an epoch."""
         outputs, target = self._validation_outputs()
         if self.trainer.current_epoch >= self.release:
             refresh_rule(self.rule, self.model, self._data)
@@ -338,13 +340,13 @@ class MethodModule(lightning.LightningModule):
         self.log("selection", selection(score, predicted["nll"]) if selectable else float("-inf"), logger=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the curves with the weights."""
+        """Save the curves with the weights."""
         checkpoint["history"] = [[*curve, values] for curve, values in self.history.items()]
         checkpoint["step_seconds"] = self.step_seconds
         checkpoint["contributions"] = [[c.name, c.value, c.modality] for c in self._contributions]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on where the curves stopped."""
+        """Restore the curves."""
         self.history = {CurveId(kind, name, m): values for kind, name, m, values in checkpoint["history"]}
         self.step_seconds = checkpoint["step_seconds"]
         self._contributions = tuple(Metric(*parts) for parts in checkpoint["contributions"])

@@ -15,7 +15,7 @@ __all__ = ["check_frozen", "check_parts", "compile_encoders", "freeze", "paramet
 
 
 def parts_of(model: MultimodalClassifier) -> dict[str, list[nn.Module]]:
-    """Return the parts that a configuration may name: encoders, heads, fusion, and each encoder by its modality.
+    """Return the named parts of a model: encoders, heads, fusion, and each encoder by its modality.
 
     A modality that has the name of a part hides that part.
 
@@ -45,7 +45,7 @@ def check_parts(model: MultimodalClassifier, config: RunConfig) -> None:
 
 
 def freeze(model: MultimodalClassifier, names: Iterable[str]) -> None:
-    """Let parts stay as they are: no gradients, and batch norms and dropout in evaluation mode.
+    """Freeze parts: they get no gradients, and their batch norms and dropout are in evaluation mode.
 
     Args:
         model: Model.
@@ -56,7 +56,7 @@ def freeze(model: MultimodalClassifier, names: Iterable[str]) -> None:
 
 
 def check_frozen(model: MultimodalClassifier, prepared: MultimodalClassifier, config: RunConfig) -> None:
-    """Check after `Method.prepare` that frozen parts are still those of the model, and that something is trained.
+    """Check after `Method.prepare` that frozen parts are still part of the model, and that not all parts are frozen.
 
     Raises:
         ConfigError: If the method replaces a frozen fusion, or all parts are frozen.
@@ -74,8 +74,8 @@ def check_frozen(model: MultimodalClassifier, prepared: MultimodalClassifier, co
 def parameter_groups(model: MultimodalClassifier, method: nn.Module, config: OptimConfig) -> list[dict[str, object]]:
     """Return parameter groups for the optimizer, one per learning rate that the configuration names.
 
-    The rate of a modality counts before that of ``encoders``. What has no rate of its own, and what belongs to the
-    method, has the configuration's ``lr``.
+    The rate of a modality takes precedence over that of ``encoders``. Parts without a rate of their own, and the
+    parameters of the method, have the configuration's ``lr``.
 
     Args:
         model: Model that `Method.prepare` returned.
@@ -84,7 +84,9 @@ def parameter_groups(model: MultimodalClassifier, method: nn.Module, config: Opt
     """
     parts = parts_of(model)
     owner: dict[int, str] = {}
-    for name in sorted(config.rates, key=lambda name: name in model.modalities):  # modalities last, so that they win
+    for name in sorted(
+        config.rates, key=lambda name: name in model.modalities
+    ):  # modalities last, so that they take precedence
         owner |= {id(p): name for part in parts[name] for p in part.parameters()}
     groups: dict[str, list[nn.Parameter]] = {}
     for p in [*model.parameters(), *method.parameters()]:
@@ -96,7 +98,7 @@ def parameter_groups(model: MultimodalClassifier, method: nn.Module, config: Opt
 
 
 def compile_encoders(model: MultimodalClassifier, backend: str) -> None:
-    """Compile the encoders in place with `torch.compile`; names and weights stay.
+    """Compile the encoders in place with `torch.compile`; names and weights do not change.
 
     Args:
         model: Model.

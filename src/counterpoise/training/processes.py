@@ -47,7 +47,7 @@ _FORK: Final = ("ddp_fork", "ddp_notebook")
 
 
 def silence() -> None:
-    """Keep Lightning's advice about workers, loggers and deprecated internals off the screen."""
+    """Suppress Lightning's advice about workers, loggers and deprecated internals."""
     for name in LOGS:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.*")
@@ -62,23 +62,23 @@ class SharedSteps(DDPStrategy):
     """
 
     def setup_environment(self) -> None:
-        """Connect the processes without a line of log for each."""
+        """Connect the processes without a log line for each."""
         silence()
         super().setup_environment()
 
     def configure_ddp(self) -> None:
-        """Leave the module as it is."""
+        """Return without wrapping the module."""
 
 
 class _Tasks(SLURMEnvironment):
-    """Tasks of `srun`, of which this process is one. Checkpoints and requeuing are ours, and Slurm's."""
+    """Tasks of `srun`, of which this process is one. The library writes the checkpoints, and Slurm requeues the job."""
 
     def __init__(self) -> None:
         super().__init__(auto_requeue=False)
 
     @staticmethod
     def _validate_srun_variables() -> None:
-        """Accept all ways to ask for tasks; `counterpoise._launch` counts them."""
+        """Accept all ways to request tasks; `counterpoise._launch` counts them."""
 
     def validate_settings(self, num_devices: int, num_nodes: int) -> None:
         """See `_validate_srun_variables`."""
@@ -93,7 +93,7 @@ class _Tasks(SLURMEnvironment):
 
 
 def trainer_devices(config: FitConfig) -> dict[str, Any]:
-    """Return what Lightning's trainer is told about processes: devices, machines, strategy and environment.
+    """Return the arguments of Lightning's trainer about processes: devices, machines, strategy and environment.
 
     Raises:
         ConfigError: If `torchrun` has started another number of processes than there are devices.
@@ -136,10 +136,11 @@ def check_devices(module: MethodModule, samples: int) -> None:
 
 
 class ProcessReports(Callback):
-    """Brings the curves of a run, and the reason of its failure, from the processes that train to the one that waits.
+    """Callback that passes the curves of a run, or the reason of its failure, from the training processes to the
+    parent.
 
     Args:
-        folder: Folder that all processes see.
+        folder: Folder that all processes can access.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -159,10 +160,12 @@ class ProcessReports(Callback):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ = state
-        silence()  # the first code of ours that runs in a fresh process
+        silence()  # the first code of the library that runs in a fresh process
 
     def read(self, module: MethodModule) -> int | None:
-        """Give the module the curves of the processes; return the number of epochs, or None if nothing was reported."""
+        """Copy the curves of the processes to the module; return the number of epochs, or None if nothing was
+        reported.
+        """
         path = self.folder / "report.json"
         if not path.exists():
             return None
@@ -173,7 +176,7 @@ class ProcessReports(Callback):
 
     @contextmanager
     def raising(self, trainer: lightning.Trainer) -> Iterator[None]:
-        """Raise the error of a process that failed, or say which one was killed."""
+        """Raise the error of a process that failed, or an error that names the process that was killed."""
         try:
             yield
         except ProcessException as error:
@@ -188,7 +191,7 @@ def _raised(error: ProcessException) -> CounterpoiseError | None:
 
 
 def _ended(trainer: lightning.Trainer) -> TrainingError | None:
-    """Return an error that tells which process was ended by a signal, if one was."""
+    """Return an error that names the process that was ended by a signal, if there is one."""
     processes = list(getattr(trainer.strategy.launcher, "procs", []))
     for rank, process in enumerate(processes):
         code = process.exitcode or 0
@@ -204,7 +207,7 @@ def _ended(trainer: lightning.Trainer) -> TrainingError | None:
 
 @contextmanager
 def reports(config: FitConfig) -> Iterator[ProcessReports | None]:
-    """Yield a callback for the time of a training whose processes Lightning starts; else None."""
+    """Yield a callback for the duration of a training whose processes Lightning starts; else None."""
     if config.devices == 1 or shared_run(config.devices) is not None:
         yield None
         return

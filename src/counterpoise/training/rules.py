@@ -27,7 +27,7 @@ def fit_rule(rule: Rule, model: MultimodalClassifier, data: MultimodalDataModule
 
     Args:
         rule: The rule; it is moved to the CPU.
-        model: The model before it trains on the held-out samples.
+        model: The model before it is trained on the held-out samples.
         data: The data, with its held-out samples.
         seed: Seed of the corruptions.
     """
@@ -48,9 +48,10 @@ def fit_rule(rule: Rule, model: MultimodalClassifier, data: MultimodalDataModule
 
 @torch.no_grad()
 def _with_patterns(model: MultimodalClassifier, outputs: Outputs, target: Tensor, seed: int) -> tuple[Outputs, Tensor]:
-    """Return outputs of held-out samples and of masked copies, in which the model reads what the masks leave.
+    """Return outputs of held-out samples and of masked copies, in which the model uses only the modalities that the
+    masks leave.
 
-    Only the heads run again; a model whose heads need more than features of vectors keeps the patterns of its samples.
+    Only the heads run again; for a model whose heads need more than feature vectors, no masked copies are made.
     """
     if not model.separable:
         return outputs, target

@@ -1,11 +1,11 @@
-r"""Valuation: what each modality contributes, in nats, out of sample.
+r"""Valuation: estimates of the contribution of each modality in nats, out of sample.
 
 With features :math:`z_m` of the modalities m and a label y:
 
 - :math:`I(Z; Y)`, the joint contribution of all modalities;
 - :math:`I(Z_m; Y)`, the unimodal information of m;
-- :math:`I(Z_m; Y | Z_{-m})`, the marginal contribution: what m adds to all the others;
-- the co-information, for two modalities redundancy less synergy.
+- :math:`I(Z_m; Y | Z_{-m})`, the marginal contribution: the information that m adds to all others;
+- the co-information, for two modalities redundancy minus synergy.
 
 `estimate` measures them from arrays; `Contributions` does so for a stream of a model's logits; `functional` holds the
 pure functions, `model_based` the measures of a model's predictions, `decompose` the partial information

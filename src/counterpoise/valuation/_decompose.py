@@ -28,7 +28,7 @@ MAX_SYMBOLS: Final = 12
 MAX_TABLE: Final = 2000
 REPLICATES: Final = 20
 PER_CELL: Final = 5
-"""Samples per cell of a table, on average, below which its frequencies say more about chance than about the labels."""
+"""Minimum mean number of samples per cell of a table, below which its frequencies are mostly noise."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class PartialInformation:
     """One modality against the rest, in nats.
 
     Attributes:
-        modality: Which.
+        modality: Name of the modality.
         redundant: Information that both it and the rest carry.
         unique: Information that only it carries.
         unique_rest: Information that only the rest carries.
         synergistic: Information that only it and the rest together carry.
         definition: ``broja`` or ``imin``.
-        source: What was decomposed: ``features`` or the ``predictions`` of classifiers on them.
+        source: Data that were decomposed: ``features`` or the ``predictions`` of classifiers on them.
         n: Number of samples.
     """
 
@@ -56,7 +56,7 @@ class PartialInformation:
     n: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON."""
+        """Return plain data for JSON."""
         parts = ("redundant", "unique", "unique_rest", "synergistic")
         return {
             "modality": self.modality,
@@ -79,23 +79,25 @@ def decompose(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> dict[str, PartialInformation]:
-    """Split what each modality and the rest say about the class into redundant, unique and synergistic information.
+    """Split the information of each modality and the rest about the class into redundant, unique and synergistic
+    information.
 
     Definitions (see `counterpoise.valuation.functional.pid`):
 
     - ``imin``, of Williams and Beer: from cross-fitted heads, for features and classes of any number; standard errors
       from the samples;
     - ``broja``, the reference: on a table of the modality's values, the rest's values and the class. Features of more
-      than 12 values are replaced by the class that cross-fitted heads predict, so that it is the predictions'
-      information that is decomposed (``source`` says so). Plug-in frequencies; intervals by 20 bootstrap tables.
+      than 12 values are replaced by the class that cross-fitted heads predict, so that the information of the
+      predictions is decomposed (``source`` is then ``predictions``). Plug-in frequencies; intervals by 20 bootstrap
+      tables.
 
     Args:
         features: ``{m: (N, D_m)}``, at least two modalities.
         target: ``(N,)`` classes.
         definition: ``imin`` or ``broja``.
-        num_outputs: C; found in the labels by default.
-        folds: Of the heads.
-        group: ``(N,)`` which samples belong together.
+        num_outputs: C; inferred from the labels by default.
+        folds: Number of folds of the heads.
+        group: ``(N,)`` groups of samples that belong together.
         seed: Seed of all random numbers.
         confidence: Level of the intervals.
 
@@ -128,18 +130,18 @@ def decompose(
 def decompose_samples(
     value: Valuation, labels: np.ndarray, *, group: np.ndarray | None = None
 ) -> dict[str, PartialInformation]:
-    """Decompose what has been valued already, by ``imin``: no head is fitted again.
+    """Decompose an existing valuation by ``imin``; no head is fitted again.
 
-    The contributions of the samples decide what is shared; unique and synergistic information are the rest of the
-    valuation's own numbers, so that redundant + unique is its ``mi`` and unique + synergistic its ``cmi``.
+    The shared information is computed from the contributions of the samples; unique and synergistic information are the
+    rest of the valuation's own numbers, so that redundant + unique is its ``mi`` and unique + synergistic its ``cmi``.
 
     Args:
-        value: Of a multi-class task, with ``per_sample``.
+        value: Valuation of a multi-class task, with ``per_sample``.
         labels: ``(N,)`` class ids.
         group: ``(N,)`` which samples belong together, ids from 0.
 
     Returns:
-        One decomposition per modality, in the valuation's unit; empty where there are no contributions of samples.
+        One decomposition per modality, in the valuation's unit; empty if there are no contributions of samples.
 
     Example:
         >>> from counterpoise.valuation import estimate
@@ -230,7 +232,8 @@ def _corrected_parts(
     source: str,
     confidence: float,
 ) -> PartialInformation:
-    """Solve the table, less what tables without any information show: frequencies alone look like synergy.
+    """Solve the table and subtract the mean result of tables without information, because chance frequencies look like
+    synergy.
 
     The null permutes the labels. The error comes from resampled tables, and from the spread of the null.
     """
@@ -247,7 +250,7 @@ def _corrected_parts(
     if problem.group is None:
         draws = rng.multinomial(problem.n, counts / problem.n, size=REPLICATES)
         resampled = np.array([_solve(table.reshape(shape)) for table in draws])
-    else:  # whole groups are drawn, since their samples depend on each other
+    else:  # whole groups are drawn, because their samples depend on each other
         tables = np.zeros((int(problem.group.max()) + 1, int(np.prod(shape))), dtype=np.int64)
         np.add.at(tables, (problem.group, cell + problem.labels), 1)
         picks = rng.integers(len(tables), size=(REPLICATES, len(tables)))

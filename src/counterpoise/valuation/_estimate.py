@@ -39,7 +39,7 @@ def estimate(
     present: Mapping[str, ArrayLike | Tensor] | None = None,
     absence: Absence = "auto",
 ) -> Valuation:
-    """Measure what each modality contributes to a label, in nats.
+    """Estimate the information of each modality about a label, in nats.
 
     Args:
         features: ``{m: (N, D_m)}`` arrays or tensors (``(N,)`` for a single column; text becomes indicator columns),
@@ -47,28 +47,28 @@ def estimate(
         target: ``(N,)`` labels; ``(N, C)`` zeros and ones (multi-label) or reals (regression).
         task: ``multiclass``, ``multilabel``, ``regression``, a `Task`, or ``auto``: strings and few whole numbers are
             classes, fractions and many whole numbers are reals, zeros and ones ``(N, C)`` are labels.
-        num_outputs: C; found in the labels by default.
+        num_outputs: C; inferred from the labels by default.
         estimator: A name of `VALUATIONS`.
         folds: Number of folds: heads are fitted on all folds but one and evaluated on that one.
-        group: ``(N,)`` which samples belong together (subject, speaker): they stay in one fold, and standard errors
-            count groups.
+        group: ``(N,)`` groups of samples that belong together (subject, speaker). Groups stay in one fold, and standard
+            errors are computed over groups.
         seed: Seed of the folds and of all random numbers; the same seed gives the same result.
         confidence: Level of the intervals.
         predictions: Logits ``(N, C)`` of a model by the subset of modalities that it saw, such as ``{("image", "text"):
-            logits}``. A model is a function of its inputs: what it predicts is one more lower bound of what its subset
-            and every larger one carries, beside the fitted heads. Only the estimators ``variational`` and
-            ``variational-linear`` take them.
+            logits}``. Because a model is a function of its inputs, its predictions give another lower bound of the
+            information of its subset and of every larger one, in addition to the fitted heads. Only the estimators
+            ``variational`` and ``variational-linear`` use them.
         present: ``{m: (N,) bool}``, which samples have which modality; modalities that are not named are complete. A
             row of NaN counts as absent, too, so that ``present={}`` is enough for data that mark absence by NaN. See
             `counterpoise.valuation.incomplete`.
-        absence: What absence may depend on: ``completely-random``, ``random`` (on what is observed), or ``auto``, which
+        absence: Assumption about absence: ``completely-random``, ``random`` (on what is observed), or ``auto``, which
             tests it.
 
     Returns:
         A `Valuation`.
 
     Raises:
-        DataError: For input that would give a wrong number (see the message).
+        DataError: For input that would silently produce incorrect results (see the message).
         ConfigError: For settings out of range.
         NotFoundError: For an unknown estimator.
 
@@ -105,6 +105,6 @@ def estimate(
     if estimator.startswith("variational") or problem.copies is None:
         valuation: Valuation = run(problem, confidence=confidence, **options)
         return valuation
-    # Without folds there is nothing that keeps copies apart, so that only distinct samples are valued.
+    # Without folds, copies cannot be kept apart, so that only distinct samples are used.
     valuation = run(problem.without_copies(), confidence=confidence, **options)
     return replace(valuation, per_sample={key: value[problem.copies] for key, value in valuation.per_sample.items()})

@@ -58,7 +58,7 @@ def estimate_predictions(
         logits: ``(N, C)`` logits, log-odds or means of samples that the model was not trained on.
         target: Labels, as for `estimate`.
         task: As for `estimate`.
-        num_outputs: C; taken from the labels by default.
+        num_outputs: C; inferred from the labels by default.
         folds: Number of folds.
         group: ``(N,)`` groups of samples that belong together.
         seed: Seed of the fold assignment; the same as in `estimate` gives the same folds.
@@ -80,7 +80,7 @@ def estimate_predictions(
 def value_predictions(
     data: EstimatorInput, logits: ArrayLike | Tensor, *, confidence: float = 0.95
 ) -> PredictionEstimate:
-    """Measure the same for the labels and folds of `counterpoise.valuation.inputs.prepare`.
+    """Measure the same with the labels and folds of `counterpoise.valuation.inputs.prepare`.
 
     Args:
         data: Checked labels, with their folds.

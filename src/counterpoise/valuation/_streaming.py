@@ -18,18 +18,18 @@ __all__ = ["Contributions"]
 class Contributions(Metric):
     r"""Joint and marginal contributions of the modalities over a stream of batches, in nats.
 
-    Give it the logits of classifiers on samples that they were *not* fitted on. Only sums are kept, in float64.
+    Its inputs are logits of classifiers on samples on which they were *not* fitted. Only sums are kept, in float64.
 
     As input to ``update``: logits of the classifier on all modalities ``(B, C)``, on each modality alone ``{m: (B,
     C)}``, on all but each ``{m: (B, C)}``, and the targets. Either mapping may be empty.
 
-    As output of ``compute``: a dict of tensors, ``n``, ``entropy`` (of the labels seen), ``mi`` (a lower bound of I(Z;
-    Y)), ``mi:<m>`` (lower bounds), ``cmi:<m>`` (differences of bounds: no bounds), ``kl:<m>`` (the same without
+    As output of ``compute``: a dict of tensors, ``n``, ``entropy`` (of the labels so far), ``mi`` (a lower bound of
+    I(Z; Y)), ``mi:<m>`` (lower bounds), ``cmi:<m>`` (differences of bounds: no bounds), ``kl:<m>`` (the same without
     labels), their standard errors as ``se:<name>`` (not of ``mi`` for regression), and ``per_class:<name>`` of shape
     ``(C,)``: means over the samples of each class (NaN where there was none), or each label's share for multi-label.
 
     Args:
-        task: The likelihood; regression takes the noise scale from it.
+        task: The likelihood, which for regression includes the noise scale.
         modalities: Names of the modalities.
 
     Example:
@@ -92,7 +92,7 @@ class Contributions(Metric):
             target: Targets, as the task expects them.
 
         Raises:
-            DataError: For a modality that is not one of ours, another shape, or targets that the task refuses.
+            DataError: For an unknown modality, another shape, or targets that do not fit the task.
         """
         self._check(logits, alone, without)
         self.task.check_target(target)
@@ -123,10 +123,10 @@ class Contributions(Metric):
             self.label_outer += labels.T @ labels
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the contributions of everything seen since the last reset.
+        """Return the contributions over all batches since the last reset.
 
         Raises:
-            DataError: If nothing was seen.
+            DataError: If there was no batch.
         """
         n = self.count[0]
         if not n:
@@ -165,11 +165,11 @@ class Contributions(Metric):
         """Return slope and constant of log p(y) = log p(y | logits 0) + slope . y + constant, for the labels seen.
 
         The slope is the natural parameter of the constant prediction. The constant, one per output, does not depend on
-        y (likelihoods are exponential families), so that any target gives it.
+        y (likelihoods are exponential families), so that any target can be used to compute it.
         """
         slope = self.task.link(self.label_sum / n)
         example = self._example
-        if example is None:  # nothing was seen in this process
+        if example is None:  # no batch in this process
             shape = (1,) if self.task.has_classes else (1, self.task.num_outputs)
             example = torch.zeros(shape, dtype=self.task.dtype)
         example = example.to(slope.device)

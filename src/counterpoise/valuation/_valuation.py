@@ -24,7 +24,7 @@ __all__ = ["TOO_FEW", "Estimate", "Valuation"]
 
 UNITS: Final = ("nats", "bits", "fraction of H(Y)")
 TOO_FEW: Final = "too few samples"
-"""What tables say in place of a number that cannot be right."""
+"""Text in tables instead of an impossible number."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,15 @@ class Estimate:
     """One number with its uncertainty.
 
     Attributes:
-        value: The estimate. That of a zero may be slightly negative.
+        value: The estimate. An estimate of zero information may be slightly negative.
         se: Standard error.
         low: Lower end of the confidence interval. Intervals of information lie between 0 and H(Y), unless the
             estimate itself lies outside.
         high: Upper end of the confidence interval.
-        bound: What kind of number it is: ``lower`` (a lower bound of the information in expectation), ``estimate`` (no
-            bound), ``gaussian`` (real targets: what the reduction of the residuals is worth in nats if targets and
-            residuals are Gaussian; more than the information where the targets are not), ``sum over labels`` (several
-            labels: the sum of the information about each, which is more than the information about all where labels
-            are correlated).
+        bound: Kind of the number: ``lower`` (a lower bound of the information in expectation), ``estimate`` (no bound),
+            ``gaussian`` (real targets: the reduction of the residuals in nats if targets and residuals are Gaussian; it
+            exceeds the information if the targets are not), ``sum over labels`` (several labels: the sum of the
+            information about each label, which exceeds the information about all of them if labels are correlated).
     """
 
     value: float
@@ -67,8 +66,8 @@ class Estimate:
             value: The estimate.
             se: Standard error.
             confidence: Level of the interval.
-            freedom: Degrees of freedom of the standard error; infinite ones give the normal interval.
-            bound: What kind of number it is.
+            freedom: Degrees of freedom of the standard error; infinity gives the normal interval.
+            bound: Kind of the number.
 
         Example:
             >>> print(Estimate.around(0.5, 0.1), "and", Estimate.around(0.5, 0.1, freedom=4))
@@ -80,7 +79,8 @@ class Estimate:
         return cls(value, se, value - reach, value + reach, bound)
 
     def within(self, least: float, most: float) -> Estimate:
-        """Return it with an interval that respects the limits of the quantity, as far as the estimate itself does.
+        """Return the estimate with its interval clipped to the limits of the quantity, as far as the estimate itself
+        lies within them.
 
         Args:
             least: Smallest possible value, such as 0 nats of information.
@@ -93,7 +93,8 @@ class Estimate:
         return replace(self, low=min(max(self.low, least), self.value), high=max(min(self.high, most), self.value))
 
     def shown(self, spec: str = ".3f") -> str:
-        """Return it as text for a reader: information below 0, which is the noise of a zero, is shown as 0.
+        """Return the estimate as text for readers; negative estimates of information, which are noise around zero, are
+        shown as 0.
 
         Example:
             >>> Estimate(-0.01, 0.01, -0.01, 0.01).shown()
@@ -102,7 +103,7 @@ class Estimate:
         return format(replace(self, **{k: max(getattr(self, k), 0.0) for k in ("value", "low", "high")}), spec)
 
     def scaled(self, factor: float) -> Estimate:
-        """Return it in a unit that is ``1 / factor`` of the present one."""
+        """Return the estimate multiplied by ``factor``, in a unit that is ``1 / factor`` of the current one."""
         return replace(
             self, value=self.value * factor, se=self.se * factor, low=self.low * factor, high=self.high * factor
         )
@@ -113,26 +114,26 @@ class Estimate:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Estimate:
-        """Read what `to_dict` wrote; null is not a number."""
+        """Read the output of `to_dict`; null becomes NaN."""
         numbers = {k: math.nan if fields.get(k) is None else float(fields[k]) for k in ("value", "low", "high", "se")}
         return cls(**numbers, bound=str(fields.get("bound", "estimate")))
 
 
 @dataclass(frozen=True)
 class Valuation:
-    """What each modality contributes to a label: plain numbers and NumPy arrays.
+    """Contributions of the modalities to a label, as plain numbers and NumPy arrays.
 
     Attributes:
-        modalities: Their names, in order.
+        modalities: Names of the modalities, in order.
         n: Number of samples.
         entropy: H(Y) of the labels (differential for regression); of several labels the sum of their entropies, which
             is the limit of a sum over labels.
         joint_mi: I(Z; Y) of all modalities together.
         mi: I(Z_m; Y) of each modality alone.
         cmi: ``I(Z_m; Y | Z_-m)`` of each modality given all the others.
-        co_information: For M = 2 redundancy less synergy; see `functional.co_information`. None where it was not asked
-            for (M > 4).
-        subsets: I(Z_S; Y) of every subset that was valued, by the tuple of its modalities in order.
+        co_information: For M = 2 redundancy minus synergy; see `functional.co_information`. None if it was not computed
+            (M > 4).
+        subsets: I(Z_S; Y) of every subset that was estimated, by the tuple of its modalities in order.
         per_class: ``(C,)`` arrays named ``mi``, ``mi:<m>`` and ``cmi:<m>``: means over the samples of a class
             (multi-class; NaN where there is none), or the share of each label (multi-label: these sum to the total).
         per_sample: ``(N,)`` arrays named ``mi``, ``mi:<m>``, ``cmi:<m>`` (with the label) and ``kl:<m>`` (without it).
@@ -141,11 +142,11 @@ class Valuation:
         differential: Whether H(Y) is a differential entropy, which is not a scale: it can be 0 or negative.
         unit: Nats, bits or fraction of H(Y).
         confidence: Level of the intervals.
-        notes: Remarks for the reader.
-        too_few_samples: Quantities that cannot be right, such as ``cmi:text``: outside of [0, H(Y)] by more than their
-            standard error. All quantities if there are too few groups. A report should not print them as results.
-        terms: What the estimates of the subsets consist of, for further sums and differences with the right error.
-            Not a part of `to_dict`.
+        notes: Notes on the data and the estimates.
+        too_few_samples: Quantities with impossible estimates, such as ``cmi:text``: outside of [0, H(Y)] by more than
+            their standard error; all quantities if there are too few groups. Reports should not print them as results.
+        terms: Parts of the estimates of the subsets, for further sums and differences with correct errors. They are not
+            part of `to_dict`.
 
     Example:
         >>> e = Estimate(0.5, 0.01, 0.48, 0.52)
@@ -175,11 +176,11 @@ class Valuation:
 
     @property
     def entropy_name(self) -> str:
-        """Name of ``entropy``: H(Y), or the sum over labels, which is more than H(Y) where labels are correlated."""
+        """Name of ``entropy``: H(Y), or the sum over labels, which exceeds H(Y) if labels are correlated."""
         return "sum of H(Y_l)" if self.joint_mi.bound == "sum over labels" else "H(Y)"
 
     def scaled(self, factor: float, unit: str) -> Valuation:
-        """Return the valuation with every number multiplied by ``factor``, in a unit called ``unit``."""
+        """Return the valuation with every number multiplied by ``factor``, in the unit ``unit``."""
         return replace(
             self,
             entropy=self.entropy * factor,
@@ -195,10 +196,10 @@ class Valuation:
         )
 
     def in_nats(self) -> Valuation:
-        """Return it in nats.
+        """Return the valuation in nats.
 
         Raises:
-        DataError: if it is a fraction of an entropy, which the fraction no longer knows, or has no unit.
+        DataError: If the valuation is a fraction of H(Y), whose size it does not store, or has no unit.
         """
         if self.unit not in UNITS:
             raise DataError(f"A valuation by `{self.estimator}` has no unit, so it cannot be turned into nats.")
@@ -207,11 +208,11 @@ class Valuation:
         return self if self.unit == "nats" else self.scaled(math.log(2), "nats")
 
     def in_bits(self) -> Valuation:
-        """Return it in bits."""
+        """Return the valuation in bits."""
         return self if self.unit == "bits" else self.in_nats().scaled(1 / math.log(2), "bits")
 
     def as_fraction(self) -> Valuation:
-        """Return it as a fraction of H(Y).
+        """Return the valuation as a fraction of H(Y).
 
         Raises:
             DataError: If the entropy is differential, as for real targets.
@@ -222,10 +223,10 @@ class Valuation:
         return nats if nats.unit == UNITS[2] else nats.scaled(1 / nats.entropy, UNITS[2])
 
     def to_dict(self, *, samples: bool = False) -> dict[str, Any]:
-        """Return plain JSON: numbers, strings, lists and dicts; not-a-number is None.
+        """Return plain data for JSON: numbers, strings, lists and dicts; NaN becomes None.
 
         Args:
-            samples: Also the per-sample arrays.
+            samples: Whether to include the per-sample arrays.
         """
         fields: dict[str, Any] = {
             "unit": self.unit,
@@ -250,7 +251,7 @@ class Valuation:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Valuation:
-        """Read what `to_dict` wrote."""
+        """Read the output of `to_dict`."""
         rows = fields["modalities"]
         co = fields.get("co_information")
         return cls(

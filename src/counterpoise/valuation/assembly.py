@@ -18,11 +18,11 @@ __all__ = ["Subset", "SubsetEstimate", "assemble", "combine", "needed_subsets"]
 Subset: TypeAlias = tuple[str, ...]
 Part = TypeVar("Part")
 NEGLIGIBLE = 0.02
-"""Deviations below this share of the scale are rounding of an estimate of zero."""
+"""Deviations below this share of the scale count as rounding errors of an estimate of zero."""
 UNCERTAIN = 0.25
 """Standard deviation of the error of a correction, as a share of the correction."""
 MAX_LATTICE = 4
-"""Maximum number of modalities for which all 2^M - 1 subsets are valued, and the co-information with them."""
+"""Maximum number of modalities for which all 2^M - 1 subsets, and the co-information, are estimated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,17 +31,19 @@ class SubsetEstimate:
 
     Attributes:
         pointwise: ``(N,)`` contributions of the samples in nats; their mean is the estimate before the correction.
-            Empty where they are not known: then ``correction`` is the estimate, and ``selection`` its standard error.
-        correction: Added to the mean: the estimator's own first-order bias, by which the estimate ceases to be a bound.
-        capacity: The correction of the most flexible rule that might have been chosen; it sets the second-order part
-            of the standard error, which matters where the samples hardly vary.
-        bias: Signed, how far the correction may be off: a part of the standard error that falls like 1/N. Estimates of
-            one source share it, so that it cancels in differences.
-        selection: Gain that choosing among heads may have by chance; an independent part of the standard error.
+            If they are unknown, it is empty, ``correction`` is the estimate, and ``selection`` is its standard error.
+        correction: Correction of the estimator's first-order bias, which is added to the mean. A corrected estimate is
+            no longer a bound.
+        capacity: The correction of the most flexible classifier that might have been selected. It determines the
+            second-order part of the standard error, which matters if the contributions of the samples hardly vary.
+        bias: Signed uncertainty of the correction, a part of the standard error that falls like 1/N. Estimates from one
+            source share it, so that it cancels in differences.
+        selection: Gain that the selection among classifiers may have by chance; an independent part of the standard
+            error.
         per_label: ``(N, C)`` shares of the labels (multi-label), or None.
         floor: Lower bound of the information, estimated without any correction; minus infinity if there is none.
-        fitted: Whether anything was fitted; if not, the spread of the samples is all there is to the error.
-        source: Name of what was measured, such as ``inputs``, ``features`` or ``predictions``.
+        fitted: Whether anything was fitted; if not, the error comes from the spread of the samples only.
+        source: Name of the measured data, such as ``inputs``, ``features`` or ``predictions``.
     """
 
     pointwise: np.ndarray
@@ -61,7 +63,8 @@ class SubsetEstimate:
 
 
 def needed_subsets(modalities: Subset) -> list[Subset]:
-    """Return the subsets that a valuation needs: all for M <= 4, else the whole, each one, and all but each one.
+    """Return the subsets that a valuation needs: all subsets for M <= 4, else all modalities, each one, and all but
+    each one.
 
     Example:
         >>> needed_subsets(("a", "b"))
@@ -87,7 +90,7 @@ def assemble(
 ) -> Valuation:
     """Build the `Valuation` from the information of every subset of `needed_subsets`.
 
-    Standard errors come from the spread of the samples' contributions (of the groups' sums, where there are groups):
+    Standard errors come from the spread of the samples' contributions (of the groups' sums, if there are groups):
     :math:`I = H - CE` is flat in the classifier to first order, so its fitting adds only second-order terms.
 
     Args:
@@ -189,7 +192,7 @@ def _too_few(
 
 
 def _impossible(problem: EstimatorInput, named: Mapping[str, Estimate], entropy: float) -> tuple[str, ...]:
-    """Return the quantities that no information can be: outside of [0, H(Y)] by more than the standard error."""
+    """Return the quantities with impossible estimates: outside of [0, H(Y)] by more than the standard error."""
     scale = abs(problem.task.information_scale(problem.target))
     most = entropy if problem.task.has_discrete_entropy else np.inf
     return tuple(
@@ -210,18 +213,19 @@ def combine(
 ) -> Estimate:
     r"""Return value, standard error and interval of a weighted sum of estimates of the same samples.
 
-    The variance is that of the mean of the weighted contributions, plus what their spread does not show:
+    The variance is that of the mean of the weighted contributions, plus three parts that their spread does not include:
 
     - with k parameters the correction is k/2n and leaves a spread of sqrt(k/2)/n;
     - the correction is of first order: its error has a standard deviation of about a quarter of it, in simulations
       with 2 to 60 classes. It is shared by the terms of one source, as is ``bias``: both add up with their signs;
-    - the gain from choosing among heads, term by term.
+    - the gain from the selection among classifiers, term by term.
 
     An interval of information lies between its limits, which costs no coverage. That of a single term also ends at its
-    ``floor`` less the sampling error: what was found out of sample is there, however uncertain the correction is.
+    ``floor`` less the sampling error: information that was found out of sample exists, however uncertain the correction
+    is.
 
     Args:
-        terms: Weights and estimates.
+        terms: Pairs of a weight and an estimate.
         group: ``(N,)`` groups from 0.
         confidence: Level of the interval.
         bound: What kind of number it is.
@@ -239,7 +243,9 @@ def combine(
     se = float(np.sqrt(sampling + shared))
     freedom = degrees_of_freedom(n, group) if n else np.inf
     if most < value <= most + max(se, NEGLIGIBLE * most):
-        value = most  # left-out label frequencies are a little worse than those of the sample, which H(Y) is about
+        value = (
+            most  # left-out label frequencies are slightly worse than those of the sample, from which H(Y) is computed
+        )
     estimate = Estimate.around(value, se, confidence=confidence, freedom=freedom, bound=bound)
     if len(parts) == 1 and parts[0][0] == 1:
         spread = Estimate.around(0.0, float(np.sqrt(sampling)), confidence=confidence, freedom=freedom)

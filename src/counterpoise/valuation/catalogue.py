@@ -1,4 +1,4 @@
-"""The estimators of information by name. Each is called with a checked input and returns a `Valuation`."""
+"""The estimators of information by name. Each takes a checked input and returns a `Valuation`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 r"""Samples in groups: dependence of their contributions, and its effect on the standard error.
 
-The samples of one group may carry one piece of evidence together, or as many as there are samples. How a mean varies
-between groups says which: the *design effect* (Kish, Survey Sampling, 1965) is its variance in units of the variance of
-as many independent samples.
+The samples of one group may together count as one observation, or as independent observations. The variation of a mean
+between groups determines which: the *design effect* (Kish, Survey Sampling, 1965) is its variance in units of the
+variance of as many independent samples.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 __all__ = ["degrees_of_freedom", "design_effect", "effective_groups", "too_few_groups", "variance_of_mean"]
 
 MIN_GROUPS: Final = 4.5
-"""Fewer groups, counted as equally large ones, support no estimate: five groups may differ a little in size."""
+"""Minimum effective number of groups for an estimate; it allows five groups to differ slightly in size."""
 
 
 def effective_groups(group: np.ndarray) -> float:
@@ -32,7 +32,7 @@ def effective_groups(group: np.ndarray) -> float:
 
 
 def too_few_groups(group: np.ndarray | None) -> bool:
-    """Tell whether samples are in so few groups that they support no estimate.
+    """Return whether samples are in too few groups for an estimate.
 
     Args:
         group: ``(N,)`` group ids from 0, or None if the samples are independent.
@@ -50,8 +50,8 @@ def variance_of_mean(values: np.ndarray, group: np.ndarray | None) -> float:
 
     The sum of a group's deviations from the overall mean is too small by the group's own share :math:`s` of that mean:
     independent samples give it a variance that is smaller by the factor :math:`1 - s`, for which every group is
-    corrected (as CR2 of Bell and McCaffrey, Survey Methodology 2002). Few groups estimate this variance badly. It is
-    therefore never below the variance of independent samples, and infinite for a single group.
+    corrected (as CR2 of Bell and McCaffrey, Survey Methodology 2002). With few groups, this variance is estimated
+    poorly. It is therefore at least the variance of independent samples, and infinite for a single group.
 
     Args:
         values: ``(N,)`` contributions.
@@ -74,7 +74,7 @@ def variance_of_mean(values: np.ndarray, group: np.ndarray | None) -> float:
 
 
 def design_effect(values: np.ndarray, group: np.ndarray | None) -> float:
-    """Return how many times the variance of a mean exceeds that of independent samples: 1 to the size of the groups.
+    """Return the ratio of the variance of a mean to that of independent samples, from 1 to the size of the groups.
 
     Args:
         values: ``(N,)`` contributions.

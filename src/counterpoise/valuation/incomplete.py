@@ -2,12 +2,12 @@ r"""Information from incomplete data: samples in which some modalities are absen
 
 The quantities are those of complete data, :math:`I(Z_S; Y)` in the population. Every subset S of the modalities uses
 the samples in which all of S are present; a conditional quantity is a difference between two subsets of the *same*
-samples. What makes these samples stand for all samples is an assumption:
+samples. An assumption is needed for these samples to represent all samples:
 
-- *completely random*: absence depends on nothing. The samples are used as they are.
-- *random*: absence depends on what is observed: the modalities that are present in every sample, and the label. With
-  :math:`\pi_S = p(S \text{ present} \mid z_{\text{observed}}, y)` from a cross-fitted logistic model, every sample has
-  the weight :math:`1 / \pi_S`, at most `MAX_WEIGHT` times the mean one (inverse-probability weights; Horvitz and
+- *completely random*: absence depends on nothing. The samples are used without weights.
+- *random*: absence depends on observed variables only: the modalities that are present in every sample, and the label.
+  With :math:`\pi_S = p(S \text{ present} \mid z_{\text{observed}}, y)` from a cross-fitted logistic model, every sample
+  has the weight :math:`1 / \pi_S`, at most `MAX_WEIGHT` times the mean one (inverse-probability weights; Horvitz and
   Thompson, JASA 1952; for information under missing modalities Choi et al., "ICYM2I", arXiv 2505.16953). A weight
   becomes a number of copies, by random rounding, and the copies of a sample are one group: they stay in one fold, and
   intervals count the groups and their sizes. Heads, corrections and intervals are therefore those of complete data.
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["Absence", "AbsenceTest", "absence_tests", "estimate_incomplete", "presence_of"]
 
 Absence: TypeAlias = Literal["auto", "completely-random", "random"]
-"""What is assumed about absence; ``auto`` takes weights where absence depends significantly on what is observed."""
+"""Assumptions about absence; ``auto`` uses weights if absence depends significantly on observed variables."""
 Masks: TypeAlias = Mapping[str, np.ndarray]
 
 MAX_WEIGHT: Final = 10.0
@@ -60,14 +60,15 @@ PROPENSITY_FOLDS: Final = 5
 
 @dataclass(frozen=True)
 class AbsenceTest:
-    """What the presence of one modality, or the pattern of all, depends on.
+    """Test whether the presence of one modality, or the pattern of all, depends on the label and on observed
+    modalities.
 
     Attributes:
         modality: The modality; None for the pattern of all modalities.
-        rate: Share of the samples that lack it (that lack any).
+        rate: Share of the samples that lack the modality (any modality, for the pattern).
         label: I(R; Y) in nats, corrected for chance: information that presence carries about the label.
         label_p: p-value of "presence does not depend on the label".
-        observed: What the modalities that are always present tell about R, in nats, out of sample; 0 if there are none.
+        observed: Information of the always-present modalities about R, in nats, out of sample; 0 if there are none.
         observed_p: p-value of "presence does not depend on them"; 1 if there are none.
     """
 
@@ -85,8 +86,8 @@ class AbsenceTest:
 def presence_of(features: Features, present: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
     """Return which samples have which modality, ``{m: (N,) bool}``.
 
-    A sample lacks a modality where ``present`` says so, or where all of its numbers are NaN (of a table: where all
-    cells are empty).
+    A sample lacks a modality if ``present`` is False for it, or if all of its numbers are NaN (in a table: if all cells
+    are empty).
 
     Args:
         features: As for `estimate`.
@@ -123,7 +124,7 @@ def presence_of(features: Features, present: Mapping[str, Any] | None = None) ->
 
 
 def _empty_rows(value: Any) -> np.ndarray:
-    """Return ``(N,)``: rows in which nothing but NaN (or empty cells of a table) stands."""
+    """Return ``(N,)``: rows that hold only NaN (or empty cells of a table)."""
     if hasattr(value, "isna"):  # a pandas object
         empty: np.ndarray = np.asarray(value.isna())
     else:
@@ -147,7 +148,7 @@ def _present_matrix(m: str, value: Any, mask: np.ndarray) -> np.ndarray:
     return matrix
 
 
-# -- what absence depends on -------------------------------------------------------------------------------------------
+# -- dependence of absence -------------------------------------------------------------------------------------------
 
 
 def absence_tests(
@@ -269,7 +270,7 @@ def _propensity(
 
 @dataclass(frozen=True)
 class _Sample:
-    """The samples that one subset uses, in a form that stands for the population.
+    """The samples of one subset, weighted to represent the population.
 
     Attributes:
         rows: Their positions among all samples; a sample of weight k occurs k times.
@@ -318,7 +319,7 @@ class _Incomplete:
         return _Sample(np.repeat(rows, count), len(rows), largest)
 
     def _observed(self) -> list[np.ndarray]:
-        """Return what absence may depend on: the modalities that are always present, and the label."""
+        """Return the variables on which absence may depend: the always-present modalities, and the label."""
         task = self.labels.task
         label = task.one_hot(self.labels.target, torch.float64).numpy().reshape(self.labels.n, -1)
         return [*(self.matrices[m] for m in self.modalities if self.masks[m].all()), label]
@@ -331,7 +332,7 @@ class _Incomplete:
         """
         rows = self.sample(subset).rows
         features = {m: self.matrices[m][rows] for m in subset}
-        if len(subset) == 1:  # an input has at least two modalities; a copy adds nothing, and is taken out again
+        if len(subset) == 1:  # an input has at least two modalities, so a copy is added and removed again
             features[f"{subset[0]} "] = features[subset[0]]
         target = self.labels.target[torch.from_numpy(rows)]
         group = None if settings["group"] is None else np.asarray(settings["group"])[rows]
@@ -364,15 +365,15 @@ def estimate_incomplete(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Valuation:
-    """Measure what each modality contributes where samples lack modalities; `estimate` with ``present=`` calls it.
+    """Estimate contributions from incomplete data; `estimate` with ``present=`` calls it.
 
     Args:
-        features: As for `estimate`. What stands in the rows of absent modalities is not read; NaN is allowed there.
+        features: As for `estimate`. Rows of absent modalities are not read and may be NaN.
         target: Labels of all samples.
         present: As for `presence_of`.
-        absence: What is assumed: ``completely-random``, ``random`` (weights from a model of presence), or ``auto``:
-            weights if the absence of some modality depends significantly on the label or on the modalities that are
-            always present.
+        absence: Assumption about absence: ``completely-random``, ``random`` (weights from a model of presence), or
+            ``auto``: weights if the absence of some modality depends significantly on the label or on the modalities
+            that are always present.
         task: As for `estimate`.
         num_outputs: As for `estimate`.
         estimator: ``variational`` or ``variational-linear``.
@@ -382,8 +383,8 @@ def estimate_incomplete(
         confidence: As for `estimate`.
 
     Returns:
-        A `Valuation` of the population of all samples. ``n`` counts all of them, and the notes say how many each
-        quantity rests on. Contributions of samples that a quantity does not use are NaN.
+        A `Valuation` of the population of all samples. ``n`` counts all of them, and the notes give the number of
+        samples of each quantity. Contributions of samples that a quantity does not use are NaN.
 
     Raises:
         DataError: For a sample without any modality, and as `estimate`.
@@ -509,7 +510,7 @@ class _Measurement:
         return f"samples used of {self.data.labels.n:,}: {', '.join(parts)}"
 
     def _assumed(self, tests: Sequence[AbsenceTest]) -> list[str]:
-        """Return what is assumed about absence, and what no test can show."""
+        """Return notes on the assumption about absence, and on its limits."""
         always = [m for m, mask in self.data.masks.items() if mask.all()]
         observed = " and ".join([*(f"`{m}`" for m in always), "the label"])
         if self.data.weighted:
@@ -550,7 +551,7 @@ def _unknown() -> Estimate:
 
 
 def _nothing(data: _Incomplete, entropy: float, estimator: str, confidence: float) -> Valuation:
-    """Return a valuation in which nothing is known."""
+    """Return a valuation in which all numbers are unknown."""
     names = data.modalities
     unknown = {m: _unknown() for m in names}
     task = data.labels.task

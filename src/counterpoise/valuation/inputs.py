@@ -24,7 +24,8 @@ __all__ = ["NOISE_FLOOR", "EstimatorInput", "Features", "Predictions", "assign_f
 
 NOISE_FLOOR: Final = 1e-4
 """Smallest residual variance of a real target, as a share of its variance: R² above 0.9999 counts as perfect, because
-differences below are rounding and convergence, not information. It caps the information at 4.6 nats per output."""
+smaller differences come from rounding and convergence and are not information. It caps the information at 4.6 nats per
+output."""
 
 Features: TypeAlias = "Mapping[str, ArrayLike | Tensor]"
 Predictions: TypeAlias = "Mapping[tuple[str, ...], ArrayLike | Tensor]"
@@ -39,12 +40,12 @@ class EstimatorInput:
         features: ``{m: (N, D_m)}`` floats.
         target: ``(N,)`` class ids from 0, or ``(N, C)``.
         task: The likelihood.
-        group: ``(N,)`` group ids from 0, or None. Copies of a sample are a group where no groups are given.
+        group: ``(N,)`` group ids from 0, or None. If no groups are given, copies of a sample form a group.
         folds: Number of folds.
         fold: ``(N,)`` fold of each sample.
         seed: Seed of all random numbers.
-        classes: The labels that the class ids stand for (multi-class).
-        notes: What was found on the way.
+        classes: Labels of the class ids (multi-class).
+        notes: Notes from the checks.
         copies: ``(N,)`` numbers from 0, equal for samples whose columns are all equal; None without copies.
     """
 
@@ -61,7 +62,7 @@ class EstimatorInput:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Their names."""
+        """Names of the modalities."""
         return tuple(self.features)
 
     @property
@@ -76,13 +77,15 @@ class EstimatorInput:
 
     @cached_property
     def largest_information(self) -> float:
-        """The most nats that anything can know about the labels: H(Y), or the noise floor of real targets."""
+        """Upper limit of the information about the labels in nats: H(Y), or the limit set by the noise floor of real
+        targets.
+        """
         if self.task.has_discrete_entropy:
             return float(self.task.entropy(self.target))
         return -0.5 * float(np.log(NOISE_FLOOR)) * self.task.num_outputs
 
     def without_copies(self) -> EstimatorInput:
-        """Return the distinct samples only, for estimators that have no folds."""
+        """Return the distinct samples only, for estimators without folds."""
         if self.copies is None:
             return self
         rows = np.unique(self.copies, return_index=True)[1]
@@ -112,7 +115,7 @@ def prepare(
 
     Features of more than two axes are flattened; text and other non-numbers become indicator columns, one per value.
     Labels of a multi-class task may be any integers, booleans or strings: they are numbered in sorted order, unless
-    ``num_outputs`` says that they are class ids already.
+    ``num_outputs`` is given, which means that they are class ids.
 
     Raises:
         DataError: For fewer than two modalities, no samples, mismatched lengths, NaN or inf (which modality, which
@@ -145,7 +148,7 @@ def prepare(
 
 
 def _check_sizes(arrays: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
-    """Raise for fewer than two modalities, no samples, or lengths that differ."""
+    """Raise an error for fewer than two modalities, no samples, or lengths that differ."""
     if len(arrays) < 2:
         raise DataError(
             f"A valuation needs at least two modalities. Found {len(arrays)}: {', '.join(arrays) or 'none'}. "
@@ -177,7 +180,7 @@ def _rare_classes(target: Tensor, task: Task, folds: int) -> list[str]:
 
 
 def _choose_task(labels: np.ndarray, task: str | Task, num_outputs: int | None) -> tuple[str | Task, list[str]]:
-    """Return the task, guessed from the labels if it is ``auto``, and what was assumed."""
+    """Return the task, inferred from the labels if it is ``auto``, and notes."""
     if task != "auto":
         return task, []
     if num_outputs is not None and labels.ndim == 1 and labels.dtype.kind in "iubUS":
@@ -232,7 +235,7 @@ def _labels(labels: np.ndarray, task: str | Task, num_outputs: int | None) -> tu
     if len(values) < 2:
         only = values.tolist()[0] if len(values) else "none"
         raise DataError(
-            f"All {len(labels)} labels are of one class ({only}): H(Y) = 0, and there is nothing to be informed about."
+            f"All {len(labels)} labels are of one class ({only}): H(Y) = 0, so that no information can be measured."
         )
     if 2 * count > len(y):
         raise DataError(
@@ -297,11 +300,11 @@ def assign_folds(target: Tensor, task: Task, folds: int, group: np.ndarray | Non
     """Return ``(N,)`` fold numbers: stratified by class, with whole groups where they are known.
 
     Args:
-        target: As `Task` takes it.
+        target: Targets, as the task expects them.
         task: The likelihood.
         folds: K.
         group: ``(N,)`` group ids from 0, or None.
-        seed: Of the shuffle.
+        seed: Seed of the shuffle.
     """
     rng = np.random.default_rng(seed)
     labels = target.numpy() if task.has_classes else np.zeros(len(target), dtype=np.int64)
@@ -317,8 +320,9 @@ def assign_folds(target: Tensor, task: Task, folds: int, group: np.ndarray | Non
 def _assign_groups(labels: np.ndarray, group: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
     """Return folds of whole groups, with classes and numbers of samples as equal as possible.
 
-    If the classes of a fold are few outside of it, the label frequencies predict that fold badly, and whatever predicts
-    something in between looks informative. Large groups are placed first, each where the classes are then most equal.
+    If the classes of a fold are rare outside of it, the label frequencies predict that fold badly, and an uninformative
+    input can look informative. Large groups are placed first, each into the fold in which the classes are then most
+    equal.
     """
     classes, groups = int(labels.max()) + 1, int(group.max()) + 1
     counts = np.bincount(group * classes + labels, minlength=groups * classes).reshape(groups, classes)

@@ -20,7 +20,7 @@ Candidates = Sequence[Sequence[str]]
 
 
 class Reply:
-    """Answers to some questions.
+    """Answers to a batch of questions.
 
     Args:
         scores: ``(B, K)`` log-probabilities of the candidates up to a constant of each row; -inf where a sample has
@@ -32,12 +32,12 @@ class Reply:
 
 
 class Answerer(Protocol):
-    """What answers questions about images."""
+    """Interface of functions that answer questions about images."""
 
     notes: list[str]
 
     def __call__(self, images: Sequence[Any], questions: Sequence[str], candidates: Candidates) -> Reply:
-        """Return the answers; an image that is None is withheld."""
+        """Return the answers; an image of None means a question without an image."""
         ...
 
 
@@ -63,7 +63,7 @@ def grey_like(image: Any) -> Any:
 class HuggingFace:
     """Candidates are scored by the sum of the log-probabilities of their tokens after the prompt.
 
-    The processor makes the prompts, so placeholder tokens of images stay as they are in every run.
+    The processor creates the prompts, so that placeholder tokens of images are the same in every run.
 
     Args:
         model: Image-text-to-text model with logits ``(B, T, vocabulary)``.
@@ -109,7 +109,7 @@ class HuggingFace:
         return Reply(scores, [c[int(row[: len(c)].argmax())] for c, row in zip(candidates, scores, strict=True)])
 
     def _score_words(self, batch: Mapping[str, Any], tokens: Sequence[Sequence[list[int]]], scores: np.ndarray) -> None:
-        """Score candidates of one token: one pass tells all of them."""
+        """Score candidates of one token in a single pass."""
         log_p = self.model(**batch).logits.float().log_softmax(-1)
         for row, own in enumerate(tokens):
             last = int(batch["attention_mask"][row].nonzero().max())
@@ -118,7 +118,7 @@ class HuggingFace:
     def _score_phrases(
         self, batch: Mapping[str, Any], tokens: Sequence[Sequence[list[int]]], scores: np.ndarray
     ) -> None:
-        """Score candidates of several tokens: one pass for each place in the lists."""
+        """Score candidates of several tokens, with one pass for each position in the lists."""
         for k in range(scores.shape[1]):
             rows = [own[k] if k < len(own) else own[0] for own in tokens]
             known = np.array([k < len(own) for own in tokens])
@@ -141,7 +141,7 @@ class HuggingFace:
         return list(tokens)
 
     def _appended(self, key: str, value: Any, batch: Mapping[str, Any], tokens: Sequence[Sequence[int]]) -> Any:
-        """Append answers to what describes tokens: ids, masks, types; on the tokenizer's side of the padding."""
+        """Append answers to ids, masks and types, on the tokenizer's side of the padding."""
         ids, mask = batch["input_ids"], batch["attention_mask"]
         if not isinstance(value, Tensor) or value.shape[:2] != ids.shape or value.is_floating_point():
             return value
@@ -173,7 +173,7 @@ class BlackBox:
     """Any function ``answer(image, question)`` that returns a text, or log-probabilities by candidate.
 
     Args:
-        answer: The function. Withheld images are None; where it raises, they are grey.
+        answer: The function. Withheld images are None, or grey if the function raises an error for None.
         grey: A function from a sample's position to a grey image.
     """
 
@@ -198,7 +198,7 @@ class BlackBox:
         if image is None and self._withholds:
             try:
                 return self.answer(None, question)
-            except Exception as error:  # whatever a user's function raises
+            except Exception as error:  # a user's function may raise anything
                 self._withholds = False
                 self.notes.append(
                     f"blind runs show a grey image, since the function refused None ({type(error).__name__}: {error})"
@@ -232,6 +232,6 @@ def _words(text: str) -> list[str]:
 
 
 def _matches(text: str, candidate: str) -> bool:
-    """Tell whether a text gives a candidate: it is the first words of it."""
+    """Return whether a text begins with a candidate."""
     own = _words(candidate)
     return bool(own) and _words(text)[: len(own)] == own

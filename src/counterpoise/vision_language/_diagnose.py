@@ -1,4 +1,4 @@
-"""`diagnose_vlm`: whether a vision-language model looks at the image."""
+"""`diagnose_vlm`: whether the answers of a vision-language model depend on the image."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ FEWEST = 10
 NO_CHANGE = 1e-6
 """Total variation below which a prediction is the same; rounding."""
 OFTEN = 8
-"""Number of samples from which on the mean prediction for a question is nearly as good as one over many samples."""
+"""Minimum number of samples for which the mean prediction for a question is nearly as good as one over many samples."""
 OPEN = Estimate(math.nan, math.nan, 0.0, 1.0)
-"""A share of which nothing is known."""
+"""An unknown share."""
 Result = TypeVar("Result")
 SMALL_CHANGE = 0.01
-"""Total variation below which no prediction depends on an input, ..."""
+"""Total variation below which no prediction depends on an input, if its information is also below `SMALL`."""
 SMALL = 0.02
-"""... where the nats that it adds are also less than this share of H(answer)."""
+"""Information of an input, as a share of H(answer), below which no prediction depends on it (see `SMALL_CHANGE`)."""
 
 
 @dataclass(frozen=True)
@@ -75,19 +75,20 @@ def diagnose_vlm(
     .. math:: I = CE(\bar p(y | text)) - CE(p(y | image, text)), \quad
         used = \frac{CE(\bar p(y | text)) - CE(p(y | image, text))}{H(Y) - CE(p(y | image, text))}
 
-    where :math:`\bar p(y | text)` is what the predictions tell of the answer without the sample's own image: a
+    where :math:`\bar p(y | text)` is the prediction of the answer without the sample's own image: a
     calibrated mixture of the mean prediction over other images, the mean of their log-probabilities, the blind run, and
-    the mean prediction for other samples with the same question. For a model that is right about the probabilities, and
-    questions that occur often, I is therefore I(answer; image | text), and ``used`` is its share of I(answer; image,
-    text). Where no prediction changes with the image, both are 0.
+    the mean prediction for other samples with the same question. For a calibrated model, and questions that occur
+    often, I is therefore I(answer; image | text), and ``used`` is its share of I(answer; image, text). If no prediction
+    changes with the image, both are 0.
 
     Args:
         model: A Hugging Face image-text-to-text model, or a function ``answer(image, question)`` that returns a
             mapping from candidates to log-probabilities, or a text.
         processor: The model's processor; None for a function.
         samples: Mappings with ``image``, ``question`` and, if known, ``answer``; also ``answers`` (the candidates of
-            the sample), ``conflict`` (an image that tells another answer than the text suggests), ``text_answer``
-            (what the text suggests; by default ``answer``) and ``conflict_answer`` (what that image tells).
+            the sample), ``conflict`` (an image whose answer differs from the one that the text suggests),
+            ``text_answer`` (the answer that the text suggests; by default ``answer``) and ``conflict_answer`` (the
+            answer of that image).
         answers: Candidates of all samples. A function that returns text needs none without labels.
         fields: Names of the fields in the samples, ``{"image": "pixel", ...}``.
         prompt: Function from a question to the text of the prompt, for a Hugging Face model.
@@ -153,7 +154,7 @@ def _rows(samples: Iterable[Mapping[str, Any]], name: Mapping[str, str]) -> list
         missing = [name[f] for f in ("image", "question") if f not in row]
         if missing:
             raise DataError(
-                f"Sample {k} should have the field `{missing[0]}`. Say fields={{...}} if it has another name."
+                f"Sample {k} should have the field `{missing[0]}`. Set fields={{...}} if it has another name."
             )
     if len(rows) < FEWEST:
         raise DataError(f"A diagnosis needs at least {FEWEST} samples. Found {len(rows)}.")
@@ -168,7 +169,7 @@ def _are_labelled(rows: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _targets(rows: Sequence[Mapping[str, Any]], candidates: Sequence[Sequence[str]]) -> np.ndarray:
-    """Return the place of every sample's answer among its candidates."""
+    """Return the position of every sample's answer among its candidates."""
     target = np.array([_place(k, row, own) for k, (row, own) in enumerate(zip(rows, candidates, strict=True))])
     if len({own[t] for own, t in zip(candidates, target, strict=True)}) < 2:
         raise DataError("The samples should have at least two different answers. Found one.")
@@ -201,7 +202,9 @@ class _Run:
         self.notes: list[str] = []
 
     def diagnosis(self) -> VLMDiagnosis:
-        """Run the model in every way, and compare. What fails after the first run becomes a note."""
+        """Run the model with all variants of the inputs, and compare the answers. A failure after the first run becomes
+        a note.
+        """
         data, n = self.data, len(self.data.images)
         full = self._asked("with the image", data.images, data.questions)
         blind = self._optional(
@@ -224,7 +227,7 @@ class _Run:
     def _optional(self, what: str, function: Callable[..., Result], *arguments: Any) -> Result | None:
         try:
             return function(*arguments)
-        except Exception as error:  # anything that a user's model may raise; what is known by then is kept
+        except Exception as error:  # anything that a user's model may raise; earlier results are kept
             text = " ".join(str(error).split())[:200]
             self.notes.append(f"left out: {what} ({type(error).__name__}: {text})")
             return None
@@ -357,10 +360,10 @@ class _Run:
     def _without(
         self, replies: Sequence[Reply], others: Sequence[Sequence[np.ndarray]], prior: np.ndarray
     ) -> np.ndarray:
-        """Return what the predictions know without one input.
+        """Return the log-probabilities of the right answers without one input.
 
         It is a calibrated mixture of the means over other samples' inputs and of ``others`` (without and with the
-        sample's own predictions), and at least what the frequencies of the answers know.
+        sample's own predictions), and not worse than the frequencies of the answers.
         """
         log_p = np.stack([log_softmax(r.scores) for r in replies])
         means = [log_p.mean(0), _log_mean(log_p)]
@@ -376,7 +379,7 @@ class _Run:
         replies: Sequence[Reply],
         entropy: float,
     ) -> Estimate:
-        """Return the share of what is known that is lost without one input."""
+        """Return the share of the information that is lost without one input."""
         if lost is None:
             return OPEN
         if not lost.any():
@@ -384,7 +387,7 @@ class _Run:
         estimate = share(lost, known, confidence=self.confidence)
         nats = mean_of(lost, confidence=self.confidence)
         if self._changed(full, replies).max() < SMALL_CHANGE and nats.high < SMALL * entropy:
-            # Of a model that knows hardly anything, any share is possible, but no prediction depends on the input.
+            # For a model with hardly any information any share is possible, but no prediction depends on the input.
             value, high = (max(x, 0.0) / entropy for x in (nats.value, nats.high))
             return Estimate(value, nats.se / entropy, 0.0, min(high, max(estimate.high, value)))
         if not np.isfinite(estimate.value):
@@ -394,7 +397,7 @@ class _Run:
         return estimate
 
     def _prior(self) -> np.ndarray:
-        """Return log-probabilities ``(N,)`` of the right answers before anything is seen."""
+        """Return log-probabilities ``(N,)`` of the right answers without any input."""
         if self.data.fixed:
             assert self.data.target is not None  # only asked with labels
             return self._known([np.zeros((len(self.data.target), len(self.data.candidates[0])))])
@@ -417,8 +420,8 @@ def _log_mean(log_p: np.ndarray) -> np.ndarray:
 def _same_question(full: Reply, keys: Sequence[Any], *, fixed: bool, own: bool) -> np.ndarray:
     """Return the logarithm of the mean prediction for samples with the same question, ``(N, K)``.
 
-    The mean over all samples (or equal probabilities, where every sample has candidates of its own) counts as much as
-    one such sample, and stands alone where a question occurs once. The sample's own prediction counts if ``own`` is
+    The mean over all samples (or equal probabilities, where every sample has candidates of its own) has the weight of
+    one such sample, and is used alone if a question occurs once. The sample's own prediction is included if ``own`` is
     true and its question occurs at least `OFTEN` times.
     """
     absent = ~np.isfinite(full.scores)

@@ -43,16 +43,16 @@ def right_log_probabilities(
     The calibrated scores are :math:`\sum_f w_f s_f + b` with weights :math:`w \ge 0` (a temperature for a single
     readout) and one offset per answer. They are fitted twice: on all samples, where the mean log-probability is too
     high by about (number of parameters) / 2N, and on the other folds, where it is too low by about as much. The result
-    is the mean of both, so it is centred on the best that the calibration can reach. Where the readouts tell nothing,
-    that is what the frequencies of the answers tell.
+    is the mean of both, so it is centred on the best that the calibration can reach. If the readouts carry no
+    information, it is that of the frequencies of the answers.
 
     Args:
         readouts: Scores ``(N, K)`` each; -inf where a sample has fewer answers.
         target: ``(N,)`` positions of the right answers.
         offsets: Whether position k means the same answer in all samples.
         seed: Seed of the folds.
-        with_own: The readouts for the fit on all samples, where those for the other one leave out the sample's own
-            predictions; by default the same.
+        with_own: Readouts for the fit on all samples, if ``readouts`` leave out the sample's own predictions; by
+            default the same.
 
     Example:
         >>> scores = np.eye(2)[np.arange(200) % 2]
@@ -89,7 +89,7 @@ class _Fit:
     def __init__(self, x: np.ndarray, absent: np.ndarray, target: np.ndarray, offsets: bool) -> None:
         count, (n, k) = len(x), absent.shape
         one_hot = np.eye(k)[target]
-        # The frequencies, each answer counted half a time more, are what the offsets are drawn to.
+        # The penalty shrinks the offsets towards the frequencies, with half a count added to each answer.
         base = np.log(one_hot.sum(0) + 0.5) if offsets else np.zeros(k)
         base -= base.mean()
 
@@ -130,18 +130,18 @@ def share(lost: np.ndarray, known: np.ndarray, *, confidence: float) -> Estimate
     r"""Return mean(lost) / mean(known) in [0, 1] with Fieller's interval.
 
     The interval holds every share r at which :math:`\overline{lost - r\, known}` is not significantly different from
-    0. It stays valid where little is known, unlike one around the ratio; then it may be all of [0, 1].
+    0. Unlike an interval around the ratio, it stays valid if there is little information; it may then be all of [0, 1].
 
     Args:
         lost: ``(N,)`` nats that a sample's prediction loses.
-        known: ``(N,)`` nats that it has.
+        known: ``(N,)`` nats of information in the prediction.
         confidence: Level of the interval.
 
     Example:
         >>> share(np.full(50, 0.2), np.full(50, 0.4), confidence=0.95).value
         0.5
     """
-    if known.mean() <= 0:  # nothing is known of which a share could be lost
+    if known.mean() <= 0:  # there is no information of which a share could be lost
         return Estimate(math.nan, math.nan, 0.0, 1.0)
     n = len(lost)
     grid = np.linspace(0, 1, GRID)

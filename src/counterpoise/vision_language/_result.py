@@ -22,20 +22,20 @@ __all__ = ["VLMDiagnosis"]
 
 @dataclass(frozen=True, repr=False)
 class VLMDiagnosis:
-    """Whether a model's answers depend on the image.
+    """Result of `diagnose_vlm`: how much the answers of a model depend on the image.
 
     Attributes:
         n: Number of samples.
         accuracy: Share of right answers with the image (``full``), without it (``blind``), with that of another sample
             (``swapped``) and, where samples have one, with one that contradicts the text (``conflict``).
-        image_used: Share of what the calibrated predictions know that is lost with the image of another sample; without
-            labels, how much the predictions change (total variation, or the share of changed texts).
+        image_used: Share of the information in the calibrated predictions that is lost with the image of another
+            sample; without labels, how much the predictions change (total variation, or the share of changed texts).
         text_used: The same for the question.
         image_information: I(answer; image given text) realised in the predictions, in nats; None without labels.
         image_share: The same in per cent of H(answer), which is all that can be known; None without labels.
         text_preference: Share of conflicts in which the answer follows the text; None without conflicts.
         samples: One row per sample with the answers in each run.
-        notes: Remarks for the reader.
+        notes: Assumptions and limits.
     """
 
     n: int
@@ -74,7 +74,7 @@ class VLMDiagnosis:
         return [(name, e) for name, e in rows if e is not None]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON."""
+        """Return plain data for JSON."""
         estimates = ("image_used", "text_used", "image_information", "image_share", "text_preference")
         return json_safe(
             {
@@ -120,10 +120,10 @@ class VLMDiagnosis:
         return ax
 
     def save_html(self, path: Path | str) -> Path:
-        """Write a page that needs nothing else, and return its path.
+        """Write a self-contained page, and return its path.
 
         Raises:
-            OutputError: If it cannot be written.
+            OutputError: If the file cannot be written.
         """
         head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Vision-language diagnosis</title>'
         style = "<style>body{font:16px sans-serif;margin:2em}td,th{padding:.2em .8em;text-align:left}</style>"

@@ -26,7 +26,7 @@ LABELS: Final = ("label", "labels", "target", "targets", "y")
 
 @dataclass(frozen=True, repr=False)
 class RetrievalDiagnosis:
-    """What two towers know of each other, and what each gives to a retrieval.
+    """Result of `diagnose_retrieval`: the information that two towers share, and the contribution of each to retrieval.
 
     Attributes:
         n: Number of pairs; a retrieval by chance finds the partner first in 1/n.
@@ -35,9 +35,9 @@ class RetrievalDiagnosis:
         bound: InfoNCE lower bound of the information that the towers share, in nats. It is at most log n.
         frozen: Recall at 1 (mean of both directions) with one tower replaced by its mean: chance, 1/n.
         frozen_class: The same with one tower replaced by its mean over each class; empty without labels.
-        gap: Distance between the means of the normalised embeddings (the modality gap); NaN where only similarities are
+        gap: Distance between the means of the normalised embeddings (the modality gap); NaN if only similarities are
             known.
-        notes: Remarks for the reader.
+        notes: Assumptions and limits.
     """
 
     n: int
@@ -50,7 +50,7 @@ class RetrievalDiagnosis:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON."""
+        """Return plain data for JSON."""
         return json_safe(
             {
                 "n": self.n,
@@ -89,27 +89,27 @@ def diagnose_retrieval(
     seed: int = 0,
     progress: bool | None = None,
 ) -> RetrievalDiagnosis:
-    r"""Measure how well two towers find each other, how much they share, and what each gives.
+    r"""Measure the retrieval of two towers, the information that they share, and the contribution of each.
 
     The bound is :math:`\log n + \frac1n \sum_i \log \mathrm{softmax}_j(s\, u_i \cdot v_j)_i`, the mean of both
     directions (van den Oord et al., 2018), with the scale s chosen on the other half of the pairs.
 
     Args:
-        model: Returns two embeddings ``(B, D)``, or an output with ``image_embeds`` and ``text_embeds``, or one with
-            ``logits_per_image`` only. The latter runs on each batch of images with each batch of texts.
+        model: Function that returns two embeddings ``(B, D)``, or an output with ``image_embeds`` and ``text_embeds``,
+            or one with ``logits_per_image`` only. The latter runs on each batch of images with each batch of texts.
         loader: Batches of pairs: mappings, ``(x1, x2)`` or ``((x1, x2), label)``.
         modalities: Names of the two towers, in the order of the embeddings.
         groups: Inputs of each tower, ``{"image": ["pixel_values"], "text": ["input_ids", "attention_mask"]}``; all
             inputs of a mapping are passed on by default.
-        output: Picks the two embeddings from what the model returns.
-        limit: The first pairs that are used; retrieval compares each with all others.
+        output: Function that selects the two embeddings from the model's return value.
+        limit: Maximum number of pairs, of which the first are used; retrieval compares each with all others.
         confidence: Level of the intervals.
         seed: Seed of the halves.
         progress: Whether to show progress; None shows it in a terminal and in a notebook.
 
     Raises:
         DataError: For fewer than ten pairs.
-        ModelError: If the model returns no two embeddings.
+        ModelError: If the model does not return two embeddings.
 
     Example:
         >>> x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
@@ -148,10 +148,10 @@ Result = TypeVar("Result")
 
 
 def _optional(notes: list[str], what: str, function: Callable[[], Result]) -> Result | None:
-    """Run a late stage; if it fails, say so in a note."""
+    """Run a late stage; if it fails, add a note."""
     try:
         return function()
-    except Exception as error:  # labels and numbers of any kind; what is known by then is kept
+    except Exception as error:  # labels and numbers of any kind; earlier results are kept
         notes.append(f"left out: {what} ({type(error).__name__}: {error})")
         return None
 
@@ -209,7 +209,7 @@ class _Compared(_Embedded):
 
 
 class _Reader:
-    """Reads pairs, and runs the model on them."""
+    """Reader of pairs, which runs the model on them."""
 
     def __init__(
         self,
@@ -230,7 +230,7 @@ class _Reader:
         self.groups: dict[str, list[str]] | None = None if groups is None else {m: list(groups[m]) for m in modalities}
 
     def read(self, loader: Iterable[Any]) -> tuple[_Embedded, Tensor | None]:
-        """Return what the towers know of each pair, and the labels."""
+        """Return the embeddings or similarities of the pairs, and the labels."""
         parts: tuple[list[Tensor], list[Tensor]] = ([], [])
         batches: list[dict[str, Any]] = []
         labels: list[Tensor] = []
@@ -267,7 +267,9 @@ class _Reader:
         return {k: inputs[k] for k in wanted}
 
     def _blocks(self, batches: Sequence[dict[str, Any]]) -> Tensor:
-        """Return similarities of all images with all texts: the model sees each batch of images with each of texts."""
+        """Return similarities of all images with all texts: the model runs on each batch of images with each batch of
+        texts.
+        """
         names = list(batches[0])
         if self.groups is None and len(names) == 2:
             first, second = self.modalities
@@ -276,7 +278,7 @@ class _Reader:
         if self.groups is None:
             raise ModelError(
                 f"Of a model that returns similarities only, the inputs of each tower should be known. Found "
-                f"{', '.join(names)}. Say groups={{'image': ['pixel_values'], 'text': ['input_ids', ...]}}."
+                f"{', '.join(names)}. Set groups={{'image': ['pixel_values'], 'text': ['input_ids', ...]}}."
             )
         own, other = (self.groups[m] for m in self.modalities)
         rows = []
@@ -312,7 +314,7 @@ def _split(item: Any) -> tuple[dict[str, Any], Any]:
 
 
 def _is_pair_with_label(item: Any) -> bool:
-    """Tell whether an item is ((x1, x2), label)."""
+    """Return whether an item is ((x1, x2), label)."""
     return len(item) == 2 and isinstance(item[0], tuple | list)
 
 
@@ -321,8 +323,8 @@ def _pair(raw: Any) -> tuple[Tensor, Tensor]:
     pair = (image, text) if image is not None and text is not None else raw
     if not isinstance(pair, tuple | list):
         raise ModelError(
-            f"A contrastive model should return two embeddings (B, D). Found {type(raw).__name__}. Say which they are: "
-            "output=lambda out: (out.image, out.text)."
+            f"A contrastive model should return two embeddings (B, D). Found {type(raw).__name__}. Select them with "
+            f"output=lambda out: (out.image, out.text)."
         )
     matrices = [z for z in pair if isinstance(z, Tensor) and z.ndim == 2]
     if len(matrices) < 2 or matrices[0].shape != matrices[1].shape:

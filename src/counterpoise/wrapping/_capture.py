@@ -20,7 +20,9 @@ __all__ = ["Captured", "Complete", "Recorder", "Replay", "Site", "capture", "res
 
 
 class Complete(BaseException):
-    """Raised inside a module once all encoders have run. No ``except Exception`` of the module's code stops it."""
+    """Raised inside a module once all encoders have run. It is no ``Exception``, so that the module's code does not
+    catch it.
+    """
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,12 @@ class _Leaf:
 
 @dataclass
 class Captured:
-    """What an encoder returned for a batch.
+    """Output of an encoder for a batch.
 
     Attributes:
         flat: All floating tensors in one, ``(B, F)``; the tensor itself where the encoder returned one ``(B, D)``.
         output: Return value.
-        mask: The mask ``(B, T)`` that the encoder got, or None.
+        mask: Mask ``(B, T)`` among the encoder's arguments, or None.
     """
 
     flat: Tensor
@@ -55,11 +57,11 @@ def capture(m: str, output: Any, mask: Tensor | None, size: int) -> Captured:
     Args:
         m: The modality, for messages.
         output: A tensor, or any structure of tensors.
-        mask: The mask that the encoder got, or None.
+        mask: Mask among the encoder's arguments, or None.
         size: B.
 
     Raises:
-        ModelError: If no tensor has rows for the samples, or one with a gradient has none.
+        ModelError: If no tensor has one row per sample, or if a tensor with a gradient does not.
     """
     parts, leaves = [], []
     for value in pytree.tree_leaves(output):
@@ -77,7 +79,7 @@ def capture(m: str, output: Any, mask: Tensor | None, size: int) -> Captured:
 
 
 def shared(captured: Captured, size: int) -> Captured:
-    """Return what the encoders of all processes returned; in one process the argument.
+    """Return the outputs of the encoders of all processes; in one process, return the argument.
 
     Args:
         captured: Return value of the encoder of this process.
@@ -148,7 +150,7 @@ def _product(shape: Sequence[int]) -> int:
 
 
 class _StandIn(nn.Module):
-    """Replacement of a submodule, which passes on all of its attributes."""
+    """Replacement of a submodule, which forwards all attributes to it."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -162,13 +164,13 @@ class _StandIn(nn.Module):
 
 
 class Recorder(_StandIn):
-    """Runs the submodule and records what it returns, as long as the run lasts.
+    """Replacement that runs the submodule and records its output.
 
     Args:
         m: The modality.
         module: The encoder.
         run: Function that is called with the modality, the output and the mask.
-        compiled: The encoder as `torch.compile` gives it, or the encoder.
+        compiled: The encoder compiled by `torch.compile`, or the encoder itself.
     """
 
     def __init__(
@@ -186,7 +188,7 @@ class Recorder(_StandIn):
 
 
 class Replay(_StandIn):
-    """Returns what it was given; the submodule does not run."""
+    """Replacement that returns a given value; the submodule does not run."""
 
     def __init__(self, m: str, module: nn.Module, value: Any) -> None:
         super().__init__(module)
@@ -209,7 +211,7 @@ def _mask(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
 
 @dataclass(frozen=True)
 class Site:
-    """A submodule and all places where it stands."""
+    """A submodule and all its places in a module."""
 
     module: nn.Module
     places: tuple[tuple[nn.Module, str], ...]
@@ -223,7 +225,7 @@ def sites_of(net: nn.Module, module: nn.Module) -> Site:
 
 @contextmanager
 def standing_in(sites: Mapping[str, Site], stand_ins: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Put stand-ins in the places of submodules, and the submodules back afterwards."""
+    """Replace submodules inside this context, and restore them afterwards."""
     try:
         for m, stand_in in stand_ins.items():
             for parent, name in sites[m].places:

@@ -1,4 +1,4 @@
-"""`wrap`: a multimodal model whose encoders are submodules of a module that stays as it is."""
+"""`wrap`: a multimodal model whose encoders are submodules of an unchanged module."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class _Run:
 
     @contextmanager
     def _norms_at_rest(self) -> Iterator[None]:
-        """Keep batch norms outside the encoders from counting a batch twice: the fusion runs them again."""
+        """Prevent batch norms outside the encoders from counting a batch twice, because the fusion runs them again."""
         counted = [norm for norm in self.norms if norm.training and norm.track_running_stats]
         for norm in counted:
             norm.track_running_stats = False
@@ -119,7 +119,7 @@ class _Run:
                 norm.track_running_stats = True
 
     def fuse(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Run the module with features in the place of the encoders, and return its logits ``(R, C)``."""
+        """Run the module with features instead of the encoders' outputs, and return its logits ``(R, C)``."""
         rows = len(next(iter(features.values())))
         if not self.size or rows % self.size or set(self.captured) != set(self.sites):
             raise ModelError(
@@ -133,7 +133,7 @@ class _Run:
             return self.adapter.logits_of(self.adapter.raw(inputs), rows)
 
     def upstream(self) -> list[nn.Parameter]:
-        """Return the parameters outside the encoders that the encoders' outputs depend on; found once."""
+        """Return the parameters outside the encoders on which the encoders' outputs depend. They are computed once."""
         if self.before is None:
             inside = {id(p) for site in self.sites.values() for p in site.module.parameters()}
             candidates = [p for p in self.net.parameters() if p.requires_grad and id(p) not in inside]
@@ -218,8 +218,8 @@ def _resolved(adapter: Adapter, modalities: tuple[str, ...]) -> Adapter:
         return adapter.resolve(modalities, positional=False)
     except ModelError as error:
         raise ModelError(
-            f"It is not clear how to call the model with {', '.join(modalities)}. Say which arguments belong to which "
-            "modality: wrap(..., inputs={'image': ['pixel_values'], 'text': ['input_ids', 'attention_mask']})."
+            f"It is not clear how to call the model with {', '.join(modalities)}. Assign the arguments to modalities: "
+            f"wrap(..., inputs={'image': ['pixel_values'], 'text': ['input_ids', 'attention_mask']})."
         ) from error
 
 
@@ -227,7 +227,7 @@ def _resolved(adapter: Adapter, modalities: tuple[str, ...]) -> Adapter:
 
 
 class _Rest(Fusion):
-    """What comes after the encoders: the module itself, with features in the place of its encoders."""
+    """The part of the module after the encoders: the module itself, with features instead of the encoders' outputs."""
 
     def __init__(self, run: _Run, feature_dims: Mapping[str, int], num_outputs: int) -> None:
         super().__init__(feature_dims, num_outputs)
@@ -239,8 +239,8 @@ class _Rest(Fusion):
         logits = self.run.fuse(features)
         if logits.ndim != 2 or logits.shape[1] != self.num_outputs:
             raise ModelError(
-                f"The model should return {self.num_outputs} outputs per sample. Found {tuple(logits.shape)}. Say "
-                "num_outputs= or output=."
+                f"The model should return {self.num_outputs} outputs per sample. Found {tuple(logits.shape)}. Set "
+                f"num_outputs= or output=."
             )
         return logits
 
@@ -257,7 +257,7 @@ class _Head(nn.Linear):
         z = self.run.pooled(self.m, features, self.pool)
         if z.shape[-1] != self.in_features:
             raise ModelError(
-                f"The features of `{self.m}` should have {self.in_features} columns. Found {tuple(z.shape)}. Say "
+                f"The features of `{self.m}` should have {self.in_features} columns. Found {tuple(z.shape)}. Set "
                 f"feature_dims={{'{self.m}': {z.shape[-1]}}}."
             )
         return z
@@ -276,7 +276,7 @@ class _Encoder(nn.Module):
         self.before = nn.ParameterList(before)
 
     def forward(self, *args: Any) -> Tensor:
-        """Raise, since the inputs of the encoder are known only inside the module."""
+        """Raise an error, because the inputs of the encoder are known only inside the module."""
         raise ModelError(
             f"The encoder of `{self.m}` runs only inside the wrapped model. Use a method that does not run encoders by "
             "themselves, or build a `MultimodalClassifier`."
@@ -284,9 +284,9 @@ class _Encoder(nn.Module):
 
 
 class WrappedModel(MultimodalClassifier):
-    """A module that methods train as it is. Made by `wrap`.
+    """A model around an unchanged module that methods can train. Made by `wrap`.
 
-    Its features are what the encoders return, one row per sample, in the encoder's own order of elements; `vectors`
+    Its features are the outputs of the encoders, one row per sample, in the encoder's own order of elements; `vectors`
     pools them to ``(B, D_m)``.
 
     Attributes:
@@ -320,7 +320,7 @@ class WrappedModel(MultimodalClassifier):
         """Return a model whose fusion wraps this one's.
 
         Raises:
-            ModelError: If the fusion does not contain the present one: the module would no longer be what is trained.
+            ModelError: If the new fusion does not contain the current one, so that the module would not be trained.
         """
         if not any(part is self.fusion for part in fusion.modules()):
             raise ModelError(
@@ -399,11 +399,12 @@ def wrap(
     feature_dims: Mapping[str, int] | None = None,
     task: str | Task = "multiclass",
 ) -> WrappedModel:
-    """Return a model that every method can train whose training needs no fusion of its own; ``net`` stays as it is.
+    """Wrap a module as a model that all methods without a special fusion can train; ``net`` itself is not changed.
 
     In each step the module runs until its encoders have returned, and then again with their outputs in place, so the
     encoders run once. Modules before the last encoder run twice; batch norms among them count a batch once. The wrapped
-    model adds one linear head per modality. ``net(...)`` returns what it returned before, and it is what is trained.
+    model adds one linear head per modality. ``net(...)`` returns the same as before, and training changes ``net``
+    itself.
 
     Args:
         net: Any module over several inputs. ``DataParallel`` and DDP are unwrapped; of a compiled module the encoders
@@ -413,10 +414,11 @@ def wrap(
             ``(B, D, T)``.
         num_outputs: C.
         inputs: Arguments of ``net`` that belong to each modality, ``{"text": ["input_ids", "attention_mask"]}``; by
-            default arguments are called like the modalities.
+            default, the arguments have the names of the modalities.
         pool: Function from an encoder's output to ``(B, D)``, by modality. By default ``pooler_output``, else means
             over time (over the tokens that the mask keeps) or space.
-        output: Picks the logits ``(B, C)`` from what ``net`` returns; see `counterpoise.diagnosis.adapt`.
+        output: Function that selects the logits ``(B, C)`` from the return value of ``net``; see
+            `counterpoise.diagnosis.adapt`.
         feature_dims: D by modality, for encoders whose dimension cannot be determined.
         task: Multiclass, multilabel, regression, or a `Task`.
 
@@ -455,7 +457,9 @@ def _over_length(output: Tensor) -> Tensor:
 
 
 def _bare(net: nn.Module) -> tuple[nn.Module, Compiler]:
-    """Return the module inside torch.compile and data-parallel wrappers, and what compiles its encoders alike."""
+    """Return the module inside torch.compile and data-parallel wrappers, and a function that compiles its encoders in
+    the same way.
+    """
     compiler: Compiler = _uncompiled
     while True:
         if "_orig_mod" in net._modules:
@@ -502,7 +506,7 @@ _SAME_WIDTH: Final = (
     *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d),
     *(nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d),
 )
-"""Layers that leave the number of channels as it is."""
+"""Layers that keep the number of channels."""
 
 
 def _pooled_width(module: nn.Module) -> int | None:
@@ -521,7 +525,9 @@ def _pooled_width(module: nn.Module) -> int | None:
 
 
 def _last_layer(module: nn.Module) -> nn.Module:
-    """Return the last layer of a sequence that decides the shape of its output; another module as it is."""
+    """Return the last layer of a sequence that decides the shape of its output; any other module is returned
+    unchanged.
+    """
     while isinstance(module, nn.Sequential):
         last = next((layer for layer in reversed(module) if not isinstance(layer, _SAME_WIDTH)), None)
         if last is None:

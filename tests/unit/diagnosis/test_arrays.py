@@ -231,7 +231,7 @@ def test_bad_csv_is_refused(table: Path, tmp_path: Path) -> None:
         diagnose_csv(table, label="il", modalities=COLUMNS)
     with pytest.raises(NotFoundError, match=r"no column `colr`. Did you mean `colour`"):
         diagnose_csv(table, label="ill", modalities={"a": ["x1"], "b": ["colr"]})
-    with pytest.raises(DataError, match="explain itself"):
+    with pytest.raises(DataError, match="label column"):
         diagnose_csv(table, label="ill", modalities={"a": ["x1", "ill"], "b": ["colour"]})
     with pytest.raises(DataError, match="at least one column"):
         diagnose_csv(table, label="ill", modalities={"a": ["x1"], "b": []})

@@ -1,4 +1,6 @@
-"""ARM: asymmetric reinforcing by contributions on held-out samples, and the library's own recipe from its parts."""
+"""ARM: asymmetric reinforcing by contributions on held-out samples, and the library's own recipe built from its
+parts.
+"""
 
 from counterpoise.methods.arm._arm import ARM, SeparatedExperts
 from counterpoise.methods.arm._fusion import AsymmetricFusion, fusion_weights

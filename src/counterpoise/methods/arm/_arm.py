@@ -46,13 +46,14 @@ __all__ = ["ARM", "AsymmetricTraining"]
 MIN_ENTROPY: Final = 1e-6
 """Entropy in nats below which all labels count as equal."""
 MIN_SAMPLES: Final = 8
-"""Held-out samples below which nothing is measured."""
+"""Number of held-out samples below which nothing is measured."""
 MIN_STEPS: Final = 40
 """Number of steps in which separated encoders learn from their unimodal losses only."""
 
 
 class AsymmetricTraining(Method):
-    """Base of `ARM` and `SeparatedExperts`: five switches, and contributions on held-out samples that drive them.
+    """Base of `ARM` and `SeparatedExperts`: five components that can be switched on and off, driven by contributions on
+    held-out samples.
 
     Args:
         strength: Strength of the asymmetry; 0 is joint training bit for bit.
@@ -60,7 +61,7 @@ class AsymmetricTraining(Method):
         smoothing: Share of the unimodal heads' labels that is spread over all classes.
         loss_weights: Whether the updates of the encoders are scaled.
         fusion: Whether features are weighted before the fused head.
-        resampling: Whether samples are drawn by what the weak modalities know about them.
+        resampling: Whether samples are drawn more often if weak modalities have little information about them.
         tau: Exponent of the fusion weights.
         gamma: Weight of the contribution gap.
         rate: Largest addition to the frequency of a sample.
@@ -89,7 +90,7 @@ class AsymmetricTraining(Method):
     seen: Tensor
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """Wrap the fusion, and register what is known about each modality."""
+        """Wrap the fusion, and register the state of each modality."""
         task, count = model.task, len(model.modalities)
         self.entropy = task.information_scale(target)
         if self.entropy <= MIN_ENTROPY:
@@ -112,12 +113,12 @@ class AsymmetricTraining(Method):
         return model.with_fusion(AsymmetricFusion(model.fusion))
 
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        """Measure contributions on the held-out samples, and decide what each modality needs in the next epoch.
+        """Measure contributions on the held-out samples, and update the weights of each modality for the next epoch.
 
-        Once the held-out samples have joined the training, the last decision stays.
+        Once the held-out samples have joined the training, the last weights are kept.
 
         Raises:
-            DataError: If the loop offers no held-out samples in the first epoch.
+            DataError: If the loop passes no held-out samples in the first epoch.
         """
         if not self.strength:
             return
@@ -136,11 +137,11 @@ class AsymmetricTraining(Method):
     def _decide(self, model: MultimodalClassifier, known: HeldOutContributions) -> None:
         """Update the states of the modalities and what depends on them."""
         train = self.learned[:-1] / self.learned[-1].clamp_min(1)
-        # What only several modalities together tell counts for each of them.
+        # Information that only several modalities together have counts for each of them.
         held_out = torch.maximum(known.alone, known.marginal)
         error = torch.where(known.alone >= known.marginal, known.alone_error, known.marginal_error)
         overfit = significance(train - held_out, error)
-        adds = significance(known.marginal, known.marginal_error)  # what adds to the others is not held back
+        adds = significance(known.marginal, known.marginal_error)  # those that add are not slowed
         self.marginal.copy_(known.marginal)
         self.share.copy_(overfit * (1 - adds) * memorised_share(held_out, train, self.entropy))
         self.states.copy_(modality_states(held_out, error, train, self.best, self.entropy))
@@ -200,7 +201,7 @@ class AsymmetricTraining(Method):
 
     @torch.no_grad()
     def _observe(self, model: MultimodalClassifier, logits: Tensor, batch: Batch) -> None:
-        """Add up what each modality knows about the samples that it is trained on.
+        """Add up the information of each modality about its training samples.
 
         Args:
             model: Model.
@@ -213,7 +214,7 @@ class AsymmetricTraining(Method):
         masks = presence_masks(model.modalities, batch.present)
         total = known.sum(-1) if masks is None else len(batch) * modality_means(known, masks)
         self.learned.add_(torch.cat([total, known.new_full((1,), len(batch))]).to(self.learned.dtype))
-        # An absent modality has nothing to learn about the sample: as if it knew everything.
+        # An absent modality cannot learn about the sample, so its information counts as complete.
         self.resampler.observe(batch.index, (known if masks is None else known.masked_fill(~masks, math.inf)).T)
         self.seen.add_(1)
 
@@ -229,35 +230,36 @@ class AsymmetricTraining(Method):
 
 
 class ARM(AsymmetricTraining):
-    r"""Asymmetric reinforcing: weak modalities are reinforced as far as held-out samples show that they can learn.
+    r"""Asymmetric reinforcing: weak modalities are reinforced to the extent that held-out samples show that they can
+    still learn.
 
     Gao, Cao, Zhu, Wang, Hu, "Asymmetric Reinforcing against Multi-modal Representation Bias", AAAI 2025 (arXiv
-    2501.01240). Its principles, and what follows from them here:
+    2501.01240). The principles of the paper, and their implementation here:
 
     - *Mutual information bounds the joint contribution, conditional mutual information is each modality's marginal
       contribution.* Both are measured before every epoch on samples that the encoders have not been trained on
       (`held_out_contributions`), per sample and with standard errors. A difference within 1.64 standard errors has no
-      effect. Held-out and training information together give each modality a `ModalityState`. A modality that
-      memorises is held back, unless it adds significantly to the others.
+      effect. Held-out and training information together give each modality a `ModalityState`. A modality that memorises
+      is slowed down, unless it adds significantly to the others.
     - *Dynamic feature-level fusion* (``fusion``): features enter the fused head with the weights
       :math:`w_m \propto (1 - \mu_m)^\tau`, see `fusion_weights`. Encoders learn through these weights.
     - *Balanced min-max loss* (``loss_weights``): the joint contribution is maximised, and the gap to the strongest
-      modality is closed by lifting the weak (`BalancedMinMaxLoss`). Its weights :math:`\lambda_m` multiply the
-      update of an encoder after the optimizer's step, because Adam divides a factor of the gradient away.
-    - *Dynamic sample-level re-sampling* (``resampling``): a training sample about which a weak modality knows less than
-      held-out samples of its class show that it could is drawn up to ``1 + rate`` times as often
+      modality is closed by strengthening the weak ones (`BalancedMinMaxLoss`). Its weights :math:`\lambda_m` multiply
+      the update of an encoder after the optimizer's step, because Adam cancels a factor of the gradient.
+    - *Dynamic sample-level re-sampling* (``resampling``): a training sample is drawn up to ``1 + rate`` times as often
+      if a weak modality has less information about it than about held-out samples of its class
       (`ContributionResampler`).
 
-    Without all three it is uniform training bit for bit. ``separate`` and ``smoothing`` are not the paper's: they are
-    here for ablations, and on in `SeparatedExperts`.
+    Without all three it is uniform training bit for bit. ``separate`` and ``smoothing`` are not part of the paper: they
+    exist for ablations, and are switched on in `SeparatedExperts`.
 
-    A tenth of the training samples is held out until half of the epochs are over; then it is trained on, and the last
-    decisions stay. A loop of your own passes held-out samples as `EpochContext.held_out`.
+    A tenth of the training samples is held out during the first half of the epochs. After that it is trained on, and
+    the last weights are kept. A loop of your own passes held-out samples as `EpochContext.held_out`.
 
-    Differs from the paper: its formulas for the valuation, the min-max loss and the re-sampling could not be obtained;
+    Differs from the paper: its formulas for the valuation, the min-max loss and the re-sampling were not accessible;
     these are derived from its stated principles. Differs from the authors' code, which weights two branches by the
     ratio of their confidence in the *true* class, also at test time: here no label reaches a prediction, and the
-    conditional mutual information is one.
+    conditional contribution estimates a conditional mutual information.
 
     Args:
         strength: Strength of the asymmetry; multiplies ``tau``, ``gamma`` and ``rate``. 0 is joint training bit for
@@ -286,18 +288,20 @@ class SeparatedExperts(AsymmetricTraining):
 
     :math:`L = CE(z(\mathrm{sg}_\rho\, h), y) + \sum_m CE_\epsilon(u_m, y)`, read by the dynamic decision rule:
 
-    - ``separate``: the fused head's gradient would train an encoder on what the *other* modalities have left
-      unexplained, so that a dominant modality starves the rest. Encoders get the share :math:`\rho` of it that is
-      synergy: held-out information of the fused head that the unimodal heads together do not have. It is 0 for the
-      first `MIN_STEPS` steps, and 1 where no modality is informative alone (parity).
-    - ``smoothing``: a head that is less certain of its training samples is less certain on damaged ones, and the
-      dynamic rule trusts experts by their certainty.
+    - ``separate``: the gradient of the fused loss is small where the *other* modalities already predict the label, so
+      that a dominant modality leaves little gradient for the others. Encoders therefore receive only the share
+      :math:`\rho` of it that is due to synergy: held-out information of the fused head that the unimodal heads together
+      do not have. The share is 0 for the first `MIN_STEPS` steps, and 1 if no modality is informative alone (parity).
+    - ``smoothing``: a head that is less confident on training samples is also less confident on corrupted ones, and the
+      dynamic rule weights experts by their confidence.
     - ``fusion`` as in `ARM`: the fused head relies less on modalities that memorise, according to held-out samples. No
       gradient of it enters the encoders here.
 
-    ``loss_weights`` and ``resampling`` gain nothing here on the splits on which the recipe was chosen, and are off.
+    ``loss_weights`` and ``resampling`` are off, because they improved nothing on the splits on which the recipe was
+    chosen.
 
-    It claims nothing of a paper. Without asymmetry, smoothing and synergy it is `SeparatedGradients` bit for bit.
+    The recipe is not taken from a paper. Without asymmetry, smoothing and synergy, it is `SeparatedGradients` bit for
+    bit.
 
     Args:
         strength: Strength of the asymmetry; multiplies ``tau``, ``gamma`` and ``rate``. 0 is joint training bit for

@@ -15,16 +15,17 @@ from counterpoise.records import Presence
 __all__ = ["AsymmetricFusion", "fusion_weights"]
 
 FLOOR: Final = 0.02
-"""Smallest generalising share of a modality; the fused head never loses a modality altogether."""
+"""Smallest generalising share of a modality; no modality gets the weight 0 in the fused head."""
 
 
 def fusion_weights(share: Tensor, tau: float) -> Tensor:
-    r"""Return the weights with which features enter the fused head, and their gradient the encoders, ``(M,)``.
+    r"""Return the factors of the features in the fused head, and of the gradients that return to the encoders,
+    ``(M,)``.
 
     .. math:: w_m \propto (1 - \mu_m + \epsilon)^\tau, \quad \operatorname{mean}_m w_m = 1
 
-    with :math:`\mu_m` the `memorised_share` of the modality. A modality whose training information does not generalise
-    looks better to the fused head than it is: the head relies on it, and the residual from which the other encoders
+    with :math:`\mu_m` the `memorised_share` of the modality. On training samples, a modality whose information does not
+    generalise seems better than it is: the fused head relies on it, and the residual from which the other encoders
     learn vanishes. Equal shares give 1, and so does :math:`\tau = 0`.
 
     Args:
@@ -42,7 +43,7 @@ def fusion_weights(share: Tensor, tau: float) -> Tensor:
 class AsymmetricFusion(Fusion):
     """A fusion whose inputs are scaled by one weight per modality.
 
-    It wraps any fusion. The weights are a buffer: they are saved with the model and used as they are at inference, so
+    It wraps any fusion. The weights are a buffer: they are saved with the model and used unchanged at inference, so
     that no label can reach a prediction. A weight scales the features of a modality and the gradient that returns
     through them.
 
@@ -81,7 +82,7 @@ class AsymmetricFusion(Fusion):
         return {m: features[m] * w for m, w in zip(self.feature_dims, self.weights, strict=True)}
 
     def forward(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
-        """Return the inner fusion's logits for the scaled features; it reads absent modalities in its own way."""
+        """Return the inner fusion's logits for the scaled features; it handles absent modalities in its own way."""
         return self.inner.fuse(self._weighted(features), present)
 
     def slice_logits(self, features: Mapping[str, Tensor], present: Presence | None = None) -> dict[str, Tensor]:

@@ -17,9 +17,9 @@ from counterpoise.tasks import Task
 __all__ = ["SIGNIFICANT", "HeldOutContributions", "held_out_contributions", "held_out_experts", "significance"]
 
 SIGNIFICANT: Final = 1.64
-"""Standard errors below which a difference is not acted on (one-sided, 5 %)."""
+"""Number of standard errors below which a difference has no effect (one-sided, 5 %)."""
 MAX_SAMPLES: Final = 1000
-"""Held-out samples that are read, at most."""
+"""Maximum number of held-out samples that are read."""
 _MAX_ELEMENTS: Final = 2**23
 _STEPS, _RATE = 60, 0.1
 _FOLDS: Final = 2
@@ -68,7 +68,7 @@ class HeldOutContributions(NamedTuple):
 
     @property
     def gaps(self) -> tuple[Tensor, Tensor]:
-        """How far each modality is behind the one that contributes most, and the standard error, ``(M,)`` each."""
+        """Distance of each modality from the one that contributes most, and the standard error, ``(M,)`` each."""
         strongest = _mean(self.pointwise, self.masks).argmax()
         behind = self.pointwise[:, strongest, None] - self.pointwise
         both = None if self.masks is None else self.masks & self.masks[:, strongest, None]
@@ -91,7 +91,8 @@ def _error(values: Tensor, masks: Tensor | None = None) -> Tensor:
 
 
 def significance(value: Tensor, error: Tensor) -> Tensor:
-    r"""Return 0 for what is within 1.64 standard errors of 0, 1 for what is beyond twice that, and a line between.
+    r"""Return 0 for values within 1.64 standard errors of 0, 1 for values beyond twice that, and a linear function
+    between.
 
     Example:
         >>> significance(torch.tensor([1.0, 2.46, 9.0]), torch.ones(3))
@@ -103,7 +104,7 @@ def significance(value: Tensor, error: Tensor) -> Tensor:
 
 @torch.no_grad()
 def held_out_experts(model: MultimodalClassifier, batches: Iterable[Batch]) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the logits of the fused head and of each unimodal head, the targets, and which samples have what.
+    """Return the logits of the fused head and of each unimodal head, the targets, and the masks of presence.
 
     Args:
         model: Model; it is run in evaluation mode, once.
@@ -135,8 +136,8 @@ def held_out_contributions(
 
     :math:`q_S` is a product of experts: the unimodal heads in S, the label frequencies and, if S holds all modalities,
     the fused head, with exponents that are fitted on one half of the samples and applied to the other half
-    (cross-fitting). Heads were trained on other samples, so that a handful of exponents is all that is fitted here; a
-    head that is certain of what it has memorised is calibrated by them.
+    (cross-fitting). The heads were trained on other samples, so that only a few exponents are fitted here. They also
+    calibrate heads that are overconfident because they memorised.
 
     Args:
         task: The likelihood.
@@ -214,7 +215,7 @@ def _cross_fitted(task: Task, experts: Tensor, target: Tensor, subsets: Tensor, 
     theta = torch.zeros_like(start, requires_grad=True)
     temperature = torch.zeros_like(start[..., :1], requires_grad=True)
     free = torch.zeros_like(used)
-    free[..., 0] = 1  # the label frequencies are a fact, and their exponent is not penalised
+    free[..., 0] = 1  # the exponent of the label frequencies is not penalised
 
     def likelihood(which: Tensor) -> Tensor:
         exponents = (start + temperature + theta).exp() * used

@@ -1,4 +1,4 @@
-"""Second component of ARM: the balanced min-max loss, and the share of the fused gradient that encoders get."""
+"""Second component of ARM: the balanced min-max loss, and the share of the fused gradient that encoders receive."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def synergy_share(additive: Tensor, fused: Tensor, entropy: float, eps: float = 
 
     .. math:: \rho = \left(1 - \frac{I_\mathrm{add}^+}{\max(I_h, \epsilon H(Y))}\right)^+
 
-    It is 1 for parity, where no modality is informative alone, and where nothing is known yet. It is 0 where logits
-    that are a sum of one term per modality provide as much information as the fused head.
+    It is 1 for parity, where no modality is informative alone, and before any information has been learned. It is 0 if
+    logits that are a sum of one term per modality provide as much information as the fused head.
 
     Args:
         additive: Information of such logits, :math:`I_\mathrm{add} = H(Y) - CE`, nats.
         fused: Information of the fused head, :math:`I_h = H(Y) - CE(h)`, nats.
         entropy: H(Y) in nats.
-        eps: Share of H(Y) below which nothing counts as known.
+        eps: Share of H(Y) below which information counts as none.
 
     Example:
         >>> nothing, parity, copies = (0.0, 0.0), (0.0, 0.5), (0.5, 0.5)
@@ -60,13 +60,14 @@ class BalancedMinMaxLoss(nn.Module):
 
     Minimising CE(h) raises :math:`\phi_{MI} \ge H - CE(h)`, the joint contribution. The last sum is the distance to the
     strongest modality :math:`k^*`, weighted by the gap between the held-out contributions as far as it is significant
-    (:math:`s_m`). The strongest modality is a constant in it, so that the gap closes by lifting the weak modality and
-    never by lowering the strong one. In effect the unimodal loss of modality m is multiplied by :math:`\lambda_m`, see
-    `counterpoise.methods.arm.update_scales`.
+    (:math:`s_m`). The strongest modality is a constant in it, so that the gap is closed by improving the weak modality
+    and never by degrading the strong one. In effect the unimodal loss of modality m is multiplied by :math:`\lambda_m`,
+    see `counterpoise.methods.arm.update_scales`.
 
-    A factor on the loss of an encoder is divided away by Adam and its relatives, which normalise the gradient. So
-    :math:`\lambda_m` multiplies the *update* that the optimizer made (`scaled_step`), which is the same under SGD and
-    real under every optimizer. The paper's own formula could not be obtained: this one follows its stated aim.
+    Adam and related optimizers normalise the gradient, so that a factor on the loss of an encoder has no effect.
+    Therefore :math:`\lambda_m` multiplies the *update* that the optimizer made (`scaled_step`), which is equivalent
+    under SGD and effective under every optimizer. The paper's own formula was not accessible; this one follows its
+    stated aim.
 
     Args:
         modalities: M.
@@ -91,7 +92,7 @@ class BalancedMinMaxLoss(nn.Module):
         self.synchronise()
 
     def synchronise(self) -> None:
-        """Read the buffer, between epochs: a step does not read tensors."""
+        """Copy the buffer to Python numbers between epochs, so that steps do not synchronise with the device."""
         self._factors = self.weights.tolist()
 
     def forward(self, fused: Tensor, unimodal: Mapping[str, Tensor]) -> Tensor:

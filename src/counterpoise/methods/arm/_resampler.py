@@ -13,13 +13,14 @@ from counterpoise.tasks import Task
 __all__ = ["ContributionResampler", "learnable_information", "sample_frequencies", "systematic_draw"]
 
 PRIOR_SAMPLES: Final = 2
-"""Number of held-out samples of any class that are added to those of each class."""
+"""Weight of the mean over all classes in that of each class, in held-out samples."""
 
 
 def learnable_information(
     task: Task, information: Tensor, held_out: Tensor, target: Tensor, masks: Tensor | None = None
 ) -> Tensor:
-    """Return what held-out samples of the same class show that a modality can know about each sample, ``(N, M)``.
+    """Return the information that each modality can have about each sample, according to held-out samples of its class,
+    ``(N, M)``.
 
     It is the mean held-out information of the sample's class, shrunk towards the mean over all classes by
     `PRIOR_SAMPLES` samples. Without classes it is the mean over all samples.
@@ -46,13 +47,13 @@ def learnable_information(
 
 
 def sample_frequencies(known: Tensor, learnable: Tensor, reinforced: Tensor, entropy: float, rate: float) -> Tensor:
-    r"""Return how often each sample is to be drawn, relative to a sample that is not reinforced, ``(N,)``.
+    r"""Return the frequency of each sample relative to a sample that is not reinforced, ``(N,)``.
 
     .. math:: f_i = 1 + \mathrm{rate} \cdot \max_m r_m \min\left(1, \frac{(\ell_{im} - k_{im})^+}{H(Y)}\right)
 
     for information :math:`k_{im}` that modality m has about sample i in training, and :math:`\ell_{im}` that it can
-    have according to held-out samples. A sample that a weak modality knows less about than about its like is drawn more
-    often; one that it has memorised is not.
+    have according to held-out samples. A sample is drawn more often if a weak modality has less information about it
+    than about similar samples; memorised samples are not.
 
     Args:
         known: :math:`k`, ``(N, M)`` in nats.
@@ -71,10 +72,10 @@ def sample_frequencies(known: Tensor, learnable: Tensor, reinforced: Tensor, ent
 
 
 def systematic_draw(order: Tensor, frequency: Tensor, generator: torch.Generator) -> Tensor:
-    r"""Return as many samples as there are, drawn in proportion to their frequencies, in random order.
+    r"""Return N samples, drawn in proportion to their frequencies, in random order.
 
-    Sample i occurs the integer below or above :math:`N f_i / \sum_j f_j` times. Equal frequencies leave the order as
-    it is.
+    Sample i occurs the integer below or above :math:`N f_i / \sum_j f_j` times. Equal frequencies leave the order
+    unchanged.
 
     Args:
         order: Shuffled positions of the epoch, ``(n,)``.
@@ -97,18 +98,18 @@ def systematic_draw(order: Tensor, frequency: Tensor, generator: torch.Generator
 
 
 class ContributionResampler(nn.Module):
-    """Draw training samples more often if a weak modality knows less about them than it could.
+    """Draw training samples more often if a weak modality has less information about them than it could have.
 
-    It remembers what each modality knew about each training sample when a step last saw it, compares this with
-    held-out samples of the same class between epochs, and changes the order of the next epoch (`draw`).
+    It stores the information of each modality about each training sample in its latest step, compares it with held-out
+    samples of the same class between epochs, and changes the order of the next epoch (`draw`).
 
-    The paper's formula could not be obtained; this one follows its stated aim, a re-sampling of samples by their own
+    The paper's formula was not accessible; this one follows its stated aim, a re-sampling of samples by their own
     contributions.
 
     Args:
         samples: N, the number of training samples.
         modalities: M.
-        rate: Largest addition to the frequency of a sample; 0 leaves every epoch as it is.
+        rate: Largest addition to the frequency of a sample; 0 leaves every epoch unchanged.
 
     Example:
         >>> resampler = ContributionResampler(4, 2, rate=1.0)
@@ -129,7 +130,7 @@ class ContributionResampler(nn.Module):
 
     @torch.no_grad()
     def observe(self, index: Tensor, information: Tensor) -> None:
-        """Remember the information ``(B, M)`` in nats of a step about the samples ``index`` ``(B,)``."""
+        """Store the information ``(B, M)`` in nats of a step about the samples ``index`` ``(B,)``."""
         self.known.index_copy_(0, index, information.to(self.known.dtype))
 
     @torch.no_grad()

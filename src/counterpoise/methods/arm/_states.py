@@ -1,4 +1,6 @@
-"""The state of each modality by its held-out contributions: reinforce it, leave it, or hold it back."""
+"""The state of each modality by its held-out contributions, which decides whether it is reinforced, left alone or
+slowed down.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,9 @@ __all__ = ["ModalityState", "memorised_share", "modality_states", "update_scales
 MIN_INFORMATION: Final = 0.1
 """Share of H(Y) below which training information counts as none."""
 EXHAUSTED: Final = 0.9
-"""Share of H(Y) above which the training samples have nothing more to teach."""
+"""Share of H(Y) above which the training samples count as exhausted."""
 MEMORISED: Final = 0.5
-"""Memorised share above which a modality is held back."""
+"""Memorised share above which a modality is slowed down."""
 MIN_SCALE, MAX_SCALE = 0.05, 8.0
 
 
@@ -30,7 +32,7 @@ class ModalityState(IntEnum):
         SATURATED: The held-out information has stopped rising, and most of what was learned generalises. The modality
             is left alone.
         UNINFORMATIVE: There is no held-out information, and little training information. The modality is left alone.
-        MEMORISING: More than half of the training information does not generalise. The modality is held back, unless
+        MEMORISING: More than half of the training information does not generalise. The modality is slowed down, unless
             its marginal contribution is significant.
     """
 
@@ -90,7 +92,7 @@ def update_scales(states: Tensor, share: Tensor, gaps: Tensor, significant: Tens
 
     It is :math:`1 + \gamma\, s_m\, gap_m (1 - 2 \mu_m)^+` for a modality that is learning, :math:`1 - \min(1,
     \gamma/2) (2 (\mu_m - \min_k \mu_k) - 1)^+` for one that memorises, and 1 for the others. The strongest modality has
-    no gap, and it is slowed only if it memorises more than others; if all memorise alike, none is slowed.
+    no gap, and it is slowed only if it memorises more than others; if all memorise equally, none is slowed.
 
     Args:
         states: `modality_states`, ``(M,)``.

@@ -1,1 +1,1 @@
-"""Replicas of released code, with its known errors, for comparison only. They are imported only when asked for."""
+"""Replicas of released code, with its known errors, for comparison only. They are imported only on use."""

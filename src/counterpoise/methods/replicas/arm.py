@@ -55,7 +55,7 @@ def released_weights(
 class ReleasedFusion(Fusion):
     """The released network after its encoders: an untrained projection, one shared classifier, and the weighted fusion.
 
-    ``forward`` applies no weights, which is all that can be done without labels; `weighted` does.
+    ``forward`` applies no weights, because these need labels; `weighted` applies them.
 
     Args:
         feature_dims: D_m by modality, two equal numbers.
@@ -74,7 +74,7 @@ class ReleasedFusion(Fusion):
                 f"{', '.join(f'{m}: {d}' for m, d in feature_dims.items())}. Use `arm`, which takes any."
             )
         neck = nn.Linear(2 * dims[0], dims[0])
-        self.register_buffer("neck_weight", neck.weight.detach().clone())  # gets no gradient in the release, ever
+        self.register_buffer("neck_weight", neck.weight.detach().clone())  # never gets a gradient in the release
         self.register_buffer("neck_bias", neck.bias.detach().clone())
         self.mix = nn.Linear(2 * dims[0], dims[0])
         self.classifier = nn.Linear(dims[0], num_outputs)
@@ -121,8 +121,9 @@ class ARMOfficial(Method):
         Traceback (most recent call last):
         ...
         counterpoise.errors.ConfigError: Method `arm-official` reads the labels of the test set to make its predictions,
-            as the authors' release does. Its scores do not measure generalisation. To compare them with the honest
-            ones, pass `labels_at_test=True` (`--methods "arm-official[labels_at_test=true]"`). The method is `arm`.
+            as the authors' release does. Its scores do not measure generalisation. To compare them with scores
+            without labels, pass `labels_at_test=True` (`--methods "arm-official[labels_at_test=true]"`). To use ARM,
+            use `arm`.
     """
 
     incomplete = "the release compares histograms of the features of all samples"
@@ -130,17 +131,17 @@ class ARMOfficial(Method):
     batch_size = Hyperparameter(128, Interval(1, integer=True))
 
     def validate(self) -> None:
-        """Refuse unless the user confirms that labels are read at test."""
+        """Raise an error unless the user confirms that labels are read at test time."""
         if not self.labels_at_test:
             raise ConfigError(
                 "Method `arm-official` reads the labels of the test set to make its predictions, as the authors' "
-                "release does. Its scores do not measure generalisation. To compare them with the honest ones, pass "
-                '`labels_at_test=True` (`--methods "arm-official[labels_at_test=true]"`). The method is `arm`.'
+                "release does. Its scores do not measure generalisation. To compare them with scores without labels, "
+                'pass `labels_at_test=True` (`--methods "arm-official[labels_at_test=true]"`). To use ARM, use `arm`.'
             )
         self.test_batch_size = self.batch_size
 
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
-        """Put the released network behind the encoders."""
+        """Replace the fusion by the released network."""
         del target
         if not model.task.has_classes:
             raise ModelError(f"ARM's release is for classes. Found the task {model.task.name}. Use `arm`.")
@@ -171,9 +172,7 @@ class ARMOfficial(Method):
         fusion = require_fusion(self, model, ReleasedFusion)
         fused = model.task.loss(fusion.weighted(features, weights), batch.target)
         unimodal = unimodal_losses(model, model.decode(features, 0.0), batch.target)
-        loss = (
-            fused + torch.stack(list(unimodal.values())).sum()
-        )  # the heads watch: none of their gradient reaches an encoder
+        loss = fused + torch.stack(list(unimodal.values())).sum()  # no gradient of the heads reaches an encoder
         backward(loss)
         named = {f"w:{m}": fused.new_tensor(w) for m, w in zip(model.modalities, weights, strict=True)}
         yield StepRecord(fused.detach(), detached({"fused": fused, **unimodal}), named)

@@ -4,8 +4,7 @@ From a description of the release (not from its text): all values of a feature m
 channels, so that the label plays no part and a sample's channels are mixed; 30 x 30 bins between minimum and maximum
 give :math:`NMI_m = 2 I(h_m; f) / (H(h_m) + H(f))` against a fused feature f that is a fixed random projection; two
 bins per axis give :math:`NCMI_m = 1 - H(x, y | z) / (H(x | z) + H(y | z))` with a "conditional entropy" that does not
-weight by p(z) and divides by p(z) along the wrong axis. On features as encoders give them the second is about 1
-whatever the data.
+weight by p(z) and divides by p(z) along the wrong axis. On features of encoders, the second is about 1 for any data.
 """
 
 from __future__ import annotations
@@ -59,10 +58,10 @@ def _entropy(p: np.ndarray) -> float:
 
 
 def histogram_official(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
-    """Return what ARM's published code computes: NMI in place of ``mi``, NCMI in place of ``cmi``. Wrong; see above.
+    """Return the numbers of ARM's published code: NMI as ``mi`` and NCMI as ``cmi``. They are wrong; see above.
 
-    There is no joint number, no standard error and no unit, and the label is not looked at. Features are cut to the
-    columns of the narrowest modality, since the code needs all of the same width.
+    There is no joint number, no standard error and no unit, and the label is not used. Features are cut to the columns
+    of the narrowest modality, because the code needs equal widths.
     """
     rng = np.random.default_rng(problem.seed)
     width = min(x.shape[1] for x in problem.features.values())
@@ -86,5 +85,5 @@ def histogram_official(problem: EstimatorInput, *, confidence: float = 0.95) -> 
         task=problem.task.name,
         unit="none",
         confidence=confidence,
-        notes=("WRONG, for comparison only: NMI and NCMI as in ARM's published code; the label is not looked at",),
+        notes=("WRONG, for comparison only: NMI and NCMI as in ARM's published code; the label is not used",),
     )

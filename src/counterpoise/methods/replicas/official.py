@@ -56,7 +56,7 @@ class PMROfficial(PMR):
 class MLAOfficial(MLA):
     """`MLA` as released, in training: the head's gradient is never projected.
 
-    Its entropies over the batch are not reproduced, since no prediction here depends on other samples.
+    Its entropies over the batch are not reproduced, because no prediction here may depend on other samples.
 
     Example:
         >>> MLAOfficial()
@@ -155,7 +155,8 @@ class InfoRegOfficial(InfoReg):
 
 
 class FrozenBoost(BoostedFusion):
-    """`BoostedFusion` whose added blocks keep their initial weights; only the first block and the shared head train.
+    """`BoostedFusion` whose added blocks keep their initial weights; only the first block and the shared head are
+    trained.
 
     Example:
         >>> fusion = FrozenBoost({"a": 2, "b": 3}, num_outputs=4, blocks=3)
@@ -179,7 +180,8 @@ class FrozenBoost(BoostedFusion):
 
 
 class AUGOfficial(AUG):
-    r"""`AUG` as released: the optimizer never learns of the added blocks, so that they keep their random start.
+    r"""`AUG` as released: the added blocks are not passed to the optimizer, so that they keep their random initial
+    values.
 
     Modalities are merged with equal weights here, too (there .4 and .6).
 

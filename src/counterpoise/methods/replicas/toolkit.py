@@ -37,7 +37,7 @@ class AGMToolkit(AGM):
     cap = AGM.cap.with_default(7.0)
 
     def coefficients(self, scores: Tensor) -> Tensor:
-        """Return the factors, from the reversed ratio: that of the scores with the other sign."""
+        """Return the factors, from the reversed ratio, in which the scores have the opposite sign."""
         return adaptive_coefficients(-scores, -self.usual, self.strength, self.cap)
 
 
@@ -161,7 +161,7 @@ class GBlendingToolkit(GBlending):
     smoothing = GBlending.smoothing.fixed(0.0)
 
     def blend(self, gain: Tensor, overfit: Tensor) -> Tensor:
-        """Return the weights, where a loss counts as a gain."""
+        """Return the weights; here a loss counts as a gain."""
         return super().blend(gain.abs(), overfit)
 
     def _measure(self, model: MultimodalClassifier, epoch: EpochContext) -> Tensor:

@@ -18,13 +18,14 @@ Seeds = dict[int, float]
 def ablation_table(records: Iterable[RunRecord], method: str, parts: Sequence[str]) -> str:
     """Return a Markdown page: every combination of a method's parts, and the effect of each part.
 
-    Differences are paired by seed within a data set. The effect of a part is the mean over the combinations of the
-    others of *with it* less *without it*, so that every effect uses all runs (a full factorial design).
+    Differences are paired by seed within a data set. The effect of a part is the difference between the scores with and
+    without it, averaged over all combinations of the other parts, so that every effect uses all runs (a full factorial
+    design).
 
     Args:
         records: Runs of the combinations; runs of other methods are ignored.
         method: Name of the method.
-        parts: Names of its boolean hyper-parameters, on unless the configuration says otherwise.
+        parts: Names of its boolean hyper-parameters, which are on unless a configuration switches them off.
 
     Example:
         >>> from counterpoise.runs import Metric, RowId

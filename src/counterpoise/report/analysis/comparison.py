@@ -30,7 +30,7 @@ _METRICS: Final = (
 
 
 def title(method: str) -> str:
-    """Return how a method is written in a sentence: short parts of its name are acronyms.
+    """Return the name of a method for a sentence; short parts of the name are written as acronyms.
 
     Example:
         >>> title("ogm-ge"), title("joint"), title("my_package.MyMethod")
@@ -43,7 +43,7 @@ def title(method: str) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One data set: ``values[label][metric][seed]`` and the runs that the numbers come from.
+    """The runs of one data set, with their numbers as ``values[label][metric][seed]``.
 
     Attributes:
         data: Name of the data set, unique among the comparisons of one report.
@@ -53,9 +53,9 @@ class Comparison:
             seed.
         records: Runs by label.
         score: Name of the metric by which rows are judged; larger is better.
-        reference: Label of the row that differences are taken to; None if it was not run.
-        focus: Label of the row that the conclusions are about; None if no other method was run.
-        notes: Facts about how the runs were arranged that change how the numbers should be read.
+        reference: Label of the row to which the others are compared; None if it was not run.
+        focus: Label of the row of the conclusions; None if no other method was run.
+        notes: Notes on the grouping of the runs that affect the interpretation of the numbers.
     """
 
     data: str
@@ -105,7 +105,7 @@ class Comparison:
         return summarise(list(self.seeds(label, name, m, corruption).values()))
 
     def reference_of(self, label: str) -> str | None:
-        """Return the row that ``label`` is compared with: the reference under the same settings, where there is one."""
+        """Return the row with which ``label`` is compared: the reference with the same settings, if it was run."""
         if self.reference is None:
             return None
         same = dataclasses.replace(self.rows[self.reference], settings=self.rows[label].settings)
@@ -144,15 +144,15 @@ class Comparison:
 def compare(records: Iterable[RunRecord], *, reference: str = REFERENCE, focus: str | None = None) -> list[Comparison]:
     """Group records by data set, in order of appearance.
 
-    Runs of one row and seed whose settings differ become rows of their own, named by what differs (``arm
-    [optim.lr=0.01]``). Of runs that even agree in their settings the last one counts, and a note says so.
+    Runs of one row and seed whose settings differ become separate rows, named by the difference (``arm
+    [optim.lr=0.01]``). Of runs with equal settings, the last one is used, and a note is added.
 
     Args:
         records: The runs.
-        reference: Row that differences are taken to: a method's name, or the text of a row.
-        focus: Row that the conclusions are about, in the same form. Default: the method with an import path if there
-            is exactly one, else the row with the best score. Variants of a method that was also run with its defaults
-            are never the default focus.
+        reference: Row to which the others are compared: a method's name, or the text of a row.
+        focus: Row of the conclusions, in the same form. By default it is the method with an import path if there is
+            exactly one, else the row with the best score. Variants of a method that was also run with its defaults are
+            never the default focus.
 
     Raises:
         NotFoundError: If no data set has a row called ``reference`` or ``focus`` (a missing default reference is not
@@ -246,12 +246,12 @@ def _compare_one(data: str, records: list[RunRecord], reference: str, focus: str
 
 
 def _score_of(records: Sequence[RunRecord]) -> str:
-    """Return the name of the score that the runs were selected by."""
+    """Return the name of the score by which the runs were selected."""
     return next((r.score for r in records if math.isfinite(r.value(r.score))), records[0].score)
 
 
 def _add_step_time_ratios(comparison: Comparison, values: Mapping[str, dict[MetricId, dict[int, float]]]) -> None:
-    """Add the time of a step as a multiple of the reference's, which compares rows, to the values of every row."""
+    """Add the time of a step as a multiple of the reference's to the values of every row."""
     for label in comparison.labels:
         ratio = _step_time_ratio(comparison, label)
         if ratio:
@@ -294,7 +294,9 @@ def _values(runs: Mapping[int, RunRecord]) -> dict[MetricId, dict[int, float]]:
 
 
 def _row_called(name: str, rows: Mapping[str, RowId]) -> str | None:
-    """Return the label of the row that is called ``name``: its text, else the plainest row of that method."""
+    """Return the label of the row ``name``: the row with this text, else the row of that method with the fewest
+    changes.
+    """
     if name in rows:
         return name
     matching = [label for label, row in rows.items() if row.method == name]
@@ -366,7 +368,7 @@ def flat_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _distinguish(records: list[RunRecord]) -> list[RunRecord]:
-    """Give runs of one row whose settings differ rows of their own."""
+    """Put runs of one row whose settings differ into separate rows."""
     flats = [{k: v for k, v in flat_config(r.config).items() if k not in ("seed", "data", "rule")} for r in records]
     by_row: dict[RowId, list[dict[str, str]]] = {}
     for record, flat in zip(records, flats, strict=True):
@@ -381,6 +383,6 @@ def _distinguish(records: list[RunRecord]) -> list[RunRecord]:
 
 
 def _differing(group: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the settings that do not have one value in all runs of a group."""
+    """Return the settings that differ between the runs of a group."""
     keys = dict.fromkeys(key for flat in group for key in flat)
     return [key for key in keys if len({flat.get(key, "") for flat in group}) > 1]

@@ -1,4 +1,4 @@
-"""Conclusions from the numbers of a comparison, in sentences that carry their numbers and their uncertainty.
+"""Conclusions from the numbers of a comparison, as sentences with numbers and their uncertainty.
 
 A difference is called a gain or a loss only if a two-sided paired t-test over seeds gives p < 0.05; otherwise the
 sentence says that it is not significant. One seed has no error estimate, and the sentence says so.
@@ -26,10 +26,10 @@ ALPHA: Final = 0.05
 """Differences with a smaller p-value are called gains or losses."""
 
 SMALL: Final = 0.01
-"""A change of a probe below one point is not reported as a finding, however significant."""
+"""A change of a probe below one point is not reported, even if it is significant."""
 
 MOST_SEEDS: Final = 50
-"""Largest number of seeds that is named as sufficient."""
+"""Largest number of seeds that is suggested as sufficient."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Conclusions:
     Attributes:
         finding: Result of joint training (the reference), in one sentence with its cost in points.
         action: Advice, in one sentence.
-        evidence: Sentences with the differences in points that finding and action rest on, and on robustness.
+        evidence: Sentences with the differences in points behind the finding and the action, and on robustness.
         details: Sentences with p-values and contributions in nats.
     """
 
@@ -61,8 +61,8 @@ def explain(
 
     Args:
         records: The runs.
-        reference: Row that differences are taken to; see `compare`.
-        focus: Row that the conclusions are about; see `compare`.
+        reference: Row to which the others are compared; see `compare`.
+        focus: Row of the conclusions; see `compare`.
         details: Whether to add the sentences with p-values and nats.
 
     Example:
@@ -207,7 +207,7 @@ def _joined(parts: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class _Encoder:
-    """The linear probe of an encoder inside the reference, against one that was trained alone."""
+    """Comparison of the linear probe of an encoder inside the reference with that of the encoder trained alone."""
 
     modality: str
     alone: Summary
@@ -297,7 +297,9 @@ def _close(comparison: Comparison, d: Paired) -> str:
 
 
 def _action(comparison: Comparison, reference: str, alone: str | None) -> str:
-    """Return what to do: the focus if it gains, else the best row that does, else what would decide."""
+    """Return the advice: use the focus if it gains, else the best row that gains, else a number of seeds that would
+    decide.
+    """
     focus = comparison.focus
     better = alone if alone is not None and _is_better(comparison, alone, reference) else None
     if focus is None or not comparison.seeds(focus, comparison.score):
@@ -321,7 +323,7 @@ def _undecided(name: str, d: Paired) -> str:
 
 
 def _use_focus(comparison: Comparison, focus: str, reference: str, single: str | None) -> str:
-    """Return the advice where the focus gains; ``single`` is a single modality that is above the reference."""
+    """Return the advice if the focus gains; ``single`` is a single modality that is above the reference."""
     name, reached = name_of(comparison, focus), _score(comparison, comparison.summary(focus, comparison.score))
     if single is not None and _is_better(comparison, single, focus):
         verb = _verb(comparison, single, focus)
@@ -332,7 +334,7 @@ def _use_focus(comparison: Comparison, focus: str, reference: str, single: str |
 
 
 def _more_robust(comparison: Comparison, focus: str, reference: str) -> str:
-    """Return the advice where the focus gains only when a modality is corrupted, and significantly then."""
+    """Return the advice if the focus gains significantly, but only when a modality is corrupted."""
     mean = f"{comparison.score}_corrupted"
     d = comparison.difference(focus, mean, to=reference)
     if not (d.n and d.diff > 0 and is_significant(d)):
@@ -343,12 +345,12 @@ def _more_robust(comparison: Comparison, focus: str, reference: str) -> str:
 
 
 def _verb(comparison: Comparison, label: str, other: str) -> str:
-    """Return ``Use`` where a significant difference supports the advice, else ``Try``."""
+    """Return ``Use`` if a significant difference supports the advice, else ``Try``."""
     return "Use" if is_significant(comparison.difference(label, comparison.score, to=other)) else "Try"
 
 
 def _is_better(comparison: Comparison, label: str, other: str) -> bool:
-    """Return whether a row is above another one: significantly, or with a single seed by its score."""
+    """Return whether a row is significantly above another one, or with a single seed, whether its score is higher."""
     d = comparison.difference(label, comparison.score, to=other)
     return d.n > 0 and d.diff > 0 and not _is_noise(d)
 
@@ -434,7 +436,7 @@ def _robustness(comparison: Comparison, reference: str) -> list[str]:
 
 
 def _same_rule(comparison: Comparison, reference: str, focus: str | None) -> str | None:
-    """Return the row of the reference's network that is read with the rule of the focus, if there is one."""
+    """Return the row of the reference's network with the rule of the focus, if there is one."""
     if focus is None:
         return None
     rules = {label: records[0].rule for label, records in comparison.records.items() if records}
@@ -483,7 +485,7 @@ def _words(score: CorruptedScore) -> str:
 
 
 def _apparent_contradictions(comparison: Comparison, reference: str, alone: str | None) -> list[str]:
-    """Return sentences that resolve charts which seem to contradict each other."""
+    """Return sentences that explain charts which seem to contradict each other."""
     return [*_validation_against_test(comparison, reference, alone), *_rising_curves(comparison)]
 
 
@@ -566,7 +568,9 @@ def _contributions(comparison: Comparison) -> str:
 
 
 def _share_text(comparison: Comparison, label: str) -> Callable[[Summary], str]:
-    """Return a function that writes information as a share of what can be known, or in nats where it is not a share."""
+    """Return a function that writes information as a share of what can be known, or in nats if there is no such
+    share.
+    """
     entropy = comparison.summary(label, "entropy")
     scale = entropy.mean if comparison.in_percent and entropy.n and entropy.mean > 0 else math.nan
 

@@ -1,4 +1,4 @@
-"""Scores of incomplete data in records: by pattern of presence, over rates of absence, and how equal they are."""
+"""Scores on incomplete data in records: by pattern of presence, over rates of absence, and indices of equity."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INDICES: Final = {"mei": "MEI", "mli": "MLI", "equity": "pattern equity"}
 
 
 def _entries(record: RunRecord, part: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the entries of a part of a record, which may come from anybody."""
+    """Yield the valid entries of a part of a record, which may come from an untrusted source."""
     listed = record.presence.get(part)
     if isinstance(listed, list):
         yield from (entry for entry in listed if isinstance(entry, Mapping))

@@ -15,7 +15,7 @@ from counterpoise.report.analysis.statistics import t_interval
 __all__ = ["CorruptedScore", "corrupted_scores", "place_of"]
 
 _APART: Final = {"zeros": 2.65, "permute": 3.4, "mean": 4.15, "dropout": 4.9, "mix": 5.65}
-"""Place on the axis of the kinds that are not noise; noise stands at its strength."""
+"""Positions on the axis of the kinds other than noise; noise is placed at its strength."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def place_of(corruption: Corruption | None) -> float:
 
 
 def corrupted_scores(comparison: Comparison, label: str, m: str) -> list[CorruptedScore]:
-    """Return the score of a row for clean inputs and under every corruption of ``m``; empty where none was recorded."""
+    """Return the score of a row for clean inputs and under every corruption of ``m``; empty if none was recorded."""
     corruptions = [
         metric.corruption
         for metric in comparison.values.get(label, {})

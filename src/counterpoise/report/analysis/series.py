@@ -30,7 +30,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Point:
-    """A mean with its 95 % interval and where the interval comes from.
+    """A mean with its 95 % interval and the source of the interval.
 
     Attributes:
         mean: The mean over seeds.
@@ -59,7 +59,7 @@ class Curve:
 
 
 def point(comparison: Comparison, label: str, name: str, m: str | None = None) -> Point:
-    """Return mean and interval of a metric: over seeds, or of the valuation's samples where there is one seed."""
+    """Return mean and interval of a metric: over seeds, or over the valuation's samples if there is only one seed."""
     s = comparison.summary(label, name, m)
     if s.n >= 2:
         return Point(s.mean, *t_interval(s.mean, s.se, s.n), s.n, "seeds")
@@ -71,7 +71,7 @@ def point(comparison: Comparison, label: str, name: str, m: str | None = None) -
 
 
 def _valued(record: RunRecord, name: str, m: str | None) -> dict[str, object]:
-    """Return the valuation's entry that a metric comes from, or nothing."""
+    """Return the entry of the valuation that corresponds to a metric, or None."""
     if name == "phi_mi" and m is None:
         part = record.valuation.get("joint_mi")
     else:
@@ -83,7 +83,7 @@ def _valued(record: RunRecord, name: str, m: str | None) -> dict[str, object]:
 
 
 def contributions(comparison: Comparison) -> list[str]:
-    """Return the rows that know what each modality adds."""
+    """Return the rows with conditional contributions of the modalities."""
     return [
         label
         for label in comparison.labels
@@ -92,7 +92,7 @@ def contributions(comparison: Comparison) -> list[str]:
 
 
 def class_rows(comparison: Comparison) -> list[str]:
-    """Return whose contributions by class are shown: joint training's, the best other row's and the last one's."""
+    """Return the rows whose contributions by class are shown: joint training, the best other row and the last one."""
     known = [
         label
         for label in comparison.labels
@@ -106,7 +106,7 @@ def class_rows(comparison: Comparison) -> list[str]:
 def class_values(
     comparison: Comparison, label: str, kind: str
 ) -> tuple[list[str], list[str], list[list[float]]] | None:
-    """Return classes, modalities and ``(C, M)`` contributions in nats, mean over seeds; None where none are known.
+    """Return classes, modalities and ``(C, M)`` contributions in nats, mean over seeds; None if there are none.
 
     Args:
         comparison: Runs of the data set.
@@ -140,7 +140,7 @@ def _mean_by_class(runs: Sequence[Sequence[float]]) -> list[float]:
 
 
 def _class_labels(comparison: Comparison, label: str, size: int) -> list[str]:
-    """Return the classes' names, or their numbers where no run has them."""
+    """Return the names of the classes, or their numbers if no run has names."""
     names = next((r.class_names for r in comparison.records[label] if len(r.class_names) == size), ())
     return list(names) or [str(c) for c in range(size)]
 
@@ -153,7 +153,7 @@ def _floats(given: object, name: str) -> list[float]:
 
 
 def probe_rows(comparison: Comparison) -> list[str]:
-    """Return the multimodal rows that know their encoders' linear probes."""
+    """Return the multimodal rows with linear probes of their encoders."""
     return [
         label
         for label in comparison.labels
@@ -188,7 +188,7 @@ def _mean_curve(curves: Sequence[Sequence[float]]) -> Curve | None:
 
 
 def _known_error(s: Summary) -> float:
-    """Return the standard error, or 0 where one seed gives none."""
+    """Return the standard error, or 0 if there is only one seed."""
     return s.se if math.isfinite(s.se) else 0.0
 
 
@@ -222,7 +222,9 @@ def dominant(comparison: Comparison) -> str | None:
 
 
 def coefficients(comparison: Comparison, label: str) -> dict[str, list[str | None]]:
-    """Return what a method chose per epoch: the modalities by the name of the coefficient (None: one for all)."""
+    """Return the coefficients of a method per epoch: the modalities by the name of the coefficient (None: one for
+    all).
+    """
     names: dict[str, list[str | None]] = {}
     for record in comparison.records.get(label, ()):
         for c in record.curves:
@@ -232,7 +234,7 @@ def coefficients(comparison: Comparison, label: str) -> dict[str, list[str | Non
 
 
 def colour_order(comparisons: Sequence[Comparison]) -> tuple[str, ...]:
-    """Return all modalities in order of appearance: the place is the colour, on every data set."""
+    """Return all modalities in order of appearance: the position determines the colour, on every data set."""
     return tuple(dict.fromkeys(m for c in comparisons for m in c.modalities))
 
 

@@ -1,7 +1,7 @@
 """Statistics of a comparison over seeds and data sets, on plain floats.
 
-What cannot be estimated is NaN, never 0: one seed has no standard error, and differences without any spread have no
-t-test (a p-value of 0 from two equal differences would not be the result of a test).
+Numbers that cannot be estimated are NaN, never 0: one seed has no standard error, and differences without any spread
+have no t-test (a p-value of 0 from two equal differences would not be the result of a test).
 """
 
 from __future__ import annotations
@@ -147,10 +147,11 @@ def crossed_error(differences: np.ndarray) -> float:
     .. math:: \frac{\sum_s (d_{s\cdot} - d)^2}{S(S-1)} + \frac{\sum_i (d_{\cdot i} - d)^2}{n(n-1)}
         - \frac{\sum_{si} (d_{si} - d_{s\cdot} - d_{\cdot i} + d)^2}{S n (S-1)(n-1)}.
 
-    Samples count as independent: where they come in groups (speakers, subjects) it is too small.
+    Samples count as independent: if they come in groups (speakers, subjects), the estimate is too small.
 
     Args:
-        differences: ``(S, n)``, of S runs paired by seed on the same n test samples; differences of correctness, say.
+        differences: ``(S, n)``, of S runs paired by seed on the same n test samples; for example differences of
+            correctness.
 
     Raises:
         DataError: For fewer than two runs or samples, or values that are not finite.
@@ -195,7 +196,7 @@ def mean_ranks(table: np.ndarray, *, higher_is_better: bool = True) -> np.ndarra
         >>> mean_ranks(np.array([[0.9, 0.8, 0.8], [0.7, 0.6, 0.5]])).tolist()
         [1.0, 2.25, 2.75]
     """
-    from scipy import stats  # heavy, and needed for several data sets only
+    from scipy import stats  # slow to import, and needed for several data sets only
 
     table = _complete(table)
     ranks: np.ndarray = stats.rankdata(-table if higher_is_better else table, axis=1).mean(axis=0)

@@ -58,7 +58,7 @@ _SCALE: Final = 0.55
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure (inches) on the Agg canvas; pyplot and its global state stay out of it."""
+    """Return an empty figure (inches) on the Agg canvas; pyplot and its global state are not used."""
     with extra("report"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -69,7 +69,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def sheet(panels: Sequence[Panel], *, columns: int = 1, width: float = 4.6) -> Figure:
-    """Return a figure of several panels; places of the grid that no panel fills stay empty."""
+    """Return a figure of several panels; unused cells of the grid stay empty."""
     lines = -(-len(panels) // columns)
     heights = [max(p.height for p in panels[i * columns : (i + 1) * columns]) / _PIXELS_PER_INCH for i in range(lines)]
     figure = new_figure(width, sum(heights) + 0.3)

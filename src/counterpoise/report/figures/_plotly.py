@@ -1,7 +1,7 @@
 """Panels as plotly figures, for the page.
 
-Colours stay tokens (``@m0``) that the page resolves in its light or dark theme. Every text that comes from data goes
-through `text`: plotly reads pseudo-HTML in labels.
+Colours stay tokens (``@m0``) that the page resolves in its light or dark theme. Every text that comes from data is
+escaped by `text`, because plotly interprets HTML in labels.
 """
 
 from __future__ import annotations

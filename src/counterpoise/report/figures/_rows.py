@@ -14,7 +14,7 @@ _DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def _method_slot(comparison: Comparison, label: str) -> int | None:
-    """Return the place of a method's colour; None for the methods of the reference and the focus."""
+    """Return the position of a method's colour; None for the methods of the reference and the focus."""
     special = {comparison.rows[x].method for x in (comparison.reference, comparison.focus) if x is not None}
     others = [r.method for r in comparison.rows.values() if r.modality is None and r.method not in special]
     method = comparison.rows[label].method

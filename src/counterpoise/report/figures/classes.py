@@ -41,7 +41,7 @@ _KINDS: Final = (("mi", "by itself (φ_MI)"), ("cmi", "added to the others (φ_C
 
 
 def class_figure(comparison: Comparison) -> FigureSpec | None:
-    """Heat map: what each modality contributes on the samples of each class."""
+    """Return a heat map of the contributions of each modality on the samples of each class."""
     options, cells, most = [], [], 0
     for label in series.class_rows(comparison):
         for kind, words in _KINDS:
@@ -75,7 +75,7 @@ def class_figure(comparison: Comparison) -> FigureSpec | None:
 
 
 def _most_different(values: Sequence[Sequence[float]]) -> list[int]:
-    """Return the classes that are shown: all, or those on which the modalities differ most."""
+    """Return the classes to show: all, or those on which the modalities differ most."""
     order = sorted(range(len(values)), key=lambda i: min(values[i]) - max(values[i]))
     return sorted(order[:ROWS])
 
@@ -199,7 +199,9 @@ def _points(
 
 
 def shift_grid(comparison: Comparison) -> Grid:
-    """Methods as rows: the score for clean inputs, its mean over all corruptions, and over those of each modality."""
+    """Return a table with methods as rows: the score for clean inputs, its mean over all corruptions, and over those of
+    each modality.
+    """
     score, mean = comparison.score, f"{comparison.score}_corrupted"
     metrics = [MetricId(score), MetricId(mean), *(MetricId(mean, m) for m in comparison.modalities)]
     metrics = [metric for metric in metrics if comparison.has(metric.name, metric.modality)]

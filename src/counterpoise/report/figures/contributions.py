@@ -1,4 +1,4 @@
-"""Figures of what modalities contribute: bars against H(Y), and the parts with their intervals."""
+"""Figures of the contributions of modalities: bars against H(Y), and the parts with their intervals."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _ordered(comparison: Comparison) -> list[str]:
 
 @dataclass(frozen=True)
 class Scale:
-    """The unit in which contributions are drawn: per cent of H(Y) where it is known, nats elsewhere."""
+    """The unit in which contributions are drawn: per cent of H(Y) if it is known, else nats."""
 
     factor: float
     unit: str
@@ -91,10 +91,10 @@ def _known(comparison: Comparison, label: str) -> dict[tuple[str, str], Point]:
 
 
 def contribution_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
-    """Draw one bar per modality: what it shares with the others, what is unique to it, and the synergy.
+    """Draw one bar per modality: shared information, unique information, and synergy.
 
-    Where H(Y) is known the axis is in per cent of it, that is of all that can be known about the label; elsewhere it is
-    in nats. Records without that split give a pale bar for a modality by itself, and a solid one for what it adds.
+    If H(Y) is known, the axis is in per cent of H(Y), that is of all that can be known about the label; else it is in
+    nats. For records without these parts, a pale bar shows the modality by itself, and a solid bar what it adds.
     """
     labels = _ordered(comparison)
     if not labels:
@@ -144,7 +144,7 @@ def _bars_panel(
 
 
 def _rules(comparison: Comparison, label: str, scale: Scale) -> tuple[Rule, ...]:
-    """Return lines at zero, at the joint contribution and at the label's entropy, where these are known."""
+    """Return lines at zero, at the joint contribution and at the label's entropy, if these are known."""
     entropy, joint = comparison.summary(label, "entropy"), comparison.summary(label, "phi_mi")
     rules = [Rule(0.0, "@muted", "solid")]
     if joint.n:
@@ -165,9 +165,9 @@ def _range(points: Sequence[Point], ends: Sequence[float]) -> tuple[float, float
 def _stacked(
     ms: Sequence[str], known: Known, shades: Sequence[str], scale: Scale
 ) -> tuple[list[Bars | Series], list[float]]:
-    """Return three segments per modality (shared, unique, synergy), the whiskers, and where the bars end.
+    """Return three segments per modality (shared, unique, synergy), the whiskers, and the ends of the bars.
 
-    A negative estimate of a part has no length; it is shown where it lies by a marker.
+    A negative estimate of a part has no bar; a marker shows its value.
     """
     places = list(map(float, range(len(ms))))
 
@@ -245,7 +245,7 @@ def _whiskers(
     kind: str,
     scale: Scale,
 ) -> Series:
-    """Return whiskers of their own: a pale bar's would be pale.
+    """Return whiskers as separate marks, because those of a pale bar would be pale.
 
     A whisker at the end of stacked bars is shifted. It ends at H(Y) unless the interval itself goes beyond H(Y).
     """
@@ -263,7 +263,9 @@ def _has_parts(comparison: Comparison, label: str) -> bool:
 
 
 def parts_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
-    """Dots with intervals: by itself, added, shared and synergistic, by modality; negative estimates as they are."""
+    """Return dots with intervals of the unimodal, conditional, shared and synergistic information of each modality;
+    negative estimates are shown unchanged.
+    """
     labels = [label for label in _ordered(comparison) if _has_parts(comparison, label)]
     if not labels:
         return None

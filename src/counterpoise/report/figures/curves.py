@@ -1,4 +1,4 @@
-"""Figures over epochs: contribution gap, joint contribution, scores, losses, and what the methods chose."""
+"""Figures over epochs: contribution gap, joint contribution, scores, losses, and coefficients of the methods."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _gap(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
 
 def _joint(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
     lines = _lines(comparison, colours, CurveId("contribution", "phi_mi"))
-    reading = "What all features together know about the label (φ_MI), on validation samples."
+    reading = "Information of all features together about the label (φ_MI), on validation samples."
     return _figure("Joint contribution (φ_MI of all)", reading, lines, y="nats")
 
 
@@ -102,7 +102,7 @@ def _figure(title: str, reading: str, lines: Sequence[Line], *, y: str, factor: 
 
 
 def _band(line: Line, factor: float) -> Series:
-    """Return one curve, with a band where several seeds have it."""
+    """Return one curve, with a band if several seeds have it."""
     name, shade, style, c = line
     band = [(factor * low, factor * high) for low, high in zip(c.low, c.high, strict=True)] if c.n > 1 else ()
     return Series(c.epochs, [factor * v for v in c.mean], shade, name, style, intervals=band, band=True)
@@ -119,7 +119,7 @@ def _joined(values: Iterable[float], metric: str) -> str:
 
 
 def _losses(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
-    """One thin line per seed, so that the spread over initialisations is seen."""
+    """Return one thin line per seed, which shows the spread over initialisations."""
     runs = [
         (label, record, i)
         for label in series.curve_rows(comparison, "loss", "total")
@@ -194,11 +194,13 @@ def _coefficient_lines(
 
 
 def coefficient_figures(comparison: Comparison, colours: Sequence[str]) -> list[FigureSpec]:
-    """Return what each method chose per modality and epoch (weights, gradient scales), one figure per coefficient."""
+    """Return one figure per coefficient of a method (weights, gradient scales), per modality and epoch."""
     figures = []
     for label in (label for label in comparison.labels if not comparison.same_network(label)):
         for name, ms in series.coefficients(comparison, label).items():
             curves = {m: series.curve(comparison, label, CurveId("coefficient", name, m)) for m in ms}
             lines = _coefficient_lines(name, curves, colours)
-            figures.append(_figure(f"{label}: {name}", f"What {label} chose per modality.", lines, y="coefficient"))
+            figures.append(
+                _figure(f"{label}: {name}", f"Coefficients of {label} per modality.", lines, y="coefficient")
+            )
     return [figure for figure in figures if figure is not None]

@@ -16,7 +16,7 @@ from counterpoise.report.grids import Grid
 __all__ = ["pattern_grid", "severity_figure"]
 
 MAX_PATTERNS = 8
-"""Patterns that are columns of the table, at most; the most frequent ones."""
+"""Maximum number of patterns that are columns of the table; the most frequent ones are shown."""
 
 
 def _rows(comparison: Comparison) -> list[str]:
@@ -24,7 +24,7 @@ def _rows(comparison: Comparison) -> list[str]:
 
 
 def severity_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
-    """Lines: the test score of each method over the share of its samples from which a modality is taken away."""
+    """Return lines of the test score of each method over the share of samples from which a modality is taken away."""
     options, cells = [], []
     score, factor = comparison.score, factor_of(comparison.score)
     for modality in (None, *comparison.modalities):
@@ -55,8 +55,9 @@ def severity_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpe
         return None
     return FigureSpec(
         "Scores with modalities taken away",
-        "Of the test samples that have a modality, this share loses it, the same ones for every method, besides what "
-        "is absent in the data; mean over seeds. A sample that would lose all modalities keeps one.",
+        "This share of the test samples that have a modality loses it, in addition to modalities that are absent in "
+        "the data. The same samples lose it for every method. Mean over seeds. A sample that would lose all "
+        "modalities keeps one.",
         tuple(options),
         Grid("severity", "Severity curves", ["method", "taken away", "share", "mean", "seeds"], cells),
         "Taken away",
@@ -64,7 +65,7 @@ def severity_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpe
 
 
 def pattern_grid(comparison: Comparison) -> Grid:
-    """Methods as rows: the score for each pattern of presence, and how equal modalities and patterns are."""
+    """Return a table with methods as rows: the score for each pattern of presence, and the indices of equity."""
     score, counts = comparison.score, pattern_counts(comparison)
     unit = " (%)" if comparison.in_percent else ""
     patterns = list(counts)[:MAX_PATTERNS]

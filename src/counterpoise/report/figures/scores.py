@@ -36,7 +36,7 @@ from counterpoise.report.grids import Grid
 __all__ = ["cost_figure", "difference_figure", "encoder_figure", "rank_figure", "score_figure"]
 
 _ROW: Final = 30
-"""Pixels of one row."""
+"""Height of one row in pixels."""
 
 
 def _measured(comparison: Comparison, metric: str) -> list[tuple[str, Point]]:
@@ -57,7 +57,7 @@ def _dots(
 
 
 def score_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
-    """One dot per row with its interval, best on top; the reference as a dashed line."""
+    """Return one dot per row with its interval, the best on top, and the reference as a dashed line."""
     score, factor = comparison.score, factor_of(comparison.score)
     rows = sorted(_measured(comparison, score), key=lambda row: -row[1].mean)
     if not rows:
@@ -86,7 +86,7 @@ def score_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec |
 
 
 def cost_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
-    """Time of a training step per row, in ms."""
+    """Return the time of a training step per row, in ms."""
     rows = _measured(comparison, "step_ms")
     if not rows:
         return None
@@ -118,7 +118,9 @@ def cost_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | 
 
 
 def difference_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
-    """Paired differences to the reference with their intervals, best on top; zero as a dashed line."""
+    """Return the paired differences to the reference with their intervals, the best on top, and zero as a dashed
+    line.
+    """
     score, factor = comparison.score, factor_of(comparison.score)
     rows = _difference_rows(comparison)
     if not rows:
@@ -187,7 +189,7 @@ def _difference_grid(
 
 
 def encoder_figure(comparison: Comparison, colours: Sequence[str]) -> FigureSpec | None:
-    """Paired dots: the linear probe of each encoder, trained alone (hollow) and inside each model (filled)."""
+    """Return paired dots of the linear probe of each encoder, trained alone (hollow) and inside each model (filled)."""
     marks: list[Series] = []
     ticks: list[tuple[float, str]] = []
     table: list[PointRow] = []
@@ -271,7 +273,9 @@ def _probe_marks(
 
 
 def rank_figure(result: Ranking) -> FigureSpec:
-    """Demšar's critical-difference diagram: mean ranks, and bars over methods without a significant difference."""
+    """Return Demšar's critical-difference diagram: mean ranks, and bars over methods without a significant
+    difference.
+    """
     order = sorted(range(len(result.labels)), key=lambda i: result.ranks[i])
     names, ranks = [result.labels[i] for i in order], [result.ranks[i] for i in order]
     k, cd = len(ranks), result.critical_difference

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 Ends = tuple[float, float]
-"""Low and high end of an interval; NaN where there is none."""
+"""Low and high end of an interval; NaN if there is none."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Axis:
 
     Attributes:
         title: Name of the quantity, with its unit.
-        ticks: Places and names of ticks; empty for automatic ones.
+        ticks: Positions and names of ticks; empty for automatic ones.
         range: Ends; None for automatic ones. A first end above the second reverses the axis.
         grid: Whether to draw grid lines.
         from_zero: Whether an automatic range starts at zero.
@@ -56,7 +56,7 @@ class Series:
     """Points, joined by a line, marked, or both.
 
     Attributes:
-        x: Places on the horizontal axis.
+        x: Positions on the horizontal axis.
         y: Places on the vertical axis.
         colour: Colour of all points, or one per point.
         name: Entry of the legend; none if empty.
@@ -139,15 +139,15 @@ class Heat:
 
 @dataclass(frozen=True)
 class Rule:
-    """A line through the whole panel.
+    """A straight line across the whole panel.
 
     Attributes:
-        value: Place of the line.
+        value: Position of the line.
         colour: Colour of the line.
         dash: Style of the line.
-        text: A label at its end.
+        text: Label at its end.
         horizontal: Whether it runs along the horizontal axis.
-        anchor: Side of the line that the label is on: left, center or right.
+        anchor: Side of the line on which the label is: left, center or right.
     """
 
     value: float
@@ -169,11 +169,11 @@ class Panel:
         x: The horizontal axis.
         y: The vertical axis.
         marks: Series, bars and heat maps, the first below the others.
-        rules: Lines through the panel.
+        rules: Lines across the panel.
         height: Height on the page in pixels.
         legend: Whether to draw a legend.
         title: Title in a file; the page has its own.
-        shared_hover: Whether hovering shows all series at one place.
+        shared_hover: Whether hovering shows all series at one position.
     """
 
     x: Axis
@@ -188,14 +188,14 @@ class Panel:
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """A figure: one panel, or several variants of it that the reader of the page chooses from.
+    """A figure: one panel, or several variants between which the reader of the page can switch.
 
     Attributes:
         title: Title.
         reading: Explanation of the figure.
         options: Panels by the name of the variant.
         table: The same numbers as a table.
-        choice: Name of what the variants differ in.
+        choice: Name of the property in which the variants differ.
     """
 
     title: str
@@ -215,7 +215,7 @@ PointRow = tuple[list[str], str, str, Point]
 
 
 def factor_of(metric: str) -> float:
-    """Return what a metric is multiplied by to be drawn in its unit."""
+    """Return the factor by which a metric is multiplied to be drawn in its unit."""
     return 100.0 if is_share(metric) else 1.0
 
 
@@ -240,7 +240,7 @@ def interval_text(p: Point, metric: str) -> str:
 
 
 def scaled(p: Point, factor: float) -> Ends:
-    """Return the ends of a point's interval in the unit that is drawn."""
+    """Return the ends of a point's interval in the unit of the drawing."""
     return factor * p.low, factor * p.high
 
 

@@ -39,7 +39,7 @@ LARGEST_HEAT_MAP: Final = 60
 
 @dataclass(frozen=True)
 class _Sheet:
-    """The panels of one file, and how they are arranged."""
+    """The panels of one file and their arrangement."""
 
     panels: Sequence[Panel]
     columns: int = 1
@@ -87,7 +87,7 @@ def _heat_maps(figure: FigureSpec | None) -> list[Panel]:
 def draw_figures(
     records: Iterable[RunRecord], *, reference: str = REFERENCE, focus: str | None = None
 ) -> dict[str, Figure]:
-    """Return every figure that the records have numbers for, by name.
+    """Return every figure for which the records have numbers, by name.
 
     Per data set: ``accuracy-<data>``, ``differences-<data>`` (paired, to the reference), ``contributions-<data>``,
     ``encoders-<data>``, ``classes-<data>`` (class x modality), ``robustness-<data>``, ``curves-<data>``,
@@ -97,8 +97,8 @@ def draw_figures(
 
     Args:
         records: The runs.
-        reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
-        focus: Row that the conclusions are about; see there.
+        reference: Row to which the others are compared; see `counterpoise.report.analysis.comparison.compare`.
+        focus: Row of the conclusions; see there.
     """
     with extra("report"):
         import matplotlib as mpl
@@ -172,8 +172,8 @@ def write_figures(
         formats: Formats of matplotlib (``png``, ``svg``, ``pdf``).
         dpi: Resolution of PNG files, in dots per inch.
         on_figure: Function that is called after each figure, with the numbers of written figures and of all figures.
-        reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
-        focus: Row that the conclusions are about; see there.
+        reference: Row to which the others are compared; see `counterpoise.report.analysis.comparison.compare`.
+        focus: Row of the conclusions; see there.
         mapped: Function that yields the position and the result of a function of each item, for example in parallel
             processes; by default one figure is drawn after the other.
 

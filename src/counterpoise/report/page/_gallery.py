@@ -14,16 +14,16 @@ from counterpoise.runs import RunRecord
 __all__ = ["BUDGET", "Shown", "pick"]
 
 BUDGET: Final = 1_500_000
-"""Bytes of all galleries of a page, as JSON."""
+"""Maximum size of all galleries of a page in bytes, as JSON."""
 RUNS: Final = 2
-"""Galleries of one data set, at most."""
+"""Maximum number of galleries of one data set."""
 
 Shown = list[tuple[str, Gallery]]
 """Galleries by the run's name."""
 
 
 def pick(comparisons: Sequence[Comparison], budget: int = BUDGET) -> list[Shown]:
-    """Return the galleries of every data set: the first run of each before the second of any."""
+    """Return the galleries of every data set. The data sets take turns, so that a budget shortens all equally."""
     candidates = [_candidates(c) for c in comparisons]
     chosen: list[Shown] = [[] for _ in comparisons]
     for turn in range(RUNS):

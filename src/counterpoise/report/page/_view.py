@@ -1,4 +1,4 @@
-"""Content of the page, panel by panel, before the template decides how it looks."""
+"""Content of the page, panel by panel, independent of its layout."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ __all__ = ["Panel", "Provenance", "Section", "cells", "overview", "panel"]
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, its charts, tables that are always seen, tables that open on demand, and galleries by run.
+    """A section of a page: a heading, charts, visible tables, tables that open on demand, and galleries by run.
 
-    A section with one chart bears the chart's title.
+    A section with one chart has the chart's title.
     """
 
     title: str
@@ -46,7 +46,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Provenance:
-    """How the numbers were made."""
+    """Origin of the numbers: settings, versions, machines and commands."""
 
     runs: Table
     shared: list[tuple[str, str]]
@@ -57,13 +57,13 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Panel:
-    """One data set (or all of them together).
+    """The part of a page on one data set, or on all of them together.
 
     Attributes:
         name: The data set.
-        legend: Modalities with the place of their colour.
+        legend: Modalities with the position of their colour.
         verdict: Sentences, the first the most important.
-        tiles: The numbers that matter.
+        tiles: The most important numbers.
         sections: Charts and tables.
         provenance: Origin of the numbers; None for the overview.
         details: Sentences with p-values and nats.
@@ -79,7 +79,7 @@ class Panel:
 
 
 def cells(grid: Grid, rows: Mapping[tuple[str, str, str], Row]) -> Table:
-    """Turn a grid into a table whose numbers carry the values of ``table.csv``."""
+    """Return a grid as a table whose numbers hold the values of ``table.csv``."""
 
     def cell(i: int, j: int, text: str) -> Cell:
         data, label, metric, column = grid.source.get((i, j), ("", "", "", ""))
@@ -121,8 +121,8 @@ def _gallery_section(shown: Sequence[tuple[str, Gallery]], colours: Sequence[str
     slots = {m: modality_slot(colours, m) for m in colours}
     reading = (
         "Test samples as the models receive them, with the predictions. By itself: what can be known about the true "
-        "label from the modality alone; added: what it adds to the others; both in nats, below zero where it points "
-        "away from the truth. "
+        "label from the modality alone; added: what it adds to the others; both in nats, below zero if it points away "
+        "from the true label. "
         f"{shown[0][1].source}"
     )
     galleries: list[tuple[str, str]] = [(name, render(gallery, slots)) for name, gallery in shown]
@@ -169,7 +169,7 @@ def panel(
             seen=[pattern_grid(comparison)],
             wide=True,
         ),
-        _section("What the methods chose", coefficient_figures(comparison, colours), rows, wide=True),
+        _section("Coefficients of the methods", coefficient_figures(comparison, colours), rows, wide=True),
         _section("Cost", [cost_figure(comparison, colours)], rows),
     ]
     return Panel(
@@ -247,7 +247,7 @@ def _provenance(comparison: Comparison) -> Provenance:
 
 
 def _notes(records: Sequence[RunRecord]) -> list[str]:
-    """Return the notes of the runs, each once, with the runs that it is about where these are not all."""
+    """Return the distinct notes of the runs, each with its runs unless it applies to all."""
     runs: dict[str, dict[str, list[str]]] = {}
     for record in records:
         for note in record.notes:
@@ -265,7 +265,7 @@ def _flat_settings(record: RunRecord) -> dict[str, str]:
 
 
 def _shared_settings(settings: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
-    """Return the settings that have one value in all runs."""
+    """Return the settings with the same value in all runs."""
     keys = dict.fromkeys(key for run in settings for key in run)
     return [(key, settings[0].get(key, "")) for key in keys if len({run.get(key) for run in settings}) == 1]
 
@@ -297,7 +297,7 @@ def _environments(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
 
 
 def overview(comparisons: Sequence[Comparison], rows: Mapping[tuple[str, str, str], Row]) -> Panel | None:
-    """Return the panel over all data sets, or None where there is one."""
+    """Return the panel over all data sets, or None if there is only one."""
     if len(comparisons) < 2:
         return None
     result = ranking(comparisons)

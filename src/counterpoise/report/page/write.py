@@ -1,4 +1,4 @@
-"""One self-contained HTML page: no network, light and dark, phone and print, tables behind every chart."""
+"""Writing the self-contained HTML page, for screen, phone and print, with the numbers of every chart as a table."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def write_page(
         records: The runs.
         out: The ``.html`` file.
         skipped: Files and folders that could not be read as runs, one line each; the page lists them.
-        reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
-        focus: Row that the conclusions are about; see there.
+        reference: Row to which the others are compared; see `counterpoise.report.analysis.comparison.compare`.
+        focus: Row of the conclusions; see there.
 
     Raises:
         DataError: If there is no record.
-        NotFoundError: If no data set has the row that ``reference`` or ``focus`` names.
+        NotFoundError: If no data set has the row ``reference`` or ``focus``.
         OutputError: If the file cannot be written.
     """
     write_atomic(Path(out), render_page(records, skipped=skipped, reference=reference, focus=focus))
@@ -66,7 +66,7 @@ def render_page(
 
     records = list(records)
     if not records:
-        raise DataError("A report needs at least one finished run. Found none; look at what was skipped.")
+        raise DataError("A report needs at least one finished run. Found none. See the list of skipped files.")
     comparisons = compare(records, reference=reference, focus=focus)
     colours = colour_order(comparisons)
     rows = comparison_rows(comparisons)
@@ -91,7 +91,7 @@ def render_page(
             csv=base64.b64encode(rows_to_csv(rows).encode()).decode(),
             skipped=list(skipped),
             runs=len(records),
-            # Only these two scripts may run: text from data cannot become a third.
+            # Only these two scripts may run, so that text from data cannot be executed.
             policy=" ".join(f"'sha256-{_sha256(script)}'" for script in scripts),
             css=Markup(page_css() + gallery_css()),
             plotly=Markup(plotly),
@@ -101,7 +101,7 @@ def render_page(
 
 
 def _charts(panels: Sequence[Panel]) -> dict[str, list[dict[str, Any]]]:
-    """Return every chart's variants by the id that the template gives it."""
+    """Return the variants of every chart by the id of the chart in the template."""
     return {
         f"c{p}-{s}-{c}": [render(panel) for _, panel in chart.options]
         for p, one in enumerate(panels)
@@ -117,7 +117,7 @@ def _plain(row: Row) -> list[str]:
 
 
 def _rounded(value: Any) -> Any:
-    """Drop what no pixel shows (six significant digits stay) and what JSON does not know."""
+    """Round numbers to six significant digits, and replace values that JSON cannot hold."""
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -149,7 +149,7 @@ def _plotly() -> str:
     with extra("report"):
         from plotly.offline import get_plotlyjs
 
-    # An HTML parser turns CR LF into LF, and the hash of the policy is over what it sees.
+    # An HTML parser converts CR LF to LF, and the hash of the policy is computed after that.
     return str(get_plotlyjs()).replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -161,8 +161,8 @@ def write_report(
     Args:
         runs: RunRecords, ``runs.jsonl`` files, run folders or folders of runs, in any combination.
         out: The ``.html`` file.
-        reference: Row that differences are taken to; see `counterpoise.report.analysis.comparison.compare`.
-        focus: Row that the conclusions are about; see there.
+        reference: Row to which the others are compared; see `counterpoise.report.analysis.comparison.compare`.
+        focus: Row of the conclusions; see there.
 
     Returns:
         One line for every file or folder that could not be read as a run; the page lists them as well.

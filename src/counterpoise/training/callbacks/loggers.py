@@ -27,14 +27,14 @@ __all__ = ["LOGGERS", "EpochLogger", "LoggerName", "check_logger", "log_folder",
 LoggerName: TypeAlias = Literal["none", "tensorboard", "wandb", "csv"]
 
 LOGGERS: Final[tuple[LoggerName, ...]] = ("none", "tensorboard", "wandb", "csv")
-"""What `open_logger` knows by name; the packages of the second and the third are extras of the same name."""
+"""Names of the loggers of `open_logger`; the packages of the second and the third are extras with the same names."""
 
 PROJECT: Final = "counterpoise"
-"""The project on Weights & Biases, unless ``WANDB_PROJECT`` names another."""
+"""Default project on Weights & Biases; ``WANDB_PROJECT`` overrides it."""
 
 
 def tag(curve: CurveId) -> str:
-    """Return the scalar's name of a curve; dashboards group scalars by what stands before a slash.
+    """Return the name of a curve's scalar; dashboards group scalars by the part before a slash.
 
     Example:
         >>> tag(CurveId("contribution", "phi_mi", "image")), tag(CurveId("loss", "total"))
@@ -44,7 +44,7 @@ def tag(curve: CurveId) -> str:
 
 
 def check_logger(name: str) -> None:
-    """Raise before any work is done if a logger cannot be had.
+    """Raise an error before training if a logger is not available.
 
     Raises:
         NotFoundError: If the name is not one of `LOGGERS`.
@@ -60,18 +60,19 @@ def check_logger(name: str) -> None:
 
 
 def log_folder(folder: Path, name: str) -> Path:
-    """Return where a logger writes: a folder of its name in the run's."""
+    """Return the folder of a logger: a folder with its name inside the run's folder."""
     return folder / name
 
 
 @contextlib.contextmanager
 def open_logger(name: str, folder: Path | None, config: RunConfig) -> Iterator[list[Logger]]:
-    """Open a logger by name for the time of a run.
+    """Open a logger by name inside this context, which covers a run.
 
-    A run on Weights & Biases has the name of the run's folder as its id, so an interrupted run continues there, too.
+    A run on Weights & Biases has the name of the run's folder as its id, so that an interrupted run is continued there
+    as well.
 
     Args:
-        name: One of `LOGGERS`; ``none`` gives none.
+        name: One of `LOGGERS`; ``none`` opens no logger.
         folder: The run's folder.
         config: Settings that are logged as the run's hyper-parameters.
 
@@ -122,18 +123,18 @@ def log_epoch(loggers: Iterable[Logger], values: Mapping[CurveId, float], epoch:
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="Experiment logs directory"
-        )  # our own file: it is written from the start again
+        )  # the CSV file is written again from the start
         for logger in loggers:
             logger.log_metrics(scalars, step=epoch)
             logger.save()
 
 
 def log_history(loggers: Sequence[Logger], history: Mapping[CurveId, Sequence[float]]) -> None:
-    """Write epochs that have been: those of a finished run, or those before an interruption.
+    """Write past epochs: those of a finished run, or those before an interruption.
 
     Args:
         loggers: Loggers to write to.
-        history: One number per epoch, by curve; not-a-number where a curve has none.
+        history: One number per epoch, by curve; NaN if a curve has none.
     """
     for epoch in range(max(map(len, history.values()), default=0)):
         log_epoch(loggers, epoch_values(history, epoch), epoch)
@@ -152,10 +153,11 @@ def epoch_values(history: Mapping[CurveId, Sequence[float]], epoch: int) -> dict
 
 
 class EpochLogger(Callback):
-    """Write the curves of every epoch to the loggers: loss terms, coefficients, validation scores, contributions.
+    """Callback that writes the curves of every epoch to the loggers: loss terms, coefficients, validation scores,
+    contributions.
 
     Args:
-        fresh: The log does not hold the epochs before an interruption, so they are written first.
+        fresh: Whether the log lacks the epochs before an interruption, which are then written first.
     """
 
     def __init__(self, *, fresh: bool) -> None:

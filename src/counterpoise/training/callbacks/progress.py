@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Column", "EpochLines", "make_columns"]
 
 SHORT: Final = 5
-"""Characters that a modality's name keeps at least where the line is narrow."""
+"""Minimum number of characters of a modality's name on a narrow screen."""
 
 MISSING: Final = "–"
 
@@ -55,13 +55,13 @@ def number(value: float | None, digits: int = 2, unit: str = "") -> str:
 def make_columns(modalities: Sequence[str], score_name: str, width: int, *, curves: bool = True) -> list[Column]:
     r"""Return the columns of a line.
 
-    Per modality it shows :math:`\phi_{MI}` and, in brackets, :math:`\phi_{CMI}`; where that is wider than the screen,
-    or there is one modality, only the first, if need be under a shortened name.
+    Per modality it shows :math:`\phi_{MI}` and, in brackets, :math:`\phi_{CMI}`; if that is wider than the screen, or
+    there is one modality, only the first is shown, if necessary with a shortened name.
 
     Args:
         modalities: Names of the modalities.
-        score_name: The task's, such as ``accuracy``; a share is shown in per cent.
-        width: Characters of the screen, less what the first and the last column take.
+        score_name: Name of the task's score, such as ``accuracy``; a share is shown in per cent.
+        width: Width of the screen in characters, without the first and the last column.
         curves: Whether contributions are estimated.
     """
     share = score_name == "accuracy"
@@ -114,12 +114,12 @@ def clock(seconds: float) -> str:
 
 
 class EpochLines(Callback):
-    """Prints a line per epoch; on a terminal, a bar over the batches of the running epoch stands below.
+    """Callback that prints a line per epoch; on a terminal, a progress bar of the current epoch is shown below.
 
-    Methods know nothing of it: it reads the curves that `MethodModule` keeps.
+    It reads the curves of `MethodModule` and does not depend on the method.
 
     Args:
-        console: Console to write to; None takes the standard output.
+        console: Console to write to; None uses the standard output.
 
     Example:
         >>> from counterpoise.training import fit
@@ -140,7 +140,7 @@ class EpochLines(Callback):
         self.__dict__ = state | {"console": Console()}  # in another process
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Print what is trained and the headings."""
+        """Print a description of the run and the headings."""
         if not trainer.is_global_zero:
             self.console = Console(quiet=True)
         config, task = pl_module.config, pl_module.model.task

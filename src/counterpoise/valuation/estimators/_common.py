@@ -26,16 +26,16 @@ def value_subsets(
     entropy: float | None = None,
     notes: tuple[str, ...] = (),
 ) -> Valuation:
-    """Return the `Valuation` of an estimator that knows how to measure one subset.
+    """Return the `Valuation` of an estimator, given its measure for one subset.
 
     Args:
         problem: The checked input.
-        measure: I(Z_S; Y) of a subset.
-        estimator: Its name.
+        measure: Function that returns I(Z_S; Y) of a subset.
+        estimator: Name of the estimator.
         confidence: Level of the intervals.
-        bound: What kind of number the information of a subset is.
+        bound: Kind of the estimates.
         entropy: H(Y) if it is not the task's.
-        notes: For the reader.
+        notes: Notes on the estimates.
     """
     information = {subset: measure(subset) for subset in needed_subsets(problem.modalities)}
     own = float(problem.task.entropy(problem.target)) if entropy is None else entropy

@@ -20,14 +20,14 @@ __all__ = ["gaussian", "gaussian_information"]
 def gaussian_information(x: np.ndarray, y: np.ndarray) -> SubsetEstimate:
     r"""Return :math:`\frac12 \log (|\Sigma_x| |\Sigma_y| / |\Sigma_{xy}|)` of jointly Gaussian reals, in nats.
 
-    The bias of log-determinants of sample covariances is known exactly, by digamma functions, and taken off.
+    The bias of log-determinants of sample covariances is known exactly, in terms of digamma functions, and subtracted.
 
     Args:
         x: ``(N, D)``.
         y: ``(N, C)``.
 
     Raises:
-        DataError: if a covariance is singular.
+        DataError: If a covariance is singular.
 
     Example:
         >>> z = np.random.default_rng(0).normal(size=(5000, 2)) @ np.array([[1, 0.6], [0, 0.8]])
@@ -85,7 +85,7 @@ def gaussian(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
     class, cross-fitted, and Bayes' rule; the same first-order correction as `variational`.
 
     Raises:
-        DataError: for multi-label targets, singular covariances, or classes with fewer samples than columns.
+        DataError: For multi-label targets, singular covariances, or classes with fewer samples than columns.
     """
     if not (problem.task.is_gaussian or problem.task.has_classes):
         raise DataError("Estimator `gaussian` is for classes and real targets. Found multi-label; use `variational`.")

@@ -32,7 +32,7 @@ def kraskov(x: np.ndarray, y: np.ndarray, *, neighbours: int = NEIGHBOURS) -> np
         neighbours: k.
 
     Raises:
-        DataError: for no more samples than neighbours.
+        DataError: If there are not more samples than neighbours.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -57,7 +57,7 @@ def ross(x: np.ndarray, y: np.ndarray, *, neighbours: int = NEIGHBOURS) -> np.nd
     r"""Return ``(N,)`` local estimates :math:`\psi(N) - \psi(N_y) + \psi(k) - \psi(m)` in nats.
 
     k neighbours of the same class set the radius, in which m samples of any class lie. Samples that are alone in their
-    class say nothing (0).
+    class contribute 0.
 
     Args:
         x: ``(N, D)`` reals.
@@ -65,7 +65,7 @@ def ross(x: np.ndarray, y: np.ndarray, *, neighbours: int = NEIGHBOURS) -> np.nd
         neighbours: k; fewer in classes that have no more.
 
     Raises:
-        DataError: for no more samples than neighbours.
+        DataError: If there are not more samples than neighbours.
 
     Example:
         >>> x = np.linspace(0, 1, 40)[:, None]
@@ -103,7 +103,7 @@ def _standard(x: np.ndarray) -> np.ndarray:
 
 
 def ksg(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
-    """Nearest-neighbour estimates with k = 3. Nearly unbiased for a few columns, far too low for many."""
+    """Nearest-neighbour estimates with k = 3. They are nearly unbiased for a few columns, and far too low for many."""
     real = problem.task.is_gaussian
     y = _standard(problem.labels) if real else label_symbols(problem, "ksg")
 

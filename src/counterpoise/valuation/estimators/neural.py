@@ -1,8 +1,8 @@
 r"""Neural bounds with a learnt critic f(z, y): InfoNCE (van den Oord et al. 2018), SMILE (Song and Ermon, ICLR 2020).
 
-One critic per fold, trained on the others with early stopping; all folds at once as batched matrix products. Both are
-valued on left-out samples. They are here for comparison: small critics on small data learn less than the default's
-convex heads.
+There is one critic per fold, trained on the other folds with early stopping; all folds run at once as batched matrix
+products. Both bounds are evaluated on left-out samples. They are provided for comparison: on small data, small critics
+learn less than the convex classifiers of the default.
 """
 
 from __future__ import annotations
@@ -47,12 +47,13 @@ def infonce_pointwise(scores: Tensor) -> Tensor:
 def smile_pointwise(scores: Tensor, *, clip: float = CLIP) -> Tensor:
     r"""Return the contribution of each sample to the bound, ``(B,)``.
 
-    Their mean is :math:`\frac1B \sum f_{ii} - \log \overline{\exp(\mathrm{clip}(f_{ij}))}_{i \ne j}`. Each sample
-    carries its influence on the logarithm too, so that the spread of these gives the standard error.
+    Their mean is :math:`\frac1B \sum f_{ii} - \log \overline{\exp(\mathrm{clip}(f_{ij}))}_{i \ne j}`. The contribution
+    of a sample includes its influence on the logarithm, so that the spread of the contributions gives the standard
+    error.
 
     Args:
         scores: ``(B, B)``, f(z_i, y_j).
-        clip: Bound of the log-ratio in the second term; no bound of the information any more.
+        clip: Limit of the log-ratio in the second term; with it, the estimate is no longer a bound of the information.
 
     Example:
         >>> smile_pointwise(torch.zeros(3, 3)).tolist()
@@ -177,5 +178,5 @@ def infonce(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
 
 
 def smile(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
-    """The smoothed Donsker-Varadhan estimate, log-ratios clipped at 5: less variance, and no bound."""
+    """The smoothed Donsker-Varadhan estimate, log-ratios clipped at 5: it has less variance, and is not a bound."""
     return _neural(problem, _js_loss, smile_pointwise, name="smile", bound="estimate", confidence=confidence, notes=())

@@ -1,4 +1,4 @@
-"""Plug-in estimates from frequencies: for finite alphabets, and for anything cut into bins."""
+"""Plug-in estimates from frequencies, for finite alphabets and for binned columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from counterpoise.valuation.inputs import EstimatorInput
 __all__ = ["histogram", "plugin", "plugin_information", "plugin_uncorrected", "quantile_bins"]
 
 PER_CELL: Final = 5
-"""Samples that a cell of the histogram and the label should hold on average."""
+"""Minimum mean number of samples per cell of the histogram and label."""
 MAX_BINS: Final = 16
 
 
@@ -24,12 +24,12 @@ def plugin_information(x: np.ndarray, y: np.ndarray, *, corrected: bool = True) 
     r"""Return the plug-in information of two symbols.
 
     It is :math:`\sum \hat p(x, y) \log \hat p(x, y) / \hat p(x) \hat p(y)`. Its leading bias is :math:`(K_{xy} - K_x -
-    K_y + 1) / 2N` upwards, with the numbers K of values that occur; the correction of Miller and Madow takes it off.
+    K_y + 1) / 2N` upwards, with the numbers K of values that occur; the correction of Miller and Madow subtracts it.
 
     Args:
         x: ``(N,)`` symbols from 0.
         y: ``(N,)`` symbols from 0.
-        corrected: Take the bias off.
+        corrected: Whether to subtract the bias.
 
     Example:
         >>> x = np.array([0, 0, 1, 1])
@@ -49,13 +49,13 @@ def plugin(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
     """Frequencies of finite alphabets, with the correction of Miller and Madow.
 
     Raises:
-        DataError: If a modality is not of few values, or the target is real.
+        DataError: If a modality takes many values, or the target is real.
     """
     return _plugin(problem, confidence, "plugin", corrected=True)
 
 
 def plugin_uncorrected(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
-    """Frequencies of finite alphabets as they are: too large by (K_xy - K_x - K_y + 1) / 2N.
+    """Frequencies of finite alphabets without a correction, whose bias is (K_xy - K_x - K_y + 1) / 2N.
 
     Raises:
         DataError: As for `plugin`.
@@ -95,9 +95,9 @@ def quantile_bins(column: np.ndarray, bins: int) -> np.ndarray:
 def histogram(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation:
     r"""Equally filled bins per column, frequencies over their combinations, corrected after Miller and Madow.
 
-    The number of bins per column is what leaves five samples per cell and label on average, 16 at most. By the
-    data-processing inequality binning loses information (a downward bias that more samples make smaller); the upward
-    bias of the frequencies is corrected to first order.
+    The number of bins per column, at most 16, is chosen so that each cell and label holds five samples on average. By
+    the data-processing inequality binning loses information (a downward bias that more samples make smaller); the
+    upward bias of the frequencies is corrected to first order.
 
     Raises:
         DataError: If there are too many columns for two bins each.
@@ -118,8 +118,8 @@ def histogram(problem: EstimatorInput, *, confidence: float = 0.95) -> Valuation
         cell = cells(binned, max(int(2 * room), 2))
         if cell is None:
             raise DataError(
-                f"Estimator `histogram` has {x.shape[1]} columns of {' and '.join(f'`{m}`' for m in subset)} to cut "
-                f"and room for {int(room)} cells with {problem.n} samples. Reduce the columns, or use `variational`."
+                f"Estimator `histogram` has {x.shape[1]} columns of {' and '.join(f'`{m}`' for m in subset)} to bin, "
+                f"and {problem.n} samples suffice for {int(room)} cells. Reduce the columns, or use `variational`."
             )
         return plugin_information(cell, y)
 

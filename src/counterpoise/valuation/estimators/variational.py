@@ -1,24 +1,25 @@
 r"""The default estimator: classifier heads, cross-fitted, out of sample.
 
 For every subset S of the modalities, heads of growing capacity are fitted K times at several penalties, each time
-without one fold, and mixed by how well they predict (`counterpoise.valuation.heads.stacking`). The label frequencies
-and the predictions from smaller subsets are among the components, so that a subset is regularised for itself and an
-uninformative modality costs nothing. :math:`\frac1N\sum_i \log q(y_i|z_i) - \log \hat p(y_i)` over left-out samples is
-a lower bound of :math:`I(Z_S; Y)` in expectation (Barber and Agakov, NeurIPS 2003).
+without one fold, and mixed according to their predictions on left-out samples
+(`counterpoise.valuation.heads.stacking`). The label frequencies and the predictions from smaller subsets are among the
+components, so that each subset has its own regularisation, and an uninformative modality does not reduce the estimate.
+:math:`\frac1N\sum_i \log q(y_i|z_i) - \log \hat p(y_i)` over left-out samples is a lower bound of :math:`I(Z_S; Y)` in
+expectation (Barber and Agakov, NeurIPS 2003).
 
-Two estimates of what is missing from the bound:
+There are two estimates of the gap between the bound and the information:
 
 - With k effective parameters the left-out likelihood is too low by about :math:`k / 2N`, and the likelihood on the
   fitted samples is too high by as much: half of the difference (the *optimism*).
-- The *learning curve*: where heads fitted on half of the samples lose :math:`\Delta` against those fitted on all,
-  :math:`\Delta` is still to come if the loss falls like 1/N.
+- The *learning curve*: if heads fitted on half of the samples lose :math:`\Delta` against those fitted on all, and the
+  loss falls like 1/N, then :math:`\Delta` remains to be gained.
 
-The first holds in the quadratic regime only: a head with more columns than samples remembers its samples, and its
+The first holds in the quadratic regime only: a head with more columns than samples memorises its samples, and its
 optimism is not information. Half of the optimism corrects the estimate as far as the learning curve, which is the
 noisier of the two, agrees; half of their difference is part of the standard error. The choice of the weights is
 corrected in the same way as the fit. Both corrections are divided by the design effect of the groups, where there are
-groups: an optimism about groups is no information about new ones. Where heads remember all of their samples, the whole
-of what is still to come is part of the standard error. A corrected number is no longer a bound. The per-sample
+groups: optimism about known groups is no information about new groups. If heads memorise all of their samples, the
+whole remaining gain is part of the standard error. A corrected number is no longer a bound. The per-sample
 contributions are not corrected.
 """
 
@@ -43,17 +44,17 @@ __all__ = ["corrected", "fit_heads", "fit_subsets", "uncorrected", "variational"
 SLACK: Final = 1.5
 """The optimism may exceed the learning curve by this factor, which allows for the noise of the latter."""
 STEEP: Final = 0.1
-"""Share of H(Y) that half of the samples may lose before a note says so."""
+"""Loss with half of the samples, as a share of H(Y), above which a note is added."""
 REMEMBERED: Final = 0.1
 REMEMBERED_ONLY: Final = 1 / 3
 """Heads whose loss on their own samples is below these shares of the loss of the label frequencies, and of their loss
-on other samples, remember their samples."""
+on other samples, count as memorising."""
 
 
 def variational(
     problem: EstimatorInput, *, confidence: float = 0.95, predictions: Predictions | None = None
 ) -> Valuation:
-    """Value the modalities with heads fitted on the other folds."""
+    """Estimate contributions with cross-fitted classifiers."""
     large = is_large(problem)
     return _value(problem, "variational", predictions, confidence, correct=not large)
 
@@ -61,10 +62,10 @@ def variational(
 def variational_linear(
     problem: EstimatorInput, *, confidence: float = 0.95, predictions: Predictions | None = None
 ) -> Valuation:
-    """Value the modalities with linear heads only and without a correction.
+    """Estimate contributions with linear classifiers only and without a correction.
 
-    This is what a *linear* reader can get: the right question about features that enter a linear head, the wrong one
-    about raw data.
+    This measures the information that is *linearly* decodable, which is appropriate for features that enter a linear
+    head, and not for raw data.
     """
     return _value(problem, "variational-linear", predictions, confidence, correct=False)
 
@@ -99,19 +100,19 @@ def _value(
 
 
 def _capped(term: SubsetEstimate, most: float) -> SubsetEstimate:
-    """Return the estimate without what lies beyond the noise floor of real targets."""
+    """Return the estimate, limited by the noise floor of real targets."""
     return replace(term, correction=term.correction - max(term.value - most, 0.0))
 
 
 def entropy_of(problem: EstimatorInput, prior: OutOfFoldPredictions) -> float:
-    """Return H(Y): of the label frequencies, or of the density that stands for them."""
+    """Return H(Y) of the label frequencies, or of the density of real targets."""
     if problem.task.is_gaussian and problem.task.num_outputs == 1:
         return -float(prior.log_likelihood.mean())
     return float(problem.task.entropy(problem.target))
 
 
 def bound_of(problem: EstimatorInput, correct: bool) -> str:
-    """Return what kind of number the information of a subset is; see `Estimate.bound`."""
+    """Return the kind of the estimates; see `Estimate.bound`."""
     if problem.task.is_gaussian:
         return "estimate" if problem.task.num_outputs == 1 else "gaussian"
     if problem.task.has_independent_outputs and problem.task.num_outputs > 1:
@@ -128,12 +129,12 @@ def fit_subsets(
     linear: bool = False,
     halves: bool = True,
 ) -> dict[Subset, FittedSubset]:
-    """Fit the heads of every subset, the small ones first, since they are components of the larger ones.
+    """Fit the heads of every subset, the small ones first, because they are components of the larger ones.
 
     Args:
         problem: The checked input.
         subsets: Subsets of the modalities.
-        prior: What `marginal` returned.
+        prior: Result of `marginal`.
         predictions: Logits of a model by the subset of modalities that it saw.
         linear: Whether to fit linear heads only.
         halves: Whether to fit on half of the samples too, for the learning curve.
@@ -165,7 +166,7 @@ def fit_heads(problem: EstimatorInput, subset: Subset, prior: OutOfFoldPredictio
 
 
 def uncorrected(fitted: FittedSubset, prior: OutOfFoldPredictions) -> SubsetEstimate:
-    """Return the bound, with the noise of choosing the weights as its only addition to the sampling error."""
+    """Return the bound, with the noise of the choice of the weights added to the sampling error."""
     p = fitted.predictions
     per_label = None if p.per_label is None or prior.per_label is None else (p.per_label - prior.per_label).numpy()
     pointwise = np.asarray(p.log_likelihood - prior.log_likelihood)
@@ -188,11 +189,12 @@ def corrected(problem: EstimatorInput, fitted: FittedSubset, prior: OutOfFoldPre
     remembered = p.in_sample > REMEMBERED * prior.in_sample and p.in_sample > REMEMBERED_ONLY * left_out
     remembered = remembered and problem.task.has_discrete_entropy
     correction = min(half, SLACK * to_come) + 0.5 * independent * fitted.selection
-    # Beyond the quadratic regime all that the learning curve promises is uncertain, and it may promise too little.
+    # Beyond the quadratic regime the whole learning curve is uncertain, and it may be too small.
     bias = to_come if remembered else 0.5 * (to_come - half)
     if withheld > 0:  # it may be information after all
         bias = float(np.hypot(bias, withheld))
-    # Left-out predictions of classes know less than the features do; the label frequencies may be as much too weak.
+    # Left-out predictions of classes carry less information than the features; the label frequencies may be weaker by
+    # the same amount.
     floor = bound.pointwise.mean() - 0.5 * max(prior.optimism, 0.0) if problem.task.has_discrete_entropy else -np.inf
     return SubsetEstimate(
         bound.pointwise,

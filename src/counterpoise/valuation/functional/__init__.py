@@ -1,4 +1,4 @@
-"""Pure functions of valuation: tensors or arrays in, nats out."""
+"""Pure functions of valuation from tensors or arrays to nats."""
 
 from counterpoise.valuation.functional.entropy import entropy, gaussian_entropy, label_entropy, miller_madow
 from counterpoise.valuation.functional.information import (

@@ -16,7 +16,7 @@ def entropy(probabilities: Tensor, *, dim: int = -1) -> Tensor:
     r"""Return the Shannon entropy :math:`-\sum_c p_c \log p_c` along ``dim``, with :math:`0 \log 0 = 0`.
 
     Args:
-        probabilities: ``(..., C)``, non-negative. They are used as they are: nothing is normalised.
+        probabilities: ``(..., C)``, non-negative. They are not normalised here.
         dim: The axis of the outcomes.
 
     Returns:
@@ -36,7 +36,7 @@ def label_entropy(target: Tensor, num_classes: int | None = None) -> Tensor:
 
     Args:
         target: ``(N,)`` class ids.
-        num_classes: C, to check the ids against; the number found by default.
+        num_classes: C, to which the ids are compared; inferred from the ids by default.
 
     Returns:
         A scalar in float64.

@@ -1,9 +1,9 @@
-r"""The measures of contribution from log-likelihoods: tensors in, nats out, never clamped.
+r"""Measures of contribution in nats from log-likelihoods. Results are never clamped.
 
 With classifiers :math:`q_S(y | z_S)` on a set S of modalities and :math:`CE_S = -E \log q_S(y | z_S)`:
 
-- :math:`\varphi_{MI}(S) = H(Y) - CE_S \le I(Z_S; Y)`, a lower *bound* (Barber and Agakov) on samples that the
-  classifier was not fitted on, and equal to it when the classifier is right;
+- :math:`\varphi_{MI}(S) = H(Y) - CE_S \le I(Z_S; Y)`, a lower *bound* (Barber and Agakov) on samples on which the
+  classifier was not fitted, with equality if the classifier equals the true posterior;
 - :math:`\varphi_{CMI}(m) = CE_{-m} - CE_\mathrm{all}`, a *difference of two bounds* and so itself no bound of
   :math:`I(Z_m; Y | Z_{-m})`: it may lie on either side, and be negative.
 """
@@ -34,7 +34,7 @@ Number = TypeVar("Number", float, Tensor)
 def pointwise_mi(log_likelihood: Tensor, log_marginal: Tensor) -> Tensor:
     r"""Return :math:`\log q(y_i | z_i) - \log p(y_i)` per sample, in nats.
 
-    Negative where the features point away from the true label. The mean is a lower bound of I(Z; Y) out of sample.
+    It is negative if the features point away from the true label. The mean is a lower bound of I(Z; Y) out of sample.
 
     Args:
         log_likelihood: ``(..., N)``, log q(y_i | z_i) in nats.
@@ -74,7 +74,7 @@ def pointwise_cmi(log_likelihood: Tensor, log_likelihood_without: Tensor) -> Ten
 
     Args:
         log_likelihood: ``(N,)``, of the classifier on all modalities.
-        log_likelihood_without: ``(..., N)``, of a classifier on all but some.
+        log_likelihood_without: ``(..., N)``, of a classifier without some modalities.
 
     Returns:
         ``(..., N)`` in float64.
@@ -108,7 +108,8 @@ def phi_cmi(log_likelihood: Tensor, log_likelihood_without: Tensor) -> Tensor:
 
 
 def mi_lower_bound(entropy: Number, cross_entropy: Number) -> Number:
-    """Return H - CE: a lower bound of I(Z; Y) in nats, when CE is taken on samples that the classifier never saw.
+    """Return H - CE: a lower bound of I(Z; Y) in nats, if CE is computed on samples on which the classifier was not
+    fitted.
 
     Args:
         entropy: H(Y) in nats.
@@ -122,9 +123,10 @@ def mi_lower_bound(entropy: Number, cross_entropy: Number) -> Number:
 
 
 def label_free_contribution(logits: Tensor, logits_without: Tensor, task: Task) -> Tensor:
-    r"""Return :math:`KL(q(y | z) \| q(y | z_{-m}))` per sample: what m changes in the prediction, no label needed.
+    r"""Return :math:`KL(q(y | z) \| q(y | z_{-m}))` per sample: the change of the prediction by m, which needs no
+    label.
 
-    Its expectation is I(Z_m; Y | Z_-m) when both classifiers are right, because
+    Its expectation is I(Z_m; Y | Z_-m) if both classifiers equal the true posteriors, because
     :math:`I(Z_m; Y | Z_{-m}) = E\, KL(p(y | z) \| p(y | z_{-m}))`. It is never negative, and it is large for a
     confident *wrong* change too.
 
@@ -150,9 +152,9 @@ def co_information(information: Mapping[Collection[str], Number]) -> Number:
 
     .. math:: I(Z_1; \ldots; Z_M; Y) = \sum_{\emptyset \ne S} (-1)^{|S| + 1} I(Z_S; Y)
 
-    For M = 2 that is I(A; Y) + I(B; Y) - I(A, B; Y), redundancy less synergy: positive where the modalities say the
-    same, negative where only their combination is informative. For M = 3 its sign has no such reading. A signed sum of
-    bounds is not a bound.
+    For M = 2 that is I(A; Y) + I(B; Y) - I(A, B; Y), redundancy minus synergy. It is positive if the modalities carry
+    the same information, and negative if only their combination is informative. For M = 3 its sign has no such
+    interpretation. A signed sum of bounds is not a bound.
 
     Args:
         information: I(Z_S; Y) by subset, for all 2^M - 1 non-empty subsets (a tuple or a frozenset of names each).

@@ -2,10 +2,10 @@ r"""Partial information decomposition of two sources and a label, from a table o
 
 .. math:: I(A, B; Y) = R + U_A + U_B + S, \quad I(A; Y) = R + U_A, \quad I(B; Y) = R + U_B
 
-One number more is needed, and people disagree about it. Two definitions are here:
+One more equation is needed, and several have been proposed. Two definitions are implemented:
 
-- `broja` (Bertschinger, Rauh, Olbrich, Jost and Ay, Entropy 2014): unique information is the least
-  :math:`I_Q(A; Y | B)` of all distributions Q that agree with P on (A, Y) and on (B, Y). Never negative; the reference.
+- `broja` (Bertschinger, Rauh, Olbrich, Jost and Ay, Entropy 2014): unique information is the smallest :math:`I_Q(A; Y |
+  B)` of all distributions Q that agree with P on (A, Y) and on (B, Y). It is never negative, and is the reference.
 - `imin` (Williams and Beer, arXiv 1004.2515): redundancy is :math:`\sum_y p(y) \min_m I(Y = y; Z_m)`. It needs only
   each source's classifier, so it scales; it counts two independent bits about Y as redundant if they are equally
   informative about each y.
@@ -73,7 +73,7 @@ def broja(joint: np.ndarray, *, tolerance: float = 1e-6, iterations: int = 5000)
 
     Args:
         joint: ``(A, B, Y)`` probabilities or counts; normalised here.
-        tolerance: Stop when the optimum is at most so far, in nats.
+        tolerance: Maximum distance from the optimum in nats at which the iteration stops.
         iterations: Maximum number of steps; ``gap`` is the accuracy that was reached.
 
     Raises:

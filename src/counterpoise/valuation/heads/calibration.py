@@ -14,7 +14,7 @@ __all__ = ["CalibrationHeads"]
 class CalibrationHeads:
     r"""Heads :math:`s z + b` on logits z, with one scale s for all outputs, for many training sets at once.
 
-    The scale is not penalised and never negative, so that predictions that are the wrong way round count as none. The
+    The scale is not penalised and never negative, so that predictions with the wrong sign carry no information. The
     biases are penalised: an infinite penalty leaves the temperature alone.
 
     Args:

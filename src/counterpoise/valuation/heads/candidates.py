@@ -32,7 +32,7 @@ SPREAD_GRID: Final = (1.0, 10.0, 100.0, 1000.0)
 
 
 class Heads(Protocol):
-    """What a candidate is fitted with: `LinearHeads` or `TableHeads`."""
+    """Interface of the heads of a candidate: `LinearHeads` or `TableHeads`."""
 
     def fit(self, train: Tensor, strength: Tensor, /, *, tolerance: float = ...) -> Tensor:
         """Return one set of weights per training set ``(P, N)`` and penalty ``(P,)``."""
@@ -51,7 +51,7 @@ class Candidate:
 
 
 def candidates(problem: EstimatorInput, subset: Subset) -> Iterator[Candidate]:
-    """Yield the heads worth trying, simplest first.
+    """Yield the candidate heads, the simplest first.
 
     - ``linear``, with an indicator for every value of the columns that take few values;
     - ``table``: where all columns take few values, frequencies per combination;
@@ -102,7 +102,7 @@ class _Columns:
         return cls(x, _standard(matrix[:, ~few], np.float64), cell, bool(few.all()))
 
     def tabulated(self, problem: EstimatorInput) -> bool:
-        """Return whether a table of the combinations holds everything there is to know."""
+        """Return whether a table of the combinations represents the columns completely."""
         return self.finite and self.cell is not None and TableHeads.suits(problem.task)
 
     def suffices(self, problem: EstimatorInput) -> bool:
@@ -151,7 +151,7 @@ def _combinations(problem: EstimatorInput, cell: np.ndarray, blocks: list[Tensor
 
 
 def linear_candidate(problem: EstimatorInput, subset: Subset) -> Candidate:
-    """Return linear heads on the columns as they are."""
+    """Return linear heads on the unchanged columns."""
     blocks = [_standard(problem.features[m], np.float32) for m in subset]
     return Candidate("linear", LinearHeads(blocks, problem.target, problem.task), L2_GRID)
 

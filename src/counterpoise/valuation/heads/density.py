@@ -11,14 +11,14 @@ from torch import Tensor
 __all__ = ["BANDWIDTHS", "kernel_log_density"]
 
 BANDWIDTHS: Final = (1.0, 0.4, 0.15, 0.05)
-"""In units of the rule of thumb for Gaussian data (Silverman 1986)."""
+"""Bandwidths in units of the rule of thumb for Gaussian data (Silverman 1986)."""
 MAX_CENTRES: Final = 2000
 
 
 def kernel_log_density(y: Tensor, rows: Tensor, bandwidth: float, floor: float) -> Tensor:
     """Return ``(N,)``: the log-density of all samples under a Gaussian kernel estimate from some of them.
 
-    A sample never counts for its own density.
+    A sample is never used for its own density.
 
     Args:
         y: ``(N,)`` reals.

@@ -5,8 +5,8 @@ block of them, so that all folds and subsets cost two passes together. Multi-cla
 with the within-class covariance :math:`\Sigma = LL^\top` the whitened class means :math:`\sqrt{n_c} L^{-1} (\mu_c -
 \bar\mu)` carry noise of unit variance, and their singular values are shrunk as is optimal for a matrix of low rank in
 such noise (Gavish and Donoho, IEEE Trans. Inf. Theory 2017). Multi-label heads are least-squares scores with a
-logistic curve per label, regression is least squares. What is left of over-confidence a temperature removes, fitted
-on left-out scores of the other folds.
+logistic curve per label, regression is least squares. A temperature, fitted on left-out scores of the other folds,
+removes the remaining over-confidence.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from counterpoise.valuation.inputs import EstimatorInput
 __all__ = ["is_large", "large_scores", "shrink_singular_values"]
 
 LARGE: Final = 3e8
-"""Product of samples, columns and outputs from which the iterative heads are too slow."""
+"""Product of samples, columns and outputs above which the iterative heads are too slow."""
 
 _ROWS: Final = 8192
 _CALIBRATION: Final = 10000
@@ -34,7 +34,7 @@ _RIDGE: Final = 1e-3
 
 
 def is_large(problem: EstimatorInput) -> bool:
-    """Return whether the problem should go this way."""
+    """Return whether the problem is large enough for these heads."""
     dim = sum(x.shape[1] for x in problem.features.values())
     known = problem.task.has_classes or problem.task.is_gaussian or isinstance(problem.task, MultiLabel)
     return known and problem.n * dim * problem.task.num_outputs > LARGE
@@ -47,9 +47,9 @@ def shrink_singular_values(values: Tensor, rows: int, columns: int) -> Tensor:
     :math:`\sqrt{(y^2 - \beta - 1)^2 - 4\beta} / y` above the edge :math:`1 + \sqrt\beta` of the noise, else 0.
 
     Args:
-        values: singular values.
-        rows: of the matrix.
-        columns: of the matrix.
+        values: Singular values.
+        rows: Number of rows of the matrix.
+        columns: Number of columns of the matrix.
 
     Example:
         >>> shrink_singular_values(torch.tensor([100.0, 10.0]), 100, 100)
@@ -173,7 +173,7 @@ def _shrunk(matrix: Tensor) -> Tensor:
     """Return the matrix with shrunken singular values.
 
     The squares of the singular values are the eigenvalues of the smaller Gram matrix, which costs far less than a
-    singular value decomposition. What squaring loses lies below the edge of the noise.
+    singular value decomposition. The precision lost by squaring lies below the edge of the noise.
     """
     wide = matrix.shape[0] < matrix.shape[1]
     values, vectors = torch.linalg.eigh(matrix @ matrix.T if wide else matrix.T @ matrix)
@@ -199,8 +199,8 @@ def large_scores(problem: EstimatorInput, subsets: Sequence[Subset]) -> dict[Sub
     """Return the calibrated out-of-fold outputs ``(N, C)`` of every subset: logits, log-odds or means.
 
     Args:
-        problem: the checked input.
-        subsets: which subsets of the modalities.
+        problem: The checked input.
+        subsets: Subsets of the modalities.
     """
     reader = _Reader(problem)
     folds = [torch.from_numpy(np.flatnonzero(problem.fold == k)) for k in range(problem.folds)]
@@ -230,7 +230,7 @@ def _outputs(reader: _Reader, x: Tensor, subset: Subset, weights: Tensor, interc
 
 
 def _calibrate(problem: EstimatorInput, scores: Tensor, folds: Sequence[Tensor]) -> None:
-    """Rescale the scores of each fold in place with what fits the left-out scores of the others."""
+    """Rescale the scores of each fold in place by a calibration fitted on the left-out scores of the others."""
     generator = torch.Generator().manual_seed(problem.seed)
     fit = _fit_slope if problem.task.has_classes else _fit_curves
     fitted = []

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["L2_GRID", "LinearHeads", "linear_probe", "standardise"]
 
 L2_GRID: Final = (1e-2, 1.0, 10.0, 100.0, 1000.0, 10000.0)
-"""Penalties tried, as pseudo-observations: the objective is the summed loss plus half of this times |W|²."""
+"""Candidate penalties, as pseudo-observations: the objective is the summed loss plus half of this times |W|²."""
 
 _CHUNK: Final = 2**23
 
 
 def standardise(x: Tensor) -> Tensor:
-    """Return the columns with mean 0 and standard deviation 1 (constant columns 0). No label is looked at."""
+    """Return the columns with mean 0 and standard deviation 1 (constant columns 0). Labels are not used."""
     x = x if x.is_floating_point() else x.double()
     centred = x - x.mean(0)
     largest = centred.abs().amax(0)
@@ -82,10 +82,10 @@ class LinearHeads:
         """Fit one head per row of ``train``.
 
         Args:
-            train: ``(P, N)`` booleans, which samples each head sees.
+            train: ``(P, N)`` booleans, the training samples of each head.
             l2: ``(P,)`` penalties in pseudo-observations (see `L2_GRID`).
             iterations: Maximum number of L-BFGS steps.
-            tolerance: Stop when the next step would gain less, in nats per sample.
+            tolerance: Expected gain of the next step, in nats per sample, below which the iteration stops.
 
         Returns:
             ``(P, D + 1, C)`` weights, the intercept last; D counts the coordinates that are used, at most N of them.
@@ -171,7 +171,7 @@ class LinearHeads:
         return -self.task.log_likelihood(turned, target), residual.transpose(1, 2)
 
     def _prior(self, weight: Tensor) -> Tensor:
-        """Return ``(P, C)``: the intercepts of heads that know only the label frequencies."""
+        """Return ``(P, C)``: the intercepts of heads that predict the label frequencies."""
         return self.task.prior_logits(self.target, 1e-3 / self.n, weight).to(weight.dtype)
 
     def gram(self) -> Tensor:
@@ -230,7 +230,7 @@ def linear_probe(
     test_y: ArrayLike | Tensor,
     task: Task | str = "multiclass",
 ) -> float:
-    """Return how well a linear head on fixed features does on samples that it was not fitted on.
+    """Return the test score of a linear head on fixed features.
 
     Multinomial (Bernoulli, least-squares) regression on standardised features; the penalty is chosen on a fifth of
     the training samples, then the head is refitted on all of them. Deterministic.

@@ -17,9 +17,10 @@ __all__ = ["Weights", "dependence", "fit_weights", "stack"]
 
 ITERATIONS: Final = 200
 UPPER: Final = 0.75
-"""Quantile of the design effects of the components: the largest of many is large by chance where groups are few."""
+"""Quantile of the design effects of the components; the maximum would be large by chance if there are few groups."""
 MAX_ROWS: Final = 20_000
-"""The weights are fitted to a random part of more samples, the same for all subsets: a few weights need no more."""
+"""Maximum number of samples to which the weights are fitted; of more, a random part is used, the same for all
+subsets."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def stack(problem: EstimatorInput, parts: Sequence[Tensor], free: Sequence[float
         problem: The checked input.
         parts: ``(N, L)`` out-of-fold log-likelihoods of the components.
         free: Pseudo-observations in favour of each component.
-        effect: Number of samples of one group that count as one observation together.
+        effect: Number of samples of one group that together count as one observation.
     """
     j = len(parts)
     if j == 1:
@@ -59,7 +60,7 @@ def stack(problem: EstimatorInput, parts: Sequence[Tensor], free: Sequence[float
 
 
 def dependence(problem: EstimatorInput, parts: Sequence[Tensor], reference: Tensor) -> float:
-    """Return the design effect of what components gain over a reference: 1 if the groups do not matter.
+    """Return the design effect of the gains of components over a reference; it is 1 if the groups have no effect.
 
     It is also 1 for too few groups to estimate it; their estimates are marked.
 
@@ -77,9 +78,9 @@ def dependence(problem: EstimatorInput, parts: Sequence[Tensor], reference: Tens
 def _unit(group: np.ndarray | None, effect: float) -> float:
     """Return the number of samples that count as one observation.
 
-    Chance likenesses of few dependent groups help several folds at once, so that few groups need more evidence, for
-    example twice as much with ten of them. Where the samples of a group do not depend on each other, every sample is an
-    observation.
+    Chance similarities between few dependent groups help several folds at once, so that few groups need more evidence,
+    for example twice as much with ten groups. If the samples of a group are independent of each other, every sample is
+    an observation.
     """
     if group is None:
         return 1.0

@@ -16,7 +16,7 @@ Objective: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Preconditioner: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 HALVINGS: Final = 20
-"""Of a step, before a problem counts as finished."""
+"""Maximum number of halvings of a step before a problem counts as finished."""
 
 
 @dataclass

@@ -94,8 +94,8 @@ class Scored:
 def score(problem: EstimatorInput, logits: Tensor, train: Tensor, prior: Tensor) -> Scored:
     """Return the predictive distributions of a head.
 
-    They are mixed with the distribution of the labels, of which one tenth of a part in the number of samples: no sample
-    can then cost more than about log N. The covariance of Gaussian noise is that of the training residuals.
+    They are mixed with the distribution of the labels, with the weight 0.1 / N, so that no sample can cost more than
+    about log N. The covariance of Gaussian noise is that of the training residuals.
 
     Args:
         problem: The checked input.
@@ -110,7 +110,7 @@ def score(problem: EstimatorInput, logits: Tensor, train: Tensor, prior: Tensor)
 
 
 def collect(problem: EstimatorInput, scored: Iterable[tuple[Scored, Tensor]], name: str = "") -> OutOfFoldPredictions:
-    """Put the left-out predictions of the heads of all folds together.
+    """Combine the left-out predictions of the heads of all folds.
 
     Args:
         problem: The checked input.
@@ -187,7 +187,7 @@ def predictive(problem: EstimatorInput, logits: Tensor, prior: OutOfFoldPredicti
     Args:
         problem: The checked input.
         logits: ``(N, K, C)`` of all samples under the head of each fold (fitted on the others).
-        prior: What `marginal` returned.
+        prior: Result of `marginal`.
     """
     fold = torch.from_numpy(problem.fold)
     base = [prior.parameters[fold == k][0] for k in range(problem.folds)]
@@ -198,7 +198,7 @@ def predictive(problem: EstimatorInput, logits: Tensor, prior: OutOfFoldPredicti
 def left_out(problem: EstimatorInput, logits: Tensor, prior: OutOfFoldPredictions) -> OutOfFoldPredictions:
     """Return the predictive distributions of heads of which only the left-out outputs ``(N, C)`` are known.
 
-    Nothing is known about the samples that they were fitted on: ``in_sample`` is NaN.
+    The predictions on the fitted samples are unknown, so that ``in_sample`` is NaN.
     """
     if not problem.task.is_gaussian:
         parameters = _mixed(problem, logits, prior.parameters)

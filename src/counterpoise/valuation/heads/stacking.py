@@ -4,7 +4,7 @@ Several kinds of heads at several penalties are fitted, and the label frequencie
 Choosing the best one would make the result depend on chance. They are mixed instead (stacking of predictive
 distributions: Yao, Vehtari, Simpson and Gelman, Bayesian Analysis 2018): the weights maximise the log-likelihood of
 :math:`\sum_j w_j q_j(y | z)` on left-out samples. For the samples of a fold, the weights come from the other folds,
-so that choosing is paid for out of sample like fitting is.
+so that the choice, like the fit, is evaluated out of sample.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ if TYPE_CHECKING:
 __all__ = ["FittedSubset", "calibrated", "fit_subset", "prediction_candidates"]
 
 ALL_FOLDS: Final = 2500
-"""Up to this number of samples every penalty is fitted on all folds; beyond, one fold makes a shortlist."""
+"""Up to this number of samples, every penalty is fitted on all folds; with more, one fold is used for a shortlist."""
 SMALLEST_HALF: Final = 0.1
 """Share of the samples outside a fold that each of the two halves for the learning curve holds at least."""
 PER_KIND: Final = 3
 """Penalties of one kind of head that enter a mixture."""
 CLEARLY_WORSE: Final = 30.0
-"""Candidates that are worse than the best by more nats in all are left out of the shortlist of large samples."""
+"""Candidates that are worse than the best by more than this number of nats in total are not on the shortlist."""
 SMALLEST: Final = 0.02
 SMALLEST_FREE: Final = 0.05
 """Components of less weight are left out of the mixture, and the weights of the others are fitted again."""
 FEW: Final = 0.1
 """Share of the pseudo-observations that is left then: where there is information, they would cost some of it."""
 BIAS_PENALTIES: Final = (1.0, 30.0, 1e9)
-"""Of the biases in a calibration; the last one leaves the temperature alone."""
+"""Penalties of the biases in a calibration; with the last one, only the temperature is fitted."""
 LARGEST: Final = 1e6
-"""Logits beyond are clipped: -inf is how models rule a class out."""
+"""Largest absolute logit; larger ones are clipped, because models use -inf to exclude a class."""
 FREE: Final = 1.0
 """Pseudo-observations in favour of the label frequencies and of each smaller subset."""
 
@@ -75,7 +75,7 @@ class FittedSubset:
 class _Component:
     predictions: OutOfFoldPredictions
     source: tuple[Candidate, float] | None = None
-    """Kind and penalty; None for what was fitted already."""
+    """Kind and penalty; None for components that are already fitted."""
     free: float = 0.0
 
     @property
@@ -143,7 +143,7 @@ def _weights(problem: EstimatorInput, components: Sequence[_Component], effect: 
 
 
 def _lost(mixture: OutOfFoldPredictions) -> float:
-    """Return what the mixture loses if its heads are fitted on half of the samples; 0 if that is not known."""
+    """Return the loss of the mixture if its heads are fitted on half of the samples; 0 if it is unknown."""
     if not mixture.halves:
         return 0.0
     fewer = torch.stack([half.sum(-1).mean() for half in mixture.halves]).mean()
@@ -153,7 +153,7 @@ def _lost(mixture: OutOfFoldPredictions) -> float:
 def prediction_candidates(
     problem: EstimatorInput, predictions: Predictions, prior: OutOfFoldPredictions
 ) -> defaultdict[frozenset[str], tuple[list[OutOfFoldPredictions], list[Candidate]]]:
-    """Return the components that a model's own predictions give: as they are, and calibrated as a whole.
+    """Return the components from a model's own predictions: unchanged, and calibrated as a whole.
 
     Args:
         problem: The checked input.
@@ -161,7 +161,7 @@ def prediction_candidates(
         prior: Label frequencies, from `marginal`.
 
     Returns:
-        By subset, the predictions as they are, and the calibrations to fit.
+        By subset, the unchanged predictions, and the calibrations to fit.
 
     Raises:
         DataError: For logits of another shape or with NaN, or a subset with an unknown modality.
@@ -184,7 +184,7 @@ def prediction_candidates(
 def calibrated(
     problem: EstimatorInput, logits: ArrayLike | Tensor, prior: OutOfFoldPredictions
 ) -> tuple[OutOfFoldPredictions, Candidate]:
-    """Return a model's predictions as they are, and the heads that calibrate them.
+    """Return a model's unchanged predictions, and the heads that calibrate them.
 
     Raises:
         DataError: For logits of another shape, or with NaN.

@@ -13,13 +13,13 @@ from counterpoise.tasks import Task
 __all__ = ["STRENGTHS", "TableHeads", "cells", "discrete_columns"]
 
 STRENGTHS: Final = (1e-3, 1e-2, 0.1, 0.5, 1.0, 2.0, 5.0, 20.0, 100.0, 1000.0, 1e5)
-"""Prior samples per cell that are tried."""
+"""Candidate numbers of prior samples per cell."""
 
 MAX_LEVELS: Final = 32
 
 
 def discrete_columns(x: np.ndarray) -> np.ndarray:
-    """Return ``(D,)`` booleans: which columns take few values, each of them often.
+    """Return ``(D,)`` booleans: the columns that take few values, each of them often.
 
     Example:
         >>> discrete_columns(np.array([[0, 0.1], [1, 0.2], [0, 0.3], [1, 0.4], [0, 0.5], [1, 0.6]] * 5)).tolist()
@@ -76,13 +76,13 @@ class TableHeads:
     def fit(self, train: Tensor, strength: Tensor, *, tolerance: float = 0.0) -> Tensor:
         """Return ``(P, cells, C)``: log-probabilities or log-odds, for training sets ``(P, N)`` and strengths ``(P,)``.
 
-        There is no iteration, so ``tolerance`` is of no account.
+        There is no iteration, so that ``tolerance`` has no effect.
         """
         return torch.stack([self._fit(rows, float(s)) for rows, s in zip(train, strength, strict=True)])
 
     @staticmethod
     def suits(task: Task) -> bool:
-        """Return whether a mean is all that a likelihood needs."""
+        """Return whether the likelihood of a task is determined by its mean."""
         return not task.is_gaussian
 
     def _fit(self, rows: Tensor, strength: float) -> Tensor:

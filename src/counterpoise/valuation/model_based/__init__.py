@@ -1,9 +1,9 @@
-r"""Measures of a model rather than of information: the loss of its predictions without a modality.
+r"""Measures of a model rather than of information: changes of its predictions without a modality.
 
 Each takes a function from inputs ``{m: tensor or nested mapping of tensors}`` to logits ``(B, C)``; any model over
-several inputs will do. A modality is taken away by putting a *baseline* in its place: ``zeros``, ``mean`` (over the
-samples given; integers become 0) or ``permute`` (another sample's value). What the model makes of inputs that it
-never met is part of what is measured: compare baselines before trusting one.
+several inputs can be used. A modality is removed by replacing it with a *baseline*: ``zeros``, ``mean`` (over the
+samples given; integers become 0) or ``permute`` (another sample's value). The result includes the model's reaction to
+inputs unlike its training data, so compare several baselines.
 """
 
 from counterpoise.valuation.model_based._drops import ablation, conditional_utilisation, perceptual_score

@@ -28,7 +28,7 @@ def ablation(
     batch: int = 512,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Return what the score loses when each modality is taken away, one at a time (leave one out).
+    """Return the loss of the score when each modality is removed, one at a time (leave one out).
 
     Args:
         predict: The model.

@@ -1,4 +1,6 @@
-"""Use of interactions between modalities by a model: the empirical multimodally-additive projection."""
+"""The empirical multimodally-additive projection (EMAP), which measures a model's use of interactions between
+modalities.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,7 @@ def emap(
     background: int = 256,
     batch: int = 512,
 ) -> Emap:
-    r"""Project a model onto sums of unimodal functions, and return what it loses by that.
+    r"""Project a model onto sums of unimodal functions, and return the loss of its score.
 
     Hessel and Lee, "Does my multimodal model learn cross-modal interactions? It's harder to tell than you might
     think!", EMNLP 2020. For two modalities a and b, equation 4:
@@ -62,8 +64,8 @@ def emap(
         - \frac1{N^2} \sum_{jk} f(a_j, b_k)
 
     For more modalities, each one is averaged over the other modalities of other samples, and the centred averages are
-    added. If the projection scores as well as the model, then the model does not use interactions, whatever its
-    architecture. Costs ``M * background`` passes over the samples (``background`` for two modalities).
+    added. If the projection scores as well as the model, the model does not use interactions, whatever its
+    architecture. It takes ``M * background`` passes over the samples (``background`` for two modalities).
 
     Args:
         predict: The model.
@@ -71,8 +73,8 @@ def emap(
         target: Targets, as the task takes them.
         task: The likelihood.
         measure: ``accuracy`` (`Task.sample_score`) or ``log_likelihood``.
-        background: Largest number of samples over which the other modalities are averaged; all of them if there are
-            no more, which is the definition.
+        background: Largest number of samples over which the other modalities are averaged; by definition all samples,
+            which are used if there are no more.
         batch: Number of samples per call of the model.
 
     Raises:
@@ -110,7 +112,9 @@ def emap(
 
 
 def _logits(predict: Predict, inputs: Inputs, batch: int, task: Task) -> Tensor:
-    """Return ``(N, C)`` logits in float64, in the task's standard form less what a class distribution ignores."""
+    """Return ``(N, C)`` logits in float64, in the task's standard form, without the constant that a class distribution
+    ignores.
+    """
     n = batch_size(inputs)
     rows = [slice(start, start + batch) for start in range(0, n, batch)]
     z = torch.cat([predict({m: take(value, part) for m, value in inputs.items()}).detach().double() for part in rows])

@@ -13,7 +13,8 @@ __all__ = ["discrepancy_ratio", "gradient_share"]
 
 
 def gradient_share(loss: Tensor, parts: Mapping[str, Iterable[Tensor]]) -> dict[str, float]:
-    """Return the share of each modality in the gradient's norm: |g_m| / sum of |g_k|. No ``.grad`` is touched.
+    """Return the share of each modality in the norm of the gradient, |g_m| / sum of |g_k|, without changing any
+    ``.grad``.
 
     Args:
         loss: A scalar with its graph; the graph is kept.
@@ -41,8 +42,8 @@ def gradient_share(loss: Tensor, parts: Mapping[str, Iterable[Tensor]]) -> dict[
 def discrepancy_ratio(unimodal_logits: Mapping[str, Tensor], target: Tensor) -> dict[str, float]:
     r"""Return OGM's discrepancy ratio: the summed probability of the true class under one modality, over the others'.
 
-    Peng, Wei, Deng, Wang and Hu, "Balanced multimodal learning via on-the-fly gradient modulation", CVPR 2022. For
-    M > 2 the mean over the other modalities stands below. Above 1: the modality dominates.
+    Peng, Wei, Deng, Wang and Hu, "Balanced multimodal learning via on-the-fly gradient modulation", CVPR 2022. For M >
+    2 the denominator is the mean over the other modalities. A modality with a ratio above 1 dominates.
 
     Args:
         unimodal_logits: ``{m: (B, C)}``.

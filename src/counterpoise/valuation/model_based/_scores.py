@@ -23,7 +23,7 @@ Predict: TypeAlias = Callable[[Inputs], Tensor]
 """From inputs to logits ``(B, C)``."""
 
 BASELINES: Final = Options(("zeros", "mean", "permute"))
-"""Kinds of corruption that leave nothing of a modality."""
+"""Kinds of corruption that remove all information of a modality."""
 MEASURES: Final = Options(("accuracy", "log_likelihood"))
 
 
@@ -66,7 +66,7 @@ def subset_scores(
     batch: int = 512,
     seed: int = 0,
 ) -> dict[frozenset[str], np.ndarray]:
-    """Return the score of every sample when only a subset of the modalities is there, ``(N,)`` by subset.
+    """Return the score of every sample when only a subset of the modalities is available, ``(N,)`` by subset.
 
     Args:
         predict: The model.
