@@ -10,6 +10,9 @@ A tenth of the training set is held out until half of the epochs are over, for e
 read under the fused, the calibrated and the dynamic rule. The learning rate falls to zero along a cosine and the last
 weights count. ``tables.py`` reads the file.
 
+The row `ORACLE` is ARM whose contributions are measured on the test samples, with their labels: what it would gain from
+true contributions. It is trained at the common rate only.
+
 ``--split K`` puts the K-th quarter of the training and validation samples in place of the test set, which is then not
 opened: this is how formulations are chosen.
 """
@@ -20,7 +23,7 @@ import argparse
 import copy
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +40,7 @@ from counterpoise.experiment.config import make_config, parse_method
 from counterpoise.inference import make_rule
 from counterpoise.methods import EpochContext
 from counterpoise.model import MultimodalClassifier
-from counterpoise.records import Outputs
+from counterpoise.records import Batch, Outputs
 from counterpoise.training import MultimodalDataModule, collect, make_optimizer, seed_epoch
 from counterpoise.training.curves import contributions
 from counterpoise.training.fit import assemble
@@ -75,6 +78,7 @@ ROWS: Final = (
     "separated-experts[fusion=false]",
 )
 """ARM and the recipe, ARM without its parts (uniform training), and one switch at a time."""
+ORACLE: Final = "arm (true contributions)"
 CEILING: Final = ("separated-gradients", 0)
 """Row and seed of whose trainings the ceiling needs the outputs of all heads; they are trained again without them."""
 MEASURED: Final = ("joint", "arm")
@@ -110,7 +114,7 @@ def without_test(data: MultimodalData, k: int) -> MultimodalData:
 
 def config_of(data: MultimodalData, row: str, rate: float, seed: int) -> RunConfig:
     """Return the configuration of a training."""
-    name, arguments = parse_method(row)
+    name, arguments = parse_method("arm" if row == ORACLE else row)
     given = {"data": data.info.name, "method": name, "method_args": arguments, "rule": "calibrated", "seed": seed}
     config = make_config(data.info, given | {"fit": {"epochs": EPOCHS[data.info.name]}})
     return replace(config, optim=replace(config.optim, lr=config.optim.lr * rate))
@@ -123,12 +127,18 @@ class Training:
         data: Data set.
         config: Configuration.
         teachers: Trained models that the method learns from.
+        oracle: Whether contributions are measured on the test samples instead of the held-out ones.
     """
 
     def __init__(
-        self, data: MultimodalData, config: RunConfig, teachers: dict[str, MultimodalClassifier] | None = None
+        self,
+        data: MultimodalData,
+        config: RunConfig,
+        teachers: dict[str, MultimodalClassifier] | None = None,
+        *,
+        oracle: bool = False,
     ) -> None:
-        self.data, self.config = data, config
+        self.data, self.config, self.oracle = data, config, oracle
         self.model, self.method, _ = assemble(data, config, teachers)
         self.release = config.fit.epochs // 2
         never = self.method.needs_held_out and not self.method.releases_held_out
@@ -157,7 +167,8 @@ class Training:
         loader.indices = torch.from_numpy(self.module.epoch_indices(epoch))
         loader.set_epoch(epoch)
         seed_epoch(self.config.seed, epoch)
-        held = self.module.held_out_pass if self.module.holds_out(epoch) else None
+        source = self._test_pass if self.oracle else self.module.held_out_pass
+        held = source if self.module.holds_out(epoch) else None
         context = EpochContext(epoch, self.config.fit.epochs, train=self.module.train_pass, held_out=held)
         self.model.train()
         self.method.on_epoch_start(self.model, context)
@@ -171,6 +182,9 @@ class Training:
         for name, values in sums.items():
             curve = self.curves.setdefault(name, [float("nan")] * epoch)
             curve.append(round(float(torch.stack(values).mean()), 5))
+
+    def _test_pass(self) -> Iterable[Batch]:
+        return self.data.test.batches(512)
 
     def _after_epoch(self) -> None:
         for name, split in (("val", self.data.val), ("test", self.data.test)):
@@ -230,10 +244,10 @@ def read_rules(
     return {k: round(v, 4) for k, v in scores.items()}, right
 
 
-def train(data: MultimodalData, config: RunConfig, work: Path | None) -> dict[str, Any]:
+def train(data: MultimodalData, config: RunConfig, work: Path | None, *, oracle: bool = False) -> dict[str, Any]:
     """Train once, and return scores, contributions and curves."""
     started = time.process_time()
-    training = Training(data, config)
+    training = Training(data, config, oracle=oracle)
     training.run()
     seconds = time.process_time() - started
     scores, right = read_rules(training, RULES)
@@ -275,7 +289,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=HERE / "study.jsonl")
     parser.add_argument("--work", type=Path, default=None, help="folder for the outputs of all heads in every epoch")
     parser.add_argument("--data", default=",".join(SETS))
-    parser.add_argument("--rows", default=";".join(ROWS), help="separated by semicolons")
+    parser.add_argument("--rows", default=";".join((*ROWS, ORACLE)), help="separated by semicolons")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rates", default=",".join(map(str, RATES)))
     parser.add_argument("--split", type=int, default=None)
@@ -285,7 +299,8 @@ def main() -> None:
     rows = options.rows.split(";")
     for name in options.data.split(","):
         for row in rows:
-            study(name, row, rates, options)
+            if row != ORACLE:
+                study(name, row, rates, options)
         if options.split is None:
             study_shared(name, [row for row in rows if row != "joint"], rates, options)
 
@@ -307,7 +322,7 @@ def one(name: str, row: str, rate: float, seed: int, options: argparse.Namespace
         return line
     data = open_set(name, seed if options.split is None else options.split)
     data = data if options.split is None else without_test(data, options.split)
-    found = train(data, config_of(data, row, rate, seed), options.work)
+    found = train(data, config_of(data, row, rate, seed), options.work, oracle=row == ORACLE)
     line = dict(zip(("data", "split", "row", "rate", "seed"), place, strict=True)) | found
     with options.runs.open("a") as file:
         file.write(json.dumps(line, separators=(",", ":")) + "\n")
