@@ -6,7 +6,7 @@
 
 Every number is a ratio of two times that were measured in turns in one process: the operation over the least that it
 could cost (its limit). Times are those of the processor, which other work on the machine changes little. An operation
-that takes longer than ``PATIENCE`` is ended, and the table gives the ratio as a lower bound. Writes
+that takes longer than ``--patience`` is ended, and the table gives the ratio as a lower bound. Writes
 ``growth.md`` and ``points.jsonl`` beside this file; docs/scale.md shows the table.
 """
 
@@ -48,8 +48,6 @@ BASE: dict[str, dict[str, int]] = {
     "report": {"N": 100, "M": 2, "C": 10},
 }
 """Values of the other axes."""
-PATIENCE = 300.0
-"""Processor seconds after which an operation is ended."""
 SMALL = (200, 2, 2)
 DIM = 16
 """Features of a modality."""
@@ -105,13 +103,12 @@ def patience(seconds: float) -> Iterator[None]:
 
 
 def timed(operation: Callable[[], object], limit: float) -> Point:
-    """Return the seconds of one call, at most `PATIENCE`, and of its limit."""
+    """Return the seconds of one call and of its limit; `OverTimeError` ends the call."""
     started = time.process_time()
     try:
-        with patience(PATIENCE):
-            operation()
+        operation()
     except OverTimeError:
-        return {"seconds": PATIENCE, "limit": limit, "ended": True}
+        return {"seconds": time.process_time() - started, "limit": limit, "ended": True}
     return {"seconds": time.process_time() - started, "limit": limit}
 
 
@@ -262,6 +259,18 @@ def axis_points(part: str, axis: str, known: dict[str, Point]) -> list[Point | N
     return [known.get(key({"part": part, "axis": axis, **BASE[part], axis: v})) for v in AXES[part][axis]]
 
 
+def work(point: Point) -> float:
+    """Return a number that grows with the time of a point: the short ones are measured first."""
+    n, size = point["N"], point["N"] * point["M"] * point["C"]
+    if point["part"] == "report":
+        return float(n)
+    if point["part"] == "diagnosis":
+        size = min(n, 5_000) * point["M"] * point["C"]
+    elif point["part"] == "valuation" and DIM * size > 3e8:  # no iterations over the samples
+        size /= 100
+    return float(size)
+
+
 def exponents(axis: str, measured: Sequence[Point | None]) -> list[float]:
     """Return by which power of the axis the time grows, from each value to the next."""
     pairs = [(a, b) for a, b in pairwise(measured) if a and b and not (a.get("ended") or b.get("ended"))]
@@ -325,13 +334,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=AXES, action="append", help="parts to measure; all by default")
     parser.add_argument("--minutes", type=float, default=20.0, help="processor minutes after which nothing is begun")
+    parser.add_argument("--patience", type=float, default=300.0, help="processor seconds after which a point is ended")
     parser.add_argument("--tables", action="store_true", help="measure nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
     known = known_points()
     warm: set[str] = set()
     wanted = [] if options.tables else [p for p in points(options.only or list(AXES)) if key(p) not in known]
-    for point in sorted(wanted, key=lambda p: p["N"] * p["M"] * p["C"] if p["part"] != "report" else p["N"]):
+    for point in sorted(wanted, key=work):
         if time.process_time() > 60 * options.minutes:
             print("The minutes are used up; run the command again to resume.")
             break
@@ -339,7 +349,8 @@ def main() -> None:
             MEASURES[point["part"]](*SMALL)
             warm.add(point["part"])
         gc.collect()
-        measured = MEASURES[point["part"]](point["N"], point["M"], point["C"])
+        with patience(options.patience):
+            measured = MEASURES[point["part"]](point["N"], point["M"], point["C"])
         known[key(point)] = point | measured
         with POINTS.open("a") as file:
             file.write(json.dumps(known[key(point)]) + "\n")

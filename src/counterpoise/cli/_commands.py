@@ -190,7 +190,8 @@ def run_train(options: Namespace, given: Mapping[str, Any]) -> int:
     devices = int(given.get("fit", {}).get("devices", 1))
     refuse_several("A training", devices)
     check_logger(options.logger)
-    data = open_data(options.data, split=split_of_seed(options.data, options.seed))
+    with console.status("opening the data"):
+        data = open_data(options.data, split=split_of_seed(options.data, options.seed))
     method, arguments = parse_method(options.method)
     config = make_config(
         data.info,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,6 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from counterpoise.runs import RunRecord
 
@@ -28,10 +31,23 @@ __all__ = ["RunProgress", "console"]
 console = Console()
 
 
+PAUSE: Final = 2.0
+"""Seconds between two lines where there is no terminal."""
+
+
 class RunProgress:
-    """A progress bar over runs, with the last finished run and its score."""
+    """A progress bar over runs, with the last finished run and its score.
+
+    Where the output is not a terminal (the log of a job, say), lines on the standard error take its place, at most one
+    every two seconds.
+
+    Args:
+        quiet: Whether to show nothing.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
+        self._lines = not quiet and not console.is_terminal
+        self._spoken = float("-inf")
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=28),
@@ -44,6 +60,7 @@ class RunProgress:
             disable=quiet,
         )
         self._figures: TaskID | None = None
+        self._opening = self._bar.add_task("opening the data", total=None, last="")
         self._writing = self._bar.add_task("tables and page", total=None, visible=False, last="")
 
     def __enter__(self) -> Self:
@@ -57,6 +74,8 @@ class RunProgress:
 
     def start(self, total: int) -> None:
         """Show the number of runs."""
+        self._bar.update(self._opening, visible=False)
+        self._total = total
         self._task = self._bar.add_task("training", total=total, last="")
         self._left = total
 
@@ -66,11 +85,11 @@ class RunProgress:
         if self._figures is None:
             self._figures = self._bar.add_task("figures", total=total, last="")
         self._bar.update(self._figures, completed=count)
+        self._print(f"figures: {count} of {total}")
 
     def trial(self, result: TrialResult) -> None:
         """Count a trial."""
-        last = "[red]failed[/]" if result.error else ""
-        self._bar.update(self._task, advance=1, last=last)
+        self._count("[red]failed[/]" if result.error else "")
 
     def done(self, result: RunRecord | Failure) -> None:
         """Count a run."""
@@ -79,7 +98,19 @@ class RunProgress:
             last = f"{result.data} · {escape(result.label)} · seed {result.seed}: {score:.3f}"
         else:
             last = "[red]failed[/]"
-        self._bar.update(self._task, advance=1, last=last)
-        self._left -= 1
+        self._count(last)
         if not self._left:
             self._bar.update(self._writing, visible=True)
+
+    def _count(self, last: str) -> None:
+        self._bar.update(self._task, advance=1, last=last)
+        self._left -= 1
+        done = f"{self._total - self._left} of {self._total}"
+        self._print(f"{done}  {Text.from_markup(last).plain}", always=not self._left)
+
+    def _print(self, text: str, *, always: bool = False) -> None:
+        """Print a line where there is no terminal, unless one was printed a moment ago."""
+        now = time.monotonic()
+        if self._lines and (always or now - self._spoken >= PAUSE):
+            print(text.rstrip(), file=sys.stderr, flush=True)
+            self._spoken = now

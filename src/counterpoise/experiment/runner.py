@@ -24,6 +24,7 @@ from counterpoise.methods import make_method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.runs import SAMPLES, RunRecord
 from counterpoise.training.callbacks.loggers import check_logger, log_folder, log_history, open_logger
+from counterpoise.training.callbacks.progress import waiting
 from counterpoise.training.checkpoints import BEST, LAST, PREVIOUS, load_weights
 from counterpoise.training.checks import check_data, check_space
 from counterpoise.training.fit import Fitted, assemble, fit
@@ -94,7 +95,8 @@ def run(
             f"Could not write checkpoints to `{folder}`: {error.strerror or error}. Free some space and run the same "
             "command again to resume from the last epoch."
         ) from error
-    record = make_record(fitted, data, config, folder)
+    with waiting("measuring on the test set", progress):
+        record = make_record(fitted, data, config, folder)
     record = replace(
         record,
         seconds=time.perf_counter() - started,

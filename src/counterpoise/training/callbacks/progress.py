@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import lightning
     from rich.progress import Progress
 
-__all__ = ["Column", "EpochLines", "make_columns"]
+__all__ = ["Column", "EpochLines", "make_columns", "waiting"]
 
 SHORT: Final = 5
 """Minimum number of characters of a modality's name on a narrow screen."""
@@ -111,6 +112,16 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def waiting(text: str, shown: bool) -> AbstractContextManager[object]:
+    """Return a context in which a terminal shows what is done.
+
+    Args:
+        text: What is done.
+        shown: Whether to show it.
+    """
+    return Console().status(text) if shown else nullcontext()
 
 
 class EpochLines(Callback):
