@@ -21,19 +21,30 @@ from counterpoise.data import MultimodalData
 from counterpoise.errors import DataError
 from counterpoise.experiment.config import make_config, parse_method
 from counterpoise.experiment.folders import open_cached
-from counterpoise.experiment.trials import CORRUPTED, SHARE, Trial, TrialResult, do_trials
+from counterpoise.experiment.gains import BenchmarkGains, Gain, measured_gains, read_benchmark_gains
+from counterpoise.experiment.trials import CORRUPTED, Trial, TrialResult, count_folds, count_splits, do_trials
 from counterpoise.inference.catalogue import RULES
 from counterpoise.methods.catalogue import METHODS
-from counterpoise.report.analysis.statistics import t_interval
 
-__all__ = ["CANDIDATES", "RULE_CANDIDATES", "Candidate", "Finding", "Recommendation", "gain_interval", "recommend"]
+__all__ = [
+    "CANDIDATES",
+    "RULE_CANDIDATES",
+    "Candidate",
+    "Finding",
+    "Recommendation",
+    "choose",
+    "expected_gains",
+    "recommend",
+]
 
 CANDIDATES: Final = ("joint", "uniform", "lfm", "dgl", "separated-experts")
 """Default candidates: the best methods of the catalogue on the library's benchmarks, one of each kind."""
 RULE_CANDIDATES: Final = ("fused", "calibrated", "dynamic")
 """Decision rules with which each training is scored by default."""
 LEVEL: Final = 0.9
-"""Level of intervals. A gain is significant if the whole interval is above 0: a one-sided test at 5 per cent."""
+"""Level of intervals."""
+HARM: Final = 0.25
+"""Largest probability of doing worse than joint training that a recommendation may have."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,11 @@ class Candidate:
     scores: tuple[float, ...]
     corrupted: tuple[float, ...]
 
+    @property
+    def name(self) -> tuple[str, str]:
+        """Method and rule."""
+        return self.method, self.rule
+
     def values(self, *, corrupted: bool) -> np.ndarray:
         """Return the scores on each split, ``(J,)``."""
         return np.array(self.corrupted if corrupted else self.scores)
@@ -63,12 +79,14 @@ class Finding:
 
     Attributes:
         corrupted: Whether the inputs of one modality at a time are corrupted.
-        method: Recommended method; ``joint`` if no candidate is significantly better.
+        method: Recommended method; ``joint`` if every candidate may well do worse.
         rule: Recommended rule; ``fused`` if joint training is recommended.
-        best: Name of the best candidate, whether it is recommended or not; empty if it is joint training itself.
-        gain: Expected gain over joint training of choosing the best candidate, in units of the score.
+        best: Name of the candidate with the largest expected gain, whether it is recommended or not; empty if none is
+            expected to gain.
+        gain: Expected gain over joint training of that candidate, in units of the score.
         low: Lower end of its 90 % interval.
         high: Upper end.
+        harm: Probability that it does worse than joint training.
         score: Mean score of the recommendation over the splits.
         joint: Mean score of joint training.
     """
@@ -80,13 +98,14 @@ class Finding:
     gain: float
     low: float
     high: float
+    harm: float
     score: float
     joint: float
 
     @property
-    def significant(self) -> bool:
-        """Whether another choice than joint training is recommended."""
-        return self.low > 0
+    def stays(self) -> bool:
+        """Whether joint training is recommended."""
+        return (self.method, self.rule) == BASELINE
 
 
 @dataclass(frozen=True)
@@ -97,6 +116,7 @@ class Recommendation:
         data: Name of the data set.
         metric: Name of the score; larger is better.
         splits: Number of splits.
+        folds: Number of folds of which each split scores on one.
         ordinary: Recommendation for clean inputs.
         corrupted: Recommendation for inputs of which one modality at a time is corrupted.
         candidates: Every candidate with its scores, the best first.
@@ -106,6 +126,7 @@ class Recommendation:
     data: str
     metric: str
     splits: int
+    folds: int
     ordinary: Finding
     corrupted: Finding
     candidates: tuple[Candidate, ...] = ()
@@ -126,25 +147,29 @@ class Recommendation:
         if math.isfinite(self.corrupted.joint):
             lines.append(f"If one of the inputs may be corrupted: {self._sentence(self.corrupted)}")
         lines.append(
-            f"({self.splits} random splits of the training and validation samples; the test set was not read. In "
-            f"brackets: {LEVEL:.0%} intervals.)"
+            f"({self.splits} random splits of the training and validation samples, and the gains on the library's "
+            f"benchmarks; the test set was not read. In brackets: {LEVEL:.0%} intervals.)"
         )
         lines += [f"Note: {note}" for note in self.notes]
-        if self.ordinary.significant:
+        if not self.ordinary.stays:
             lines.append(f'counterpoise train --data {self.data} --method "{self.method}" --rule {self.rule}')
         return "\n".join(lines)
 
     def _sentence(self, finding: Finding) -> str:
         words = self._gain(finding.gain, finding.low, finding.high)
-        if finding.significant:
+        joint = self._level(finding.joint)
+        if not finding.stays:
             return (
-                f"use `{finding.method}` with the {finding.rule} rule. Expected {self.metric} "
-                f"{self._level(finding.score)} against {self._level(finding.joint)} for joint training: {words}."
+                f"use {finding.best}. Expected gain over joint training ({self.metric} {joint}): {words}; it does "
+                f"worse with a probability of {_probability(finding.harm)}."
             )
-        stay = f"stay with joint training ({self.metric} {self._level(finding.joint)})."
+        stay = f"stay with joint training ({self.metric} {joint})."
         if not finding.best:
-            return f"{stay} No candidate has a higher mean."
-        return f"{stay} The best candidate, {finding.best}, is not better beyond chance: {words}."
+            return f"{stay} No candidate is expected to gain."
+        return (
+            f"{stay} The best candidate, {finding.best}, does worse with a probability of "
+            f"{_probability(finding.harm)}; expected gain {words}."
+        )
 
     @property
     def _percent(self) -> bool:
@@ -162,12 +187,13 @@ class Recommendation:
         """Return plain dictionaries, lists, texts and numbers, with None for numbers that are not finite."""
         conditions = {}
         for name, finding in (("ordinary", self.ordinary), ("corrupted", self.corrupted)):
-            conditions[name] = {**vars(finding), "significant": finding.significant}
+            conditions[name] = {**vars(finding), "stays": finding.stays}
         plain: dict[str, Any] = json_safe(
             {
                 "data": self.data,
                 "metric": self.metric,
                 "splits": self.splits,
+                "folds": self.folds,
                 **conditions,
                 "candidates": [vars(c) for c in self.candidates],
                 "notes": list(self.notes),
@@ -176,15 +202,21 @@ class Recommendation:
         return plain
 
     def table(self) -> str:
-        """Return every candidate with its mean scores and its gains over joint training, in Markdown."""
-        base = next(c for c in self.candidates if (c.method, c.rule) == BASELINE)
-        lines = ["| method | rule | ordinary | gain | corrupted | gain |", "|---|---|---:|---:|---:|---:|"]
+        """Return every candidate with its mean scores and its expected gains over joint training, in Markdown."""
+        lines = [
+            "| method | rule | ordinary | expected gain | corrupted | expected gain |",
+            "|---|---|---:|---:|---:|---:|",
+        ]
+        gains = [
+            expected_gains(self.candidates, read_benchmark_gains(self.metric, corrupted=c), self.folds, corrupted=c)
+            for c in (False, True)
+        ]
         for c in self.candidates:
             cells = [f"`{c.method}`", c.rule]
-            for corrupted in (False, True):
-                own, other = c.values(corrupted=corrupted), base.values(corrupted=corrupted)
-                shown = self._gain(*gain_interval(own - other)) if c is not base else "–"
-                cells += [self._level(float(own.mean())), shown]
+            for corrupted, by_name in zip((False, True), gains, strict=True):
+                gain = by_name.get(c.name)
+                shown = "–" if gain is None else self._gain(gain.mean, *gain.interval(LEVEL))
+                cells += [self._level(float(c.values(corrupted=corrupted).mean())), shown]
             lines.append(f"| {' | '.join(cells)} |")
         return "\n".join(lines) + "\n"
 
@@ -196,26 +228,8 @@ def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def gain_interval(gains: np.ndarray) -> tuple[float, float, float]:
-    r"""Return the mean gain over repeated splits, and the ends of its interval.
-
-    The training sets of the splits overlap, so that the gains are correlated: the variance of the mean is
-    :math:`s^2 (1/J + n_2 / n_1)` with :math:`n_1` training and :math:`n_2` scored samples (Nadeau & Bengio, "Inference
-    for the Generalization Error", Machine Learning 52, 2003), with Student's quantile for J - 1 degrees of freedom.
-
-    Args:
-        gains: Gain on each split, ``(J,)``.
-
-    Example:
-        >>> [round(x, 3) for x in gain_interval(np.array([0.01, 0.02, 0.03]))]
-        [0.02, -0.002, 0.042]
-    """
-    count = len(gains)
-    spread = float(np.std(gains, ddof=1)) if count > 1 else math.nan
-    error = spread * math.sqrt(1 / count + SHARE / (1 - SHARE))
-    mean = float(np.mean(gains))
-    low, high = t_interval(mean, error, count, level=LEVEL)
-    return mean, low, high
+def _probability(value: float) -> str:
+    return f"{value:.0%}" if value >= 0.01 else "less than 1%"
 
 
 def recommend(
@@ -231,18 +245,19 @@ def recommend(
     on_start: Callable[[int], None] | None = None,
     on_done: Callable[[TrialResult], None] | None = None,
 ) -> Recommendation:
-    """Recommend a method and a decision rule for a data set, or joint training if no candidate is significantly better.
+    """Recommend a method and a decision rule for a data set, or joint training if every candidate may well do worse.
 
     Every candidate method is trained once on each of several random splits of the training and validation samples, and
-    scored with every rule. The test set is never read. The best candidate is recommended if it is significantly better
-    than joint training. On each split, the gain is measured for the candidate that is best on the *other* splits, so
-    that it is not biased by the choice of the best.
+    scored with every rule. The test set is never read. The expected gain of a candidate is its posterior mean: the gain
+    on the splits, shrunk towards the gain that the candidate had on the library's benchmark data sets. The candidate
+    with the largest expected gain is recommended, among those that do worse than joint training with a probability of
+    at most 25 %.
 
     Args:
         data: Name or path of a data set, or the data.
         methods: Candidates: names, with hyper-parameters in brackets.
         rules: Decision rules with which each training is scored.
-        splits: Number of splits, at least 3.
+        splits: Number of splits, at least 3. With 5 groups or fewer each group is scored on once.
         seed: Seed of the trainings; of a set with several splits, the one whose test set stays unread.
         out: Folder that keeps the trials, so that the same call resumes; None keeps nothing.
         jobs: Number of processes.
@@ -263,11 +278,12 @@ def recommend(
     name = str(data) if given_data is None else opened.info.name
     baseline = _config(opened, name, "joint", seed, given)
     rows = {method: _config(opened, name, method, seed, given) for method in dict.fromkeys(methods)}
+    splits = count_splits(opened, splits)
     plans = [plan for part in range(splits) for plan in _plans(part, baseline, rows, rules)]
     if on_start is not None:
         on_start(len(plans))
     results = _done(plans, given_data, out, jobs, on_done)
-    recommendation = _read_results(opened.info.name, splits, results)
+    recommendation = _read_results(opened.info.name, splits, count_folds(opened), results)
     if out is not None:
         write_atomic(out / "recommendation.json", json.dumps(recommendation.to_dict(), indent=1))
     return recommendation
@@ -305,7 +321,7 @@ def _config(data: MultimodalData, name: str, method: str, seed: int, given: Mapp
     return make_config(data.info, {**(given or {}), **own})
 
 
-def _read_results(data: str, splits: int, results: Sequence[tuple[str, TrialResult]]) -> Recommendation:
+def _read_results(data: str, splits: int, folds: int, results: Sequence[tuple[str, TrialResult]]) -> Recommendation:
     """Return the recommendation, given the results of all trials in the order of their splits."""
     by_method: dict[str, list[TrialResult]] = {}
     for method, result in results:
@@ -319,11 +335,11 @@ def _read_results(data: str, splits: int, results: Sequence[tuple[str, TrialResu
         for rule in by_method[method][0].scores:
             candidates.setdefault((method, rule), _candidate(method, rule, by_method[method]))
     usable = [c for c in candidates.values() if all(map(math.isfinite, c.scores))]
-    usable = [usable[0], *sorted(usable[1:], key=lambda c: (c.method, c.rule))]
-    ordinary, corrupted = _find(usable, corrupted=False), _find(usable, corrupted=True)
-    ranked = sorted(usable, key=lambda c: -float(np.mean(c.scores)))
+    metric = baseline[0].score
+    ranked = tuple(sorted(usable, key=lambda c: (-float(np.mean(c.scores)), c.name)))
+    ordinary, corrupted = (_find(ranked, metric, folds, corrupted=c) for c in (False, True))
     notes = tuple(f"`{method}` was left out: {error}" for method, error in errors.items())
-    return Recommendation(data, baseline[0].score, splits, ordinary, corrupted, tuple(ranked), notes)
+    return Recommendation(data, metric, splits, folds, ordinary, corrupted, ranked, notes)
 
 
 def _error(results: Sequence[TrialResult]) -> str:
@@ -335,17 +351,61 @@ def _candidate(method: str, rule: str, results: Sequence[TrialResult]) -> Candid
     return Candidate(method, rule, tuple(x for x, _ in own), tuple(y for _, y in own))
 
 
-def _find(candidates: Sequence[Candidate], *, corrupted: bool) -> Finding:
-    """Return the finding for one condition; the first candidate is joint training."""
-    values = np.stack([c.values(corrupted=corrupted) for c in candidates])  # (K, J)
-    gains = np.nan_to_num(values - values[0], nan=-math.inf) if np.isfinite(values[0]).all() else 0 * values
-    best = int(gains.mean(1).argmax())
-    # On each split, the gain of the candidate that is best on the others.
-    others = gains.sum(1, keepdims=True) - gains
-    crossed = gains[others.argmax(0), np.arange(gains.shape[1])]
-    gain, low, high = gain_interval(crossed)
-    chosen = best if low > 0 else 0
-    name = f"`{candidates[best].method}` with the {candidates[best].rule} rule" if best else ""
-    score, joint = (float(values[k].mean()) for k in (chosen, 0))
-    row = candidates[chosen]
-    return Finding(corrupted, row.method, row.rule, name, gain, low, high, score, joint)
+def gains_on_splits(candidates: Sequence[Candidate], folds: int, *, corrupted: bool) -> dict[tuple[str, str], Gain]:
+    """Return the measured gain over joint training of every other candidate that has scores.
+
+    Args:
+        candidates: The candidates, joint training with its fused head among them.
+        folds: Number of folds of which each split scores on one.
+        corrupted: Whether the inputs of one modality at a time are corrupted.
+    """
+    reference = _baseline(candidates).values(corrupted=corrupted)
+    gains = {c.name: c.values(corrupted=corrupted) - reference for c in candidates if c.name != BASELINE}
+    gains = {name: own for name, own in gains.items() if np.isfinite(own).all()}
+    return dict(zip(gains, measured_gains(np.stack(list(gains.values())), folds), strict=True)) if gains else {}
+
+
+def expected_gains(
+    candidates: Sequence[Candidate], benchmarks: BenchmarkGains, folds: int, *, corrupted: bool
+) -> dict[tuple[str, str], Gain]:
+    """Return the posterior of the gain over joint training of every other candidate that has scores.
+
+    Args:
+        candidates: The candidates, joint training with its fused head among them.
+        benchmarks: What benchmark data sets lead one to expect.
+        folds: Number of folds of which each split scores on one.
+        corrupted: Whether the inputs of one modality at a time are corrupted.
+    """
+    measured = gains_on_splits(candidates, folds, corrupted=corrupted)
+    return {name: benchmarks.posterior(name, gain) for name, gain in measured.items()}
+
+
+def _baseline(candidates: Sequence[Candidate]) -> Candidate:
+    return next(c for c in candidates if c.name == BASELINE)
+
+
+def choose(gains: Mapping[tuple[str, str], Gain], harm: float = HARM) -> tuple[str, str]:
+    """Return the candidate with the largest expected gain among those that hardly do harm; otherwise joint training.
+
+    Args:
+        gains: Posterior of the gain of every candidate, by method and rule.
+        harm: Largest probability of a negative gain.
+
+    Example:
+        >>> choose({("uniform", "fused"): Gain(0.03, 0.03), ("arm", "fused"): Gain(0.02, 0.01)})
+        ('arm', 'fused')
+    """
+    safe = {name: gain for name, gain in gains.items() if gain.mean > 0 and gain.harm <= harm}
+    return max(safe, key=lambda name: safe[name].mean) if safe else BASELINE
+
+
+def _find(candidates: Sequence[Candidate], metric: str, folds: int, *, corrupted: bool) -> Finding:
+    """Return the finding for one condition."""
+    gains = expected_gains(candidates, read_benchmark_gains(metric, corrupted=corrupted), folds, corrupted=corrupted)
+    chosen = choose(gains)
+    best = chosen if chosen != BASELINE or not gains else max(gains, key=lambda name: gains[name].mean)
+    gain = gains.get(best, Gain(0.0, 0.0))
+    name = f"`{best[0]}` with the {best[1]} rule" if gain.mean > 0 else ""
+    row = next(c for c in candidates if c.name == chosen)
+    score, joint = (float(c.values(corrupted=corrupted).mean()) for c in (row, _baseline(candidates)))
+    return Finding(corrupted, *chosen, name, gain.mean, *gain.interval(LEVEL), gain.harm, score, joint)

@@ -22,10 +22,10 @@ from counterpoise.experiment.parallel import map_jobs
 from counterpoise.inference.catalogue import RULES
 from counterpoise.methods.catalogue import METHODS
 
-__all__ = ["CORRUPTED", "Trial", "TrialResult", "do_trials", "redraw"]
+__all__ = ["CORRUPTED", "FOLDS", "Trial", "TrialResult", "count_folds", "count_splits", "do_trials", "redraw"]
 
-SHARE: Final = 0.2
-"""Share of the training and validation samples that a redrawn split uses for validation."""
+FOLDS: Final = 5
+"""Number of folds of the training and validation samples: a redrawn split uses one of them for validation."""
 
 CORRUPTED: Final = "corrupted"
 """Name of the mean score over all corruptions in the scores of a rule."""
@@ -76,11 +76,13 @@ class TrialResult:
 def redraw(data: MultimodalData, part: int) -> MultimodalData:
     """Return the data with another random split of the training and validation samples; the test set stays.
 
-    Whole groups move where groups are known; otherwise the split is stratified by class.
+    The splits are those of repeated cross-validation: `count_folds` parts in a row score on disjoint folds, and the
+    next ones on folds of another random order. Whole groups move where groups are known; otherwise folds are stratified
+    by class.
 
     Args:
         data: The data.
-        part: Number of the split.
+        part: Number of the split, from 0.
 
     Example:
         >>> from counterpoise.data import open_data
@@ -89,17 +91,53 @@ def redraw(data: MultimodalData, part: int) -> MultimodalData:
         >>> len(other.train) + len(other.val) == len(data.train) + len(data.val), len(other.val)
         (True, 500)
     """
+    pool, (repetition, fold) = _pooled(data), divmod(part, count_folds(data))
+    held = _fold(pool.target, pool.group, fold, count_folds(data), repetition)
+    kept = np.setdiff1d(np.arange(len(pool)), held)
+    return replace(data, train=pool.subset(kept), val=pool.subset(held))
+
+
+def count_folds(data: MultimodalData) -> int:
+    """Return the number of folds: `FOLDS`, or the number of groups if there are 2 to `FOLDS` of them."""
+    groups = _count_groups(data)
+    return min(groups, FOLDS) if groups > 1 else FOLDS
+
+
+def count_splits(data: MultimodalData, wanted: int) -> int:
+    """Return the number of splits that differ: at most the number of groups if there are 2 to `FOLDS` of them."""
+    return min(wanted, count_folds(data)) if 1 < _count_groups(data) <= FOLDS else wanted
+
+
+def _count_groups(data: MultimodalData) -> int:
+    group = _pooled_group(data)
+    return 0 if group is None else len(np.unique(group))
+
+
+def _pooled_group(data: MultimodalData) -> np.ndarray | None:
+    train, val = data.train.group, data.val.group
+    return None if train is None or val is None else np.concatenate([train, val])
+
+
+def _pooled(data: MultimodalData) -> Split:
     train, val = data.train, data.val
     masks = [part.present or {m: np.ones(len(part), bool) for m in data.info.names} for part in (train, val)]
-    pool = Split(
+    return Split(
         {m: np.concatenate([train.arrays[m], val.arrays[m]]) for m in data.info.names},
         np.concatenate([train.target, val.target]),
-        None if train.group is None or val.group is None else np.concatenate([train.group, val.group]),
+        _pooled_group(data),
         train.augmentation,
         present={m: np.concatenate([mask[m] for mask in masks]) for m in data.info.names},
     )
-    kept, held = holdout_split(pool.target, pool.group, SHARE, part)
-    return replace(data, train=pool.subset(kept), val=pool.subset(held))
+
+
+def _fold(target: np.ndarray, group: np.ndarray | None, fold: int, folds: int, seed: int) -> np.ndarray:
+    """Return the positions of a fold. Each fold is held out from what the ones before it left."""
+    rest = held = np.arange(len(target))
+    for k in range(min(fold + 1, folds - 1)):
+        part = None if group is None else group[rest]
+        kept, drawn = holdout_split(target[rest], part, 1 / (folds - k), seed)
+        rest, held = rest[kept], rest[drawn]
+    return rest if fold == folds - 1 else held
 
 
 def do_trials(
