@@ -102,20 +102,20 @@ def leads(side: dict[str, list[float]]) -> bool:
     return bool((values[first] - values > SIGNIFICANT * errors)[others].all())
 
 
-def row(found: dict[str, Any]) -> list[str]:
+def row(record: dict[str, Any]) -> list[str]:
     """Return the cells of a data set."""
-    cells = [found["data"], str(found["samples"]) + (f" (whole {found['groups']}s)" if found["groups"] else "")]
+    cells = [record["data"], str(record["samples"]) + (f" (whole {record['groups']}s)" if record["groups"] else "")]
     for side in ("held_out", "test"):
-        shown = zip(found["modalities"], found[side]["values"], strict=True)
-        cells += [", ".join(f"{m} {v:.2f}" for m, v in shown), "yes" if leads(found[side]) else "no"]
-    return [*cells, verdict(found)]
+        shown = zip(record["modalities"], record[side]["values"], strict=True)
+        cells += [", ".join(f"{m} {v:.2f}" for m, v in shown), "yes" if leads(record[side]) else "no"]
+    return [*cells, verdict(record)]
 
 
-def verdict(found: dict[str, Any]) -> str:
+def verdict(record: dict[str, Any]) -> str:
     """Return whether both sides name the same modality, or whether one of them names none."""
-    if np.argmax(found["held_out"]["values"]) == np.argmax(found["test"]["values"]):
+    if np.argmax(record["held_out"]["values"]) == np.argmax(record["test"]["values"]):
         return "same"
-    return "other" if leads(found["held_out"]) and leads(found["test"]) else "tie"
+    return "other" if leads(record["held_out"]) and leads(record["test"]) else "tie"
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:

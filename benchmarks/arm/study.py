@@ -322,12 +322,12 @@ def one(name: str, row: str, rate: float, seed: int, options: argparse.Namespace
         return line
     data = open_set(name, seed if options.split is None else options.split)
     data = data if options.split is None else without_test(data, options.split)
-    found = train(data, config_of(data, row, rate, seed), options.work, oracle=row == ORACLE)
-    line = dict(zip(("data", "split", "row", "rate", "seed"), place, strict=True)) | found
+    result = train(data, config_of(data, row, rate, seed), options.work, oracle=row == ORACLE)
+    line = dict(zip(("data", "split", "row", "rate", "seed"), place, strict=True)) | result
     with options.runs.open("a") as file:
         file.write(json.dumps(line, separators=(",", ":")) + "\n")
-    shown = " ".join(f"{k}={v:.1f}" for k, v in found["scores"].items() if k.startswith(("test", "head")))
-    print(f"{name} {row} x{rate:g} seed {seed}: {shown} ({found['seconds']} s)", flush=True)
+    shown = " ".join(f"{k}={v:.1f}" for k, v in result["scores"].items() if k.startswith(("test", "head")))
+    print(f"{name} {row} x{rate:g} seed {seed}: {shown} ({result['seconds']} s)", flush=True)
     return line
 
 

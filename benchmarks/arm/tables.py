@@ -374,7 +374,7 @@ def oracle(data: Any, files: Sequence[Any]) -> list[str]:
         return 100 * task.sample_score(logits, target).float().mean().item()
 
     start = max(([(r, epochs - 1)] * count for r in range(len(files))), key=accuracy)
-    found = [accuracy(start)]
+    accuracies = [accuracy(start)]
     stops = sorted({epochs - 1, 3 * epochs // 4, epochs // 2, epochs // 4})
     for candidates in (
         [(r, epochs - 1) for r in range(len(files))],
@@ -384,8 +384,8 @@ def oracle(data: Any, files: Sequence[Any]) -> list[str]:
         for m in range(count):
             trials = [[*best[:m], c, *best[m + 1 :]] for c in candidates]
             best = max([best, *trials], key=accuracy)
-        found.append(accuracy(best))
-    return [*(f"{v:.1f}" for v in found), f"{max(found) - found[0]:+.1f}"]
+        accuracies.append(accuracy(best))
+    return [*(f"{v:.1f}" for v in accuracies), f"{max(accuracies) - accuracies[0]:+.1f}"]
 
 
 def main() -> None:

@@ -205,13 +205,13 @@ def _broken_outputs(lab: _Lab, module: str, function: str, status: int, name: st
     folder = lab.fresh()
     more = ("--jobs", "1") if name == "compare" else ()
     result.add(start([*lab.arguments(name), *more], folder, spoil))
-    found = {
+    contents_now = {
         path: digest for path, digest in _numbers(folder).items() if path.endswith(("predictions.npz", "best.ckpt"))
     }
     known = {
         path: digest for path, digest in lab.expected(name).items() if path.endswith(("predictions.npz", "best.ckpt"))
     }
-    result.equal += found == known
+    result.equal += contents_now == known
     return result
 
 

@@ -193,11 +193,11 @@ def make_sources(folder: Path) -> Commands:
 
 def contents(folder: Path) -> dict[str, str]:
     """Return a digest of every file below a folder, by path; of records, arrays and weights without times."""
-    found = {}
+    hashes = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            found[str(path.relative_to(folder))] = hashlib.sha256(_stable(path)).hexdigest()[:16]
-    return found
+            hashes[str(path.relative_to(folder))] = hashlib.sha256(_stable(path)).hexdigest()[:16]
+    return hashes
 
 
 def _stable(path: Path) -> bytes:

@@ -118,10 +118,10 @@ def _judge(result: KillResult, expected: dict[str, str], before: dict[str, str],
     if again.status or again.has_traceback:
         result.failures.append(f"status {again.status}: {again.shown[-300:]}")
         return
-    found = contents(folder / "out")
+    hashes = contents(folder / "out")
     result.left += sum(path.name.endswith(".partial") for path in folder.rglob(".*"))
-    result.lost += sum(found.get(path) != digest for path, digest in before.items())
-    kept = _kept(found)
+    result.lost += sum(hashes.get(path) != digest for path, digest in before.items())
+    kept = _kept(hashes)
     if kept == expected:
         result.equal += 1
     else:
@@ -129,8 +129,8 @@ def _judge(result: KillResult, expected: dict[str, str], before: dict[str, str],
         result.failures.append(f"differs: {', '.join(differing[:5])}")
 
 
-def _kept(found: dict[str, str]) -> dict[str, str]:
-    return {path: digest for path, digest in found.items() if not path.startswith(IGNORED)}
+def _kept(hashes: dict[str, str]) -> dict[str, str]:
+    return {path: digest for path, digest in hashes.items() if not path.startswith(IGNORED)}
 
 
 def _fresh(folder: Path) -> Path:

@@ -28,13 +28,13 @@ def main() -> None:
 
     for part in options.only or PARTS:
         if part == "kills":
-            found = kill.table(kill.run_kills(options.share, say=say))
+            table = kill.table(kill.run_kills(options.share, say=say))
         elif part == "faults":
-            found = faults.table(faults.run_faults(say))
+            table = faults.table(faults.run_faults(say))
         else:
-            found = _inputs()
+            table = _inputs()
         text = options.out.read_text(encoding="utf-8")
-        options.out.write_text(_replaced(text, part, found), encoding="utf-8")
+        options.out.write_text(_replaced(text, part, table), encoding="utf-8")
 
 
 def _inputs() -> str:

@@ -22,12 +22,12 @@ class NotGraftedError(Exception):
 
 def functions_of(file: Path) -> Functions:
     """Return all functions that are loaded from a file, decorated ones included."""
-    found: Functions = {}
+    functions: Functions = {}
     gc.unfreeze()  # what is frozen is not listed
     for thing in gc.get_objects():
         if type(thing) is FunctionType and (code := thing.__code__).co_filename == str(file):
-            found.setdefault((code.co_qualname, code.co_firstlineno), []).append(thing)
-    return found
+            functions.setdefault((code.co_qualname, code.co_firstlineno), []).append(thing)
+    return functions
 
 
 def graft(mutant: Mutant, functions: Functions) -> None:
@@ -87,5 +87,5 @@ def _replace(owner: Any, name: str, new: Any) -> None:
 
 
 def _inner(code: CodeType) -> list[CodeType]:
-    found = [c for c in code.co_consts if isinstance(c, CodeType)]
-    return found + [deeper for c in found for deeper in _inner(c)]
+    codes = [c for c in code.co_consts if isinstance(c, CodeType)]
+    return codes + [deeper for c in codes for deeper in _inner(c)]

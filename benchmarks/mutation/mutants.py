@@ -152,7 +152,7 @@ def mutants_of(file: Path) -> list[Mutant]:
     """
     text = _Text(file.read_bytes())
     seen: Counter[tuple[str, str]] = Counter()
-    found = []
+    mutants = []
     for site in _sites(ast.parse(text.source), (), "<module>", False):
         shown, name = _shown(site), _name_of_default(site)
         for other in _changes(site):
@@ -162,8 +162,8 @@ def mutants_of(file: Path) -> list[Mutant]:
             seen[site.where, change] += 1
             if (count := seen[site.where, change]) > 1:
                 change += f" (no. {count})"
-            found.append(Mutant(file, site.where, change, _lines(site), site.in_body, source))
-    return found
+            mutants.append(Mutant(file, site.where, change, _lines(site), site.in_body, source))
+    return mutants
 
 
 def _sites(node: ast.AST, parents: tuple[ast.AST, ...], where: str, in_body: bool) -> Iterator[_Site]:

@@ -255,15 +255,15 @@ def tables() -> int:
     missing = []
     for file in in_scope():
         name = name_of(file)
-        found = known.get(name)
-        if found is None:
+        record = known.get(name)
+        if record is None:
             missing.append(name)
             continue
-        counts = Counter(found["outcomes"].values())
+        counts = Counter(record["outcomes"].values())
         total += counts
-        stale = "" if found["source"] == digest(file) else ", of an older version"
-        share = "all" if found["share"] >= 1 else f"{found['share']:.0%}"
-        alive = [key for key, verdict in found["outcomes"].items() if verdict in ALIVE]
+        stale = "" if record["source"] == digest(file) else ", of an older version"
+        share = "all" if record["share"] >= 1 else f"{record['share']:.0%}"
+        alive = [key for key, verdict in record["outcomes"].items() if verdict in ALIVE]
         given = reasons.get(name, {})
         without = [key for key in alive if key not in given]
         open_ += len(without)
@@ -274,7 +274,7 @@ def tables() -> int:
         if alive:
             listed += ["", f"### `{name}`", ""]
             listed += [f"- {reason}\n" + "\n".join(f"  - {key}" for key in keys) for reason, keys in by_reason.items()]
-        if unused := [key for key in given if key not in alive and found["share"] >= 1 and not stale]:
+        if unused := [key for key in given if key not in alive and record["share"] >= 1 and not stale]:
             print(f"{name}: reasons for what did not survive: {unused}", file=sys.stderr)
             open_ += len(unused)
     return write(rows, listed, missing, total, open_)

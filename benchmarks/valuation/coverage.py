@@ -72,12 +72,12 @@ class Job:
 
 def jobs(repetitions: int) -> list[Job]:
     """Return all jobs, one draw of everything first, then a second one, and so on."""
-    found = []
+    ranked = []
     for world, estimator, (n, share) in itertools.product(WORLDS, ESTIMATORS, SIZES.items()):
         if n in SIZES_OF.get(estimator, SIZES):
             count = max(2, round(repetitions * share))
-            found += [(seed / count, Job(world, n, estimator, seed)) for seed in range(count)]
-    return [job for _, job in sorted(found, key=lambda pair: pair[0])]
+            ranked += [(seed / count, Job(world, n, estimator, seed)) for seed in range(count)]
+    return [job for _, job in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def run(job: Job) -> list[float] | None:
@@ -89,13 +89,13 @@ def run(job: Job) -> list[float] | None:
     world = WORLDS[job.world]
     x, y = world.sample(job.n, (job.seed, 77))
     try:
-        found = estimate(x, y, task=world.task, estimator=job.estimator, seed=job.seed)
+        valuation = estimate(x, y, task=world.task, estimator=job.estimator, seed=job.seed)
     except DataError:
         return None  # not an estimator for this kind of data
     first = world.modalities[0]
     row: list[float] = []
-    most = float("inf") if found.differential else found.entropy
-    for e, truth in ((found.joint_mi, min(world.mi(), most)), (found.cmi[first], min(world.cmi(first), most))):
+    most = float("inf") if valuation.differential else valuation.entropy
+    for e, truth in ((valuation.joint_mi, min(world.mi(), most)), (valuation.cmi[first], min(world.cmi(first), most))):
         row += [e.value - truth, float(e.low <= truth <= e.high)]
     return row
 
@@ -168,11 +168,11 @@ def main() -> None:
             if time.monotonic() > stop:
                 break
             part = todo[start : start + size]
-            found = dict(zip(part, parallel(joblib.delayed(run)(job) for job in part), strict=True))
-            done |= found
+            results = dict(zip(part, parallel(joblib.delayed(run)(job) for job in part), strict=True))
+            done |= results
             if args.cache:
                 with args.cache.open("a", encoding="utf-8") as file:
-                    file.writelines(json.dumps({"job": asdict(j), "row": r}) + "\n" for j, r in found.items())
+                    file.writelines(json.dumps({"job": asdict(j), "row": r}) + "\n" for j, r in results.items())
     text = f"{summary(done)}\n\n{table(done)}"
     print(text)
     if args.out:

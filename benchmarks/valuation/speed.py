@@ -85,7 +85,7 @@ def step(threads: int) -> dict[str, float]:
         alone = dict(zip(spec, (first, second), strict=True))
         metric.update(whole, alone, dict(zip(spec, (second, first), strict=True)), y)
 
-    found = {}
+    milliseconds = {}
     for name, run, repeats in (
         ("train", train, 5),
         ("value", value, 50),
@@ -97,16 +97,16 @@ def step(threads: int) -> dict[str, float]:
             started = time.perf_counter()
             run()
             times.append(1000 * (time.perf_counter() - started))
-        found[name] = statistics.median(times)
-    return found
+        milliseconds[name] = statistics.median(times)
+    return milliseconds
 
 
 def child(arguments: list[str], threads: int) -> dict[str, float]:
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     command = [sys.executable, "-W", "ignore", __file__, "--threads", str(threads), "--child", *arguments]
     output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    found: dict[str, float] = json.loads(output.strip().splitlines()[-1])
-    return found
+    numbers: dict[str, float] = json.loads(output.strip().splitlines()[-1])
+    return numbers
 
 
 def main() -> None:
@@ -117,8 +117,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.child is not None:
         name, *size = args.child
-        found = step(args.threads) if name == "step" else measure(name, *map(int, size), args.threads)
-        print(json.dumps(found))
+        record = step(args.threads) if name == "step" else measure(name, *map(int, size), args.threads)
+        print(json.dumps(record))
         return
     lines = [
         f"{args.threads} threads, {platform.machine()}, Python {platform.python_version()}; peak memory with the "
@@ -130,16 +130,16 @@ def main() -> None:
     for n, modalities, dim, classes in SIZES:
         for name in ESTIMATORS:
             if (name, n) not in SKIP:
-                found = child([name, *map(str, (n, modalities, dim, classes))], args.threads)
-                numbers = f"{found['wall']:.1f} | {found['busy']:.1f} | {found['memory']:.2f}"
+                record = child([name, *map(str, (n, modalities, dim, classes))], args.threads)
+                numbers = f"{record['wall']:.1f} | {record['busy']:.1f} | {record['memory']:.2f}"
                 lines.append(f"| {n:,} | {modalities} | {dim} | {classes} | {name} | {numbers} |")
                 print(lines[-1], flush=True)
-    found = child(["step"], args.threads)
+    record = child(["step"], args.threads)
     lines += [
         "",
-        f"In a training step (batch 64, two ResNet-18, features 512, C = 31): step {found['train']:.0f} ms, heads, "
-        f"their gradients and contributions {found['value']:.1f} ms ({found['value'] / found['train']:.1%}), the "
-        f"released histogram {found['released']:.0f} ms ({found['released'] / found['train']:.1%}).",
+        f"In a training step (batch 64, two ResNet-18, features 512, C = 31): step {record['train']:.0f} ms, heads, "
+        f"their gradients and contributions {record['value']:.1f} ms ({record['value'] / record['train']:.1%}), the "
+        f"released histogram {record['released']:.0f} ms ({record['released'] / record['train']:.1%}).",
     ]
     text = "\n".join(lines)
     print(text)

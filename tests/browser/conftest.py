@@ -82,14 +82,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     assert main(["compare", *arguments]) == 0
     records, _ = read_records([out])
     write_records(one / "runs.jsonl", [r for r in records if r.data == "clips"])
-    found = {name: folder / f"{name}.html" for name in ("comparison", "single")}
+    paths = {name: folder / f"{name}.html" for name in ("comparison", "single")}
     (folder / "broken").mkdir()
     (folder / "broken" / "record.json").write_text("{}")
-    assert main(["report", str(out), str(folder / "broken"), "--out", str(found["comparison"])]) == 0
-    assert main(["report", str(one), "--out", str(found["single"])]) == 0
+    assert main(["report", str(out), str(folder / "broken"), "--out", str(paths["comparison"])]) == 0
+    assert main(["report", str(one), "--out", str(paths["single"])]) == 0
     joint = next(r.key for r in records if r.data == EVIL_DATA and r.method == "joint")
     assert main(["diagnose", str(out / "runs" / joint), "--out", str(folder / "diagnosis")]) == 0
-    return found | {"diagnosis": folder / "diagnosis" / "diagnosis.html"}
+    return paths | {"diagnosis": folder / "diagnosis" / "diagnosis.html"}
 
 
 # -- the browser -------------------------------------------------------------------------------------------------------
@@ -174,17 +174,17 @@ class Browser:
         package = pytest.importorskip("axe_core_python", reason="axe-core-python carries axe.min.js")
         if not self.js("return typeof axe !== 'undefined'"):
             self.js((Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
-        found = self.driver.execute_async_script(
+        report = self.driver.execute_async_script(
             "const done = arguments[0]; axe.run({exclude: [['.chart .main-svg']]}, {resultTypes: ['violations']}).then("
             "(r) => done({ran: r.passes.length, violations: r.violations.map((v) => [v.impact, v.id, v.help, "
             "v.nodes.map((n) => n.html.slice(0, 160) + ' ' + (n.any[0] || n.all[0] || n.none[0] || {message: ''})"
             ".message)])}), "
             "(e) => done({error: String(e)}))"
         )
-        assert found.get("ran", 0) > 2, found
+        assert report.get("ran", 0) > 2, report
         return [
             f"{impact} {rule}: {text}: {len(nodes)} times, first {nodes[0]}"
-            for impact, rule, text, nodes in found["violations"]
+            for impact, rule, text, nodes in report["violations"]
             if impact in ("serious", "critical")
         ]
 
@@ -194,7 +194,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A headless Chromium, driven by the chromedriver beside it."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     names = ("chromium", "chromium-browser", "google-chrome")
-    chromium = next((found for name in names if (found := shutil.which(name))), None)
+    chromium = next((path for name in names if (path := shutil.which(name))), None)
     chromedriver = shutil.which("chromedriver")
     if chromium is None or chromedriver is None:
         missing = "Chromium" if chromium is None else "chromedriver"

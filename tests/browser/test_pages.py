@@ -87,9 +87,9 @@ def test_a_page_that_complains_and_asks_the_network_is_noticed(browser: Any, tmp
     said = " ".join(browser.console())
     assert "oh" in said
     assert "absent is not defined" in said
-    found = " ".join(browser.axe())
+    complaints = " ".join(browser.axe())
     for rule in ("color-contrast", "image-alt", "html-has-lang"):
-        assert rule in found
+        assert rule in complaints
 
 
 @everywhere
@@ -258,9 +258,9 @@ def test_the_filter_of_all_numbers(page: str, browser: Any, pages: dict[str, Pat
     (field,) = browser.css("#filter")
     field.click()
     browser.press(*"Joint ACC")
-    found = browser.js(rows)
-    assert 0 < len(found) < len(everything)
-    assert found == [r for r in everything if "joint" in r.lower() and "acc" in r.lower()]
+    shown = browser.js(rows)
+    assert 0 < len(shown) < len(everything)
+    assert shown == [r for r in everything if "joint" in r.lower() and "acc" in r.lower()]
     browser.press(*"zzz")
     assert browser.js(rows) == []
     browser.press(*[Keys.BACKSPACE] * 12)

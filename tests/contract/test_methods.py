@@ -177,8 +177,8 @@ def test_strength_zero_is_joint_training_bit_for_bit(
     reference, model = make_model(modalities), make_model(modalities)
     train(prepared("joint", reference, batches), reference, batches)
     train(prepared(name, model, batches, strength=0.0), model, batches)
-    for expected, found in zip(shared_state(reference), shared_state(model), strict=True):
-        assert torch.equal(expected, found)
+    for expected, actual in zip(shared_state(reference), shared_state(model), strict=True):
+        assert torch.equal(expected, actual)
 
 
 @pytest.mark.parametrize("name", WITH_STRENGTH)
@@ -224,9 +224,9 @@ def test_resuming_equals_going_on(name: str, make_model: Make, make_batches: Mak
     second_optimizer.load_state_dict(saved[2])
     train(second_method, second, batches, epochs=range(2, 4), optimizer=second_optimizer)
 
-    expected, found = state(model), state(second)
+    expected, resumed = state(model), state(second)
     for key in expected:
-        assert torch.equal(expected[key], found[key]), key
+        assert torch.equal(expected[key], resumed[key]), key
 
 
 @pytest.mark.parametrize("name", ALL)

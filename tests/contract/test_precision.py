@@ -79,7 +79,7 @@ def test_an_accumulated_micro_batch_has_the_modulation_of_the_batch_by_itself(
     batches = make_batches(2)
     model = learned(make_model, batches)
     arguments = {"noise": False} if "noise" in METHODS[name].load().declarations else {}
-    found: list[Found] = []
+    results: list[Found] = []
     for share in (1, 4):
         clone = copy.deepcopy(model)
         method: Method = make_method(name, {**METHODS[name].early, **arguments})
@@ -90,8 +90,8 @@ def test_an_accumulated_micro_batch_has_the_modulation_of_the_batch_by_itself(
         torch.manual_seed(0)
         record = next(iter(method.steps(clone, batches[0], backward=lambda loss, k=share: (loss / k).backward())))
         gradients = {n: share * p.grad for n, p in clone.named_parameters() if p.grad is not None}
-        found.append(({key: value.item() for key, value in record.coefficients.items()}, gradients))
-    (alone, gradients), (part, others) = found
+        results.append(({key: value.item() for key, value in record.coefficients.items()}, gradients))
+    (alone, gradients), (part, others) = results
     assert part == pytest.approx(alone, rel=1e-5)
     for n, g in gradients.items():
         torch.testing.assert_close(others[n], g, rtol=1e-4, atol=1e-6)
@@ -107,7 +107,7 @@ def scaled_run(
     method.use_teachers(dict.fromkeys(method.requires, copy.deepcopy(model)))
     model = method.prepare(model, torch.cat([b.target for b in batches]))
     optimizer = torch.optim.SGD([*model.parameters(), *method.parameters()], lr=1e-3)
-    found = []
+    coefficients = []
     for number, scale in enumerate(scales):
         torch.manual_seed(number)
         method.on_epoch_start(model, EpochContext(number, 10, train=lambda: batches, held_out=lambda: batches[:1]))
@@ -119,8 +119,8 @@ def scaled_run(
                         g.div_(scale)
                     optimizer.step()
                 optimizer.zero_grad()
-                found.append({key: value.item() for key, value in record.coefficients.items()})
-    return found, model, method
+                coefficients.append({key: value.item() for key, value in record.coefficients.items()})
+    return coefficients, model, method
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
@@ -131,8 +131,8 @@ def test_loss_scaling_changes_nothing(name: str, make_model: Make, make_batches:
     (plain, one, first), (scaled, two, second) = (
         scaled_run(name, model, batches, scales) for scales in ([1.0] * 4, [2.0**14, 2.0**14, 2.0**15, 2.0**15])
     )
-    for expected, found in zip(plain, scaled, strict=True):
-        assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    for expected, actual in zip(plain, scaled, strict=True):
+        assert actual == pytest.approx(expected, rel=1e-4, abs=1e-6)
     for p, q in zip(one.parameters(), two.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6)
     for key, value in first.state_dict().items():

@@ -105,7 +105,7 @@ SCORED = {"ogm-ge": {}, "opm": {"probability": 1.0}, "inforeg": {}, "g2d": {}}
 @pytest.mark.parametrize("name", sorted(SCORED))
 def test_two_hundred_labels_are_compared_as_five_are(name: str) -> None:
     """`image` knows every label and `sound` none: a sum of products over the labels would be 0 for both."""
-    found = {}
+    by_labels = {}
     for labels in (5, 200):
         torch.manual_seed(0)
         dims = {"image": labels, "sound": labels}
@@ -117,15 +117,15 @@ def test_two_hundred_labels_are_compared_as_five_are(name: str) -> None:
             for p in model.parameters():
                 p.copy_(0.5 * torch.eye(labels) if p.ndim == 2 else torch.zeros_like(p))
         batch = Batch({"image": y - 0.5, "sound": torch.zeros(16, labels)}, y, torch.arange(16))
-        found[labels] = coefficients(name, model, batch, **SCORED[name])
-        kind = next(iter(found[labels])).split(":")[0]
-        assert found[labels][f"{kind}:image"] != found[labels][f"{kind}:sound"]
-    assert found[200] == pytest.approx(found[5], rel=1e-4)
+        by_labels[labels] = coefficients(name, model, batch, **SCORED[name])
+        kind = next(iter(by_labels[labels])).split(":")[0]
+        assert by_labels[labels][f"{kind}:image"] != by_labels[labels][f"{kind}:sound"]
+    assert by_labels[200] == pytest.approx(by_labels[5], rel=1e-4)
 
 
 @pytest.mark.parametrize("name", sorted(SCORED))
 def test_the_unit_of_a_real_target_does_not_matter(name: str) -> None:
-    found = {}
+    by_unit = {}
     for unit in (1.0, 0.01, 100.0):
         torch.manual_seed(0)
         encoders = {"image": nn.Linear(4, 6), "sound": nn.Linear(5, 6)}
@@ -137,7 +137,7 @@ def test_the_unit_of_a_real_target_does_not_matter(name: str) -> None:
         g = torch.Generator().manual_seed(1)
         x = {"image": torch.randn(32, 4, generator=g), "sound": torch.randn(32, 5, generator=g)}
         y = unit * (encoders["image"](x["image"]) @ torch.randn(6, 1, generator=g)).detach()
-        found[unit] = coefficients(name, model, Batch(x, y, torch.arange(32)), **SCORED[name])
+        by_unit[unit] = coefficients(name, model, Batch(x, y, torch.arange(32)), **SCORED[name])
     for unit in (0.01, 100.0):
-        assert found[unit] == pytest.approx(found[1.0], rel=1e-3)
-    assert len(set(found[1.0].values())) > 1
+        assert by_unit[unit] == pytest.approx(by_unit[1.0], rel=1e-3)
+    assert len(set(by_unit[1.0].values())) > 1

@@ -23,8 +23,8 @@ def arrays(n: int = 240, **changes: Any) -> dict[str, np.ndarray]:
     a, b = rng.normal(size=(n, 4)), rng.normal(size=(n, 20, 3))
     a[np.arange(n), label] += 3
     b[np.arange(n), :, label] += 0.3
-    found = {"vitals": a.astype(np.float32), "motion": b.astype(np.float32), "label": label, **changes}
-    return {name: value for name, value in found.items() if value is not None}
+    entries = {"vitals": a.astype(np.float32), "motion": b.astype(np.float32), "label": label, **changes}
+    return {name: value for name, value in entries.items() if value is not None}
 
 
 @pytest.fixture
@@ -134,13 +134,13 @@ def test_train_then_diagnose(npz: Callable[..., str], tmp_path: Path, capsys: py
     assert main(["diagnose", str(run / "best.ckpt")]) == 0
 
 
-def check_contract(found: dict[str, Any], modalities: set[str]) -> None:
-    assert found["unit"] == "nats"
-    assert {"n", "entropy", "joint_mi", "modalities", "verdict"} <= set(found)
-    assert set(found["modalities"]) == modalities
-    for part in (found["joint_mi"], *(m[k] for m in found["modalities"].values() for k in ("mi", "cmi"))):
+def check_contract(content: dict[str, Any], modalities: set[str]) -> None:
+    assert content["unit"] == "nats"
+    assert {"n", "entropy", "joint_mi", "modalities", "verdict"} <= set(content)
+    assert set(content["modalities"]) == modalities
+    for part in (content["joint_mi"], *(m[k] for m in content["modalities"].values() for k in ("mi", "cmi"))):
         assert part["low"] <= part["value"] <= part["high"]
-    assert all(isinstance(m["verdict"], str) for m in found["modalities"].values())
+    assert all(isinstance(m["verdict"], str) for m in content["modalities"].values())
 
 
 def test_diagnose_arrays_and_tables(
@@ -148,9 +148,9 @@ def test_diagnose_arrays_and_tables(
 ) -> None:
     plain = npz("plain.npz", motion=np.random.default_rng(1).normal(size=(240, 2)))
     assert main(["diagnose", "--arrays", plain, "--json", "--out", str(tmp_path / "page")]) == 0
-    found = json.loads(capsys.readouterr().out)
-    check_contract(found, {"vitals", "motion"})
-    assert found["modalities"]["vitals"]["mi"]["low"] > 0.5 > found["modalities"]["motion"]["mi"]["high"]
+    content = json.loads(capsys.readouterr().out)
+    check_contract(content, {"vitals", "motion"})
+    assert content["modalities"]["vitals"]["mi"]["low"] > 0.5 > content["modalities"]["motion"]["mi"]["high"]
     assert "vitals" in (tmp_path / "page" / "diagnosis.html").read_text()
 
     values = arrays()

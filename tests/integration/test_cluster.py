@@ -72,11 +72,11 @@ def result(record: RunRecord) -> dict[str, Any]:
 
 
 def predictions(out: Path) -> dict[str, dict[str, bytes]]:
-    found = {}
+    contents = {}
     for path in out.glob("runs/*/predictions.npz"):
         with np.load(path) as arrays:
-            found[path.parent.name] = {name: arrays[name].tobytes() for name in arrays.files}
-    return found
+            contents[path.parent.name] = {name: arrays[name].tobytes() for name in arrays.files}
+    return contents
 
 
 @pytest.mark.usefixtures("_warnings_of_dask")

@@ -40,10 +40,14 @@ def test_our_model_tells_its_features_and_stays_as_it_was(batches: list[Batch]) 
             nn.functional.cross_entropy(model(batch.inputs).logits, batch.target).backward()
             optimiser.step()
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    found = diagnose(model, batches)
-    assert found.source == "features"
-    assert found.modalities == ("a", "b", "c")
-    assert {m: f.verdict for m, f in found.findings.items()} == {"a": "balanced", "b": "balanced", "c": "uninformative"}
+    diagnosis = diagnose(model, batches)
+    assert diagnosis.source == "features"
+    assert diagnosis.modalities == ("a", "b", "c")
+    assert {m: f.verdict for m, f in diagnosis.findings.items()} == {
+        "a": "balanced",
+        "b": "balanced",
+        "c": "uninformative",
+    }
     assert model.training
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert all(len(part._forward_hooks) == 0 for part in model.modules())
@@ -90,9 +94,9 @@ def test_synergy_is_balanced_if_used_and_under_trained_if_not() -> None:
 
     loader = [({"a": a, "b": b}, y)]
     assert diagnose(used, loader).verdict == "balanced"
-    found = diagnose(unused, loader)
-    assert [f.verdict for f in found.findings.values()] == ["under-trained", "under-trained"]
-    assert "to the other modalities" in found.summary
+    diagnosis = diagnose(unused, loader)
+    assert [f.verdict for f in diagnosis.findings.values()] == ["under-trained", "under-trained"]
+    assert "to the other modalities" in diagnosis.summary
     assert diagnose(used, loader).samples.need_several.size > 500  # type: ignore[union-attr]
 
 
@@ -100,10 +104,10 @@ def test_a_copy_that_is_ignored_is_unused_information() -> None:
     torch.manual_seed(0)
     y = torch.randint(2, (500,))
     a = torch.randn(500, 1) + 2 * y[:, None]
-    found = diagnose(lambda a, b: torch.cat([1 - a, a - 1], 1), [({"a": a, "b": a.clone()}, y)])
-    assert found.findings["b"].verdict == "under-trained"
-    assert "robustness" in found.findings["b"].sentence
-    assert found.findings["b"].role == "redundant"
+    diagnosis = diagnose(lambda a, b: torch.cat([1 - a, a - 1], 1), [({"a": a, "b": a.clone()}, y)])
+    assert diagnosis.findings["b"].verdict == "under-trained"
+    assert "robustness" in diagnosis.findings["b"].sentence
+    assert diagnosis.findings["b"].role == "redundant"
 
 
 def test_potential_says_what_an_encoder_could_hold() -> None:
@@ -119,9 +123,9 @@ def test_potential_says_what_an_encoder_could_hold() -> None:
         return torch.cat([torch.zeros_like(a), 2 * a - 1], 1)
 
     assert diagnose(model, loader).findings["b"].verdict in ("uninformative", "undecided")
-    found = diagnose(model, loader, reference_features={"b": hidden})
-    assert found.findings["b"].verdict == "under-trained"
-    assert any("given as reference" in note for note in found.notes)
+    diagnosis = diagnose(model, loader, reference_features={"b": hidden})
+    assert diagnosis.findings["b"].verdict == "under-trained"
+    assert any("given as reference" in note for note in diagnosis.notes)
     with pytest.raises(DataError, match=r"600 rows, as the loader. Found 10"):
         diagnose(model, loader, reference_features={"b": hidden[:10]})
 
@@ -141,13 +145,13 @@ def test_several_labels_and_real_targets() -> None:
 
 
 def test_a_subset_is_noted_and_positions_are_those_of_the_loader(batches: list[Batch]) -> None:
-    found = diagnose(lambda a, b, c: a, batches, limit=300)
-    assert found.valuation.n == 300
-    assert any("300 of 400" in note for note in found.notes)
-    assert found.samples is not None
+    diagnosis = diagnose(lambda a, b, c: a, batches, limit=300)
+    assert diagnosis.valuation.n == 300
+    assert any("300 of 400" in note for note in diagnosis.notes)
+    assert diagnosis.samples is not None
     whole = torch.cat([b.target for b in batches])
     model_says = torch.cat([b.inputs["a"] for b in batches]).argmax(1)
-    rows = found.samples.relies_on["a"][:30]
+    rows = diagnosis.samples.relies_on["a"][:30]
     assert (whole[rows] == model_says[rows]).float().mean() > 0.9
 
 
@@ -216,6 +220,6 @@ def _run(name: str) -> Callable[..., Diagnosis]:
     ],
 )
 def test_examples_say_what_they_were_written_to_show(name: str, verdicts: dict[str, str], capsys: Any) -> None:
-    found = _run(name)()
-    assert {m: f.verdict for m, f in found.findings.items()} == verdicts
+    diagnosis = _run(name)()
+    assert {m: f.verdict for m, f in diagnosis.findings.items()} == verdicts
     assert capsys.readouterr().out.startswith("Diagnosis: ")

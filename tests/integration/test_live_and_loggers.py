@@ -193,10 +193,10 @@ def test_the_log_holds_the_curves_also_of_interrupted_and_of_finished_runs(
         pytest.importorskip("tensorboard")
 
     def check(folder: Path, history: Any) -> None:
-        found = READERS[name](folder / name)
-        assert set(found) == set(map(tag, history))
+        scalars = READERS[name](folder / name)
+        assert set(scalars) == set(map(tag, history))
         for curve, values in history.items():
-            assert found[tag(curve)] == pytest.approx(dict(enumerate(values)), rel=1e-6)
+            assert scalars[tag(curve)] == pytest.approx(dict(enumerate(values)), rel=1e-6)
 
     settings = config(data)
     folder = tmp_path / "whole"

@@ -217,8 +217,8 @@ def test_a_tuned_row_keeps_its_name(file: str, tmp_path: Path, monkeypatch: pyte
     records, failures = compare([file], ["joint", "uniform"], **options)
     assert not failures
     assert [str(r.row) for r in records] == ["joint", "uniform"]
-    found = json.loads((tmp_path / "tuning.json").read_text())
-    assert [len(c["trials"]) for c in found] == [4, 4]
+    choices = json.loads((tmp_path / "tuning.json").read_text())
+    assert [len(c["trials"]) for c in choices] == [4, 4]
     lines = (tmp_path / "tuning.md").read_text().splitlines()
     assert sum("| joint |" in line or "| uniform |" in line for line in lines) == 2
     count = len(done)
@@ -244,26 +244,26 @@ def test_recommending_never_reads_the_test_set_and_resumes(
 ) -> None:
     done = count_trainings(monkeypatch)
     options: dict[str, Any] = {"methods": ["joint", "uniform"], "splits": 3, "given": SETTINGS, "jobs": 1}
-    found = counterpoise.recommend(data, **options, out=tmp_path)
+    recommendation = counterpoise.recommend(data, **options, out=tmp_path)
     assert len(done) == 9, "joint training, and the two candidates, on each split"
     counterpoise.recommend(data, **options, out=tmp_path)
     assert len(done) == 9, "the trials are read"
     rng = np.random.default_rng(5)
     changed = {m: rng.normal(size=x.shape).astype(np.float32) for m, x in data.test.arrays.items()}
     other = dataclasses.replace(data, test=Split(changed, rng.permutation(data.test.target), data.test.group))
-    assert counterpoise.recommend(other, **options).to_dict() == found.to_dict()
+    assert counterpoise.recommend(other, **options).to_dict() == recommendation.to_dict()
 
-    assert {(c.method, c.rule) for c in found.candidates} == {
+    assert {(c.method, c.rule) for c in recommendation.candidates} == {
         (m, r) for m in ("joint", "uniform") for r in ("fused", "calibrated", "dynamic")
     }
-    for finding in (found.ordinary, found.corrupted):
+    for finding in (recommendation.ordinary, recommendation.corrupted):
         assert finding.stays == ((finding.method, finding.rule) == BASELINE)
         assert finding.stays or (finding.harm <= HARM and finding.gain > 0)
         assert finding.low <= finding.gain <= finding.high
     plain = json.loads((tmp_path / "recommendation.json").read_text())
-    assert plain["ordinary"]["method"] == found.method
-    assert str(found).startswith("toy: ")
-    assert found.table().count("\n") == 2 + 6
+    assert plain["ordinary"]["method"] == recommendation.method
+    assert str(recommendation).startswith("toy: ")
+    assert recommendation.table().count("\n") == 2 + 6
 
 
 def test_what_cannot_be_done_is_refused_or_left_out(data: MultimodalData) -> None:
@@ -276,9 +276,11 @@ def test_what_cannot_be_done_is_refused_or_left_out(data: MultimodalData) -> Non
             data, methods=["joint"], splits=3, given={**SETTINGS, "model": {"encoders": {"a": "gru"}}}
         )
     given = {**SETTINGS, "model": {"width": 8, "fusion": "gated"}}
-    found = counterpoise.recommend(data, methods=["joint", "tcmax"], rules=["fused"], splits=3, given=given, jobs=1)
-    assert [c.method for c in found.candidates] == ["joint"]
-    assert any("`tcmax` was left out" in note for note in found.notes)
+    recommendation = counterpoise.recommend(
+        data, methods=["joint", "tcmax"], rules=["fused"], splits=3, given=given, jobs=1
+    )
+    assert [c.method for c in recommendation.candidates] == ["joint"]
+    assert any("`tcmax` was left out" in note for note in recommendation.notes)
 
 
 def test_the_command_leads_with_the_finding(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -287,6 +289,6 @@ def test_the_command_leads_with_the_finding(file: str, tmp_path: Path, capsys: p
     assert main(arguments) == 0
     capsys.readouterr()
     assert main([*arguments, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["splits"] == 3
-    assert found["ordinary"]["method"] in ("joint", "uniform")
+    content = json.loads(capsys.readouterr().out)
+    assert content["splits"] == 3
+    assert content["ordinary"]["method"] in ("joint", "uniform")

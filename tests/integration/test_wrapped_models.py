@@ -55,12 +55,12 @@ def plain(net: Net) -> Diagnosis:
     return diagnose(net, [make_batch()], options=OPTIONS)
 
 
-def assert_same(found: Diagnosis, plain: Diagnosis) -> None:
-    assert set(found.modalities) == {"pixel_values", "input_ids"}
-    assert found.clean == pytest.approx(plain.clean, abs=1e-6)
+def assert_same(diagnosis: Diagnosis, plain: Diagnosis) -> None:
+    assert set(diagnosis.modalities) == {"pixel_values", "input_ids"}
+    assert diagnosis.clean == pytest.approx(plain.clean, abs=1e-6)
     for m in plain.modalities:
-        assert found.evidence[m].realised.value == pytest.approx(plain.evidence[m].realised.value, abs=1e-6)
-        assert found.findings[m].verdict == plain.findings[m].verdict
+        assert diagnosis.evidence[m].realised.value == pytest.approx(plain.evidence[m].realised.value, abs=1e-6)
+        assert diagnosis.findings[m].verdict == plain.findings[m].verdict
 
 
 def test_compiled_by_inductor(net: Net, plain: Diagnosis) -> None:
@@ -121,11 +121,11 @@ def test_hugging_face_data_sets_and_nested_tokenizer_batches(net: Net, plain: Di
         def forward(self, image: Tensor, text: dict[str, Tensor]) -> Tensor:
             return net(image, **text)
 
-    found = diagnose(
+    diagnosis = diagnose(
         Nested(), [{"image": batch["pixel_values"], "text": text, "labels": batch["labels"]}], options=OPTIONS
     )
-    assert set(found.modalities) == {"image", "text"}
-    assert found.evidence["text"].realised.value == pytest.approx(
+    assert set(diagnosis.modalities) == {"image", "text"}
+    assert diagnosis.evidence["text"].realised.value == pytest.approx(
         plain.evidence["input_ids"].realised.value,
         abs=1e-6,
     )

@@ -256,8 +256,8 @@ def test_the_gradient_of_the_min_max_loss_is_the_weighted_sum_of_losses() -> Non
     expected = torch.autograd.grad(written, list(z.values()), retain_graph=True)
     loss = BalancedMinMaxLoss(2)
     loss.update(update_scales(torch.zeros(2, dtype=torch.long), torch.zeros(2), gaps, weak, gamma))
-    found = torch.autograd.grad(loss(torch.zeros(()), ce), list(z.values()))
-    for a, b in zip(found, expected, strict=True):
+    grads = torch.autograd.grad(loss(torch.zeros(()), ce), list(z.values()))
+    for a, b in zip(grads, expected, strict=True):
         torch.testing.assert_close(a, b)
 
 
@@ -427,13 +427,13 @@ def test_each_part_alone_acts_under_every_optimizer(part: str, adam: bool) -> No
     """The first two move both the encoders and the fused head away from uniform training, the third the draws."""
     batches, held_out = memorising_world()
     parts = dict.fromkeys(("fusion", "loss_weights", "resampling"), False)
-    found = []
+    weights = []
     for method in (Uniform(), ARM(**{**parts, part: True})):  # type: ignore[arg-type]
         model = world_model()
         prepared(method, model, batches)
         run(method, model, batches, held_out, epochs=20, adam=adam)
-        found.append([p.detach() for m in "ab" for p in model.encoder(m).parameters()])
-    moved = max((p - q).abs().max().item() for p, q in zip(*found, strict=True))
+        weights.append([p.detach() for m in "ab" for p in model.encoder(m).parameters()])
+    moved = max((p - q).abs().max().item() for p, q in zip(*weights, strict=True))
     if part == "resampling":
         assert moved == 0, "this loop draws every sample once"
         return
@@ -452,13 +452,13 @@ def test_without_its_parts_a_method_is_a_simpler_one_bit_for_bit(
     other: type[Method], bare: Method, make_model: Make, make_batches: Make
 ) -> None:
     batches = make_batches(2, batches=6)
-    found = []
+    outputs = []
     for method in (other(), bare):
         model = make_model(2)
         run(prepared(method, model, batches[:4]), model, batches[:4], batches[4:], epochs=5)
-        found.append(model(batches[0].inputs))
-    assert torch.equal(found[0].logits, found[1].logits)
-    assert all(torch.equal(found[0].unimodal_logits[m], found[1].unimodal_logits[m]) for m in "ab")
+        outputs.append(model(batches[0].inputs))
+    assert torch.equal(outputs[0].logits, outputs[1].logits)
+    assert all(torch.equal(outputs[0].unimodal_logits[m], outputs[1].unimodal_logits[m]) for m in "ab")
 
 
 def test_twins_are_treated_alike(make_model: Make, make_batches: Make) -> None:

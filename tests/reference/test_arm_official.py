@@ -75,8 +75,8 @@ def test_the_weights_are_those_of_the_description(model: MultimodalClassifier, b
     nmi_v, nmi_a = numpy_nmi(video, f), numpy_nmi(audio, f)
     ii_v, ii_a = nmi_v - official_ncmi(video, f, audio), nmi_a - official_ncmi(audio, f, video)
     pcmi_a, pcmi_v = q_f * nmi_a + q_v * ii_a, q_f * nmi_v + q_a * ii_v  # crossed, as released
-    found = method.weights(model, z, batch.target)
-    assert found == pytest.approx((pcmi_a / pcmi_v, pcmi_v / pcmi_a), rel=1e-5)
+    weights = method.weights(model, z, batch.target)
+    assert weights == pytest.approx((pcmi_a / pcmi_v, pcmi_v / pcmi_a), rel=1e-5)
 
 
 def test_the_loss_is_that_of_the_weighted_fusion_and_the_projection_never_learns(

@@ -98,14 +98,14 @@ def test_noise_has_the_standard_deviation_of_the_unmodulated_gradient(make_model
         noisy = make_model(2)
         torch.manual_seed(draw)
         list(ready(noisy, batch, noise=True).steps(noisy, batch))
-        for m, found in differences.items():
-            found.append(noisy.encoder(m)[0].weight.grad - clean.encoder(m)[0].weight.grad)
+        for m, tensors in differences.items():
+            tensors.append(noisy.encoder(m)[0].weight.grad - clean.encoder(m)[0].weight.grad)
         for p, q in zip(noisy.encoder("a").parameters(), clean.encoder("a").parameters(), strict=True):
             if p.ndim == 1:
                 assert torch.equal(p.grad, q.grad)
-    for m, found in differences.items():
+    for m, tensors in differences.items():
         unmodulated = clean.encoder(m)[0].weight.grad / record.coefficients[f"kappa:{m}"]
-        noise = torch.stack(found)
+        noise = torch.stack(tensors)
         assert noise.std().item() == pytest.approx(unmodulated.std(correction=0).item(), rel=0.02)
         assert abs(noise.mean().item()) < 4 * noise.std().item() / noise.numel() ** 0.5
 
@@ -115,12 +115,12 @@ def test_epochs_outside_the_window_are_joint_training(make_model: Make, make_bat
 
     model, batches = make_model(2), make_batches(2)
     method = ready(model, batches[0], start=2, end=3)
-    found = []
+    modulated = []
     for epoch in range(4):
         method.on_epoch_start(model, EpochContext(epoch, 4))
         (record,) = method.steps(model, batches[0])
-        found.append(bool(record.coefficients))
-    assert found == [False, False, True, False]
+        modulated.append(bool(record.coefficients))
+    assert modulated == [False, False, True, False]
 
 
 def test_noise_is_as_large_as_the_population_deviation_and_of_no_steps_after(

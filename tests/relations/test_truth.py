@@ -174,11 +174,11 @@ TRUTH = judge.Truth(
 
 
 def test_a_reading_without_a_fault_has_none() -> None:
-    found = judge.judge(reading(), TRUTH, 0.8)
-    assert (found.right, found.wrong, found.accused, found.contradictions) == (2, (), (), ())
-    assert found.inside["mi:a"]
-    assert not found.inside["mi:b"]
-    assert found.error["mi:b"] == pytest.approx(-0.1)
+    verdict = judge.judge(reading(), TRUTH, 0.8)
+    assert (verdict.right, verdict.wrong, verdict.accused, verdict.contradictions) == (2, (), (), ())
+    assert verdict.inside["mi:a"]
+    assert not verdict.inside["mi:b"]
+    assert verdict.error["mi:b"] == pytest.approx(-0.1)
 
 
 @pytest.mark.parametrize(
@@ -199,10 +199,10 @@ def test_what_cannot_be_is_found(changes: dict[str, Any], accuracy: float) -> No
 
 
 def test_verdicts_are_counted_as_right_wrong_undecided_and_accused() -> None:
-    found = judge.judge(reading(verdicts={"a": "under-trained", "b": "undecided"}), TRUTH, 0.8)
-    assert (found.right, found.undecided, found.accused) == (0, 1, ("a: under-trained",))
-    found = judge.judge(reading(verdicts={"a": "uninformative", "b": "balanced"}), TRUTH, 0.8)
-    assert (found.right, found.undecided, found.accused, len(found.wrong)) == (0, 0, (), 2)
+    verdict = judge.judge(reading(verdicts={"a": "under-trained", "b": "undecided"}), TRUTH, 0.8)
+    assert (verdict.right, verdict.undecided, verdict.accused) == (0, 1, ("a: under-trained",))
+    verdict = judge.judge(reading(verdicts={"a": "uninformative", "b": "balanced"}), TRUTH, 0.8)
+    assert (verdict.right, verdict.undecided, verdict.accused, len(verdict.wrong)) == (0, 0, (), 2)
 
 
 def test_acceptable_verdicts_follow_from_what_is_available_and_used() -> None:

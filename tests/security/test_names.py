@@ -181,6 +181,12 @@ def test_names_change_no_number() -> None:
     columns = [rng.normal(size=(150, 2)) + y[:, None], rng.normal(size=(150, 2)), rng.normal(size=(150, 1))]
     values = []
     for names in (("a", "b", "c"), ("a", "b", "a+b"), ("mi:a", "a", "cmi:a"), tuple(HOSTILE[:3])):
-        found = estimate(dict(zip(names, columns, strict=True)), y, estimator="variational-linear")
-        values.append([found.joint_mi.value, *(found.mi[m].value for m in names), *(found.cmi[m].value for m in names)])
+        valuation = estimate(dict(zip(names, columns, strict=True)), y, estimator="variational-linear")
+        values.append(
+            [
+                valuation.joint_mi.value,
+                *(valuation.mi[m].value for m in names),
+                *(valuation.cmi[m].value for m in names),
+            ]
+        )
     np.testing.assert_allclose(values, np.tile(values[0], (4, 1)), rtol=1e-9)

@@ -44,9 +44,9 @@ X = np.random.default_rng(0).integers(-3, 4, size=(40, 3)).astype(float)
     ids=lambda v: f"{type(v).__name__}-{getattr(v, 'dtype', '')}",
 )
 def test_numbers_stay_numbers(value: Any) -> None:
-    found = as_matrix("a", value)
-    assert found.dtype in (np.float32, np.float64)
-    np.testing.assert_array_equal(found, X)
+    matrix = as_matrix("a", value)
+    assert matrix.dtype in (np.float32, np.float64)
+    np.testing.assert_array_equal(matrix, X)
 
 
 def test_columns_of_a_table_keep_their_types() -> None:
@@ -59,11 +59,11 @@ def test_columns_of_a_table_keep_their_types() -> None:
             "level": pd.Categorical([1, 2, 3, 1] * 10),
         }
     )
-    found = as_matrix("table", frame)
-    assert found.shape == (40, 2 + 1 + 1 + 1 + 3)
-    np.testing.assert_array_equal(found[:, 2], np.arange(40.0))
-    np.testing.assert_array_equal(np.diff(found[:, 3]), 86400.0)
-    np.testing.assert_array_equal(found[:, :2].sum(1), 1)
+    matrix = as_matrix("table", frame)
+    assert matrix.shape == (40, 2 + 1 + 1 + 1 + 3)
+    np.testing.assert_array_equal(matrix[:, 2], np.arange(40.0))
+    np.testing.assert_array_equal(np.diff(matrix[:, 3]), 86400.0)
+    np.testing.assert_array_equal(matrix[:, :2].sum(1), 1)
 
 
 @pytest.mark.parametrize(
@@ -163,13 +163,13 @@ R = np.random.default_rng(0)
     ],
 )
 def test_copies_are_found_and_discrete_data_are_none(arrays: list[np.ndarray], copies: bool) -> None:
-    found = find_copies([a.astype(float) for a in arrays])
-    assert (found is not None) == copies
-    if found is not None:
+    numbers = find_copies([a.astype(float) for a in arrays])
+    assert (numbers is not None) == copies
+    if numbers is not None:
         whole = np.concatenate(arrays, 1)
-        for k in np.unique(found)[:10]:
-            assert (whole[found == k] == whole[found == k][0]).all()
-        assert found.max() + 1 == len(np.unique(whole, axis=0))
+        for k in np.unique(numbers)[:10]:
+            assert (whole[numbers == k] == whole[numbers == k][0]).all()
+        assert numbers.max() + 1 == len(np.unique(whole, axis=0))
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
@@ -179,9 +179,9 @@ def test_rows_without_values_are_no_copies(repeats: int) -> None:
     x = rng.normal(size=(400, 2))
     x[:150] = x[150:].mean(0)
     x = np.repeat(np.c_[x, rng.integers(4, size=400)], repeats, 0)
-    found = find_copies([x[:, :2], x[:, 2:]])
+    copies = find_copies([x[:, :2], x[:, 2:]])
     if repeats == 1:
-        assert found is None
+        assert copies is None
     else:
-        assert len(np.unique(found[: 150 * repeats])) == 150 * repeats
-        assert len(np.unique(found[150 * repeats :])) == 250
+        assert len(np.unique(copies[: 150 * repeats])) == 150 * repeats
+        assert len(np.unique(copies[150 * repeats :])) == 250

@@ -71,17 +71,17 @@ def test_unknown_keys_name_the_nearest() -> None:
 
 def test_expansion_has_every_run_once_and_always_the_reference() -> None:
     configs = expand(INFO, "toy", ["unimodal", "arm"], seeds=2)
-    found = {(c.method, c.method_args.get("modality"), c.seed) for c in configs}
-    assert found == {
+    runs = {(c.method, c.method_args.get("modality"), c.seed) for c in configs}
+    assert runs == {
         (m, x, s) for s in (0, 1) for m, x in [("joint", None), ("unimodal", "a"), ("unimodal", "b"), ("arm", None)]
     }
-    assert len(configs) == len(found)
+    assert len(configs) == len(runs)
 
 
 def test_rules_multiply_methods_that_have_the_heads() -> None:
     configs = expand(INFO, "toy", ["unimodal", "uniform", "separated-experts"], seeds=1, rules=["fused", "dynamic"])
-    found = sorted((c.method, c.rule) for c in configs)
-    assert found == sorted(
+    rows = sorted((c.method, c.rule) for c in configs)
+    assert rows == sorted(
         [
             ("joint", "default"),  # fused is its own
             ("joint", "dynamic"),

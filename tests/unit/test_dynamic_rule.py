@@ -211,13 +211,13 @@ def test_with_two_modalities_a_contribution_is_the_divergence_from_the_other_hea
     features, _ = draw(30, 2)
     out = view(features)
     rule = kind(("a", "b"), TASK)
-    found = rule.contributions(out)
+    contributions = rule.contributions(out)
     p = rule(out).double().softmax(-1).numpy()
     total = float(rule.expert_weights(out).sum())
     for m, other in (("a", "b"), ("b", "a")):
         q = (total * out.unimodal_logits[other].double().log_softmax(-1)).softmax(-1).numpy()
-        np.testing.assert_allclose(found[m].numpy(), (p * np.log(p / q)).sum(-1), rtol=1e-4, atol=1e-5)
-        assert (found[m] >= -1e-6).all()
+        np.testing.assert_allclose(contributions[m].numpy(), (p * np.log(p / q)).sum(-1), rtol=1e-4, atol=1e-5)
+        assert (contributions[m] >= -1e-6).all()
 
 
 def bayes_heads(n: int, modalities: int, seed: int) -> tuple[dict[str, Tensor], Tensor]:
@@ -275,20 +275,20 @@ def test_mean_contribution_of_bayes_heads_is_the_conditional_information() -> No
     out = view(
         features
     )  # classes are equally likely and modalities independent given the class: the sum is the posterior
-    found = Fused(("a", "b"), TASK).contributions(out)
+    contributions = Fused(("a", "b"), TASK).contributions(out)
     for m, other in (("a", "b"), ("b", "a")):
         gain = TASK.log_likelihood(out.logits, y) - TASK.log_likelihood(out.unimodal_logits[other], y)
-        error = float((found[m] - gain).std()) / len(y) ** 0.5
-        assert abs(float(found[m].mean() - gain.mean())) < 4 * error
-        assert float(found[m].mean()) > 10 * error
+        error = float((contributions[m] - gain).std()) / len(y) ** 0.5
+        assert abs(float(contributions[m].mean() - gain.mean())) < 4 * error
+        assert float(contributions[m].mean()) > 10 * error
 
 
 def test_predict_returns_contributions_next_to_the_logits() -> None:
     model = MultimodalClassifier({"a": torch.nn.Linear(3, 4), "b": torch.nn.Linear(2, 4)}, num_outputs=CLASSES,
                                  feature_dims={"a": 4, "b": 4})  # fmt: skip
     inputs = {"a": torch.randn(5, 3), "b": torch.randn(5, 2)}
-    found = predict(model, inputs, return_contributions=True)
-    assert torch.equal(found.logits, predict(model, inputs))
+    prediction = predict(model, inputs, return_contributions=True)
+    assert torch.equal(prediction.logits, predict(model, inputs))
     expected = Fused(("a", "b"), TASK).contributions(model(inputs))
     for m in ("a", "b"):
-        torch.testing.assert_close(found.contributions[m], expected[m])
+        torch.testing.assert_close(prediction.contributions[m], expected[m])

@@ -62,7 +62,7 @@ def test_every_third_party_import_is_required_or_wrapped_in_an_extra_that_holds_
 
 
 def _imports(node: ast.AST, inside: str | None) -> list[tuple[ast.Import | ast.ImportFrom, str | None]]:
-    found: list[tuple[ast.Import | ast.ImportFrom, str | None]] = []
+    statements: list[tuple[ast.Import | ast.ImportFrom, str | None]] = []
     for child in ast.iter_child_nodes(node):
         within = inside
         if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
@@ -70,9 +70,9 @@ def _imports(node: ast.AST, inside: str | None) -> list[tuple[ast.Import | ast.I
         if isinstance(child, ast.With) and (name := re.match(r"extra\(['\"](\w+)", ast.unparse(child.items[0]))):
             within = name[1]
         if isinstance(child, (ast.Import, ast.ImportFrom)) and not getattr(child, "level", 0):
-            found.append((child, within))
-        found += _imports(child, within)
-    return found
+            statements.append((child, within))
+        statements += _imports(child, within)
+    return statements
 
 
 def test_the_message_names_the_package_and_the_command() -> None:

@@ -58,9 +58,9 @@ def test_calibrated_weights_are_near_the_optimum_of_their_objective() -> None:
         logits = torch.einsum("k,kbc->bc", (v[0] + v[1:]).exp(), experts)
         return (TASK.loss(logits, y) + 2 / len(y) * v[1:].square().sum()).item()
 
-    found = objective([float(rule.temperature), *rule.theta.tolist()])
+    value = objective([float(rule.temperature), *rule.theta.tolist()])
     best = minimize(objective, [0.0, 0.0, 0.0, 0.0]).fun
-    assert found == pytest.approx(best, abs=2e-3)
+    assert value == pytest.approx(best, abs=2e-3)
 
 
 def test_a_calibrated_rule_survives_its_state_dict() -> None:

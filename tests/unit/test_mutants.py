@@ -42,8 +42,8 @@ def tool() -> ModuleType:
 def test_every_kind_of_change_once(tool: ModuleType, tmp_path: Path) -> None:
     file = tmp_path / "example.py"
     file.write_text(SOURCE)
-    found = tool.mutants_of(file)
-    assert {mutant.key for mutant in found} == {
+    mutants = tool.mutants_of(file)
+    assert {mutant.key for mutant in mutants} == {
         "<module>: `LIMIT = 0.5` → `LIMIT = 1.5`",
         "<module>: `LIMIT = 0.5` → `LIMIT = 0.25`",
         "clipped: `low=1` → `low=2`",
@@ -55,9 +55,9 @@ def test_every_kind_of_change_once(tool: ModuleType, tmp_path: Path) -> None:
         "clipped: `max(x.detach(), low)` → `x.detach()`",
         "clipped: `max(x.detach(), low)` → `max(x, low)`",
     }
-    in_body = {mutant.key for mutant in found if mutant.in_body}
-    assert in_body == {m.key for m in found if m.where == "clipped" and "`low=" not in m.change}
-    for mutant in found:
+    in_body = {mutant.key for mutant in mutants if mutant.in_body}
+    assert in_body == {m.key for m in mutants if m.where == "clipped" and "`low=" not in m.change}
+    for mutant in mutants:
         compile(mutant.source, "example.py", "exec")
         assert mutant.source.count(b"\n") == SOURCE.count("\n"), "functions are found by their first line"
         assert mutant.source != SOURCE.encode()

@@ -49,10 +49,10 @@ def test_json_round_trip(row: RowId, metrics: list[Metric], curves: list[Curve])
 @given(st.lists(NAMES, unique=True, min_size=1), NAMES)
 def test_keys_are_split_at_the_name_of_a_modality(modalities: list[str], name: str) -> None:
     m = max(modalities, key=len)
-    found = split_key(f"{name}:{m}", modalities)
+    parts = split_key(f"{name}:{m}", modalities)
     # names of modalities may hold colons, so a longer one may end in the same way; what is split can be put together
-    assert f"{found[0]}:{found[1]}" == f"{name}:{m}" or found == ("unimodal", f"{name}:{m}")
-    assert found[1] in modalities
+    assert f"{parts[0]}:{parts[1]}" == f"{name}:{m}" or parts == ("unimodal", f"{name}:{m}")
+    assert parts[1] in modalities
 
 
 def test_numbers_that_are_not_finite_come_back_as_nan() -> None:

@@ -91,8 +91,8 @@ def test_smoothed_loss_closed_forms() -> None:
     log_p = logits.log_softmax(-1)
     for epsilon in (0.0, 0.1, 0.6):
         own = -(log_p[0, 0] + log_p[1, 2]) / 2
-        found = MultiClass(3, epsilon).loss(logits, torch.tensor([0, 2]))
-        assert found.item() == pytest.approx(((1 - epsilon) * own - epsilon * log_p.mean()).item())
+        loss = MultiClass(3, epsilon).loss(logits, torch.tensor([0, 2]))
+        assert loss.item() == pytest.approx(((1 - epsilon) * own - epsilon * log_p.mean()).item())
         labels = torch.tensor([[1, 0, 0], [0, 1, 1]])
         p = (1 - epsilon) * labels.double() + epsilon / 2
         expected = -(p * logits.sigmoid().log() + (1 - p) * (-logits).sigmoid().log()).sum(-1).mean()

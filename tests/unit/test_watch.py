@@ -20,15 +20,15 @@ list(map_jobs(time.sleep, [600.0, 600.0], jobs=2))
 
 def members(session: int) -> list[int]:
     """Return the processes of a session that still run."""
-    found = []
+    processes = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, _, _, sid = stat.read_text().rpartition(")")[2].split()[:4]
         except OSError:
             continue
         if int(sid) == session and state not in "ZX":
-            found.append(int(stat.parent.name))
-    return found
+            processes.append(int(stat.parent.name))
+    return processes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -205,8 +205,10 @@ def test_9_through_a_bottleneck_reinforcing_beyond_its_share_loses() -> None:
     x, y = world.sample(20_000, 0)
     for angle in (best, 1.2):
         h = np.cos(angle) * x["a"][:, 0] + np.sin(angle) * x["b"][:, 0] + noise * rng.normal(size=20_000)
-        found = estimate({"h": h, "none": rng.normal(size=20_000)}, y, task="regression", estimator="gaussian")
-        assert found.mi["h"].value == pytest.approx(through_one_number(angle, world, noise), abs=4 * found.mi["h"].se)
+        valuation = estimate({"h": h, "none": rng.normal(size=20_000)}, y, task="regression", estimator="gaussian")
+        assert valuation.mi["h"].value == pytest.approx(
+            through_one_number(angle, world, noise), abs=4 * valuation.mi["h"].se
+        )
 
 
 def test_10_at_the_best_joint_information_every_gain_of_one_is_a_loss_of_the_rest() -> None:

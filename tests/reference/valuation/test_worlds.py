@@ -26,10 +26,10 @@ WORLDS: list[World] = [
 def test_error_at_ten_thousand(world: World) -> None:
     """The error is below 5 %, or two standard errors where sampling alone is wider. No information gives no value."""
     x, y = world.sample(10_000, 3)
-    found = estimate(x, y, task=world.task)
-    pairs = [(found.joint_mi, world.mi())]
-    pairs += [(found.mi[m], world.mi([m])) for m in world.modalities]
-    pairs += [(found.cmi[m], world.cmi(m)) for m in world.modalities]
+    valuation = estimate(x, y, task=world.task)
+    pairs = [(valuation.joint_mi, world.mi())]
+    pairs += [(valuation.mi[m], world.mi([m])) for m in world.modalities]
+    pairs += [(valuation.cmi[m], world.cmi(m)) for m in world.modalities]
     for e, truth in pairs:
         allowed = max(0.05 * truth, 0.002) if truth > 0.2 else max(2.5 * e.se, 0.002)
         assert abs(e.value - truth) < allowed, f"{e} for {truth:.4f}"
@@ -53,10 +53,12 @@ def _mixed(n: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray, float,
 
 def test_mixed_features_by_quadrature() -> None:
     x, y, joint, real = _mixed(10_000, 0)
-    found = estimate(x, y)
-    assert found.joint_mi.value == pytest.approx(joint, abs=max(0.05 * joint, 2.5 * found.joint_mi.se))
-    assert found.mi["real"].value == pytest.approx(real, abs=max(0.05 * real, 2.5 * found.mi["real"].se))
-    assert found.cmi["symbol"].value == pytest.approx(joint - real, abs=max(0.05 * joint, 2.5 * found.cmi["symbol"].se))
+    valuation = estimate(x, y)
+    assert valuation.joint_mi.value == pytest.approx(joint, abs=max(0.05 * joint, 2.5 * valuation.joint_mi.se))
+    assert valuation.mi["real"].value == pytest.approx(real, abs=max(0.05 * real, 2.5 * valuation.mi["real"].se))
+    assert valuation.cmi["symbol"].value == pytest.approx(
+        joint - real, abs=max(0.05 * joint, 2.5 * valuation.cmi["symbol"].se)
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,9 +69,9 @@ def test_intervals_hold_the_truth(world: World, draws: int) -> None:
     inside = np.zeros(2)
     for seed in range(draws):
         x, y = world.sample(400, (seed, 5))
-        found = estimate(x, y, task=world.task, seed=seed)
+        valuation = estimate(x, y, task=world.task, seed=seed)
         truths = (world.mi(), world.cmi("a"))
-        inside += [e.low <= t <= e.high for e, t in zip((found.joint_mi, found.cmi["a"]), truths, strict=True)]
+        inside += [e.low <= t <= e.high for e, t in zip((valuation.joint_mi, valuation.cmi["a"]), truths, strict=True)]
     share = inside / draws
     slack = 2 * (0.95 * 0.05 / draws) ** 0.5
     assert (share >= 0.90 - slack).all(), share

@@ -189,7 +189,7 @@ def bad(value: float, *rows: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("arrays", "label", "found"),
+    ("arrays", "label", "message"),
     [
         ({"a": bad(np.nan, 7, 33), "b": B}, Y, r"`a` holds NaN or inf in 2 of 60 samples: 7, 33"),
         ({"a": A, "b": bad(-np.inf, 59)}, Y, r"`b` holds NaN or inf in 1 of 60 samples: 59"),
@@ -214,8 +214,8 @@ def bad(value: float, *rows: int) -> np.ndarray:
         ({"": A, "b": B}, Y, "should have texts as names"),
     ],
 )
-def test_bad_input_is_named(arrays: dict[str, np.ndarray], label: np.ndarray, found: str) -> None:
-    with pytest.raises(DataError, match=found):
+def test_bad_input_is_named(arrays: dict[str, np.ndarray], label: np.ndarray, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         from_arrays(arrays, label)
 
 

@@ -52,14 +52,14 @@ def test_the_mirror_negates_u_about_its_middle_and_mirrors_everything_else():
     )  # hardly a crop, so the mirror is seen alone
     rng = torch.Generator().manual_seed(1)
     inputs = {"rgb": torch.rand(64, 2, 3, 16, 16, generator=rng), "flow": torch.rand(64, 2, 2, 16, 16, generator=rng)}
-    found = view.vary(inputs, torch.Generator().manual_seed(2))
+    varied = view.vary(inputs, torch.Generator().manual_seed(2))
     # the aspect moves the crop a little: compare coarse averages of the halves
     left, right = inputs["flow"][..., :8].mean((1, 3, 4)), inputs["flow"][..., 8:].mean((1, 3, 4))
     for k in range(64):
-        plain = (found["rgb"][k] - inputs["rgb"][k]).abs().mean() < (
-            found["rgb"][k] - inputs["rgb"][k].flip(-1)
+        plain = (varied["rgb"][k] - inputs["rgb"][k]).abs().mean() < (
+            varied["rgb"][k] - inputs["rgb"][k].flip(-1)
         ).abs().mean()
-        v = found["flow"][k, :, 1, :, :8].mean()
+        v = varied["flow"][k, :, 1, :, :8].mean()
         nearer = (v - left[k, 1]).abs() < (v - right[k, 1]).abs()
         if (left[k, 1] - right[k, 1]).abs() > 0.05:
             assert bool(nearer) == bool(plain)
@@ -70,9 +70,9 @@ def test_mirroring_twice_is_nothing_and_still_flow_stays_still():
     still = {"flow": torch.full((8, 3, 2, 16, 16), 0.5)}
     torch.testing.assert_close(view.vary(still, torch.Generator().manual_seed(0)), still)
     moving = {"flow": torch.stack([torch.full((64, 3, 16, 16), 0.75), torch.full((64, 3, 16, 16), 0.6)], 2)}
-    found = view.vary(moving, torch.Generator().manual_seed(0))["flow"]
-    assert set(found[:, 0, 0, 0, 0].mul(100).round().int().tolist()) == {25, 75}
-    torch.testing.assert_close(found[:, :, 1], moving["flow"][:, :, 1])
+    varied = view.vary(moving, torch.Generator().manual_seed(0))["flow"]
+    assert set(varied[:, 0, 0, 0, 0].mul(100).round().int().tolist()) == {25, 75}
+    torch.testing.assert_close(varied[:, :, 1], moving["flow"][:, :, 1])
 
 
 def test_an_epoch_is_a_function_of_seed_and_epoch_alone():

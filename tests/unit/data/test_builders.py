@@ -85,7 +85,7 @@ def test_av_mnist_layout(digits: Path) -> None:
     assert data.train.group is None
     ids = image_ids(data)
     assert disjoint(ids)
-    assert [len(found) for found in ids] == [200, 50, 60]
+    assert [len(part) for part in ids] == [200, 50, 60]
     assert min(ids[2]) >= 1000 > max(ids[0] | ids[1])  # test images are the published test images
     # Images are numbered so that number % 10 is the digit.
     numbers = [int(a) * 256 + int(b) for a, b in data.test.arrays["image"][:, 0, 0, :2]]

@@ -111,7 +111,7 @@ def with_value(value: float, *rows: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("train", "found"),
+    ("train", "message"),
     [
         (
             spoil("vec", with_value(np.nan, 3, 17)),
@@ -134,8 +134,8 @@ def with_value(value: float, *rows: int) -> Callable[[np.ndarray], np.ndarray]:
         (make_split(20, 0, group=np.zeros(3)), "one group per sample. Found 3 for 20 samples"),
     ],
 )
-def test_bad_input_is_named(train: Split, found: str) -> None:
-    with pytest.raises(DataError, match=found):
+def test_bad_input_is_named(train: Split, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         make_data(train=train)
 
 

@@ -245,10 +245,10 @@ def test_information_of_absence_is_that_of_the_table():
     joint = np.array([[np.mean((present == v) & (y == c)) for c in range(3)] for v in (False, True)])
     product = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
     expected = (joint * np.log(joint / product)).sum() - 2 / 6000
-    found = association(present, y, "multiclass")
-    assert found.nats == pytest.approx(expected, abs=1e-9)
-    assert found.p == pytest.approx(scipy.stats.chi2_contingency(3000 * joint, lambda_="log-likelihood").pvalue)
-    assert found.gain == pytest.approx(joint.max(1).sum() - joint.sum(0).max())
+    result = association(present, y, "multiclass")
+    assert result.nats == pytest.approx(expected, abs=1e-9)
+    assert result.p == pytest.approx(scipy.stats.chi2_contingency(3000 * joint, lambda_="log-likelihood").pvalue)
+    assert result.gain == pytest.approx(joint.max(1).sum() - joint.sum(0).max())
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel", "regression"])
@@ -271,19 +271,19 @@ def test_informative_absence_is_found(task):
         "multilabel": np.stack([rng.integers(0, 2, 400), present], 1),
         "regression": np.stack([rng.normal(size=400), rng.normal(size=400) + present], 1),
     }[task]
-    found = association(present, target, task)
-    assert found.p < 1e-4
-    assert found.nats > 0.05
+    result = association(present, target, task)
+    assert result.p < 1e-4
+    assert result.nats > 0.05
 
 
 def test_notes_warn_and_correct():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 1000)
-    told = {"a": rng.random(1000) < 0.2 + 0.6 * y, "b": rng.random(1000) < 0.5, "c": np.ones(1000, bool)}
-    notes = absence_notes(told, y, "multiclass")
+    present = {"a": rng.random(1000) < 0.2 + 0.6 * y, "b": rng.random(1000) < 0.5, "c": np.ones(1000, bool)}
+    notes = absence_notes(present, y, "multiclass")
     assert sum(note.startswith("warning") for note in notes) == 1
     assert any("absence of a" in note for note in notes)
-    assert absence_notes({"c": told["c"]}, y, "multiclass") == absence_notes(None, y, "multiclass") == []
+    assert absence_notes({"c": present["c"]}, y, "multiclass") == absence_notes(None, y, "multiclass") == []
 
 
 def test_patterns_are_counted_by_split_and_class():

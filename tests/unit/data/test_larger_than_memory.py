@@ -23,9 +23,9 @@ ROW, ROWS = 1 << 14, 1 << 13
 
 def resident(kind: str) -> float:
     """Return resident memory of this process in MiB: all of it, of files, or its own."""
-    found = re.search(rf"{kind}:\s+(\d+)", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) / 1024
+    match = re.search(rf"{kind}:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert match
+    return int(match[1]) / 1024
 
 
 @pytest.fixture

@@ -100,15 +100,15 @@ def test_features_by_name_are_the_submodules_outputs_and_hooks_go(inputs: Any) -
     model = TakesDict()
     adapter = adapt(model, features={"image": "image", "text": "text"}).resolve(("image", "text"), positional=False)
     with adapter.evaluating():
-        found = adapter.represent(inputs)
-    torch.testing.assert_close(found["text"], model.text(inputs["text"]).detach())
+        features = adapter.represent(inputs)
+    torch.testing.assert_close(features["text"], model.text(inputs["text"]).detach())
     assert not any(len(part._forward_hooks) for part in model.modules())
 
 
 def test_features_by_function(inputs: Any) -> None:
     adapter = adapt(TakesDict(), features=lambda batch: {m: x[:, :, None].expand(-1, -1, 7) for m, x in batch.items()})
-    found = adapter.resolve(("image", "text"), positional=False).represent(inputs)
-    torch.testing.assert_close(found["image"], inputs["image"].mean(1, keepdim=True).expand(-1, 7))  # mean over time
+    features = adapter.resolve(("image", "text"), positional=False).represent(inputs)
+    torch.testing.assert_close(features["image"], inputs["image"].mean(1, keepdim=True).expand(-1, 7))  # mean over time
 
 
 def test_our_model_tells_its_features_by_itself(inputs: Any) -> None:
@@ -140,9 +140,9 @@ def test_pooled_outputs_are_preferred() -> None:
         "d": (torch.ones(2, 6), None),
     }
     adapter = adapt(lambda batch: batch, features=lambda batch: towers)
-    found = adapter.represent({})
-    assert {m: tuple(z.shape) for m, z in found.items()} == {"a": (2, 3), "b": (1, 1), "c": (2, 3), "d": (2, 6)}
-    assert found["b"].item() == 1.5
+    features = adapter.represent({})
+    assert {m: tuple(z.shape) for m, z in features.items()} == {"a": (2, 3), "b": (1, 1), "c": (2, 3), "d": (2, 6)}
+    assert features["b"].item() == 1.5
 
 
 def test_what_cannot_be_is_refused() -> None:

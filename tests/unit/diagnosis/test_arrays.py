@@ -24,53 +24,53 @@ def arrays() -> tuple[dict[str, np.ndarray], np.ndarray]:
 def test_xor_is_all_synergy_and_balanced() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(2, size=(2, 800))
-    found = diagnose_arrays({"a": a, "b": b}, a ^ b)
-    assert found.verdict == "balanced"
-    assert found.valuation.cmi["a"].value == pytest.approx(math.log(2), abs=0.03)
-    assert abs(found.valuation.mi["a"].value) < 0.02
-    assert {f.role for f in found.findings.values()} == {"complementary"}
-    assert found.samples is not None
-    assert len(found.samples.need_several) > 700
+    diagnosis = diagnose_arrays({"a": a, "b": b}, a ^ b)
+    assert diagnosis.verdict == "balanced"
+    assert diagnosis.valuation.cmi["a"].value == pytest.approx(math.log(2), abs=0.03)
+    assert abs(diagnosis.valuation.mi["a"].value) < 0.02
+    assert {f.role for f in diagnosis.findings.values()} == {"complementary"}
+    assert diagnosis.samples is not None
+    assert len(diagnosis.samples.need_several) > 700
 
 
 def test_copies_are_redundant_and_no_sample_hangs_on_one() -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(3, size=600)
-    found = diagnose_arrays({"a": y, "b": y}, y)
-    assert found.verdict == "balanced"
-    assert {f.role for f in found.findings.values()} == {"redundant"}
-    assert found.samples is not None
-    assert [len(rows) for rows in found.samples.relies_on.values()] == [0, 0]
+    diagnosis = diagnose_arrays({"a": y, "b": y}, y)
+    assert diagnosis.verdict == "balanced"
+    assert {f.role for f in diagnosis.findings.values()} == {"redundant"}
+    assert diagnosis.samples is not None
+    assert [len(rows) for rows in diagnosis.samples.relies_on.values()] == [0, 0]
 
 
 def test_one_that_says_all_dominates_in_every_class(arrays: Any) -> None:
-    found = diagnose_arrays(*arrays, class_names=["no", "yes"])
-    assert found.verdict == "uninformative"
-    assert found.findings["good"].role == "dominant"
-    assert [(row.name, row.dominant, row.sure) for row in found.classes] == [
+    diagnosis = diagnose_arrays(*arrays, class_names=["no", "yes"])
+    assert diagnosis.verdict == "uninformative"
+    assert diagnosis.findings["good"].role == "dominant"
+    assert [(row.name, row.dominant, row.sure) for row in diagnosis.classes] == [
         ("no", "good", True),
         ("yes", "good", True),
     ]
     truth = math.log(2) + 0.1 * math.log(0.1) + 0.9 * math.log(0.9)
-    assert found.valuation.mi["good"].low < truth < found.valuation.mi["good"].high
+    assert diagnosis.valuation.mi["good"].low < truth < diagnosis.valuation.mi["good"].high
 
 
 def test_conflicts_are_where_one_of_two_good_modalities_is_wrong() -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(4, size=1000)
     wrong = {m: rng.random(1000) < 0.05 for m in "ab"}
-    found = diagnose_arrays({m: np.where(flip, (y + 1) % 4, y) for m, flip in wrong.items()}, y)
-    assert found.samples is not None
-    assert set(found.samples.conflict.tolist()) == set(np.flatnonzero(wrong["a"] ^ wrong["b"]).tolist())
+    diagnosis = diagnose_arrays({m: np.where(flip, (y + 1) % 4, y) for m, flip in wrong.items()}, y)
+    assert diagnosis.samples is not None
+    assert set(diagnosis.samples.conflict.tolist()) == set(np.flatnonzero(wrong["a"] ^ wrong["b"]).tolist())
 
 
 def test_text_tensors_lists_and_columns_are_taken() -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(2, size=200)
     words = np.array(["cold", "warm"])[y]
-    found = diagnose_arrays({"text": words, "tensor": torch.randn(200, 2), "list": y.tolist()}, words)
-    assert found.findings["text"].role == "redundant"
-    assert [row.name for row in found.classes] == ["cold", "warm"]
+    diagnosis = diagnose_arrays({"text": words, "tensor": torch.randn(200, 2), "list": y.tolist()}, words)
+    assert diagnosis.findings["text"].role == "redundant"
+    assert [row.name for row in diagnosis.classes] == ["cold", "warm"]
 
 
 def test_other_tasks() -> None:
@@ -90,9 +90,9 @@ def test_other_tasks() -> None:
 def test_few_samples_leave_it_open() -> None:
     rng = np.random.default_rng(0)
     y = np.arange(80) % 2
-    found = diagnose_arrays({"a": y + 1.5 * rng.normal(size=80), "b": rng.normal(size=80)}, y)
-    assert found.findings["a"].verdict == "undecided"
-    assert "too few samples" in found.findings["a"].sentence
+    diagnosis = diagnose_arrays({"a": y + 1.5 * rng.normal(size=80), "b": rng.normal(size=80)}, y)
+    assert diagnosis.findings["a"].verdict == "undecided"
+    assert "too few samples" in diagnosis.findings["a"].sentence
 
 
 def test_order_of_names_and_of_classes_change_nothing(arrays: Any) -> None:
@@ -129,9 +129,9 @@ def test_bad_input_is_refused(features: Any, labels: Any, message: str) -> None:
 
 
 def test_a_constant_modality_is_uninformative_and_noted() -> None:
-    found = diagnose_arrays({"a": LABELS, "b": np.ones(N)}, LABELS)
-    assert found.findings["b"].verdict == "uninformative"
-    assert any("`b` is constant" in note for note in found.notes)
+    diagnosis = diagnose_arrays({"a": LABELS, "b": np.ones(N)}, LABELS)
+    assert diagnosis.findings["b"].verdict == "uninformative"
+    assert any("`b` is constant" in note for note in diagnosis.notes)
 
 
 def test_unknown_estimators_and_wrong_names_are_refused(arrays: Any) -> None:
@@ -143,12 +143,12 @@ def test_unknown_estimators_and_wrong_names_are_refused(arrays: Any) -> None:
 
 @pytest.mark.parametrize("estimator", ["plugin", "ksg", "histogram", "histogram_official"])
 def test_every_kind_of_estimator_gives_a_diagnosis(estimator: str, arrays: Any) -> None:
-    found = diagnose_arrays(*arrays, estimator=estimator)
-    assert found.to_dict()["estimator"] == estimator
-    assert set(found.to_pandas()["modality"]) == {"good", "noise"}
+    diagnosis = diagnose_arrays(*arrays, estimator=estimator)
+    assert diagnosis.to_dict()["estimator"] == estimator
+    assert set(diagnosis.to_pandas()["modality"]) == {"good", "noise"}
     if estimator != "histogram_official":  # which is wrong on purpose
-        assert found.findings["noise"].verdict == "uninformative"
-        assert found.findings["good"].role == "dominant"
+        assert diagnosis.findings["noise"].verdict == "uninformative"
+        assert diagnosis.findings["good"].role == "dominant"
 
 
 def same(one: Diagnosis, other: Diagnosis) -> None:
@@ -158,9 +158,9 @@ def same(one: Diagnosis, other: Diagnosis) -> None:
 def test_npz_equals_arrays(arrays: Any, tmp_path: Path) -> None:
     features, y = arrays
     np.savez(tmp_path / "f.npz", **features, label=y, class_names=["no", "yes"], split=["train"] * len(y))
-    found = diagnose_file(tmp_path / "f.npz")
-    same(found, diagnose_arrays(features, y))
-    assert [row.name for row in found.classes] == ["no", "yes"]
+    diagnosis = diagnose_file(tmp_path / "f.npz")
+    same(diagnosis, diagnose_arrays(features, y))
+    assert [row.name for row in diagnosis.classes] == ["no", "yes"]
 
 
 def test_bad_files_are_refused(arrays: Any, tmp_path: Path) -> None:
@@ -216,12 +216,12 @@ def test_masks_of_an_npz_are_not_ignored(tmp_path: Path) -> None:
 
 def test_csv_equals_arrays(table: Path, arrays: Any) -> None:
     features, y = arrays
-    found = diagnose_csv(table, label="ill", modalities=COLUMNS)
+    diagnosis = diagnose_csv(table, label="ill", modalities=COLUMNS)
     expected = diagnose_arrays(features, y)
     for m in features:
-        assert found.findings[m].verdict == expected.findings[m].verdict
-        assert found.valuation.mi[m].value == pytest.approx(expected.valuation.mi[m].value, abs=0.01)
-    assert diagnose_csv(table, label="ill", modalities=COLUMNS, group="who").verdict == found.verdict
+        assert diagnosis.findings[m].verdict == expected.findings[m].verdict
+        assert diagnosis.valuation.mi[m].value == pytest.approx(expected.valuation.mi[m].value, abs=0.01)
+    assert diagnose_csv(table, label="ill", modalities=COLUMNS, group="who").verdict == diagnosis.verdict
 
 
 def test_bad_csv_is_refused(table: Path, tmp_path: Path) -> None:

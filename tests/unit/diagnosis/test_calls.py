@@ -85,9 +85,9 @@ WRAPPED = {
 
 @pytest.mark.parametrize("name", list(WRAPPED))
 def test_wrappers_are_looked_through(name: str, batch: dict[str, Tensor]) -> None:
-    found = diagnose(WRAPPED[name](), [batch], options=FAST)
-    assert found.clean["accuracy"] == diagnose(Net(), [batch], options=FAST).clean["accuracy"]
-    assert {m: f.verdict for m, f in found.findings.items()} == {"audio": "under-trained", "video": "balanced"}
+    diagnosis = diagnose(WRAPPED[name](), [batch], options=FAST)
+    assert diagnosis.clean["accuracy"] == diagnose(Net(), [batch], options=FAST).clean["accuracy"]
+    assert {m: f.verdict for m, f in diagnosis.findings.items()} == {"audio": "under-trained", "video": "balanced"}
 
 
 def test_the_order_of_a_mapping_is_never_the_order_of_arguments(batch: dict[str, Tensor]) -> None:
@@ -117,10 +117,10 @@ def test_padding_stays_on_the_side_on_which_the_loader_put_it(side: str) -> None
         ids[:, -1 if side == "left" else -2] = 1 + y
         inputs = {"pixel_values": torch.randn(60, 4, generator=g), "input_ids": ids, "attention_mask": (ids > 0).long()}
         batches.append({**inputs, "labels": y})
-    found = diagnose(Decoder(), batches, options=FAST)
-    assert found.modalities == ("pixel_values", "input_ids")
-    assert found.clean["accuracy"] == 1
-    assert {m: f.verdict for m, f in found.findings.items()} == {
+    diagnosis = diagnose(Decoder(), batches, options=FAST)
+    assert diagnosis.modalities == ("pixel_values", "input_ids")
+    assert diagnosis.clean["accuracy"] == 1
+    assert {m: f.verdict for m, f in diagnosis.findings.items()} == {
         "pixel_values": "uninformative",
         "input_ids": "balanced",
     }
@@ -143,9 +143,9 @@ def test_probabilities_are_recognised() -> None:
         "NumPy": lambda a, b: np.stack([0 * odds(a, b).numpy(), odds(a, b).numpy()], 1),
         "(loss, logits)": lambda a, b: (torch.tensor(0.5), torch.stack([0 * odds(a, b), odds(a, b)], 1)),
     }
-    found = {name: diagnose(model, loader, options=FAST) for name, model in models.items()}
-    for name, diagnosis in found.items():
-        assert diagnosis.clean == pytest.approx(found["logits"].clean, abs=1e-3), name
+    diagnoses = {name: diagnose(model, loader, options=FAST) for name, model in models.items()}
+    for name, diagnosis in diagnoses.items():
+        assert diagnosis.clean == pytest.approx(diagnoses["logits"].clean, abs=1e-3), name
         assert any("probabilities" in note for note in diagnosis.notes) == (name in ("softmax", "sigmoid"))
 
 
@@ -229,8 +229,8 @@ def test_every_kind_of_number_reaches_the_model(kind: str) -> None:
         model, a = lambda a, b: a[:, :2].float() + b, (20 + 5 * a.numpy()).clip(0).astype("u2")
     else:
         model, a = lambda a, b: a + b, a.numpy()[:, ::-1]
-    found = diagnose(model, [{"a": a, "b": rows.b, "label": rows.y}], options=FAST)
-    assert found.valuation.n == 100
+    diagnosis = diagnose(model, [{"a": a, "b": rows.b, "label": rows.y}], options=FAST)
+    assert diagnosis.valuation.n == 100
 
 
 def test_texts_are_passed_on_and_a_failing_corruption_is_a_note() -> None:
@@ -243,11 +243,11 @@ def test_texts_are_passed_on_and_a_failing_corruption_is_a_note() -> None:
         good = torch.tensor([float("good" in t) for t in text])
         return torch.stack([3 - 6 * good, 6 * good - 3], 1) + 0 * b[:, :1]
 
-    found = diagnose(model, [{"text": texts, "b": rows.b, "label": rows.y}], estimator="variational-linear")
-    assert found.evidence["text"].realised.value > 0.6  # type: ignore[union-attr]
-    assert found.findings["b"].verdict == "uninformative"
-    assert any("no zeros here" in note for note in found.notes)
-    assert {d.corruption.kind for d in found.corrupted if d.modality == "text"} == {"permute"}
+    diagnosis = diagnose(model, [{"text": texts, "b": rows.b, "label": rows.y}], estimator="variational-linear")
+    assert diagnosis.evidence["text"].realised.value > 0.6  # type: ignore[union-attr]
+    assert diagnosis.findings["b"].verdict == "uninformative"
+    assert any("no zeros here" in note for note in diagnosis.notes)
+    assert {d.corruption.kind for d in diagnosis.corrupted if d.modality == "text"} == {"permute"}
 
 
 def test_large_inputs_go_to_a_file_and_come_back(tmp_path: Any) -> None:

@@ -41,20 +41,20 @@ def evil() -> Diagnosis:
 
 def test_json_has_the_promised_fields(of_model: Diagnosis, tmp_path: Path) -> None:
     path = of_model.save_json(tmp_path / "new" / "d.json")
-    found = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert found["unit"] == "nats"
-    assert found["n"] == 300
-    assert 0.6 < found["entropy"] < 0.7
-    assert set(found["joint_mi"]) >= {"value", "low", "high"}
-    assert list(found["modalities"]) == ["a", "b"]
-    for row in found["modalities"].values():
+    content = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert content["unit"] == "nats"
+    assert content["n"] == 300
+    assert 0.6 < content["entropy"] < 0.7
+    assert set(content["joint_mi"]) >= {"value", "low", "high"}
+    assert list(content["modalities"]) == ["a", "b"]
+    for row in content["modalities"].values():
         assert set(row["mi"]) >= {"value", "low", "high"}
         assert row["cmi"]["low"] <= row["cmi"]["value"] <= row["cmi"]["high"]
-    assert found["modalities"]["b"]["verdict"] == found["verdict"] == "under-trained"
-    assert found["modalities"]["b"]["lost"]["value"] == found["modalities"]["b"]["number"]
-    corruptions = {(row["corruption"]["kind"], row["corruption"]["strength"]) for row in found["corrupted"]}
+    assert content["modalities"]["b"]["verdict"] == content["verdict"] == "under-trained"
+    assert content["modalities"]["b"]["lost"]["value"] == content["modalities"]["b"]["number"]
+    corruptions = {(row["corruption"]["kind"], row["corruption"]["strength"]) for row in content["corrupted"]}
     assert corruptions == {("zeros", 1), ("mean", 1), ("permute", 1), ("noise", 0.5), ("noise", 1), ("noise", 2)}
-    assert found == json.loads(json.dumps(of_model.to_dict()))
+    assert content == json.loads(json.dumps(of_model.to_dict()))
 
 
 def test_what_a_deaf_model_does_to_a_modality_is_in_the_numbers(of_model: Diagnosis) -> None:
@@ -175,16 +175,16 @@ def test_places_that_cannot_be_written_to_are_named(of_model: Diagnosis, tmp_pat
 def test_numbers_that_are_none_are_null(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     y = np.r_[rng.integers(2, size=100), 2]
-    found = diagnose_arrays({"a": rng.normal(size=101), "b": y}, y)
-    text = json.dumps(found.to_dict(), allow_nan=False)  # raises for a NaN
+    diagnosis = diagnose_arrays({"a": rng.normal(size=101), "b": y}, y)
+    text = json.dumps(diagnosis.to_dict(), allow_nan=False)  # raises for a NaN
     assert json.loads(text)["n"] == 101
 
 
 def test_all_modalities_together_carry_at_least_what_one_of_them_carries(of_model: Diagnosis, evil: Diagnosis) -> None:
-    for found in (of_model, evil):
-        joint = found.joint_available
-        assert all(joint.value >= evidence.mi.value for evidence in found.evidence.values())
-        assert found.joint_realised is None or joint.value >= found.joint_realised.value - 2 * joint.se
+    for diagnosis in (of_model, evil):
+        joint = diagnosis.joint_available
+        assert all(joint.value >= evidence.mi.value for evidence in diagnosis.evidence.values())
+        assert diagnosis.joint_realised is None or joint.value >= diagnosis.joint_realised.value - 2 * joint.se
         numbers = f"{joint.value:.3f} nats [{max(joint.low, 0):.3f}, {joint.high:.3f}]"
-        assert numbers in " ".join(str(found).split())
-        assert found.to_dict()["joint_available"]["value"] == pytest.approx(joint.value)
+        assert numbers in " ".join(str(diagnosis).split())
+        assert diagnosis.to_dict()["joint_available"]["value"] == pytest.approx(joint.value)

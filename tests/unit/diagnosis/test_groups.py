@@ -42,5 +42,5 @@ def test_groups_are_in_the_loaders_order_also_for_a_subset() -> None:
     batch = [({"a": x, "b": x}, y)]
     with pytest.raises(DataError, match="group should have 300 rows"):
         diagnose(both, batch, group=np.arange(299))
-    found = diagnose(both, batch, group=np.arange(300) // 2, limit=100, estimator="variational-linear")
-    assert found.valuation.n == 100
+    diagnosis = diagnose(both, batch, group=np.arange(300) // 2, limit=100, estimator="variational-linear")
+    assert diagnosis.valuation.n == 100

@@ -21,19 +21,19 @@ def test_a_noisy_copy_holds_what_a_binary_symmetric_channel_holds() -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(2, size=20_000)
     x = np.where(rng.random(20_000) < 0.1, 1 - y, y)
-    found = linear_information(_problem(y), torch.from_numpy(x[:, None].astype(float)))
+    information = linear_information(_problem(y), torch.from_numpy(x[:, None].astype(float)))
     truth = math.log(2) + 0.1 * math.log(0.1) + 0.9 * math.log(0.9)
-    assert found.estimate.low < truth < found.estimate.high
-    assert found.estimate.value == pytest.approx(truth, abs=0.01)
-    assert found.inside == pytest.approx(truth, abs=0.01)
+    assert information.estimate.low < truth < information.estimate.high
+    assert information.estimate.value == pytest.approx(truth, abs=0.01)
+    assert information.inside == pytest.approx(truth, abs=0.01)
 
 
 def test_a_gaussian_target_holds_half_the_log_of_the_variance_ratio() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(20_000, 1))
     y = x + rng.normal(size=(20_000, 1))
-    found = linear_information(_problem(y, task="regression"), torch.from_numpy(x))
-    assert found.estimate.value == pytest.approx(0.5 * math.log(2), abs=0.015)
+    information = linear_information(_problem(y, task="regression"), torch.from_numpy(x))
+    assert information.estimate.value == pytest.approx(0.5 * math.log(2), abs=0.015)
 
 
 def test_noise_holds_nothing_held_out_and_something_inside() -> None:
@@ -41,10 +41,10 @@ def test_noise_holds_nothing_held_out_and_something_inside() -> None:
     rng = np.random.default_rng(0)
     n, k = 1000, 100
     y = rng.integers(2, size=n)
-    found = linear_information(_problem(y), torch.from_numpy(rng.normal(size=(n, k))))
+    information = linear_information(_problem(y), torch.from_numpy(rng.normal(size=(n, k))))
     expected = k / (2 * 0.8 * n)
-    assert 0.7 * expected < found.inside < 1.5 * expected
-    assert found.estimate.value < -0.7 * expected
+    assert 0.7 * expected < information.inside < 1.5 * expected
+    assert information.estimate.value < -0.7 * expected
 
 
 def test_constant_columns_hold_nothing() -> None:

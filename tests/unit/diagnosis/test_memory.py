@@ -27,8 +27,8 @@ def model(left, right):
 
 peaks = []
 for samples in (400, 1200):
-    found = diagnose(model, batches(samples), damage=False, background_size=1, batch_size=20)
-    assert found.clean["accuracy"] > 0.9 and found.gallery
+    diagnosis = diagnose(model, batches(samples), damage=False, background_size=1, batch_size=20)
+    assert diagnosis.clean["accuracy"] > 0.9 and diagnosis.gallery
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 print(*peaks)
 """

@@ -41,8 +41,8 @@ def test_a_model_that_uses_everything_is_not_blamed_for_what_a_poor_reader_misse
         head = model.fusion.head
         head.weight.copy_(torch.tensor([[-1.0, -0.5 * np.log(19)], [1.0, 0.5 * np.log(19)]]))
         head.bias.zero_()
-    found = diagnose(model, [({"a": a, "b": b}, y)], estimator="variational-linear")
-    assert found.findings["a"].verdict == "balanced", found.findings["a"].sentence
-    beside = found.evidence["a"].cmi
-    assert beside.low <= found.valuation.cmi["a"].value <= beside.high
+    diagnosis = diagnose(model, [({"a": a, "b": b}, y)], estimator="variational-linear")
+    assert diagnosis.findings["a"].verdict == "balanced", diagnosis.findings["a"].sentence
+    beside = diagnosis.evidence["a"].cmi
+    assert beside.low <= diagnosis.valuation.cmi["a"].value <= beside.high
     assert beside.value < 0.1

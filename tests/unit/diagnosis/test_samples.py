@@ -18,11 +18,11 @@ def test_lists_by_definition_and_by_strength() -> None:
         "b": np.array([0.0, -0.3, 2.0, 1.0, 0.0, 0.0]),
         "c": np.zeros(6),
     }
-    found = sample_lists(alone, drop, np.arange(6) + 100)
-    assert found.relies_on["a"].tolist() == [101, 102]  # the stronger first; 0.4 is just below log 1.5
-    assert found.relies_on["b"].tolist() == found.relies_on["c"].tolist() == []
-    assert found.need_several.tolist() == [103]
-    assert found.conflict.tolist() == [102]
+    lists = sample_lists(alone, drop, np.arange(6) + 100)
+    assert lists.relies_on["a"].tolist() == [101, 102]  # the stronger first; 0.4 is just below log 1.5
+    assert lists.relies_on["b"].tolist() == lists.relies_on["c"].tolist() == []
+    assert lists.need_several.tolist() == [103]
+    assert lists.conflict.tolist() == [102]
     assert TELLING > 0.4
 
 

@@ -53,11 +53,11 @@ def test_slices_of_a_stream_equal_two_inputs(form: str, parts: tuple[Tensor, Ten
     if form == "masked":
         whole["attention_mask"] = torch.ones(x.shape[:2], dtype=torch.long)
     loader = {"positional": [(x, y)], "samples": [(x[i], int(y[i])) for i in range(300)]}.get(form, [whole])
-    found = diagnose(One(), loader, modalities=modalities, options=FAST)
+    diagnosis = diagnose(One(), loader, modalities=modalities, options=FAST)
     plain = diagnose(Two(), [{"image": image, "text": text, "labels": y}], options=FAST)
-    assert found.clean == plain.clean
+    assert diagnosis.clean == plain.clean
     for m in ("image", "text"):
-        assert found.evidence[m].realised.value == pytest.approx(plain.evidence[m].realised.value, abs=1e-6)
+        assert diagnosis.evidence[m].realised.value == pytest.approx(plain.evidence[m].realised.value, abs=1e-6)
 
 
 def test_slices_that_cannot_be_are_refused(parts: tuple[Tensor, Tensor, Tensor]) -> None:

@@ -35,11 +35,11 @@ def test_used_rises_and_falls_with_the_weight_and_only_the_unused_is_accused(for
     x, y = two(500, 0.5, classes=3)
     used = []
     for weight in (0.0, 1e-6, 0.1, 1.0, 4.0):
-        found = diagnose(FORMS[form](weight), [(x, y)], options=FAST)
-        used.append(found.evidence["image"].realised.value)  # type: ignore[union-attr]
-        assert found.findings["text"].verdict == "balanced", (weight, found.findings["text"].sentence)
+        diagnosis = diagnose(FORMS[form](weight), [(x, y)], options=FAST)
+        used.append(diagnosis.evidence["image"].realised.value)  # type: ignore[union-attr]
+        assert diagnosis.findings["text"].verdict == "balanced", (weight, diagnosis.findings["text"].sentence)
         if weight <= 1e-6:
-            assert found.findings["image"].verdict == "under-trained"
+            assert diagnosis.findings["image"].verdict == "under-trained"
     assert used[0] == 0
     assert abs(used[1]) < 1e-3
     assert used[1] < used[2] < used[3] < 1.05 * used[4] + 0.02
@@ -58,21 +58,21 @@ def test_the_exact_posterior_wastes_nothing(classes: int, n: int) -> None:
             parts = zip((a, b), "ab", strict=True)
             return sum(-0.5 * (torch.cdist(v.double(), centres[m].double()) / spread[m]) ** 2 for v, m in parts)
 
-        found = diagnose(posterior, [(x, y)], seed=seed, options=FAST)
+        diagnosis = diagnose(posterior, [(x, y)], seed=seed, options=FAST)
         for m in "ab":
-            lost = found.evidence[m].lost
+            lost = diagnosis.evidence[m].lost
             assert lost is not None
-            assert found.findings[m].verdict != "under-trained"
+            assert diagnosis.findings[m].verdict != "under-trained"
             assert lost.low <= 0.05
 
 
-def check_no_contradiction(found: Diagnosis) -> None:
-    assert found.joint_realised is not None
-    assert found.joint_realised.low <= found.valuation.joint_mi.high
-    for m, e in found.evidence.items():
+def check_no_contradiction(diagnosis: Diagnosis) -> None:
+    assert diagnosis.joint_realised is not None
+    assert diagnosis.joint_realised.low <= diagnosis.valuation.joint_mi.high
+    for m, e in diagnosis.evidence.items():
         assert e.realised is not None
         assert e.realised.low <= e.mi.high, m
-        assert e.mi.low <= found.valuation.entropy
+        assert e.mi.low <= diagnosis.valuation.entropy
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -88,11 +88,11 @@ def test_a_perfect_parity_of_modalities_is_never_uninformative(count: int) -> No
         odds = 4 * torch.stack([batch[m][:, 0] for m in names]).prod(0) * (-1) ** count
         return torch.stack([odds, -odds], 1)
 
-    found = diagnose(model, [(x, bits.sum(0) % 2)], call="dict", options=FAST)
-    assert {f.verdict for f in found.findings.values()} == {"balanced"}
-    assert min(e.cmi.value for e in found.evidence.values()) > 0.6
-    assert any("too weak" in note for note in found.notes)
-    check_no_contradiction(found)
+    diagnosis = diagnose(model, [(x, bits.sum(0) % 2)], call="dict", options=FAST)
+    assert {f.verdict for f in diagnosis.findings.values()} == {"balanced"}
+    assert min(e.cmi.value for e in diagnosis.evidence.values()) > 0.6
+    assert any("too weak" in note for note in diagnosis.notes)
+    check_no_contradiction(diagnosis)
 
 
 def test_information_inside_one_modality_that_no_classifier_finds() -> None:
@@ -104,10 +104,10 @@ def test_information_inside_one_modality_that_no_classifier_finds() -> None:
         odds = 20 * a[:, :4].prod(1).sign() + 0 * b[:, 0]
         return torch.stack([-odds, odds], 1)
 
-    found = diagnose(model, [({"a": a, "b": b}, y)], options=FAST)
-    assert {m: f.verdict for m, f in found.findings.items()} == {"a": "balanced", "b": "uninformative"}
-    assert found.evidence["a"].mi.value > 0.68
-    check_no_contradiction(found)
+    diagnosis = diagnose(model, [({"a": a, "b": b}, y)], options=FAST)
+    assert {m: f.verdict for m, f in diagnosis.findings.items()} == {"a": "balanced", "b": "uninformative"}
+    assert diagnosis.evidence["a"].mi.value > 0.68
+    check_no_contradiction(diagnosis)
 
 
 def test_a_perfect_regression_is_balanced_and_a_blind_one_is_not() -> None:
@@ -128,14 +128,14 @@ def test_shared_information_may_be_taken_from_both_copies() -> None:
     y = torch.randint(2, (1000,), generator=g)
     a = torch.randn(1000, 1, generator=g) + 2 * y[:, None]
     copies = {m: a.clone() for m in "abc"}
-    found = diagnose(lambda a, b, c: torch.cat([0 * a, (2 / 3) * (a + b + c) - 2], 1), [(copies, y)], options=FAST)
-    assert found.verdict == "balanced", found.summary
+    diagnosis = diagnose(lambda a, b, c: torch.cat([0 * a, (2 / 3) * (a + b + c) - 2], 1), [(copies, y)], options=FAST)
+    assert diagnosis.verdict == "balanced", diagnosis.summary
 
 
 def test_a_modality_that_changes_nothing_is_unused_though_it_can_be_decoded() -> None:
     x, y = two(600, 0.3)
-    found = diagnose(lambda image, text: 5 * text[:, :2] + 1e-6 * image[:, :2], [(x, y)], options=FAST)
-    e = found.evidence["image"]
+    diagnosis = diagnose(lambda image, text: 5 * text[:, :2] + 1e-6 * image[:, :2], [(x, y)], options=FAST)
+    e = diagnosis.evidence["image"]
     assert e.changed == 0
     assert e.decodable is not None
     assert e.decodable.value > 0.3

@@ -91,16 +91,16 @@ def test_shapley_equals_the_mean_over_orders() -> None:
             before, after = ("+".join(sorted(order[:i])) for i in (k, k + 1))
             expected[m] += (value[after] - value[before]) / 6
     every = {tuple(s.split("+")): e(v) for s, v in value.items() if s}
-    found = shapley(every, {m: every[(m,)] for m in names}, dict.fromkeys(names, e(0.0)))
-    assert found == pytest.approx(expected)
-    assert sum(found.values()) == pytest.approx(0.7)
+    values = shapley(every, {m: every[(m,)] for m in names}, dict.fromkeys(names, e(0.0)))
+    assert values == pytest.approx(expected)
+    assert sum(values.values()) == pytest.approx(0.7)
 
 
 def test_shapley_of_a_partial_lattice_is_the_mean_of_alone_and_last() -> None:
     names = ("a", "b", "c", "d", "f")  # above four modalities a valuation has the whole, each, and all but each
     partial = {(m,): e(0.1) for m in names} | {names: e(1.0)}
-    found = shapley(partial, {m: e(0.1) for m in names}, {m: e(0.2) for m in names})
-    assert found == pytest.approx(dict.fromkeys(names, 0.15))
+    values = shapley(partial, {m: e(0.1) for m in names}, {m: e(0.2) for m in names})
+    assert values == pytest.approx(dict.fromkeys(names, 0.15))
     assert shapley({}, {"a": e(0.1), "b": e(0.3)}, {"a": e(0.1), "b": e(0.1)}) == pytest.approx({"a": 0.1, "b": 0.2})
 
 

@@ -32,10 +32,10 @@ def test_verdict_on_a_model_is_right_in_19_of_20_seeds(name: str, world: Callabl
     overall, of_b = Counter(), Counter()
     for seed in range(SEEDS):
         made = world(name, seed)
-        found = diagnose(made.model, made.held, train=made.train)
-        assert found.valuation.n == 1000
-        overall[found.verdict] += 1
-        of_b[found.findings["b"].verdict] += 1
+        diagnosis = diagnose(made.model, made.held, train=made.train)
+        assert diagnosis.valuation.n == 1000
+        overall[diagnosis.verdict] += 1
+        of_b[diagnosis.findings["b"].verdict] += 1
     assert overall[name] >= 19, overall
     assert of_b[name] >= 19, of_b
 
@@ -43,9 +43,9 @@ def test_verdict_on_a_model_is_right_in_19_of_20_seeds(name: str, world: Callabl
 @pytest.mark.parametrize("name", ["balanced", "under-trained", "uninformative"])
 def test_without_training_samples_the_other_three_verdicts_stand(name: str, world: Callable[[str, int], Any]) -> None:
     made = world(name, 100)
-    found = diagnose(made.model, made.held)
-    assert found.verdict == name
-    assert any("overfitting was not measured" in note for note in found.notes)
+    diagnosis = diagnose(made.model, made.held)
+    assert diagnosis.verdict == name
+    assert any("overfitting was not measured" in note for note in diagnosis.notes)
 
 
 ARRAYS = {"balanced": (1.5, 40), "uninformative": (0.0, 40), "overfitting": (0.0, 500)}
@@ -59,14 +59,14 @@ def test_verdict_on_arrays_is_right_in_every_seed(name: str) -> None:
         y = rng.integers(2, size=1000)
         b = rng.normal(size=(1000, dims))
         b[:, 0] += strength * y
-        found = diagnose_arrays({"a": rng.normal(size=(1000, 40)) + 1.5 * np.eye(40)[0] * y[:, None], "b": b}, y)
-        assert (found.verdict, found.findings["a"].verdict) == (name, "balanced")
+        diagnosis = diagnose_arrays({"a": rng.normal(size=(1000, 40)) + 1.5 * np.eye(40)[0] * y[:, None], "b": b}, y)
+        assert (diagnosis.verdict, diagnosis.findings["a"].verdict) == (name, "balanced")
 
 
 def test_the_number_that_says_so_is_the_one_in_the_sentence(world: Callable[[str, int], Any]) -> None:
     made = world("under-trained", 0)
-    found = diagnose(made.model, made.held)
-    finding, evidence = found.findings["b"], found.evidence["b"]
+    diagnosis = diagnose(made.model, made.held)
+    finding, evidence = diagnosis.findings["b"], diagnosis.evidence["b"]
     assert evidence.lost is not None
     assert evidence.realised is not None
     assert finding.number == evidence.lost.value
@@ -90,14 +90,14 @@ def test_a_wide_frozen_encoder_that_keeps_everything_is_not_called_under_trained
         optimiser.zero_grad()
         nn.functional.cross_entropy(model(**{m: x[:1000] for m, x in inputs.items()}), y[:1000]).backward()
         optimiser.step()
-    found = diagnose(model, [({m: x[1000:] for m, x in inputs.items()}, y[1000:])])
-    assert found.verdict == "balanced"
+    diagnosis = diagnose(model, [({m: x[1000:] for m, x in inputs.items()}, y[1000:])])
+    assert diagnosis.verdict == "balanced"
 
 
 def _ideal(world: worlds.World, subset: tuple[str, ...]) -> Callable[[dict[str, Tensor]], Tensor]:
     def model(batch: dict[str, Tensor]) -> Tensor:
-        found = world.ideal({m: x.numpy() for m, x in batch.items()}, subset)
-        return torch.from_numpy(np.clip(found, -20, 20))
+        outputs = world.ideal({m: x.numpy() for m, x in batch.items()}, subset)
+        return torch.from_numpy(np.clip(outputs, -20, 20))
 
     return model
 
@@ -106,24 +106,24 @@ def _ideal(world: worlds.World, subset: tuple[str, ...]) -> Callable[[dict[str, 
 def test_the_best_predictor_is_balanced_and_uses_what_there_is(known: worlds.World) -> None:
     x, y = known.sample(1000, seed=0)
     loader = [({m: torch.from_numpy(v) for m, v in x.items()}, torch.from_numpy(y))]
-    found = diagnose(_ideal(known, known.modalities), loader, call="dict", task=known.task)
-    assert found.verdict == "balanced"
-    for m, e in found.evidence.items():
+    diagnosis = diagnose(_ideal(known, known.modalities), loader, call="dict", task=known.task)
+    assert diagnosis.verdict == "balanced"
+    for m, e in diagnosis.evidence.items():
         assert e.realised is not None
         for estimate, truth in ((e.mi, known.mi([m])), (e.cmi, known.cmi(m)), (e.realised, known.mi([m]))):
             assert abs(estimate.value - truth) < 4 * estimate.se + 0.01
-    assert found.joint_realised is not None
-    assert abs(found.joint_realised.value - known.mi()) < 4 * found.joint_realised.se + 0.01
+    assert diagnosis.joint_realised is not None
+    assert abs(diagnosis.joint_realised.value - known.mi()) < 4 * diagnosis.joint_realised.se + 0.01
 
 
 @pytest.mark.parametrize("known", WORLDS, ids=repr)
 def test_the_best_predictor_from_one_modality_leaves_the_other_unused(known: worlds.World) -> None:
     x, y = known.sample(1000, seed=0)
     loader = [({m: torch.from_numpy(v) for m, v in x.items()}, torch.from_numpy(y))]
-    found = diagnose(_ideal(known, ("a",)), loader, call="dict", task=known.task)
-    assert found.findings["b"].verdict == found.verdict == "under-trained"
+    diagnosis = diagnose(_ideal(known, ("a",)), loader, call="dict", task=known.task)
+    assert diagnosis.findings["b"].verdict == diagnosis.verdict == "under-trained"
     expected = "under-trained" if known.mi(["a"]) < 0.05 else "balanced"  # in XOR half of the secret is nothing
-    assert found.findings["a"].verdict == expected
+    assert diagnosis.findings["a"].verdict == expected
 
 
 def test_redundant_information_that_even_the_best_predictor_leaves_unused_is_named_as_such() -> None:
@@ -132,9 +132,9 @@ def test_redundant_information_that_even_the_best_predictor_leaves_unused_is_nam
     assert known.cmi("b") < 1e-9 < 0.1 < known.mi(["b"])
     x, y = known.sample(1000, seed=0)
     loader = [({m: torch.from_numpy(v) for m, v in x.items()}, torch.from_numpy(y))]
-    found = diagnose(_ideal(known, known.modalities), loader, call="dict")
-    assert (found.findings["b"].verdict, found.findings["b"].role) == ("under-trained", "redundant")
-    assert "robustness rather than accuracy" in found.findings["b"].sentence
+    diagnosis = diagnose(_ideal(known, known.modalities), loader, call="dict")
+    assert (diagnosis.findings["b"].verdict, diagnosis.findings["b"].role) == ("under-trained", "redundant")
+    assert "robustness rather than accuracy" in diagnosis.findings["b"].sentence
 
 
 def test_joint_training_starves_the_hard_modality_of_the_dominant_world() -> None:
@@ -152,7 +152,7 @@ def test_joint_training_starves_the_hard_modality_of_the_dominant_world() -> Non
             optimiser.zero_grad()
             nn.functional.cross_entropy(model(batch.inputs).logits, batch.target).backward()
             optimiser.step()
-    found = diagnose(model, data.test.batches(256), train=data.train.batches(256), limit=1000)
-    assert {m: f.verdict for m, f in found.findings.items()} == {"a": "balanced", "b": "under-trained"}
-    assert "encoder keeps only" in found.findings["b"].sentence
-    assert abs(found.evidence["b"].mi.value - known.mi(["b"])) < 4 * found.evidence["b"].mi.se + 0.05
+    diagnosis = diagnose(model, data.test.batches(256), train=data.train.batches(256), limit=1000)
+    assert {m: f.verdict for m, f in diagnosis.findings.items()} == {"a": "balanced", "b": "under-trained"}
+    assert "encoder keeps only" in diagnosis.findings["b"].sentence
+    assert abs(diagnosis.evidence["b"].mi.value - known.mi(["b"])) < 4 * diagnosis.evidence["b"].mi.se + 0.05

@@ -216,9 +216,9 @@ def test_it_works_in_pipelines_and_searches() -> None:
 
 def test_a_fitted_estimator_is_diagnosed(fitted: CounterpoiseClassifier) -> None:
     X, y = make_frame(300, 3)
-    found = counterpoise.diagnose(fitted, X, y, modalities=GROUPS, estimator="variational-linear", damage=False)
-    assert found.findings["text"].verdict == "balanced"
-    assert found.findings["table"].verdict == "uninformative"
+    diagnosis = counterpoise.diagnose(fitted, X, y, modalities=GROUPS, estimator="variational-linear", damage=False)
+    assert diagnosis.findings["text"].verdict == "balanced"
+    assert diagnosis.findings["table"].verdict == "uninformative"
 
 
 def test_tables_that_cannot_be_read_are_refused() -> None:

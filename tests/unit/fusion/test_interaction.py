@@ -57,7 +57,7 @@ def test_attention_by_hand(count: int, training: bool) -> None:
     torch.manual_seed(0)
     x = features(count)
     fusion = Attention({m: h.shape[1] for m, h in x.items()}, 4, layers=2, heads=2).train(training)
-    found = array(fusion(x))
+    logits = array(fusion(x))
     for i in range(7):
         rows = [
             linear(fusion.projections[f"token_{m}"], array(h[i])) + array(fusion.vectors[f"vector_{m}"])
@@ -67,7 +67,7 @@ def test_attention_by_hand(count: int, training: bool) -> None:
         for layer in fusion.layers:
             tokens = transformer_layer(layer, tokens, 2)
         expected = linear(fusion.head, normalised(fusion.norm, tokens[0]))
-        np.testing.assert_allclose(found[i], expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(logits[i], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_attention_does_not_depend_on_the_order_of_modalities() -> None:

@@ -63,20 +63,20 @@ def features_of(model: MultimodalClassifier, batch: Batch) -> dict[str, np.ndarr
 def slices_of(model: MultimodalClassifier, batch: Batch) -> dict[str, np.ndarray]:
     """W_m h_m + b/M of a concat head by plain NumPy."""
     weight, bias = (p.detach().numpy() for p in model.fusion.parameters())
-    start, found = 0, {}
+    start, slices = 0, {}
     for m, h in features_of(model, batch).items():
-        found[m] = h @ weight[:, start : start + h.shape[1]].T + bias / len(model.modalities)
+        slices[m] = h @ weight[:, start : start + h.shape[1]].T + bias / len(model.modalities)
         start += h.shape[1]
-    return found
+    return slices
 
 
 def heads_of(model: MultimodalClassifier, batch: Batch) -> dict[str, np.ndarray]:
     """The unimodal logits by plain NumPy."""
-    found = {}
+    logits = {}
     for m, h in features_of(model, batch).items():
         weight, bias = (p.detach().numpy() for p in model.head(m).parameters())
-        found[m] = h @ weight.T + bias
-    return found
+        logits[m] = h @ weight.T + bias
+    return logits
 
 
 def grads(model: MultimodalClassifier, m: str) -> list[torch.Tensor]:

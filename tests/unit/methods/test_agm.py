@@ -29,9 +29,9 @@ def test_shapley_weights_are_the_mean_over_all_orders_of_arrival(count: int) -> 
         for k, m in enumerate(order):
             before, after = tuple(sorted(order[:k])), tuple(sorted(order[: k + 1]))
             expected[m] += (values[position[after]] - values[position[before]]).item() / len(orders)
-    found = shapley_weights(count) @ values
-    assert found.tolist() == pytest.approx(expected.tolist())
-    assert found.sum().item() == pytest.approx((values[-1] - values[0]).item()), "they sum to v(all) - v(none)"
+    shapley_values = shapley_weights(count) @ values
+    assert shapley_values.tolist() == pytest.approx(expected.tolist())
+    assert shapley_values.sum().item() == pytest.approx((values[-1] - values[0]).item()), "they sum to v(all) - v(none)"
 
 
 def test_shares_of_two_modalities_are_the_papers_formula(make_model: Any, make_batches: Any) -> None:
@@ -79,8 +79,8 @@ def test_coefficients_by_numpy_and_gradients_by_autograd(
     if modalities == 2:
         assert r[0] == pytest.approx(np.exp(s[1] - s[0]))
     (record,) = method.steps(model, batch)
-    found = [record.coefficients[f"kappa:{m}"].item() for m in model.modalities]
-    assert found == pytest.approx(kappa.tolist(), rel=1e-9)
+    coefficients = [record.coefficients[f"kappa:{m}"].item() for m in model.modalities]
+    assert coefficients == pytest.approx(kappa.tolist(), rel=1e-9)
     assert method.usual.tolist() == pytest.approx(((usual * 4 + s) / 5).tolist())
     assert record.loss.item() == pytest.approx(sum(value.item() for value in record.parts.values()))
     assert set(record.parts) == {"fused", *model.modalities}

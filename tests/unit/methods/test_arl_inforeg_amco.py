@@ -22,8 +22,8 @@ def test_arl_weights_of_two_modalities_by_hand() -> None:
     share = np.maximum(h / h.sum(), 0.3)
     a, b = (1 / share) / (1 / share).sum(), z / z.sum()
     raw = np.exp(8 * np.array([b[1] * a[0], b[0] * a[1]]))
-    found = asymmetric_weights(torch.from_numpy(h), torch.from_numpy(z), 8.0)
-    assert found.tolist() == pytest.approx((raw / raw.sum()).tolist())
+    weights = asymmetric_weights(torch.from_numpy(h), torch.from_numpy(z), 8.0)
+    assert weights.tolist() == pytest.approx((raw / raw.sum()).tolist())
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ def test_arl_weights_by_numpy_whatever_the_scale_of_entropies_and_logits(
     share = np.maximum(np.array(h) / sum(h), 0.6 / count)
     a, b = (1 / share) / (1 / share).sum(), np.array(z) / sum(z)
     raw = np.exp(4 * a * np.array([np.delete(b, m).mean() for m in range(count)]))
-    found = asymmetric_weights(torch.tensor(h, dtype=torch.float64), torch.tensor(z, dtype=torch.float64), 4.0)
-    assert found.tolist() == pytest.approx((raw / raw.sum()).tolist())
+    weights = asymmetric_weights(torch.tensor(h, dtype=torch.float64), torch.tensor(z, dtype=torch.float64), 4.0)
+    assert weights.tolist() == pytest.approx((raw / raw.sum()).tolist())
 
 
 @pytest.mark.parametrize("modalities", [2, 3, 4])
@@ -50,12 +50,12 @@ def test_arl_gradients_are_the_multitask_ones_times_one_plus_the_weight(modaliti
     entropy = torch.from_numpy(-(p * np.log(p)).sum(-1).mean(-1))
     w = asymmetric_weights(entropy, torch.from_numpy(np.abs(z).mean((1, 2))), 8.0)
     (record,) = method.steps(model, batches[0])
-    found = {m: tools.grads(model, m) for m in model.modalities}
+    grads = {m: tools.grads(model, m) for m in model.modalities}
     model.zero_grad()
     list(Uniform(strength=2.0).steps(model, batches[0]))
     for k, m in enumerate(model.modalities):
         assert record.coefficients[f"kappa:{m}"].item() == pytest.approx(1 + w[k].item())
-        for g, e in zip(found[m], tools.grads(model, m), strict=True):
+        for g, e in zip(grads[m], tools.grads(model, m), strict=True):
             torch.testing.assert_close(g, (1 + w[k]) * e)
     values = [v.item() for k, v in record.coefficients.items()]
     assert sum(values) == pytest.approx(modalities + 1)
@@ -65,21 +65,21 @@ def test_arl_gradients_are_the_multitask_ones_times_one_plus_the_weight(modaliti
 def test_arl_starts_after_the_warm_up(warm: Any, tools: Any) -> None:
     model, batches = warm(2, epochs=2)
     method = tools.prepare(ARL(start=2), model, batches)
-    found = []
+    modulated = []
     for number in range(4):
         method.on_epoch_start(model, EpochContext(number, 9))
         (record,) = method.steps(model, batches[0])
-        found.append(bool(record.coefficients))
-    assert found == [False, False, True, True]
+        modulated.append(bool(record.coefficients))
+    assert modulated == [False, False, True, True]
 
 
 def test_inforeg_anchors_the_leader_only_and_does_not_saturate() -> None:
-    found = anchor_weights(torch.tensor([0.8, 0.5]), 0.95)
-    assert found.tolist() == pytest.approx([0.95 * np.exp(np.tanh(0.3)), 0])
+    weights = anchor_weights(torch.tensor([0.8, 0.5]), 0.95)
+    assert weights.tolist() == pytest.approx([0.95 * np.exp(np.tanh(0.3)), 0])
     three = anchor_weights(torch.tensor([0.8, 0.5, 0.6]), 1.0)
     assert three.tolist() == pytest.approx([np.exp(np.tanh(0.8 - 0.55)), 0, 0])
     milder = anchor_weights(torch.tensor([0.6, 0.5]), 0.95)
-    assert milder[0] < found[0]
+    assert milder[0] < weights[0]
     released = [np.tanh(32 * gap) for gap in (0.1, 0.3)]  # a batch sum: 1 for any lead
     assert released[0] == pytest.approx(released[1], abs=0.01)
 
@@ -93,7 +93,7 @@ def test_inforeg_adds_beta_times_the_way_from_the_anchor(warm: Any, tools: Any) 
             for p in model.encoder(m).parameters():
                 p.add_(0.01)
     (record,) = method.steps(model, batches[0])
-    found = {m: tools.grads(model, m) for m in "ab"}
+    grads = {m: tools.grads(model, m) for m in "ab"}
     model.zero_grad()
     list(Uniform().steps(model, batches[0]))
     y = batches[0].target.numpy()
@@ -103,7 +103,7 @@ def test_inforeg_adds_beta_times_the_way_from_the_anchor(warm: Any, tools: Any) 
     assert record.coefficients["beta:a"].item() == pytest.approx(beta)
     assert record.coefficients["beta:b"] == 0
     for m, expected in (("a", beta * 0.01), ("b", 0.0)):
-        for g, e in zip(found[m], tools.grads(model, m), strict=True):
+        for g, e in zip(grads[m], tools.grads(model, m), strict=True):
             torch.testing.assert_close(g, e + expected)
 
 
@@ -137,7 +137,7 @@ def test_inforeg_the_window_of_a_course_is_its_first_eleven_epochs(course: float
     """By NumPy: ten zeros come before the first trace, and the first epoch is always open."""
     model, batches = warm(2, epochs=1)
     method = tools.prepare(InfoReg(), model, batches)
-    found, expected = [], []
+    windows, expected = [], []
     traces = [0.0] * 11
     for number in range(30):
         if number:
@@ -147,9 +147,9 @@ def test_inforeg_the_window_of_a_course_is_its_first_eleven_epochs(course: float
         method.trace.fill_(course**number)
         method.count.fill_(1)
         method.on_epoch_start(model, EpochContext(number, 30))
-        found.append(method.open["a"])
-    assert found == expected
-    assert [number for number, o in enumerate(found) if o] == list(range(11))
+        windows.append(method.open["a"])
+    assert windows == expected
+    assert [number for number, o in enumerate(windows) if o] == list(range(11))
 
 
 def test_inforeg_trace_is_free_of_loss_scaling_and_accumulation(warm: Any, tools: Any) -> None:
@@ -194,8 +194,8 @@ def test_amco_mass_by_numpy(warm: Any, tools: Any) -> None:
     z = tools.heads(model, batches[0])
     together = tools.softmax(np.concatenate(list(z.values()), 1))
     expected = [together[:, 3 * k : 3 * k + 3].sum(1).mean() for k in range(3)]
-    found = modality_mass(torch.from_numpy(np.stack(list(z.values()))))
-    assert found.tolist() == pytest.approx(expected)
+    mass = modality_mass(torch.from_numpy(np.stack(list(z.values()))))
+    assert mass.tolist() == pytest.approx(expected)
 
 
 def test_amco_ramp_follows_the_training_and_is_never_all(warm: Any, tools: Any) -> None:
@@ -223,10 +223,10 @@ def test_amco_before_the_mask_grows_is_uniform_training(warm: Any, tools: Any) -
     method = tools.prepare(AMCo(strength=0.25), model, batches)
     method.on_epoch_start(model, EpochContext(0, 10))
     list(method.steps(model, batches[0]))
-    found = [p.grad.clone() for p in model.parameters()]
+    grads = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()
     list(Uniform().steps(model, batches[0]))
-    for g, p in zip(found, model.parameters(), strict=True):
+    for g, p in zip(grads, model.parameters(), strict=True):
         torch.testing.assert_close(g, p.grad)
 
 
@@ -269,13 +269,13 @@ def test_inforeg_no_one_leads_among_equals() -> None:
 def test_inforeg_each_encoder_has_its_own_window(warm: Any, tools: Any) -> None:
     model, batches = warm(2, epochs=1)
     method = tools.prepare(InfoReg(window=1, threshold=0.1), model, batches)
-    found = []
+    windows = []
     for number, trace in enumerate([[0.0, 0.0], [1.0, 4.0], [2.0, 2.0], [2.0, 3.0], [4.0, 3.0]]):
         method.trace.copy_(torch.tensor(trace))
         method.count.fill_(1)
         method.on_epoch_start(model, EpochContext(number, 9))
-        found.append([method.open["a"], method.open["b"]])
-    assert found == [[True, True], [True, True], [True, False], [False, True], [True, False]]
+        windows.append([method.open["a"], method.open["b"]])
+    assert windows == [[True, True], [True, True], [True, False], [False, True], [True, False]]
 
 
 def test_inforeg_without_strength_stores_nothing(warm: Any, tools: Any) -> None:
@@ -287,14 +287,14 @@ def test_inforeg_without_strength_stores_nothing(warm: Any, tools: Any) -> None:
 
 def test_inforeg_a_partial_strength_shrinks_the_anchor(warm: Any, tools: Any) -> None:
     model, batches = warm(2, epochs=3)
-    found = []
+    anchors = []
     for strength in (1.0, 0.5):
         method = tools.prepare(InfoReg(strength), model, batches)
         method.on_epoch_start(model, EpochContext(0, 9))
         (record,) = method.steps(model, batches[0])
-        found.append(record.coefficients["beta:a"].item())
-    assert found[0] > 0
-    assert found[1] == pytest.approx(0.5 * found[0])
+        anchors.append(record.coefficients["beta:a"].item())
+    assert anchors[0] > 0
+    assert anchors[1] == pytest.approx(0.5 * anchors[0])
 
 
 def test_amco_masks_nothing_before_the_first_epoch_or_among_equals(warm: Any, tools: Any) -> None:

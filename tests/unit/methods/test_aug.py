@@ -44,8 +44,8 @@ def test_one_batch_by_numpy(modalities: int, make_model: Any, make_batches: Any,
             assert bool(tools.grads(model, other)) == (other == m)
         model.zero_grad()
     fused = sum(sum(numpy_blocks(model.fusion, m, features[m], c)) for m, c in zip(features, counts, strict=True))
-    found = model.fusion(model.encode(batches[0].inputs)).detach().numpy()
-    np.testing.assert_allclose(found, fused / modalities)
+    logits = model.fusion(model.encode(batches[0].inputs)).detach().numpy()
+    np.testing.assert_allclose(logits, fused / modalities)
 
 
 def test_the_weak_modality_gets_the_block_ten_times_at_most(make_model: Any, make_batches: Any, tools: Any) -> None:

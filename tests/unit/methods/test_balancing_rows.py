@@ -31,10 +31,10 @@ def test_mlb_is_uniform_training_times_its_factors(modalities: int, warm: Any, t
     for m, s in scores.items():
         rho = np.mean([v for k, v in scores.items() if k != m]) / s
         kappa[m] = 1 + np.tanh(0.8 * (rho - 1))
-    found = gradients(tools.prepare(MLB(), model, batches), model, batch, tools)
+    grads = gradients(tools.prepare(MLB(), model, batches), model, batch, tools)
     uniform = gradients(Uniform(), model, batch, tools)
     for m in model.modalities:
-        for g, e in zip(found[m], uniform[m], strict=True):
+        for g, e in zip(grads[m], uniform[m], strict=True):
             torch.testing.assert_close(g, kappa[m] * e)
     assert min(kappa.values()) < 1 < max(kappa.values())
 
@@ -58,8 +58,8 @@ def test_tcmax_loss_by_brute_force(modalities: int) -> None:
         for combination in product(range(4), repeat=modalities)
     )
     expected = -np.mean(z.sum(0)[np.arange(4), y]) + np.log(total) - np.log(4**modalities * 3)
-    found = total_correlation_loss(torch.from_numpy(z), torch.from_numpy(y))
-    assert found.item() == pytest.approx(expected)
+    loss = total_correlation_loss(torch.from_numpy(z), torch.from_numpy(y))
+    assert loss.item() == pytest.approx(expected)
 
 
 def test_tcmax_identities() -> None:
@@ -73,13 +73,13 @@ def test_tcmax_identities() -> None:
 
 def test_tcmax_takes_the_place_of_the_fused_loss(make_model: Any, make_batches: Any, tools: Any) -> None:
     model, batches = make_model(3, dtype=torch.float64), make_batches(3, dtype=torch.float64)
-    found = gradients(tools.prepare(TCMax(), model, batches), model, batches[0], tools)
+    grads = gradients(tools.prepare(TCMax(), model, batches), model, batches[0], tools)
     model.zero_grad()
     features = model.encode(batches[0].inputs)
     slices = torch.stack(list(model.fusion.slice_logits(features).values()))
     total_correlation_loss(slices, batches[0].target).backward()
     for m in model.modalities:
-        for g, e in zip(found[m], tools.grads(model, m), strict=True):
+        for g, e in zip(grads[m], tools.grads(model, m), strict=True):
             torch.testing.assert_close(g, e)
     with pytest.raises(ModelError, match="additive"):
         TCMax().prepare(make_model(2, fusion="gated"), torch.zeros(3, dtype=torch.long))
@@ -105,13 +105,13 @@ def test_pcgrad_projects_conflicts_only() -> None:
 
 def test_pcgrad_by_autograd(warm: Any, tools: Any) -> None:
     model, batches = warm(2, epochs=3)
-    found = gradients(PCGrad(strength=0.7), model, batches[0], tools)
+    grads = gradients(PCGrad(strength=0.7), model, batches[0], tools)
     joint = gradients(Joint(), model, batches[0], tools)
     both = gradients(Uniform(strength=0.7), model, batches[0], tools)
     for m in model.modalities:
         own = [b - j for b, j in zip(both[m], joint[m], strict=True)]
         expected, _ = projected_sum(joint[m], own)
-        for g, e in zip(found[m], expected, strict=True):
+        for g, e in zip(grads[m], expected, strict=True):
             torch.testing.assert_close(g, e)
 
 
@@ -121,9 +121,9 @@ def test_uncertainty_weighting_starts_as_uniform_training_and_then_weighs(
     one, two = (make_model(2, dtype=torch.float64) for _ in range(2))
     batches = make_batches(2, dtype=torch.float64)
     method = tools.prepare(UncertaintyWeighting(), one, batches)
-    found, uniform = (gradients(x, model, batches[0], tools) for x, model in ((method, one), (Uniform(), two)))
+    grads, uniform = (gradients(x, model, batches[0], tools) for x, model in ((method, one), (Uniform(), two)))
     for m in "ab":
-        for g, e in zip(found[m], uniform[m], strict=True):
+        for g, e in zip(grads[m], uniform[m], strict=True):
             torch.testing.assert_close(g, e)
     outputs = one(batches[0].inputs)
     losses = [one.task.loss(z, batches[0].target).item() for z in outputs.experts()]
@@ -131,7 +131,7 @@ def test_uncertainty_weighting_starts_as_uniform_training_and_then_weighs(
     with torch.no_grad():
         method.log_variance.copy_(s)
     method.zero_grad()
-    found = gradients(method, one, batches[0], tools)
+    grads = gradients(method, one, batches[0], tools)
     expected = [0.5 - np.exp(-v) * loss for v, loss in zip(s.tolist(), losses, strict=True)]
     assert method.log_variance.grad.tolist() == pytest.approx(expected)
     two.zero_grad()
@@ -140,7 +140,7 @@ def test_uncertainty_weighting_starts_as_uniform_training_and_then_weighs(
         np.exp(-v) * two.task.loss(z, batches[0].target) for v, z in zip(s.tolist(), outputs.experts(), strict=True)
     ).backward()
     for m in "ab":
-        for g, e in zip(found[m], tools.grads(two, m), strict=True):
+        for g, e in zip(grads[m], tools.grads(two, m), strict=True):
             torch.testing.assert_close(g, e)
 
 

@@ -19,8 +19,8 @@ from counterpoise.records import Batch
 
 
 def test_cggm_shares_by_hand_and_without_poles() -> None:
-    found = gain_shares(torch.tensor([0.3, 0.1, 0.1], dtype=torch.float64))
-    assert found.tolist() == pytest.approx([0.2 / 0.5, 0.4 / 0.5, 0.4 / 0.5])
+    shares = gain_shares(torch.tensor([0.3, 0.1, 0.1], dtype=torch.float64))
+    assert shares.tolist() == pytest.approx([0.2 / 0.5, 0.4 / 0.5, 0.4 / 0.5])
     assert gain_shares(torch.zeros(3)).tolist() == [1, 1, 1]
 
     def released(gain: torch.Tensor) -> torch.Tensor:
@@ -87,7 +87,7 @@ def test_cggm_a_floor_bounds_the_coefficients(make_model: Any, make_batches: Any
 
 
 def test_cggm_knows_no_unit_of_a_real_target(make_model: Any, make_batches: Any, tools: Any) -> None:
-    found = []
+    coefficients = []
     for unit in (1.0, 1000.0):
         model, batches = make_model(2, task="regression", outputs=1, dtype=torch.float64), []
         with torch.no_grad():
@@ -99,9 +99,9 @@ def test_cggm_knows_no_unit_of_a_real_target(make_model: Any, make_batches: Any,
         method = tools.prepare(CGGM(direction=0.0), model, batches)
         for batch in batches:
             (record,) = method.steps(model, batch)
-        found.append([k.item() for k in record.coefficients.values()])
-    assert found[0] == pytest.approx(found[1])
-    assert found[0] != pytest.approx([1.0, 1.0])
+        coefficients.append([k.item() for k in record.coefficients.values()])
+    assert coefficients[0] == pytest.approx(coefficients[1])
+    assert coefficients[0] != pytest.approx([1.0, 1.0])
 
 
 def test_cggm_an_accuracy_that_stays_is_no_gain_in_double_precision_either(make_model: Any, make_batches: Any) -> None:
@@ -128,20 +128,20 @@ def test_mses_stops_where_the_held_out_loss_stops_falling(
     monkeypatch.setattr(
         "counterpoise.methods._early_stop.head_losses", lambda model, batches: torch.tensor(next(losses))
     )
-    found = {}
+    factors = {}
     for release in (True, False):
         losses = iter([[9.0, 1.0, 1.0], [9.0, 0.9, 1.1], [9.0, 0.8, 1.2], [9.0, 0.7, 1.3], [9.0, 0.6, 0.5]])
         method = tools.prepare(MSES(patience=2, release=release), model, batches)
-        found[release] = []
+        factors[release] = []
         for number in range(5):
             method.on_epoch_start(model, EpochContext(number, 5, held_out=lambda: batches))
             model.zero_grad()
             (record,) = method.steps(model, batches[0])
             kappa = [record.coefficients[f"kappa:{m}"].item() for m in "ab"]
             assert all((g == 0).all() for g in tools.grads(model, "b")) is (kappa[1] == 0)
-            found[release].append(kappa)
-    assert found[True] == [[1, 1], [1, 1], [1, 0], [1, 0], [1, 1]]
-    assert found[False] == [[1, 1], [1, 1], [1, 0], [1, 0], [1, 0]]
+            factors[release].append(kappa)
+    assert factors[True] == [[1, 1], [1, 1], [1, 0], [1, 0], [1, 1]]
+    assert factors[False] == [[1, 1], [1, 1], [1, 0], [1, 0], [1, 0]]
 
 
 def test_mses_an_equal_loss_is_no_better_one() -> None:
@@ -154,16 +154,16 @@ def test_mses_a_loss_that_stays_is_no_better_one_in_whatever_precision_it_comes(
     make_model: Any, make_batches: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Losses are float64; the best one, kept in float32, is 0.1 rounded up."""
-    told = torch.tensor([9.0, 0.1, 0.1], dtype=torch.float64)
-    monkeypatch.setattr("counterpoise.methods._early_stop.head_losses", lambda *_: told)
+    losses = torch.tensor([9.0, 0.1, 0.1], dtype=torch.float64)
+    monkeypatch.setattr("counterpoise.methods._early_stop.head_losses", lambda *_: losses)
     model, batches = make_model(2), make_batches(2)
     method = MSES(patience=2)
     model.fusion = method.prepare(model, batches[0].target).fusion
-    found = []
+    waits = []
     for number in range(4):
         method.on_epoch_start(model, EpochContext(number, 5, held_out=lambda: batches))
-        found.append(method.waited.tolist())
-    assert found == [[0, 0], [1, 1], [2, 2], [3, 3]]
+        waits.append(method.waited.tolist())
+    assert waits == [[0, 0], [1, 1], [2, 2], [3, 3]]
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.3])
@@ -193,11 +193,11 @@ def test_mses_without_release_an_encoder_stays_stopped_from_the_first_epoch_on(
     losses = iter([[9.0, 1.0, 1.0], [9.0, 0.9, 1.1], [9.0, 0.8, 1.2], [9.0, 0.7, 0.5]])
     monkeypatch.setattr("counterpoise.methods._early_stop.head_losses", lambda *_: torch.tensor(next(losses)))
     method = tools.prepare(MSES(strength=0.25, patience=2, release=release), model, batches)
-    found = []
+    factors = []
     for number in range(4):
         method.on_epoch_start(model, EpochContext(number, 5, held_out=lambda: batches))
-        found.append(method.scales(model, {"a": None, "b": None}, batches[0])["b"].item())
-    assert found == [1, 1, 0.75, last]
+        factors.append(method.scales(model, {"a": None, "b": None}, batches[0])["b"].item())
+    assert factors == [1, 1, 0.75, last]
 
 
 def test_mses_of_no_strength_needs_no_held_out_samples(make_model: Any) -> None:
@@ -275,7 +275,7 @@ def test_qmf_gradients_flow_through_the_rank_loss_but_not_through_the_weights(wa
         losses.append(-z.log_softmax(-1)[:, range(32), batch.target].detach())
         model.zero_grad()
         (record,) = method.steps(model, batch)
-        found = {m: tools.grads(model, m) for m in "ab"}
+        grads = {m: tools.grads(model, m) for m in "ab"}
         with torch.no_grad():
             for p in model.encoder("a").parameters():
                 p.mul_(0.9)
@@ -290,7 +290,7 @@ def test_qmf_gradients_flow_through_the_rank_loss_but_not_through_the_weights(wa
     loss = model.task.loss((c.detach().unsqueeze(-1) * z).sum(0), target) + sum(model.task.loss(v, target) for v in z)
     (loss + 0.3 * rank_loss(c, total / total.amax(1, keepdim=True))).backward()
     for m in "ab":
-        torch.testing.assert_close(found[m], tools.grads(model, m))
+        torch.testing.assert_close(grads[m], tools.grads(model, m))
     assert [record.coefficients[f"confidence:{m}"].item() for m in "ab"] == pytest.approx(c.mean(1).tolist())
 
 

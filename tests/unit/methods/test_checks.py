@@ -189,10 +189,10 @@ def path_of(cls: type) -> str:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda cls: cls.__name__)
 def test_each_fault_is_found_by_its_check(fault: type[Method]) -> None:
-    found = {r.name: r for r in check_method(path_of(fault))}
-    assert list(found) == list(CHECKS)
-    result = found[FAULTS[fault]]
-    assert result.status == "failed", [r for r in found.values() if r.status != "passed"]
+    results = {r.name: r for r in check_method(path_of(fault))}
+    assert list(results) == list(CHECKS)
+    result = results[FAULTS[fault]]
+    assert result.status == "failed", [r for r in results.values() if r.status != "passed"]
     assert result.message
 
 

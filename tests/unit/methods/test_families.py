@@ -126,8 +126,8 @@ def test_discounted_loss_by_numpy(tools: Any) -> None:
 
 
 def test_named_coefficients_keep_no_graph(make_model: Any) -> None:
-    found = by_modality(make_model(2), "k", torch.tensor([1.0, 2.0], requires_grad=True))
-    assert {name: (value.item(), value.requires_grad) for name, value in found.items()} == {
+    coefficients = by_modality(make_model(2), "k", torch.tensor([1.0, 2.0], requires_grad=True))
+    assert {name: (value.item(), value.requires_grad) for name, value in coefficients.items()} == {
         "k:a": (1, False),
         "k:b": (2, False),
     }
@@ -140,7 +140,7 @@ def test_encoders_that_share_a_layer_train_it_on_the_plain_sum(make_batches: Any
     encoders = {m: nn.Sequential(trunk, nn.Tanh(), nn.Linear(5, 4)) for m in "ab"}
     model, batch = MultimodalClassifier(encoders, num_outputs=3).double(), make_batches(2, dtype=torch.float64)[0]
     list(Own(0.7).steps(model, batch))
-    found = {m: [p.grad.clone() for p in model.encoder_parameters(m)] for m in "ab"}
+    grads = {m: [p.grad.clone() for p in model.encoder_parameters(m)] for m in "ab"}
     shared = [p.grad.clone() for p in trunk.parameters()]
     model.zero_grad()
     outputs = model(batch.inputs)
@@ -150,14 +150,14 @@ def test_encoders_that_share_a_layer_train_it_on_the_plain_sum(make_batches: Any
         torch.testing.assert_close(g, e)
     for m in "ab":
         own = torch.autograd.grad(0.7 * unimodal[m], model.encoder_parameters(m), retain_graph=True)
-        for g, e in zip(found[m], own, strict=True):
+        for g, e in zip(grads[m], own, strict=True):
             torch.testing.assert_close(g, 3 * e)
 
 
 def test_the_gradient_by_what_a_loss_does_not_depend_on_is_zero() -> None:
     used, other = nn.Parameter(torch.tensor([1.0, 2.0])), nn.Parameter(torch.ones(2, 3))
-    found = gradients(used.square().sum(), [used, other])
-    assert [g.tolist() for g in found] == [[2, 4], [[0, 0, 0], [0, 0, 0]]]
+    grads = gradients(used.square().sum(), [used, other])
+    assert [g.tolist() for g in grads] == [[2, 4], [[0, 0, 0], [0, 0, 0]]]
 
 
 @pytest.mark.parametrize("strength", [0.25, 2.0])
@@ -216,8 +216,8 @@ def test_what_a_modality_says_alone_is_its_slice_or_its_own_head(
     model, batch = make_model(3, dtype=torch.float64), make_batches(3, dtype=torch.float64)[0]
     features = model.encode(batch.inputs)
     for sliced, expected in ((True, tools.slices(model, batch)), (False, tools.heads(model, batch))):
-        found = unimodal_logits(model, features, sliced=sliced).detach().numpy()
-        np.testing.assert_allclose(found, np.stack(list(expected.values())))
+        logits = unimodal_logits(model, features, sliced=sliced).detach().numpy()
+        np.testing.assert_allclose(logits, np.stack(list(expected.values())))
 
 
 def test_true_scores_are_sums_of_the_true_class_probability_over_the_batch(make_model: Any, tools: Any) -> None:

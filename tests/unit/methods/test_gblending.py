@@ -18,8 +18,8 @@ from counterpoise.records import Batch
 def test_weights_by_hand() -> None:
     gain, overfit = np.array([0.3, 0.2, 0.05]), np.array([0.1, 0.4, 0.05])
     raw = gain / overfit**2
-    found = blending_weights(torch.from_numpy(gain), torch.from_numpy(overfit))
-    assert found.tolist() == pytest.approx((raw / raw.sum()).tolist())
+    weights = blending_weights(torch.from_numpy(gain), torch.from_numpy(overfit))
+    assert weights.tolist() == pytest.approx((raw / raw.sum()).tolist())
 
 
 def test_a_head_that_only_overfits_gets_nothing() -> None:
@@ -54,7 +54,7 @@ def test_the_loss_is_weighted_and_heads_get_their_full_gradient(modalities: int,
     w = torch.linspace(1, 2, modalities + 1, dtype=torch.float64)
     method.weights.copy_(w / w.sum())
     list(method.steps(model, batches[0]))
-    found = {m: tools.grads(model, m) for m in model.modalities}
+    grads = {m: tools.grads(model, m) for m in model.modalities}
     heads = {m: model.head(m).weight.grad.clone() for m in model.modalities}
     model.zero_grad()
     outputs = model(batches[0].inputs)
@@ -63,7 +63,7 @@ def test_the_loss_is_weighted_and_heads_get_their_full_gradient(modalities: int,
         loss = loss + method.weights[k + 1] * model.task.loss(outputs.unimodal_logits[m], batches[0].target)
     loss.backward()
     for k, m in enumerate(model.modalities):
-        for g, e in zip(found[m], tools.grads(model, m), strict=True):
+        for g, e in zip(grads[m], tools.grads(model, m), strict=True):
             torch.testing.assert_close(g, e)
         torch.testing.assert_close(heads[m] * method.weights[k + 1], model.head(m).weight.grad)
 
@@ -153,10 +153,10 @@ def test_a_partial_strength_lies_between_joint_training_and_the_method(
 
 
 def test_an_overfit_of_nothing_counts_as_a_thousandth() -> None:
-    found = blending_weights(torch.tensor([1.0, 1.0, 4.0]), torch.tensor([0.0, 1e-3, 2e-3]))
-    assert found.tolist() == pytest.approx([1 / 3] * 3)
+    weights = blending_weights(torch.tensor([1.0, 1.0, 4.0]), torch.tensor([0.0, 1e-3, 2e-3]))
+    assert weights.tolist() == pytest.approx([1 / 3] * 3)
 
 
 def test_small_gains_with_much_overfit_are_compared_all_the_same() -> None:
-    found = blending_weights(torch.tensor([0.01, 0.03]), torch.tensor([1.0, 1.0]))
-    assert found.tolist() == pytest.approx([0.25, 0.75])
+    weights = blending_weights(torch.tensor([0.01, 0.03]), torch.tensor([1.0, 1.0]))
+    assert weights.tolist() == pytest.approx([0.25, 0.75])

@@ -24,8 +24,8 @@ def gradients(method: Any, model: Any, batch: Any) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def encoders(found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: g for name, g in found.items() if name.startswith("_encoders")}
+def encoders(grads: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: g for name, g in grads.items() if name.startswith("_encoders")}
 
 
 # -- GradNorm ----------------------------------------------------------------------------------------------------------
@@ -57,11 +57,11 @@ def test_gradnorm_over_two_steps(modalities: int, warm: Any, tools: Any) -> None
     np.testing.assert_allclose(method.weights.numpy(), w, rtol=1e-4)
     np.testing.assert_allclose(method.initial.numpy(), first, rtol=1e-5)
 
-    found = encoders(gradients(method, model, batches[1]))
+    grads = encoders(gradients(method, model, batches[1]))
     model.zero_grad()
     losses = [model.task.loss(z, batches[1].target) for z in model(batches[1].inputs).experts()]
     sum(float(v) * loss for v, loss in zip(w, losses, strict=True)).backward()  # type: ignore[attr-defined]
-    for name, g in found.items():
+    for name, g in grads.items():
         torch.testing.assert_close(g, model.get_parameter(name).grad, rtol=1e-4, atol=1e-8)
 
 
@@ -102,17 +102,17 @@ def test_amss_keeps_the_gradients_of_joint_training_in_a_share_of_the_units(
     t = gain / (0.5 * np.array(spread)) if (gain > 0).all() else np.ones(modalities)
     share = np.clip(tools.softmax(-t), 0.1, 0.9)
     torch.manual_seed(3)
-    found = gradients(tools.prepare(AMSS(temperature=0.5), model, batches), model, batch)
+    grads = gradients(tools.prepare(AMSS(temperature=0.5), model, batches), model, batch)
     joint = gradients(Joint(), model, batch)
     for m, r in zip(model.modalities, share, strict=True):
-        for name in (n for n in found if n.startswith(f"_encoders.encoder_{m}.")):
-            kept = found[name] != 0 if found[name].ndim == 1 else found[name].flatten(1).any(1)
-            if found[name].ndim > 1:
+        for name in (n for n in grads if n.startswith(f"_encoders.encoder_{m}.")):
+            kept = grads[name] != 0 if grads[name].ndim == 1 else grads[name].flatten(1).any(1)
+            if grads[name].ndim > 1:
                 assert int(kept.sum()) == int(np.ceil(len(kept) * r))
-            torch.testing.assert_close(found[name][kept], joint[name][kept])
+            torch.testing.assert_close(grads[name][kept], joint[name][kept])
     for name in joint:
         if not name.startswith("_encoders"):
-            assert torch.equal(found[name], joint[name])
+            assert torch.equal(grads[name], joint[name])
 
 
 def test_amss_identities() -> None:
@@ -136,7 +136,7 @@ def test_amss_identities() -> None:
 def test_m_sam_by_moving_a_copy(modalities: int, warm: Any, tools: Any) -> None:
     model, batches = warm(modalities, epochs=2)
     batch, before = batches[0], copy.deepcopy(model.state_dict())
-    found = encoders(gradients(tools.prepare(MSAM(radius=0.3), model, batches), model, batch))
+    grads = encoders(gradients(tools.prepare(MSAM(radius=0.3), model, batches), model, batch))
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
     v = accuracy_shares(model, model.encode(batch.inputs), batch.target).max().item()
@@ -150,7 +150,7 @@ def test_m_sam_by_moving_a_copy(modalities: int, warm: Any, tools: Any) -> None:
         for name, x in g.items():
             moved.get_parameter(name).add_(0.3 * x / norm)
     moved.task.loss(moved(batch.inputs, 0.0).logits, batch.target).backward()
-    for name, x in found.items():
+    for name, x in grads.items():
         torch.testing.assert_close(x, v * moved.get_parameter(name).grad + (1 - v) * g[name], rtol=1e-5, atol=1e-9)
 
 
@@ -212,8 +212,8 @@ def test_rgm_corrections_meet_their_condition_and_are_the_shortest() -> None:
     expected = np.stack([x[:5] / np.sqrt(wi), x[5:] / np.sqrt(wj)])
     shares = torch.tensor([[0.5, wi], [wj, 0.5]], dtype=torch.float64)
     g = torch.from_numpy(np.stack([gi, gj]))
-    found = conflict_corrections(g, shares).numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    corrections = conflict_corrections(g, shares).numpy()
+    np.testing.assert_allclose(corrections, expected, rtol=1e-10)
     printed = conflict_corrections(g, shares, printed=True).numpy()
     assert abs(gi @ printed[1] + gj @ printed[0] + s) > 1e-3
     assert not conflict_corrections(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.full((2, 2), 0.5)).any()
@@ -231,7 +231,7 @@ def test_rgm_step(modalities: int, warm: Any, tools: Any) -> None:
     method = tools.prepare(RGM(strength=0.6, blocks=2), model, batches)
     gradients(method, model, batches[1])
     energy = method.energy.clone()
-    found = encoders(gradients(method, model, batches[0]))
+    grads = encoders(gradients(method, model, batches[0]))
     assert (method.energy >= energy).all()
     model.zero_grad()
     features = model.encode(batches[0].inputs)
@@ -239,7 +239,7 @@ def test_rgm_step(modalities: int, warm: Any, tools: Any) -> None:
     g = torch.stack(torch.autograd.grad(loss, list(features.values()), retain_graph=True))
     entering = 0.4 * g + 0.6 * reconciled(g, energy + g.square().sum((1, 2)), 2)
     torch.autograd.backward(list(features.values()), list(entering))
-    for name, x in found.items():
+    for name, x in grads.items():
         torch.testing.assert_close(x, model.get_parameter(name).grad)
 
 

@@ -55,11 +55,11 @@ def test_each_running_gate_is_its_own(make_model: Any, make_batches: Any, tools:
         features = model.encode(batch.inputs)
         f = model.fusion
         e = (sum(features[m] @ f.squeeze[f"squeeze_{m}"].T for m in "ab") + f.bias).relu()
-        for m, found in gates.items():
-            found.append((e @ f.gates[f"gate_{m}"].T).sigmoid().mean(0).detach())
+        for m, values in gates.items():
+            values.append((e @ f.gates[f"gate_{m}"].T).sigmoid().mean(0).detach())
         list(method.steps(model, batch))
-    for m, found in gates.items():
-        torch.testing.assert_close(getattr(model.fusion, f"mean_{m}"), torch.stack(found).mean(0))
+    for m, values in gates.items():
+        torch.testing.assert_close(getattr(model.fusion, f"mean_{m}"), torch.stack(values).mean(0))
     with torch.no_grad():
         model.fusion.gates["gate_a"].mul_(2)
     method = tools.prepare(Greedy(), model, batches)

@@ -228,6 +228,6 @@ def test_the_table_has_every_number() -> None:
     named: dict[str, set[str]] = {}
     for name, parameter, *_ in ROWS:
         named.setdefault(name, set()).add(parameter)
-    for name, found in named.items():
+    for name, names in named.items():
         limits = METHODS[name].load().declarations
-        assert found == {p for p, h in limits.items() if isinstance(h.limits, Interval)}, name
+        assert names == {p for p, h in limits.items() if isinstance(h.limits, Interval)}, name

@@ -138,14 +138,14 @@ def test_influence_pairs_samples_that_have_the_modality(case: Any) -> None:
     batch = batches[0]
     features = {m: h.detach() for m, h in model.encode(batch.inputs, batch.present).items()}
     order = torch.arange(len(batch)).roll(1).unsqueeze(0)
-    found = influence(model.fusion, features, order, 0.0, batch.present)
+    influences = influence(model.fusion, features, order, 0.0, batch.present)
     both = batch.present["a"] & batch.present["a"].roll(1)
     moved = {**features, "a": features["a"].roll(1, 0)}
     logits = model.fusion.fuse(features, batch.present)[both], model.fusion.fuse(moved, batch.present)[both]
     p, q = (z.softmax(-1) for z in logits)
     middle = (p + q) / 2
     expected = 0.5 * ((p * (p / middle).log()).sum(-1) + (q * (q / middle).log()).sum(-1)).mean()
-    assert found[0].item() == pytest.approx(expected.item(), rel=1e-4)
+    assert influences[0].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_prototypes_are_means_of_the_samples_that_have_the_modality(case: Any) -> None:

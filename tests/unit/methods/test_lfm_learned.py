@@ -44,12 +44,12 @@ def test_the_meta_gradient_is_the_derivative_of_one_unrolled_step(
     method = tools.prepare(LFM(strength, schedule="learned", lookahead=0.3), model, [batch])
     method.alignment.fill_(0.7)
     before = [p.clone() for p in model.parameters()]
-    found, cosine = method.hypergradient(model, EpochContext(1, 10, train=lambda: [batch]))
+    derivative, cosine = method.hypergradient(model, EpochContext(1, 10, train=lambda: [batch]))
     halves, h = (rows(batch, slice(0, None, 2)), rows(batch, slice(1, None, 2))), 1e-4
     up, down = (unrolled(model, *halves, 0.7 + d, 0.3, strength) for d in (h, -h))
     expected = (up - down) / (2 * h)
     assert abs(expected) > 1e-3
-    assert found.item() == pytest.approx(expected, rel=1e-5)
+    assert derivative.item() == pytest.approx(expected, rel=1e-5)
     assert np.sign(cosine.item()) == np.sign(expected)
     assert abs(cosine.item()) <= 1
     assert all(torch.equal(p, q) for p, q in zip(before, model.parameters(), strict=True)), "the model is untouched"
@@ -180,15 +180,15 @@ def test_the_learned_weight_stops_at_its_limits(
 
 def test_a_partial_strength_shrinks_the_alignment(make_model: Any, make_batches: Any, tools: Any) -> None:
     model, batches = make_model(2), make_batches(2)
-    found = []
+    terms = []
     for strength in (1.0, 0.25):
         (record,) = tools.prepare(LFM(strength), model, batches).steps(model, batches[0])
-        found.append(record.parts["alignment"].item())
-    assert found[0] > 0
-    assert found[1] == pytest.approx(0.25 * found[0])
+        terms.append(record.parts["alignment"].item())
+    assert terms[0] > 0
+    assert terms[1] == pytest.approx(0.25 * terms[0])
 
 
 def test_where_nothing_is_left_to_learn_the_cosine_is_zero() -> None:
     w = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
-    found = meta_gradient([w], lambda: (w[0] ** 2, w[1] ** 2), lambda: 0 * w[0], alignment=0.9, lookahead=0.1)
-    assert [x.item() for x in found] == [0, 0]
+    gradient = meta_gradient([w], lambda: (w[0] ** 2, w[1] ** 2), lambda: 0 * w[0], alignment=0.9, lookahead=0.1)
+    assert [x.item() for x in gradient] == [0, 0]

@@ -40,10 +40,10 @@ def test_jensen_shannon_is_that_of_scipy() -> None:
 def test_mcr_gradients_of_the_three_games(modalities: int, warm: Any, tools: Any) -> None:
     """Each encoder gets its own influence plus k times that of the others; heads get the sum."""
     model, batches = warm(modalities, epochs=2)
-    batch, found = batches[0], {}
+    batch, grads = batches[0], {}
     for game in ("greedy", "independent", "collaborative"):
         method = tools.prepare(MCR(game=game, unimodal=0.0, contrast=0.0, influence=1.0), model, batches)
-        found[game] = gradients(method, model, batch)
+        grads[game] = gradients(method, model, batch)
     joint = gradients(Joint(), model, batch)
     torch.manual_seed(0)
     drawn = torch.rand(6, len(batch)).argsort(-1)
@@ -64,9 +64,9 @@ def test_mcr_gradients_of_the_three_games(modalities: int, warm: Any, tools: Any
             mine = next(m for m in model.modalities if f"encoder_{m}." in name)
             for game, k in (("greedy", -1), ("independent", 0), ("collaborative", 1)):
                 pull = own[mine][name] + k * sum(own[m][name] for m in model.modalities if m != mine)
-                torch.testing.assert_close(found[game][name], joint[name] - pull)
+                torch.testing.assert_close(grads[game][name], joint[name] - pull)
         elif name.startswith("fusion"):
-            torch.testing.assert_close(found["greedy"][name], joint[name] - sum(own[m][name] for m in own))
+            torch.testing.assert_close(grads["greedy"][name], joint[name] - sum(own[m][name] for m in own))
 
 
 def test_mcr_influence_identities(warm: Any) -> None:
@@ -90,11 +90,11 @@ def test_mcr_contrast_and_bottleneck(warm: Any, tools: Any) -> None:
     for first, second in (("a", "b"), ("b", "a")):
         critic = np.exp(unit[first] @ unit[second].T / 0.1)
         total -= np.log((critic * (y[:, None] == y)).sum(1) / critic.sum(1)).mean()
-    found = sum(
+    added = sum(
         class_contrast(torch.from_numpy(h[i]), torch.from_numpy(h[j]), batch.target, 0.1).item()
         for i, j in (("a", "b"), ("b", "a"))
     )
-    assert found == pytest.approx(total)
+    assert added == pytest.approx(total)
     method = tools.prepare(MCR(contrast=0.0, influence=0.0, unimodal=0.0, bottleneck=0.5), model, batches)
     (record,) = method.steps(model, batch)
     assert record.parts["bottleneck"].item() == pytest.approx(
@@ -177,8 +177,8 @@ def test_midas_identities(make_model: Any, make_batches: Any, tools: Any) -> Non
     assert record.parts["mix"] == 0, "a batch of one class has no mixed sample"
     warming = tools.prepare(MIDAS(warmup=2), model, batches)
     warming.on_epoch_start(model, EpochContext(1, 5))
-    found = gradients(warming, model, batches[0])
-    assert not any(g.any() for name, g in found.items() if name.startswith("fusion"))
+    grads = gradients(warming, model, batches[0])
+    assert not any(g.any() for name, g in grads.items() if name.startswith("fusion"))
     warming.on_epoch_start(model, EpochContext(2, 5))
     assert any(g.any() for name, g in gradients(warming, model, batches[0]).items() if name.startswith("fusion"))
     same = swap_similarity({"a": torch.ones(3, 2), "b": -torch.ones(3, 2)}, mixing_sources(2, 3, torch.device("cpu")))
@@ -245,7 +245,7 @@ def test_pdf_gradients_stay_apart(warm: Any, tools: Any) -> None:
     model, batches = warm(2, epochs=2)
     batch = batches[0]
     model = PDF().prepare(model, torch.cat([b.target for b in batches]))
-    found = gradients(PDF(), model, batch)
+    grads = gradients(PDF(), model, batch)
     model.zero_grad()
     features = model.encode(batch.inputs)
     branches = model.fusion.branch_logits(features)
@@ -254,12 +254,12 @@ def test_pdf_gradients_stay_apart(warm: Any, tools: Any) -> None:
     (F.cross_entropy(branches.mean(0), batch.target) + sum(nll)).backward()
     for name, p in model.named_parameters():
         if name.startswith(("_encoders", "fusion.weights", "fusion.biases")):
-            torch.testing.assert_close(found[name], p.grad)
+            torch.testing.assert_close(grads[name], p.grad)
     right = torch.stack([z.softmax(-1)[torch.arange(32), batch.target] for z in branches]).detach()
     for k, m in enumerate("ab"):
         slope = (0.5 - right[k]).sign() * 0.25 / 32
-        torch.testing.assert_close(found[f"fusion.offsets.offset_{m}"], slope.sum())
-        torch.testing.assert_close(found[f"fusion.gates.gate_{m}"], slope @ features[m].detach())
+        torch.testing.assert_close(grads[f"fusion.offsets.offset_{m}"], slope.sum())
+        torch.testing.assert_close(grads[f"fusion.gates.gate_{m}"], slope @ features[m].detach())
     assert holo_confidence(torch.full((2, 3), -1e-12)).tolist() == [[0.5] * 3] * 2
 
 
@@ -293,8 +293,8 @@ def test_crmt_second_part_moves_the_class_weights_only(warm: Any, make_batches: 
     method.on_epoch_start(model, EpochContext(1, 4, train=lambda: batches))
     assert not method.measured
     method.on_epoch_start(model, EpochContext(2, 4, train=lambda: batches))
-    found = gradients(method, model, batches[0])
-    assert {n for n in found if not n.startswith("_heads")} == {"fusion.scale"}
+    grads = gradients(method, model, batches[0])
+    assert {n for n in grads if not n.startswith("_heads")} == {"fusion.scale"}
     largest = torch.zeros(2, 3, dtype=torch.float64)
     for batch in batches:
         for k, m in enumerate("ab"):
@@ -314,7 +314,7 @@ def test_crmt_second_part_moves_the_class_weights_only(warm: Any, make_batches: 
         slope = ((a[:, y] * largest[:, y] + a[:, wrong] * largest[:, wrong]) ** 2).sum().sqrt()
         margins.append((z[y] - z[wrong]) / slope)
     torch.stack(margins).mean().backward()
-    torch.testing.assert_close(found["fusion.scale"], -0.03 * a.grad, rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(grads["fusion.scale"], -0.03 * a.grad, rtol=1e-4, atol=1e-9)
     assert certified_margin(o, a, torch.zeros(3).double(), largest, batch.target).item() == pytest.approx(
         torch.stack(margins).mean().item()
     )

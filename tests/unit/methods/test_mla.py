@@ -156,8 +156,8 @@ def test_the_projection_is_not_of_lower_precision_under_autocast(
     gradient = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
     expected = gradient @ method.projection.T
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = _projected(method.projection)(gradient)
-    torch.testing.assert_close(found, expected)
+        projected = _projected(method.projection)(gradient)
+    torch.testing.assert_close(projected, expected)
 
 
 def test_a_method_has_the_precision_of_its_model(make_model: Any, make_batches: Any) -> None:

@@ -84,10 +84,10 @@ def test_encoders_learn_from_the_fused_head_alone(make_model: Any, make_batches:
     model, batches = make_model(2), make_batches(2)
     tools.prepare(MMCosine(), model, batches)
     list(MMCosine().steps(model, batches[0]))
-    found = tools.grads(model, "a")
+    grads = tools.grads(model, "a")
     model.zero_grad()
     list(Joint().steps(model, batches[0]))
-    torch.testing.assert_close(found, tools.grads(model, "a"))
+    torch.testing.assert_close(grads, tools.grads(model, "a"))
 
 
 def test_the_head_alone_has_the_methods_scale_and_knows_its_sizes() -> None:

@@ -20,10 +20,10 @@ def test_min_norm_is_the_shortest_convex_combination() -> None:
         a, b = rng.standard_normal((2, 5))
         grid = np.linspace(0, 1, 100_001)
         lengths = np.linalg.norm(np.outer(grid, a) + np.outer(1 - grid, b), axis=1)
-        found = min_norm(
+        alpha = min_norm(
             [torch.from_numpy(a[:2]), torch.from_numpy(a[2:])], [torch.from_numpy(b[:2]), torch.from_numpy(b[2:])]
         )
-        assert found.item() == pytest.approx(grid[lengths.argmin()], abs=2e-5)
+        assert alpha.item() == pytest.approx(grid[lengths.argmin()], abs=2e-5)
 
 
 def test_two_conflicting_gradients_by_hand() -> None:
@@ -41,8 +41,8 @@ def test_two_conflicting_gradients_by_hand() -> None:
     def released(joint: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         """The toolkit does not clear between the passes, so both gradients are the sum, which has no conflict."""
         both = joint + own
-        (found,), _ = pareto_gradient([both], [both], gamma=1.5)
-        return found
+        (combined,), _ = pareto_gradient([both], [both], gamma=1.5)
+        return combined
 
     torch.testing.assert_close(released(joint, own), 3 * (joint + own))
     strong = torch.tensor([-4.0, 1.0])
@@ -91,17 +91,17 @@ def test_one_step_by_numpy(modalities: int, warm: Any, tools: Any) -> None:
     (record,) = MMPareto().steps(model, batch)
     for m in model.modalities:
         assert record.coefficients[f"alpha:{m}"].item() == pytest.approx(alphas[m])
-        for found, e in zip(tools.grads(model, m), expected[m], strict=True):
-            np.testing.assert_allclose(found.numpy(), e, rtol=1e-8, atol=1e-12)
+        for actual, e in zip(tools.grads(model, m), expected[m], strict=True):
+            np.testing.assert_allclose(actual.numpy(), e, rtol=1e-8, atol=1e-12)
     heads = {m: [p.grad.clone() for p in model.head(m).parameters()] for m in model.modalities}
     fusion = [p.grad.clone() for p in model.fusion.parameters()]
     model.zero_grad()
     list(Uniform().steps(model, batch))
     for m in model.modalities:
-        for found, p in zip(heads[m], model.head(m).parameters(), strict=True):
-            torch.testing.assert_close(found, p.grad)
-    for found, p in zip(fusion, model.fusion.parameters(), strict=True):
-        torch.testing.assert_close(found, p.grad)
+        for actual, p in zip(heads[m], model.head(m).parameters(), strict=True):
+            torch.testing.assert_close(actual, p.grad)
+    for actual, p in zip(fusion, model.fusion.parameters(), strict=True):
+        torch.testing.assert_close(actual, p.grad)
 
 
 def test_it_is_not_uniform_training_with_a_factor(warm: Any, tools: Any) -> None:
@@ -110,12 +110,12 @@ def test_it_is_not_uniform_training_with_a_factor(warm: Any, tools: Any) -> None
     with torch.no_grad():
         model.head("b").weight.copy_(-model.fusion.head.weight[:, 8:])
     (record,) = MMPareto().steps(model, batches[0])
-    found = torch.cat([g.flatten() for g in tools.grads(model, "b")])
+    gradient = torch.cat([g.flatten() for g in tools.grads(model, "b")])
     assert record.coefficients["alpha:b"] != 0.5
     model.zero_grad()
     list(Uniform().steps(model, batches[0]))
     plain = torch.cat([g.flatten() for g in tools.grads(model, "b")])
-    assert torch.cosine_similarity(found, plain, dim=0) < 0.999
+    assert torch.cosine_similarity(gradient, plain, dim=0) < 0.999
 
 
 def test_parameters_that_encoders_share_get_the_plain_sum(make_batches: Any, tools: Any) -> None:
@@ -125,10 +125,10 @@ def test_parameters_that_encoders_share_get_the_plain_sum(make_batches: Any, too
     model = MultimodalClassifier(encoders, num_outputs=3).double()
     batch = make_batches(2, dtype=torch.float64)[0]
     list(MMPareto().steps(model, batch))
-    found = trunk.weight.grad.clone()
+    gradient = trunk.weight.grad.clone()
     model.zero_grad()
     list(Uniform().steps(model, batch))
-    torch.testing.assert_close(found, trunk.weight.grad)
+    torch.testing.assert_close(gradient, trunk.weight.grad)
 
 
 def test_the_limit_of_no_unimodal_weight_is_joint_training(make_model: Any, make_batches: Any, tools: Any) -> None:
@@ -158,9 +158,9 @@ def test_opposite_gradients_cancel() -> None:
 
 def test_each_tensor_is_stretched_by_itself_and_none_is_shortened() -> None:
     joint, own = [torch.tensor([2.0, 0.0]), torch.tensor([1.0])], [torch.tensor([-1.0, 1.0]), torch.tensor([-0.9])]
-    found, alpha = pareto_gradient(joint, own, gamma=2.0)
+    combined, alpha = pareto_gradient(joint, own, gamma=2.0)
     assert alpha.item() == pytest.approx(5.71 / 13.61)
     first, second = (2 * alpha * a + 2 * (1 - alpha) * b for a, b in zip(joint, own, strict=True))
-    torch.testing.assert_close(found[0], 2 * first * 2**0.5 / first.norm())
+    torch.testing.assert_close(combined[0], 2 * first * 2**0.5 / first.norm())
     assert second.norm() > 0.2 > (joint[1] + own[1]).norm()
-    torch.testing.assert_close(found[1], 2 * second)
+    torch.testing.assert_close(combined[1], 2 * second)

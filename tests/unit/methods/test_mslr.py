@@ -92,16 +92,16 @@ def test_dynamic_follows_the_held_out_loss(
     make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """a improves, then overfits; b stands still, then falls by more than the bound."""
-    told = iter([[9.0, 1.0, 0.8], [9.0, 0.8, 0.8], [9.0, 1.1, 0.8], [9.0, 0.9, -4.0]])
-    monkeypatch.setattr("counterpoise.methods._mslr.head_losses", lambda model, batches: torch.tensor(next(told)))
+    losses = iter([[9.0, 1.0, 0.8], [9.0, 0.8, 0.8], [9.0, 1.1, 0.8], [9.0, 0.9, -4.0]])
+    monkeypatch.setattr("counterpoise.methods._mslr.head_losses", lambda model, batches: torch.tensor(next(losses)))
     model, batches = make_model(2), make_batches(2)
     method = tools.prepare(MSLR(strategy="dynamic", rates={"a": 1.0, "b": 1.0}, window=2), model, batches)
-    found = []
+    factors = []
     for number in range(4):
         method.on_epoch_start(model, EpochContext(number, 9, held_out=lambda: batches))
-        found.append(list(method.factors.values()))
+        factors.append(list(method.factors.values()))
     expected = [[1, 1], [math.exp(0.2), 1], [math.exp(0.9 - 1.1), 1], [math.exp(0.95 - 0.9), 2]]
-    for values, wanted in zip(found, expected, strict=True):
+    for values, wanted in zip(factors, expected, strict=True):
         assert values == pytest.approx(wanted)
 
 
@@ -162,7 +162,7 @@ def test_rates_of_another_modality_are_refused(make_model: Any) -> None:
 def test_the_search_trains_each_modality_and_reads_its_own_held_out_loss(
     modalities: int, make_model: Any, make_batches: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With losses told: the best rates are .02, .002 and .001; the fused head's would be another."""
+    """With given losses, the best rates are .02, .002 and .001; the fused head's would be another."""
     best = [0.5, 0.02, 0.002, 0.001][: modalities + 1]
     tried: list[tuple[str, float]] = []
 

@@ -60,7 +60,7 @@ def test_mbsd_strength_scales_all_that_enters_the_encoders(modalities: int, warm
     model, batches = warm(modalities, epochs=3)
     batch = batches[0]
     list(MBSD(strength=0.6).steps(model, batch))
-    found = {m: tools.grads(model, m) for m in model.modalities}
+    grads = {m: tools.grads(model, m) for m in model.modalities}
     model.zero_grad()
     outputs = model(batch.inputs)
     z = list(outputs.unimodal_logits.values())
@@ -68,7 +68,7 @@ def test_mbsd_strength_scales_all_that_enters_the_encoders(modalities: int, warm
     added = sum(model.task.loss(v, batch.target) for v in z) + torch.stack(pairs).mean()
     (model.task.loss(outputs.logits, batch.target) + 0.6 * added).backward()
     for m in model.modalities:
-        torch.testing.assert_close(found[m], tools.grads(model, m))
+        torch.testing.assert_close(grads[m], tools.grads(model, m))
 
 
 @pytest.mark.parametrize("modalities", [2, 3])
@@ -184,15 +184,15 @@ def test_label_smoothing_is_an_option_of_both_families(
 ) -> None:
     """It smooths the labels of the unimodal heads, not those of the fused head, and nothing in the joint limit."""
     batches = make_batches(2, dtype=torch.float64)
-    found = {}
+    terms = {}
     for smoothing in (0.0, 0.3):
         model = make_model(2, dtype=torch.float64)
         method = tools.prepare(make_method(name, {"smoothing": smoothing}), model, batches)
         method.on_epoch_start(model, EpochContext(0, 10, train=lambda: batches, held_out=lambda: batches[:1]))
-        found[smoothing] = next(iter(method.steps(model, batches[0]))).parts
+        terms[smoothing] = next(iter(method.steps(model, batches[0]))).parts
     code = torch.nn.functional.one_hot(batches[0].target, 3)
     for m, z in make_model(2, dtype=torch.float64)(batches[0].inputs).unimodal_logits.items():
         expected = -((0.7 * code + 0.1) * z.log_softmax(-1)).sum(-1).mean()
-        torch.testing.assert_close(found[0.3][m], expected.detach())
-        assert found[0.0][m] != found[0.3][m]
-    torch.testing.assert_close(found[0.0]["fused"], found[0.3]["fused"])
+        torch.testing.assert_close(terms[0.3][m], expected.detach())
+        assert terms[0.0][m] != terms[0.3][m]
+    torch.testing.assert_close(terms[0.0]["fused"], terms[0.3]["fused"])

@@ -26,16 +26,16 @@ from counterpoise.methods.replicas.toolkit import AGMToolkit, MMParetoToolkit
 
 def test_pmr_released_is_a_hard_switch(warm: Any, tools: Any) -> None:
     model, batches = warm(2)
-    found = {}
+    boosts = {}
     for method in (PMR(share=1.0, entropy=0.0), PMROfficial(share=1.0)):
         tools.prepare(method, model, batches)
         method.on_epoch_start(model, EpochContext(0, 9, train=lambda: batches))
         (record,) = method.steps(model, batches[0])
         assert "entropy" not in record.parts
-        found[type(method)] = [record.coefficients[f"beta:{m}"].item() for m in "ab"]
-    assert found[PMROfficial] == [0, 1]
-    assert found[PMR][0] == 0
-    assert 0 < found[PMR][1] < 1
+        boosts[type(method)] = [record.coefficients[f"beta:{m}"].item() for m in "ab"]
+    assert boosts[PMROfficial] == [0, 1]
+    assert boosts[PMR][0] == 0
+    assert 0 < boosts[PMR][1] < 1
 
 
 def test_agm_of_the_toolkit_speeds_the_stronger_modality_up(make_model: Any, make_batches: Any, tools: Any) -> None:
@@ -60,11 +60,11 @@ def test_mla_released_is_mla_without_projection(make_model: Any, make_batches: A
 def test_mmpareto_of_the_toolkit_is_uniform_training_with_a_factor(warm: Any, tools: Any) -> None:
     model, batches = warm(3, epochs=3)
     list(MMParetoToolkit().steps(model, batches[0]))
-    found = {m: tools.grads(model, m) for m in "abc"}
+    grads = {m: tools.grads(model, m) for m in "abc"}
     model.zero_grad()
     list(Uniform().steps(model, batches[0]))
     for m in "abc":
-        for g, e in zip(found[m], tools.grads(model, m), strict=True):
+        for g, e in zip(grads[m], tools.grads(model, m), strict=True):
             torch.testing.assert_close(g, 3 * e)
 
 
@@ -81,11 +81,11 @@ def test_arl_released_is_multitask_training_with_a_factor(modalities: int, warm:
     model, batches = warm(modalities, epochs=3)
     method = tools.prepare(ARLOfficial(gamma=2.0, start=0), model, batches)
     list(method.steps(model, batches[0]))
-    found = {m: tools.grads(model, m) for m in model.modalities}
+    grads = {m: tools.grads(model, m) for m in model.modalities}
     model.zero_grad()
     list(Uniform(strength=2.0).steps(model, batches[0]))
     for m in model.modalities:
-        for g, e in zip(found[m], tools.grads(model, m), strict=True):
+        for g, e in zip(grads[m], tools.grads(model, m), strict=True):
             torch.testing.assert_close(g, (1 + 1 / modalities) * e)
 
 
@@ -106,12 +106,12 @@ def test_separated_gradients_train_the_encoders_of_the_unimodal_ensemble_and_a_f
 @pytest.mark.parametrize("kind", [DGL, SeparatedGradients])
 def test_half_the_strength_is_the_mean_of_both_gradients(kind: Any, warm: Any, tools: Any) -> None:
     model, batches = warm(2, epochs=3)
-    found = []
+    grads = []
     for method in (kind(strength=0.5), kind(), Joint()):
         model.zero_grad()
         list(method.steps(model, batches[0]))
-        found.append(tools.grads(model, "b"))
-    for half, own, joint in zip(*found, strict=True):
+        grads.append(tools.grads(model, "b"))
+    for half, own, joint in zip(*grads, strict=True):
         torch.testing.assert_close(half, (own + joint) / 2)
 
 
@@ -158,8 +158,8 @@ def test_agm_of_the_toolkit_by_hand(make_model: Any, make_batches: Any, tools: A
     for cap in (7.0, 2.0, 100.0):
         method = tools.prepare(AGMToolkit(strength=0.2, cap=cap), model, batches)
         method.usual.copy_(torch.from_numpy(usual))
-        found = method.coefficients(torch.from_numpy(scores).float())
-        assert found.tolist() == pytest.approx(np.exp(0.2 * np.minimum(change, cap)).tolist(), rel=1e-5)
+        coefficients = method.coefficients(torch.from_numpy(scores).float())
+        assert coefficients.tolist() == pytest.approx(np.exp(0.2 * np.minimum(change, cap)).tolist(), rel=1e-5)
 
 
 def test_mmpareto_of_the_toolkit_says_that_both_weigh_the_same(warm: Any) -> None:

@@ -18,9 +18,9 @@ def test_probabilities_by_hand(scores: list[float]) -> None:
     for k, s in enumerate(scores):
         u = s / np.mean([v for j, v in enumerate(scores) if j != k])
         expected.append(min(0.4 * (1 + 0.5 * np.tanh(max(u - 1, 0))), 1) if u > 1 else 0.0)
-    found = drop_probability(torch.tensor(scores), 0.4, 0.5)
-    assert found.tolist() == pytest.approx(expected)
-    assert found.min() == 0, "the weakest modality is never dropped"
+    probabilities = drop_probability(torch.tensor(scores), 0.4, 0.5)
+    assert probabilities.tolist() == pytest.approx(expected)
+    assert probabilities.min() == 0, "the weakest modality is never dropped"
 
 
 def test_the_second_ratio_is_not_taken_of_the_first() -> None:

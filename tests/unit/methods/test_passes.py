@@ -46,9 +46,9 @@ def test_losses_are_summed_in_float64(make_model: Any, make_batches: Any) -> Non
     model, batches = make_model(2), make_batches(2, size=100)
     with torch.no_grad():
         nll = [-model.task.log_likelihood(model(b.inputs).experts(), b.target) for b in batches]
-    found = head_losses(model, batches)
-    assert found.dtype == torch.float64
-    torch.testing.assert_close(found, torch.cat(nll, -1).double().mean(-1), rtol=1e-13, atol=0)
+    losses = head_losses(model, batches)
+    assert losses.dtype == torch.float64
+    torch.testing.assert_close(losses, torch.cat(nll, -1).double().mean(-1), rtol=1e-13, atol=0)
 
 
 def test_losses_of_one_sample_and_of_none(make_model: Any, make_batches: Any) -> None:

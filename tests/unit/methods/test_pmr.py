@@ -160,16 +160,16 @@ def test_it_says_what_it_needs(make_model: Any, make_batches: Any, tools: Any) -
 
 def test_the_entropy_term_is_for_the_first_epochs_only(make_model: Any, make_batches: Any, tools: Any) -> None:
     model, batches = make_model(2), make_batches(2)
-    found = {}
+    has_term = {}
     for weight in (0.1, 0.0):
         method = tools.prepare(PMR(entropy=weight, entropy_epochs=2), model, batches)
-        found[weight] = []
+        has_term[weight] = []
         for number in range(4):
             method.on_epoch_start(model, EpochContext(number, 4, train=lambda: batches))
             (record,) = method.steps(model, batches[0])
-            found[weight].append("entropy" in record.parts)
-    assert found[0.1] == [True, True, False, False]
-    assert not any(found[0.0])
+            has_term[weight].append("entropy" in record.parts)
+    assert has_term[0.1] == [True, True, False, False]
+    assert not any(has_term[0.0])
 
 
 def test_the_boost_of_scores_below_one_and_of_none() -> None:
@@ -228,7 +228,7 @@ def test_the_boost_is_a_constant_of_the_gradient(make_model: Any, make_batches: 
     method = with_prototypes(tools.prepare(PMR(strength=0.7, entropy=0.0), model, batches), model)
     batch = batches[0]
     (record,) = method.steps(model, batch)
-    found = {m: tools.grads(model, m) for m in "ab"}
+    grads = {m: tools.grads(model, m) for m in "ab"}
     beta = {m: record.coefficients[f"beta:{m}"].item() for m in "ab"}
     assert 0 < max(beta.values()) < 1
     model.zero_grad()
@@ -239,7 +239,7 @@ def test_the_boost_is_a_constant_of_the_gradient(make_model: Any, make_batches: 
         loss = loss + 0.7 * beta[m] * torch.nn.functional.cross_entropy(sigma, batch.target)
     loss.backward()
     for m in "ab":
-        torch.testing.assert_close(found[m], tools.grads(model, m))
+        torch.testing.assert_close(grads[m], tools.grads(model, m))
 
 
 def test_prototypes_of_half_precision(make_model: Any, make_batches: Any, tools: Any) -> None:

@@ -18,15 +18,15 @@ from counterpoise.model import MultimodalClassifier
 def test_purity_of_clusters_by_hand() -> None:
     x = np.repeat([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]], 4, axis=0) + np.linspace(0, 0.1, 12)[:, None]
 
-    def found(features: np.ndarray, target: Any, clusters: int) -> float:
+    def purity_of(features: np.ndarray, target: Any, clusters: int) -> float:
         return purity(torch.from_numpy(features).float(), torch.as_tensor(target), clusters)
 
-    assert found(x, np.repeat([0, 1, 2], 4), 3) == 1
-    assert found(x, [0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 0, 1], 3) == pytest.approx((3 + 4 + 2) / 12)
+    assert purity_of(x, np.repeat([0, 1, 2], 4), 3) == 1
+    assert purity_of(x, [0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 0, 1], 3) == pytest.approx((3 + 4 + 2) / 12)
     wide, narrow = np.linspace(0, 1000, 12), 100 + np.arange(12) % 2
-    assert found(np.stack([wide, narrow], 1), np.arange(12) % 2, 2) == 1, "dimensions are put on one scale"
-    assert found(np.zeros((6, 2)), [0, 0, 0, 1, 1, 2], 3) == 0.5, "dead features"
-    assert found(np.eye(2), [0, 1], 3) == 1, "fewer samples than clusters"
+    assert purity_of(np.stack([wide, narrow], 1), np.arange(12) % 2, 2) == 1, "dimensions are put on one scale"
+    assert purity_of(np.zeros((6, 2)), [0, 0, 0, 1, 1, 2], 3) == 0.5, "dead features"
+    assert purity_of(np.eye(2), [0, 1], 3) == 1, "fewer samples than clusters"
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -51,8 +51,8 @@ def test_encoders_go_back_towards_their_start_by_the_formula(
     with torch.no_grad():
         for p in model.parameters():
             p.add_(1.0)
-    found = {"train": {"a": 0.9, "b": 0.6, "c": 0.4}, "held_out": {"a": 0.5, "b": 0.6, "c": 0.5}}
-    monkeypatch.setattr(method, "_purities", lambda model, epoch, which: found[which])
+    purities = {"train": {"a": 0.9, "b": 0.6, "c": 0.4}, "held_out": {"a": 0.5, "b": 0.6, "c": 0.5}}
+    monkeypatch.setattr(method, "_purities", lambda model, epoch, which: purities[which])
     method.on_epoch_start(model, EpochContext(5, 20, train=lambda: batches, held_out=lambda: batches))
     shares = {"a": np.tanh(3 * 0.4), "b": 0.0, "c": np.tanh(3 * 0.1)}
     for name, value in model.state_dict().items():
@@ -132,8 +132,8 @@ def test_a_frozen_layer_below_another_does_not_shift_what_the_other_goes_back_to
     with torch.no_grad():
         for p in last.parameters():
             p.add_(1.0)
-    found = {"train": {"a": 0.9, "b": 0.6}, "held_out": {"a": 0.5, "b": 0.6}}
-    monkeypatch.setattr(method, "_purities", lambda model, epoch, which: found[which])
+    purities = {"train": {"a": 0.9, "b": 0.6}, "held_out": {"a": 0.5, "b": 0.6}}
+    monkeypatch.setattr(method, "_purities", lambda model, epoch, which: purities[which])
     method.on_epoch_start(model, EpochContext(2, 9))
     assert torch.equal(first.weight, kept)
     for p, q in zip(last.parameters(), initial, strict=True):
@@ -151,8 +151,8 @@ def test_features_of_half_precision_have_a_purity(make_model: Any, make_batches:
     model, batches = make_model(2, dtype=torch.bfloat16), make_batches(2, dtype=torch.bfloat16)
     method = tools.prepare(Relearning(), model, batches)
     with torch.no_grad():
-        found = method._purities(model, EpochContext(2, 9, train=lambda: batches), "train")
-    assert all(1 / 3 <= p <= 1 for p in found.values())
+        purities = method._purities(model, EpochContext(2, 9, train=lambda: batches), "train")
+    assert all(1 / 3 <= p <= 1 for p in purities.values())
 
 
 def test_a_task_without_classes_is_refused(make_model: Any) -> None:

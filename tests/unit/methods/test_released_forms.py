@@ -37,7 +37,7 @@ def test_inforeg_released_the_first_trace_in_the_alphabet_decides_for_all(
 ) -> None:
     model, batches = make_model(names), make_batches(names)
     grows, flat = torch.tensor([1.0, 1.0, 2.0]), torch.ones(3)
-    found = {}
+    windows = {}
     for method in (InfoReg(window=2), InfoRegOfficial(window=2)):
         tools.prepare(method, model, batches)
         traces = {"a": flat, "b": grows}
@@ -46,9 +46,9 @@ def test_inforeg_released_the_first_trace_in_the_alphabet_decides_for_all(
         method.count.fill_(1)
         method.history.copy_(method.history.roll(1, 0))
         method.on_epoch_start(model, EpochContext(4, 9))
-        found[type(method)] = method.open
-    assert found[InfoReg] == {"a": False, "b": True}
-    assert found[InfoRegOfficial] == {"a": False, "b": False}
+        windows[type(method)] = method.open
+    assert windows[InfoReg] == {"a": False, "b": True}
+    assert windows[InfoRegOfficial] == {"a": False, "b": False}
 
 
 def test_aug_released_added_blocks_stay_as_they_were_drawn(make_model: Any, make_batches: Any, tools: Any) -> None:
@@ -78,13 +78,13 @@ def test_aug_released_added_blocks_are_constants_of_a_model_that_can_be_copied(
 
 
 def test_aug_released_starts_as_the_method_does(make_model: Any, make_batches: Any, tools: Any) -> None:
-    batches, found = make_batches(2), []
+    batches, logits = make_batches(2), []
     for method in (AUG(), AUGOfficial()):
         model = make_model(2)
         tools.prepare(method, model, batches)
         model.fusion.count.fill_(4)
-        found.append(model.fusion(model.encode(batches[0].inputs)))
-    torch.testing.assert_close(*found)
+        logits.append(model.fusion(model.encode(batches[0].inputs)))
+    torch.testing.assert_close(*logits)
 
 
 def test_mmcosine_released_predicts_without_its_normalisation(make_model: Any, make_batches: Any, tools: Any) -> None:
@@ -110,13 +110,13 @@ def test_opm_of_the_toolkit_divides_in_place(scores: list[float]) -> None:
 
 def test_opm_of_the_toolkit_drops_the_weak_modality_too(warm: Any, tools: Any) -> None:
     model, batches = warm(2)
-    found = {}
+    probabilities = {}
     for method in (OPM(start=0, probability=1.0), OPMToolkit(start=0, probability=1.0)):
         tools.prepare(method, model, batches)
         (record,) = method.steps(model, batches[0])
-        found[type(method)] = [record.coefficients[f"q:{m}"].item() for m in "ab"]
-    assert found[OPM][1] == 0
-    assert found[OPMToolkit] == pytest.approx([found[OPM][0], 0.75], rel=0.05)
+        probabilities[type(method)] = [record.coefficients[f"q:{m}"].item() for m in "ab"]
+    assert probabilities[OPM][1] == 0
+    assert probabilities[OPMToolkit] == pytest.approx([probabilities[OPM][0], 0.75], rel=0.05)
 
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
@@ -156,24 +156,26 @@ def test_g_blending_of_the_toolkit_weighs_by_numbers_of_batches(
     model, batches = make_model(2), make_batches(2, batches=5, size=40)
     before = {"train": [1.0, 1.0, 1.0], "held_out": [1.0, 1.0, 1.0]}
     after = {"train": [0.8, 0.7, 1.2], "held_out": [0.9, 0.8, 1.3]}
-    told: list[list[float]] = []
-    monkeypatch.setattr("counterpoise.methods._gblending.head_losses", lambda model, batches: torch.tensor(told.pop(0)))
+    losses: list[list[float]] = []
+    monkeypatch.setattr(
+        "counterpoise.methods._gblending.head_losses", lambda model, batches: torch.tensor(losses.pop(0))
+    )
     monkeypatch.setattr(GBlending, "_trained", lambda self, model, epoch, k: model)
-    found = {}
+    weights = {}
     for method in (GBlending(), GBlendingToolkit()):
         tools.prepare(method, model, batches)
-        told[:] = [before["train"], before["held_out"], *[after["train"], after["held_out"]] * 3]
+        losses[:] = [before["train"], before["held_out"], *[after["train"], after["held_out"]] * 3]
         method.on_epoch_start(model, EpochContext(0, 9, train=lambda: batches[:4], held_out=lambda: batches[4:]))
-        found[type(method)] = method.weights.numpy()
+        weights[type(method)] = method.weights.numpy()
     gain = np.array(before["held_out"]) - after["held_out"]
     overfit = np.array(after["held_out"]) - after["train"]
     raw = np.maximum(gain, 0) / overfit**2
-    np.testing.assert_allclose(found[GBlending], raw / raw.sum(), rtol=1e-4)
-    assert found[GBlending][2] == 0
+    np.testing.assert_allclose(weights[GBlending], raw / raw.sum(), rtol=1e-4)
+    assert weights[GBlending][2] == 0
     summed = np.array(after["held_out"]) - 3 * np.array(after["train"]) - (1 - 3)
     raw = np.abs(gain) / summed**2
-    np.testing.assert_allclose(found[GBlendingToolkit], raw / raw.sum(), rtol=1e-4)
-    assert found[GBlendingToolkit][2] > 0.3
+    np.testing.assert_allclose(weights[GBlendingToolkit], raw / raw.sum(), rtol=1e-4)
+    assert weights[GBlendingToolkit][2] > 0.3
 
 
 @pytest.mark.parametrize("name", ["ogm_ge", "g_blending", "sample_valuation", "arm_official", "opm_toolkit", "mslr"])

@@ -34,7 +34,7 @@ def test_loss_and_gradients_of_assigned_samples_only(warm: Any, tools: Any) -> N
     assigned = method.assigned[batch.index]
     assert 0 < (assigned == 0).sum() < len(batch)
     list(method.steps(model, batch))
-    found = {m: tools.grads(model, m) for m in "ab"}
+    grads = {m: tools.grads(model, m) for m in "ab"}
     model.zero_grad()
     features = model.encode(batch.inputs)
     masked = {m: h * (assigned == k).unsqueeze(1) for k, (m, h) in enumerate(features.items())}
@@ -44,7 +44,7 @@ def test_loss_and_gradients_of_assigned_samples_only(warm: Any, tools: Any) -> N
         loss = loss + 0.7 * (nll * (assigned == k)).sum() / len(batch)
     loss.backward()
     for m in "ab":
-        for g, e in zip(found[m], tools.grads(model, m), strict=True):
+        for g, e in zip(grads[m], tools.grads(model, m), strict=True):
             torch.testing.assert_close(g, e)
 
 
@@ -54,12 +54,12 @@ def test_batches_hold_one_modality(warm: Any, tools: Any) -> None:
     method.on_epoch_start(model, EpochContext(0, 9, train=lambda: batches))
     method.batch_size.fill_(8)
     order = torch.randperm(128)
-    found = method.resample(order, torch.Generator().manual_seed(0))
-    assert sorted(found.tolist()) == list(range(128))
-    pure = sum(len(set(chunk.tolist())) == 1 for chunk in method.assigned[found].split(8))
+    resampled = method.resample(order, torch.Generator().manual_seed(0))
+    assert sorted(resampled.tolist()) == list(range(128))
+    pure = sum(len(set(chunk.tolist())) == 1 for chunk in method.assigned[resampled].split(8))
     expected = sum(int(n) // 8 for n in torch.bincount(method.assigned))
     assert pure >= expected
-    first = [chunk[0].item() for chunk in method.assigned[found].split(8)[:expected]]
+    first = [chunk[0].item() for chunk in method.assigned[resampled].split(8)[:expected]]
     assert first != sorted(first), "the modalities' batches are mixed"
 
 
@@ -86,14 +86,14 @@ def test_the_warm_up_weighs_the_fused_and_the_unimodal_losses(strength: float, w
     method = tools.prepare(DataRemixing(strength, warmup=2), model, batches)
     method.on_epoch_start(model, EpochContext(1, 9, train=lambda: batches))
     list(method.steps(model, batches[0]))
-    found = {m: tools.grads(model, m) for m in "ab"}
+    grads = {m: tools.grads(model, m) for m in "ab"}
     model.zero_grad()
     outputs = model(batches[0].inputs)
     own = sum(model.task.loss(z, batches[0].target) for z in outputs.unimodal_logits.values())
     fused = model.task.loss(outputs.logits, batches[0].target)
     ((fused + strength * own) / (1 + strength)).backward()
     for m in "ab":
-        for g, e in zip(found[m], tools.grads(model, m), strict=True):
+        for g, e in zip(grads[m], tools.grads(model, m), strict=True):
             torch.testing.assert_close(g, e)
 
 
@@ -126,9 +126,9 @@ def test_the_size_of_batches_is_exact_in_half_precision(make_model: Any, make_ba
 
 
 def test_a_strength_without_a_point_does_as_well(make_model: Any, make_batches: Any, tools: Any) -> None:
-    model, batches, found = make_model(2), make_batches(2), []
+    model, batches, grads = make_model(2), make_batches(2), []
     for strength in (2, 2.0):
         list(tools.prepare(DataRemixing(strength), model, batches).steps(model, batches[0]))
-        found.append(tools.grads(model, "a"))
+        grads.append(tools.grads(model, "a"))
         model.zero_grad()
-    assert all(torch.equal(g, h) for g, h in zip(*found, strict=True))
+    assert all(torch.equal(g, h) for g, h in zip(*grads, strict=True))

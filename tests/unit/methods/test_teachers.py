@@ -88,12 +88,12 @@ def test_g2d_prioritises_in_its_share_of_the_epochs_from_none_to_all(
 ) -> None:
     method, model, _, batches = taught(G2D(share=share), make_model, make_batches, tools)
     assert method.scales(model, model.encode(batches[0].inputs), batches[0]) == {}, "no epoch has begun"
-    found = []
+    factors = []
     for number in range(10):
         method.on_epoch_start(model, EpochContext(number, 10))
         (record,) = method.steps(model, batches[0])
-        found.append(record.coefficients.get("kappa:a", torch.ones(())).item())
-    assert found == [0] * suppressed + [1] * (10 - suppressed)
+        factors.append(record.coefficients.get("kappa:a", torch.ones(())).item())
+    assert factors == [0] * suppressed + [1] * (10 - suppressed)
     for outside in (-0.1, 1.1):
         with pytest.raises(ConfigError, match="Parameter `share` of `G2D` should be"):
             G2D(share=outside)

@@ -49,7 +49,7 @@ def test_the_weighted_loss_is_that_of_an_epoch_with_the_copies_in_it(warm: Any, 
     method.on_epoch_start(model, EpochContext(0, 5, train=lambda: batches))
     batch = batches[0]
     (record,) = method.steps(model, batch)
-    found = {m: tools.grads(model, m) for m in "ab"}
+    grads = {m: tools.grads(model, m) for m in "ab"}
     model.zero_grad()
     features = model.encode(batch.inputs)
     rows, masks = [], []
@@ -68,7 +68,7 @@ def test_the_weighted_loss_is_that_of_an_epoch_with_the_copies_in_it(warm: Any, 
     assert len(rows) > len(batch), "some samples were copied"
     assert (record.parts["fused"] + record.parts["masked"]).item() == pytest.approx(loss.item())
     for m in "ab":
-        for g, e in zip(found[m], tools.grads(model, m), strict=True):
+        for g, e in zip(grads[m], tools.grads(model, m), strict=True):
             torch.testing.assert_close(g, e)
 
 
@@ -132,14 +132,14 @@ def test_the_modality_level_draws_at_least_one_sample_and_shares_among_equals() 
     values = torch.arange(24.0).square().reshape(8, 3).double()
     (drawn,) = torch.randperm(8, generator=torch.Generator().manual_seed(3))[:1].tolist()
     state = torch.get_rng_state()
-    found = ModalityValuation(share=0.001).weigh(values, torch.Generator().manual_seed(3))
+    weights = ModalityValuation(share=0.001).weigh(values, torch.Generator().manual_seed(3))
     assert torch.equal(state, torch.get_rng_state())
     row = values[drawn]
-    assert found.tolist() == [pytest.approx([2 / 3 * (row.max() - row.min()).item(), 0, 0])] * 8
+    assert weights.tolist() == [pytest.approx([2 / 3 * (row.max() - row.min()).item(), 0, 0])] * 8
     three = torch.randperm(8, generator=torch.Generator().manual_seed(3))[:3]
     mean = values[three].mean(0)
-    found = ModalityValuation(share=0.35).weigh(values, torch.Generator().manual_seed(3))
-    assert found[0, 0].item() == pytest.approx(2 / 3 * (mean[2] - mean[0]).item())
+    weights = ModalityValuation(share=0.35).weigh(values, torch.Generator().manual_seed(3))
+    assert weights[0, 0].item() == pytest.approx(2 / 3 * (mean[2] - mean[0]).item())
     equal = torch.tensor([[0.0, 0.0, 0.9]]).expand(5, -1)
-    found = ModalityValuation(share=1.0).weigh(equal, torch.Generator())
-    assert found[0].tolist() == pytest.approx([0.3, 0.3, 0])
+    weights = ModalityValuation(share=1.0).weigh(equal, torch.Generator())
+    assert weights[0].tolist() == pytest.approx([0.3, 0.3, 0])

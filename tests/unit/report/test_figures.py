@@ -39,9 +39,9 @@ KINDS = {
 
 def test_each_figure_in_each_format_and_quickly(demo_records: list[RunRecord], tmp_path: Path) -> None:
     started = time.process_time()
-    told: list[tuple[int, int]] = []
-    paths = write_figures(demo_records, tmp_path, on_figure=lambda count, total: told.append((count, total)))
-    assert told == [(k, len(KINDS)) for k in range(1, len(KINDS) + 1)]
+    calls: list[tuple[int, int]] = []
+    paths = write_figures(demo_records, tmp_path, on_figure=lambda count, total: calls.append((count, total)))
+    assert calls == [(k, len(KINDS)) for k in range(1, len(KINDS) + 1)]
     assert time.process_time() - started < 15
     assert {p.name for p in paths} == {f"{kind}-smartwatch.{f}" for kind in KINDS for f in ("png", "svg", "pdf")}
     for path in paths:

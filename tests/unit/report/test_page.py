@@ -54,9 +54,9 @@ class Page(HTMLParser):
 
     def all(self, tag: str, **attributes: str) -> list[tuple[dict[str, str], str]]:
         return [
-            (found, "".join(text))
-            for name, found, text in self.elements
-            if name == tag and all(found.get(k.rstrip("_").replace("_", "-")) == v for k, v in attributes.items())
+            (own, "".join(text))
+            for name, own, text in self.elements
+            if name == tag and all(own.get(k.rstrip("_").replace("_", "-")) == v for k, v in attributes.items())
         ]
 
 
@@ -133,7 +133,7 @@ def test_same_colour_for_the_same_modality_everywhere(many_records, make_study) 
     swatches = set(re.findall(r'background:var\(--(m\d)\)"></span>(\w+)', text))
     assert swatches == {("m0", "image"), ("m1", "text"), ("m2", "audio")}
     charts = json.loads(Page(text).all("script", id="charts")[0][1])
-    found: dict[str, set[str]] = {}
+    by_name: dict[str, set[str]] = {}
     for options in charts.values():
         for figure in options:
             for trace in figure["data"]:
@@ -141,10 +141,10 @@ def test_same_colour_for_the_same_modality_everywhere(many_records, make_study) 
                 if trace["type"] == "bar":
                     names = dict(zip(axis["tickvals"], axis["ticktext"], strict=True))
                     for y, c in zip(trace["y"], trace["marker"]["color"], strict=True):
-                        found.setdefault(names[y].removesuffix(" alone"), set()).add(c)
+                        by_name.setdefault(names[y].removesuffix(" alone"), set()).add(c)
                 elif trace.get("name") in {"image", "text", "audio"}:
-                    found.setdefault(trace["name"], set()).add(trace["line"]["color"])
-    assert {m: found[m] for m in ("image", "text", "audio")} == {"image": {"@m0"}, "text": {"@m1"}, "audio": {"@m2"}}
+                    by_name.setdefault(trace["name"], set()).add(trace["line"]["color"])
+    assert {m: by_name[m] for m in ("image", "text", "audio")} == {"image": {"@m0"}, "text": {"@m1"}, "audio": {"@m2"}}
 
 
 def test_every_chart_has_a_title_a_reading_units_and_a_table(many: Page) -> None:
@@ -319,7 +319,7 @@ def test_write_report_reads_folders_and_names_what_it_skipped(demo_records: list
 
 
 CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
 
 

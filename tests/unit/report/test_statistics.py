@@ -174,8 +174,8 @@ def test_the_error_over_runs_and_samples_is_that_of_the_model_it_assumes() -> No
         rng.normal(0, 0.3, (4, 1)) + rng.normal(0, 1.0, (1, 30)) + rng.normal(0, 0.7, (4, 30)) for _ in range(4000)
     ]
     expected = 0.3**2 / 4 + 1.0**2 / 30 + 0.7**2 / 120
-    found = np.array([crossed_error(d) ** 2 for d in draws])
-    assert found.mean() == pytest.approx(expected, abs=4 * found.std() / 4000**0.5)
+    variances = np.array([crossed_error(d) ** 2 for d in draws])
+    assert variances.mean() == pytest.approx(expected, abs=4 * variances.std() / 4000**0.5)
     assert np.var([d.mean() for d in draws]) == pytest.approx(expected, rel=0.1)
 
 

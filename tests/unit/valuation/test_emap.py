@@ -24,15 +24,15 @@ def bilinear(x: dict[str, Tensor]) -> Tensor:
 
 
 def test_two_modalities_equal_the_definition() -> None:
-    found = emap(bilinear, {"a": A, "b": B}, Y, task=MultiClass(3))
+    projection = emap(bilinear, {"a": A, "b": B}, Y, task=MultiClass(3))
     n = len(A)
     f = np.array([[bilinear({"a": A[i : i + 1], "b": B[j : j + 1]})[0].numpy() for j in range(n)] for i in range(n)])
     f -= f.mean(2, keepdims=True)
     wanted = np.array([f[i].mean(0) + f[:, i].mean(0) - f.mean((0, 1)) for i in range(n)])
-    np.testing.assert_allclose(found.logits.numpy(), wanted, atol=1e-12)
-    assert found.additive.value == pytest.approx((wanted.argmax(1) == Y.numpy()).mean())
-    assert found.interaction.value == pytest.approx(found.model.value - found.additive.value)
-    assert found.interaction_share > 0
+    np.testing.assert_allclose(projection.logits.numpy(), wanted, atol=1e-12)
+    assert projection.additive.value == pytest.approx((wanted.argmax(1) == Y.numpy()).mean())
+    assert projection.interaction.value == pytest.approx(projection.model.value - projection.additive.value)
+    assert projection.interaction_share > 0
 
 
 def test_a_sum_of_unimodal_functions_is_its_own_projection() -> None:
@@ -40,19 +40,21 @@ def test_a_sum_of_unimodal_functions_is_its_own_projection() -> None:
         return x["a"].square().sum(1, keepdim=True) + x["b"].exp().sum(1, keepdim=True) - x["c"].sum(1, keepdim=True)
 
     inputs = {"a": A, "b": B, "c": C}
-    found = emap(additive, inputs, torch.randn(12, 1, generator=G), task=Regression(1), measure="log_likelihood")
-    torch.testing.assert_close(found.logits, additive(inputs))
-    assert found.interaction_share == pytest.approx(0, abs=1e-12)
-    assert found.interaction.value == pytest.approx(0, abs=1e-12)
+    projection = emap(additive, inputs, torch.randn(12, 1, generator=G), task=Regression(1), measure="log_likelihood")
+    torch.testing.assert_close(projection.logits, additive(inputs))
+    assert projection.interaction_share == pytest.approx(0, abs=1e-12)
+    assert projection.interaction.value == pytest.approx(0, abs=1e-12)
 
 
 def test_parity_is_all_interaction() -> None:
     a, b = (torch.randint(2, (200, 1), generator=G).double() * 2 - 1 for _ in "ab")
     y = (a * b < 0).long().flatten()
-    found = emap(lambda x: torch.cat([x["a"] * x["b"], -x["a"] * x["b"]], 1), {"a": a, "b": b}, y, task=MultiClass(2))
-    assert found.model.value == 1
-    assert found.additive.value < 0.75
-    assert found.interaction_share > 0.95
+    projection = emap(
+        lambda x: torch.cat([x["a"] * x["b"], -x["a"] * x["b"]], 1), {"a": a, "b": b}, y, task=MultiClass(2)
+    )
+    assert projection.model.value == 1
+    assert projection.additive.value < 0.75
+    assert projection.interaction_share > 0.95
 
 
 def test_bad_input_is_refused() -> None:

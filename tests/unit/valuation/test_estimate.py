@@ -30,9 +30,9 @@ def _bits(n: int, seed: int, kind: str, flip: float = 0.1) -> tuple[Arrays, np.n
     return {"a": a, "b": b}, (a if kind == "unique" else a ^ b) ^ wrong
 
 
-def _check(found: Valuation, name: str, truth: float, *, sigmas: float = 4.0) -> None:
+def _check(valuation: Valuation, name: str, truth: float, *, sigmas: float = 4.0) -> None:
     part, _, m = name.partition(":")
-    e = found.joint_mi if not m and part == "mi" else getattr(found, part)[m]
+    e = valuation.joint_mi if not m and part == "mi" else getattr(valuation, part)[m]
     assert abs(e.value - truth) <= sigmas * e.se + 1e-3, f"{name}: {e} for {truth:.4f}"
 
 
@@ -50,12 +50,12 @@ def test_bits(kind: str, truths: dict[str, int], encode: str) -> None:
     if encode == "noise":  # one-hot, beside pure noise
         noise = np.random.default_rng(1).normal(size=(2, 3000, 3))
         x = {m: np.concatenate([np.eye(2)[v], noise[k]], 1) for k, (m, v) in enumerate(x.items())}
-    found = estimate(x, y)
+    valuation = estimate(x, y)
     for name, share in truths.items():
-        _check(found, name, share * _noisy(0.1))
+        _check(valuation, name, share * _noisy(0.1))
     sign = {"redundant": 1, "unique": 0, "xor": -1}[kind]
-    assert found.co_information is not None
-    assert found.co_information.value == pytest.approx(sign * _noisy(0.1), abs=0.04)
+    assert valuation.co_information is not None
+    assert valuation.co_information.value == pytest.approx(sign * _noisy(0.1), abs=0.04)
 
 
 def _gaussians(n: int, seed: int) -> tuple[Arrays, np.ndarray, np.ndarray]:
@@ -67,86 +67,86 @@ def _gaussians(n: int, seed: int) -> tuple[Arrays, np.ndarray, np.ndarray]:
 
 def test_gaussian_regression_by_determinants() -> None:
     x, y, cov = _gaussians(4000, 0)
-    found = estimate(x, y, task="regression")
+    valuation = estimate(x, y, task="regression")
 
     def mi(rows: list[int]) -> float:
         det = np.linalg.det
         return float(0.5 * np.log(det(cov[np.ix_(rows, rows)]) / det(cov[np.ix_([*rows, 2], [*rows, 2])])))
 
-    _check(found, "mi", mi([0, 1]))
-    _check(found, "mi:b", mi([1]))
-    _check(found, "cmi:a", mi([0, 1]) - mi([1]))
-    assert found.entropy == pytest.approx(0.5 * np.log(2 * np.pi * np.e), abs=0.05)
+    _check(valuation, "mi", mi([0, 1]))
+    _check(valuation, "mi:b", mi([1]))
+    _check(valuation, "cmi:a", mi([0, 1]) - mi([1]))
+    assert valuation.entropy == pytest.approx(0.5 * np.log(2 * np.pi * np.e), abs=0.05)
 
 
 def test_classes_of_gaussians_by_quadrature() -> None:
     """Two classes at +-1 with unit variance: I = log 2 - E log(1 + exp(-2 y x))."""
     rng = np.random.default_rng(0)
     y = rng.integers(2, size=4000)
-    found = estimate({"a": rng.normal(size=4000) + 2 * y - 1, "b": rng.normal(size=(4000, 2))}, y)
+    valuation = estimate({"a": rng.normal(size=4000) + 2 * y - 1, "b": rng.normal(size=(4000, 2))}, y)
     grid = np.linspace(-11, 13, 40001)
     density = np.exp(-((grid - 1) ** 2) / 2) / np.sqrt(2 * np.pi)
     truth = LOG2 - np.trapezoid(density * np.logaddexp(0, -2 * grid), grid)
     for name, value in {"mi": truth, "mi:a": truth, "cmi:a": truth, "mi:b": 0.0, "cmi:b": 0.0}.items():
-        _check(found, name, value)
-    assert found.joint_mi.value == pytest.approx(truth, abs=0.03)
+        _check(valuation, name, value)
+    assert valuation.joint_mi.value == pytest.approx(truth, abs=0.03)
 
 
 def test_interaction_of_continuous_features_is_seen() -> None:
     """The label is whether two reals have the same sign: nothing alone, everything together."""
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 3000))
-    found = estimate({"a": a, "b": b}, (a * b > 0).astype(int))
-    assert found.joint_mi.value > 0.9 * LOG2
-    assert abs(found.mi["a"].value) < 0.01
-    assert abs(found.mi["b"].value) < 0.01
+    valuation = estimate({"a": a, "b": b}, (a * b > 0).astype(int))
+    assert valuation.joint_mi.value > 0.9 * LOG2
+    assert abs(valuation.mi["a"].value) < 0.01
+    assert abs(valuation.mi["b"].value) < 0.01
 
 
 def test_independent_modalities_are_worth_nothing() -> None:
     rng = np.random.default_rng(3)
-    found = estimate({"a": rng.normal(size=(1000, 8)), "b": rng.integers(3, size=1000)}, rng.integers(4, size=1000))
-    for e in (found.joint_mi, *found.mi.values(), *found.cmi.values()):
+    valuation = estimate({"a": rng.normal(size=(1000, 8)), "b": rng.integers(3, size=1000)}, rng.integers(4, size=1000))
+    for e in (valuation.joint_mi, *valuation.mi.values(), *valuation.cmi.values()):
         assert abs(e.value) < 0.02
         assert e.low <= 0.005
 
 
 def test_a_copy_is_worth_the_entropy() -> None:
     y = np.random.default_rng(0).choice(4, size=2000, p=[0.4, 0.3, 0.2, 0.1])
-    found = estimate({"copy": y, "words": np.array(["w", "x", "y", "z"])[y]}, np.array(["p", "q", "r", "s"])[y])
-    assert found.joint_mi.value == pytest.approx(found.entropy, rel=0.01)
-    assert found.mi["words"].value == pytest.approx(found.entropy, rel=0.01)
-    assert abs(found.cmi["copy"].value) < 0.005
+    valuation = estimate({"copy": y, "words": np.array(["w", "x", "y", "z"])[y]}, np.array(["p", "q", "r", "s"])[y])
+    assert valuation.joint_mi.value == pytest.approx(valuation.entropy, rel=0.01)
+    assert valuation.mi["words"].value == pytest.approx(valuation.entropy, rel=0.01)
+    assert abs(valuation.cmi["copy"].value) < 0.005
 
 
 def test_three_modalities_and_their_parity() -> None:
     rng = np.random.default_rng(0)
     bits = rng.integers(2, size=(3, 1500))
-    found = estimate(dict(zip("abc", bits, strict=True)), bits.sum(0) % 2)
-    assert found.subsets["a", "b"].value == pytest.approx(0, abs=0.01)
-    assert found.subsets["a", "b", "c"].value == pytest.approx(LOG2, abs=0.01)
-    assert found.cmi["b"].value == pytest.approx(LOG2, abs=0.01)
-    assert found.co_information is not None
-    assert found.co_information.value == pytest.approx(LOG2, abs=0.02)
+    valuation = estimate(dict(zip("abc", bits, strict=True)), bits.sum(0) % 2)
+    assert valuation.subsets["a", "b"].value == pytest.approx(0, abs=0.01)
+    assert valuation.subsets["a", "b", "c"].value == pytest.approx(LOG2, abs=0.01)
+    assert valuation.cmi["b"].value == pytest.approx(LOG2, abs=0.01)
+    assert valuation.co_information is not None
+    assert valuation.co_information.value == pytest.approx(LOG2, abs=0.02)
 
 
 def test_five_modalities_leave_the_lattice_out() -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(2, size=300)
-    found = estimate({m: y if m == "a" else rng.integers(2, size=300) for m in "abcde"}, y)
-    assert found.co_information is None
-    assert found.cmi["a"].value == pytest.approx(LOG2, abs=0.02)
-    assert len(found.subsets) == 11
+    valuation = estimate({m: y if m == "a" else rng.integers(2, size=300) for m in "abcde"}, y)
+    assert valuation.co_information is None
+    assert valuation.cmi["a"].value == pytest.approx(LOG2, abs=0.02)
+    assert len(valuation.subsets) == 11
 
 
 def test_many_labels_add_up() -> None:
     rng = np.random.default_rng(0)
     a, b, noise = rng.integers(2, size=(3, 2000))
-    found = estimate(
+    valuation = estimate(
         {"a": np.stack([a, noise], 1), "b": b}, np.stack([a, b, rng.integers(2, size=2000)], 1), task="multilabel"
     )
-    assert found.joint_mi.value == pytest.approx(2 * LOG2, abs=0.02)
-    assert found.cmi["b"].value == pytest.approx(LOG2, abs=0.02)
-    np.testing.assert_allclose(found.per_class["cmi:b"], [0, LOG2, 0], atol=0.02)
+    assert valuation.joint_mi.value == pytest.approx(2 * LOG2, abs=0.02)
+    assert valuation.cmi["b"].value == pytest.approx(LOG2, abs=0.02)
+    np.testing.assert_allclose(valuation.per_class["cmi:b"], [0, LOG2, 0], atol=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -158,54 +158,56 @@ def mixed() -> tuple[Arrays, np.ndarray, Valuation]:
 
 
 def test_samples_and_classes_average_to_the_whole(mixed: tuple[Arrays, np.ndarray, Valuation]) -> None:
-    _, y, found = mixed
+    _, y, valuation = mixed
     share = np.bincount(y) / len(y)
     for name in ("mi", "mi:a", "cmi:b"):
-        assert found.per_class[name] @ share == pytest.approx(found.per_sample[name].mean())
+        assert valuation.per_class[name] @ share == pytest.approx(valuation.per_sample[name].mean())
     # The reported number carries the first-order correction, which is small here.
-    assert found.per_sample["mi"].mean() == pytest.approx(found.joint_mi.value, abs=0.02)
+    assert valuation.per_sample["mi"].mean() == pytest.approx(valuation.joint_mi.value, abs=0.02)
 
 
 def test_chain_rule(mixed: tuple[Arrays, np.ndarray, Valuation]) -> None:
-    _, _, found = mixed
-    assert found.mi["b"].value + found.cmi["a"].value == pytest.approx(found.joint_mi.value)
-    assert found.mi["a"].value + found.cmi["b"].value == pytest.approx(found.joint_mi.value)
+    _, _, valuation = mixed
+    assert valuation.mi["b"].value + valuation.cmi["a"].value == pytest.approx(valuation.joint_mi.value)
+    assert valuation.mi["a"].value + valuation.cmi["b"].value == pytest.approx(valuation.joint_mi.value)
 
 
 def test_label_free_contributions_average_to_the_conditional_information(
     mixed: tuple[Arrays, np.ndarray, Valuation],
 ) -> None:
-    _, _, found = mixed
+    _, _, valuation = mixed
     for m in "ab":
-        assert (found.per_sample[f"kl:{m}"] >= -1e-9).all()
-        assert found.per_sample[f"kl:{m}"].mean() == pytest.approx(found.cmi[m].value, abs=4 * found.cmi[m].se)
+        assert (valuation.per_sample[f"kl:{m}"] >= -1e-9).all()
+        assert valuation.per_sample[f"kl:{m}"].mean() == pytest.approx(
+            valuation.cmi[m].value, abs=4 * valuation.cmi[m].se
+        )
 
 
 def test_names_of_classes_and_order_of_modalities_do_not_matter(mixed: tuple[Arrays, np.ndarray, Valuation]) -> None:
-    x, y, found = mixed
+    x, y, valuation = mixed
     renamed = estimate({"b": x["b"], "a": x["a"]}, np.array(["u", "v", "w"])[y])
-    assert renamed.mi["a"].value == pytest.approx(found.mi["a"].value, abs=1e-4)
-    assert renamed.joint_mi.value == pytest.approx(found.joint_mi.value, abs=5e-3)
+    assert renamed.mi["a"].value == pytest.approx(valuation.mi["a"].value, abs=1e-4)
+    assert renamed.joint_mi.value == pytest.approx(valuation.joint_mi.value, abs=5e-3)
     permuted = estimate(x, (y + 1) % 3)
-    assert permuted.joint_mi.value == pytest.approx(found.joint_mi.value, abs=found.joint_mi.se)
+    assert permuted.joint_mi.value == pytest.approx(valuation.joint_mi.value, abs=valuation.joint_mi.se)
 
 
 def test_units_of_the_features_do_not_matter(mixed: tuple[Arrays, np.ndarray, Valuation]) -> None:
-    x, y, found = mixed
+    x, y, valuation = mixed
     scaled = estimate({"a": torch.from_numpy(1000 * x["a"] - 7), "b": x["b"]}, torch.from_numpy(y))
-    assert scaled.joint_mi.value == pytest.approx(found.joint_mi.value, abs=1e-3)
+    assert scaled.joint_mi.value == pytest.approx(valuation.joint_mi.value, abs=1e-3)
 
 
 def test_the_seed_decides(mixed: tuple[Arrays, np.ndarray, Valuation]) -> None:
-    x, y, found = mixed
-    assert estimate(x, y) == found
-    assert estimate(x, y, seed=1) != found
+    x, y, valuation = mixed
+    assert estimate(x, y) == valuation
+    assert estimate(x, y, seed=1) != valuation
 
 
 def test_processing_loses_information(mixed: tuple[Arrays, np.ndarray, Valuation]) -> None:
-    x, y, found = mixed
+    x, y, valuation = mixed
     coarse = estimate({"a": (x["a"] > 1).astype(int), "b": x["b"]}, y)
-    assert coarse.mi["a"].value < found.mi["a"].value + 2 * found.mi["a"].se
+    assert coarse.mi["a"].value < valuation.mi["a"].value + 2 * valuation.mi["a"].se
 
 
 def test_groups_stay_together_and_count_in_the_errors() -> None:
@@ -233,16 +235,16 @@ def test_folds_are_stratified() -> None:
 
 def test_a_constant_modality_is_noted_and_worth_nothing() -> None:
     y = np.random.default_rng(0).integers(2, size=200)
-    found = estimate({"a": y, "flat": np.ones((200, 3))}, y)
-    assert found.mi["flat"].value == pytest.approx(0, abs=1e-3)
-    assert any("`flat` is constant" in note for note in found.notes)
+    valuation = estimate({"a": y, "flat": np.ones((200, 3))}, y)
+    assert valuation.mi["flat"].value == pytest.approx(0, abs=1e-3)
+    assert any("`flat` is constant" in note for note in valuation.notes)
 
 
 def test_a_class_rarer_than_the_folds_is_noted() -> None:
     y = np.repeat([0, 1, 2], [50, 48, 2])
-    found = estimate({"a": y, "b": np.random.default_rng(0).normal(size=100)}, y)
-    assert np.isfinite(found.joint_mi.value)
-    assert any("1 of 3 classes" in note for note in found.notes)
+    valuation = estimate({"a": y, "b": np.random.default_rng(0).normal(size=100)}, y)
+    assert np.isfinite(valuation.joint_mi.value)
+    assert any("1 of 3 classes" in note for note in valuation.notes)
 
 
 Y = np.arange(40) % 2

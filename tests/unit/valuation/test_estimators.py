@@ -32,24 +32,24 @@ def test_gaussian_truth(name: str) -> None:
     """I = -log(1 - rho^2) / 2; what bins, small critics and neighbours lose is allowed for, by name."""
     z = _correlated(2500, 0.8, 0)
     noise = np.random.default_rng(1).normal(size=2500)
-    found = estimate(
+    valuation = estimate(
         {"a": z[:, 0], "b": noise}, z[:, 1], task="regression", estimator=name, folds=2 if name in NEURAL else 5
     )
     truth = -0.5 * np.log(1 - 0.64)
     loss = {"histogram": 0.25, "infonce": 0.15, "smile": 0.2}.get(name, 0.0)
-    assert -loss * truth - 4 * found.mi["a"].se < found.mi["a"].value - truth < 4 * found.mi["a"].se
-    assert abs(found.mi["b"].value) < 0.03
-    assert found.estimator == name
+    assert -loss * truth - 4 * valuation.mi["a"].se < valuation.mi["a"].value - truth < 4 * valuation.mi["a"].se
+    assert abs(valuation.mi["b"].value) < 0.03
+    assert valuation.estimator == name
 
 
 @pytest.mark.parametrize("name", DISCRETE)
 def test_parity_truth(name: str) -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(2, size=(2, 2000))
-    found = estimate({"a": a, "b": b}, a ^ b, estimator=name, folds=2 if name in NEURAL else 5)
-    assert found.joint_mi.value == pytest.approx(LOG2, abs=0.03)
-    assert abs(found.mi["a"].value) < 0.01
-    assert found.cmi["a"].value == pytest.approx(LOG2, abs=0.03)
+    valuation = estimate({"a": a, "b": b}, a ^ b, estimator=name, folds=2 if name in NEURAL else 5)
+    assert valuation.joint_mi.value == pytest.approx(LOG2, abs=0.03)
+    assert abs(valuation.mi["a"].value) < 0.01
+    assert valuation.cmi["a"].value == pytest.approx(LOG2, abs=0.03)
 
 
 def test_gaussian_classes() -> None:
@@ -60,8 +60,8 @@ def test_gaussian_classes() -> None:
     grid = np.linspace(-25, 25, 20001)
     p = np.stack([np.exp(-(grid**2) / 2 / s**2) / s / np.sqrt(2 * np.pi) for s in (1.0, 3.0)])
     truth = np.trapezoid((0.5 * p * np.log(2 * p / p.sum(0))).sum(0), grid)
-    found = estimate({"a": x, "b": rng.normal(size=6000)}, y, estimator="gaussian")
-    assert abs(found.mi["a"].value - truth) < 4 * found.mi["a"].se
+    valuation = estimate({"a": x, "b": rng.normal(size=6000)}, y, estimator="gaussian")
+    assert abs(valuation.mi["a"].value - truth) < 4 * valuation.mi["a"].se
     default = estimate({"a": x, "b": rng.normal(size=6000)}, y)
     assert abs(default.mi["a"].value - truth) < 4 * default.mi["a"].se
 
@@ -70,8 +70,8 @@ def test_gaussian_is_unbiased_on_tiny_samples() -> None:
     values = []
     for seed in range(600):
         z = _correlated(15, 0.5, seed)
-        found = gaussian_information(z[:, :1], z[:, 1:])
-        values.append(found.pointwise.mean() + found.correction)
+        information = gaussian_information(z[:, :1], z[:, 1:])
+        values.append(information.pointwise.mean() + information.correction)
     error = np.std(values) / np.sqrt(600)
     assert abs(np.mean(values) + 0.5 * np.log(0.75)) < 3 * error
     # Without the correction it would be off by about 1 / (2 * 15) = 0.033.
@@ -96,9 +96,9 @@ def test_neighbours_of_ties_are_frequencies() -> None:
 
 def test_plugin_equals_scikit_learn() -> None:
     x, y = np.random.default_rng(0).integers(4, size=(2, 500))
-    found = plugin_information(x, y)
-    assert found.pointwise.mean() == pytest.approx(mutual_info_score(x, y))
-    assert found.correction == pytest.approx(-9 / 1000)
+    information = plugin_information(x, y)
+    assert information.pointwise.mean() == pytest.approx(mutual_info_score(x, y))
+    assert information.correction == pytest.approx(-9 / 1000)
 
 
 def test_miller_madow_centres_the_plugin_on_zero() -> None:
@@ -123,8 +123,8 @@ def test_contrastive_bound_cannot_exceed_the_log_of_its_negatives() -> None:
     assert (infonce_pointwise(scores) <= np.log(6) + 1e-6).all()
     assert infonce_pointwise(torch.zeros(4, 4)).abs().max() < 1e-6
     x = np.random.default_rng(0).normal(size=60)
-    found = estimate({"a": x, "b": x}, x + 1e-6 * np.arange(60), task="regression", estimator="infonce", folds=3)
-    assert found.joint_mi.value <= np.log(20) + 1e-9
+    valuation = estimate({"a": x, "b": x}, x + 1e-6 * np.arange(60), task="regression", estimator="infonce", folds=3)
+    assert valuation.joint_mi.value <= np.log(20) + 1e-9
 
 
 def test_smile_is_donsker_varadhan_where_nothing_is_clipped() -> None:
@@ -174,15 +174,15 @@ def test_every_estimator_fills_the_same_record(name: str) -> None:
     x = {"a": (y + (rng.random(400) < 0.2)) % 2, "b": rng.integers(2, size=400)}
     if name == "gaussian":
         x = {m: v + rng.normal(size=400) for m, v in x.items()}
-    found = estimate(x, y, estimator=name)
-    assert set(found.mi) == set(found.cmi) == {"a", "b"}
-    assert found.mi["b"].value + found.cmi["a"].value == pytest.approx(found.joint_mi.value)
-    for e in (found.joint_mi, *found.mi.values(), *found.cmi.values()):
+    valuation = estimate(x, y, estimator=name)
+    assert set(valuation.mi) == set(valuation.cmi) == {"a", "b"}
+    assert valuation.mi["b"].value + valuation.cmi["a"].value == pytest.approx(valuation.joint_mi.value)
+    for e in (valuation.joint_mi, *valuation.mi.values(), *valuation.cmi.values()):
         assert e.low <= e.value <= e.high
         assert e.se > 0
-    assert len(found.per_sample["mi"]) == 400
-    assert len(found.per_class["mi"]) == 2
-    assert found.entropy == pytest.approx(LOG2, abs=0.01)
+    assert len(valuation.per_sample["mi"]) == 400
+    assert len(valuation.per_class["mi"]) == 2
+    assert valuation.entropy == pytest.approx(LOG2, abs=0.01)
 
 
 def test_what_they_refuse() -> None:

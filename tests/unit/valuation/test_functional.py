@@ -137,9 +137,9 @@ def test_label_free_contribution_is_computed_in_float64() -> None:
     logits, without = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0001, 0.0]])
     p, change = torch.tensor(1.0).double().sigmoid(), without[0, 0].double() - 1
     expected = (p * (1 - p) * change.square() / 2).item()  # the leading term
-    found = vf.label_free_contribution(logits, without, MultiClass(2))
-    assert found.dtype == torch.float64
-    assert found.item() == pytest.approx(expected, rel=1e-3)
+    contribution = vf.label_free_contribution(logits, without, MultiClass(2))
+    assert contribution.dtype == torch.float64
+    assert contribution.item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_nothing_is_clamped_and_float32_is_promoted() -> None:
@@ -170,8 +170,8 @@ def test_co_information_equals_the_definition_for_three() -> None:
 
     truth = -sum((-1) ** sum(k) * h(tuple(np.flatnonzero(k))) for k in product((0, 1), repeat=4) if any(k))
     subsets = [s for k in (1, 2, 3) for s in combinations(range(3), k)]
-    found = vf.co_information({tuple("abc"[k] for k in s): _exact_mi(table, s) for s in subsets})
-    assert found == pytest.approx(truth)
+    value = vf.co_information({tuple("abc"[k] for k in s): _exact_mi(table, s) for s in subsets})
+    assert value == pytest.approx(truth)
 
 
 def test_co_information_needs_every_subset() -> None:

@@ -61,14 +61,14 @@ def test_groups_that_carry_nothing_do_not_shift_the_value(name: str, seed: int) 
         with pytest.raises(DataError, match="at least 5 groups"):
             estimate(features, y, group=group)
         group = np.where(K < 10, 2, group)  # three groups are the fewest that are not refused
-    found = estimate(features, y, group=group, seed=seed, folds=min(5, len(np.unique(group))))
+    valuation = estimate(features, y, group=group, seed=seed, folds=min(5, len(np.unique(group))))
     few = name in ("2 x 100", "half in one", "nine tenths in one")
-    assert ("mi" in found.too_few_samples) == few
-    assert any("too few groups" in note for note in found.notes) == few
-    assert found.joint_mi.low < truth < found.joint_mi.high
+    assert ("mi" in valuation.too_few_samples) == few
+    assert any("too few groups" in note for note in valuation.notes) == few
+    assert valuation.joint_mi.low < truth < valuation.joint_mi.high
     if not few:
         plain = estimate(features, y, seed=seed).joint_mi.value
-        assert abs(found.joint_mi.value - plain) < 2 * found.joint_mi.se
+        assert abs(valuation.joint_mi.value - plain) < 2 * valuation.joint_mi.se
 
 
 @pytest.mark.parametrize("task", ["weak", "wide", "four classes", "regression", "nothing"])
@@ -82,9 +82,9 @@ def test_five_groups_are_enough_for_independent_samples(task: str, name: str) ->
     elif task != "nothing":
         a = a + {"weak": 0.5, "wide": 0.3, "four classes": 1.0}[task] * (y[:, None] - y.mean())
     plain = estimate({"a": a, "b": b}, y).joint_mi
-    found = estimate({"a": a, "b": b}, y, group=GROUPS[name]).joint_mi
-    assert abs(found.value - plain.value) < 2 * found.se
-    assert found.high - found.low > 0.8 * (plain.high - plain.low)
+    grouped = estimate({"a": a, "b": b}, y, group=GROUPS[name]).joint_mi
+    assert abs(grouped.value - plain.value) < 2 * grouped.se
+    assert grouped.high - grouped.low > 0.8 * (plain.high - plain.low)
 
 
 def test_variances_of_unequal_groups_are_not_biased() -> None:

@@ -28,27 +28,27 @@ def test_multinomial_heads_equal_scikit_learn(l2: float) -> None:
     x, y = _classes()
     train = torch.arange(240) % 5 != 0
     heads = LinearHeads([x[:, :2], x[:, 2:]], y, make_task("multiclass", 4))
-    found = heads.logits(heads.fit(train[None], torch.tensor([l2]), tolerance=1e-12))[:, 0].log_softmax(-1)
+    log_p = heads.logits(heads.fit(train[None], torch.tensor([l2]), tolerance=1e-12))[:, 0].log_softmax(-1)
     oracle = LogisticRegression(C=1 / l2, tol=1e-8, max_iter=1000).fit(x[train], y[train]).predict_log_proba(x)
-    np.testing.assert_allclose(found, oracle, atol=2e-4)
+    np.testing.assert_allclose(log_p, oracle, atol=2e-4)
 
 
 def test_bernoulli_heads_equal_scikit_learn_label_by_label() -> None:
     x, y = _classes()
     labels = torch.stack([y % 2, y // 2], 1).double()
     heads = LinearHeads([x], labels, make_task("multilabel", 2))
-    found = heads.logits(heads.fit(torch.ones(1, 240, dtype=torch.bool), torch.tensor([2.0]), tolerance=1e-12))[:, 0]
+    logits = heads.logits(heads.fit(torch.ones(1, 240, dtype=torch.bool), torch.tensor([2.0]), tolerance=1e-12))[:, 0]
     for k in range(2):
         oracle = LogisticRegression(C=0.5, tol=1e-8, max_iter=1000).fit(x, labels[:, k]).decision_function(x)
-        np.testing.assert_allclose(found[:, k], oracle, atol=2e-4)
+        np.testing.assert_allclose(logits[:, k], oracle, atol=2e-4)
 
 
 def test_regression_heads_equal_scikit_learn() -> None:
     x, y = _classes()
     target = torch.stack([x[:, 0] + y, x[:, 1] * 2 + 1], 1)
     heads = LinearHeads([x], target, make_task("regression", 2))
-    found = heads.logits(heads.fit(torch.ones(1, 240, dtype=torch.bool), torch.tensor([5.0])))[:, 0]
-    np.testing.assert_allclose(found, Ridge(alpha=5.0).fit(x, target).predict(x), atol=1e-5)
+    logits = heads.logits(heads.fit(torch.ones(1, 240, dtype=torch.bool), torch.tensor([5.0])))[:, 0]
+    np.testing.assert_allclose(logits, Ridge(alpha=5.0).fit(x, target).predict(x), atol=1e-5)
 
 
 def test_many_at_once_equal_one_at_a_time() -> None:
@@ -100,8 +100,8 @@ def test_minimiser_gives_up_no_problem_of_a_batch() -> None:
         return value, gradient
 
     start = torch.tensor([[-1.0, 1.0], [-1.0, 1.0]], dtype=torch.float64)
-    found = minimise(objective, start, lambda g, rows: g, iterations=500, tolerance=1e-14)
-    torch.testing.assert_close(found, torch.ones(2, 2, dtype=torch.float64), atol=1e-4, rtol=0)
+    minima = minimise(objective, start, lambda g, rows: g, iterations=500, tolerance=1e-14)
+    torch.testing.assert_close(minima, torch.ones(2, 2, dtype=torch.float64), atol=1e-4, rtol=0)
 
 
 def test_standardise_leaves_constant_columns_at_zero() -> None:
@@ -124,10 +124,10 @@ def test_table_heads_are_smoothed_frequencies() -> None:
 
 def test_cells_number_distinct_rows() -> None:
     x = np.random.default_rng(0).integers(3, size=(200, 3)).astype(float)
-    found = cells(x, 27)
-    assert found is not None
+    numbers = cells(x, 27)
+    assert numbers is not None
     expected = np.unique(x, axis=0, return_inverse=True)[1].reshape(-1)
-    assert len(np.unique(np.stack([found, expected], 1), axis=0)) == len(np.unique(expected))
+    assert len(np.unique(np.stack([numbers, expected], 1), axis=0)) == len(np.unique(expected))
     assert cells(x, 20) is None
 
 

@@ -43,22 +43,22 @@ def test_absent_rows_are_never_read() -> None:
     empty = inputs["b"].copy()
     empty[~mask] = np.nan
     for features, present in ((inputs | {"b": rubbish}, {"b": mask}), (inputs | {"b": empty}, {})):
-        found = estimate(features, target, present=present, absence="completely-random")
-        assert found.cmi == expected.cmi
-        assert found.mi == expected.mi
+        valuation = estimate(features, target, present=present, absence="completely-random")
+        assert valuation.cmi == expected.cmi
+        assert valuation.mi == expected.mi
 
 
 def test_completely_random_absence_is_the_estimate_of_the_samples_that_have_the_subset() -> None:
     inputs, target, rng = draw()
     mask = rng.random(len(target)) < 0.6
-    found = estimate(inputs, target, present={"b": mask}, absence="completely-random")
+    valuation = estimate(inputs, target, present={"b": mask}, absence="completely-random")
     kept = estimate({m: x[mask] for m, x in inputs.items()}, target[mask])
-    assert found.joint_mi == kept.joint_mi
-    assert found.cmi == kept.cmi
-    assert found.mi["a"].se < kept.mi["a"].se  # all samples have `a`
-    assert found.n == len(target)
-    assert np.isnan(found.per_sample["mi"][~mask]).all()
-    assert np.isfinite(found.per_sample["mi"][mask]).all()
+    assert valuation.joint_mi == kept.joint_mi
+    assert valuation.cmi == kept.cmi
+    assert valuation.mi["a"].se < kept.mi["a"].se  # all samples have `a`
+    assert valuation.n == len(target)
+    assert np.isnan(valuation.per_sample["mi"][~mask]).all()
+    assert np.isfinite(valuation.per_sample["mi"][mask]).all()
 
 
 def test_absence_that_depends_on_the_label_is_corrected() -> None:
@@ -136,21 +136,21 @@ def test_groups_do_not_make_chance_significant() -> None:
 
 def test_what_cannot_be_detected_is_named() -> None:
     inputs, target, rng = draw()
-    found = estimate(inputs, target, present={"b": rng.random(len(target)) < 0.5})
-    assert any("not detectable" in note for note in found.notes)
-    assert any("assumed" in note for note in found.notes)
+    valuation = estimate(inputs, target, present={"b": rng.random(len(target)) < 0.5})
+    assert any("not detectable" in note for note in valuation.notes)
+    assert any("assumed" in note for note in valuation.notes)
 
 
 def test_three_modalities_without_a_complete_sample() -> None:
     world = Unique((2, 2, 2), flip=0.1)
     inputs, target = world.sample(900, 0)
     present = {m: np.arange(900) % 3 != k for k, m in enumerate(inputs)}
-    found = estimate(inputs, target, present=present)
-    assert np.isnan(found.joint_mi.value)
-    assert {"mi", "cmi:a"} <= set(found.too_few_samples)
+    valuation = estimate(inputs, target, present=present)
+    assert np.isnan(valuation.joint_mi.value)
+    assert {"mi", "cmi:a"} <= set(valuation.too_few_samples)
     for m in inputs:
-        assert abs(found.mi[m].value - world.mi([m])) < 3 * found.mi[m].se + 0.02
-    assert abs(found.subsets[("a", "b")].value - world.mi(["a", "b"])) < 3 * found.subsets[("a", "b")].se + 0.03
+        assert abs(valuation.mi[m].value - world.mi([m])) < 3 * valuation.mi[m].se + 0.02
+    assert abs(valuation.subsets[("a", "b")].value - world.mi(["a", "b"])) < 3 * valuation.subsets[("a", "b")].se + 0.03
 
 
 def test_other_tasks() -> None:
@@ -170,9 +170,9 @@ def test_tables_with_empty_cells() -> None:
     mask = rng.random(300) < 0.7
     table = pd.DataFrame({"x": inputs["b"][:, 0], "word": np.where(inputs["b"][:, 0] > 0, "high", "low")})
     table.loc[~mask, :] = None
-    found = estimate({"a": inputs["a"], "b": table}, target, present={})
+    valuation = estimate({"a": inputs["a"], "b": table}, target, present={})
     assert presence_of({"a": inputs["a"], "b": table})["b"].tolist() == mask.tolist()
-    assert found.cmi["b"].se > 0
+    assert valuation.cmi["b"].se > 0
 
 
 def test_tensors_and_arrays_agree() -> None:

@@ -33,13 +33,13 @@ def test_discriminants_are_those_of_scikit_learn(monkeypatch: pytest.MonkeyPatch
     problem = prepare({**x, "a": 10 * x["a"] + 100}, y)
     scores = large_scores(problem, [("a", "b"), ("b",)])
     for subset, columns in ((("a", "b"), np.concatenate([x["a"], x["b"]], 1)), (("b",), x["b"])):
-        found = scores[subset].log_softmax(1).numpy()
+        log_p = scores[subset].log_softmax(1).numpy()
         for k in range(5):
             own = problem.fold == k
             oracle = (
                 LinearDiscriminantAnalysis(solver="lsqr").fit(columns[~own], y[~own]).predict_log_proba(columns[own])
             )
-            np.testing.assert_allclose(found[own], oracle, atol=0.02)
+            np.testing.assert_allclose(log_p[own], oracle, atol=0.02)
 
 
 def test_agrees_with_the_iterative_heads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,16 +61,16 @@ def test_many_noisy_columns_do_not_make_it_confident() -> None:
     """200 columns of noise and 30 samples per class: held-out information is near 0, not far below."""
     rng = np.random.default_rng(0)
     y = rng.integers(20, size=600)
-    found = estimate({m: rng.normal(size=(600, 100)) for m in "ab"}, y)
-    assert -0.05 < found.joint_mi.value < 0.05
+    valuation = estimate({m: rng.normal(size=(600, 100)) for m in "ab"}, y)
+    assert -0.05 < valuation.joint_mi.value < 0.05
 
 
 def test_regression_and_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     a, b, noise = rng.normal(size=(3, 2000))
-    found = estimate({"a": a, "b": b}, a + b + noise, task="regression")
-    assert found.joint_mi.value == pytest.approx(0.5 * np.log(3), abs=4 * found.joint_mi.se)
-    assert found.mi["a"].value == pytest.approx(0.5 * np.log(1.5), abs=4 * found.mi["a"].se)
+    valuation = estimate({"a": a, "b": b}, a + b + noise, task="regression")
+    assert valuation.joint_mi.value == pytest.approx(0.5 * np.log(3), abs=4 * valuation.joint_mi.se)
+    assert valuation.mi["a"].value == pytest.approx(0.5 * np.log(1.5), abs=4 * valuation.mi["a"].se)
     labels = np.stack([a > 0, b + noise > 0], 1).astype(float)
     large = estimate({"a": a, "b": b}, labels, task="multilabel")
     monkeypatch.setattr(_large, "LARGE", 1e12)

@@ -156,7 +156,7 @@ def test_a_number_that_cannot_be_is_not_shown() -> None:
 def test_the_seed_of_the_folds_changes_little(classes: int) -> None:
     """Penalties are mixed, not chosen, so that other folds give the same number within its interval."""
     features, y = _clear_classes(180, classes, 40, 2)
-    found = [estimate(features, y, seed=seed) for seed in range(3)]
-    for numbers in ([v.mi[m] for v in found] for m in features):
+    valuations = [estimate(features, y, seed=seed) for seed in range(3)]
+    for numbers in ([v.mi[m] for v in valuations] for m in features):
         values = [e.value for e in numbers]
         assert max(values) - min(values) < 2.0 * max(e.se for e in numbers)

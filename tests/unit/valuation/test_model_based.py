@@ -48,7 +48,7 @@ def _data(names: str, n: int = 60, seed: int = 1) -> tuple[dict[str, Tensor], Te
 def test_shapley_equals_the_mean_over_all_orders(names: str, measure: str) -> None:
     inputs, y = _data(names)
     predict = _model(names)
-    found = shapley(predict, inputs, y, task=TASK, measure=measure, baseline="zeros")
+    result = shapley(predict, inputs, y, task=TASK, measure=measure, baseline="zeros")
 
     def value(present: tuple[str, ...]) -> np.ndarray:
         logits = predict({m: x if m in present else torch.zeros_like(x) for m, x in inputs.items()})
@@ -58,17 +58,17 @@ def test_shapley_equals_the_mean_over_all_orders(names: str, measure: str) -> No
     orders = list(permutations(names))
     for m in names:
         gains = [value(o[: o.index(m) + 1]) - value(o[: o.index(m)]) for o in orders]
-        np.testing.assert_allclose(found.per_sample[m], np.mean(gains, axis=0), atol=1e-6)
-        assert found.values[m].value == pytest.approx(np.mean(gains), abs=1e-6)
+        np.testing.assert_allclose(result.per_sample[m], np.mean(gains, axis=0), atol=1e-6)
+        assert result.values[m].value == pytest.approx(np.mean(gains), abs=1e-6)
 
 
 @pytest.mark.parametrize("names", ["abc", "abcdefgh"])
 @pytest.mark.parametrize("baseline", ["zeros", "mean", "permute"])
 def test_shapley_values_sum_to_the_whole(names: str, baseline: str) -> None:
     inputs, y = _data(names)
-    found = shapley(_model(names), inputs, y, task=TASK, baseline=baseline, permutations=6)
-    assert sum(e.value for e in found.values.values()) == pytest.approx(found.total)
-    assert found.permutations == (0 if len(names) <= 6 else 6)
+    result = shapley(_model(names), inputs, y, task=TASK, baseline=baseline, permutations=6)
+    assert sum(e.value for e in result.values.values()) == pytest.approx(result.total)
+    assert result.permutations == (0 if len(names) <= 6 else 6)
 
 
 def test_drawn_orders_agree_with_all_subsets_within_their_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,9 +93,9 @@ def test_a_modality_that_is_not_used_is_worth_nothing_and_equals_are_worth_the_s
     x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     inputs = {"a": x, "b": x, "idle": torch.randn(50, 3)}
     y = x.argmax(1)
-    found = shapley(lambda i: i["a"] + i["b"], inputs, y, task=TASK)
-    assert found.values["idle"].value == 0
-    assert found.values["a"].value == pytest.approx(found.values["b"].value)
+    result = shapley(lambda i: i["a"] + i["b"], inputs, y, task=TASK)
+    assert result.values["idle"].value == 0
+    assert result.values["a"].value == pytest.approx(result.values["b"].value)
     assert ablation(lambda i: i["a"] + i["b"], inputs, y, task=TASK)["idle"].value == 0
 
 
@@ -138,9 +138,9 @@ def test_other_tasks(task: Any) -> None:
     g = torch.Generator().manual_seed(0)
     x = torch.randn(80, 2, generator=g)
     y = (x > 0).double() if task.name == "multilabel" else x.double()
-    found = shapley(lambda i: 4 * i["a"], {"a": x, "b": x}, y, task=task)
-    assert found.values["b"].value == 0
-    assert found.values["a"].value == pytest.approx(found.total)
+    result = shapley(lambda i: 4 * i["a"], {"a": x, "b": x}, y, task=task)
+    assert result.values["b"].value == 0
+    assert result.values["a"].value == pytest.approx(result.total)
 
 
 def test_conditional_utilisation() -> None:

@@ -40,9 +40,9 @@ def _parts(d: Decomposition) -> list[float]:
     [("xor", [0, 0, 0, 1]), ("and", [0.3113, 0, 0, 0.5]), ("rdn", [1, 0, 0, 0]), ("unq", [0, 1, 1, 0])],
 )
 def test_gates(gate: str, expected: list[float]) -> None:
-    found = broja(GATES[gate])
-    assert _parts(found) == pytest.approx(expected, abs=1e-4)
-    assert found.gap < 1e-5
+    decomposition = broja(GATES[gate])
+    assert _parts(decomposition) == pytest.approx(expected, abs=1e-4)
+    assert decomposition.gap < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -64,13 +64,13 @@ def _information(pair: np.ndarray) -> float:
 def test_parts_add_up_and_sources_are_exchangeable(definition: object, seed: int) -> None:
     table = np.random.default_rng(seed).dirichlet(np.ones(18)).reshape(3, 2, 3)
     assert callable(definition)
-    found, mirrored = definition(table), definition(table.transpose(1, 0, 2))
-    assert found.redundant + found.unique_a == pytest.approx(_information(table.sum(1)), abs=1e-6)
-    assert found.redundant + found.unique_b == pytest.approx(_information(table.sum(0)), abs=1e-6)
-    total = found.redundant + found.unique_a + found.unique_b + found.synergistic
+    decomposition, mirrored = definition(table), definition(table.transpose(1, 0, 2))
+    assert decomposition.redundant + decomposition.unique_a == pytest.approx(_information(table.sum(1)), abs=1e-6)
+    assert decomposition.redundant + decomposition.unique_b == pytest.approx(_information(table.sum(0)), abs=1e-6)
+    total = decomposition.redundant + decomposition.unique_a + decomposition.unique_b + decomposition.synergistic
     assert total == pytest.approx(_information(table.reshape(6, 3)), abs=1e-6)
-    assert mirrored.unique_b == pytest.approx(found.unique_a, abs=1e-4)
-    assert min(_parts(found)) > -1e-4
+    assert mirrored.unique_b == pytest.approx(decomposition.unique_a, abs=1e-4)
+    assert min(_parts(decomposition)) > -1e-4
 
 
 def test_the_optimum_is_no_worse_than_any_table_with_the_same_pairs() -> None:
@@ -124,29 +124,29 @@ def test_decomposition_of_data(kind: str, part: str, definition: str) -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(2, size=(2, 800))
     x = {"a": a, "b": a if kind == "redundant" else b}
-    found = decompose(x, a ^ b if kind == "xor" else a, definition=definition)
+    parts = decompose(x, a ^ b if kind == "xor" else a, definition=definition)
     for name in ("redundant", "unique", "unique_rest", "synergistic"):
-        e = getattr(found["a"], name)
+        e = getattr(parts["a"], name)
         assert e.value == pytest.approx(LOG2 if name == part else 0, abs=0.02)
-    assert found["b"].unique_rest == found["a"].unique
-    assert found["a"].to_dict()["definition"] == definition
+    assert parts["b"].unique_rest == parts["a"].unique
+    assert parts["a"].to_dict()["definition"] == definition
 
 
 def test_continuous_features_are_decomposed_by_their_predictions() -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(2, size=600)
     x = {"a": 8 * y + rng.normal(size=600), "b": rng.normal(size=600)}
-    found = decompose(x, y, definition="broja")["a"]
-    assert found.source == "predictions"
-    assert found.unique.value == pytest.approx(LOG2, abs=0.03)
+    information = decompose(x, y, definition="broja")["a"]
+    assert information.source == "predictions"
+    assert information.unique.value == pytest.approx(LOG2, abs=0.03)
 
 
 def test_each_modality_against_the_rest() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(2, size=(2, 900))
-    found = decompose({"a": a, "b": b, "copy": a}, 2 * a + b, definition="broja")
-    assert found["b"].unique.value == pytest.approx(LOG2, abs=0.03)
-    assert found["a"].redundant.value == pytest.approx(LOG2, abs=0.03)
+    parts = decompose({"a": a, "b": b, "copy": a}, 2 * a + b, definition="broja")
+    assert parts["b"].unique.value == pytest.approx(LOG2, abs=0.03)
+    assert parts["a"].redundant.value == pytest.approx(LOG2, abs=0.03)
 
 
 def test_bad_input() -> None:

@@ -50,18 +50,18 @@ def test_equals_the_pure_functions_over_batches(task: Task) -> None:
     metric = Contributions(task, NAMES)
     for start in range(0, 120, 50):
         metric.update(*_part(stream, slice(start, start + 50)))
-    found = metric.compute()
+    results = metric.compute()
     whole, alone, without, target = stream
     ll = task.log_likelihood(whole, target)
     entropy = task.entropy(target)
-    torch.testing.assert_close(found["mi"], vf.mi_lower_bound(entropy, -ll.mean()))
+    torch.testing.assert_close(results["mi"], vf.mi_lower_bound(entropy, -ll.mean()))
     for m in NAMES:
         other = task.log_likelihood(without[m], target)
         pointwise = vf.pointwise_cmi(ll, other)
-        torch.testing.assert_close(found[f"cmi:{m}"], pointwise.mean())
-        torch.testing.assert_close(found[f"se:cmi:{m}"], pointwise.std() / 120**0.5)
-        torch.testing.assert_close(found[f"kl:{m}"], vf.label_free_contribution(whole, without[m], task).mean())
-        torch.testing.assert_close(found[f"mi:{m}"], entropy + task.log_likelihood(alone[m], target).mean())
+        torch.testing.assert_close(results[f"cmi:{m}"], pointwise.mean())
+        torch.testing.assert_close(results[f"se:cmi:{m}"], pointwise.std() / 120**0.5)
+        torch.testing.assert_close(results[f"kl:{m}"], vf.label_free_contribution(whole, without[m], task).mean())
+        torch.testing.assert_close(results[f"mi:{m}"], entropy + task.log_likelihood(alone[m], target).mean())
 
 
 @pytest.mark.parametrize("task", TASKS[:2], ids=lambda t: t.name)
@@ -78,18 +78,18 @@ def test_per_class_means_average_to_the_whole() -> None:
     stream = _stream(TASKS[0])
     metric = Contributions(TASKS[0], NAMES)
     metric.update(*stream)
-    found = metric.compute()
+    results = metric.compute()
     share = torch.bincount(stream[3], minlength=4) / 120
     for name in ("mi", "mi:a", "cmi:b", "kl:c"):
-        torch.testing.assert_close((share * found[f"per_class:{name}"]).sum(), found[name])
+        torch.testing.assert_close((share * results[f"per_class:{name}"]).sum(), results[name])
 
 
 def test_per_label_shares_sum_to_the_whole() -> None:
     metric = Contributions(TASKS[1], NAMES)
     metric.update(*_stream(TASKS[1]))
-    found = metric.compute()
+    results = metric.compute()
     for name in ("mi", "mi:a", "cmi:b"):
-        torch.testing.assert_close(found[f"per_class:{name}"].sum(), found[name])
+        torch.testing.assert_close(results[f"per_class:{name}"].sum(), results[name])
 
 
 def test_reset_forgets_and_pickling_does_not() -> None:
@@ -126,9 +126,9 @@ def test_member_of_a_collection() -> None:
 def test_a_class_never_seen_is_not_a_number() -> None:
     metric = Contributions(MultiClass(3), ["a", "b"])
     metric.update(torch.zeros(2, 3), {}, {}, torch.tensor([0, 1]))
-    found = metric.compute()
-    assert found["per_class:mi"].isnan().tolist() == [False, False, True]
-    assert torch.isclose(found["mi"], torch.tensor(2 / 3, dtype=torch.float64).log())
+    results = metric.compute()
+    assert results["per_class:mi"].isnan().tolist() == [False, False, True]
+    assert torch.isclose(results["mi"], torch.tensor(2 / 3, dtype=torch.float64).log())
 
 
 def test_bad_input() -> None:
@@ -174,7 +174,7 @@ def test_two_processes_give_the_same_as_one(tmp_path: Path) -> None:
     metric = Contributions(TASKS[0], NAMES)
     metric.update(*stream)
     for output in outputs:
-        found = json.loads(output.decode().strip().splitlines()[-1])
-        assert set(found) == set(metric.compute())
+        content = json.loads(output.decode().strip().splitlines()[-1])
+        assert set(content) == set(metric.compute())
         for key, value in metric.compute().items():
-            torch.testing.assert_close(torch.tensor(found[key]), torch.tensor(value.tolist()))
+            torch.testing.assert_close(torch.tensor(content[key]), torch.tensor(value.tolist()))

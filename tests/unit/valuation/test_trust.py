@@ -32,9 +32,9 @@ def classes(seed: int = 0, n: int = 300, count: int = 10) -> tuple[dict[str, np.
 def test_information_does_not_depend_on_company(estimator: str) -> None:
     x, y = classes()
     company = [{"other": x["noise"]}, {"other": x["strong"]}, {"other": x["noise"][:, :1], "third": x["strong"]}]
-    found = [estimate({"weak": x["weak"], **others}, y, estimator=estimator).mi["weak"] for others in company]
-    assert found[0].value == pytest.approx(found[1].value, abs=1e-9)
-    assert found[0].value == pytest.approx(found[2].value, abs=1e-9)
+    values = [estimate({"weak": x["weak"], **others}, y, estimator=estimator).mi["weak"] for others in company]
+    assert values[0].value == pytest.approx(values[1].value, abs=1e-9)
+    assert values[0].value == pytest.approx(values[2].value, abs=1e-9)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -42,7 +42,7 @@ def test_information_does_not_depend_on_company(estimator: str) -> None:
 def test_the_best_logistic_regression_is_not_better(estimator: str, seed: int) -> None:
     x, y = classes(seed)
     data = prepare({k: x[k] for k in ("weak", "strong")}, y)
-    found = estimate({k: x[k] for k in ("weak", "strong")}, y, estimator=estimator)
+    valuation = estimate({k: x[k] for k in ("weak", "strong")}, y, estimator=estimator)
     for m in ("weak", "strong"):
         best = -np.inf
         for c in 10.0 ** np.arange(-4, 2):
@@ -50,7 +50,7 @@ def test_the_best_logistic_regression_is_not_better(estimator: str, seed: int) -
                 LogisticRegression(C=c, max_iter=300), x[m], y, cv=PredefinedSplit(data.fold), method="predict_proba"
             )
             best = max(best, float(np.log(p[np.arange(len(y)), y]).mean() + np.log(10)))
-        assert found.mi[m].value > best - 0.02
+        assert valuation.mi[m].value > best - 0.02
 
 
 def test_the_best_ridge_regression_is_not_better() -> None:
@@ -58,9 +58,9 @@ def test_the_best_ridge_regression_is_not_better() -> None:
     x = r.normal(size=(200, 60))
     y = x[:, :5].sum(1) + 2 * r.normal(size=200)
     data = prepare({"a": x, "b": r.normal(size=200)}, y)
-    found = estimate({"a": x, "b": r.normal(size=200)}, y)
+    valuation = estimate({"a": x, "b": r.normal(size=200)}, y)
     p = cross_val_predict(RidgeCV(10.0 ** np.arange(-2, 5)), x, y, cv=PredefinedSplit(data.fold))
-    assert found.mi["a"].value > 0.5 * np.log(y.var() / ((y - p) ** 2).mean()) - 0.02
+    assert valuation.mi["a"].value > 0.5 * np.log(y.var() / ((y - p) ** 2).mean()) - 0.02
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -69,10 +69,10 @@ def test_contributions_lie_between_zero_and_the_entropy(estimator: str, columns:
     r = np.random.default_rng(0)
     y = r.integers(2, size=100)
     good, noise = 6 * y[:, None] + 0.1 * r.normal(size=(100, 1)), r.normal(size=(100, columns))
-    found = estimate({"good": good, "noise": noise}, y, estimator=estimator)
-    for e in (*found.mi.values(), *found.cmi.values(), found.joint_mi):
-        assert -0.03 < e.value < found.entropy + 0.01
-    assert not found.too_few_samples
+    valuation = estimate({"good": good, "noise": noise}, y, estimator=estimator)
+    for e in (*valuation.mi.values(), *valuation.cmi.values(), valuation.joint_mi):
+        assert -0.03 < e.value < valuation.entropy + 0.01
+    assert not valuation.too_few_samples
 
 
 def test_wide_noise_carries_nothing_on_average() -> None:
@@ -90,9 +90,9 @@ def test_nothing_carries_over_between_groups() -> None:
         r = np.random.default_rng(seed)
         label, group = r.permutation(np.arange(10) % 2), np.repeat(np.arange(10), 20)
         a, b = (r.normal(size=(10, 8))[group] + 0.3 * r.normal(size=(200, 8)) for _ in "ab")
-        found = estimate({"a": a, "b": b}, label[group], group=group, seed=seed).joint_mi
-        lows.append(found.low)
-        values.append(found.value)
+        joint = estimate({"a": a, "b": b}, label[group], group=group, seed=seed).joint_mi
+        lows.append(joint.low)
+        values.append(joint.value)
     assert max(lows) <= 0
     assert np.mean(values) < 2 * np.std(values, ddof=1) / 6**0.5 + 0.01
 
@@ -118,9 +118,9 @@ def test_heads_that_remember_their_samples_are_corrected() -> None:
         scores = (r.normal(size=(20000, 400)) + means[labels]) @ means.T - 0.5 * (means**2).sum(1)
         posterior = scores - np.log(np.exp(scores).sum(1, keepdims=True))
         truth = np.log(5) + posterior[np.arange(20000), labels].mean()
-        found = estimate({"a": x[:, :200], "b": x[:, 200:]}, y, seed=seed)
-        inside.append(found.joint_mi.low < truth < found.joint_mi.high)
-        assert any("half of the samples" in note for note in found.notes)
+        valuation = estimate({"a": x[:, :200], "b": x[:, 200:]}, y, seed=seed)
+        inside.append(valuation.joint_mi.low < truth < valuation.joint_mi.high)
+        assert any("half of the samples" in note for note in valuation.notes)
     assert all(inside)
 
 
@@ -129,10 +129,10 @@ def test_copies_are_no_evidence(estimator: str) -> None:
     r = np.random.default_rng(0)
     a, b, y = r.normal(size=(100, 3)), r.normal(size=(100, 2)), r.integers(2, size=100)
     rows = np.repeat(np.arange(100), 5)
-    found = estimate({"a": a[rows], "b": b[rows]}, y[rows], estimator=estimator)
-    assert found.joint_mi.low <= 0
-    assert any("400 of 500" in note for note in found.notes)
-    assert len(found.per_sample["mi"]) == 500
+    valuation = estimate({"a": a[rows], "b": b[rows]}, y[rows], estimator=estimator)
+    assert valuation.joint_mi.low <= 0
+    assert any("400 of 500" in note for note in valuation.notes)
+    assert len(valuation.per_sample["mi"]) == 500
 
 
 @pytest.mark.parametrize("change", ["order", "unit", "offset"])
@@ -141,11 +141,11 @@ def test_order_units_and_origin_do_not_matter(change: str) -> None:
     x = {"a": x["weak"][:, :4], "b": x["strong"][:, :3]}
     want = estimate(x, y)
     if change == "order":
-        found = estimate({m: v[:, ::-1] for m, v in reversed(x.items())}, y)
+        valuation = estimate({m: v[:, ::-1] for m, v in reversed(x.items())}, y)
     else:
-        found = estimate({m: 1e-160 * v if change == "unit" else v + 1e7 for m, v in x.items()}, y)
+        valuation = estimate({m: 1e-160 * v if change == "unit" else v + 1e7 for m, v in x.items()}, y)
     for m in x:
-        assert found.mi[m].value == pytest.approx(want.mi[m].value, abs=0.02)
+        assert valuation.mi[m].value == pytest.approx(want.mi[m].value, abs=0.02)
 
 
 def test_names_change_nothing() -> None:
@@ -166,9 +166,9 @@ def parity(n: int = 300, columns: int = 30) -> tuple[dict[str, np.ndarray], np.n
 def test_predictions_are_a_bound_for_their_subset_and_larger_ones() -> None:
     x, y, logits = parity()
     assert estimate(x, y).joint_mi.value < 0.1
-    found = estimate(x, y, predictions={("a", "b"): logits})
-    assert found.joint_mi.value > 0.65
-    assert found.mi["a"].value < 0.1
+    valuation = estimate(x, y, predictions={("a", "b"): logits})
+    assert valuation.joint_mi.value > 0.65
+    assert valuation.mi["a"].value < 0.1
     alone = estimate(x, y, predictions={("a",): logits})
     assert alone.mi["a"].value > 0.65
     assert alone.joint_mi.value > 0.65
@@ -182,9 +182,9 @@ def test_predictions_are_a_bound_for_their_subset_and_larger_ones() -> None:
 def test_a_temperature_is_calibrated(factor: float) -> None:
     _, y, logits = parity()
     noisy = np.where(np.random.default_rng(1).random(300) < 0.1, 1 - y, y)
-    found = estimate_predictions(factor * logits, noisy)
+    information = estimate_predictions(factor * logits, noisy)
     truth = np.log(2) + 0.1 * np.log(0.1) + 0.9 * np.log(0.9)
-    assert found.estimate.low < truth < found.estimate.high
+    assert information.estimate.low < truth < information.estimate.high
 
 
 def test_predictions_that_do_not_change_carry_nothing() -> None:
@@ -213,8 +213,8 @@ def test_noise_that_depends_on_the_features() -> None:
     for seed in range(3):
         r = np.random.default_rng(seed)
         a, b = r.normal(size=(2, 800))
-        found = estimate({"a": a, "b": b}, 0.5 * a + np.exp(b) * r.normal(size=800), seed=seed)
-        values.append(found.joint_mi.value)
+        valuation = estimate({"a": a, "b": b}, 0.5 * a + np.exp(b) * r.normal(size=800), seed=seed)
+        values.append(valuation.joint_mi.value)
     assert np.mean(values) == pytest.approx(0.571, abs=0.06)
 
 
@@ -244,10 +244,12 @@ def test_bounds_have_exact_names() -> None:
 def test_a_task_of_ones_own_is_valued(estimator: str) -> None:
     r = np.random.default_rng(0)
     a, b = r.normal(size=(2, 600))
-    found = estimate({"a": a, "b": b}, r.poisson(np.exp(0.3 + 0.7 * a))[:, None], task=Poisson(1), estimator=estimator)
-    assert found.mi["a"].low > 0.1
-    assert abs(found.mi["b"].value) < 0.02
-    assert found.task == "poisson"
+    valuation = estimate(
+        {"a": a, "b": b}, r.poisson(np.exp(0.3 + 0.7 * a))[:, None], task=Poisson(1), estimator=estimator
+    )
+    assert valuation.mi["a"].low > 0.1
+    assert abs(valuation.mi["b"].value) < 0.02
+    assert valuation.task == "poisson"
 
 
 def test_broja_of_independent_symbols_is_nothing() -> None:

@@ -29,12 +29,12 @@ def test_ridge_predictions_are_those_of_all_columns():
     y = torch.from_numpy(rng.normal(size=(30, 1)))
     train = torch.arange(30) % 3 != 0
     heads = LinearHeads([x], y, make_task("regression", 1))
-    found = heads.logits(heads.fit(train[None], torch.tensor([5.0])))[:, 0, 0]
+    logits = heads.logits(heads.fit(train[None], torch.tensor([5.0])))[:, 0, 0]
     a, b = x[train], y[train, 0]
     centre = a.mean(0)
     dual = (a - centre) @ (a - centre).T + 5 * torch.eye(len(a), dtype=torch.float64)
     expected = (x - centre) @ (a - centre).T @ torch.linalg.solve(dual, b - b.mean()) + b.mean()
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_constant_columns_give_the_prior():

@@ -69,9 +69,9 @@ def test_the_share_that_is_used_is_the_planted_one(reliance: float) -> None:
     shares, flagged = [], 0
     expected = truth(reliance)
     for seed in range(12):
-        found = diagnose_vlm(make_model(reliance), samples=make_samples(200, seed), answers=ANSWERS, swaps=8)
-        shares.append(found.image_used)
-        flagged += found.ignores_image
+        diagnosis = diagnose_vlm(make_model(reliance), samples=make_samples(200, seed), answers=ANSWERS, swaps=8)
+        shares.append(diagnosis.image_used)
+        flagged += diagnosis.ignores_image
     assert flagged == (12 if reliance == 0 else 0)
     inside = sum(e.low - 1e-9 <= expected <= e.high + 1e-9 for e in shares)
     values = [e.value for e in shares]
@@ -113,28 +113,28 @@ def test_texts_and_functions_that_refuse_to_be_blind(tmp_path: Any) -> None:
         return f"{ANSWERS[int(image.argmax())].upper()}, I think."  # None has no argmax
 
     rows = make_samples(120, 0)
-    found = diagnose_vlm(answer, samples=rows, answers=ANSWERS)
-    assert found.accuracy["full"].value == 1
-    assert not found.ignores_image
-    assert found.image_used.low > 0.5
-    assert any("refused None" in note for note in found.notes)
-    assert found.text_used.value == 0
-    assert found.to_pandas().shape[0] == 120
-    assert found.to_dict()["accuracy"]["full"]["value"] == 1
-    assert "<table" in found._repr_html_()
-    axes = found.plot()
+    diagnosis = diagnose_vlm(answer, samples=rows, answers=ANSWERS)
+    assert diagnosis.accuracy["full"].value == 1
+    assert not diagnosis.ignores_image
+    assert diagnosis.image_used.low > 0.5
+    assert any("refused None" in note for note in diagnosis.notes)
+    assert diagnosis.text_used.value == 0
+    assert diagnosis.to_pandas().shape[0] == 120
+    assert diagnosis.to_dict()["accuracy"]["full"]["value"] == 1
+    assert "<table" in diagnosis._repr_html_()
+    axes = diagnosis.plot()
     assert {"accuracy, full", "image used", "text used"} <= {t.get_text() for t in axes.get_yticklabels()}
     assert axes.patches[0].get_width() == 1  # accuracy with the image
-    page = found.save_html(tmp_path / "page.html").read_text()
+    page = diagnosis.save_html(tmp_path / "page.html").read_text()
     assert page.count("<tr>") > 120
 
 
 def test_without_answers_it_tells_how_much_changes() -> None:
     rows = [{k: v for k, v in row.items() if k in ("image", "question")} for row in make_samples(100, 0)]
     for model in (make_model(0.0), lambda image, question: question):
-        found = diagnose_vlm(model, samples=rows, answers=ANSWERS if model is not rows else None)
-        assert found.ignores_image
-        assert found.accuracy == {}
+        diagnosis = diagnose_vlm(model, samples=rows, answers=ANSWERS if model is not rows else None)
+        assert diagnosis.ignores_image
+        assert diagnosis.accuracy == {}
     texts = diagnose_vlm(lambda image, question: str(image), samples=rows)
     assert texts.image_used.value == pytest.approx(2 / 3, abs=0.1)  # two of three other images are different
     assert texts.text_used.value == 0
@@ -153,8 +153,8 @@ def test_fields_candidates_of_samples_and_bad_input() -> None:
         return {**make_model(2.0)(image, question), "none": -1.0}
 
     names = {"image": "pixel", "question": "prompt", "answer": "gold"}
-    found = diagnose_vlm(answer, samples=rows, fields=names)
-    assert found.image_used.low > 0.3
+    diagnosis = diagnose_vlm(answer, samples=rows, fields=names)
+    assert diagnosis.image_used.low > 0.3
     with pytest.raises(DataError, match="have the field"):
         diagnose_vlm(answer, samples=rows)
     with pytest.raises(ConfigError):
@@ -185,20 +185,20 @@ def test_what_was_computed_before_a_failure_is_kept(stage: str) -> None:
             raise RuntimeError("no such run")
         return model(image, question)
 
-    found = diagnose_vlm(answer, samples=rows, answers=ANSWERS)
-    assert found.accuracy["full"].value == 1
-    assert any("left out" in note and "no such run" in note for note in found.notes)
+    diagnosis = diagnose_vlm(answer, samples=rows, answers=ANSWERS)
+    assert diagnosis.accuracy["full"].value == 1
+    assert any("left out" in note and "no such run" in note for note in diagnosis.notes)
     missing = {
-        "blind": "blind" not in found.accuracy,
-        "swapped images": "swapped" not in found.accuracy and np.isnan(found.image_used.value),
-        "other questions": np.isnan(found.text_used.value) and found.image_used.low > 0.5,
-        "conflict": "conflict" not in found.accuracy and found.text_preference is None,
+        "blind": "blind" not in diagnosis.accuracy,
+        "swapped images": "swapped" not in diagnosis.accuracy and np.isnan(diagnosis.image_used.value),
+        "other questions": np.isnan(diagnosis.text_used.value) and diagnosis.image_used.low > 0.5,
+        "conflict": "conflict" not in diagnosis.accuracy and diagnosis.text_preference is None,
     }
     assert missing[stage]
-    assert {"summary", "samples"} <= set(found.to_dict())
-    assert "<table" in found._repr_html_()
-    assert found.summary
-    assert not found.ignores_image
+    assert {"summary", "samples"} <= set(diagnosis.to_dict())
+    assert "<table" in diagnosis._repr_html_()
+    assert diagnosis.summary
+    assert not diagnosis.ignores_image
 
 
 def test_a_call_that_takes_long_shows_progress(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -150,6 +150,6 @@ def test_a_qwen_whose_pixels_are_patches() -> None:
         with torch.no_grad():
             log_p = model(**own).logits.log_softmax(-1)
         assert scores[0] == pytest.approx(float(log_p[0, -2, WORDS.index("yes")]), abs=1e-4)
-    found = diagnose_vlm(model, processor, rows, answers=["yes", "no"], swaps=2)
-    assert found.n == 12
-    assert set(found.accuracy) == {"full", "blind", "swapped"}
+    diagnosis = diagnose_vlm(model, processor, rows, answers=["yes", "no"], swaps=2)
+    assert diagnosis.n == 12
+    assert set(diagnosis.accuracy) == {"full", "blind", "swapped"}

@@ -25,32 +25,32 @@ def normal(n: int, d: int, seed: int) -> Tensor:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_independent_towers_share_nothing(seed: int) -> None:
-    found = diagnose_retrieval(Towers(), [(normal(400, 8, seed), normal(400, 8, seed + 50))])
-    assert found.bound.value <= 0.02
-    assert found.recall["image->text"][1].low <= 1 / 400 <= found.recall["image->text"][1].high + 0.01
+    diagnosis = diagnose_retrieval(Towers(), [(normal(400, 8, seed), normal(400, 8, seed + 50))])
+    assert diagnosis.bound.value <= 0.02
+    assert diagnosis.recall["image->text"][1].low <= 1 / 400 <= diagnosis.recall["image->text"][1].high + 0.01
 
 
 def test_identical_embeddings_share_everything() -> None:
     x = normal(300, 8, 0)
-    found = diagnose_retrieval(Towers(), [{"image": part, "text": part} for part in x.split(100)])
-    assert found.n == 300
-    assert all(found.recall[d][k].value == 1 for d in found.recall for k in (1, 5, 10))
-    assert found.bound.value == pytest.approx(math.log(300), abs=1e-3)
-    assert any("log n" in note for note in found.notes)
-    assert found.gap == pytest.approx(0, abs=1e-6)
-    assert found.frozen == {"image": pytest.approx(1 / 300), "text": pytest.approx(1 / 300)}
+    diagnosis = diagnose_retrieval(Towers(), [{"image": part, "text": part} for part in x.split(100)])
+    assert diagnosis.n == 300
+    assert all(diagnosis.recall[d][k].value == 1 for d in diagnosis.recall for k in (1, 5, 10))
+    assert diagnosis.bound.value == pytest.approx(math.log(300), abs=1e-3)
+    assert any("log n" in note for note in diagnosis.notes)
+    assert diagnosis.gap == pytest.approx(0, abs=1e-6)
+    assert diagnosis.frozen == {"image": pytest.approx(1 / 300), "text": pytest.approx(1 / 300)}
 
 
 def test_towers_that_share_the_class_only() -> None:
     g = torch.Generator().manual_seed(0)
     y = torch.randint(4, (400,), generator=g)
     towers = [5 * nn.functional.one_hot(y, 4).float() + 0.5 * torch.randn(400, 4, generator=g) for _ in "ab"]
-    found = diagnose_retrieval(Towers(), [((towers[0], towers[1]), y)])
-    assert found.bound.value == pytest.approx(math.log(4), abs=0.1)
+    diagnosis = diagnose_retrieval(Towers(), [((towers[0], towers[1]), y)])
+    assert diagnosis.bound.value == pytest.approx(math.log(4), abs=0.1)
     # At its class means a tower still finds the class, within which the partner is found by chance.
-    assert found.frozen_class["image"] == pytest.approx(4 / 400, abs=0.008)
-    assert found.frozen_class["image"] > 2 * found.frozen["image"]
-    assert found.to_dict()["n"] == 400
+    assert diagnosis.frozen_class["image"] == pytest.approx(4 / 400, abs=0.008)
+    assert diagnosis.frozen_class["image"] > 2 * diagnosis.frozen["image"]
+    assert diagnosis.to_dict()["n"] == 400
 
 
 def test_clip_of_transformers_and_what_cannot_be_read() -> None:
@@ -66,9 +66,9 @@ def test_clip_of_transformers_and_what_cannot_be_read() -> None:
     g = torch.Generator().manual_seed(0)
     ids = torch.randint(3, 20, (40, 5), generator=g)
     batch = {"pixel_values": normal(40, 3 * 64, 0).view(40, 3, 8, 8), "input_ids": ids, "attention_mask": ids * 0 + 1}
-    found = diagnose_retrieval(clip, [batch])
-    assert found.n == 40
-    assert found.bound.value < 0.3
+    diagnosis = diagnose_retrieval(clip, [batch])
+    assert diagnosis.n == 40
+    assert diagnosis.bound.value < 0.3
     with pytest.raises(ModelError, match="two embeddings"):
         diagnose_retrieval(lambda image, text: image, [(normal(40, 3, 0), normal(40, 3, 1))])
     with pytest.raises(DataError, match="ten pairs"):
@@ -92,15 +92,15 @@ def test_similarities_alone_give_what_embeddings_give(masked: bool) -> None:
     extra = [{"attention_mask": torch.ones_like(b)} if masked else {} for _, b, _ in rows]
     batches = [{"pixel_values": a, "input_ids": b, "label": c, **e} for (a, b, c), e in zip(rows, extra, strict=True)]
     groups = {"image": ["pixel_values"], "text": ["input_ids", *extra[0]]}
-    found = diagnose_retrieval(Similarities(), batches, groups=groups if masked else None)
+    diagnosis = diagnose_retrieval(Similarities(), batches, groups=groups if masked else None)
     plain = diagnose_retrieval(Towers(), [((a, b), c) for a, b, c in rows])
     for direction, recall in plain.recall.items():
-        assert {k: e.value for k, e in found.recall[direction].items()} == {k: e.value for k, e in recall.items()}
-    assert found.bound.value == pytest.approx(plain.bound.value, abs=0.02)  # the grid of scales is another
-    assert found.frozen == {m: pytest.approx(x) for m, x in plain.frozen.items()}
-    assert found.frozen_class["image"] == pytest.approx(plain.frozen_class["image"], abs=0.02)
-    assert math.isnan(found.gap)
-    assert found.to_dict()["gap"] is None
+        assert {k: e.value for k, e in diagnosis.recall[direction].items()} == {k: e.value for k, e in recall.items()}
+    assert diagnosis.bound.value == pytest.approx(plain.bound.value, abs=0.02)  # the grid of scales is another
+    assert diagnosis.frozen == {m: pytest.approx(x) for m, x in plain.frozen.items()}
+    assert diagnosis.frozen_class["image"] == pytest.approx(plain.frozen_class["image"], abs=0.02)
+    assert math.isnan(diagnosis.gap)
+    assert diagnosis.to_dict()["gap"] is None
     if masked:
         with pytest.raises(ModelError, match="groups="):
             diagnose_retrieval(Similarities(), batches)

@@ -442,13 +442,13 @@ def test_a_wrapped_model_is_diagnosed_like_the_module() -> None:
     net, model = make_attending()
     trained = train(model, OGMGE(), token_batches(240, 80), 6)
     options = DiagnosisOptions(estimator="variational-linear", damage=False, progress=False)
-    found = diagnose(trained, token_batches(240, 80), options=options)
+    diagnosis = diagnose(trained, token_batches(240, 80), options=options)
     plain = diagnose(
         net, [{**flat(b), "label": b.target} for b in token_batches(240, 80)], modalities=KEYS, options=options
     )
-    assert found.clean == plain.clean
+    assert diagnosis.clean == plain.clean
     for m in ("image", "text"):
-        assert found.evidence[m].realised.value == pytest.approx(plain.evidence[m].realised.value, abs=1e-6)
+        assert diagnosis.evidence[m].realised.value == pytest.approx(plain.evidence[m].realised.value, abs=1e-6)
 
 
 def test_what_cannot_be_wrapped_is_refused() -> None:

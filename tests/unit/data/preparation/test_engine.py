@@ -137,9 +137,9 @@ def test_a_file_that_stands_in_two_splits_is_told_by_modality(tmp_path):
     image = source / "images" / "train" / "apple_pie" / "apple_pie_train0.jpg"
     (source / "images" / "test" / "apple_pie" / "apple_pie_test0.jpg").write_bytes(image.read_bytes())
     prepare("food101", source, tmp_path / "out", settings=trees.small("food101"), jobs=1)
-    told = [(f["modality"], f["detail"]) for f in findings(tmp_path / "out") if f["kind"] == "duplicate"]
-    assert [m for m, _ in told] == ["image"]
-    assert "test/apple_pie_test0 (test) is the same as of train/apple_pie_train0" in told[0][1]
+    duplicates = [(f["modality"], f["detail"]) for f in findings(tmp_path / "out") if f["kind"] == "duplicate"]
+    assert [m for m, _ in duplicates] == ["image"]
+    assert "test/apple_pie_test0 (test) is the same as of train/apple_pie_train0" in duplicates[0][1]
 
 
 def test_few_files_are_open_however_many_there_are(tmp_path):
@@ -244,8 +244,8 @@ def test_every_planted_defect_is_found_and_the_exit_status_says_so(clips, tmp_pa
         ]
     )
     assert status == 1
-    found = {(f["item"], f["kind"]) for f in findings(out) if f["left_out"] == "True"}
-    assert {item for item, _ in found} == {"vid00", "vid01", "vid02", "vid03", "vid04", "vid06"}
+    reported = {(f["item"], f["kind"]) for f in findings(out) if f["left_out"] == "True"}
+    assert {item for item, _ in reported} == {"vid00", "vid01", "vid02", "vid03", "vid04", "vid06"}
     assert {
         ("vid00", "missing"),
         ("vid01", "truncated"),
@@ -253,11 +253,11 @@ def test_every_planted_defect_is_found_and_the_exit_status_says_so(clips, tmp_pa
         ("vid03", "undecodable"),
         ("vid04", "too short"),
         ("vid06", "truncated"),
-    } <= found
-    told = {f["kind"]: f["detail"] for f in findings(out) if f["left_out"] == "False"}
-    assert told["duplicate"] == "video of vid35 (test) is the same as of vid05 (train)"
-    assert "1 of 42 source videos are in train and test (vid07)" in told["leakage"]
-    assert set(told) | {kind for _, kind in found} <= set(KINDS)
+    } <= reported
+    details = {f["kind"]: f["detail"] for f in findings(out) if f["left_out"] == "False"}
+    assert details["duplicate"] == "video of vid35 (test) is the same as of vid05 (train)"
+    assert "1 of 42 source videos are in train and test (vid07)" in details["leakage"]
+    assert set(details) | {kind for _, kind in reported} <= set(KINDS)
     screen = capsys.readouterr().out
     assert "left out: 1 x silent" in screen
     assert str(out / FINDINGS) in screen

@@ -58,9 +58,9 @@ def test_fbank_is_kaldis_by_its_definition():
 def test_stft_is_scipys():
     recipe = RECIPES["stft-vggsound"]
     sound = np.random.default_rng(1).normal(size=10 * 16000).astype(np.float32) / 10
-    found = sound_features(sound, recipe)[0]
+    features = sound_features(sound, recipe)[0]
     _, _, z = scipy.signal.stft(sound, window="hann", nperseg=256, noverlap=128, boundary="zeros", padded=False)
-    np.testing.assert_allclose(found, np.log(np.abs(z) * 128 + 1e-7), atol=0.02)
+    np.testing.assert_allclose(features, np.log(np.abs(z) * 128 + 1e-7), atol=0.02)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -121,26 +121,26 @@ def test_frames_are_counted_from_zero_or_one(first, tmp_path):
     folder = tmp_path / "clip"
     for k in range(12):  # more than nine: numbers, not names, give the order
         write_image(folder / f"frame_{first + k}.png", label=k)
-    found = Frames(keep=12, frames=3, size=24).read(folder, ignore)
+    frames = Frames(keep=12, frames=3, size=24).read(folder, ignore)
     alone = np.stack([Image(24).read(folder / f"frame_{first + k}.png", ignore) for k in range(12)])
-    np.testing.assert_array_equal(found, alone)
+    np.testing.assert_array_equal(frames, alone)
 
 
-def test_a_gap_in_the_numbers_is_told(tmp_path):
+def test_a_gap_in_the_numbers_is_reported(tmp_path):
     folder = frames(tmp_path / "clip", 0, count=6)
     (folder / "frame_00003.jpg").unlink()
-    told = []
-    Frames(keep=3, frames=3, size=24).read(folder, lambda *remark: told.append(remark))
-    assert [kind for kind, _ in told] == ["numbering"]
-    assert "[3]" in told[0][1]
+    remarks = []
+    Frames(keep=3, frames=3, size=24).read(folder, lambda *remark: remarks.append(remark))
+    assert [kind for kind, _ in remarks] == ["numbering"]
+    assert "[3]" in remarks[0][1]
 
 
 def test_flow_folders_give_u_then_v(tmp_path):
     u, v = frames(tmp_path / "u", 1), frames(tmp_path / "v", 2, first=0)
-    found = Flow(keep=4, frames=3, size=24).read((u, v), ignore)
-    assert found.shape == (4, 2, 24, 24)
-    assert found.dtype == np.uint8
-    assert abs(float(found[:, 0].mean()) - float(found[:, 1].mean())) > 5
+    flow = Flow(keep=4, frames=3, size=24).read((u, v), ignore)
+    assert flow.shape == (4, 2, 24, 24)
+    assert flow.dtype == np.uint8
+    assert abs(float(flow[:, 0].mean()) - float(flow[:, 1].mean())) > 5
 
 
 @pytest.mark.parametrize(("content", "kind"), [(b"", "truncated"), (b"no image", "undecodable"), (None, "missing")])
@@ -158,13 +158,13 @@ def test_broken_images_are_named(content, kind, tmp_path):
     assert info.value.kind == "truncated"
 
 
-def test_minus_infinity_in_covarep_becomes_zero_and_is_told():
-    told = []
+def test_minus_infinity_in_covarep_becomes_zero_and_is_reported():
+    remarks = []
     rows = np.ones((3, 2), np.float32)
     rows[1, 0] = -np.inf
-    found = Padded(2, 5).read(rows, lambda *remark: told.append(remark))
-    np.testing.assert_array_equal(found, [[0, 0], [0, 0], [1, 1], [0, 1], [1, 1]])
-    assert told == [("not finite", "1 of 6 entries, set to 0")]
+    rows_read = Padded(2, 5).read(rows, lambda *remark: remarks.append(remark))
+    np.testing.assert_array_equal(rows_read, [[0, 0], [0, 0], [1, 1], [0, 1], [1, 1]])
+    assert remarks == [("not finite", "1 of 6 entries, set to 0")]
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def test_sizes_that_cannot_be_are_refused_before_anything_is_read(make):
         make()
 
 
-def test_without_pyav_the_command_that_installs_it_is_told(monkeypatch, tmp_path):
+def test_without_pyav_the_command_that_installs_it_is_reported(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingExtraError, match=r"pip install \"counterpoise\[prepare\]\""):
         Frames(size=16).read(write_image(tmp_path / "a.mp4.png").rename(tmp_path / "a.mp4"), ignore)

@@ -192,9 +192,9 @@ def test_backslashes_missing_files_and_addresses(tmp_path: Path) -> None:
     cells[3], cells[4] = "sub/nowhere.png", "https://example.org/p.png"
     manifest = write(tmp_path / "m.csv", photo=cells)
     assert prepare("own", manifest, tmp_path / "p", settings=Settings(size=8), jobs=1).left_out == 2
-    told = (tmp_path / "p" / "findings.csv").read_text()
-    assert "nowhere.png" in told
-    assert "download" in told
+    listing = (tmp_path / "p" / "findings.csv").read_text()
+    assert "nowhere.png" in listing
+    assert "download" in listing
 
 
 def test_sentences_that_end_like_files_stay_texts(tmp_path: Path) -> None:
@@ -324,8 +324,8 @@ def test_any_exception_of_a_reader_is_a_finding(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(Image, "read", read_or_fail)
     manifest = write(tmp_path / "m.csv", photo=[f"p{k}.png" for k in range(N)])
     assert prepare("own", manifest, tmp_path / "p", settings=Settings(size=8), jobs=1).left_out == 1
-    told = (tmp_path / "p" / "findings.csv").read_text()
-    assert "p7.png: ZeroDivisionError: odd header" in told
+    listing = (tmp_path / "p" / "findings.csv").read_text()
+    assert "p7.png: ZeroDivisionError: odd header" in listing
 
 
 @pytest.mark.parametrize("offset", [1.7e9, 1.7e12])
