@@ -155,7 +155,7 @@ def test_encoders_that_cannot_be_read(folder: Path, text: str, capsys: pytest.Ca
 def test_what_cannot_be_extracted_is_one_error(folder: Path) -> None:
     (folder / "full").mkdir()
     (folder / "full" / "thesis.txt").write_text("mine")
-    with pytest.raises(OutputError, match="something else"):
+    with pytest.raises(OutputError, match="exists and is not"):
         extract("d.npz", {"text": "mlp"}, folder / "full")
     with pytest.raises(ConfigError, match="sound"):
         extract("d.npz", {"sound": "mlp"}, folder / "out")

@@ -159,7 +159,7 @@ def test_prepare_writes_and_tells(scenes: Path, tmp_path: Path) -> None:
 def test_prepare_does_not_overwrite_other_things(scenes: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("years of work")
-    with pytest.raises(OutputError, match="holds something else"):
+    with pytest.raises(OutputError, match="exists and is not"):
         prepare("scene15", scenes, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
 

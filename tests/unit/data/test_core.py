@@ -217,9 +217,9 @@ def test_saving_twice_replaces(tmp_path: Path) -> None:
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(OutputError, match="holds something else"):
+    with pytest.raises(OutputError, match="exists and is not"):
         save_prepared(make_data(), tmp_path)
-    with pytest.raises(OutputError, match="holds something else"):
+    with pytest.raises(OutputError, match="exists and is not"):
         save_prepared(make_data(), tmp_path / "thesis.tex")
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 

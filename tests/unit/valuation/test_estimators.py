@@ -193,7 +193,7 @@ def test_what_they_refuse() -> None:
         estimate(reals, y, estimator="plugin")
     with pytest.raises(DataError, match="needs classes or labels"):
         estimate({"a": y, "b": y}, rng.normal(size=200), task="regression", estimator="plugin")
-    with pytest.raises(DataError, match="room for 20 cells"):
+    with pytest.raises(DataError, match="suffice for 20 cells"):
         estimate(reals, y, estimator="histogram")
     with pytest.raises(DataError, match="full rank"):
         estimate({"a": y, "b": y}, rng.integers(2, size=200), estimator="gaussian")
