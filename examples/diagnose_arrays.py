@@ -1,4 +1,4 @@
-"""What do two sets of features say about a label? No model, no torch: NumPy arrays and one call.
+"""Measure the information of two sets of features about a label, without a model: NumPy arrays and one call.
 
 Run it: python examples/diagnose_arrays.py
 """
@@ -12,8 +12,8 @@ def main(n: int = 1000, seed: int = 0) -> object:
     rng = np.random.default_rng(seed)
     disease = rng.integers(3, size=n)
     features = {
-        "blood": rng.normal(size=(n, 5)) + 2.0 * np.eye(3, 5)[disease],  # says most
-        "scan": rng.normal(size=(n, 5)) + 1.0 * np.eye(3, 5)[disease],  # says a little, and something else
+        "blood": rng.normal(size=(n, 5)) + 2.0 * np.eye(3, 5)[disease],  # most informative
+        "scan": rng.normal(size=(n, 5)) + 1.0 * np.eye(3, 5)[disease],  # less informative, and different
         "shoe_size": rng.normal(size=n),  # carries no information
     }
     diagnosis = diagnose_arrays(features, disease, class_names=["none", "flu", "cold"])

@@ -1,4 +1,4 @@
-"""An image network with a table beside it, trained together, and how it fares when one of them is missing.
+"""An image network and a table network, trained together and tested with one input missing.
 
 The image network is a small convolution, so that the file runs without `timm`. With timm installed one line changes:
 `self.image = timm.create_model("resnet18", num_classes=0)`.
@@ -13,7 +13,7 @@ from counterpoise.diagnosis import adapt, diagnose
 
 
 class ImageTable(nn.Module):
-    """A convolution beside a small network for the table."""
+    """A convolutional network for the image and a small network for the table."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ def main(n: int = 1000, seed: int = 0) -> object:
             optimiser.zero_grad()
             nn.functional.cross_entropy(model(batch)["logits"], batch["label"]).backward()
             optimiser.step()
-    # The encoders have the modalities' names, and forward takes one dict: this is all that there is to say.
+    # The encoders have the modalities' names, and forward takes one dict, so nothing else is needed.
     adapter = adapt(model, call="dict", features={"image": "image", "table": "table"})
     diagnosis = diagnose(adapter, held_out, train=train, class_names=["dark", "bright"])
     print(diagnosis)
