@@ -228,8 +228,6 @@ def run_compare(options: Namespace, given: Mapping[str, Any]) -> int:
     """Compare methods."""
     refuse_several("A comparison")
     from counterpoise.experiment import compare
-    from counterpoise.experiment.cells import train_command
-    from counterpoise.experiment.parallel import check_parallel
 
     methods = options.methods
     if methods is None:
@@ -246,17 +244,8 @@ def run_compare(options: Namespace, given: Mapping[str, Any]) -> int:
         "missing": missing_rates(options.missing),
         "missing_in": options.missing_in,
     }
-    if options.dry_run and options.tune is not None:
-        raise ConfigError(
-            "--dry-run cannot list the runs of --tune: their learning rates are known after the trials. Leave one out."
-        )
     if options.dry_run:
-        check_parallel(options.jobs, options.backend, options.cluster, dry=True)
-        planned = compare.planned_runs(**runs)
-        for config in planned:
-            print(train_command(config, given, options.out))
-        print(f"{len(planned)} runs are missing.", file=sys.stderr)
-        return 0
+        return _print_commands(options, runs)
     with RunProgress() as progress:
         records, failures = compare.compare(
             **runs,
@@ -281,6 +270,24 @@ def run_compare(options: Namespace, given: Mapping[str, Any]) -> int:
     if records:
         console.print(f"\nThe page: [bold]{options.out / 'report.html'}[/]   figures, tables and records beside it")
     return complain(failures)
+
+
+def _print_commands(options: Namespace, runs: Mapping[str, Any]) -> int:
+    """Print the command of each run that a comparison lacks."""
+    from counterpoise.experiment.cells import train_command
+    from counterpoise.experiment.compare import planned_runs
+    from counterpoise.experiment.parallel import check_parallel
+
+    if options.tune is not None:
+        raise ConfigError(
+            "--dry-run cannot list the runs of --tune: their learning rates are known after the trials. Leave one out."
+        )
+    check_parallel(options.jobs, options.backend, options.cluster, dry=True)
+    planned = planned_runs(**runs)
+    for config in planned:
+        print(train_command(config, runs["given"], options.out))
+    print(f"{len(planned)} runs are missing.", file=sys.stderr)
+    return 0
 
 
 def run_recommend(options: Namespace, given: Mapping[str, Any]) -> int:

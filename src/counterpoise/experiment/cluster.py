@@ -76,13 +76,7 @@ def _configured(cluster: str) -> tuple[str, dict[str, Any]]:
         if cluster not in SYSTEMS:
             raise unknown("cluster", cluster, SYSTEMS)
         return cluster, {}
-    import yaml
-
-    try:
-        content = yaml.safe_load(Path(cluster).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"`{cluster}` should be a configuration of Dask, in YAML. {describe(error)}") from error
-    content = content if isinstance(content, Mapping) else {}
+    content = _read_yaml(cluster)
     queues = content.get("jobqueue")
     names = [name for name in SYSTEMS if isinstance(queues, Mapping) and name in queues]
     names += ["kubernetes"] if "kubernetes" in content else []
@@ -92,6 +86,17 @@ def _configured(cluster: str) -> tuple[str, dict[str, Any]]:
             f"{', '.join(name for name in SYSTEMS if name != 'kubernetes')}. Found {', '.join(names) or 'none'}."
         )
     return names[0], dict(content)
+
+
+def _read_yaml(cluster: str) -> Mapping[str, Any]:
+    """Return the content of a file of Dask's configuration; nothing if it is not a mapping."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(cluster).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"`{cluster}` should be a configuration of Dask, in YAML. {describe(error)}") from error
+    return content if isinstance(content, Mapping) else {}
 
 
 def _cluster_class(system: str) -> Any:

@@ -419,12 +419,16 @@ def _write_outputs(
     if ablation is not None:
         parts = METHODS.resolve(user_name(ablation)).parts
         steps["ablation"] = lambda: write_atomic(out / "ablation.md", ablation_table(records, ablation, parts))
-    failures = []
-    for name, write in steps.items():
-        try:
-            write()
-        except Exception as error:
-            failures.append(Failure(None, f"The {name} could not be written: {describe(error)}"))
+    failures = [failure for name, write in steps.items() if (failure := _failure_of(name, write)) is not None]
     if not failures:
         write_atomic(stamp, digest)
     return failures
+
+
+def _failure_of(name: str, write: Callable[[], object]) -> Failure | None:
+    """Write an output; return the failure if it cannot be written."""
+    try:
+        write()
+    except Exception as error:
+        return Failure(None, f"The {name} could not be written: {describe(error)}")
+    return None

@@ -74,13 +74,27 @@ def run(
     data = data or run_data(config)
     folder = run_folder(config, data, out)
     record = finished(folder)
-    if process is not None and process.rank and record is None:
-        return _trained_with_others(config, out, data, folder)
+    if process is not None and process.rank:
+        return record or _trained_with_others(config, out, data, folder)
     if record is not None:
-        if not (process and process.rank) and not log_folder(folder, logger).exists():
+        if not log_folder(folder, logger).exists():
             with open_logger(logger, folder, config) as loggers:
                 log_history(loggers, {c.id: c.values for c in record.curves})
         return record
+    record = _measured(config, out, data, folder, progress=progress, logger=logger)
+    record = replace(record, seconds=time.perf_counter() - started, command=command or " ".join(sys.argv))
+    if record.samples:
+        write_atomic(folder / SAMPLES, json.dumps(record.samples, separators=(",", ":")))
+    write_atomic(folder / "record.json", record.to_json() + "\n")
+    for name in (LAST, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
+    return record
+
+
+def _measured(
+    config: RunConfig, out: Path, data: MultimodalData, folder: Path, *, progress: bool, logger: str
+) -> RunRecord:
+    """Train in the folder of a run and return its record."""
     notes = check_data(data)
     check_space(folder, assemble(data, config)[0])
     remove_temporary(folder)
@@ -97,18 +111,7 @@ def run(
         ) from error
     with waiting("measuring on the test set", progress):
         record = make_record(fitted, data, config, folder)
-    record = replace(
-        record,
-        seconds=time.perf_counter() - started,
-        command=command or " ".join(sys.argv),
-        notes=tuple(dict.fromkeys((*notes, *fitted.notes, *record.notes))),
-    )
-    if record.samples:
-        write_atomic(folder / SAMPLES, json.dumps(record.samples, separators=(",", ":")))
-    write_atomic(folder / "record.json", record.to_json() + "\n")
-    for name in (LAST, PREVIOUS):
-        (folder / name).unlink(missing_ok=True)
-    return record
+    return replace(record, notes=tuple(dict.fromkeys((*notes, *fitted.notes, *record.notes))))
 
 
 def _trained_with_others(config: RunConfig, out: Path, data: MultimodalData, folder: Path) -> RunRecord:
