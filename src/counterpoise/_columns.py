@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from counterpoise._validation import nearest
 from counterpoise.errors import DataError, NotFoundError
 
-__all__ = ["check_columns", "column_groups"]
+__all__ = ["check_columns", "column_groups", "is_free_text"]
+
+CATEGORIES: Final = 20
+"""A column of words with at most this number of distinct values is a category."""
+
+
+def is_free_text(distinct: int, rows: int) -> bool:
+    """Tell whether a column of words is free text rather than a category. This is the only rule in the library.
+
+    Args:
+        distinct: Number of distinct values.
+        rows: Number of rows. A category has at most 20 distinct values, or the square root of this number, if more.
+
+    Example:
+        >>> is_free_text(20, 100), is_free_text(21, 100), is_free_text(100, 10_000)
+        (False, True, False)
+    """
+    return distinct > max(CATEGORIES, rows**0.5)
 
 
 def column_groups(

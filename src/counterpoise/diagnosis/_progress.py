@@ -1,8 +1,9 @@
-"""A line with the current stage of a long diagnosis: in a terminal, a notebook or a log."""
+"""A line with the current stage of a long call: in a terminal, a notebook or a log."""
 
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import threading
 import time
 from types import TracebackType
@@ -32,27 +33,30 @@ class Progress:
     A terminal and a notebook show one line that changes, a log gets a line every few seconds.
 
     Args:
-        show: Whether to show it; None shows it in a terminal and in a notebook.
+        show: Whether to show it; None shows it in a terminal and in a notebook, but not from worker processes.
+        numbered: Whether the calls are counted as steps.
 
     Example:
         >>> with Progress(False) as progress:
         ...     progress("predictions")
     """
 
-    def __init__(self, show: bool | None = None) -> None:
+    def __init__(self, show: bool | None = None, *, numbered: bool = True) -> None:
         console = Console(stderr=True)
-        changing = console.is_terminal or console.is_jupyter
+        main = multiprocessing.current_process().name == "MainProcess"  # several workers would share one terminal
+        changing = main and (console.is_terminal or console.is_jupyter)
         self._show = changing if show is None else show
         self._display: _Display = _Terminal(console)
         if not console.is_terminal:
             self._display = _Notebook() if console.is_jupyter else _Log(console)
-        self._count = 0
+        self._count, self._numbered = 0, numbered
 
     def __call__(self, text: str) -> None:
         """Show the name of the next stage."""
         self._count += 1
         if self._show:
-            self._display.update(f"counterpoise: {text} (step {self._count})")
+            step = f" (step {self._count})" if self._numbered else ""
+            self._display.update(f"counterpoise: {text}{step}")
 
     def __enter__(self) -> Self:
         if self._show:

@@ -6,22 +6,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from counterpoise._columns import column_groups
+from counterpoise._columns import column_groups, is_free_text
 from counterpoise._extras import extra
 from counterpoise.errors import DataError, NotFoundError
 
 __all__ = ["Table", "learn_table"]
 
-CATEGORIES: Final = 20
-"""A column of words with at most this number of distinct values (or the square root of N, if more) is a category."""
 WORDS: Final = 2000
 IMAGE: Final = 32
+FILES: Final = 100
+"""Files that are read between two lines of progress."""
 SOUND: Final = "fbank-small"
 """Recipe of sounds: three seconds, 64 mel bands."""
 SUFFIXES: Final = {
@@ -45,11 +45,16 @@ class Table:
     def __init__(self, plan: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         self.plan = {m: [dict(column) for column in columns] for m, columns in plan.items()}
 
-    def arrays(self, columns: Columns) -> dict[str, np.ndarray]:
-        """Return ``{modality: (N, D)}``, or ``(N, C, H, W)`` for pictures and sounds."""
+    def arrays(self, columns: Columns, show: Callable[[str], None] = lambda text: None) -> dict[str, np.ndarray]:
+        """Return ``{modality: (N, D)}``, or ``(N, C, H, W)`` for pictures and sounds.
+
+        Args:
+            columns: Values by column.
+            show: Function that is called with a text before each column and every `FILES` files.
+        """
         encoded = {}
         for m, plan in self.plan.items():
-            parts = [_ENCODE[column["kind"]](column, _column(columns, column["name"])) for column in plan]
+            parts = [_encoded(column, _column(columns, column["name"]), show) for column in plan]
             encoded[m] = parts[0] if plan[0]["kind"] in SUFFIXES else np.concatenate(parts, 1).astype(np.float32)
         return encoded
 
@@ -96,6 +101,20 @@ def _column(columns: Columns, name: Any) -> np.ndarray:
     return value
 
 
+def _encoded(column: Mapping[str, Any], values: Any, show: Callable[[str], None]) -> np.ndarray:
+    """Return one column as an array; pictures and sounds are read in parts."""
+    encode = _ENCODE[column["kind"]]
+    if column["kind"] not in SUFFIXES:
+        show(f"reading `{column['name']}`")
+        return encode(column, values)
+    paths = _words(values)
+    parts = []
+    for start in range(0, len(paths), FILES):
+        show(f"reading `{column['name']}`, {start} of {len(paths)}")
+        parts.append(encode(column, paths[start : start + FILES]))
+    return np.concatenate(parts) if parts else encode(column, paths)
+
+
 # -- one column --------------------------------------------------------------------------------------------------------
 
 
@@ -111,7 +130,7 @@ def _learn(name: Any, column: Any) -> dict[str, Any]:
     for media, suffixes in SUFFIXES.items():
         if _are_files(distinct, suffixes):
             return {"name": name, "kind": media}
-    if kind == "category" or len(distinct) <= max(CATEGORIES, len(words) ** 0.5):
+    if kind == "category" or not is_free_text(len(distinct), len(words)):
         return {"name": name, "kind": "category", "values": distinct}
     return {"name": name, "kind": "text", **_vocabulary(words)}
 

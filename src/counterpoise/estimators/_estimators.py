@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from counterpoise._extras import extra
 from counterpoise._files import write_atomic
 from counterpoise.data import BatchLoader, Split, holdout_split
+from counterpoise.diagnosis import Progress
 from counterpoise.errors import DataError, NotFoundError
 from counterpoise.estimators._columns import Table, learn_table
 from counterpoise.evaluation.collect import collect
@@ -66,6 +67,7 @@ class _Base(BaseEstimator):
         learning_rate: float = 3e-3,
         width: int = 32,
         random_state: int | None = None,
+        verbose: int | None = None,
     ) -> None:
         self.method = method
         self.modalities = modalities
@@ -75,6 +77,11 @@ class _Base(BaseEstimator):
         self.learning_rate = learning_rate
         self.width = width
         self.random_state = random_state
+        self.verbose = verbose
+
+    def _progress(self) -> Progress:
+        """Return what shows the progress of a long call, as ``verbose`` says."""
+        return Progress(None if self.verbose is None else bool(self.verbose), numbered=False)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -104,22 +111,27 @@ class _Base(BaseEstimator):
         return {k: array[:, k] for k in range(array.shape[1])}
 
     def _fit(self, columns: dict[Any, Any], target: np.ndarray, task: Task) -> Self:
+        with self._progress() as show:
+            return self._learn(columns, target, task, show)
+
+    def _learn(self, columns: dict[Any, Any], target: np.ndarray, task: Task, show: Progress) -> Self:
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._table = learn_table(columns, self.modalities)
-        inputs = self._inputs(columns)
+        inputs = self._inputs(columns, show)
         self.modalities_ = list(self._table.plan)
         kept, held = _split(target, seed)
         split = Split(inputs, target)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._model = self._build({m: x.shape[1:] for m, x in inputs.items()}, task)
-            self._train(split, kept, held, seed)
+            self._train(split, kept, held, seed, show)
         self._model.eval()
         name = "calibrated" if len(held) else "fused"
         self._rule = make_rule(name, self._model.modalities, task)
         self._held: dict[str, np.ndarray] | None = None
         self._valuation: Valuation | None = None
         if len(held):
+            show("calibration")
             outputs, y = collect(self._model, BatchLoader(split, 512, seed, indices=held, shuffle=False))
             self._rule.fit(outputs, y)
             alone = {m: outputs.unimodal_logits[m].numpy() for m in self.modalities_}
@@ -131,8 +143,8 @@ class _Base(BaseEstimator):
             }
         return self
 
-    def _inputs(self, columns: dict[Any, Any]) -> dict[str, np.ndarray]:
-        arrays = self._table.arrays(columns)
+    def _inputs(self, columns: dict[Any, Any], show: Callable[[str], None]) -> dict[str, np.ndarray]:
+        arrays = self._table.arrays(columns, show)
         if len(arrays) == 1:  # a multimodal model has two inputs; this one is constant
             arrays[CONSTANT] = np.zeros((len(next(iter(arrays.values()))), 1), np.float32)
         return arrays
@@ -148,7 +160,7 @@ class _Base(BaseEstimator):
             width=self.width,
         )
 
-    def _train(self, split: Split, kept: np.ndarray, held: np.ndarray, seed: int) -> None:
+    def _train(self, split: Split, kept: np.ndarray, held: np.ndarray, seed: int, show: Progress) -> None:
         method = make_method(self.method) if isinstance(self.method, str) else self.method
         if method.requires:
             needed = ", ".join(method.requires)
@@ -167,6 +179,7 @@ class _Base(BaseEstimator):
         self.n_iter_ = self.epochs
         self._model.train(len(kept) > 1)  # batch norm cannot train on one sample
         for epoch in range(self.epochs):
+            show(f"epoch {epoch + 1} of {self.epochs}")
             loader.set_epoch(epoch)
             method.on_epoch_start(self._model, EpochContext(epoch, self.epochs, lambda: fixed, held_out))
             for batch in loader:
@@ -189,9 +202,12 @@ class _Base(BaseEstimator):
     @torch.no_grad()
     def _outputs(self, X: Any) -> Outputs:
         check_is_fitted(self)
-        arrays = self._inputs(self._columns(X, reset=False))
-        n = len(next(iter(arrays.values())))
-        return collect(self._model, BatchLoader(Split(arrays, np.zeros(n, np.int64)), 512, 0, shuffle=False))[0]
+        columns = self._columns(X, reset=False)
+        with self._progress() as show:
+            arrays = self._inputs(columns, show)
+            show("predictions")
+            n = len(next(iter(arrays.values())))
+            return collect(self._model, BatchLoader(Split(arrays, np.zeros(n, np.int64)), 512, 0, shuffle=False))[0]
 
     def _logits(self, X: Any) -> Tensor:
         with torch.no_grad(), evaluation_mode(self._model):
@@ -230,12 +246,14 @@ class _Base(BaseEstimator):
                     f"Fit on {round(FEWEST_MEASURED / HELD_OUT)} samples or more."
                 )
             predictions: dict[tuple[str, ...], np.ndarray] = {(m,): held[f"logits.{m}"] for m in self.modalities_}
-            self._valuation = estimate(
-                {m: held[f"features.{m}"] for m in self.modalities_},
-                held["target"],
-                task=self._model.task,
-                predictions={**predictions, tuple(self.modalities_): held["logits"]},
-            )
+            with self._progress() as show:
+                show("information in the features")
+                self._valuation = estimate(
+                    {m: held[f"features.{m}"] for m in self.modalities_},
+                    held["target"],
+                    task=self._model.task,
+                    predictions={**predictions, tuple(self.modalities_): held["logits"]},
+                )
         rows = {}
         for m in self.modalities_:
             pairs = {"mi": self._valuation.mi[m], "cmi": self._valuation.cmi[m]}
@@ -376,6 +394,8 @@ class CounterpoiseClassifier(ClassifierMixin, _Base):
         learning_rate: Initial step size of AdamW; it falls to 0 along a cosine.
         width: Number of features of each encoder.
         random_state: Seed; None draws one.
+        verbose: Whether a call that takes longer than two seconds shows its progress: 0 never, 1 always; by default in
+            a terminal and in a notebook.
 
     Attributes:
         classes_: The classes, sorted.

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from rich.console import Console
 from safetensors.numpy import save_file
 from scipy.io import wavfile
 from sklearn.base import clone
@@ -104,6 +105,28 @@ def test_methods_train_and_survive_saving(method: str, tmp_path: Any) -> None:
     model.fit(X, y)
     again = CounterpoiseClassifier.load(model.save(tmp_path / "model.safetensors"))
     assert np.array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
+def test_long_calls_show_their_progress_and_verbose_0_never_does(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    from counterpoise.diagnosis import _progress
+
+    monkeypatch.setattr(_progress, "DELAY", 0.0)
+    monkeypatch.setattr(_progress, "PAUSE", 0.0)
+    X, y = make_frame(120)
+
+    def lines(verbose: int | None) -> list[str]:
+        model = CounterpoiseClassifier(modalities=GROUPS, epochs=2, random_state=0, verbose=verbose)
+        model.fit(X, y).predict(X)
+        return [line.removeprefix("counterpoise: ") for line in capsys.readouterr().err.splitlines()]
+
+    shown = ["reading `age`", "reading `city`", "reading `note`"]
+    assert lines(1) == [*shown, "epoch 1 of 2", "epoch 2 of 2", "calibration", *shown, "predictions"]
+    assert lines(0) == lines(None) == []  # standard error is a file here
+    outputs = []
+    monkeypatch.setattr(_progress, "Console", lambda **_: Console(force_jupyter=True))
+    monkeypatch.setattr(_progress._Notebook, "update", lambda self, text: outputs.append(text))
+    assert lines(None) == lines(0) == []
+    assert len(outputs) == 10
 
 
 def test_missing_cells_and_new_categories_are_allowed(fitted: CounterpoiseClassifier) -> None:
