@@ -46,11 +46,18 @@ def action(d: Diagnosis) -> str:
                 f"{it} should help when another one fails."
             )
         return "Train with a method that balances the modalities: counterpoise compare finds one for your data."
+    if d.verdict == "undecided" and all(_unmeasured_use(d, m) for m in names):
+        return "See the notes on what could not be measured."
     return {
         "overfitting": f"Regularise the encoder of {it}, make it smaller, or collect more training samples.",
         "uninformative": f"Leave {it} out or improve the data: no training method can change that.",
         "undecided": "Diagnose with more labelled test samples.",
     }.get(d.verdict, "Nothing needs to be changed.")
+
+
+def _unmeasured_use(d: Diagnosis, m: str) -> bool:
+    """Tell whether there is a model, but not what its predictions use of a modality."""
+    return d.joint_realised is not None and d.evidence[m].realised is None
 
 
 def _names(d: Diagnosis) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from counterpoise._arrays import guess_task, named_arrays
 from counterpoise.diagnosis._available import best_of, flags_of, from_valuation, merged
 from counterpoise.diagnosis._diagnosis import Diagnosis
-from counterpoise.diagnosis._frames import filled, is_frame
+from counterpoise.diagnosis._frames import readable
 from counterpoise.diagnosis._information import independent, linear_information
 from counterpoise.diagnosis._options import options_of
 from counterpoise.diagnosis._verdicts import (
@@ -26,7 +26,7 @@ from counterpoise.diagnosis._verdicts import (
     unmeasured,
 )
 from counterpoise.errors import DataError
-from counterpoise.evaluation.sample_lists import by_class, sample_lists
+from counterpoise.evaluation.sample_lists import ClassShare, by_class, sample_lists
 from counterpoise.tasks import Task
 from counterpoise.valuation import Estimate, Valuation, estimate
 from counterpoise.valuation.assembly import combine
@@ -36,7 +36,7 @@ from counterpoise.valuation.inputs import EstimatorInput, prepare
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["class_shares", "conclude", "diagnose_arrays", "diagnose_features"]
+__all__ = ["check_class_names", "class_shares", "conclude", "diagnose_arrays", "diagnose_features"]
 
 
 def diagnose_arrays(
@@ -94,10 +94,12 @@ def diagnose_features(
     if call:
         raise DataError(f"`diagnose_arrays` has no model, so `{next(iter(call))}` has no effect. Leave it out.")
     guess = guess_task(labels) if task in (None, "auto") else None
-    features, remarks = _filled(named_arrays(features, "The features"))
+    known = {m: readable(m, value) for m, value in named_arrays(features, "The features").items()}
+    features, remarks = {m: x for m, (x, _) in known.items()}, [note for _, notes in known.values() for note in notes]
     chosen: str | Task = guess.task if guess is not None else task  # type: ignore[assignment]
     common: dict[str, Any] = {"folds": options.folds, "group": options.group, "seed": options.seed, "task": chosen}
     problem = prepare(features, labels, **common)
+    check_class_names(problem, options.class_names)
     valuation = estimate(features, labels, estimator=options.estimator, confidence=options.confidence, **common)
     # A larger subset carries at least what a smaller one does.
     best = best_of([from_valuation(valuation, "inputs")], problem.group)
@@ -137,17 +139,6 @@ def _by_modality(points: Mapping[str, np.ndarray], kind: str, modalities: Sequen
     return {m: points[f"{kind}:{m}"] for m in modalities if f"{kind}:{m}" in points}
 
 
-def _filled(features: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the features with missing cells of tables filled in, and notes on them."""
-    result, notes = {}, []
-    for m, value in features.items():
-        if is_frame(value):
-            value, remarks = filled(value)
-            notes += remarks
-        result[m] = value
-    return result, notes
-
-
 def conclude(
     modalities: tuple[str, ...],
     evidence: Mapping[str, Evidence],
@@ -177,11 +168,20 @@ def conclude(
     return findings
 
 
-def class_shares(problem: EstimatorInput, alone: Mapping[str, np.ndarray], names: Sequence[str]) -> Any:
+def class_shares(
+    problem: EstimatorInput, alone: Mapping[str, np.ndarray], names: Sequence[str]
+) -> tuple[ClassShare, ...]:
     """Return the information of the modalities by class (tasks with classes only)."""
     if not problem.task.has_classes or len(alone) < len(problem.modalities):
         return ()
-    known = list(names) or [str(c) for c in problem.classes] or [str(k) for k in range(problem.task.num_outputs)]
-    if len(known) != problem.task.num_outputs:
+    return by_class(alone, problem.labels, _class_names(problem, names))
+
+
+def check_class_names(problem: EstimatorInput, names: Sequence[str]) -> None:
+    """Raise `DataError` if there are class names, but not one for each class."""
+    if problem.task.has_classes and len(known := _class_names(problem, names)) != problem.task.num_outputs:
         raise DataError(f"There should be {problem.task.num_outputs} class names. Found {len(known)}.")
-    return by_class(alone, problem.labels, known)
+
+
+def _class_names(problem: EstimatorInput, names: Sequence[str]) -> list[str]:
+    return list(names) or [str(c) for c in problem.classes] or [str(k) for k in range(problem.task.num_outputs)]

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from counterpoise.diagnosis._adapter import Adapter, adapt
-from counterpoise.diagnosis._arrays import class_shares, conclude
+from counterpoise.diagnosis._arrays import check_class_names, class_shares, conclude
 from counterpoise.diagnosis._available import (
     Lattice,
     best_of,
@@ -33,12 +33,13 @@ from counterpoise.diagnosis._progress import Progress
 from counterpoise.diagnosis._readout import Readout
 from counterpoise.diagnosis._samples import each_leaf, take_rows
 from counterpoise.diagnosis._streams import cut_streams, has_slices
+from counterpoise.diagnosis._table_tensors import as_batches
 from counterpoise.diagnosis._verdicts import Evidence, overall
 from counterpoise.errors import DataError, ModelError
 from counterpoise.evaluation.metrics import scores
 from counterpoise.evaluation.robustness import CorruptionScore
 from counterpoise.evaluation.sample_gallery import Inputs, Predictions, described, make_gallery
-from counterpoise.evaluation.sample_lists import SampleLists, sample_lists
+from counterpoise.evaluation.sample_lists import ClassShare, SampleLists, sample_lists
 from counterpoise.tasks import Task, make_task, task_type
 from counterpoise.valuation import Estimate, Valuation, estimate
 from counterpoise.valuation.assembly import SubsetEstimate, combine
@@ -57,6 +58,8 @@ SHOWN = 512
 Result = TypeVar("Result")
 Modalities: TypeAlias = "Sequence[str] | Mapping[str, Any]"
 """Names, or the keys, columns or slices of each modality."""
+Points: TypeAlias = "tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]"
+"""Nats of each sample by modality: alone, and given the others."""
 
 
 def diagnose(
@@ -86,7 +89,8 @@ def diagnose(
 
     Args:
         model: A `MultimodalClassifier`, any torch module or function over several inputs, what `adapt` returned, or a
-            fitted scikit-learn estimator (then ``loader`` is a table X, and ``y`` its labels).
+            fitted scikit-learn estimator (then ``loader`` is a table X, and ``y`` its labels). With a table of numbers,
+            a module or function gets one float32 tensor ``(B, D)`` per modality, its columns in the order given.
         loader: Yields `Batch`, ``({m: tensor}, target)``, ``((x1, x2), target)``, ``(x1, x2, target)`` or mappings with
             a label, of samples that the model was not trained on; or a data set of single samples, or a
             LightningDataModule.
@@ -104,7 +108,8 @@ def diagnose(
             `adapt`.
 
     Returns:
-        The diagnosis. A failure in a late stage (a corruption that the model refuses, or pictures) becomes a note.
+        The diagnosis. What fails after the predictions with all modalities (a modality that cannot be replaced, a
+        corruption that the model refuses, pictures) is left out with a note.
 
     Raises:
         DataError: For input that would silently produce incorrect results (empty, one class, NaN, one modality, unequal
@@ -127,11 +132,15 @@ def diagnose(
     """
     options, call = options_of(settings)
     more: list[str] = []
-    if y is not None or is_estimator(model):
+    if is_estimator(model):
         table = as_loader(model, loader, y, modalities, task, options, train)
         model, loader, train, modalities = table.model, table.loader, table.train, table.modalities
         task, options, more = table.task, table.options, table.notes
         call = {**call, "call": "dict"}
+    elif y is not None or is_frame(loader):
+        loader, train, modalities, more = as_batches(
+            loader, options.label if y is None else y, modalities, batch_size=options.batch_size, train=train
+        )
     if isinstance(modalities, Mapping) and has_slices(modalities):
         model, loader, train, modalities = cut_streams(
             model.model if isinstance(model, Adapter) else model,
@@ -181,6 +190,14 @@ class _Used:
     readout: Readout
     lattice: dict[frozenset[str], Scored] = field(default_factory=dict)
     alone: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.lattice[frozenset(self.predictor.adapter.modalities)] = self.readout.whole
+
+    @property
+    def averaged(self) -> bool:
+        """Whether predictions with modalities averaged out are known."""
+        return len(self.lattice) > 1
 
 
 class _Run:
@@ -236,27 +253,31 @@ class _Run:
         self.notes += [note] * bool(note)
         matrices = {m: MatrixBuilder() for m in modalities}
         used, inputs = self._held_out(samples, matrices)
+        names = list(o.class_names) or list(samples.classes)
+        check_class_names(used.problem, names)
+        subsets = {frozenset([m]) for m in modalities} | {self._rest(m) for m in modalities}
+        self._optional("what each modality is used for", self._average_out, used, subsets)
         sources = self._valuations(used, inputs)
         permuted = {m: self._optional(f"{m} permuted", used.predictor.corrupted, m, PERMUTED) for m in modalities}
         learnt = None if train is None else self._optional("training samples", self._training, train, used.problem)
         if train is None:
             self.notes.append("overfitting was not measured: give train= samples that the model was trained on")
         evidence, valuation, source = self._evidence(used, sources, learnt, permuted)
-        corrupted = self._corrupted(used, permuted)
-        clean = self._scores(used.problem, used.logits)
         problem = used.problem
+        clean = self._optional("scores", self._scores, problem, used.logits) or {}
+        corrupted = self._corrupted(used, permuted) if clean else ()
         scale = problem.task.information_scale(problem.target)
         findings = conclude(modalities, evidence, valuation, scale, o.thresholds, problem)
-        names = list(o.class_names) or list(samples.classes)
-        alone = {m: used.lattice[frozenset([m])].pointwise for m in modalities}
-        drop = {m: used.readout.whole.pointwise - used.lattice[self._rest(m)].pointwise for m in modalities}
-        lists = sample_lists(alone, drop, samples.index.numpy())
-        classes = class_shares(problem, alone, names)
-        self.notes += contradictions(
-            problem, valuation, evidence, findings, used.readout.whole.estimate, clean, corrupted
+        points = self._pointwise(used) if used.averaged else None
+        lists, classes, gallery = (None, None, None) if points is None else self._samples(used, points, names)
+        joint = used.readout.whole.estimate
+        self.notes += (
+            self._optional(
+                "contradictions", contradictions, problem, valuation, evidence, findings, joint, clean, corrupted
+            )
+            or []
         )
         self.notes += [note for note in used.predictor.notes if note not in self.notes]
-        gallery = self._optional("pictures of samples", self._gallery, lists, used, (alone, drop), names)
         verdict, summary = overall(findings)
         return Diagnosis(
             modalities,
@@ -266,8 +287,8 @@ class _Run:
             valuation,
             source,
             evidence,
-            joint_realised=used.readout.whole.estimate,
-            classes=classes,
+            joint_realised=joint,
+            classes=classes or (),
             samples=lists,
             clean=clean,
             corrupted=corrupted,
@@ -281,9 +302,28 @@ class _Run:
         try:
             return function(*arguments)
         except Exception as error:  # anything that a user's model or data may raise
-            text = " ".join(str(error).split())[:200]
-            self.notes.append(f"left out: {what} ({type(error).__name__}: {text})")
+            self._leave_out(what, error)
             return None
+
+    def _leave_out(self, what: str, error: Exception) -> None:
+        text = " ".join(str(error).split())[:200]
+        self.notes.append(f"left out: {what} ({type(error).__name__}: {text})")
+
+    def _pointwise(self, used: _Used) -> Points:
+        """Return what each sample's prediction takes from each modality alone, and given the others."""
+        modalities, whole = self.adapter.modalities, used.readout.whole.pointwise
+        alone = {m: used.lattice[frozenset([m])].pointwise for m in modalities}
+        return alone, {m: whole - used.lattice[self._rest(m)].pointwise for m in modalities}
+
+    def _samples(
+        self, used: _Used, points: Points, names: Sequence[str]
+    ) -> tuple[SampleLists | None, tuple[ClassShare, ...] | None, dict[str, Any] | None]:
+        """Return samples to inspect, the modalities of each class, and pictures."""
+        lists = self._optional("samples to inspect", sample_lists, *points, used.predictor.samples.index.numpy())
+        classes = self._optional("classes", class_shares, used.problem, points[0], names)
+        if lists is None:
+            return None, classes, None
+        return lists, classes, self._optional("pictures of samples", self._gallery, lists, used, points, names)
 
     def _rest(self, m: str) -> frozenset[str]:
         return frozenset(self.adapter.modalities) - {m}
@@ -317,13 +357,10 @@ class _Run:
             raise ModelError(
                 f"There should be features of the modalities {', '.join(names)}. Found {', '.join(predictor.features)}."
             )
-        self._average_out(used, {frozenset([m]) for m in names} | {self._rest(m) for m in names})
         return used, matrices
 
     def _average_out(self, used: _Used, subsets: set[frozenset[str]]) -> None:
         """Fill the lattice of used information."""
-        whole = frozenset(self.adapter.modalities)
-        used.lattice[whole] = used.readout.whole
         background = used.predictor.background(self.options.background_size)
         self.progress("predictions with modalities averaged out")
         for subset, partial in used.predictor.partials(subsets, background, used.readout.scales).items():
@@ -362,19 +399,24 @@ class _Run:
     # -- available information -----------------------------------------------------------------------------------------
 
     def _valuations(self, used: _Used, matrices: Mapping[str, Any]) -> dict[str, Valuation]:
-        """Return valuations of the inputs, and of the features where they are known."""
+        """Return valuations of the inputs, and of the features where they are known; at least one of the two."""
         o, task = self.options, used.problem.task
         common: dict[str, Any] = {"estimator": o.estimator, "confidence": o.confidence, "folds": o.folds}
         common |= {"seed": o.seed, "group": used.problem.group, "task": task, "num_outputs": task.num_outputs}
-        self.progress("information in the inputs")
-        known = {"inputs": estimate(matrices, used.problem.target, **common)}
         features = {m: used.predictor.features[m] for m in self.adapter.modalities if used.predictor.features}
-        if features:
-            self.progress("information in the features")
-            valuation = self._optional(
-                "information in the features", lambda: estimate(features, used.problem.target, **common)
-            )
-            known |= {} if valuation is None else {"features": valuation}
+        known: dict[str, Valuation] = {}
+        failures: list[Exception] = []
+        for source, arrays in (("inputs", matrices), ("features", features)):
+            if not arrays:
+                continue
+            self.progress(f"information in the {source}")
+            try:
+                known[source] = estimate(arrays, used.problem.target, **common)
+            except Exception as error:  # an estimator of the user's may raise anything
+                failures.append(error)
+                self._leave_out(f"information in the {source}", error)
+        if not known:
+            raise failures[0]
         return known
 
     def _evidence(
@@ -401,10 +443,13 @@ class _Run:
             encoder = valuations["features"].mi[m] if "features" in valuations else None
             e = self._with_training(replace(e, encoder=encoder, changed=changed[m]), m, learnt)
             if m in ignored:
-                decodable = linear_information(problem, used.alone[m], confidence=self.options.confidence)
-                e = replace(e, decodable=decodable.estimate)
+                decodable = self._optional(f"what can be decoded of {m}", self._decodable, problem, used.alone[m])
+                e = e if decodable is None else replace(e, decodable=decodable.estimate)
             evidence[m] = e
         return evidence, valuation, source
+
+    def _decodable(self, problem: EstimatorInput, logits: Tensor) -> Scored:
+        return linear_information(problem, logits, confidence=self.options.confidence)
 
     def _ignored(self, changed: Mapping[str, float | None], own: Lattice, problem: EstimatorInput) -> set[str]:
         """Return the modalities that change hardly any prediction and whose unimodal predictions carry no
@@ -412,7 +457,7 @@ class _Run:
         """
         small = self.options.thresholds.negligible * problem.task.information_scale(problem.target)
         unmoved = [m for m, share in changed.items() if share is not None and share < IGNORED]
-        return {m for m in unmoved if own[frozenset([m])].value < small}
+        return {m for m in unmoved if frozenset([m]) in own and own[frozenset([m])].value < small}
 
     def _with_training(self, e: Evidence, m: str, learnt: _Used | None) -> Evidence:
         """Return evidence with the training information of a modality, where it was measured."""
@@ -438,6 +483,14 @@ class _Run:
 
         # What the model knows of m given the others, where modalities that harm it are averaged out.
         known = best_of([own], used.problem.group)
+        carried = Evidence(
+            total((1.0, available[alone])),
+            total((1.0, available[whole]), (-1.0, available[rest])),
+            joint=total((1.0, available[whole])),
+            joint_lost=total((1.0, available[whole]), (-1.0, known[whole])),
+        )
+        if not used.averaged:
+            return carried
         top, others = whole - ignored, rest - ignored
         if top not in known or top not in available or (others and others not in own):
             top, others = whole, rest
@@ -446,15 +499,12 @@ class _Run:
             lost_cmi += [(-1.0, available[others]), (1.0, own[others])]
         share = list(shapley_share(available, m, modalities))
         share += [(-w, q) for w, q in shapley_share({**own, whole: known[whole]}, m, modalities)]
-        return Evidence(
-            total((1.0, available[alone])),
-            total((1.0, available[whole]), (-1.0, available[rest])),
+        return replace(
+            carried,
             realised=used.lattice[alone].estimate,
             lost=total((1.0, available[alone]), (-1.0, own[alone])),
             lost_cmi=total(*lost_cmi, least=-most),
             shortfall=total(*share, least=-most),
-            joint=total((1.0, available[whole])),
-            joint_lost=total((1.0, available[whole]), (-1.0, known[whole])),
         )
 
     def _weak_heads(self, heads: Lattice, own: Lattice, problem: EstimatorInput) -> None:
@@ -514,15 +564,16 @@ class _Run:
                 else:
                     self.progress(f"{m}: {corruption}")
                     logits = self._optional(f"{m} with {corruption}", used.predictor.corrupted, m, corruption)
-                if logits is not None:
-                    rows.append(CorruptionScore(m, corruption, self._scores(used.problem, logits)))
+                known = None if logits is None else self._optional("scores", self._scores, used.problem, logits)
+                if known is not None:
+                    rows.append(CorruptionScore(m, corruption, known))
         return tuple(rows)
 
     def _gallery(
         self,
         lists: SampleLists,
         used: _Used,
-        contributions: tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]],
+        contributions: Points,
         names: Sequence[str],
     ) -> dict[str, Any]:
         """Return some of the samples with pictures of their inputs."""

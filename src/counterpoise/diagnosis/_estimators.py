@@ -12,16 +12,14 @@ from torch import Tensor
 
 from counterpoise._arrays import as_labels, guess_task
 from counterpoise._columns import check_columns, column_groups
-from counterpoise.diagnosis._frames import encoded_texts, filled, is_frame
+from counterpoise.diagnosis._frames import is_frame, readable
 from counterpoise.diagnosis._options import DiagnosisOptions
 from counterpoise.errors import DataError, ModelError
 from counterpoise.tasks import Task
 
-__all__ = ["Converted", "as_loader", "is_estimator"]
+__all__ = ["Converted", "aligned_labels", "as_loader", "is_estimator", "is_matrix", "training_table"]
 
 BATCH: Final = 4096
-CATEGORIES: Final = 20
-"""A text column with at most this number of distinct values (or the square root of N, if more) is a category."""
 
 
 def is_estimator(model: Any) -> bool:
@@ -82,12 +80,7 @@ def as_loader(
         DataError: For columns in two modalities, indexes that differ, or training samples of another form.
         NotFoundError: For an unknown column.
     """
-    if isinstance(estimator, torch.nn.Module):
-        raise DataError(
-            "A table is diagnosed with a fitted estimator that has predict_proba. Found a torch module. Pass a loader: "
-            "diagnose(model, [({'image': x1, 'text': x2}, y)])."
-        )
-    if not is_frame(table) and not _is_matrix(table):
+    if not is_frame(table) and not is_matrix(table):
         raise DataError(
             "An estimator is diagnosed on a DataFrame or an array (N, D), not on a loader: diagnose(estimator, X, y, "
             "modalities=...)."
@@ -98,9 +91,10 @@ def as_loader(
     table = table if frame else np.asarray(table)
     named = y if isinstance(y, str) else None
     if isinstance(y, str):
+        check_columns([y], list(table.columns) if frame else [], "The table")
         y, table = table[y], (table.drop(columns=[y]) if _lacks(estimator, y) else table)
     groups = column_groups(modalities, list(table.columns) if frame else list(range(table.shape[1])))
-    labels = _labels(table, y)
+    labels = aligned_labels(table, y)
     _check_predicts(estimator, table)
     kind, notes = _task_of(estimator, labels) if task is None else (task, [])
     target, names = _class_numbers(estimator, labels)
@@ -114,14 +108,14 @@ def as_loader(
     notes += [*remarks, *_unused(table, groups)]
     tables, seen = [table], None
     if train is not None:
-        part, given = _training(train, named, table)
-        seen = _row_batches(groups, _class_numbers(estimator, _labels(part, given))[0], start=len(table))
+        part, given = training_table(train, named, table)
+        seen = _row_batches(groups, _class_numbers(estimator, aligned_labels(part, given))[0], start=len(table))
         tables.append(part)
     model = _Columns(estimator, tables, groups)
     return Converted(model, _row_batches(groups, target), seen, tuple(groups), kind, changed, notes)
 
 
-def _training(train: Any, label: str | None, table: Any) -> tuple[Any, Any]:
+def training_table(train: Any, label: str | None, table: Any) -> tuple[Any, Any]:
     """Return the table and the labels of training samples, with the columns of ``table``."""
     if label is not None and is_frame(train):
         part, y = train, train[label]
@@ -140,7 +134,8 @@ def _training(train: Any, label: str | None, table: Any) -> tuple[Any, Any]:
     return part[list(table.columns)], y
 
 
-def _is_matrix(table: Any) -> bool:
+def is_matrix(table: Any) -> bool:
+    """Tell whether a value is an array ``(N, D)``."""
     try:
         return bool(np.ndim(table) == 2)
     except ValueError:  # rows of unequal lengths: batches, say
@@ -250,7 +245,12 @@ def _lacks(estimator: Any, name: str) -> bool:
     return known is None or name not in list(known)
 
 
-def _labels(table: Any, y: Any) -> np.ndarray:
+def aligned_labels(table: Any, y: Any) -> np.ndarray:
+    """Return labels ``(N,)`` in the order of the rows of a table; a Series is aligned by its index.
+
+    Raises:
+        DataError: For missing labels, an index that cannot be aligned, or another length.
+    """
     if y is None:
         raise DataError("A table needs labels: diagnose(estimator, X, y, modalities=...).")
     if is_frame(table) and hasattr(y, "index") and not callable(y.index) and not table.index.equals(y.index):
@@ -268,14 +268,7 @@ def _reference(table: Any, groups: Mapping[str, Sequence[Any]], frame: bool) -> 
     if not frame:
         return {m: table[:, list(names)] for m, names in groups.items()}, []
     features, notes = {}, []
-    few = max(CATEGORIES, len(table) ** 0.5)
     for m, names in groups.items():
-        part = table[list(names)]
-        texts = [c for c in names if table[c].dtype.kind in "OU" or str(table[c].dtype) in ("string", "str")]
-        texts = [c for c in texts if table[c].nunique() > few]
-        if texts:
-            part = encoded_texts(part, texts)
-            notes.append(f"available information in {m} was measured on hashed words of {', '.join(map(str, texts))}")
-        features[m], remarks = filled(part)
+        features[m], remarks = readable(m, table[list(names)])
         notes += remarks
     return features, notes

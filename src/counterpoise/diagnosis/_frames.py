@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from counterpoise._columns import is_free_text
 from counterpoise._extras import extra
 from counterpoise.diagnosis._matrices import hashed_texts
 
-__all__ = ["encoded_texts", "filled", "is_frame"]
+__all__ = ["filled", "is_frame", "readable"]
 
 
 def is_frame(value: Any) -> bool:
@@ -78,19 +79,63 @@ def _with_level(column: Any, missing: np.ndarray) -> np.ndarray:
     return values
 
 
-def encoded_texts(frame: Any, texts: Sequence[str]) -> Any:
-    """Return a table with free texts replaced by counts of hashed words and letter triples.
+def readable(m: str, value: Any) -> tuple[Any, list[str]]:
+    """Return the features of a modality without missing cells, and with free texts replaced by counts of their words.
+
+    A column of words is a category or free text as `counterpoise._columns.is_free_text` has it; a column of pandas'
+    type ``category`` always is a category.
 
     Args:
-        frame: The columns of one modality.
-        texts: Names of the columns with free text.
+        m: Name of the modality, for the notes.
+        value: Columns of a DataFrame, a sequence of texts, or anything else, which stays as it is.
+
+    Returns:
+        The features, and notes on what was done.
     """
+    if not is_frame(value):
+        texts = _free_texts(value)
+        return (value, []) if texts is None else (_word_counts(texts), [_counted(m, "the texts")])
+    texts = [c for c in value.columns if _is_words(value[c]) and is_free_text(value[c].nunique(), len(value))]
+    encoded, notes = filled(_encoded_texts(value, texts) if texts else value)
+    return encoded, [_counted(m, ", ".join(map(str, texts)))] * bool(texts) + notes
+
+
+def _counted(m: str, what: str) -> str:
+    return f"available information in {m} was measured on hashed words of {what}"
+
+
+def _is_words(column: Any) -> bool:
+    if column.dtype.kind not in "OU" and str(column.dtype) not in ("string", "str"):
+        return False
+    return all(isinstance(value, str) for value in column.dropna())
+
+
+def _free_texts(value: Any) -> list[str] | None:
+    """Return the texts of a sequence ``(N,)`` or ``(N, 1)`` of free texts; None for anything else."""
+    if str(getattr(value, "dtype", "")) == "category" or not hasattr(value, "__len__"):
+        return None
+    first = value[0] if isinstance(value, list | tuple) and len(value) else value
+    if not isinstance(first, str) and getattr(getattr(first, "dtype", None), "kind", "") not in ("O", "U"):
+        return None
+    array = np.asarray(value, dtype=object)
+    array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    words = array.ndim == 1 and all(isinstance(x, str) for x in array)
+    return array.tolist() if words and is_free_text(len(set(array)), len(array)) else None
+
+
+def _word_counts(texts: list[str]) -> np.ndarray:
+    """Return counts of hashed words and letter triples, without columns that are the same for all texts."""
+    counts = hashed_texts(texts).numpy()
+    return np.asarray(counts[:, (counts != counts[:1]).any(0)])
+
+
+def _encoded_texts(frame: Any, texts: Sequence[str]) -> Any:
+    """Return a table with some columns of texts replaced by counts of hashed words and letter triples."""
     with extra("data"):
         import pandas as pd
 
     parts = [frame.drop(columns=list(texts))]
     for name in texts:
-        counts = hashed_texts(frame[name].fillna("").astype(str).tolist()).numpy()
-        counts = counts[:, (counts != counts[:1]).any(0)]
+        counts = _word_counts(frame[name].fillna("").astype(str).tolist())
         parts.append(pd.DataFrame(counts, index=frame.index, columns=[f"{name} {k}" for k in range(counts.shape[1])]))
     return pd.concat(parts, axis=1)

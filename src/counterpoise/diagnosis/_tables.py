@@ -89,8 +89,9 @@ def diagnose_csv(
     Args:
         path: The file; its suffix determines the format.
         label: Column of the labels.
-        modalities: ``{name: [columns]}``; columns of few different texts become indicators, one per value. Empty cells
-            of numbers become the mean and an indicator, those of texts a value of their own.
+        modalities: ``{name: [columns]}``. Columns of at most 20 different texts (or the square root of the number of
+            rows, if more) become indicators, one per value; those of more become counts of their words. Empty cells of
+            numbers become the mean and an indicator, those of categories a value of their own.
         group: Column of the groups: rows with the same value belong together.
         task: See `counterpoise.diagnose_arrays`.
         settings: See `counterpoise.diagnose_arrays`.

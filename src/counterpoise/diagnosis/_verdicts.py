@@ -7,7 +7,7 @@ Pure functions of estimates. The rules, in the order in which they are tried, wi
    `Thresholds.memorised` of H.
 2. *uninformative*: neither the unimodal nor the conditional information of the modality is both significant and at
    least `Thresholds.negligible` of H. *Undecided* if one of them is that large but not significant, or if an interval
-   reaches beyond `Thresholds.room` of H.
+   reaches beyond `Thresholds.room` of H; also if the use of the modality by a model could not be measured.
 3. *under-trained*: information is available and unused. Either what the modality adds to the others is missing in the
    predictions, or what it carries alone and its fair share (Shapley value) both are. "Missing" means significant, at
    least `Thresholds.unused` of the available information, and at least `Thresholds.negligible` of H. Where the training
@@ -227,8 +227,10 @@ def _balanced(m: str, evidence: Evidence, small: float, words: Words) -> Finding
     best = max(evidence.mi.value, evidence.cmi.value)
     used = evidence.realised
     if used is None:
-        text = f"{m} is informative: alone it carries {words.amount(evidence.mi)}"
-        return Finding(BALANCED, best, f"{text}, and it adds {in_nats(evidence.cmi)} to the other modalities.")
+        text = f"alone it carries {words.amount(evidence.mi)}, and it adds {in_nats(evidence.cmi)} to the other"
+        if evidence.joint_lost is not None:  # there is a model
+            return Finding("undecided", best, f"{m} is undecided: {text} modalities, but its use was not measured.")
+        return Finding(BALANCED, best, f"{m} is informative: {text} modalities.")
     if _present(evidence.mi, small):
         text = f"{m} is balanced: it carries {words.amount(evidence.mi)}, and the predictions use "
         text += f"{_per_cent(used.value, evidence.mi.value)} of that ({used.value:.3f} nats)."

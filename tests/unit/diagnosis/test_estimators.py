@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
@@ -15,7 +16,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from counterpoise.diagnosis import diagnose
-from counterpoise.errors import DataError, ModelError
+from counterpoise.errors import DataError, ModelError, NotFoundError
 
 MODALITIES = {"words": ["city", "plan"], "numbers": ["age"]}
 
@@ -92,3 +93,88 @@ def test_training_samples_are_a_table_and_its_labels() -> None:
         pd.testing.assert_frame_equal(result.to_pandas(), results[0].to_pandas())
     with pytest.raises(DataError, match="train="):
         diagnose(model, test[columns], test["y"], train=train[columns], modalities=names)
+
+
+class Two(torch.nn.Module):
+    """Log-odds of the class: 2 age - 1, and nothing of the rest."""
+
+    def forward(self, rest: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        assert rest.dtype == numbers.dtype == torch.float32
+        assert rest.shape[1:] == (2,)
+        assert numbers.shape[1:] == (1,)
+        return torch.cat([torch.zeros_like(numbers), 2 * numbers - 1], 1)
+
+
+def numeric_table() -> tuple[pd.DataFrame, pd.Series]:
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=300)
+    frame = pd.DataFrame(
+        {
+            "count": pd.array(rng.integers(9, size=300), "Int64"),
+            "age": y + rng.normal(size=300),
+            "flag": pd.array(rng.random(300) < 0.5, "boolean"),
+        },
+        index=rng.permutation(300),
+    )
+    return frame, pd.Series(np.array(["no", "yes"])[y], frame.index)
+
+
+COLUMNS = {"rest": ["flag", "count"], "numbers": ["age"]}
+
+
+def test_a_torch_module_gets_numbers_of_a_table_in_the_order_of_the_columns() -> None:
+    X, y = numeric_table()
+    kept: list[torch.Tensor] = []
+
+    class Keeps(Two):
+        def forward(self, rest: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+            kept.append(rest)
+            return super().forward(rest, numbers)
+
+    result = diagnose(Keeps(), X, y.sample(frac=1, random_state=3), modalities=COLUMNS, train=(X, y), damage=False)
+    assert torch.equal(kept[0], torch.tensor(X[["flag", "count"]].astype(float).to_numpy()[:256], dtype=torch.float32))
+    loader = [
+        ({m: torch.tensor(X[c].astype(float).to_numpy(), dtype=torch.float32) for m, c in COLUMNS.items()}, y.tolist())
+    ]
+    same = diagnose(Two(), loader, train=loader, damage=False)
+    assert result.to_pandas().equals(same.to_pandas())
+    assert result.findings["rest"].verdict == "uninformative"
+    named = diagnose(Two(), X.assign(ill=y), "ill", modalities=COLUMNS, damage=False)
+    by_option = diagnose(Two(), X.assign(ill=y), label="ill", modalities=COLUMNS, damage=False)
+    assert named.to_pandas().equals(by_option.to_pandas())
+    arrays = diagnose(
+        Two(), X.astype(float).to_numpy(), y.to_numpy(), modalities={"rest": [2, 0], "numbers": [1]}, damage=False
+    )
+    assert arrays.to_pandas().equals(named.to_pandas())
+
+    def plain(rest: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        return np.concatenate([0 * numbers, 2 * numbers - 1], 1)
+
+    function = diagnose(plain, X, y, modalities=COLUMNS, damage=False)
+    assert function.joint_realised.value == pytest.approx(named.joint_realised.value, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"flag": ["a", "b", "c"] * 100}, r"takes numbers.*`flag`"),
+        ({"flag": pd.Categorical([1, 2, 3] * 100)}, r"takes numbers.*`flag` \(category\)"),
+        ({"flag": pd.date_range("2026-01-01", periods=300)}, r"takes numbers.*`flag` \(datetime64"),
+        ({"flag": pd.array([None, True, False] * 100, "boolean")}, r"empty cells in `flag` \(100 of 300\)"),
+        ({"flag": [None, 1, 2.5] * 100, "age": np.nan}, r"empty cells in `flag` .*, `age`"),
+    ],
+)
+def test_columns_that_a_torch_module_cannot_take_are_named(change: dict[str, Any], message: str) -> None:
+    X, y = numeric_table()
+    with pytest.raises(DataError, match=message):
+        diagnose(Two(), X.assign(**change), y, modalities=COLUMNS)
+
+
+def test_labels_besides_a_loader_are_refused() -> None:
+    X, y = numeric_table()
+    with pytest.raises(DataError, match="yield the labels with the batches"):
+        diagnose(Two(), [({}, y)], y, modalities=COLUMNS)
+    with pytest.raises(DataError, match="needs labels"):
+        diagnose(Two(), X, modalities=COLUMNS)
+    with pytest.raises(NotFoundError, match="no column `il`"):
+        diagnose(Two(), X, "il", modalities=COLUMNS)
