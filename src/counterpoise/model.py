@@ -20,10 +20,10 @@ from counterpoise.catalogue import parse_spec, user_name
 from counterpoise.encoders import DEFAULT_ENCODER, ENCODERS
 from counterpoise.errors import CounterpoiseError, DataError, ModelError, describe
 from counterpoise.fusion import FUSIONS, Absent, Fusion, feature_dims_of, only_present
-from counterpoise.records import Inputs, Nested, Outputs, Presence, batch_size, known_presence
+from counterpoise.records import Inputs, Nested, Outputs, Presence, batch_size, host_mask, known_presence
 from counterpoise.tasks import Task, make_task
 
-__all__ = ["MultimodalClassifier", "build_model", "check_names", "evaluation_mode", "scale_gradient"]
+__all__ = ["MultimodalClassifier", "build_model", "check_names", "evaluation_mode", "norms_at_rest", "scale_gradient"]
 
 Scale: TypeAlias = "float | Tensor"
 
@@ -80,7 +80,7 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _norms_at_rest(encoder: nn.Module, single: bool) -> Iterator[None]:
+def norms_at_rest(encoder: nn.Module, single: bool) -> Iterator[None]:
     """Let batch norms use their running statistics for a single sample, which has no variance."""
     norms = [p for p in encoder.modules() if single and p.training and isinstance(p, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
@@ -234,7 +234,7 @@ class MultimodalClassifier(nn.Module):
         """Encode the samples that have modality ``m``, and return zeros for the others."""
         if present is None:
             return self._features(m, value, size)
-        mask = present[m]
+        mask = host_mask(present, m)
         own = distributed.local_rows(mask)
         rows = own.nonzero().flatten()
         count = len(rows) if len(own) == len(mask) else int(mask.sum())  # in all processes
@@ -242,9 +242,10 @@ class MultimodalClassifier(nn.Module):
             return self._features(m, value, size)
         if not count:
             return next(self.parameters()).new_zeros(len(mask), self.feature_dims[m])
-        with _norms_at_rest(self.encoder(m), count == 1):
+        with norms_at_rest(self.encoder(m), count == 1):
             encoded = self._encoded(m, take(value, rows), len(rows))
-        return distributed.shared_features(encoded.new_zeros(size, *encoded.shape[1:]).index_copy(0, rows, encoded))
+        places = rows.to(encoded.device, non_blocking=True)
+        return distributed.shared_features(encoded.new_zeros(size, *encoded.shape[1:]).index_copy(0, places, encoded))
 
     def _features(self, m: str, value: Nested, size: int) -> Tensor:
         return distributed.shared_features(self._encoded(m, value, size))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -16,12 +16,14 @@ from counterpoise.errors import DataError
 __all__ = [
     "Batch",
     "Inputs",
+    "MovedPresence",
     "Nested",
     "Outputs",
     "Presence",
     "StepRecord",
     "batch_size",
     "concat_presence",
+    "host_mask",
     "known_presence",
     "present_mean",
 ]
@@ -91,6 +93,32 @@ def known_presence(modalities: Collection[str], size: int, present: Presence | N
             "Leave these samples out."
         )
     return None if bool(masks.all()) else present
+
+
+class MovedPresence(dict[str, Tensor]):
+    """Masks on an accelerator that remember what they are on the CPU, so that reading positions waits for no kernel.
+
+    Attributes:
+        host: The masks on the CPU.
+    """
+
+    def __init__(self, masks: Presence, host: Presence) -> None:
+        super().__init__(masks)
+        self.host = host
+
+
+def host_mask(present: Presence, m: str) -> Tensor:
+    """Return the mask of a modality on the CPU: as it was before it was moved, where that is known.
+
+    Masks whose values on the CPU are not known (changed or gathered on an accelerator) are copied, which waits for the
+    kernels that compute them.
+
+    Example:
+        >>> masks = {"a": torch.tensor([True, False])}
+        >>> host_mask(MovedPresence({"a": masks["a"].to("meta")}, masks), "a")
+        tensor([ True, False])
+    """
+    return (present.host if isinstance(present, MovedPresence) else present)[m].cpu()
 
 
 def concat_presence(parts: Sequence[tuple[Presence | None, Tensor]]) -> Presence | None:
@@ -184,8 +212,16 @@ class Batch:
             to_device(self.inputs, device, non_blocking=non_blocking),
             self.target.to(device, non_blocking=non_blocking),
             self.index.to(device, non_blocking=non_blocking),
-            None if self.present is None else to_device(self.present, device, non_blocking=non_blocking),
+            self._moved_presence(device, non_blocking=non_blocking),
         )
+
+    def _moved_presence(self, device: torch.device | str, *, non_blocking: bool) -> Presence | None:
+        if self.present is None:
+            return None
+        host = self.present.host if isinstance(self.present, MovedPresence) else self.present
+        moved = to_device(self.present, device, non_blocking=non_blocking)
+        on_cpu = all(mask.device.type == "cpu" for mask in host.values())
+        return MovedPresence(moved, host) if on_cpu and torch.device(device).type != "cpu" else cast(Presence, moved)
 
     def mask(self, m: str) -> Tensor | None:
         """Return which samples have modality ``m``, ``(B,)``, or None if nothing is missing in the batch."""

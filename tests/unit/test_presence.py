@@ -11,7 +11,7 @@ from counterpoise.fusion import FUSIONS, Concat, Fusion, Sum
 from counterpoise.methods.base import unimodal_losses
 from counterpoise.methods.passes import batch_rows, concat_batches
 from counterpoise.model import MultimodalClassifier, build_model
-from counterpoise.records import Batch, known_presence, present_mean
+from counterpoise.records import Batch, MovedPresence, known_presence, present_mean
 
 MODALITIES = {"a": ("vector", (4,), 0), "b": ("vector", (6,), 0), "c": ("sequence", (12, 3), 0)}
 
@@ -64,6 +64,16 @@ def test_complete_masks_are_none():
 def test_wrong_masks_are_refused(masks):
     with pytest.raises(DataError):
         batch(masks)
+
+
+def test_an_encoder_reads_the_positions_of_moved_masks_on_the_cpu():
+    """Masks on the meta device have no values, so that reading them fails, as reading others waits for kernels."""
+    masks = present()
+    moved = Batch(inputs(), torch.zeros(7, dtype=torch.long), torch.arange(7), masks).to("meta").to("meta").present
+    assert isinstance(moved, MovedPresence)
+    m = model().eval()
+    for name, features in m.encode(inputs(), moved).items():
+        assert torch.equal(features, m.encode(inputs(), masks)[name])
 
 
 def test_masks_move_with_the_samples():
