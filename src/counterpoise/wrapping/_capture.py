@@ -16,7 +16,19 @@ from counterpoise import distributed
 from counterpoise.corruptions import is_mask
 from counterpoise.errors import ModelError
 
-__all__ = ["Captured", "Complete", "Recorder", "Replay", "Site", "capture", "restore", "shared", "sites_of"]
+__all__ = [
+    "Captured",
+    "Complete",
+    "Recorder",
+    "Replay",
+    "Site",
+    "capture",
+    "restore",
+    "shared",
+    "sites_of",
+    "standing_in",
+    "time_first",
+]
 
 
 class Complete(BaseException):
@@ -51,7 +63,12 @@ class Captured:
     leaves: list[_Leaf | None] = field(default_factory=list)
 
 
-def capture(m: str, output: Any, mask: Tensor | None, size: int) -> Captured:
+def time_first(module: nn.Module) -> bool:
+    """Tell whether a module has layers that expect ``(T, B, ...)``, as torch's recurrent ones and attention may."""
+    return any(getattr(part, "batch_first", True) is False for part in module.modules())
+
+
+def capture(m: str, output: Any, mask: Tensor | None, size: int, *, second: bool = False) -> Captured:
     """Return the output of an encoder as one matrix with a row per sample.
 
     Args:
@@ -59,13 +76,14 @@ def capture(m: str, output: Any, mask: Tensor | None, size: int) -> Captured:
         output: A tensor, or any structure of tensors.
         mask: Mask among the encoder's arguments, or None.
         size: B.
+        second: Whether samples are along the second axis where both could be.
 
     Raises:
         ModelError: If no tensor has one row per sample, or if a tensor with a gradient does not.
     """
     parts, leaves = [], []
     for value in pytree.tree_leaves(output):
-        leaf = _leaf(m, value, size) if isinstance(value, Tensor) and value.is_floating_point() else None
+        leaf = _leaf(m, value, size, second) if isinstance(value, Tensor) and value.is_floating_point() else None
         leaves.append(leaf)
         if leaf is not None:
             ordered = value.transpose(0, 1) if leaf.second else value
@@ -100,7 +118,9 @@ def shared(captured: Captured, size: int) -> Captured:
     )
 
 
-def _leaf(m: str, value: Tensor, size: int) -> _Leaf | None:
+def _leaf(m: str, value: Tensor, size: int, second: bool) -> _Leaf | None:
+    if second and value.ndim > 1 and value.shape[1] == size:
+        return _Leaf((value.shape[0], *value.shape[2:]), 1, True, value.dtype)
     if value.ndim and len(value) and len(value) % size == 0:
         return _Leaf(tuple(value.shape[1:]), len(value) // size, False, value.dtype)
     if value.ndim > 1 and value.shape[1] == size:

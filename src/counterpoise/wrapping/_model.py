@@ -2,225 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
-from counterpoise import distributed
-from counterpoise.corruptions import is_mask
-from counterpoise.diagnosis import Adapter, adapt
+from counterpoise._validation import Options
+from counterpoise.diagnosis import adapt
 from counterpoise.errors import DataError, ModelError
-from counterpoise.fusion import Fusion, feature_dims_of
+from counterpoise.fusion import Fusion
 from counterpoise.model import MultimodalClassifier, check_names
-from counterpoise.records import Inputs, Nested, Presence, batch_size
+from counterpoise.records import Inputs, Nested, Presence
 from counterpoise.tasks import Task, make_task
-from counterpoise.wrapping._capture import (
-    Captured,
-    Complete,
-    Recorder,
-    Replay,
-    Site,
-    capture,
-    restore,
-    shared,
-    sites_of,
-    standing_in,
-)
+from counterpoise.wrapping._capture import Captured, Site, sites_of
+from counterpoise.wrapping._dimensions import dimension, last_layer
+from counterpoise.wrapping._run import Compiler, Pool, Run
 
 __all__ = ["WrappedModel", "wrap"]
-
-Pool = Callable[[Any], Tensor]
-Compiler = Callable[[nn.Module], Callable[..., Any]]
-
-
-class _Run:
-    """The module, its encoders, and the batch that was encoded last. Shared by all copies of a wrapped model."""
-
-    def __init__(
-        self,
-        net: nn.Module,
-        adapter: Adapter,
-        sites: dict[str, Site],
-        keys: Mapping[str, Sequence[str]],
-        compiler: Compiler,
-    ) -> None:
-        self.net, self.adapter, self.sites, self.keys = net, adapter, sites, dict(keys)
-        self.compiled: dict[str, Callable[..., Any]] = {m: compiler(site.module) for m, site in sites.items()}
-        inside = {id(part) for site in sites.values() for part in site.module.modules()}
-        self.norms = [
-            p for p in net.modules() if isinstance(p, nn.modules.batchnorm._BatchNorm) and id(p) not in inside
-        ]
-        self.inputs: Mapping[str, Any] = {}
-        self.size = 0
-        self.captured: dict[str, Captured] = {}
-        self.before: list[nn.Parameter] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Tensors of the last batch belong to its graph and cannot be copied.
-        return self.__dict__ | {"inputs": {}, "captured": {}, "before": None, "size": 0}
-
-    def encode(self, inputs: dict[str, Any], wanted: tuple[str, ...]) -> dict[str, Captured]:
-        """Run the module until the encoders in ``wanted`` have returned."""
-        size = batch_size(inputs) if _tensors(inputs) else len(next(iter(inputs.values())))
-        if not self.adapter.order:
-            nested = {m: tuple(v) for m, v in inputs.items() if isinstance(v, Mapping) and m not in self.adapter.groups}
-            self.adapter = _resolved(replace(self.adapter, nested=nested), tuple(inputs))
-        caught: dict[str, Captured] = {}
-        enabled = torch.is_grad_enabled()
-
-        def record(m: str, output: Any, mask: Tensor | None) -> None:
-            if m in caught:
-                raise ModelError(
-                    f"The encoder of `{m}` should run once per forward pass. It runs at least twice. Name a submodule "
-                    "that runs once."
-                )
-            self._check_gradient(m, enabled)
-            caught[m] = shared(capture(m, output, mask, size), size)
-            if len(caught) == len(wanted):
-                raise Complete
-
-        stand_ins = {m: Recorder(m, self.sites[m].module, record, self.compiled[m]) for m in wanted}
-        device = next(self.net.parameters(), torch.empty(0)).device
-        random = distributed.local_randomness(device)
-        with standing_in(self.sites, stand_ins), self._norms_at_rest(), random, suppress(Complete):
-            self.adapter.raw(inputs)
-        missing = [m for m in wanted if m not in caught]
-        if missing:
-            raise ModelError(
-                f"The encoder of `{missing[0]}` should be called when the model runs. It was not. Name the submodule "
-                "whose forward is used."
-            )
-        self.inputs, self.size = dict(distributed.whole_inputs(inputs)), distributed.total_rows(size)
-        self.captured = {**self.captured, **caught} if len(wanted) < len(self.sites) else caught
-        return caught
-
-    def _check_gradient(self, m: str, enabled: bool) -> None:
-        trained = any(p.requires_grad for p in self.sites[m].module.parameters())
-        if enabled and trained and not torch.is_grad_enabled():
-            raise ModelError(
-                f"The encoder of `{m}` has parameters to train, and the model runs it without gradients. Freeze it "
-                "with `requires_grad_(False)`, or checkpoint with `use_reentrant=False`."
-            )
-
-    @contextmanager
-    def _norms_at_rest(self) -> Iterator[None]:
-        """Prevent batch norms outside the encoders from counting a batch twice, because the fusion runs them again."""
-        counted = [norm for norm in self.norms if norm.training and norm.track_running_stats]
-        for norm in counted:
-            norm.track_running_stats = False
-        try:
-            yield
-        finally:
-            for norm in counted:
-                norm.track_running_stats = True
-
-    def fuse(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Run the module with features instead of the encoders' outputs, and return its logits ``(R, C)``."""
-        rows = len(next(iter(features.values())))
-        if not self.size or rows % self.size or set(self.captured) != set(self.sites):
-            raise ModelError(
-                f"A wrapped model decodes features of the batch that it encoded last ({self.size} samples). Found "
-                f"{rows} rows. Call `encode` first."
-            )
-        copies = rows // self.size
-        inputs = self.inputs if copies == 1 else {m: _repeated(v, copies) for m, v in self.inputs.items()}
-        stand_ins = {m: Replay(m, s.module, restore(self.captured[m], features[m])) for m, s in self.sites.items()}
-        with standing_in(self.sites, stand_ins):
-            return self.adapter.logits_of(self.adapter.raw(inputs), rows)
-
-    def upstream(self) -> list[nn.Parameter]:
-        """Return the parameters outside the encoders on which the encoders' outputs depend. They are computed once."""
-        if self.before is None:
-            inside = {id(p) for site in self.sites.values() for p in site.module.parameters()}
-            candidates = [p for p in self.net.parameters() if p.requires_grad and id(p) not in inside]
-            flat = [c.flat for c in self.captured.values() if c.flat.requires_grad]
-            if not candidates or not flat:
-                return []
-            reached = _leaves(flat)
-            self.before = [p for p in candidates if id(p) in reached]
-        return self.before
-
-    def pooled(self, m: str, flat: Tensor, pool: Pool | None) -> Tensor:
-        """Return features ``(R, F)`` as vectors ``(R, D)``."""
-        captured = self.captured[m]
-        output = restore(captured, flat)
-        if pool is not None:
-            return pool(output)
-        for name in ("pooler_output", "last_hidden_state"):
-            if not isinstance(output, Tensor) and getattr(output, name, None) is not None:
-                output = getattr(output, name)
-                break
-        rows = len(flat)
-        value = output if isinstance(output, Tensor) else _first(output, rows)
-        if value.ndim == 3:
-            return _mean(value, self._mask(m, value, rows))
-        value = value.flatten(2).mean(2) if value.ndim > 3 else value.reshape(len(value), -1)
-        return value if len(value) == rows else value.view(rows, len(value) // rows, -1).mean(1)
-
-    def _mask(self, m: str, value: Tensor, rows: int) -> Tensor | None:
-        inside = [self.captured[m].mask]
-        given = self.inputs.get(m)
-        if isinstance(given, Mapping):
-            inside += [v for k, v in given.items() if is_mask(k) and isinstance(v, Tensor)]
-        wanted = (self.size, value.shape[1])
-        mask = next((x for x in inside if x is not None and tuple(x.shape) == wanted), None)
-        if mask is None or rows == self.size:
-            return mask
-        return mask.repeat(rows // self.size, 1) if rows % self.size == 0 else None
-
-
-def _leaves(outputs: Sequence[Tensor]) -> set[int]:
-    """Return ids of the leaves that outputs depend on, from the graph, which also stays after a backward pass."""
-    waiting: list[Any] = [z.grad_fn for z in outputs]
-    seen, leaves = set(), set[int]()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            leaves.add(id(node.variable))
-        waiting += [before for before, _ in node.next_functions]
-    return leaves
-
-
-def _first(output: Any, rows: int) -> Tensor:
-    leaves = torch.utils._pytree.tree_leaves(output)
-    return next(
-        x for x in leaves if isinstance(x, Tensor) and x.is_floating_point() and x.ndim > 1 and not len(x) % rows
-    )
-
-
-def _mean(value: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the mean over T of ``(B, T, D)``, over the tokens that the mask keeps."""
-    if mask is None:
-        return value.mean(1)
-    weight = (mask != 0).to(value).unsqueeze(-1)
-    return (value * weight).sum(1) / weight.sum(1).clamp_min(1)
-
-
-def _tensors(inputs: Mapping[str, Any]) -> bool:
-    return all(isinstance(v, Tensor | Mapping) for v in inputs.values())
-
-
-def _repeated(value: Any, copies: int) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _repeated(v, copies) for k, v in value.items()}
-    return torch.cat([value] * copies) if isinstance(value, Tensor) else list(value) * copies
-
-
-def _resolved(adapter: Adapter, modalities: tuple[str, ...]) -> Adapter:
-    try:
-        return adapter.resolve(modalities, positional=False)
-    except ModelError as error:
-        raise ModelError(
-            f"It is not clear how to call the model with {', '.join(modalities)}. Assign the arguments to modalities: "
-            f"wrap(..., inputs={'image': ['pixel_values'], 'text': ['input_ids', 'attention_mask']})."
-        ) from error
 
 
 # -- the model ---------------------------------------------------------------------------------------------------------
@@ -229,10 +27,23 @@ def _resolved(adapter: Adapter, modalities: tuple[str, ...]) -> Adapter:
 class _Rest(Fusion):
     """The part of the module after the encoders: the module itself, with features instead of the encoders' outputs."""
 
-    def __init__(self, run: _Run, feature_dims: Mapping[str, int], num_outputs: int) -> None:
+    def __init__(self, run: Run, feature_dims: Mapping[str, int], num_outputs: int) -> None:
         super().__init__(feature_dims, num_outputs)
         self.net = run.net
         self.run = run
+
+    def filled(self, features: Mapping[str, Tensor], present: Presence | None) -> Mapping[str, Tensor]:
+        """Return features with zeros or tokens in the rows of absent modalities.
+
+        Raises:
+            ModelError: If the features have another dimension than the tokens.
+        """
+        wide = [m for m, h in features.items() if h.shape[1] != self.feature_dims[m]]
+        if present is not None and self.tokens is not None and wide:
+            raise ModelError(
+                f"A token stands for features (B, D). Those of `{wide[0]}` have time or space axes. Use absent='zeros'."
+            )
+        return super().filled(features, present)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Return the module's logits ``(R, C)``."""
@@ -248,7 +59,7 @@ class _Rest(Fusion):
 class _Head(nn.Linear):
     """A linear head on pooled features."""
 
-    def __init__(self, run: _Run, m: str, dim: int, num_outputs: int, pool: Pool | None) -> None:
+    def __init__(self, run: Run, m: str, dim: int, num_outputs: int, pool: Pool | None) -> None:
         super().__init__(dim, num_outputs)
         self.run, self.m, self.pool = run, m, pool
 
@@ -295,7 +106,7 @@ class WrappedModel(MultimodalClassifier):
 
     separable = False
 
-    def __init__(self, run: _Run, task: Task, feature_dims: Mapping[str, int], pool: Mapping[str, Pool]) -> None:
+    def __init__(self, run: Run, task: Task, feature_dims: Mapping[str, int], pool: Mapping[str, Pool]) -> None:
         nn.Module.__init__(self)
         self.modalities = tuple(run.sites)
         self.task = task
@@ -345,29 +156,18 @@ class WrappedModel(MultimodalClassifier):
 
         Raises:
             DataError: If a modality is missing or unknown.
-            ModelError: If an encoder does not run, or runs twice; if samples lack modalities.
+            ModelError: If an encoder does not run, runs twice, or cannot run on the samples that have its modality.
         """
-        _refuse_missing(present)
-        return {m: c.flat for m, c in self._caught(inputs, self.modalities).items()}
+        return {m: c.flat for m, c in self._caught(inputs, self.modalities, present).items()}
 
-    def _caught(self, inputs: Inputs, wanted: tuple[str, ...]) -> dict[str, Captured]:
+    def _caught(self, inputs: Inputs, wanted: tuple[str, ...], present: Presence | None) -> dict[str, Captured]:
         grouped = _grouped(inputs, self._run.keys, self.modalities)
-        caught = self._run.encode(grouped, wanted)
+        caught = self._run.encode(grouped, wanted, present)
         return {m: caught[m] for m in wanted}
 
     def features(self, inputs: Inputs, m: str, present: Presence | None = None) -> Tensor:
         """Return the output of one encoder ``(B, F_m)``; the module runs until that encoder has returned."""
-        _refuse_missing(present)
-        return self._caught(inputs, (m,))[m].flat
-
-
-def _refuse_missing(present: Presence | None) -> None:
-    """Raise `ModelError` if samples lack modalities."""
-    if present is not None and not all(bool(mask.all()) for mask in present.values()):
-        raise ModelError(
-            "A wrapped model reads every modality of every sample. Found samples that lack modalities. Leave them "
-            "out, fill them in, or build a `MultimodalClassifier` from the encoders."
-        )
+        return self._caught(inputs, (m,), present)[m].flat
 
 
 def _grouped(inputs: Mapping[str, Nested], keys: Mapping[str, Sequence[str]], names: tuple[str, ...]) -> dict[str, Any]:
@@ -398,6 +198,7 @@ def wrap(
     output: Callable[[Any], Any] | None = None,
     feature_dims: Mapping[str, int] | None = None,
     task: str | Task = "multiclass",
+    absent: Literal["zeros", "token"] = "zeros",
 ) -> WrappedModel:
     """Wrap a module as a model that all methods without a special fusion can train; ``net`` itself is not changed.
 
@@ -405,6 +206,11 @@ def wrap(
     encoders run once. Modules before the last encoder run twice; batch norms among them count a batch once. The wrapped
     model adds one linear head per modality. ``net(...)`` returns the same as before, and training changes ``net``
     itself.
+
+    Samples may lack modalities (``model(inputs, present=...)``, or batches with ``present``). Encoders then run on the
+    rows that have their modality, and their outputs for other samples are replaced, see ``absent``. Whatever stands in
+    the inputs of an absent modality is replaced by zeros (by ones in masks), so it reaches no part of the module. What
+    runs before an encoder, and the module's own fusion, run on all rows; a module cannot skip a modality.
 
     Args:
         net: Any module over several inputs. ``DataParallel`` and DDP are unwrapped; of a compiled module the encoders
@@ -421,6 +227,8 @@ def wrap(
             `counterpoise.diagnosis.adapt`.
         feature_dims: D by modality, for encoders whose dimension cannot be determined.
         task: Multiclass, multilabel, regression, or a `Task`.
+        absent: What stands for the output of an encoder where a sample lacks its modality: zeros, or a learned vector
+            (for encoders that return ``(B, D)``).
 
     Raises:
         NotFoundError: For an unknown submodule.
@@ -445,10 +253,14 @@ def wrap(
     modules = {m: adapter.submodule(e, m) if isinstance(e, str) else e for m, e in encoders.items()}
     sites = {m: sites_of(bare, module) for m, module in modules.items()}
     _check_sites(sites)
-    dims = {m: _dimension(m, module, feature_dims) for m, module in modules.items()}
-    run = _Run(bare, adapter, sites, inputs or {}, compiler)
-    pools = {m: _over_length for m, module in modules.items() if isinstance(_last_layer(module), nn.Conv1d)}
-    return WrappedModel(run, make_task(task, num_outputs), dims, {**pools, **(pool or {})})
+    dims = {m: dimension(m, module, feature_dims) for m, module in modules.items()}
+    run = Run(bare, adapter, sites, inputs or {}, compiler)
+    pools = {m: _over_length for m, module in modules.items() if isinstance(last_layer(module), nn.Conv1d)}
+    model = WrappedModel(run, make_task(task, num_outputs), dims, {**pools, **(pool or {})})
+    Options(("zeros", "token")).check("wrap", "absent", absent)
+    if absent == "token":
+        model.fusion.read_absent_as("token")
+    return model
 
 
 def _over_length(output: Tensor) -> Tensor:
@@ -488,49 +300,3 @@ def _check_sites(sites: Mapping[str, Site]) -> None:
                     f"Every modality should have an encoder of its own. The encoder of `{m}` is inside that of "
                     f"`{other}`, or the same."
                 )
-
-
-def _dimension(m: str, module: nn.Module, given: Mapping[str, int] | None) -> int:
-    if given and m in given:
-        return given[m]
-    if isinstance(module, nn.Embedding | nn.EmbeddingBag):
-        return module.embedding_dim
-    if "_orig_mod" in module._modules:
-        module = module.get_submodule("_orig_mod")
-    width = _pooled_width(module)
-    return feature_dims_of({m: module})[m] if width is None else width
-
-
-_SAME_WIDTH: Final = (
-    *(nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Dropout, nn.Dropout1d, nn.Dropout2d),
-    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d),
-    *(nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d),
-)
-"""Layers that keep the number of channels."""
-
-
-def _pooled_width(module: nn.Module) -> int | None:
-    """Return D of layers whose output has a time or space axis that is averaged out; None for others."""
-    module = _last_layer(module)
-    match module:
-        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
-            return module.out_channels
-        case nn.RNNBase():
-            return (module.proj_size or module.hidden_size) * (2 if module.bidirectional else 1)
-        case nn.TransformerEncoderLayer():
-            return module.linear2.out_features
-        case nn.TransformerEncoder():
-            return _pooled_width(module.layers[-1])
-    return None
-
-
-def _last_layer(module: nn.Module) -> nn.Module:
-    """Return the last layer of a sequence that decides the shape of its output; any other module is returned
-    unchanged.
-    """
-    while isinstance(module, nn.Sequential):
-        last = next((layer for layer in reversed(module) if not isinstance(layer, _SAME_WIDTH)), None)
-        if last is None:
-            break
-        module = last
-    return module

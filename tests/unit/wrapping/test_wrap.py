@@ -115,14 +115,36 @@ def early(name: str) -> Method:
     return make_method(name, METHODS[name].early)
 
 
+def without_some(batches: list[Batch], value: float = 0.0) -> list[Batch]:
+    """The batches with every third sample lacking a modality, in whose place stands a value; one image is left."""
+    incomplete = []
+    for k, batch in enumerate(batches):
+        rows = torch.arange(len(batch))
+        masks = {"image": rows % 3 != 0, "text": rows % 3 != 1}
+        if k == 1:
+            masks = {"image": rows == 1, "text": rows != 1}
+        inputs = {m: fill(x, masks[m], value) for m, x in batch.inputs.items()}
+        incomplete.append(Batch(inputs, batch.target, batch.index, masks))
+    return incomplete
+
+
+def fill(x: Any, mask: Tensor, value: float) -> Tensor:
+    return torch.where(mask.view(-1, *[1] * (x.ndim - 1)), x, value)
+
+
+@pytest.mark.parametrize("missing", [False, True], ids=["complete", "incomplete"])
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_every_method_equals_the_rebuilt_model_or_says_why_not(name: str) -> None:
+def test_every_method_equals_the_rebuilt_model_or_says_why_not(name: str, missing: bool) -> None:
     rebuilt, wrapped, net = make_pair()
-    batches = make_batches()
+    batches = without_some(make_batches(), float("nan")) if missing else make_batches()
     reason = REFUSED.get(name.partition("-")[0])
     if reason is not None:
         with pytest.raises(ModelError, match=reason):
             early(name).prepare(wrapped, torch.cat([b.target for b in batches]))
+        return
+    if missing and early(name).incomplete is not None:
+        with pytest.raises(DataError, match="samples that lack modalities"):
+            train(wrapped, early(name), batches)
         return
     trained = train(wrapped, early(name), batches)
     expected = train(rebuilt, early(name), batches)
@@ -134,8 +156,9 @@ def test_every_method_equals_the_rebuilt_model_or_says_why_not(name: str) -> Non
             assert torch.equal(own, other), (part, key)
     for m in wrapped.modalities:
         assert torch.equal(trained.head(m).weight, expected.head(m).weight), m
-    inputs = batches[0].inputs
-    assert torch.equal(counterpoise.predict(trained, inputs), counterpoise.predict(expected, inputs))
+    inputs, present = batches[0].inputs, batches[0].present
+    predicted = [counterpoise.predict(model, inputs, present=present) for model in (trained, expected)]
+    assert torch.equal(*predicted)
 
 
 MUST_WORK = [
