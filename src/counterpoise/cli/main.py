@@ -149,6 +149,12 @@ def _raw_settings(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--allow_outside", type=bool, default=False, help="true: your table may name files outside its own folder"
     )
+    parser.add_argument(
+        "--strict",
+        type=bool,
+        default=False,
+        help="true: a file in your table that does not exist costs its row",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of splits that are drawn")
 
 

@@ -10,7 +10,7 @@ __all__ = ["raw_rows"]
 
 
 _RAW = "counterpoise.data.preparation"
-_CHOICES = {"_own:own": ("label", "modality", "task", "allow_outside"), "_sentiment:sentiment": ("label",)}
+_CHOICES = {"_own:own": ("label", "modality", "task", "allow_outside", "strict"), "_sentiment:sentiment": ("label",)}
 """Fields of `Settings` that a builder depends on besides ``seed`` and those of its readers."""
 
 

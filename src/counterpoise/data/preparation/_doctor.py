@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from counterpoise.data.preparation._files import frames_of, open_npy
 from counterpoise.data.preparation._findings import Finding, UnreadableError, summary
 from counterpoise.data.preparation._index import Index, Item, Settings, check_index, presence_of, targets_of
 from counterpoise.data.preparation._media import AUDIO_SUFFIXES, VIDEO_SUFFIXES, has_track
-from counterpoise.data.preparation._reader import Reader, is_absence, is_empty
+from counterpoise.data.preparation._reader import Reader, absence, is_empty
 from counterpoise.data.preparation._readers import Sound
 from counterpoise.data.preparation._result import MANIFEST, check_prepared
 from counterpoise.errors import DataError, NotFoundError
@@ -156,7 +156,7 @@ def _candidates(folder: Path, name: str | None) -> list[DataEntry]:
     return [DATASETS[name]]
 
 
-def _look(item: Item, readers: Mapping[str, Reader], optional: bool) -> Sequence[Finding]:
+def _look(item: Item, readers: Mapping[str, Reader], optional: Collection[str]) -> Sequence[Finding]:
     """Return findings from listings and headers of a sample's files."""
     findings: list[Finding] = []
     for m, reader in readers.items():
@@ -168,7 +168,7 @@ def _look(item: Item, readers: Mapping[str, Reader], optional: bool) -> Sequence
     return findings
 
 
-def _look_at_source(item: Item, m: str, source: Any, track: str, optional: bool) -> list[Finding]:
+def _look_at_source(item: Item, m: str, source: Any, track: str, optional: Collection[str]) -> list[Finding]:
     """Return findings about one source of a modality."""
     findings: list[Finding] = []
     try:
@@ -177,8 +177,8 @@ def _look_at_source(item: Item, m: str, source: Any, track: str, optional: bool)
         if isinstance(source, Path):
             _look_at(source, track, lambda kind, detail: findings.append(Finding(kind, item.id, m, detail, False)))
     except UnreadableError as error:
-        absent = optional and is_absence(source, error)
-        findings.append(Finding("absent" if absent else error.kind, item.id, m, error.detail, not absent))
+        absent = absence(m, item.id, source, error, optional)
+        findings += absent or [Finding(error.kind, item.id, m, error.detail, True)]
     return findings
 
 

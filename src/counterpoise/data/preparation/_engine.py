@@ -9,7 +9,7 @@ import json
 import multiprocessing
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from counterpoise.data._arrow import write_splits
 from counterpoise.data._info import SPLITS, DataInfo
 from counterpoise.data.preparation._findings import Finding, UnreadableError, summary, to_csv
 from counterpoise.data.preparation._index import Index, Item, check_index, presence_of, targets_of
-from counterpoise.data.preparation._reader import Reader, is_absence, is_empty
+from counterpoise.data.preparation._reader import Reader, absence, is_empty
 from counterpoise.data.preparation._result import (
     FINDINGS,
     MANIFEST,
@@ -121,8 +121,9 @@ def prepare_index(
         findings += _same_content(readable, tuple(readers), stamps, shards)
         kept = _by_split(readable)
         _check_not_empty(kept, name, work, findings)
-        absence = _absence(index, readable, stamps, shards)
-        info = _info(index, readers, name, recipe, [*summary(findings), *absence])
+        _check_present(kept["train"], readers, stamps, shards, work, findings)
+        notes = [*summary(findings), *_absence(index, readable, stamps, shards)]
+        info = _info(index, readers, name, recipe, notes)
         _write(work, out, info, index, kept, stamps, shards, unreadable, findings)
     return Report({part: len(items) for part, items in kept.items()}, findings, len(todo), info)
 
@@ -162,6 +163,24 @@ def _check_not_empty(kept: Mapping[str, Sequence[Item]], name: str, work: Path, 
         raise DataError(
             f"No sample of the split `{empty}` of `{name}` could be read. "
             f"{' '.join(summary(findings)) or 'None is listed.'} The whole list: {work / FINDINGS}."
+        )
+
+
+def _check_present(
+    train: Sequence[Item],
+    modalities: Iterable[str],
+    stamps: Mapping[str, str],
+    shards: Shards,
+    work: Path,
+    findings: Sequence[Finding],
+) -> None:
+    """Raise `DataError` if no training sample has some modality: a wrong folder rather than absent data."""
+    never = set(modalities).intersection(*(shards.absent(stamps[item.id]) for item in train))
+    if never:
+        write_atomic(work / FINDINGS, to_csv(findings))
+        raise DataError(
+            f"No training sample has the modality `{min(never)}`. {' '.join(summary(findings))} Correct its column, or "
+            f"leave it out. The whole list: {work / FINDINGS}."
         )
 
 
@@ -277,9 +296,9 @@ def _findings(path: Path, records: Sequence[Any]) -> dict[str, list[Finding]]:
         raise DataError(f"`{path}` is damaged ({error}). Delete it and prepare the data again.") from error
 
 
-def _key(readers: Mapping[str, Reader], optional: bool) -> str:
+def _key(readers: Mapping[str, Reader], optional: Collection[str]) -> str:
     content = json.dumps({m: r.parameters for m, r in readers.items()}, sort_keys=True, default=str)
-    content += "optional" if optional else ""
+    content += ",".join(sorted(optional))
     return hashlib.blake2b(f"{FORMAT}{content}".encode(), digest_size=8).hexdigest()
 
 
@@ -305,10 +324,12 @@ def _state(source: Any) -> bytes:
     return source.encode() if isinstance(source, str) else np.asarray(source).tobytes()
 
 
-def _read(item: Item, stamp: str, readers: Mapping[str, Reader], optional: bool) -> tuple[Sample | None, list[Finding]]:
+def _read(
+    item: Item, stamp: str, readers: Mapping[str, Reader], optional: Collection[str]
+) -> tuple[Sample | None, list[Finding]]:
     """Return a sample, or None and what cost it; what was found besides is part of either.
 
-    A modality without a source, or without a sound track, is absent if it is optional.
+    A modality whose source cannot be read for one of the reasons in ``optional`` is absent.
     """
     arrays: dict[str, np.ndarray] = {}
     findings: list[Finding] = []
@@ -325,7 +346,9 @@ def _read(item: Item, stamp: str, readers: Mapping[str, Reader], optional: bool)
     return (Sample(stamp, content, findings, arrays) if whole else None), findings
 
 
-def _read_source(item: Item, m: str, reader: Reader, optional: bool) -> tuple[np.ndarray | None, list[Finding]]:
+def _read_source(
+    item: Item, m: str, reader: Reader, optional: Collection[str]
+) -> tuple[np.ndarray | None, list[Finding]]:
     """Return the array of one modality, or None if that costs the sample, and what was found."""
     source = item.sources.get(m)
     findings: list[Finding] = []
@@ -334,8 +357,8 @@ def _read_source(item: Item, m: str, reader: Reader, optional: bool) -> tuple[np
             raise UnreadableError("missing", f"{item.id}: no {m}")
         array = reader.read(source, lambda kind, detail: findings.append(Finding(kind, item.id, m, detail, False)))
     except UnreadableError as error:
-        if optional and is_absence(source, error):
-            return reader.blank(), [*findings, Finding("absent", item.id, m, error.detail, False)]
+        if absent := absence(m, item.id, source, error, optional):
+            return reader.blank(), [*findings, *absent]
         return None, [*findings, Finding(error.kind, item.id, m, error.detail, True)]
     except (ConfigError, NotFoundError, OutputError):
         raise  # about the settings or the installation, not about this sample
@@ -362,7 +385,7 @@ def _content(source: Any, array: np.ndarray) -> str:
 
 
 def _chunk(
-    items: Sequence[Item], stamps: Sequence[str], readers: Mapping[str, Reader], work: str, optional: bool
+    items: Sequence[Item], stamps: Sequence[str], readers: Mapping[str, Reader], work: str, optional: Collection[str]
 ) -> tuple[int, str | None, dict[str, list[dict[str, Any]]]]:
     """Read some items and write them as one shard; return their number, the shard, and what cannot be read."""
     if multiprocessing.parent_process() is not None:
@@ -399,7 +422,7 @@ def _in_parallel(
     readers: Mapping[str, Reader],
     work: Path,
     jobs: int | None,
-    optional: bool,
+    optional: Collection[str],
 ) -> Iterator[tuple[int, Path | None, dict[str, list[Finding]]]]:
     with extra("data", "Preparing data"):
         import joblib

@@ -48,6 +48,7 @@ class Settings:
         modality: ``NAME=COLUMN,COLUMN``, for the user's own data.
         task: ``multiclass``, ``multilabel`` or ``regression``, None to infer it from the labels of the table.
         allow_outside: Whether a manifest may name files outside its own folder.
+        strict: Whether a file that a manifest names and that does not exist costs its row.
         seed: Seed of splits that are drawn.
     """
 
@@ -63,6 +64,7 @@ class Settings:
     modality: tuple[str, ...] = ()
     task: str | None = None
     allow_outside: bool = False
+    strict: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -127,7 +129,9 @@ class Index:
         augment: Augmentation of the inputs in training (see `DataInfo.augment`).
         target_offset: See `DataInfo.target_offset`.
         target_unit: See `DataInfo.target_unit`.
-        optional: Whether samples that lack modalities are kept: those without a source, or without a sound track.
+        optional: Kinds of findings that make a modality absent rather than cost its sample (``silent``: no sound track;
+            ``missing``: no such file). If there are any, samples without a source of a modality lack it as well; by
+            default samples need every modality.
     """
 
     items: Sequence[Item]
@@ -142,7 +146,7 @@ class Index:
     augment: Mapping[str, Any] = field(default_factory=dict)
     target_offset: tuple[float, ...] = ()
     target_unit: tuple[float, ...] = ()
-    optional: bool = False
+    optional: Collection[str] = ()
 
 
 def files_below(folder: Path) -> list[Path]:

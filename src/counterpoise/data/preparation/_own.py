@@ -34,8 +34,9 @@ def own(source: Path, settings: Settings) -> Index:
     are one modality ``sensor``, or use ``--modality sensor=x,y``; a column of videos with a name for sound (``audio``,
     ``sound``, ``speech``, ``voice``) is their sound track. A column that counts the rows is left out.
 
-    A row whose cells of a modality are all empty lacks that modality, as does one whose video has no sound track. Such
-    rows are kept, unless they lack everything.
+    A row whose cells of a modality are all empty lacks that modality, as does one whose video has no sound track, or
+    whose file does not exist (a finding ``missing``, which is counted). Such rows are kept, unless they lack
+    everything. With ``--strict true`` a file that does not exist costs its row.
 
     Args:
         source: The manifest.
@@ -69,7 +70,7 @@ def own(source: Path, settings: Settings) -> Index:
         origin=source.name,
         target_offset=targets.offset,
         target_unit=targets.unit,
-        optional=True,
+        optional=("silent",) if settings.strict else ("silent", "missing"),
     )
 
 

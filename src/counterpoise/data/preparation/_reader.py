@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
 
 from counterpoise.data._info import Modality
-from counterpoise.data.preparation._findings import Remark, UnreadableError
+from counterpoise.data.preparation._findings import Finding, Remark, UnreadableError
 
-__all__ = ["Reader", "is_absence", "is_empty"]
+__all__ = ["Reader", "absence", "is_empty"]
 
 
 def is_empty(source: Any) -> bool:
@@ -19,11 +19,22 @@ def is_empty(source: Any) -> bool:
     return source is None or (isinstance(source, str) and not source.strip())
 
 
-def is_absence(source: Any, error: UnreadableError) -> bool:
-    """Return whether an unreadable source means that the modality is absent (no source, or no sound track), which is
-    not a fault.
+def absence(m: str, item: str, source: Any, error: UnreadableError, optional: Collection[str]) -> list[Finding]:
+    """Return the findings that make a modality absent whose source cannot be read; none where it costs the sample.
+
+    Args:
+        m: The modality.
+        item: Id of the sample.
+        source: The source.
+        error: Why it cannot be read.
+        optional: Kinds of findings that are absences, see `Index`; none where samples need every modality.
     """
-    return is_empty(source) or error.kind == "silent"
+    if not optional or not (is_empty(source) or error.kind in optional):
+        return []
+    absent = Finding("absent", item, m, error.detail, False)
+    if is_empty(source) or error.kind != "missing":
+        return [absent]
+    return [Finding("missing", item, m, error.detail, False), absent]
 
 
 class Reader(ABC):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image as Pillow
 
 from counterpoise._arrays import guess_task
 from counterpoise.data import open_data, prepare
-from counterpoise.data.preparation import Settings
+from counterpoise.data.preparation import Settings, check_folder
 from counterpoise.data.preparation._own import own
 from counterpoise.errors import ConfigError, DataError
 
@@ -191,10 +192,50 @@ def test_backslashes_missing_files_and_addresses(tmp_path: Path) -> None:
     cells = [rf"sub\p{k}.png" for k in range(N)]
     cells[3], cells[4] = "sub/nowhere.png", "https://example.org/p.png"
     manifest = write(tmp_path / "m.csv", photo=cells)
-    assert prepare("own", manifest, tmp_path / "p", settings=Settings(size=8), jobs=1).left_out == 2
+    assert prepare("own", manifest, tmp_path / "p", settings=Settings(size=8), jobs=1).left_out == 1
     listing = (tmp_path / "p" / "findings.csv").read_text()
     assert "nowhere.png" in listing
     assert "download" in listing
+
+
+def pictures(folder: Path, kept: Callable[[int], bool]) -> Path:
+    """A table of sixty pictures, of which some are there."""
+    for k in filter(kept, range(N)):
+        Pillow.new("RGB", (9, 9), (k, 90, 0)).save(folder / f"p{k}.png")
+    return write(folder / "m.csv", photo=[f"p{k}.png" for k in range(N)])
+
+
+def test_a_file_that_does_not_exist_makes_its_modality_absent_and_is_counted(tmp_path: Path) -> None:
+    manifest, out = pictures(tmp_path, lambda k: k % 5 > 0), tmp_path / "p"
+    lines, _findings, well = check_folder(manifest, "own")
+    assert well
+    assert any("12 x missing" in line and "p0.png" in line for line in lines)
+    assert any("samples that have a modality: photo 80.0%" in line for line in lines)
+    report = prepare("own", manifest, out, settings=Settings(size=8), jobs=1)
+    assert sum(report.samples.values()) == N
+    assert report.left_out == 0
+    assert any("12 x missing" in line for line in report.notes)
+    data = open_data(out)
+    has = np.concatenate([data.split(part).present["photo"] for part in ("train", "val", "test")])
+    assert (~has).sum() == 12
+    Pillow.new("RGB", (9, 9), (200, 90, 0)).save(tmp_path / "p0.png")  # it is found again
+    again = prepare("own", manifest, out, settings=Settings(size=8), jobs=1)
+    assert any("11 x missing" in line for line in again.notes)
+
+
+def test_strict_preparation_leaves_out_rows_whose_files_do_not_exist(tmp_path: Path) -> None:
+    manifest = pictures(tmp_path, lambda k: k % 5 > 0)
+    report = prepare("own", manifest, tmp_path / "p", settings=Settings(size=8, strict=True), jobs=1)
+    assert report.left_out == 12
+    assert sum(report.samples.values()) == N - 12
+    assert not check_folder(manifest, "own", Settings(strict=True))[2]
+
+
+def test_a_modality_that_no_training_row_has_is_refused(tmp_path: Path) -> None:
+    """The folder is wrong, rather than the modality absent."""
+    manifest = pictures(tmp_path, lambda k: False)
+    with pytest.raises(DataError, match=r"No training sample has the modality `photo`.*60 x missing"):
+        prepare("own", manifest, tmp_path / "p", settings=Settings(size=8), jobs=1)
 
 
 def test_sentences_that_end_like_files_stay_texts(tmp_path: Path) -> None:
