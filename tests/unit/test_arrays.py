@@ -185,3 +185,45 @@ def test_rows_without_values_are_no_copies(repeats: int) -> None:
     else:
         assert len(np.unique(copies[: 150 * repeats])) == 150 * repeats
         assert len(np.unique(copies[150 * repeats :])) == 250
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("filled", [0.06, 0.3, 0.8])
+def test_placeholders_are_no_copies_at_any_share_scale_and_order(filled: float, seed: int) -> None:
+    """Filled rows are placeholders above a share of 5 %, and real copies among the other rows are still found."""
+    rng = np.random.default_rng(seed)
+    n = 600
+    x = rng.normal(size=(n, 3)) * 10.0 ** rng.integers(-3, 4, size=3)
+    rows = rng.permutation(n)[: int(filled * n)]
+    x[rows] = [0.0, -1.0, x[:, 2].mean()]
+    assert find_copies([x]) is None
+    others = np.setdiff1d(np.arange(n), rows)
+    x[others[:30]] = x[others[30:60]]  # thirty pairs
+    order = rng.permutation(n)
+    for arrays, place in (([x], np.arange(n)), ([x[:, :1], x[:, 1:]], np.arange(n)), ([x[order] * 7 + 1], order)):
+        copies = find_copies(arrays)
+        assert copies is not None
+        at = np.argsort(place)
+        assert (copies[at[others[:30]]] == copies[at[others[30:60]]]).all()
+        assert len(np.unique(copies)) == n - 30
+
+
+@pytest.mark.parametrize("times", [2, 5, 12])
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_that_are_all_copied_are_copies_however_often(times: int, seed: int) -> None:
+    """Every value is as frequent as the median one, so that none is a placeholder."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(40, 4))
+    order = rng.permutation(40 * times)
+    copies = find_copies([np.repeat(x, times, 0)[order]])
+    assert copies is not None
+    assert (np.bincount(copies) == times).all()
+    assert copies[0] == 0  # numbered by their first row
+    assert (np.diff(np.unique(copies, return_index=True)[1]) > 0).all()
+
+
+@pytest.mark.parametrize(("share", "is_copy"), [(0.03, True), (0.07, False)])
+def test_one_row_that_is_repeated_is_a_placeholder_above_five_per_cent(share: float, is_copy: bool) -> None:
+    x = np.random.default_rng(0).normal(size=(1000, 2))
+    x[: int(1000 * share)] = x[0]
+    assert (find_copies([x]) is not None) == is_copy

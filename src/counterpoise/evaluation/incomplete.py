@@ -6,8 +6,8 @@ r"""Scores of models on incomplete data: by pattern of presence, over rates of a
   severity; the levels here are ours.
 - *Modality equity index* (MEI), *modality learning index* (MLI): according to MissBench (Pham et al., arXiv
   2603.09874), MEI "measures how fairly different modalities contribute across missing-modality configurations" and MLI
-  compares gradient norms of modalities. The formulas below are inferred from these sentences; those of the paper may
-  differ.
+  compares gradient norms of modalities. The formulas below are inferred from these sentences of its abstract; those of the paper
+  may differ, so the numbers should not be compared with published ones.
 """
 
 from __future__ import annotations
@@ -227,7 +227,8 @@ def modality_equity(values: Mapping[frozenset[str], float], modalities: Sequence
         p_m = c_m / \sum_k c_k, \qquad \mathrm{MEI} = -\frac{1}{\log M} \sum_m p_m \log p_m
 
     with the score v(S) of the configuration S, over all S for which both scores are known. It is NaN if no modality
-    contributes anything.
+    contributes anything. The formula is inferred from the abstract of MissBench (Pham et al., arXiv
+    2603.09874), and may differ from that of the paper.
 
     Args:
         values: Score by configuration, the empty one included.
@@ -254,7 +255,8 @@ def modality_learning(norms: Mapping[str, float]) -> float:
 
     .. math:: \mathrm{MLI} = 1 + \frac{1}{\log M} \sum_m p_m \log p_m, \qquad p_m = \bar g_m / \sum_k \bar g_k
 
-    with the mean over training :math:`\bar g_m` of the norm of the loss's gradient by the features of m.
+    with the mean over training :math:`\bar g_m` of the norm of the loss's gradient by the features of m. The formula is
+    inferred from the abstract of MissBench (Pham et al., arXiv 2603.09874), and may differ from that of the paper.
 
     Args:
         norms: Mean gradient norm by modality.

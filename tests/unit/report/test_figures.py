@@ -18,6 +18,7 @@ from counterpoise.report.analysis.ranking import indistinct
 from counterpoise.report.analysis.series import Point
 from counterpoise.report.figures._matplotlib import sheet
 from counterpoise.report.figures._plotly import render
+from counterpoise.report.figures._rows import dash, token
 from counterpoise.report.figures.contributions import Scale, _whiskers
 from counterpoise.report.figures.curves import curve_figures
 from counterpoise.report.figures.scores import difference_figure, encoder_figure, score_figure
@@ -229,3 +230,34 @@ def test_a_shifted_whisker_ends_at_the_entropy() -> None:
         ((low, high),) = drawn.intervals
         assert low == pytest.approx(75.0)
         assert high == pytest.approx(end)
+
+
+def test_rows_of_one_colour_differ_in_line_style(make_run) -> None:
+    rules = ["fused", "calibrated", "dynamic"]
+    runs = [
+        make_run(
+            f"{method} ({rule})" if rule != "fused" else method, s, {"accuracy": 0.8}, curves={"val_score": [0.1, 0.2]}
+        )
+        for method in ("joint", "uniform", "ogm-ge")
+        for rule in rules
+        for s in (0, 1)
+    ]
+    comparison = compare(runs)[0]
+    assert len(comparison.labels) == 9
+    looks = {
+        label: (token(comparison, label, comparison.modalities), dash(comparison, label)) for label in comparison.labels
+    }
+    assert len(set(looks.values())) == 9
+    assert looks["joint"][1] == "solid"
+
+
+def test_a_curve_of_one_epoch_is_seen(make_run) -> None:
+    runs = [make_run("joint", s, {"accuracy": 0.8}, curves={"val_score": [0.3], "train_loss": [1.0]}) for s in (0, 1)]
+    comparison = compare(runs)[0]
+    figures = curve_figures(comparison, comparison.modalities)
+    assert {"scores", "loss"} <= set(figures)
+    for figure in figures.values():
+        assert all(mark.marker for _, panel in figure.options for mark in panel.marks)
+    longer = [make_run("joint", 0, {"accuracy": 0.8}, curves={"val_score": [0.3, 0.4]})]
+    (line,) = curve_figures(compare(longer)[0], ("accelerometer", "gyroscope"))["scores"].options[0][1].marks
+    assert not line.marker

@@ -23,6 +23,7 @@ from counterpoise.report import draw_figures, render_page, to_csv
 from counterpoise.report.analysis.comparison import compare
 from counterpoise.report.analysis.ranking import Ranking
 from counterpoise.report.analysis.robustness import corrupted_scores
+from counterpoise.report.figures.classes import robustness_figures, shift_grid
 from counterpoise.report.figures.scores import rank_figure
 from counterpoise.report.figures.spec import Series
 from counterpoise.runs import Metric, RunRecord, read_records, write_records
@@ -193,3 +194,19 @@ def test_pictures_are_small_and_true() -> None:
     bars = picture(look("vector"), np.array([1.0, 3.0]), mean=np.array([1.0, 1.0]), std=np.array([1.0, 2.0]))
     assert (bars["values"], bars["top"]) == ([0, 99], 1.0)
     assert picture(look("tokens"), np.array([5, 0]))["words"] == ["5"]
+
+
+def test_only_modalities_that_were_not_noisy_are_said_to_take_no_noise(records: list[RunRecord]) -> None:
+    comparison = compare(records)[0]
+    assert "token" not in shift_grid(comparison).note
+    tokens = [
+        replace(r, metrics=tuple(x for x in r.metrics if (x.modality, getattr(x.corruption, "kind", "")) != NOISY))
+        for r in records
+    ]
+    mixed = compare(tokens)[0]
+    assert "of gyroscope, token ids" in shift_grid(mixed).note
+    readings = [figure.reading for figure in robustness_figures(mixed, mixed.modalities)]
+    assert ["noise" in reading for reading in readings] == [True, False]
+
+
+NOISY = ("gyroscope", "noise")

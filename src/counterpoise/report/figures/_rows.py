@@ -33,6 +33,12 @@ def token(comparison: Comparison, label: str, modalities: Sequence[str]) -> str:
 
 
 def dash(comparison: Comparison, label: str) -> str:
-    """Return the line style of a row: solid for the reference and the focus, another for each of the other methods."""
+    """Return the line style of a row, so that rows of one colour (the decision rules of a method) differ in style.
+
+    The first row of the reference and of the focus is solid, and that of each other method has a style of its own.
+    """
     slot = None if comparison.is_unimodal(label) else _method_slot(comparison, label)
-    return "solid" if slot is None else _DASHES[1 + slot % (len(_DASHES) - 1)]
+    first = 0 if slot is None else 1 + slot % (len(_DASHES) - 1)
+    colours = {name: token(comparison, name, comparison.modalities) for name in comparison.labels}
+    alike = [name for name, colour in colours.items() if colour == colours[label]]
+    return _DASHES[(first + alike.index(label)) % len(_DASHES)]

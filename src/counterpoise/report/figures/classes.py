@@ -136,16 +136,15 @@ def _robustness(
     others = [k for k in comparison.modalities if k != m]
     base = _only_other(comparison, others)
     rules: tuple[Rule, ...] = ()
-    reading = (
-        f"Scores when only {m} is corrupted: noise in standard deviations, all zeros, or the input of another sample "
-        "(permute). "
-    )
+    kinds = "noise in standard deviations, all zeros" if _takes_noise(by_label) else "all zeros"
+    reading = f"Scores when only {m} is corrupted: {kinds}, or the input of another sample (permute). "
     if base is not None:
         level = factor * base.mean
         ends = min(ends[0], level - 1), max(ends[1], level + 1)
         rules = (Rule(level, palette.modality_token(colours, others[0]), "dot", horizontal=True),)
         reading += f"Dotted line: {others[0]} trained alone, which a model without {m} should still reach. "
-    x = Axis("noise (standard deviations), other kinds", ticks=tuple(ticks), range=(-0.2, ticks[-1][0] + 0.4))
+    kinds = "noise (standard deviations), other kinds" if _takes_noise(by_label) else "kind of corruption"
+    x = Axis(kinds, ticks=tuple(ticks), range=(-0.2, ticks[-1][0] + 0.4))
     y = Axis(score_axis(comparison, "test"), range=ends)
     title = f"Test scores with {m} corrupted"
     clause = whence(table)
@@ -155,6 +154,19 @@ def _robustness(
         (("", Panel(x, y, tuple(marks), rules, 340, legend=True, title=f"{m} corrupted")),),
         points_grid(f"robustness-{m}", title, comparison, table, ["method", "corruption"], score),
     )
+
+
+def _takes_noise(by_label: Mapping[str, Sequence[CorruptedScore]]) -> bool:
+    """Tell whether some scores are those of noisy inputs; token ids take no noise."""
+    return any(s.is_noise and s.corruption is not None for scores in by_label.values() for s in scores)
+
+
+def _without_noise(comparison: Comparison) -> list[str]:
+    """Return the modalities that were corrupted, but not by noise."""
+    scores = {
+        m: {label: corrupted_scores(comparison, label, m) for label in comparison.labels} for m in comparison.modalities
+    }
+    return [m for m, by_label in scores.items() if any(by_label.values()) and not _takes_noise(by_label)]
 
 
 def _only_other(comparison: Comparison, others: Sequence[str]) -> Point | None:
@@ -220,5 +232,7 @@ def shift_grid(comparison: Comparison) -> Grid:
                 source[len(rows), len(cells)] = (comparison.data, label, str(metric), "mean")
             cells.append(plus_minus(s.mean, s.se, score))
         rows.append(cells)
-    note = "Mean over three strengths of noise, zeros and permute; texts take no noise."
+    note = "Mean over three strengths of noise, zeros and permute."
+    if silent := _without_noise(comparison):
+        note = f"{note[:-1]}; of {', '.join(silent)}, token ids, over zeros and permute."
     return Grid("shift", f"{comparison.data}: test scores under corruption", header, rows, note, source=source)

@@ -82,6 +82,6 @@ def pattern_grid(comparison: Comparison) -> Grid:
     note = (
         "Test samples by the modalities that they have. MEI: how equally modalities contribute over configurations (1: "
         "equally); MLI: how unequal their gradients were in training (0: equal); pattern equity: how equal the gains "
-        "of configurations are (1: equal)."
+        "of configurations are (1: equal). The formulas of MEI and MLI are inferred from the abstract of MissBench."
     )
     return Grid("patterns", f"{comparison.data}: scores by pattern of presence", header, rows, note)

@@ -61,7 +61,7 @@ class Series:
         colour: Colour of all points, or one per point.
         name: Entry of the legend; none if empty.
         dash: Style of the line; no line if empty.
-        marker: Shape of the points; no markers if empty.
+        marker: Shape of the points; no markers if empty, except on a line of one point.
         size: Size of the markers in pixels.
         hollow: Whether the markers are outlines.
         intervals: Ends of an interval per point.
@@ -90,6 +90,10 @@ class Series:
     texts: Sequence[str] = ()
     width: float = 2
     opacity: float = 1
+
+    def __post_init__(self) -> None:
+        if self.dash and not self.marker and len(self.x) == 1:
+            object.__setattr__(self, "marker", "circle")  # a line of one point, one epoch say, would not be seen
 
     def lengths(self) -> tuple[list[float], list[float]]:
         """Return the lengths of the whiskers to the low and to the high end, 0 where there is none."""
