@@ -19,15 +19,16 @@ DIM = 6
 DEVICE = os.environ.get("COUNTERPOISE_TEST_DEVICE", "cpu")
 """Device of the contract battery; only tests/contract/test_devices.py uses ``meta``, which holds no numbers."""
 HOME = "cpu" if DEVICE == "meta" else DEVICE
+RAW = Path(os.environ.setdefault("COUNTERPOISE_DATA", str(Path(__file__).parents[2] / "shared" / "data")))
+"""Folder of raw data: beside the repository, unless the environment names another; processes of tests look there too."""
 
 
 @pytest.fixture(scope="session")
 def raw_data() -> Path:
     """The folder of raw data; tests that need it are skipped, saying so, where it is absent."""
-    folder = Path(os.environ.get("COUNTERPOISE_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no raw data in {folder} (set COUNTERPOISE_DATA)")
-    return folder
+    if not RAW.is_dir():
+        pytest.skip(f"no raw data in {RAW} (set COUNTERPOISE_DATA)")
+    return RAW
 
 
 def _encoder(width: int = 8) -> nn.Module:

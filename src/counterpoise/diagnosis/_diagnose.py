@@ -259,9 +259,7 @@ class _Run:
         self._optional("what each modality is used for", self._average_out, used, subsets)
         sources = self._valuations(used, inputs)
         permuted = {m: self._optional(f"{m} permuted", used.predictor.corrupted, m, PERMUTED) for m in modalities}
-        learnt = None if train is None else self._optional("training samples", self._training, train, used.problem)
-        if train is None:
-            self.notes.append("overfitting was not measured: give train= samples that the model was trained on")
+        learnt = self._learnt(train, used.problem)
         evidence, valuation, source = self._evidence(used, sources, learnt, permuted)
         problem = used.problem
         clean = self._optional("scores", self._scores, problem, used.logits) or {}
@@ -271,12 +269,8 @@ class _Run:
         points = self._pointwise(used) if used.averaged else None
         lists, classes, gallery = (None, None, None) if points is None else self._samples(used, points, names)
         joint = used.readout.whole.estimate
-        self.notes += (
-            self._optional(
-                "contradictions", contradictions, problem, valuation, evidence, findings, joint, clean, corrupted
-            )
-            or []
-        )
+        numbers = (problem, valuation, evidence, findings, joint, clean, corrupted)
+        self.notes += self._optional("contradictions", contradictions, *numbers) or []
         self.notes += [note for note in used.predictor.notes if note not in self.notes]
         verdict, summary = overall(findings)
         return Diagnosis(
@@ -296,6 +290,13 @@ class _Run:
             notes=tuple(dict.fromkeys((*valuation.notes, *self.notes))),
             gallery=gallery or {},
         )
+
+    def _learnt(self, train: Iterable[Any] | None, held_out: EstimatorInput) -> _Used | None:
+        """Return what the predictions know of training samples; None, with a note, where it was not measured."""
+        if train is None:
+            self.notes.append("overfitting was not measured: give train= samples that the model was trained on")
+            return None
+        return self._optional("training samples", self._training, train, held_out)
 
     def _optional(self, what: str, function: Callable[..., Result], *arguments: Any) -> Result | None:
         """Run a late stage; if it fails, add a note."""

@@ -112,15 +112,20 @@ def _is_words(column: Any) -> bool:
 
 def _free_texts(value: Any) -> list[str] | None:
     """Return the texts of a sequence ``(N,)`` or ``(N, 1)`` of free texts; None for anything else."""
-    if str(getattr(value, "dtype", "")) == "category" or not hasattr(value, "__len__"):
-        return None
-    first = value[0] if isinstance(value, list | tuple) and len(value) else value
-    if not isinstance(first, str) and getattr(getattr(first, "dtype", None), "kind", "") not in ("O", "U"):
+    if not _may_hold_words(value):
         return None
     array = np.asarray(value, dtype=object)
     array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     words = array.ndim == 1 and all(isinstance(x, str) for x in array)
     return array.tolist() if words and is_free_text(len(set(array)), len(array)) else None
+
+
+def _may_hold_words(value: Any) -> bool:
+    """Tell whether a value is a list that begins with a text, or an array or Series of texts or objects."""
+    if isinstance(value, list | tuple):
+        return bool(value) and isinstance(value[0], str)
+    dtype = getattr(value, "dtype", None)
+    return str(dtype) != "category" and getattr(dtype, "kind", "") in ("O", "U")
 
 
 def _word_counts(texts: list[str]) -> np.ndarray:

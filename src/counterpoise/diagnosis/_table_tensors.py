@@ -53,16 +53,16 @@ def as_batches(
         )
     table = table if is_frame(table) else np.asarray(table)
     known = list(table.columns) if is_frame(table) else list(range(table.shape[1]))
-    groups = column_groups(modalities, known, label=y if isinstance(y, str) else None)
-    if isinstance(y, str):
-        check_columns([y], known, "The table")
-    labels = table[y] if isinstance(y, str) else y
+    named = y if isinstance(y, str) else None
+    groups = column_groups(modalities, known, label=named)
+    check_columns([] if named is None else [named], known, "The table")
+    labels = y if named is None else table[named]
     seen = None
     if train is not None:
-        part, given = training_table(train, y if isinstance(y, str) else None, table)
+        part, given = training_table(train, named, table)
         seen = _batches(part, groups, aligned_labels(part, given), batch_size)
-    taken = {c for names in groups.values() for c in names}
-    unused = [str(c) for c in known if c not in taken and not (isinstance(y, str) and c == y)]
+    taken = {named}.union(*groups.values())
+    unused = [str(c) for c in known if c not in taken]
     notes = [f"columns in no modality are left out: {', '.join(unused)}"] if unused else []
     return _batches(table, groups, aligned_labels(table, labels), batch_size), seen, tuple(groups), notes
 
@@ -76,7 +76,15 @@ def _batches(table: Any, groups: Mapping[str, Sequence[Any]], labels: np.ndarray
 
 def _tensors(table: Any, groups: Mapping[str, Sequence[Any]]) -> dict[str, Tensor]:
     """Return the columns of each modality as float32 ``(N, D)``."""
-    columns = {c: table[c] if is_frame(table) else table[:, c] for names in groups.values() for c in names}
+    arrays = _columns_of_numbers(table, [c for names in groups.values() for c in names])
+    return {
+        m: torch.from_numpy(np.stack([arrays[c] for c in names], 1).astype(np.float32)) for m, names in groups.items()
+    }
+
+
+def _columns_of_numbers(table: Any, names: Sequence[Any]) -> dict[Any, np.ndarray]:
+    """Return columns of numbers ``(N,)`` without empty cells."""
+    columns = {c: table[c] if is_frame(table) else table[:, c] for c in names}
     numbers = {c: _numbers(column) for c, column in columns.items()}
     words = [f"`{c}` ({columns[c].dtype})" for c, values in numbers.items() if values is None]
     if words:
@@ -91,9 +99,7 @@ def _tensors(table: Any, groups: Mapping[str, Sequence[Any]]) -> dict[str, Tenso
         raise DataError(
             f"A torch module takes numbers in every cell. Found empty cells in {shown}. Fill them in first."
         )
-    return {
-        m: torch.from_numpy(np.stack([arrays[c] for c in names], 1).astype(np.float32)) for m, names in groups.items()
-    }
+    return arrays
 
 
 def _numbers(column: Any) -> np.ndarray | None:

@@ -6,8 +6,8 @@ r"""Scores of models on incomplete data: by pattern of presence, over rates of a
   severity; the levels here are ours.
 - *Modality equity index* (MEI), *modality learning index* (MLI): according to MissBench (Pham et al., arXiv
   2603.09874), MEI "measures how fairly different modalities contribute across missing-modality configurations" and MLI
-  compares gradient norms of modalities. The formulas below are inferred from these sentences of its abstract; those of the paper
-  may differ, so the numbers should not be compared with published ones.
+  compares gradient norms of modalities. The formulas below are inferred from these sentences of its abstract; those
+  of the paper may differ, so the numbers should not be compared with published ones.
 """
 
 from __future__ import annotations

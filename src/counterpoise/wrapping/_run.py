@@ -76,14 +76,29 @@ class Run:
             present: Which samples have which modality; encoders run on these, and their outputs for others are zeros.
         """
         size = batch_size(inputs) if _tensors(inputs) else len(next(iter(inputs.values())))
-        masks = {} if present is None else self._masks(inputs, present, size)
-        if masks:
-            inputs = blanked({m: self._stand_in(m, x, masks[m]) for m, x in inputs.items()}, masks)
-        elif _tensors(inputs):
-            self.shapes = {m: map_leaves(lambda x: x[:1].clone(), value) for m, value in inputs.items()}
+        inputs, masks = self._filled(inputs, present, size)
+        self._resolve(inputs)
+        caught = self._run(inputs, size, wanted, masks)
+        missing = [m for m in wanted if m not in caught]
+        if missing:
+            raise ModelError(
+                f"The encoder of `{missing[0]}` should be called when the model runs. It was not. Name the submodule "
+                "whose forward is used."
+            )
+        self.inputs, self.size = dict(distributed.whole_inputs(inputs)), distributed.total_rows(size)
+        self.captured = {**self.captured, **caught} if len(wanted) < len(self.sites) else caught
+        return caught
+
+    def _resolve(self, inputs: Mapping[str, Any]) -> None:
+        """Decide how the module is called, from the first batch."""
         if not self.adapter.order:
             nested = {m: tuple(v) for m, v in inputs.items() if isinstance(v, Mapping) and m not in self.adapter.groups}
             self.adapter = _resolved(replace(self.adapter, nested=nested), tuple(inputs))
+
+    def _run(
+        self, inputs: dict[str, Any], size: int, wanted: tuple[str, ...], masks: Mapping[str, Tensor]
+    ) -> dict[str, Captured]:
+        """Run the module, and return what the encoders returned by then."""
         caught: dict[str, Captured] = {}
         enabled = torch.is_grad_enabled()
 
@@ -103,15 +118,18 @@ class Run:
         random = distributed.local_randomness(device)
         with standing_in(self.sites, stand_ins), self._norms_at_rest(), random, suppress(Complete):
             self.adapter.raw(inputs)
-        missing = [m for m in wanted if m not in caught]
-        if missing:
-            raise ModelError(
-                f"The encoder of `{missing[0]}` should be called when the model runs. It was not. Name the submodule "
-                "whose forward is used."
-            )
-        self.inputs, self.size = dict(distributed.whole_inputs(inputs)), distributed.total_rows(size)
-        self.captured = {**self.captured, **caught} if len(wanted) < len(self.sites) else caught
         return caught
+
+    def _filled(
+        self, inputs: dict[str, Any], present: Presence | None, size: int
+    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return inputs without what stands in the rows of absent modalities, and which samples have which modality."""
+        masks = {} if present is None else self._masks(inputs, present, size)
+        if masks:
+            return blanked({m: self._stand_in(m, x, masks[m]) for m, x in inputs.items()}, masks), masks
+        if _tensors(inputs):
+            self.shapes = {m: map_leaves(lambda x: x[:1].clone(), value) for m, value in inputs.items()}
+        return inputs, {}
 
     def _masks(self, inputs: Mapping[str, Any], present: Presence, size: int) -> dict[str, Tensor]:
         """Return which samples have which modality, on the CPU, after checks."""

@@ -50,8 +50,8 @@ DATASETS: Final = Catalogue(
         *synthetic_rows(),
     ],
 )
-DEFAULT_RAW: Final = Path("../shared/data")
-"""Default folder of the raw data, next to the checkout; the environment variable COUNTERPOISE_DATA overrides it."""
+DEFAULT_RAW: Final = Path("data")
+"""Folder of raw data, from the current one; the environment variable COUNTERPOISE_DATA names another."""
 
 
 @dataclass(frozen=True)
