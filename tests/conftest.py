@@ -20,7 +20,7 @@ DEVICE = os.environ.get("COUNTERPOISE_TEST_DEVICE", "cpu")
 """Device of the contract battery; only tests/contract/test_devices.py uses ``meta``, which holds no numbers."""
 HOME = "cpu" if DEVICE == "meta" else DEVICE
 RAW = Path(os.environ.setdefault("COUNTERPOISE_DATA", str(Path(__file__).parents[2] / "shared" / "data")))
-"""Folder of raw data: beside the repository, unless the environment names another; processes of tests look there too."""
+"""Folder of raw data: beside the repository unless the environment names another; also for processes of tests."""
 
 
 @pytest.fixture(scope="session")

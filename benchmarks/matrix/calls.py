@@ -55,25 +55,33 @@ METHODS = {
 }
 
 
-def trained(model: Callable[[], Any], name: str) -> None:
+def trained(model: Callable[[], Any], name: str, *, incomplete: bool = False) -> None:
     """Wrap a module and train an epoch with a method; its weights are those of the plain module trained alike."""
     net = model()
-    weights = _after_an_epoch(net, name)
+    weights = _after_an_epoch(net, name, incomplete)
     adapters = [p for key, p in net.named_parameters() if "lora_B" in key]
     if adapters:  # everything else is frozen; they start at 0
         assert all(bool(p.abs().max() > 0) for p in adapters)
         return
-    for one, other in zip(weights, _after_an_epoch(forms.Net(), name), strict=True):
+    for one, other in zip(weights, _after_an_epoch(forms.Net(), name, incomplete), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
-def _after_an_epoch(net: Any, name: str) -> list[Tensor]:
+def trained_on_incomplete(model: Callable[[], Any], name: str) -> None:
+    """Do the same with samples of which a third lacks each modality."""
+    trained(model, name, incomplete=True)
+
+
+def _after_an_epoch(net: Any, name: str, incomplete: bool) -> list[Tensor]:
     torch.manual_seed(0)
     inner = "net." if isinstance(net, forms.Inside | forms.Module) else ""
     model = counterpoise.wrap(net, {m: inner + m for m in forms.KEYS}, num_outputs=2)
     method = make_method(name)
     x, y = forms.tensors()
-    split = [Batch({m: x[m][i] for m in forms.KEYS}, y[i], i) for i in torch.arange(forms.N).split(forms.SIZE)]
+    split = []
+    for i in torch.arange(forms.N).split(forms.SIZE):
+        present = {m: i % 3 != k for k, m in enumerate(forms.KEYS)} if incomplete else None
+        split.append(Batch({m: x[m][i] for m in forms.KEYS}, y[i], i, present))
     model = method.prepare(model, y)
     parameters = [p for p in [*model.parameters(), *method.parameters()] if p.requires_grad]
     optimizer = torch.optim.SGD(parameters, 0.1)

@@ -30,6 +30,11 @@ WORKS = "yes"
 TABLES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], Callable[[Any, Any], None]]] = {
     "counterpoise.diagnose(model, data)": (forms.MODELS, forms.INPUTS, calls.diagnosed),
     "counterpoise.wrap(model, ...), and one epoch with a method": (forms.MODULES, calls.METHODS, calls.trained),
+    "counterpoise.wrap(model, ...), and one epoch on samples that lack modalities": (
+        forms.MODULES,
+        calls.METHODS,
+        calls.trained_on_incomplete,
+    ),
     "counterpoise.diagnose_vlm(model, ...)": (calls.ANSWERERS, calls.SAMPLES, calls.asked),
     "counterpoise.diagnose_retrieval(model, data)": (calls.TOWERS, calls.PAIRS, calls.retrieved),
     "CounterpoiseClassifier and CounterpoiseRegressor": (calls.ESTIMATORS, calls.FRAMES, calls.fitted),

@@ -15,6 +15,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks" / "matrix"
 CALLS = (
     "counterpoise.diagnose(model, data)",
     "counterpoise.wrap(model, ...), and one epoch with a method",
+    "counterpoise.wrap(model, ...), and one epoch on samples that lack modalities",
     "counterpoise.diagnose_vlm(model, ...)",
     "counterpoise.diagnose_retrieval(model, data)",
     "CounterpoiseClassifier and CounterpoiseRegressor",
