@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import integrate, stats
@@ -177,3 +181,16 @@ def test_every_default_candidate_has_a_prior() -> None:
         assert all(0 <= gain.sd < 0.2 and abs(gain.mean) < 0.2 for gain in known.priors.values())
         assert 0 <= known.shift < 0.1
     assert read_benchmark_gains("r2", corrupted=False) == BenchmarkGains(), "a score without a benchmark"
+
+
+def test_the_gains_of_the_package_are_those_of_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(__file__).parents[2] / "benchmarks" / "recommend"
+    monkeypatch.syspath_prepend(str(folder))
+    spec = importlib.util.spec_from_file_location("recommend_benchmark", folder / "run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    outcomes = [json.loads(line) for line in (folder / "outcomes.jsonl").read_text().splitlines()]
+    assert json.loads(benchmark.SHIPPED.read_text()) == benchmark.shipped_gains(outcomes)
+    assert benchmark.table(outcomes) == (folder / "table.md").read_text()
