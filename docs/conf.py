@@ -49,7 +49,8 @@ toc_object_entries_show_parents = "hide"
 
 OUTSIDE = re.compile(r"(?<!!)\[([^\]]+)\]\((?:\.\./)+([^)\s]+)\)")
 FROM_README = re.compile(r"(?<!!)\[([^\]]+)\]\((?!docs/|https?:|#)([^)\s]+)\)")
-COMPARISON = ROOT / "benchmarks" / "zoo" / "fused.md"
+COMPARISON = ROOT / "benchmarks" / "zoo"
+RULES = ("fused", "calibrated", "dynamic")
 
 
 def name_files(app: object, page: str, source: list[str]) -> None:
@@ -101,18 +102,26 @@ def based_on(cls: type) -> str:
 
 
 def comparison_rows() -> dict[str, list[str]]:
-    """Return for each method its row in the comparison with the fused head, with joint training's, as Markdown."""
-    if not COMPARISON.is_file():
-        return {}
-    text = COMPARISON.read_text(encoding="utf-8")
-    header, rule, *rows = [line for line in text.splitlines() if line.startswith("|")]
-    by_name = {line.split("|")[1].strip(" *`"): line for line in rows}
-    note = "Fused head, test accuracy in %, tuned alike; see [the results](../../results.md)."
+    """Return for each method its rows in the comparison, with joint training's, under every rule, as Markdown."""
+    tables = {rule: table_rows(COMPARISON / f"{rule}.md") for rule in RULES if (COMPARISON / f"{rule}.md").is_file()}
+    note = "Test accuracy in % under each decision rule, tuned alike; see [the results](../../results.md)."
     pages = {}
-    for name, row in by_name.items():
-        shown = [row] if name == "joint" or "joint" not in by_name else [row, by_name["joint"]]
-        pages[name] = ["## In the comparison", "\n".join([header, rule, *shown]), note]
+    for name in next(iter(tables.values()), {}):
+        if name == "method":
+            continue
+        head = next(iter(tables.values()))["method"]
+        lines = [f"| method | rule | {head}", "|---|---|" + "---:|" * head.count("|")]
+        for rule, rows in tables.items():
+            lines += [f"| {row} | {rule} | {rows[row]}" for row in dict.fromkeys((name, "joint")) if row in rows]
+        pages[name] = ["## In the comparison", "\n".join(lines), note]
     return pages
+
+
+def table_rows(file: Path) -> dict[str, str]:
+    """Return the lines of a table by their first cell, without it; the header has the key `method`."""
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    cut = (line.removeprefix("| ").split(" | ", 1) for line in lines)
+    return {name.strip(" *`"): rest for name, rest in cut}
 
 
 def write_changed(path: Path, text: str) -> None:
