@@ -286,7 +286,7 @@ def _print_commands(options: Namespace, runs: Mapping[str, Any]) -> int:
     planned = planned_runs(**runs)
     for config in planned:
         print(train_command(config, runs["given"], options.out))
-    print(f"{len(planned)} runs are missing.", file=sys.stderr)
+    print("1 run is missing." if len(planned) == 1 else f"{len(planned)} runs are missing.", file=sys.stderr)
     return 0
 
 

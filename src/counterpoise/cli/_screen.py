@@ -57,7 +57,7 @@ class RunProgress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[last]}"),
             console=console,
-            disable=quiet,
+            disable=quiet or self._lines,
         )
         self._figures: TaskID | None = None
         self._opening = self._bar.add_task("opening the data", total=None, last="")

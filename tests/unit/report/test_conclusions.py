@@ -115,6 +115,15 @@ def test_corruption_contributions_and_contradictions(make_run, golden) -> None:
     golden("conclusions-corruption", "\n".join(explain(runs)))
 
 
+@pytest.mark.parametrize(("corrupted", "falls"), [(0.8, False), (0.8001, False), (0.81, False), (0.75, True)])
+def test_a_score_that_no_corruption_lowers_does_not_fall(make_run, corrupted: float, falls: bool) -> None:
+    row = {"modality": "gyroscope", "corruption": "missing", "strength": 1.0, "accuracy": corrupted}
+    metrics = {"accuracy": 0.8, "accuracy@shift": corrupted, "accuracy@shift:gyroscope": corrupted}
+    text = "\n".join(explain([make_run("joint", seed, metrics, robustness=[row]) for seed in range(2)]))
+    assert ("falls from 80.0 % to" in text) == falls
+    assert ("No corruption of one modality lowers" in text) != falls
+
+
 @pytest.mark.parametrize(("kept", "advised"), [((0.69, 0.70, 0.71), True), ((0.50, 0.70, 0.60), False)])
 def test_a_gain_under_corruption_only_is_advice_for_inputs_that_fail(make_run, kept, advised: bool) -> None:
     rows = {"joint": (JOINT, (0.57, 0.58, 0.585)), "arm": ((0.85, 0.83, 0.86), kept)}

@@ -452,13 +452,15 @@ def _same_rule(comparison: Comparison, reference: str, focus: str | None) -> str
 
 
 def _largest_drop(comparison: Comparison, reference: str, focus: str | None) -> str:
-    """Return the corruption under which the reference loses most."""
+    """Return the corruption under which the reference loses most, if it loses anything."""
     clean = comparison.summary(reference, comparison.score)
     scores = [(m, s) for m in comparison.modalities for s in corrupted_scores(comparison, reference, m) if s.corruption]
     if not scores:
         return ""
     m, worst = min(scores, key=lambda pair: pair[1].point.mean)
     at = _score(comparison, Summary(worst.point.mean, math.nan, worst.point.n))
+    if worst.point.mean >= clean.mean or at == _score(comparison, clean):
+        return f"No corruption of one modality lowers the score of {name_of(comparison, reference)}."
     text = (
         f"{_start(name_of(comparison, reference))} depends most on {m}: with its input {_words(worst)} "
         f"the score falls from {_score(comparison, clean)} to {at}"
