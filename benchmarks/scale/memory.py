@@ -106,8 +106,8 @@ def train(folder: Path) -> None:
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     stop.set()
     watcher.join()
-    found = {"before": before, "largest": largest, "VmHWM": status()["VmHWM"], "seconds": seconds, "cpu": cpu}
-    print(json.dumps(found | {"accuracy": record.value("accuracy")}))
+    numbers = {"before": before, "largest": largest, "VmHWM": status()["VmHWM"], "seconds": seconds, "cpu": cpu}
+    print(json.dumps(numbers | {"accuracy": record.value("accuracy")}))
 
 
 def loader_ratio(folder: Path, batches: int) -> float:
@@ -146,33 +146,33 @@ def measure(gigabytes: float, work: Path, batches: int = 20) -> dict[str, float]
         shutil.rmtree(work / name, ignore_errors=True)
     command = [sys.executable, str(Path(__file__).resolve()), "--train", str((work / "large").resolve())]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=work)
-    found = json.loads(done.stdout.splitlines()[-1])
+    numbers = json.loads(done.stdout.splitlines()[-1])
     return {
         "data": sum(f.stat().st_size for f in (work / "large").rglob("*.arrow")) / 2**20,
-        "before": found["before"]["VmRSS"],
-        "before, maps": found["before"]["RssFile"],
-        "resident": found["VmHWM"],
-        "resident without maps": found["largest"]["RssAnon"],
-        "maps": found["largest"]["RssFile"],
-        "seconds": found["seconds"],
-        "cpu": found["cpu"],
+        "before": numbers["before"]["VmRSS"],
+        "before, maps": numbers["before"]["RssFile"],
+        "resident": numbers["VmHWM"],
+        "resident without maps": numbers["largest"]["RssAnon"],
+        "maps": numbers["largest"]["RssFile"],
+        "seconds": numbers["seconds"],
+        "cpu": numbers["cpu"],
         "loader over step": loader_ratio(work / "large", batches),
-        "accuracy": found["accuracy"],
+        "accuracy": numbers["accuracy"],
     }
 
 
-def table(found: dict[str, float]) -> str:
+def table(numbers: dict[str, float]) -> str:
     """Return the numbers as Markdown."""
     return (
         "# Memory\n\n"
-        f"An epoch on {found['data'] / 1024:.1f} GiB of pictures, with its record (processes of one core):\n\n"
+        f"An epoch on {numbers['data'] / 1024:.1f} GiB of pictures, with its record (processes of one core):\n\n"
         "| | MiB |\n|---|---:|\n"
-        f"| resident memory before, with everything imported | {found['before']:.0f} |\n"
-        f"| largest resident memory, pages of mapped files included | {found['resident']:.0f} |\n"
-        f"| of it at most: memory of the process itself | {found['resident without maps']:.0f} |\n"
-        f"| of it at most: pages of mapped files (data and libraries) | {found['maps']:.0f} |\n\n"
-        f"Reading a batch of {BATCH} took {100 * found['loader over step']:.1f} % of the processor time of a ResNet-18 "
-        "step on it.\n"
+        f"| resident memory before, with everything imported | {numbers['before']:.0f} |\n"
+        f"| largest resident memory, pages of mapped files included | {numbers['resident']:.0f} |\n"
+        f"| of it at most: memory of the process itself | {numbers['resident without maps']:.0f} |\n"
+        f"| of it at most: pages of mapped files (data and libraries) | {numbers['maps']:.0f} |\n\n"
+        f"Reading a batch of {BATCH} took {100 * numbers['loader over step']:.1f} % of the processor time of a "
+        "ResNet-18 step on it.\n"
     )
 
 
@@ -186,11 +186,11 @@ def main() -> None:
         train(options.train)
         return
     with tempfile.TemporaryDirectory() as temporary:
-        found = measure(options.gigabytes, options.work or Path(temporary))
-    print(json.dumps(found, indent=1))
-    (Path(__file__).parent / "memory.md").write_text(table(found))
-    assert found["resident"] < 1024, f"{found['resident']:.0f} MiB"
-    assert found["loader over step"] < 1
+        numbers = measure(options.gigabytes, options.work or Path(temporary))
+    print(json.dumps(numbers, indent=1))
+    (Path(__file__).parent / "memory.md").write_text(table(numbers))
+    assert numbers["resident"] < 1024, f"{numbers['resident']:.0f} MiB"
+    assert numbers["loader over step"] < 1
 
 
 if __name__ == "__main__":

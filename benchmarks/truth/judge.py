@@ -146,8 +146,8 @@ def judge(reading: Reading, truth: Truth, accuracy: float | None) -> Verdict:
             value = min(value, most)
             inside[name] = bool(estimate.low - 1e-9 <= value <= estimate.high + 1e-9)
             error[name] = float(estimate.value - value)
-    found = (*_impossible(reading, truth), *_excluding(reading), *_unfaithful(reading, truth, accuracy))
-    return Verdict(right, tuple(wrong), undecided, accused, inside, error, found)
+    contradictions = (*_impossible(reading, truth), *_excluding(reading), *_unfaithful(reading, truth, accuracy))
+    return Verdict(right, tuple(wrong), undecided, accused, inside, error, contradictions)
 
 
 def _pairs(reading: Reading, truth: Truth) -> list[tuple[str, Estimate, float | None]]:
@@ -178,18 +178,18 @@ def _impossible(reading: Reading, truth: Truth) -> list[str]:
     limit = reading.entropy if np.isfinite(truth.limit) and "label" in notes else truth.limit
     slack = max(0.002, 0.002 * limit)
     unit = min(limit, 1.0)
-    found = []
+    faults = []
     for name, e in _named(reading).items():
         if not np.isfinite([e.value, e.low, e.high]).all():
-            found.append(f"{name} = {e}: not finite")
+            faults.append(f"{name} = {e}: not finite")
         if not e.low - 1e-9 <= e.value <= e.high + 1e-9:
-            found.append(f"{name} = {e}: outside of its own interval")
+            faults.append(f"{name} = {e}: outside of its own interval")
         if e.value > limit + slack + 2 * e.se or e.low > limit + slack:
-            found.append(f"{name} = {e}: above H(Y) = {limit:.3f}")
+            faults.append(f"{name} = {e}: above H(Y) = {limit:.3f}")
         if not _excused(name, reading) and (e.value < -max(0.02 * unit, 2 * e.se) or e.high < -0.01 * unit):
-            found.append(f"{name} = {e}: below 0")
-    found += [f"share of {share} %" for share in re.findall(r"(\d+) ?%", reading.text) if int(share) > 100]
-    return found
+            faults.append(f"{name} = {e}: below 0")
+    faults += [f"share of {share} %" for share in re.findall(r"(\d+) ?%", reading.text) if int(share) > 100]
+    return faults
 
 
 def _excused(name: str, reading: Reading) -> bool:
@@ -215,19 +215,19 @@ def _excluding(reading: Reading) -> list[str]:
 
 def _unfaithful(reading: Reading, truth: Truth, accuracy: float | None) -> list[str]:
     """Return where the diagnosis is not of the model on the samples that it was given."""
-    found = []
+    faults = []
     for m in truth.ignored:
         if m in reading.used and reading.used[m].low > 0.02 * min(truth.limit, 1.0):
-            found.append(f"used:{m} = {reading.used[m]}, though replacing it changes nothing")
+            faults.append(f"used:{m} = {reading.used[m]}, though replacing it changes nothing")
         if (
             m in reading.permuted
             and reading.accuracy is not None
             and abs(reading.permuted[m] - reading.accuracy) > 1e-3
         ):
-            found.append(f"accuracy {reading.accuracy:.3f} becomes {reading.permuted[m]:.3f} with {m} permuted")
+            faults.append(f"accuracy {reading.accuracy:.3f} becomes {reading.permuted[m]:.3f} with {m} permuted")
     if accuracy is not None and reading.accuracy is not None and abs(accuracy - reading.accuracy) > 2e-3:
-        found.append(f"accuracy {reading.accuracy:.3f} is reported, the model has {accuracy:.3f}")
-    return found
+        faults.append(f"accuracy {reading.accuracy:.3f} is reported, the model has {accuracy:.3f}")
+    return faults
 
 
 def truth_of(

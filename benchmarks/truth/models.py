@@ -88,8 +88,8 @@ class _Lookup:
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> Tensor:
         base = self.world.outputs(inputs, {self.m: 0.0})
-        found = [self.rows.get(_key(row), -1) for row in inputs[self.m]]
-        bonus = [6.0 * self.label[k] if k >= 0 else torch.zeros(base.shape[1]) for k in found]
+        positions = [self.rows.get(_key(row), -1) for row in inputs[self.m]]
+        bonus = [6.0 * self.label[k] if k >= 0 else torch.zeros(base.shape[1]) for k in positions]
         return base + torch.stack(bonus).double()
 
 

@@ -52,7 +52,7 @@ def regularised_classifiers() -> list[Comparison]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
-    found = []
+    comparisons = []
     worlds = {
         "4 columns": Classes(3, (1.0, 1.5)),
         "weak beside strong": Classes(3, (0.3, 2.0)),
@@ -77,8 +77,10 @@ def regularised_classifiers() -> list[Comparison]:
             best = max(max(scores) - prior, 0.0)
             for estimator, valuation in valuations.items():
                 e, text = valuation.mi[m], f"I({m}; Y), {name}, {len(classes)} classes, {estimator}"
-                found.append(Comparison(text, "scikit-learn, best C", e.value, best, max(e.se, 0.01), one_sided=True))
-    return found
+                comparisons.append(
+                    Comparison(text, "scikit-learn, best C", e.value, best, max(e.se, 0.01), one_sided=True)
+                )
+    return comparisons
 
 
 def regularised_regression() -> list[Comparison]:
@@ -86,7 +88,7 @@ def regularised_regression() -> list[Comparison]:
     from sklearn.linear_model import RidgeCV
     from sklearn.model_selection import cross_val_predict
 
-    found = []
+    comparisons = []
     for world in (Linear((0.7, 0.4)), Linear((0.8, 0.3), noise=40)):
         draw = world.draw(600, 5)
         y = draw.target[:, 0]
@@ -96,8 +98,10 @@ def regularised_regression() -> list[Comparison]:
             expected = -0.5 * float(np.log(np.mean(left**2) / np.var(y)))
             e = valuation.mi[m]
             what = f"I({m}; Y), real target, {x.shape[1]} columns"
-            found.append(Comparison(what, "scikit-learn, RidgeCV", e.value, expected, max(e.se, 0.01), one_sided=True))
-    return found
+            comparisons.append(
+                Comparison(what, "scikit-learn, RidgeCV", e.value, expected, max(e.se, 0.01), one_sided=True)
+            )
+    return comparisons
 
 
 def nearest_neighbours() -> list[Comparison]:
@@ -126,7 +130,7 @@ def partial_information() -> list[Comparison]:
         import dit
         from dit.pid import PID_BROJA
 
-        found = []
+        comparisons = []
         tables = {
             "XOR": parity(2, 0.1),
             "common copy": common_copy(2, 0.1),
@@ -142,14 +146,16 @@ def partial_information() -> list[Comparison]:
             mine = functional.broja(table / table.sum())
             for part, node in lattice.items():
                 expected = float(parts_of.get_pi(node)) * np.log(2)
-                found.append(Comparison(f"{part}, {name}", "dit, BROJA", float(getattr(mine, part)), expected, 2e-3))
-        return found
+                comparisons.append(
+                    Comparison(f"{part}, {name}", "dit, BROJA", float(getattr(mine, part)), expected, 2e-3)
+                )
+        return comparisons
 
 
 def shapley_values() -> list[Comparison]:
     """Compare Shapley values with the mean over all orders of the players."""
     rng = np.random.default_rng(0)
-    found = []
+    comparisons = []
     for count in (2, 3, 4, 5):
         players = tuple("abcde"[:count])
         subsets = [frozenset(s) for k in range(count + 1) for s in itertools.combinations(players, k)]
@@ -158,25 +164,27 @@ def shapley_values() -> list[Comparison]:
         mine = coalitions.shapley(value, players)
         for m in players[:2]:
             gains = [value[frozenset(o[: o.index(m) + 1])] - value[frozenset(o[: o.index(m)])] for o in orders]
-            found.append(
+            comparisons.append(
                 Comparison(f"Shapley value, {count} players", "all orders", mine[m], float(np.mean(gains)), 1e-9)
             )
-    return found
+    return comparisons
 
 
 def entropies() -> list[Comparison]:
     """Compare plug-in mutual information with SciPy's entropies."""
     from scipy.stats import entropy
 
-    found = []
+    comparisons = []
     for flip in (0.05, 0.2):
         joint = channel(3, flip) / 3
         expected = float(entropy(joint.sum(0)) + entropy(joint.sum(1)) - entropy(joint.reshape(-1)))
         draws = np.random.default_rng(0).choice(9, size=4000, p=joint.reshape(-1))
         x, y = draws // 3, draws % 3
         valuation = estimate({"a": x.astype(str), "b": y.astype(str)}, y, estimator="plugin")
-        found.append(Comparison(f"I(a; Y), table, {flip:.0%} wrong", "SciPy", valuation.mi["a"].value, expected, 0.03))
-    return found
+        comparisons.append(
+            Comparison(f"I(a; Y), table, {flip:.0%} wrong", "SciPy", valuation.mi["a"].value, expected, 0.03)
+        )
+    return comparisons
 
 
 ORACLES: Final[tuple[Callable[[], list[Comparison]], ...]] = (

@@ -189,17 +189,17 @@ class Row:
     @property
     def faults(self) -> tuple[str, ...]:
         """What is wrong with the row."""
-        found = []
+        kinds = []
         if self.right < self.verdicts:
-            found.append("verdict")
+            kinds.append("verdict")
         if self.accused:
-            found.append("accused")
+            kinds.append("accused")
         if self.contradictions:
-            found.append("contradiction")
+            kinds.append("contradiction")
         if self.errors:
-            found.append("error")
-        found += [f"coverage of {k} below 90 %" for k in self.uncovered]
-        return (*found, *(f"coverage of {k} above 99 %" for k in self.wide))
+            kinds.append("error")
+        kinds += [f"coverage of {k} below 90 %" for k in self.uncovered]
+        return (*kinds, *(f"coverage of {k} above 99 %" for k in self.wide))
 
 
 def summarise(case: Case, results: Sequence[Mapping[str, Any]]) -> Row:

@@ -105,12 +105,12 @@ def differences(results: Results, row: str, rule: str) -> tuple[np.ndarray, np.n
 def compared(results: Results, rule: str) -> dict[str, list[str]]:
     """Return by row: mean difference to joint training, and on how many data sets it is above and below."""
     rows = [r for r in results.rows if r != "joint"]
-    found = {r: differences(results, r, rule) for r in rows}
-    errors = {r: math.sqrt(sum(e**2)) / len(e) for r, (_, e) in found.items()}
-    p = [2 * stats.norm.sf(abs(found[r][0].mean()) / errors[r]) if errors[r] else 1.0 for r in rows]
+    by_row = {r: differences(results, r, rule) for r in rows}
+    errors = {r: math.sqrt(sum(e**2)) / len(e) for r, (_, e) in by_row.items()}
+    p = [2 * stats.norm.sf(abs(by_row[r][0].mean()) / errors[r]) if errors[r] else 1.0 for r in rows]
     cells = {"joint": ["–", "–"]}
     for row, adjusted in zip(rows, holm(p), strict=True):
-        means, error = found[row]
+        means, error = by_row[row]
         counts = f"{(means > error).sum()} / {(means < -error).sum()}"
         cells[row] = [f"{means.mean():+.1f} ± {errors[row]:.1f}{' *' if adjusted < 0.05 else ''}", counts]
     return cells

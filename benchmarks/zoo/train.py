@@ -107,12 +107,12 @@ class Study:
         place = (base.data, row, str(point), seed, final)
         self.last: Training | None = None
         if not complete(self.lines.get(place)):
-            found = self.read(replace(apply_point(base, point), seed=seed), str(point), final=final)
-            line = dict(zip(("data", "row", "point", "seed", "final"), place, strict=True)) | found
+            result = self.read(replace(apply_point(base, point), seed=seed), str(point), final=final)
+            line = dict(zip(("data", "row", "point", "seed", "final"), place, strict=True)) | result
             with self.runs.open("a") as file:
                 file.write(json.dumps(line, separators=(",", ":")) + "\n")
-            shown = " ".join(f"{v:.1f}" for k, v in found["scores"].items() if k.startswith("test"))
-            print(*place, shown, found.get("error", ""), f"({found['seconds']} s)", flush=True)
+            shown = " ".join(f"{v:.1f}" for k, v in result["scores"].items() if k.startswith("test"))
+            print(*place, shown, result.get("error", ""), f"({result['seconds']} s)", flush=True)
             self.lines[place] = line
         return self.lines[place]
 
@@ -120,18 +120,18 @@ class Study:
         """Train once and return scores; a method that diverges or does not go with the data gives an error."""
         started = time.process_time()
         rules = (ALONE[config.method],) if config.method in ALONE else FINAL_RULES if final else RULES
-        found: dict[str, Any] = {"scores": {}}
+        result: dict[str, Any] = {"scores": {}}
         try:
             known = final and not config.seed and self.best is not None and self.best[0] == point
             training = self.best[1] if known and self.best is not None else self.train(config)
             self.last = training
             scores, right = read_rules(training, rules, corrupted=final)
-            found = (
+            result = (
                 {"scores": scores, "right": right, "samples": len(training.data.test)} if final else {"scores": scores}
             )
         except Exception as error:
-            found["error"] = describe(error)
-        return {**found, "seconds": round(time.process_time() - started, 2)}
+            result["error"] = describe(error)
+        return {**result, "seconds": round(time.process_time() - started, 2)}
 
     def train(self, config: RunConfig) -> Training:
         """Train once."""

@@ -11,6 +11,9 @@ from plain_english import faults, faults_of_message, idioms
 ROOT = Path(__file__).parents[2]
 
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
+ALL_CODE = [
+    path for folder in ("src", "tests", "benchmarks", "examples") for path in sorted((ROOT / folder).rglob("*.py"))
+]
 PACKAGE = ROOT / "src" / "counterpoise"
 
 MAX_COMPLEXITY = 15
@@ -102,5 +105,5 @@ def test_vague_variables_are_recognised() -> None:
 
 
 def test_variables_are_named_after_what_they_hold() -> None:
-    places = [f"{path.relative_to(ROOT)}:{line}" for path in SOURCES for line in vague_variables(path.read_text())]
+    places = [f"{path.relative_to(ROOT)}:{line}" for path in ALL_CODE for line in vague_variables(path.read_text())]
     assert not places, "\n".join(places)
