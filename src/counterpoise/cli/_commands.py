@@ -11,7 +11,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -81,8 +81,6 @@ def run_demo(options: Namespace, given: Mapping[str, Any]) -> int:
 
 def run_list(options: Namespace, given: Mapping[str, Any]) -> int:
     """Show a catalogue."""
-    from rich.table import Table
-
     if options.check is not None:
         return _check(options)
     ignored = [f"--{name}" for name in ("name", "out") if getattr(options, name) is not None]
@@ -93,14 +91,21 @@ def run_list(options: Namespace, given: Mapping[str, Any]) -> int:
     rows = load_catalogue(options.what).values()
     if options.json:
         print(json.dumps([{k: v for k, v in asdict(r).items() if k != "target"} for r in rows], indent=1, default=str))
-        return 0
-    table = Table(title=f"{options.what} ({len(rows)})", title_justify="left", box=None, pad_edge=False)
+    else:
+        _print_catalogue(options.what, rows)
+    return 0
+
+
+def _print_catalogue(name: str, rows: Collection[Any]) -> None:
+    """Print the entries of a catalogue as a table."""
+    from rich.table import Table
+
+    table = Table(title=f"{name} ({len(rows)})", title_justify="left", box=None, pad_edge=False)
     for column in ("name", "what it is", "reference"):
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(f"[bold]{row.name}[/]", row.summary, row.reference)
     console.print(table)
-    return 0
 
 
 def _check(options: Namespace) -> int:

@@ -41,22 +41,23 @@ def chosen_runs(configs: Sequence[RunConfig], cells: Sequence[str]) -> list[RunC
     """
     chosen: dict[int, RunConfig] = {}
     for cell in cells:
-        name, seed = _parse_cell(cell)
-        method, arguments = parse_method(name)
-        method = METHODS[method].name if method in METHODS else method
-        rows = {
-            k: config
-            for k, config in enumerate(configs)
-            if config.method == method and arguments in ({}, config.method_args)
-        }
-        if not rows:
-            raise _no_run(cell, method, configs)
-        cells_of_seed = {k: config for k, config in rows.items() if seed in (None, config.seed)}
-        if not cells_of_seed:
-            seeds = ", ".join(map(str, sorted({config.seed for config in rows.values()})))
-            raise NotFoundError(f"No run of this comparison belongs to `{cell}`. Seeds of `{method}`: {seeds}.")
-        chosen |= cells_of_seed
+        chosen |= _runs_of(configs, cell)
     return [chosen[k] for k in sorted(chosen)]
+
+
+def _runs_of(configs: Sequence[RunConfig], cell: str) -> dict[int, RunConfig]:
+    """Return the runs of one cell by their positions."""
+    name, seed = _parse_cell(cell)
+    method, arguments = parse_method(name)
+    method = METHODS[method].name if method in METHODS else method
+    rows = {k: c for k, c in enumerate(configs) if c.method == method and arguments in ({}, c.method_args)}
+    if not rows:
+        raise _no_run(cell, method, configs)
+    runs = {k: config for k, config in rows.items() if seed in (None, config.seed)}
+    if not runs:
+        seeds = ", ".join(map(str, sorted({config.seed for config in rows.values()})))
+        raise NotFoundError(f"No run of this comparison belongs to `{cell}`. Seeds of `{method}`: {seeds}.")
+    return runs
 
 
 def _no_run(cell: str, method: str, configs: Sequence[RunConfig]) -> NotFoundError:

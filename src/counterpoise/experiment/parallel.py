@@ -102,10 +102,11 @@ def run_all(
         if on_done is not None:
             on_done(result)
 
-    known = {index: record for index, config in enumerate(configs) if (record := _known(config, out)) is not None}
-    for index, record in known.items():
-        add(index, record)
-    waiting = [index for index in range(len(configs)) if index not in known]
+    for index, config in enumerate(configs):
+        record = _known(config, out)
+        if record is not None:
+            add(index, record)
+    waiting = [index for index in range(len(configs)) if index not in results]
     train = partial(_train, out=str(out), command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]))
     try:
         todo = [configs[index] for index in waiting]
