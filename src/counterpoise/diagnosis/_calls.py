@@ -124,16 +124,12 @@ class Predictor:
         self.outputs = outputs
         return outputs
 
-    def check_finite(self, first: Callable[[], object]) -> None:
-        """Raise an error if an output is not finite, after another check that may name the cause.
-
-        Args:
-            first: A check of the inputs.
+    def check_finite(self) -> None:
+        """Raise an error if an output is not finite.
 
         Raises:
             ModelError: For NaN or inf in the outputs.
         """
-        first()
         outputs = self.outputs
         bad = (~outputs.isfinite()).any(1).nonzero().flatten()
         if len(bad):

@@ -10,10 +10,18 @@ from counterpoise.evaluation.robustness import CorruptionScore
 from counterpoise.valuation import Estimate, Valuation
 from counterpoise.valuation.inputs import EstimatorInput
 
-__all__ = ["contradictions"]
+__all__ = ["contradictions", "joint_available"]
 
+NOTICEABLE: Final = 0.02
+"""Share of H(Y) by which used information may exceed available information without a note."""
 ERRORS: Final = 3.0
 """Standard errors beyond which two numbers contradict each other."""
+
+
+def joint_available(valuation: Valuation, evidence: Mapping[str, Evidence]) -> Estimate:
+    """Return the available information of all modalities together: never less than that of one of them."""
+    known = [e for one in evidence.values() for e in (one.joint, one.mi) if e is not None]
+    return max([valuation.joint_mi, *known], key=lambda e: e.value)
 
 
 def contradictions(
@@ -36,12 +44,11 @@ def contradictions(
         clean: Scores of the model.
         corrupted: Scores with a modality corrupted.
     """
-    notes = []
-    if joint_used.low > valuation.joint_mi.high:
-        notes.append(
-            f"the predictions know more ({joint_used}) than was found in all inputs ({valuation.joint_mi}): believe "
-            "the predictions; the classifiers are too weak for these inputs"
-        )
+    small = NOTICEABLE * problem.task.information_scale(problem.target)
+    notes = _exceeds("all modalities", joint_used, joint_available(valuation, evidence), small)
+    for m, e in evidence.items():
+        if e.realised is not None:
+            notes += _exceeds(m, e.realised, e.mi, small)
     name = problem.task.score_name
     permuted = {d.modality: d.scores.get(name) for d in corrupted if d.corruption.kind == "permute"}
     before = clean.get(name)
@@ -52,6 +59,22 @@ def contradictions(
         if after is not None:
             notes += _dependence(m, e, findings[m], problem, before, before - after)
     return notes
+
+
+def _exceeds(what: str, used: Estimate, available: Estimate, small: float) -> list[str]:
+    """Compare the information that the predictions use with what was found in the inputs, which is at least as much."""
+    if used.low > available.high:
+        return [
+            f"the predictions know more of {what} ({used}) than was found in the inputs ({available}): believe the "
+            "predictions; the classifiers are too weak for these inputs"
+        ]
+    if used.value > max(available.value, 0.0) + small:
+        return [
+            f"the predictions seem to use more of {what} ({used.shown()}) than was found in the inputs "
+            f"({available.shown()}): that cannot be, but there are too few samples to find the difference; believe the "
+            "intervals"
+        ]
+    return []
 
 
 def _dependence(m: str, e: Evidence, finding: Finding, problem: EstimatorInput, score: float, lost: float) -> list[str]:

@@ -182,12 +182,16 @@ def _adapter(
 
 @dataclass
 class _Used:
-    """Information in the predictions on some samples, with all modalities, each alone, and all but each."""
+    """Information in the predictions on some samples, with all modalities, each alone, and all but each.
+
+    ``problem.group`` holds the groups that were given, or the copies among the samples; ``group`` only the former.
+    """
 
     problem: EstimatorInput
     predictor: Predictor
     logits: Tensor
     readout: Readout
+    group: np.ndarray | None = None
     lattice: dict[frozenset[str], Scored] = field(default_factory=dict)
     alone: dict[str, Tensor] = field(default_factory=dict)
 
@@ -343,16 +347,17 @@ class _Run:
         matrices, kind, target = self._matrices(samples, builders), self._kind(samples.target, outputs), samples.target
         if task_type(kind).has_classes and target.ndim == 2 and target.shape[1] == 1:
             target = target[:, 0]
-        predictor.check_finite(lambda: prepare(matrices, target, task=kind, folds=o.folds, seed=o.seed, group=group))
+        inputs = prepare(matrices, target, task=kind, folds=o.folds, seed=o.seed, group=group)
+        predictor.check_finite()
         logits = predictor.read(task_type(kind))
         task = make_task(kind, logits.shape[1])
         if task.num_outputs != logits.shape[1]:
             raise ModelError(f"The task has {task.num_outputs} outputs. The model returns {logits.shape[1]}.")
         problem = prepare_target(
-            target, task=task, num_outputs=task.num_outputs, folds=o.folds, seed=o.seed, group=group
+            target, task=task, num_outputs=task.num_outputs, folds=o.folds, seed=o.seed, group=inputs.group
         )
         predictor.task = task
-        used = _Used(problem, predictor, logits, Readout(problem, logits, confidence=o.confidence))
+        used = _Used(problem, predictor, logits, Readout(problem, logits, confidence=o.confidence), group)
         names = self.adapter.modalities
         if predictor.features and set(predictor.features) != set(names):
             raise ModelError(
@@ -403,7 +408,7 @@ class _Run:
         """Return valuations of the inputs, and of the features where they are known; at least one of the two."""
         o, task = self.options, used.problem.task
         common: dict[str, Any] = {"estimator": o.estimator, "confidence": o.confidence, "folds": o.folds}
-        common |= {"seed": o.seed, "group": used.problem.group, "task": task, "num_outputs": task.num_outputs}
+        common |= {"seed": o.seed, "group": used.group, "task": task, "num_outputs": task.num_outputs}
         features = {m: used.predictor.features[m] for m in self.adapter.modalities if used.predictor.features}
         known: dict[str, Valuation] = {}
         failures: list[Exception] = []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from counterpoise._extras import extra
 from counterpoise._files import json_safe, write_atomic
+from counterpoise.diagnosis._consistency import joint_available
 from counterpoise.diagnosis._verdicts import Evidence, Finding, Thresholds, Verdict
 from counterpoise.evaluation.robustness import CorruptionScore
 from counterpoise.evaluation.sample_lists import ClassShare, SampleLists
@@ -80,8 +81,7 @@ class Diagnosis:
     @property
     def joint_available(self) -> Estimate:
         """Available information of all modalities together: never less than that of one of them."""
-        known = [e for evidence in self.evidence.values() for e in (evidence.joint, evidence.mi) if e is not None]
-        return max([self.valuation.joint_mi, *known], key=lambda e: e.value)
+        return joint_available(self.valuation, self.evidence)
 
     def unmeasured(self, name: str, m: str) -> bool:
         """Return whether there are too few samples for ``mi``, ``cmi`` or ``encoder`` of a modality."""

@@ -21,6 +21,8 @@ NEGLIGIBLE = 0.02
 """Deviations below this share of the scale count as rounding errors of an estimate of zero."""
 UNCERTAIN = 0.25
 """Standard deviation of the error of a correction, as a share of the correction."""
+ROUNDING = 1e-12
+"""Nats below which a sum of estimates is 0: contributions that cancel leave a remainder, and a sign."""
 MAX_LATTICE = 4
 """Maximum number of modalities for which all 2^M - 1 subsets, and the co-information, are estimated."""
 
@@ -239,6 +241,7 @@ def combine(
     """
     parts = _distinct(terms)
     value = float(sum(weight * term.value for weight, term in parts))
+    value = 0.0 if abs(value) < ROUNDING else value
     sampling, shared, n = _variances(parts, group)
     se = float(np.sqrt(sampling + shared))
     freedom = degrees_of_freedom(n, group) if n else np.inf

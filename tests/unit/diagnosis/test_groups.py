@@ -17,13 +17,16 @@ def both(a: Tensor, b: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(a), a + b - 2], 1)
 
 
-def made(copies: int, *, group: bool) -> Diagnosis:
+def made(copies: int, *, group: bool, exact: bool = False) -> Diagnosis:
     rng = np.random.default_rng(0)
     y = rng.integers(2, size=200)
-    a, b = (torch.from_numpy(rng.normal(size=(200, 1)) + y[:, None]).float().repeat(copies, 1) for _ in "ab")
+    a, b = (torch.from_numpy(rng.normal(size=(200, 1)) + y[:, None]).repeat(copies, 1) for _ in "ab")
+    if not exact:
+        a = a + 1e-3 * torch.from_numpy(rng.normal(size=a.shape))
     who = np.tile(np.arange(200), copies) if group else None
     target = torch.from_numpy(y).repeat(copies)
-    return diagnose(both, [({"a": a, "b": b}, target)], group=who, estimator="variational-linear")
+    batch = ({"a": a.float(), "b": b.float()}, target)
+    return diagnose(both, [batch], group=who, estimator="variational-linear")
 
 
 def test_repeated_recordings_of_one_speaker_do_not_narrow_the_intervals() -> None:
@@ -33,6 +36,13 @@ def test_repeated_recordings_of_one_speaker_do_not_narrow_the_intervals() -> Non
         assert together == pytest.approx(alone, rel=0.15)
         assert as_if < 0.6 * alone  # what goes wrong without groups: 1 / sqrt(4)
         assert grouped.valuation.mi[m].se > 0.85 * once.valuation.mi[m].se
+
+
+def test_copies_count_once_in_what_is_used_as_in_what_is_available() -> None:
+    once, copied = (made(copies, group=False, exact=True) for copies in (1, COPIES))
+    for m in ("a", "b"):
+        for name in ("mi", "realised"):
+            assert getattr(copied.evidence[m], name).se > 0.8 * getattr(once.evidence[m], name).se
 
 
 def test_groups_are_in_the_loaders_order_also_for_a_subset() -> None:

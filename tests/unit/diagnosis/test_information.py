@@ -47,6 +47,15 @@ def test_noise_holds_nothing_held_out_and_something_inside() -> None:
     assert information.estimate.value < -0.7 * expected
 
 
+def test_what_training_shows_of_a_heavy_tailed_target_is_about_what_is_held_out() -> None:
+    r = np.random.default_rng((2, 19))
+    a, b, e = r.normal(size=(3, 1000))
+    held_in = linear_information(
+        _problem((0.5 * a + np.exp(b) * e)[:, None], task="regression"), torch.from_numpy(a[:, None])
+    )
+    assert held_in.inside == pytest.approx(held_in.estimate.value, abs=0.03)
+
+
 def test_constant_columns_hold_nothing() -> None:
     y = np.arange(100) % 2
     assert abs(linear_information(_problem(y), torch.ones(100, 2)).estimate.value) < 0.01

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from counterpoise.valuation.assembly import Subset
 from counterpoise.valuation.heads.linear import L2_GRID, LinearHeads, standardise
+from counterpoise.valuation.heads.saturating import PENALTY, saturating_heads
 from counterpoise.valuation.heads.spread import SpreadHeads
 from counterpoise.valuation.heads.table import STRENGTHS, TableHeads, cells, discrete_columns
 from counterpoise.valuation.inputs import EstimatorInput
@@ -28,6 +29,7 @@ MAX_QUADRATIC: Final = 38
 MAX_RANDOM: Final = 24
 RANDOM_FEATURES: Final = 200
 MAX_SPREAD: Final = 128
+MAX_SATURATING: Final = 128
 SPREAD_GRID: Final = (1.0, 10.0, 100.0, 1000.0)
 
 
@@ -124,6 +126,10 @@ def _flexible(problem: EstimatorInput, columns: _Columns) -> Iterator[Candidate]
     x, extra = columns.x, columns.x
     if problem.task.is_gaussian and x.shape[1] <= MAX_SPREAD and 5 * x.shape[1] < problem.n:
         yield _spread(problem, x)
+    if not problem.task.is_gaussian and x.shape[1] <= MAX_SATURATING:
+        heads = saturating_heads([x], problem.target, problem.task)
+        if heads is not None:
+            yield Candidate("saturating", heads, (PENALTY,))
     if columns.cell is not None and not columns.tabulated(problem) and columns.cell.max() > 1:
         blocks = [_standard(np.eye(columns.cell.max() + 1)[columns.cell], np.float64), columns.rest]
         yield from _combinations(problem, columns.cell, blocks)

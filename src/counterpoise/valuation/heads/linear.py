@@ -97,7 +97,7 @@ class LinearHeads:
         weight = weight / size[:, None]
         penalty = (l2 / size).to(weight.dtype)
         shape = (self.task.num_outputs, self.dim + 1)
-        inverses, which = self._preconditioners(penalty)
+        inverses, which = self.preconditioners(penalty)
 
         def objective(x: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
             return self._loss(x.view(-1, *shape), weight[active], penalty[active])
@@ -117,8 +117,31 @@ class LinearHeads:
 
     def logits(self, weights: Tensor) -> Tensor:
         """Return ``(N, P, C)`` for all samples under all heads."""
-        turned = weights.transpose(1, 2).contiguous()
-        return torch.cat([self._forward(turned, rows) for rows in self._chunks(turned)], 2).permute(2, 0, 1)
+        return self.outputs(weights.transpose(1, 2).contiguous()).permute(2, 0, 1)
+
+    def outputs(self, weights: Tensor) -> Tensor:
+        """Return ``(P, C, N)`` logits of weights ``(P, C, D + 1)``."""
+        return torch.cat([self._forward(weights, rows) for rows in self._chunks(weights)], 2)
+
+    def penalised(self, loss: Tensor, slope: Tensor, weights: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``(P,)`` losses with the penalty and their gradients ``(P, C (D + 1))`` in the weights.
+
+        Args:
+            loss: ``(P,)`` losses.
+            slope: ``(P, C, N)`` their gradient in the logits.
+            weights: ``(P, C, D + 1)``.
+            penalty: ``(P,)``.
+        """
+        gradient = weights.new_zeros(weights.shape)
+        position = 0
+        for block in self.blocks:
+            width = block.shape[1]
+            gradient[..., position : position + width] = slope @ block
+            position += width
+        gradient[..., -1] = slope.sum(-1)
+        free = weights[..., :-1]
+        gradient[..., :-1] += penalty[:, None, None] * free
+        return loss + 0.5 * penalty * free.square().sum((1, 2)), gradient.flatten(1)
 
     def _chunks(self, weights: Tensor) -> list[slice]:
         step = max(1, _CHUNK // (weights.shape[0] * weights.shape[1]))
@@ -185,7 +208,7 @@ class LinearHeads:
             self._gram = total / self.n
         return self._gram
 
-    def _preconditioners(self, penalty: Tensor) -> tuple[list[Tensor], Tensor]:
+    def preconditioners(self, penalty: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the inverse of the curvature bound k X'X / n + penalty (Böhning) by penalty, and that of each head."""
         k = self.task.curvature
         gram = self.gram()

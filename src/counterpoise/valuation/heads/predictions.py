@@ -18,7 +18,7 @@ from counterpoise.valuation.inputs import NOISE_FLOOR, EstimatorInput
 
 __all__ = ["OutOfFoldPredictions", "Scored", "collect", "left_out", "marginal", "mix", "predictive", "score"]
 
-WIDTHS: Final = (0.2, 0.45, 1.0, 2.2, 5.0)
+WIDTHS: Final = (0.04, 0.09, 0.2, 0.45, 1.0, 2.2, 5.0)
 """Widths of the Gaussians that make up the noise, in units of the standard deviation of the residuals."""
 
 
@@ -29,7 +29,7 @@ class OutOfFoldPredictions:
     Attributes:
         task: The likelihood.
         per_output: ``(N, L)`` log q(y_i | z_i) by output where the outputs are independent (labels), else ``(N, 1)``.
-        in_sample: Mean log-likelihood of the same heads on the samples that they were fitted on; NaN if unknown.
+        inside: ``(N, L)``: the same from the heads that were fitted on sample i, on average; NaN where there are none.
         parameters: ``(N, C)`` logits in the task's standard form: log-probabilities, log-odds or means.
         covariance: ``(N, C, C)`` of the noise (Gaussian likelihood), or None.
         halves: ``(N, L)`` each: the same with heads that were fitted on a half of the samples.
@@ -38,7 +38,7 @@ class OutOfFoldPredictions:
 
     task: Task
     per_output: Tensor
-    in_sample: float
+    inside: Tensor
     parameters: Tensor
     covariance: Tensor | None = None
     halves: tuple[Tensor, ...] = ()
@@ -53,6 +53,11 @@ class OutOfFoldPredictions:
     def per_label(self) -> Tensor | None:
         """``(N, C)`` log-likelihoods of several independent outputs, or None."""
         return self.per_output if self.per_output.shape[1] > 1 else None
+
+    @property
+    def in_sample(self) -> float:
+        """Mean log-likelihood of the same heads on the samples that they were fitted on; NaN if unknown."""
+        return float(self.inside.sum(-1).nanmean())
 
     @property
     def optimism(self) -> float:
@@ -120,11 +125,12 @@ def collect(problem: EstimatorInput, scored: Iterable[tuple[Scored, Tensor]], na
     fold = torch.from_numpy(problem.fold)
     held: Tensor | None = None
     parameters = covariance = torch.empty(0)
-    inside = 0.0
+    inside, count = torch.empty(0), torch.zeros(problem.n, 1, dtype=torch.float64)
     for k, (s, train) in enumerate(scored):
         own = fold == k
         if held is None:
             held = s.per_output.new_empty(s.per_output.shape)
+            inside = torch.zeros_like(held)
             parameters = s.parameters.new_empty(s.parameters.shape)
             if s.covariance is not None:
                 covariance = s.covariance.new_empty(problem.n, *s.covariance.shape[-2:])
@@ -132,10 +138,11 @@ def collect(problem: EstimatorInput, scored: Iterable[tuple[Scored, Tensor]], na
         parameters[own] = s.parameters[own]
         if s.covariance is not None:
             covariance[own] = s.covariance if s.covariance.ndim == 2 else s.covariance[own]
-        inside += float(s.per_output[train].sum(-1).mean()) / problem.folds
+        inside[train] += s.per_output[train]
+        count[train] += 1
     assert held is not None  # there are at least two folds
     noise = covariance if covariance.numel() else None
-    return OutOfFoldPredictions(problem.task, held, inside, parameters, noise, name=name)
+    return OutOfFoldPredictions(problem.task, held, inside / count, parameters, noise, name=name)  # 0 / 0 is NaN
 
 
 def marginal(problem: EstimatorInput) -> OutOfFoldPredictions:
@@ -198,16 +205,17 @@ def predictive(problem: EstimatorInput, logits: Tensor, prior: OutOfFoldPredicti
 def left_out(problem: EstimatorInput, logits: Tensor, prior: OutOfFoldPredictions) -> OutOfFoldPredictions:
     """Return the predictive distributions of heads of which only the left-out outputs ``(N, C)`` are known.
 
-    The predictions on the fitted samples are unknown, so that ``in_sample`` is NaN.
+    The predictions on the fitted samples are unknown, so that ``inside`` is NaN.
     """
     if not problem.task.is_gaussian:
         parameters = _mixed(problem, logits, prior.parameters)
         per_output = problem.task.per_output_log_likelihood(parameters, problem.target).double()
-        return OutOfFoldPredictions(problem.task, per_output, float("nan"), parameters)
+        return OutOfFoldPredictions(problem.task, per_output, torch.full_like(per_output, torch.nan), parameters)
     fold = torch.from_numpy(problem.fold)
     # Left-out residuals of the other folds set the noise of a fold.
     scored = ((_gaussian(problem, logits.double(), fold != k), fold != k) for k in range(problem.folds))
-    return replace(collect(problem, scored), in_sample=float("nan"))
+    collected = collect(problem, scored)
+    return replace(collected, inside=torch.full_like(collected.per_output, torch.nan))
 
 
 def _mixed(problem: EstimatorInput, logits: Tensor, base: Tensor) -> Tensor:
@@ -269,14 +277,10 @@ def mix(
         return total
 
     halves = tuple(mixed([p.halves[h] for p in parts]) for h in range(min(len(p.halves) for p in parts)))
-    # To first order the optimism of a mixture is the mean of its components'.
-    share = weights.mean(0)
-    per_output = mixed([p.per_output for p in parts])
-    optimism = sum(float(w) * p.optimism for w, p in zip(share, parts, strict=True))
+    # Sample by sample: a component that is bad at an outlier hardly counts there, neither inside nor outside.
+    per_output, inside = mixed([p.per_output for p in parts]), mixed([p.inside for p in parts])
     parameters, covariance = _moments(parts, log_w.exp())
-    return OutOfFoldPredictions(
-        problem.task, per_output, float(per_output.sum(-1).mean()) + optimism, parameters, covariance, halves, name
-    )
+    return OutOfFoldPredictions(problem.task, per_output, inside, parameters, covariance, halves, name)
 
 
 def _moments(parts: Sequence[OutOfFoldPredictions], weights: Tensor) -> tuple[Tensor, Tensor | None]:
