@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,9 +16,9 @@ __all__ = ["Association", "absence_notes", "association", "pattern_lines", "patt
 LEVEL: Final = 0.01
 """Largest p-value, after correction, of an association that is reported."""
 MIN_EXPECTED: Final = 5
-"""Smallest expected count for which the chi-squared approximation is used; below it, the labels are permuted."""
+"""Smallest expected count for which the chi-squared approximation is used; below it, random tables are drawn."""
 PERMUTATIONS: Final = 2000
-"""Number of permutations of the labels."""
+"""Number of random tables, which are those of permuted labels."""
 MAX_PATTERNS: Final = 6
 """Maximum number of patterns that a line lists."""
 MAX_CLASSES: Final = 12
@@ -52,19 +52,29 @@ def patterns(present: Mapping[str, np.ndarray]) -> list[str]:
     return ["+".join(m for m, has in zip(present, row, strict=True) if has) for row in rows]
 
 
-def association(present: np.ndarray, target: np.ndarray, task: str, seed: int = 0) -> Association:
-    r"""Test whether the presence of a modality and the label are independent.
+def association(
+    pattern: np.ndarray,
+    target: np.ndarray,
+    task: str,
+    seed: int = 0,
+    *,
+    design_effect: Callable[[np.ndarray], float] | None = None,
+) -> Association:
+    r"""Test whether the presence of a modality, or the pattern of several, and the label are independent.
 
     Classes are compared by the likelihood-ratio statistic :math:`G = 2 N \hat I`, by its chi-squared limit or, where
-    expected counts are small, by permutations of the labels. With several labels each is tested, and the smallest
-    p-value is multiplied by their number. Real targets are compared by the test of Kruskal and Wallis, where the
-    information is :math:`-\frac12 \log(1 - \epsilon^2)` of its rank effect size.
+    expected counts are small, by random tables with the same margins. With several labels each is tested, and the
+    smallest p-value is multiplied by their number. Real targets are compared by the test of Kruskal and Wallis, where
+    the information is :math:`-\frac12 \log(1 - \epsilon^2)` of its rank effect size. Samples that depend on each other
+    divide the statistic by the design effect of their contributions.
 
     Args:
-        present: ``(N,)`` bool.
+        pattern: ``(N,)`` bool, whether a modality is present; or the number of the pattern of several modalities.
         target: ``(N,)`` class ids, ``(N, C)`` zeros and ones, or ``(N, C)`` reals.
         task: "multiclass", "multilabel" or "regression"; other tasks are treated like regression.
-        seed: Seed of the permutations.
+        seed: Seed of the random tables.
+        design_effect: Function from the contributions ``(N,)`` of the samples to their design effect; None for
+            independent samples.
 
     Example:
         >>> label = np.arange(200) % 2
@@ -72,56 +82,79 @@ def association(present: np.ndarray, target: np.ndarray, task: str, seed: int = 
         >>> result.p < 1e-10, round(result.nats, 1), result.gain
         (True, 0.7, 0.5)
     """
-    if present.all() or not present.any():
+    codes = np.unique(pattern, return_inverse=True)[1].reshape(-1)
+    if codes.max() == 0:
         return Association(1.0, 0.0, 0.0)
     if task == "multiclass":
-        return _of_classes(present, target, seed)
-    columns = target.reshape(len(target), -1).T
+        return _of_classes(codes, target, seed, design_effect)
     each = [
-        _of_classes(present, y.astype(np.int64), seed) if task == "multilabel" else _of_numbers(present, y)
-        for y in columns
+        _of_classes(codes, y.astype(np.int64), seed, design_effect)
+        if task == "multilabel"
+        else _of_numbers(codes, y, design_effect)
+        for y in target.reshape(len(target), -1).T
     ]
     strongest = min(each, key=lambda one: one.p)
     return Association(min(1.0, strongest.p * len(each)), strongest.nats, strongest.gain)
 
 
-def _of_classes(present: np.ndarray, target: np.ndarray, seed: int) -> Association:
-    from scipy.stats import chi2
+def _of_classes(
+    codes: np.ndarray, target: np.ndarray, seed: int, design_effect: Callable[[np.ndarray], float] | None
+) -> Association:
+    from scipy.stats import chi2, random_table
 
-    n, labels = len(target), np.unique(target, return_inverse=True)[1]
-    classes = int(labels.max()) + 1
+    n, labels = len(target), np.unique(target, return_inverse=True)[1].reshape(-1)
+    classes, patterns = int(labels.max()) + 1, int(codes.max()) + 1
     if classes < 2:
         return Association(1.0, 0.0, 0.0)
-    table = np.bincount(present * classes + labels, minlength=2 * classes).reshape(2, classes)
-    counts = table.sum(0)
-    expected = np.outer(table.sum(1), counts) / n
-    statistic, freedom = float(_g(table, expected)), classes - 1
-    if expected.min() >= MIN_EXPECTED:
+    table = np.bincount(codes * classes + labels, minlength=patterns * classes).reshape(patterns, classes)
+    rows, counts = table.sum(1), table.sum(0)
+    expected = np.outer(rows, counts) / n
+    statistic, freedom = float(_g(table, expected)), (classes - 1) * (patterns - 1)
+    if design_effect is not None:
+        contributions = np.log(table[codes, labels] / expected[codes, labels])
+        p = float(chi2.sf(statistic / design_effect(contributions), freedom))
+    elif expected.min() >= MIN_EXPECTED:
         p = float(chi2.sf(statistic, freedom))
-    else:  # the labels of the absent samples are a draw without replacement, so nothing has to be permuted
-        rng = np.random.default_rng(seed)
-        absent = rng.multivariate_hypergeometric(counts, int(table[0].sum()), PERMUTATIONS, method="marginals")
-        drawn = _g(np.stack([absent, counts - absent], 1), expected)
-        p = float((1 + (drawn >= statistic - 1e-9).sum()) / (1 + PERMUTATIONS))
-    gain = (table.max(1).sum() - table.sum(0).max()) / n
+    else:
+        tables = random_table(rows, counts).rvs(PERMUTATIONS, random_state=np.random.default_rng(seed))
+        p = float((1 + (_g(tables, expected) >= statistic - 1e-9).sum()) / (1 + PERMUTATIONS))
+    gain = (table.max(1).sum() - counts.max()) / n
     return Association(p, max(0.0, (statistic - freedom) / (2 * n)), float(gain))
 
 
 def _g(tables: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Return the likelihood-ratio statistic of tables ``(..., 2, C)``."""
+    """Return the likelihood-ratio statistic of tables ``(..., R, C)``."""
     ratio = np.where(tables > 0, tables, 1) / np.where(tables > 0, expected, 1)
     statistic: np.ndarray = 2 * (tables * np.log(ratio)).sum((-1, -2))
     return statistic
 
 
-def _of_numbers(present: np.ndarray, target: np.ndarray) -> Association:
-    from scipy.stats import kruskal
+def _of_numbers(
+    codes: np.ndarray, target: np.ndarray, design_effect: Callable[[np.ndarray], float] | None
+) -> Association:
+    from scipy.stats import chi2, kruskal
 
     if np.ptp(target) == 0:
         return Association(1.0, 0.0, 0.0)
-    statistic, p = kruskal(target[present], target[~present])
-    share = np.clip((statistic - 1) / max(len(target) - 2, 1), 0, 1 - 1e-12)  # epsilon squared, corrected for chance
+    patterns = int(codes.max()) + 1
+    statistic, p = kruskal(*(target[codes == k] for k in range(patterns)))
+    if design_effect is not None:
+        p = chi2.sf(statistic / design_effect(_rank_contributions(codes, target)), patterns - 1)
+    # Epsilon squared, corrected for chance.
+    share = np.clip((statistic - (patterns - 1)) / max(len(target) - patterns, 1), 0, 1 - 1e-12)
     return Association(float(p), float(-0.5 * np.log1p(-share)), 0.0)
+
+
+def _rank_contributions(codes: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return ``(N,)``: by how much the pattern raises the log-density of a sample's rank, as if ranks were Gaussian."""
+    from scipy.stats import rankdata
+
+    rank = rankdata(target)
+    rank = (rank - rank.mean()) / rank.std()
+    residual = rank - (np.bincount(codes, rank) / np.bincount(codes))[codes]
+    within = max(float(np.square(residual).mean()), 1e-12)
+    contributions: np.ndarray = 0.5 * (rank**2 - residual**2 / within - np.log(within))
+    return contributions
 
 
 def absence_notes(present: Mapping[str, np.ndarray] | None, target: np.ndarray, task: Any) -> list[str]:

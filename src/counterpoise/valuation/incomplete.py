@@ -29,6 +29,7 @@ from torch import Tensor
 
 from counterpoise._arrays import as_matrix, as_numpy, check_index, named_arrays
 from counterpoise._validation import Options
+from counterpoise.data._absence import association
 from counterpoise.errors import ConfigError, DataError
 from counterpoise.tasks import MultiClass
 from counterpoise.valuation._valuation import Estimate, Valuation
@@ -52,7 +53,6 @@ Masks: TypeAlias = Mapping[str, np.ndarray]
 MAX_WEIGHT: Final = 10.0
 """Largest weight of a sample, in units of the mean weight."""
 SIGNIFICANT: Final = 0.05
-PERMUTATIONS: Final = 999
 PROPENSITY_GRID: Final = (1.0, 10.0, 100.0, 1000.0, 10000.0)
 """Penalties of the logistic model of presence, in pseudo-observations."""
 PROPENSITY_FOLDS: Final = 5
@@ -179,57 +179,24 @@ def absence_tests(
 
 def _absence_tests(labels: EstimatorInput, matrices: Masks, masks: Masks) -> list[AbsenceTest]:
     codes = np.unique(np.stack(list(masks.values()), 1), axis=0, return_inverse=True)[1].reshape(-1)
-    rng = np.random.default_rng(labels.seed)
-    value, p = _label_dependence(labels, codes, rng)
+    value, p = _label_dependence(labels, codes)
     any_absent = float(1 - np.all(list(masks.values()), axis=0).mean())
     tests = [AbsenceTest(None, any_absent, value, p)]
     always = [m for m, mask in masks.items() if mask.all()]
     for m, mask in masks.items():
         if not mask.all():
-            value, p = _label_dependence(labels, mask.astype(np.int64), rng)
+            value, p = _label_dependence(labels, mask)
             gain, gain_p = _observed_dependence(labels, [matrices[k] for k in always], mask) if always else (0.0, 1.0)
             tests.append(AbsenceTest(m, float(1 - mask.mean()), value, p, gain, gain_p))
     return tests
 
 
-def _label_dependence(labels: EstimatorInput, codes: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """Return I(R; Y) in nats less its mean under permuted patterns, and the p-value of independence.
-
-    The p-value comes from permutations; with groups, from the chi-square distribution of the likelihood ratio divided
-    by the design effect of the groups.
-    """
-    if codes.max() == codes.min():
-        return 0.0, 1.0
-    pointwise = _pattern_information(labels, codes)
-    observed = float(pointwise.mean())
-    if labels.group is not None:
-        freedom = codes.max() * max(labels.task.num_outputs - labels.task.has_classes, 1)
-        ratio = 2 * labels.n * observed / design_effect(pointwise, labels.group)
-        return observed - freedom / (2 * labels.n), float(special.chdtrc(freedom, max(ratio, 0.0)))
-    null = np.array([_pattern_information(labels, rng.permutation(codes)).mean() for _ in range(PERMUTATIONS)])
-    return observed - float(null.mean()), float((1 + (null >= observed - 1e-12).sum()) / (1 + PERMUTATIONS))
-
-
-def _pattern_information(labels: EstimatorInput, codes: np.ndarray) -> np.ndarray:
-    """Return ``(N,)``: log p(y | pattern) / p(y) with the frequencies (means and variances) of these samples."""
-    if labels.task.has_classes:
-        shape = (int(codes.max()) + 1, labels.task.num_outputs)
-        table = np.bincount(codes * shape[1] + labels.labels, minlength=shape[0] * shape[1]).reshape(shape)
-        logs = np.log(np.maximum(table, 1))
-        logs = logs - np.log(table.sum(1, keepdims=True)) - np.log(np.maximum(table.sum(0), 1) / labels.n)
-        return np.asarray(logs[codes, labels.labels])
-    y = labels.labels.reshape(labels.n, -1).astype(np.float64)
-    counts = np.bincount(codes)
-    means = np.stack([np.bincount(codes, column) / counts for column in y.T], 1)[codes]
-    if labels.task.is_gaussian:
-        within, total = ((y - means) ** 2).mean(0), y.var(0)
-        half = 0.5 * np.log(total / np.maximum(within, 1e-12 * total))
-        shift = 0.5 * ((y - y.mean(0)) ** 2 / total - (y - means) ** 2 / np.maximum(within, 1e-12 * total))
-        return np.asarray((half + shift).sum(1))
-    logits = labels.task.link(torch.from_numpy(means))
-    prior = labels.task.link(torch.from_numpy(y.mean(0, keepdims=True))).expand_as(logits)
-    gain = labels.task.log_likelihood(logits, labels.target) - labels.task.log_likelihood(prior, labels.target)
-    return gain.double().numpy()
+def _label_dependence(labels: EstimatorInput, codes: np.ndarray) -> tuple[float, float]:
+    """Return I(R; Y) in nats, corrected for chance, and the p-value of independence; see `association`."""
+    group = labels.group
+    effect = None if group is None else lambda contributions: design_effect(contributions, group)
+    found = association(codes, np.asarray(labels.labels), labels.task.name, labels.seed, design_effect=effect)
+    return found.nats, found.p
 
 
 def _observed_dependence(labels: EstimatorInput, always: Sequence[np.ndarray], mask: np.ndarray) -> tuple[float, float]:
