@@ -32,7 +32,9 @@ def test_two_modalities_equal_the_definition() -> None:
     np.testing.assert_allclose(projection.logits.numpy(), wanted, atol=1e-12)
     assert projection.additive.value == pytest.approx((wanted.argmax(1) == Y.numpy()).mean())
     assert projection.interaction.value == pytest.approx(projection.model.value - projection.additive.value)
-    assert projection.interaction_share > 0
+    own = f[np.arange(n), np.arange(n)]
+    share = np.square(own - wanted).sum() / np.square(own - own.mean(0)).sum()
+    assert projection.interaction_share == pytest.approx(share)
 
 
 def test_a_sum_of_unimodal_functions_is_its_own_projection() -> None:

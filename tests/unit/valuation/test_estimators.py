@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.special import digamma
 from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 from sklearn.metrics import mutual_info_score
 
@@ -86,6 +87,20 @@ def test_neighbours_equal_scikit_learn() -> None:
     y = (z[:, 1] > 0).astype(int) + (z[:, 1] > 1)
     oracle = mutual_info_classif(z[:, :1], y, n_neighbors=3, random_state=0)[0]
     assert ross(z[:, :1], y).mean() == pytest.approx(oracle, abs=1e-6)
+
+
+def test_neighbours_of_several_columns_equal_the_definition() -> None:
+    """Equation 8 of Kraskov et al. as loops: scikit-learn has it for one column only."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(80, 3))
+    y = x[:, :2] + rng.normal(size=(80, 2))
+    local = []
+    for i in range(80):
+        dx, dy = np.abs(x - x[i]).max(1), np.abs(y - y[i]).max(1)
+        radius = np.sort(np.maximum(dx, dy))[3]  # the sample itself is the first
+        n_x, n_y = (dx < radius).sum() - 1, (dy < radius).sum() - 1
+        local.append(digamma(3) + digamma(80) - digamma(n_x + 1) - digamma(n_y + 1))
+    np.testing.assert_allclose(kraskov(x, y, neighbours=3), local)
 
 
 def test_neighbours_of_ties_are_frequencies() -> None:

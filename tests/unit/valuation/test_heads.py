@@ -13,6 +13,7 @@ from counterpoise.tasks import make_task
 from counterpoise.valuation import linear_probe
 from counterpoise.valuation.heads.linear import LinearHeads, standardise
 from counterpoise.valuation.heads.optimisation import minimise
+from counterpoise.valuation.heads.saturating import SaturatingHeads, saturating_heads
 from counterpoise.valuation.heads.table import TableHeads, cells, discrete_columns
 
 
@@ -160,3 +161,39 @@ def test_probe_refuses_bad_input() -> None:
         linear_probe(x, y, np.full((4, 2), np.nan), y)
     with pytest.raises(DataError, match=r"features \(N, 2\)"):
         linear_probe(x, y, np.zeros((4, 3)), y)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_saturating_heads_find_the_share_of_wrong_labels(count: int) -> None:
+    """Labels drawn at random with probability 0.3: the posterior is 0.7 times the clean one plus 0.3 / C."""
+    r = np.random.default_rng(0)
+    true = r.integers(count, size=3000)
+    x = torch.from_numpy(4 * np.eye(count)[true] + r.normal(size=(3000, count)))
+    wrong = r.random(3000) < 0.3
+    y = torch.from_numpy(np.where(wrong, r.integers(count, size=3000), true))
+    heads = SaturatingHeads([standardise(x)], y, make_task("multiclass", count))
+    weights = heads.fit(torch.ones(1, 3000, dtype=torch.bool), torch.tensor([1.0]), tolerance=1e-6)
+    assert float(heads.shares_of(weights).max()) == pytest.approx(0.3, abs=0.04)
+    clean = (4 * x).softmax(-1)  # log-odds of unit Gaussians 4 apart on each axis
+    expected = 0.7 * clean + 0.3 / count
+    assert float((heads.logits(weights)[:, 0].softmax(-1) - expected).abs().mean()) < 0.02
+
+
+def test_saturating_heads_have_a_share_for_every_label() -> None:
+    r = np.random.default_rng(1)
+    x = r.normal(size=(3000, 2))
+    y = x > 0
+    y[:, 1] ^= r.random(3000) < 0.2  # a fifth of the second label is turned over: 0.4 of it is drawn at random
+    target = torch.from_numpy(y.astype(np.float64))
+    heads = SaturatingHeads([standardise(torch.from_numpy(x))], target, make_task("multilabel", 2))
+    weights = heads.fit(torch.ones(1, 3000, dtype=torch.bool), torch.tensor([1.0]), tolerance=1e-6)
+    clean, noisy = heads.shares_of(weights)[0].tolist()
+    assert clean < 0.02
+    assert noisy == pytest.approx(0.4, abs=0.06)
+
+
+def test_saturating_heads_are_not_tried_where_no_label_is_wrong() -> None:
+    r = np.random.default_rng(2)
+    x = torch.from_numpy(r.normal(size=(1000, 3)))
+    y = (torch.rand(1000, generator=torch.Generator().manual_seed(0)) < (3 * x[:, 0]).sigmoid()).long()
+    assert saturating_heads([x], y, make_task("multiclass", 2)) is None

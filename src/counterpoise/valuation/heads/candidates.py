@@ -57,6 +57,7 @@ def candidates(problem: EstimatorInput, subset: Subset) -> Iterator[Candidate]:
 
     - ``linear``, with an indicator for every value of the columns that take few values;
     - ``table``: where all columns take few values, frequencies per combination;
+    - ``saturating``: linear, with a fitted share of wrong labels;
     - ``cells``: linear, with an indicator for every combination of the columns that take few values, and where there
       is room these times the other columns;
     - ``quadratic``: linear, with all products of two columns;
@@ -126,10 +127,7 @@ def _flexible(problem: EstimatorInput, columns: _Columns) -> Iterator[Candidate]
     x, extra = columns.x, columns.x
     if problem.task.is_gaussian and x.shape[1] <= MAX_SPREAD and 5 * x.shape[1] < problem.n:
         yield _spread(problem, x)
-    if not problem.task.is_gaussian and x.shape[1] <= MAX_SATURATING:
-        heads = saturating_heads([x], problem.target, problem.task)
-        if heads is not None:
-            yield Candidate("saturating", heads, (PENALTY,))
+    yield from _saturating(problem, x)
     if columns.cell is not None and not columns.tabulated(problem) and columns.cell.max() > 1:
         blocks = [_standard(np.eye(columns.cell.max() + 1)[columns.cell], np.float64), columns.rest]
         yield from _combinations(problem, columns.cell, blocks)
@@ -140,6 +138,15 @@ def _flexible(problem: EstimatorInput, columns: _Columns) -> Iterator[Candidate]
         yield _linear("quadratic", problem, [extra, standardise(products[:, products.std(0) > 1e-9])])
     if x.shape[1] <= MAX_RANDOM and not columns.finite:
         yield _linear("kernel", problem, [extra, standardise(_random_features(x, problem.seed))])
+
+
+def _saturating(problem: EstimatorInput, x: Tensor) -> Iterator[Candidate]:
+    """Yield linear heads of bounded confidence, where some labels seem to be wrong."""
+    if problem.task.is_gaussian or x.shape[1] > MAX_SATURATING:
+        return
+    heads = saturating_heads([x], problem.target, problem.task)
+    if heads is not None:
+        yield Candidate("saturating", heads, (PENALTY,))
 
 
 def _spread(problem: EstimatorInput, x: Tensor) -> Candidate:
