@@ -10,7 +10,7 @@ import torch
 from counterpoise.data.worlds import GaussianClasses, Unique
 from counterpoise.errors import ConfigError, DataError
 from counterpoise.valuation import estimate
-from counterpoise.valuation.incomplete import absence_tests, presence_of
+from counterpoise.valuation.absence import absence_tests, presence_of
 
 WORLD = GaussianClasses()
 
