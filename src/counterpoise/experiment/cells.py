@@ -72,7 +72,7 @@ def _parse_cell(cell: str) -> tuple[str, int | None]:
     name, colon, seed = cell.rpartition(":")
     if not colon or "]" in seed or seed.isidentifier():
         name, seed = cell, ""
-    if not name.strip() or (colon and not seed and cell.endswith(":")):
+    if not name.strip() or cell.endswith(":"):
         raise ConfigError(f"A run of the comparison should be named METHOD or METHOD:SEED. Found `{cell}`.")
     if not seed:
         return name, None

@@ -303,8 +303,7 @@ def _action(comparison: Comparison, reference: str, alone: str | None) -> str:
     focus = comparison.focus
     better = alone if alone is not None and _is_better(comparison, alone, reference) else None
     if focus is None or not comparison.seeds(focus, comparison.score):
-        start = "Compare it with" if better is None else f"Use {name_of(comparison, better)}, or compare"
-        return f"{start} methods that balance the modalities: no other method was run."
+        return _compare_methods(comparison, better)
     if _is_better(comparison, focus, reference):
         return _use_focus(comparison, focus, reference, better)
     d = comparison.difference(focus, comparison.score, to=reference)
@@ -314,6 +313,11 @@ def _action(comparison: Comparison, reference: str, alone: str | None) -> str:
     if better is not None:
         return f"{_verb(comparison, better, reference)} {name_of(comparison, better)}: {name} is no better."
     return f"Stay with {name_of(comparison, reference)}: {name} is no better."
+
+
+def _compare_methods(comparison: Comparison, better: str | None) -> str:
+    start = "Compare it with" if better is None else f"Use {name_of(comparison, better)}, or compare"
+    return f"{start} methods that balance the modalities: no other method was run."
 
 
 def _undecided(name: str, d: Paired) -> str:
@@ -382,26 +386,33 @@ def _encoder_sentence(encoders: Sequence[_Encoder], comparison: Comparison) -> s
     """Return which encoders are under-trained inside the reference, by their linear probes."""
     if not encoders:
         return ""
-    shown, percent = comparison.shown("probe"), " %" if comparison.in_percent else ""
-
-    def span(e: _Encoder) -> str:
-        return f"{number(e.inside.mean, shown)}{percent} against {number(e.alone.mean, shown)}{percent} alone"
-
     weak = [e for e in encoders if e.is_under_trained]
     if weak:
-        parts = [f"{e.modality} ({span(e)}, {_amount_error(comparison, e.difference)})" for e in weak[:3]]
-        plural = len(weak) > 1
-        more = f" and {len(weak) - 3} more" if len(weak) > 3 else ""
-        return (
-            f"A linear probe shows that the encoder{'s' * plural} of {_joined(parts)}{more} "
-            f"{'are' if plural else 'is'} under-trained{_in_focus(comparison, weak[:3])}."
-        )
+        return _weak_encoders(weak, comparison)
     worst = encoders[0]
+    span = _probe_span(worst, comparison)
     if worst.difference.diff > -SMALL:
-        return f"By a linear probe no encoder is under-trained (closest: {worst.modality}, {span(worst)})."
+        return f"By a linear probe no encoder is under-trained (closest: {worst.modality}, {span})."
     if math.isfinite(worst.difference.p_value):
-        return f"No encoder is significantly under-trained (closest: {worst.modality}, {span(worst)})."
-    return f"The encoder that loses most is that of {worst.modality} ({span(worst)}, no error estimate)."
+        return f"No encoder is significantly under-trained (closest: {worst.modality}, {span})."
+    return f"The encoder that loses most is that of {worst.modality} ({span}, no error estimate)."
+
+
+def _weak_encoders(weak: Sequence[_Encoder], comparison: Comparison) -> str:
+    parts = [
+        f"{e.modality} ({_probe_span(e, comparison)}, {_amount_error(comparison, e.difference)})" for e in weak[:3]
+    ]
+    plural = len(weak) > 1
+    more = f" and {len(weak) - 3} more" if len(weak) > 3 else ""
+    return (
+        f"A linear probe shows that the encoder{'s' * plural} of {_joined(parts)}{more} "
+        f"{'are' if plural else 'is'} under-trained{_in_focus(comparison, weak[:3])}."
+    )
+
+
+def _probe_span(e: _Encoder, comparison: Comparison) -> str:
+    shown, percent = comparison.shown("probe"), " %" if comparison.in_percent else ""
+    return f"{number(e.inside.mean, shown)}{percent} against {number(e.alone.mean, shown)}{percent} alone"
 
 
 def _in_focus(comparison: Comparison, weak: Sequence[_Encoder]) -> str:
