@@ -17,7 +17,7 @@ from counterpoise.diagnosis._options import DiagnosisOptions
 from counterpoise.errors import DataError, ModelError
 from counterpoise.tasks import Task
 
-__all__ = ["Converted", "aligned_labels", "as_loader", "is_estimator", "is_matrix", "training_table"]
+__all__ = ["Converted", "aligned_labels", "as_loader", "is_estimator", "is_matrix", "names_of", "training_table"]
 
 BATCH: Final = 4096
 
@@ -93,7 +93,7 @@ def as_loader(
     if isinstance(y, str):
         check_columns([y], list(table.columns) if frame else [], "The table")
         y, table = table[y], (table.drop(columns=[y]) if _lacks(estimator, y) else table)
-    groups = column_groups(modalities, list(table.columns) if frame else list(range(table.shape[1])))
+    groups = column_groups(modalities, names_of(table))
     labels = aligned_labels(table, y)
     _check_predicts(estimator, table)
     kind, notes = _task_of(estimator, labels) if task is None else (task, [])
@@ -132,6 +132,11 @@ def training_table(train: Any, label: str | None, table: Any) -> tuple[Any, Any]
         return np.asarray(part), y
     check_columns(table.columns, list(part.columns), "The training table")
     return part[list(table.columns)], y
+
+
+def names_of(table: Any) -> list[Any]:
+    """Return the names of the columns of a DataFrame, or the positions of those of an array ``(N, D)``."""
+    return list(table.columns) if is_frame(table) else list(range(table.shape[1]))
 
 
 def is_matrix(table: Any) -> bool:

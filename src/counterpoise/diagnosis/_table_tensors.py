@@ -11,7 +11,7 @@ from torch import Tensor
 
 from counterpoise._arrays import missing_entries
 from counterpoise._columns import check_columns, column_groups
-from counterpoise.diagnosis._estimators import aligned_labels, is_matrix, training_table
+from counterpoise.diagnosis._estimators import aligned_labels, is_matrix, names_of, training_table
 from counterpoise.diagnosis._frames import is_frame
 from counterpoise.errors import DataError
 
@@ -52,7 +52,7 @@ def as_batches(
             "the labels with the batches."
         )
     table = table if is_frame(table) else np.asarray(table)
-    known = list(table.columns) if is_frame(table) else list(range(table.shape[1]))
+    known = names_of(table)
     named = y if isinstance(y, str) else None
     groups = column_groups(modalities, known, label=named)
     check_columns([] if named is None else [named], known, "The table")
@@ -61,10 +61,14 @@ def as_batches(
     if train is not None:
         part, given = training_table(train, named, table)
         seen = _batches(part, groups, aligned_labels(part, given), batch_size)
-    taken = {named}.union(*groups.values())
-    unused = [str(c) for c in known if c not in taken]
-    notes = [f"columns in no modality are left out: {', '.join(unused)}"] if unused else []
+    notes = _unused(known, {named}.union(*groups.values()))
     return _batches(table, groups, aligned_labels(table, labels), batch_size), seen, tuple(groups), notes
+
+
+def _unused(known: Sequence[Any], taken: set[Any]) -> list[str]:
+    """Return a note on the columns of a table that belong to no modality, if there are any."""
+    unused = [str(c) for c in known if c not in taken]
+    return [f"columns in no modality are left out: {', '.join(unused)}"] if unused else []
 
 
 def _batches(table: Any, groups: Mapping[str, Sequence[Any]], labels: np.ndarray, size: int) -> Batches:
@@ -92,10 +96,14 @@ def _columns_of_numbers(table: Any, names: Sequence[Any]) -> dict[Any, np.ndarra
             f"A torch module takes numbers. Found {', '.join(words)}. Encode these columns as the model was trained "
             "(category codes, token ids), or diagnose a pipeline that encodes them and has predict_proba."
         )
-    arrays = {c: values for c, values in numbers.items() if values is not None}
+    return _without_gaps({c: values for c, values in numbers.items() if values is not None})
+
+
+def _without_gaps(arrays: dict[Any, np.ndarray]) -> dict[Any, np.ndarray]:
+    """Return columns of numbers, after checking that no cell is empty."""
     empty = {c: int(np.isnan(values).sum()) for c, values in arrays.items() if np.isnan(values).any()}
     if empty:
-        shown = ", ".join(f"`{c}` ({n} of {len(table)})" for c, n in empty.items())
+        shown = ", ".join(f"`{c}` ({n} of {len(arrays[c])})" for c, n in empty.items())
         raise DataError(
             f"A torch module takes numbers in every cell. Found empty cells in {shown}. Fill them in first."
         )

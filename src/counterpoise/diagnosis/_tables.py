@@ -102,10 +102,9 @@ def diagnose_csv(
     """
     path = Path(path)
     table = read_table(path, text=[name for name in (label, group) if name])
-    names = [name for columns in modalities.values() for name in ([columns] if isinstance(columns, str) else columns)]
-    frame = _numeric(table, [name for name in names if name != label])
     check_columns([label, *([group] if group else [])], table.columns, f"`{path.name}`")
     groups = column_groups(modalities, table.columns, label=label, where=f"`{path.name}`")
+    frame = _numeric(table, [name for columns in groups.values() for name in columns])
     given: dict[str, Any] = {} if group is None else {"group": frame[group].to_numpy()}
     features = {m: frame[columns] for m, columns in groups.items()}
     result = diagnose_features(features, _as_numbers(label, frame[label], table), task, {**given, **settings})

@@ -127,9 +127,9 @@ def _learn(name: Any, column: Any) -> dict[str, Any]:
         return {"name": name, "kind": "number", **_scale(numbers)}
     words = _words(column)
     distinct = sorted({w for w in words if w is not None})
-    for media, suffixes in SUFFIXES.items():
-        if _are_files(distinct, suffixes):
-            return {"name": name, "kind": media}
+    media = next((media for media, suffixes in SUFFIXES.items() if _are_files(distinct, suffixes)), None)
+    if media is not None:
+        return {"name": name, "kind": media}
     if kind == "category" or not is_free_text(len(distinct), len(words)):
         return {"name": name, "kind": "category", "values": distinct}
     return {"name": name, "kind": "text", **_vocabulary(words)}

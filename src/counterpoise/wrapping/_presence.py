@@ -96,21 +96,20 @@ class PresentRows:
 
     def _selected(self, arguments: Any) -> Any:
         """Return arguments with the rows of the samples that have the modality."""
-        tensors = [x for x in pytree.tree_leaves(arguments) if isinstance(x, Tensor) and x.ndim]
-        direct = any(self._axis(x) is not None for x in tensors)
+        direct = any(self._axis(x) is not None for x in pytree.tree_leaves(arguments))
+        return pytree.tree_map(lambda x: self._picked(x, several=not direct), arguments)
 
-        def pick(x: Any) -> Any:
-            if not isinstance(x, Tensor) or not x.ndim:
-                return x
-            axis = self._axis(x)
-            if axis is None and not direct and len(x) and not len(x) % self.size:
-                axis = 0  # several rows per sample, as of the frames of a video
-            return x if axis is None else x.index_select(axis, self._places(x.shape[axis] // self.size, x.device))
+    def _picked(self, x: Any, *, several: bool) -> Any:
+        """Return the rows of an argument; ``several``: it may have several rows per sample, as frames of a video."""
+        axis = self._axis(x)
+        if axis is None and several and isinstance(x, Tensor) and x.ndim and len(x) and not len(x) % self.size:
+            axis = 0
+        return x if axis is None else x.index_select(axis, self._places(x.shape[axis] // self.size, x.device))
 
-        return pytree.tree_map(pick, arguments)
-
-    def _axis(self, x: Tensor) -> int | None:
-        """Return which of the first two axes has one entry per sample."""
+    def _axis(self, x: Any) -> int | None:
+        """Return which of the first two axes of an argument has one entry per sample."""
+        if not isinstance(x, Tensor):
+            return None
         order = (1, 0) if self.second else (0, 1)
         return next((axis for axis in order if axis < x.ndim and x.shape[axis] == self.size), None)
 

@@ -224,15 +224,18 @@ class Run:
         return value if len(value) == rows else value.view(rows, len(value) // rows, -1).mean(1)
 
     def _mask(self, m: str, value: Tensor, rows: int) -> Tensor | None:
-        inside = [self.captured[m].mask]
-        given = self.inputs.get(m)
-        if isinstance(given, Mapping):
-            inside += [v for k, v in given.items() if is_mask(k) and isinstance(v, Tensor)]
         wanted = (self.size, value.shape[1])
-        mask = next((x for x in inside if x is not None and tuple(x.shape) == wanted), None)
+        masks = [self.captured[m].mask, *_masks_among(self.inputs.get(m))]
+        mask = next((x for x in masks if x is not None and tuple(x.shape) == wanted), None)
         if mask is None or rows == self.size:
             return mask
         return mask.repeat(rows // self.size, 1) if rows % self.size == 0 else None
+
+
+def _masks_among(given: Any) -> list[Tensor]:
+    """Return the masks among the arguments of a modality."""
+    arguments = given if isinstance(given, Mapping) else {}
+    return [v for k, v in arguments.items() if is_mask(k) and isinstance(v, Tensor)]
 
 
 def _leaves(outputs: Sequence[Tensor]) -> set[int]:
