@@ -172,8 +172,8 @@ def _label_dependence(labels: EstimatorInput, codes: np.ndarray) -> tuple[float,
     """Return I(R; Y) in nats, corrected for chance, and the p-value of independence; see `association`."""
     group = labels.group
     effect = None if group is None else lambda contributions: design_effect(contributions, group)
-    found = association(codes, np.asarray(labels.labels), labels.task.name, labels.seed, design_effect=effect)
-    return found.nats, found.p
+    result = association(codes, np.asarray(labels.labels), labels.task.name, labels.seed, design_effect=effect)
+    return result.nats, result.p
 
 
 def _observed_dependence(labels: EstimatorInput, always: Sequence[np.ndarray], mask: np.ndarray) -> tuple[float, float]:

@@ -149,15 +149,17 @@ def test_more_used_than_available_is_noted_with_the_reason(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     target = torch.arange(14) % 2
     a, b = target[:, None] + torch.randn(14, 3, generator=generator), torch.randn(14, 3, generator=generator)
-    found = diagnose(lambda a, b: torch.stack([0.5 - a[:, 0], a[:, 0] - 0.5], 1), [((a, b), target)], damage=False)
-    for m, e in found.evidence.items():
+    diagnosis = diagnose(lambda a, b: torch.stack([0.5 - a[:, 0], a[:, 0] - 0.5], 1), [((a, b), target)], damage=False)
+    for m, e in diagnosis.evidence.items():
         if e.realised.value > max(e.mi.value, 0) + 0.02:
-            assert any(f"more of {m}" in note and "too few samples" in note for note in found.notes)
+            assert any(f"more of {m}" in note and "too few samples" in note for note in diagnosis.notes)
 
 
 def test_nothing_used_is_a_plain_zero() -> None:
     inputs, target = two(200, 1.0)
-    found = diagnose(lambda image, text: torch.cat([-image[:, :1], image[:, :1]], 1), [(inputs, target)], damage=False)
-    used = found.evidence["text"].realised
+    diagnosis = diagnose(
+        lambda image, text: torch.cat([-image[:, :1], image[:, :1]], 1), [(inputs, target)], damage=False
+    )
+    used = diagnosis.evidence["text"].realised
     assert [math.copysign(1, number) for number in (used.value, used.low, used.high)] == [1, 1, 1]
     assert (used.value, used.low, used.high) == (0, 0, 0)

@@ -221,7 +221,7 @@ def test_noise_that_depends_on_the_features() -> None:
 @pytest.mark.parametrize(("count", "wrong"), [(2, 0.2), (4, 0.3)])
 def test_labels_that_are_wrong_bound_the_posterior_and_bias_nothing(count: int, wrong: float) -> None:
     """With a share of wrong labels the log-odds saturate, which no linear head can follow."""
-    found, expected, few = [], [], []
+    estimates, expected, few = [], [], []
     for seed in range(3):
         r = np.random.default_rng(seed)
         true = r.integers(count, size=1000)
@@ -233,9 +233,9 @@ def test_labels_that_are_wrong_bound_the_posterior_and_bias_nothing(count: int, 
         posterior = (1 - wrong) * clean / clean.sum(1, keepdims=True) + wrong / count
         expected.append(np.log(count) + np.log(posterior[np.arange(1000), y]).mean())
         data = {"a": x[:, : count // 2], "b": x[:, count // 2 :]}
-        found.append(estimate(data, y, seed=seed).joint_mi.value)
+        estimates.append(estimate(data, y, seed=seed).joint_mi.value)
         few.append(estimate(data, y, seed=seed, estimator="variational-linear").joint_mi.value)
-    assert np.mean(found) == pytest.approx(np.mean(expected), abs=0.012)
+    assert np.mean(estimates) == pytest.approx(np.mean(expected), abs=0.012)
     assert np.mean(few) < np.mean(expected) - 0.015
 
 
@@ -243,10 +243,10 @@ def test_an_outlier_does_not_make_an_estimate_uncertain() -> None:
     """Of a heavy-tailed target, single samples cost a Gaussian hundreds of nats, which its mixtures do not pay."""
     r = np.random.default_rng((2, 19))
     a, b, e = r.normal(size=(3, 1000))
-    found = estimate({"a": a, "b": b}, 0.5 * a + np.exp(b) * e, task="regression")
+    valuation = estimate({"a": a, "b": b}, 0.5 * a + np.exp(b) * e, task="regression")
     for m in ("a", "b"):
-        assert found.mi[m].se < 0.03
-    assert found.mi["b"].low < 0.300 < found.mi["b"].high  # quadrature
+        assert valuation.mi[m].se < 0.03
+    assert valuation.mi["b"].low < 0.300 < valuation.mi["b"].high  # quadrature
 
 
 def test_a_coin_is_worth_log_two_and_perfection_has_a_floor() -> None:
