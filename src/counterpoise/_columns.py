@@ -15,7 +15,7 @@ CATEGORIES: Final = 20
 
 
 def is_free_text(distinct: int, rows: int) -> bool:
-    """Tell whether a column of words is free text rather than a category. This is the only rule in the library.
+    """Return whether a column of words is free text rather than a category. All parts of the library use this rule.
 
     Args:
         distinct: Number of distinct values.

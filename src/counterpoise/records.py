@@ -96,7 +96,7 @@ def known_presence(modalities: Collection[str], size: int, present: Presence | N
 
 
 class MovedPresence(dict[str, Tensor]):
-    """Masks on an accelerator that remember what they are on the CPU, so that reading positions waits for no kernel.
+    """Masks on an accelerator that keep their copies on the CPU, so that reading positions does not wait for a kernel.
 
     Attributes:
         host: The masks on the CPU.
@@ -108,7 +108,7 @@ class MovedPresence(dict[str, Tensor]):
 
 
 def host_mask(present: Presence, m: str) -> Tensor:
-    """Return the mask of a modality on the CPU: as it was before it was moved, where that is known.
+    """Return the mask of a modality on the CPU; if it is known, the copy from before it was moved.
 
     Masks whose values on the CPU are not known (changed or gathered on an accelerator) are copied, which waits for the
     kernels that compute them.

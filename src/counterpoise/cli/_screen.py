@@ -32,14 +32,14 @@ console = Console()
 
 
 PAUSE: Final = 2.0
-"""Seconds between two lines where there is no terminal."""
+"""Seconds between two lines if the output is not a terminal."""
 
 
 class RunProgress:
     """A progress bar over runs, with the last finished run and its score.
 
-    Where the output is not a terminal (the log of a job, say), lines on the standard error take its place, at most one
-    every two seconds.
+    If the output is not a terminal (the log of a job, for example), it prints lines on the standard error instead, at
+    most one every two seconds.
 
     Args:
         quiet: Whether to show nothing.
@@ -109,7 +109,7 @@ class RunProgress:
         self._print(f"{done}  {Text.from_markup(last).plain}", always=not self._left)
 
     def _print(self, text: str, *, always: bool = False) -> None:
-        """Print a line where there is no terminal, unless one was printed a moment ago."""
+        """Print a line if the output is not a terminal, unless another line was printed just before."""
         now = time.monotonic()
         if self._lines and (always or now - self._spoken >= PAUSE):
             print(text.rstrip(), file=sys.stderr, flush=True)

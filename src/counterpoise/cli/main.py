@@ -153,7 +153,7 @@ def _raw_settings(parser: ArgumentParser) -> None:
         "--strict",
         type=bool,
         default=False,
-        help="true: a file in your table that does not exist costs its row",
+        help="true: leave out rows of your table whose file does not exist",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of splits that are drawn")
 

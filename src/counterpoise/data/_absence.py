@@ -146,7 +146,7 @@ def _of_numbers(
 
 
 def _rank_contributions(codes: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return ``(N,)``: by how much the pattern raises the log-density of a sample's rank, as if ranks were Gaussian."""
+    """Return ``(N,)``: the gain of log-density of a sample's rank by the pattern, for Gaussian ranks."""
     from scipy.stats import rankdata
 
     rank = rankdata(target)

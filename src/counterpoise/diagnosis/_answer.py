@@ -56,7 +56,7 @@ def action(d: Diagnosis) -> str:
 
 
 def _unmeasured_use(d: Diagnosis, m: str) -> bool:
-    """Tell whether there is a model, but not what its predictions use of a modality."""
+    """Return whether there is a model whose use of a modality could not be measured."""
     return d.joint_realised is not None and d.evidence[m].realised is None
 
 

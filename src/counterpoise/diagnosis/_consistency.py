@@ -19,7 +19,7 @@ ERRORS: Final = 3.0
 
 
 def joint_available(valuation: Valuation, evidence: Mapping[str, Evidence]) -> Estimate:
-    """Return the available information of all modalities together: never less than that of one of them."""
+    """Return the available information of all modalities together: at least that of each modality."""
     known = [e for one in evidence.values() for e in (one.joint, one.mi) if e is not None]
     return max([valuation.joint_mi, *known], key=lambda e: e.value)
 
@@ -62,17 +62,19 @@ def contradictions(
 
 
 def _exceeds(what: str, used: Estimate, available: Estimate, small: float) -> list[str]:
-    """Compare the information that the predictions use with what was found in the inputs, which is at least as much."""
+    """Compare the information that the predictions use with the estimate from the inputs, which should be at least as
+    large.
+    """
     if used.low > available.high:
         return [
-            f"the predictions know more of {what} ({used}) than was found in the inputs ({available}): believe the "
+            f"the predictions use more of {what} ({used}) than was found in the inputs ({available}): believe the "
             "predictions; the classifiers are too weak for these inputs"
         ]
     if used.value > max(available.value, 0.0) + small:
         return [
             f"the predictions seem to use more of {what} ({used.shown()}) than was found in the inputs "
-            f"({available.shown()}): that cannot be, but there are too few samples to find the difference; believe the "
-            "intervals"
+            f"({available.shown()}): this is impossible, but there are too few samples to resolve it; rely on the "
+            f"intervals"
         ]
     return []
 

@@ -59,7 +59,7 @@ Result = TypeVar("Result")
 Modalities: TypeAlias = "Sequence[str] | Mapping[str, Any]"
 """Names, or the keys, columns or slices of each modality."""
 Points: TypeAlias = "tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]"
-"""Nats of each sample by modality: alone, and given the others."""
+"""Information in nats by sample and modality: unimodal, and given the others."""
 
 
 def diagnose(
@@ -108,8 +108,8 @@ def diagnose(
             `adapt`.
 
     Returns:
-        The diagnosis. What fails after the predictions with all modalities (a modality that cannot be replaced, a
-        corruption that the model refuses, pictures) is left out with a note.
+        The diagnosis. A failure after the predictions with all modalities (a modality that cannot be replaced, a
+        corruption that the model refuses, or pictures) becomes a note.
 
     Raises:
         DataError: For input that would silently produce incorrect results (empty, one class, NaN, one modality, unequal
@@ -296,7 +296,7 @@ class _Run:
         )
 
     def _learnt(self, train: Iterable[Any] | None, held_out: EstimatorInput) -> _Used | None:
-        """Return what the predictions know of training samples; None, with a note, where it was not measured."""
+        """Return the information in the predictions on training samples; None, with a note, if it was not measured."""
         if train is None:
             self.notes.append("overfitting was not measured: give train= samples that the model was trained on")
             return None
@@ -315,7 +315,7 @@ class _Run:
         self.notes.append(f"left out: {what} ({type(error).__name__}: {text})")
 
     def _pointwise(self, used: _Used) -> Points:
-        """Return what each sample's prediction takes from each modality alone, and given the others."""
+        """Return the information that each sample's prediction uses from each modality, alone and given the others."""
         modalities, whole = self.adapter.modalities, used.readout.whole.pointwise
         alone = {m: used.lattice[frozenset([m])].pointwise for m in modalities}
         return alone, {m: whole - used.lattice[self._rest(m)].pointwise for m in modalities}
@@ -418,7 +418,7 @@ class _Run:
             self.progress(f"information in the {source}")
             try:
                 known[source] = estimate(arrays, used.problem.target, **common)
-            except Exception as error:  # an estimator of the user's may raise anything
+            except Exception as error:  # a user's estimator may raise anything
                 failures.append(error)
                 self._leave_out(f"information in the {source}", error)
         if not known:

@@ -140,7 +140,7 @@ def names_of(table: Any) -> list[Any]:
 
 
 def is_matrix(table: Any) -> bool:
-    """Tell whether a value is an array ``(N, D)``."""
+    """Return whether a value is an array ``(N, D)``."""
     try:
         return bool(np.ndim(table) == 2)
     except ValueError:  # rows of unequal lengths: batches, say

@@ -82,15 +82,15 @@ def _with_level(column: Any, missing: np.ndarray) -> np.ndarray:
 def readable(m: str, value: Any) -> tuple[Any, list[str]]:
     """Return the features of a modality without missing cells, and with free texts replaced by counts of their words.
 
-    A column of words is a category or free text as `counterpoise._columns.is_free_text` has it; a column of pandas'
-    type ``category`` always is a category.
+    `counterpoise._columns.is_free_text` decides whether a column of words is a category or free text; a column of
+    pandas' type ``category`` is always a category.
 
     Args:
         m: Name of the modality, for the notes.
-        value: Columns of a DataFrame, a sequence of texts, or anything else, which stays as it is.
+        value: Columns of a DataFrame, a sequence of texts, or anything else, which is returned unchanged.
 
     Returns:
-        The features, and notes on what was done.
+        The features, and notes on the conversions.
     """
     if not is_frame(value):
         texts = _free_texts(value)
@@ -121,7 +121,7 @@ def _free_texts(value: Any) -> list[str] | None:
 
 
 def _may_hold_words(value: Any) -> bool:
-    """Tell whether a value is a list that begins with a text, or an array or Series of texts or objects."""
+    """Return whether a value is a list that begins with a text, or an array or Series of texts or objects."""
     if isinstance(value, list | tuple):
         return bool(value) and isinstance(value[0], str)
     dtype = getattr(value, "dtype", None)

@@ -80,7 +80,7 @@ class _Base(BaseEstimator):
         self.verbose = verbose
 
     def _progress(self) -> Progress:
-        """Return what shows the progress of a long call, as ``verbose`` says."""
+        """Return the progress display of a long call, according to ``verbose``."""
         return Progress(None if self.verbose is None else bool(self.verbose), numbered=False)
 
     def __sklearn_tags__(self) -> Any:

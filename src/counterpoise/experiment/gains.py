@@ -1,9 +1,9 @@
-"""Gains over joint training: what benchmark data sets lead one to expect, and what the splits of one data set show.
+"""Expected gains over joint training, from benchmark data sets and from the splits of one data set.
 
 The gain of a candidate (a method under a rule) differs between data sets. Its mean and its standard deviation over the
 benchmark data sets are the prior of a further data set (empirical Bayes). A few splits measure the gain with a large
-error, and the best of a dozen candidates is often the luckiest one. The posterior weighs both by their precision, so
-that a candidate is chosen against the prior only where the splits are clear.
+error, and the best of a dozen candidates is often best by chance. The posterior weighs both by their precision, so that
+a candidate is chosen against the prior only if the splits are clear.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ Name = tuple[str, str]
 
 @dataclass(frozen=True)
 class Gain:
-    """A gain over joint training that is known up to a normal error.
+    """A gain over joint training with a normally distributed error.
 
     Attributes:
         mean: Expected gain, in units of the score.
-        sd: Its standard deviation.
+        sd: Standard deviation of the gain.
     """
 
     mean: float
@@ -64,11 +64,11 @@ class Gain:
 
 
 VAGUE: Final = Gain(0.0, 0.1)
-"""Prior of a candidate that no benchmark has measured, such as a method of one's own: gains of ten points are usual."""
+"""Prior of a candidate without benchmarks, such as a user-defined method: gains of ten points are usual."""
 
 
 def posterior(prior: Gain, measured: Gain) -> Gain:
-    r"""Return what is known of a gain after it has been measured.
+    r"""Return the posterior distribution of a gain after a measurement.
 
     With prior :math:`N(m, \tau^2)` and measurement :math:`x \sim N(g, v)`, the gain :math:`g` is normal with mean
     :math:`m + w (x - m)` and variance :math:`w v`, where :math:`w = \tau^2 / (\tau^2 + v)`.
@@ -88,8 +88,8 @@ def measured_gains(gains: np.ndarray, folds: int) -> list[Gain]:
     The training sets of the splits overlap, so that the gains are correlated: the variance of the mean is
     :math:`s^2 (1/J + n_2 / n_1)` with :math:`n_1` training and :math:`n_2` scored samples (Nadeau & Bengio, "Inference
     for the Generalization Error", Machine Learning 52, 2003). Where whole groups are scored, :math:`s^2` contains the
-    variance between groups. A variance of few splits is uncertain itself, so :math:`s^2` is the mean of the candidate's
-    own variance and of the mean variance of all candidates.
+    variance between groups. The variance of few splits is itself uncertain, so :math:`s^2` is the mean of the
+    candidate's own variance and of the mean variance of all candidates.
 
     Args:
         gains: Gain of each candidate on each split, ``(K, J)``.
@@ -107,7 +107,7 @@ def measured_gains(gains: np.ndarray, folds: int) -> list[Gain]:
 
 @dataclass(frozen=True)
 class BenchmarkGains:
-    """What benchmark data sets say about gains on a further data set.
+    """Distribution of gains over benchmark data sets, as a prior for a further data set.
 
     Attributes:
         priors: Distribution of the gain of each candidate over data sets.
@@ -120,18 +120,18 @@ class BenchmarkGains:
     shift: float = 0.0
 
     def posterior(self, name: Name, measured: Gain) -> Gain:
-        """Return what is known of a candidate's gain after it has been measured on splits."""
+        """Return the posterior distribution of a candidate's gain after a measurement on splits."""
         return posterior(self.priors.get(name, VAGUE), Gain(measured.mean, math.hypot(measured.sd, self.shift)))
 
 
 def fit_benchmark_gains(
     on_test: Sequence[Mapping[Name, Sequence[float]]], on_splits: Sequence[Mapping[Name, Gain]]
 ) -> BenchmarkGains:
-    r"""Return the priors and the shift that benchmark data sets show, by the method of moments.
+    r"""Return the priors and the shift of benchmark data sets, by the method of moments.
 
     The prior of a candidate has the mean of its gains over the D data sets. Its variance is
     :math:`\tau^2 (1 + 1 / D)`, where :math:`\tau^2` is the variance between data sets (less what differs by seed): the
-    mean of the candidate's own and of all candidates', since that of a few data sets is uncertain.
+    mean of the candidate's own and of all candidates' variance, because that of few data sets is uncertain.
 
     Args:
         on_test: By data set, the gains of each candidate on the test set by seed.
@@ -165,7 +165,8 @@ def _shipped() -> dict[str, Any]:
 
 
 def read_benchmark_gains(metric: str, *, corrupted: bool) -> BenchmarkGains:
-    """Return what comes with the package, from ``benchmarks/recommend``; nothing for scores without a benchmark.
+    """Return the gains that are part of the package (from ``benchmarks/recommend``); empty for scores without a
+    benchmark.
 
     Args:
         metric: Name of the score.

@@ -79,7 +79,7 @@ class Finding:
 
     Attributes:
         corrupted: Whether the inputs of one modality at a time are corrupted.
-        method: Recommended method; ``joint`` if every candidate may well do worse.
+        method: Recommended method; ``joint`` if every candidate is too likely to do worse.
         rule: Recommended rule; ``fused`` if joint training is recommended.
         best: Name of the candidate with the largest expected gain, whether it is recommended or not; empty if none is
             expected to gain.
@@ -245,7 +245,8 @@ def recommend(
     on_start: Callable[[int], None] | None = None,
     on_done: Callable[[TrialResult], None] | None = None,
 ) -> Recommendation:
-    """Recommend a method and a decision rule for a data set, or joint training if every candidate may well do worse.
+    """Recommend a method and a decision rule for a data set, or joint training if every candidate is too likely to do
+    worse.
 
     Every candidate method is trained once on each of several random splits of the training and validation samples, and
     scored with every rule. The test set is never read. The expected gain of a candidate is its posterior mean: the gain
@@ -257,7 +258,7 @@ def recommend(
         data: Name or path of a data set, or the data.
         methods: Candidates: names, with hyper-parameters in brackets.
         rules: Decision rules with which each training is scored.
-        splits: Number of splits, at least 3. With 5 groups or fewer each group is scored on once.
+        splits: Number of splits, at least 3. With 5 groups or fewer, each group is used for scores once.
         seed: Seed of the trainings; of a set with several splits, the one whose test set stays unread.
         out: Folder that keeps the trials, so that the same call resumes; None keeps nothing.
         jobs: Number of processes.
@@ -372,7 +373,7 @@ def expected_gains(
 
     Args:
         candidates: The candidates, joint training with its fused head among them.
-        benchmarks: What benchmark data sets lead one to expect.
+        benchmarks: Distribution of gains over benchmark data sets.
         folds: Number of folds of which each split scores on one.
         corrupted: Whether the inputs of one modality at a time are corrupted.
     """
@@ -385,7 +386,8 @@ def _baseline(candidates: Sequence[Candidate]) -> Candidate:
 
 
 def choose(gains: Mapping[tuple[str, str], Gain], harm: float = HARM) -> tuple[str, str]:
-    """Return the candidate with the largest expected gain among those that hardly do harm; otherwise joint training.
+    """Return the candidate with the largest expected gain among those that are unlikely to do worse; otherwise joint
+    training.
 
     Args:
         gains: Posterior of the gain of every candidate, by method and rule.

@@ -76,9 +76,9 @@ class TrialResult:
 def redraw(data: MultimodalData, part: int) -> MultimodalData:
     """Return the data with another random split of the training and validation samples; the test set stays.
 
-    The splits are those of repeated cross-validation: `count_folds` parts in a row score on disjoint folds, and the
-    next ones on folds of another random order. Whole groups move where groups are known; otherwise folds are stratified
-    by class.
+    The splits are those of repeated cross-validation: `count_folds` successive parts are scored on disjoint folds, and
+    the next ones on folds of another random order. Folds consist of whole groups if groups are known; otherwise they
+    are stratified by class.
 
     Args:
         data: The data.
@@ -131,7 +131,7 @@ def _pooled(data: MultimodalData) -> Split:
 
 
 def _fold(target: np.ndarray, group: np.ndarray | None, fold: int, folds: int, seed: int) -> np.ndarray:
-    """Return the positions of a fold. Each fold is held out from what the ones before it left."""
+    """Return the positions of a fold. Each fold is drawn from the samples that the folds before it have left."""
     rest = held = np.arange(len(target))
     for k in range(min(fold + 1, folds - 1)):
         part = None if group is None else group[rest]

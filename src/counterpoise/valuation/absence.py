@@ -1,4 +1,4 @@
-"""Which samples have which modality, and what absence depends on: the label, or the modalities always present."""
+"""Presence of modalities, and tests of its dependence on the label and on the modalities that are always present."""
 
 from __future__ import annotations
 

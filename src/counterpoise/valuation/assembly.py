@@ -22,7 +22,7 @@ NEGLIGIBLE = 0.02
 UNCERTAIN = 0.25
 """Standard deviation of the error of a correction, as a share of the correction."""
 ROUNDING = 1e-12
-"""Nats below which a sum of estimates is 0: contributions that cancel leave a remainder, and a sign."""
+"""Sums of estimates below this number of nats count as 0, because contributions that cancel leave a rounding error."""
 MAX_LATTICE = 4
 """Maximum number of modalities for which all 2^M - 1 subsets, and the co-information, are estimated."""
 

@@ -16,7 +16,7 @@ def dimension(m: str, module: nn.Module, given: Mapping[str, int] | None) -> int
     """Return D of the pooled features of an encoder.
 
     Raises:
-        ModelError: If it cannot be determined.
+        ModelError: If the dimension cannot be determined.
     """
     if given and m in given:
         return given[m]
@@ -33,7 +33,7 @@ _SAME_WIDTH: Final = (
     *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d),
     *(nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d),
 )
-"""Layers that leave the number of channels as it is."""
+"""Layers that keep the number of channels."""
 
 
 def _pooled_width(module: nn.Module) -> int | None:

@@ -208,9 +208,9 @@ def wrap(
     itself.
 
     Samples may lack modalities (``model(inputs, present=...)``, or batches with ``present``). Encoders then run on the
-    rows that have their modality, and their outputs for other samples are replaced, see ``absent``. Whatever stands in
-    the inputs of an absent modality is replaced by zeros (by ones in masks), so it reaches no part of the module. What
-    runs before an encoder, and the module's own fusion, run on all rows; a module cannot skip a modality.
+    rows that have their modality, and their outputs for other samples are replaced, see ``absent``. The inputs of an
+    absent modality are replaced by zeros (by ones in masks), so that their contents have no effect. Layers before an
+    encoder, and the module's own fusion, run on all rows, because a module cannot skip a modality.
 
     Args:
         net: Any module over several inputs. ``DataParallel`` and DDP are unwrapped; of a compiled module the encoders
@@ -227,7 +227,7 @@ def wrap(
             `counterpoise.diagnosis.adapt`.
         feature_dims: D by modality, for encoders whose dimension cannot be determined.
         task: Multiclass, multilabel, regression, or a `Task`.
-        absent: What stands for the output of an encoder where a sample lacks its modality: zeros, or a learned vector
+        absent: Replacement of an encoder's output for samples that lack its modality: zeros, or a learned vector
             (for encoders that return ``(B, D)``).
 
     Raises:

@@ -1,4 +1,4 @@
-"""Encoders inside a module on the samples that have their modality."""
+"""Running encoders inside a module on the samples that have their modality."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["PresentRows", "blanked"]
 
 
 def blanked(inputs: Inputs, rows: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return inputs whose rows without a modality hold zeros, and ones in masks, whatever stood there.
+    """Return inputs with zeros (ones in masks) in the rows of absent modalities.
 
     Args:
         inputs: Inputs by modality.
@@ -38,15 +38,15 @@ def blanked(inputs: Inputs, rows: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 class PresentRows:
-    """Calls an encoder on the rows of samples that have its modality, and returns zeros in the rows of the others.
+    """A call of an encoder on the rows of samples that have its modality, with zeros in the rows of the others.
 
-    Which axis of an output holds the samples is learned from one more run on a batch of another size, without
-    gradients and with batch norms at rest; `axes` remembers it.
+    The axis of the samples in an output is found by one more run on a batch of another size, without gradients and with
+    batch norms in evaluation mode. It is stored in `axes`.
 
     Args:
         m: The modality, for messages.
         module: The encoder.
-        compiled: The encoder as `torch.compile` gives it, or the encoder.
+        compiled: The encoder compiled by `torch.compile`, or the encoder itself.
         mask: Which samples have the modality, ``(B,)``.
         axes: Axes of the samples by the structure of the output.
     """
@@ -89,8 +89,8 @@ class PresentRows:
             return self._whole(args, kwargs)
         except Exception as error:  # anything that a user's module may raise
             raise ModelError(
-                f"No sample of the batch has the modality `{self.m}`, and its encoder cannot run on what stands in its "
-                f"place ({type(error).__name__}: {error}). Pass inputs of the usual shape, or run the model on a "
+                f"No sample of the batch has the modality `{self.m}`, and its encoder cannot run on the replaced "
+                f"inputs ({type(error).__name__}: {error}). Pass inputs of the usual shape, or run the model on a "
                 "complete batch earlier."
             ) from error
 
@@ -134,7 +134,7 @@ class PresentRows:
         return axes
 
     def _axis_between(self, x: Any, whole: Any) -> int | None:
-        """Return the axis along which an output has grown with the number of samples; None where it has not."""
+        """Return the axis along which an output has grown with the number of samples; None if it has not."""
         if not isinstance(x, Tensor) or x.shape == whole.shape:
             return None
         grown = [axis for axis in range(x.ndim) if x.shape[axis] != whole.shape[axis]]

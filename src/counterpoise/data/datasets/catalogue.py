@@ -51,7 +51,7 @@ DATASETS: Final = Catalogue(
     ],
 )
 DEFAULT_RAW: Final = Path("data")
-"""Folder of raw data, from the current one; the environment variable COUNTERPOISE_DATA names another."""
+"""Default folder of the raw data, in the current folder; the environment variable COUNTERPOISE_DATA overrides it."""
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,7 @@ def _check_present(
     work: Path,
     findings: Sequence[Finding],
 ) -> None:
-    """Raise `DataError` if no training sample has some modality: a wrong folder rather than absent data."""
+    """Raise `DataError` if no training sample has some modality, which means a wrong folder rather than absent data."""
     never = set(modalities).intersection(*(shards.absent(stamps[item.id]) for item in train))
     if never:
         write_atomic(work / FINDINGS, to_csv(findings))

@@ -36,7 +36,7 @@ def own(source: Path, settings: Settings) -> Index:
 
     A row whose cells of a modality are all empty lacks that modality, as does one whose video has no sound track, or
     whose file does not exist (a finding ``missing``, which is counted). Such rows are kept, unless they lack
-    everything. With ``--strict true`` a file that does not exist costs its row.
+    everything. With ``--strict true``, rows whose file does not exist are left out.
 
     Args:
         source: The manifest.

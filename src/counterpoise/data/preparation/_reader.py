@@ -20,14 +20,14 @@ def is_empty(source: Any) -> bool:
 
 
 def absence(m: str, item: str, source: Any, error: UnreadableError, optional: Collection[str]) -> list[Finding]:
-    """Return the findings that make a modality absent whose source cannot be read; none where it costs the sample.
+    """Return the findings that make a modality with an unreadable source absent; none if the sample is excluded.
 
     Args:
         m: The modality.
         item: Id of the sample.
         source: The source.
-        error: Why it cannot be read.
-        optional: Kinds of findings that are absences, see `Index`; none where samples need every modality.
+        error: Error of the reader.
+        optional: Kinds of findings that are absences, see `Index`; none if samples need every modality.
     """
     if not optional or not (is_empty(source) or error.kind in optional):
         return []

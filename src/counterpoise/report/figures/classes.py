@@ -157,7 +157,7 @@ def _robustness(
 
 
 def _takes_noise(by_label: Mapping[str, Sequence[CorruptedScore]]) -> bool:
-    """Tell whether some scores are those of noisy inputs; token ids take no noise."""
+    """Return whether some scores are those of noisy inputs; noise is undefined for token ids."""
     return any(s.is_noise and s.corruption is not None for scores in by_label.values() for s in scores)
 
 

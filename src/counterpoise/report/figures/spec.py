@@ -93,7 +93,7 @@ class Series:
 
     def __post_init__(self) -> None:
         if self.dash and not self.marker and len(self.x) == 1:
-            object.__setattr__(self, "marker", "circle")  # a line of one point, one epoch say, would not be seen
+            object.__setattr__(self, "marker", "circle")  # a line of one point (one epoch) would be invisible
 
     def lengths(self) -> tuple[list[float], list[float]]:
         """Return the lengths of the whiskers to the low and to the high end, 0 where there is none."""

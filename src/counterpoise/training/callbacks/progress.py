@@ -115,10 +115,10 @@ def clock(seconds: float) -> str:
 
 
 def waiting(text: str, shown: bool) -> AbstractContextManager[object]:
-    """Return a context in which a terminal shows what is done.
+    """Return a context in which a terminal shows the current activity.
 
     Args:
-        text: What is done.
+        text: Description of the activity.
         shown: Whether to show it.
     """
     return Console().status(text) if shown else nullcontext()

@@ -141,7 +141,7 @@ def _flexible(problem: EstimatorInput, columns: _Columns) -> Iterator[Candidate]
 
 
 def _saturating(problem: EstimatorInput, x: Tensor) -> Iterator[Candidate]:
-    """Yield linear heads of bounded confidence, where some labels seem to be wrong."""
+    """Yield linear heads of bounded confidence, if some labels seem to be wrong."""
     if problem.task.is_gaussian or x.shape[1] > MAX_SATURATING:
         return
     heads = saturating_heads([x], problem.target, problem.task)

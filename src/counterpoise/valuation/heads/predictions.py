@@ -29,7 +29,7 @@ class OutOfFoldPredictions:
     Attributes:
         task: The likelihood.
         per_output: ``(N, L)`` log q(y_i | z_i) by output where the outputs are independent (labels), else ``(N, 1)``.
-        inside: ``(N, L)``: the same from the heads that were fitted on sample i, on average; NaN where there are none.
+        inside: ``(N, L)``: the same from the heads that were fitted on sample i, on average; NaN if there are none.
         parameters: ``(N, C)`` logits in the task's standard form: log-probabilities, log-odds or means.
         covariance: ``(N, C, C)`` of the noise (Gaussian likelihood), or None.
         halves: ``(N, L)`` each: the same with heads that were fitted on a half of the samples.
@@ -277,7 +277,7 @@ def mix(
         return total
 
     halves = tuple(mixed([p.halves[h] for p in parts]) for h in range(min(len(p.halves) for p in parts)))
-    # Sample by sample: a component that is bad at an outlier hardly counts there, neither inside nor outside.
+    # Sample by sample: a component that predicts an outlier badly has little weight there, both inside and outside.
     per_output, inside = mixed([p.per_output for p in parts]), mixed([p.inside for p in parts])
     parameters, covariance = _moments(parts, log_w.exp())
     return OutOfFoldPredictions(problem.task, per_output, inside, parameters, covariance, halves, name)

@@ -1,4 +1,4 @@
-"""Linear heads whose confidence is bounded, because some labels are wrong whatever the features say."""
+"""Linear heads with bounded confidence, for labels of which some are wrong independently of the features."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from counterpoise.valuation.heads.optimisation import minimise
 __all__ = ["PENALTY", "SaturatingHeads", "saturating_heads"]
 
 PENALTY: Final = 1.0
-"""In pseudo-observations: a small one, since the share of wrong labels takes over a part of its work."""
+"""Penalty in pseudo-observations. It is small, because the share of wrong labels also regularises."""
 START: Final = -2.0
 """Log-odds of the share of wrong labels where the search begins."""
 FEW: Final = 0.02
-"""Shares of wrong labels below are left to linear heads."""
+"""Share of wrong labels below which linear heads are used instead."""
 
 
 def saturating_heads(blocks: Sequence[Tensor], target: Tensor, task: Task) -> SaturatingHeads | None:
-    """Return saturating heads, or None where those fitted to all samples find hardly any wrong labels."""
+    """Return saturating heads, or None if the heads fitted to all samples find hardly any wrong labels."""
     heads = SaturatingHeads(blocks, target, task)
     everything = torch.ones(1, len(target), dtype=torch.bool)
     weights = heads.fit(everything, torch.tensor([PENALTY]), tolerance=0.1 / len(target))
