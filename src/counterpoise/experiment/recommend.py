@@ -394,7 +394,7 @@ def choose(gains: Mapping[tuple[str, str], Gain], harm: float = HARM) -> tuple[s
         harm: Largest probability of a negative gain.
 
     Example:
-        >>> choose({("uniform", "fused"): Gain(0.03, 0.03), ("arm", "fused"): Gain(0.02, 0.01)})
+        >>> choose({("uniform", "fused"): Gain(0.03, 0.06), ("arm", "fused"): Gain(0.02, 0.01)})
         ('arm', 'fused')
     """
     safe = {name: gain for name, gain in gains.items() if gain.mean > 0 and gain.harm <= harm}

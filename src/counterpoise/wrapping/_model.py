@@ -235,6 +235,7 @@ def wrap(
         ModelError: For one modality, an encoder inside another, or an encoder whose dimension is not known.
 
     Example:
+        >>> import torch
         >>> class Net(nn.Module):
         ...     def __init__(self):
         ...         super().__init__()
