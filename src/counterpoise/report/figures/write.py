@@ -131,7 +131,8 @@ class _Writer:
     dpi: int
 
     def __call__(self, item: tuple[str, _Sheet]) -> list[Path]:
-        import matplotlib as mpl
+        with extra("report"):
+            import matplotlib as mpl
 
         name, one = item
         written = []
