@@ -218,6 +218,20 @@ def test_noise_that_depends_on_the_features() -> None:
     assert np.mean(values) == pytest.approx(0.571, abs=0.06)
 
 
+def test_intervals_of_features_as_wide_as_the_samples_are_many_reach_the_truth() -> None:
+    """Heads remember their samples, and the label frequencies in the mixture may not hide that."""
+    held = 0
+    for seed in range(4):
+        r = np.random.default_rng(seed)
+        y = r.integers(2, size=300)
+        data = {m: r.normal(size=(300, 300)) for m in "ab"}
+        for x in data.values():
+            x[:, 0] = 2 * y + 0.5 * r.normal(size=300)  # 0.6327 nats by quadrature
+        found = estimate(data, y, seed=seed)
+        held += sum(e.low <= 0.6327 <= e.high for e in found.mi.values())
+    assert held >= 6
+
+
 @pytest.mark.parametrize(("count", "wrong"), [(2, 0.2), (4, 0.3)])
 def test_labels_that_are_wrong_bound_the_posterior_and_bias_nothing(count: int, wrong: float) -> None:
     """With a share of wrong labels the log-odds saturate, which no linear head can follow."""

@@ -186,7 +186,7 @@ def corrected(problem: EstimatorInput, fitted: FittedSubset, prior: OutOfFoldPre
     withheld = half * (1.0 - independent)
     half *= independent
     left_out = float(p.log_likelihood.mean())
-    remembered = p.in_sample > REMEMBERED * prior.in_sample and p.in_sample > REMEMBERED_ONLY * left_out
+    remembered = fitted.memory > REMEMBERED * prior.in_sample and fitted.memory > REMEMBERED_ONLY * left_out
     remembered = remembered and problem.task.has_discrete_entropy
     correction = min(half, SLACK * to_come) + 0.5 * independent * fitted.selection
     # Beyond the quadratic regime the whole learning curve is uncertain, and it may be too small.

@@ -62,6 +62,8 @@ class FittedSubset:
         capacity: Half of the optimism of the least regularised heads: the noise that a choice can pick up.
         selection: Gain of weights that are fitted to the evaluated samples themselves, in nats per sample.
         design_effect: Number of samples of one group that carry as much evidence as one independent sample.
+        memory: Mean log-likelihood on the fitted samples if every head kept its own optimism: more than that of the
+            mixture, in which the label frequencies hedge what the other heads remember.
     """
 
     predictions: OutOfFoldPredictions
@@ -69,6 +71,7 @@ class FittedSubset:
     capacity: float
     selection: float
     design_effect: float = 1.0
+    memory: float = -np.inf
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,10 @@ def fit_subset(
     mixture = mix(problem, parts, weights.per_fold, _name(parts, weights.per_fold))
     seen = mix(problem, parts, weights.overall.expand(problem.folds, -1), "")
     selection = max(float((seen.log_likelihood - mixture.log_likelihood).mean()), 0.0)
-    return FittedSubset(mixture, _lost(mixture), capacity, selection, effect)
+    share = weights.per_fold.mean(0).tolist()
+    optimism = sum(w * p.optimism for w, p in zip(share, parts, strict=True))
+    memory = float(mixture.log_likelihood.mean()) + optimism
+    return FittedSubset(mixture, _lost(mixture), capacity, selection, effect, memory)
 
 
 def _fit_kinds(
