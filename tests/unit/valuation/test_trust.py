@@ -227,8 +227,8 @@ def test_intervals_of_features_as_wide_as_the_samples_are_many_reach_the_truth()
         data = {m: r.normal(size=(300, 300)) for m in "ab"}
         for x in data.values():
             x[:, 0] = 2 * y + 0.5 * r.normal(size=300)  # 0.6327 nats by quadrature
-        found = estimate(data, y, seed=seed)
-        held += sum(e.low <= 0.6327 <= e.high for e in found.mi.values())
+        valuation = estimate(data, y, seed=seed)
+        held += sum(e.low <= 0.6327 <= e.high for e in valuation.mi.values())
     assert held >= 6
 
 
