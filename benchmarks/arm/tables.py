@@ -274,10 +274,11 @@ def acts(study: Study) -> str:
                 ]
             )
     text = (
-        "What ARM's parts do, mean over seeds: state of each modality and memorised share at the last measurement, "
-        "weight in the fused head, scale of the encoder's updates (largest in the training / at its end), largest "
-        "frequency of a sample relative to one that is not reinforced. Last columns: accuracy of the modality's own "
-        "head less that in uniform training, in points, for the fusion alone, the loss weights alone and all of ARM."
+        "What ARM's parts do, mean over seeds: state of each modality and the memorised share that is acted on at the "
+        "last measurement (0 where the marginal contribution is significant), weight in the fused head, scale of the "
+        "encoder's updates (largest in the training / at its end), largest frequency of a sample relative to one that "
+        "is not reinforced. Last columns: accuracy of the modality's own head less that in uniform training, in "
+        "points, for the fusion alone, the loss weights alone and all of ARM."
     )
     header = [
         "data",

@@ -2,8 +2,8 @@
 
     python benchmarks/scale/throughput.py             # about three minutes on two idle cores
 
-Each turn runs the same comparison of 12 runs of about eight seconds with ``--jobs 1`` and with ``--jobs 2``, from an
-empty folder each, without figures, as a command of its own. A process imports torch and Lightning for about six seconds
+Each turn runs the same comparison of 25 runs (five methods, five seeds) with ``--jobs 1`` and with ``--jobs 2``, from
+an empty folder each, without figures, as a command of its own. A process imports torch and Lightning for about six seconds
 before its first run, so that a comparison of a few seconds gains less. Two numbers are written:
 
 - the ratio of the times by the clock, which means something on an idle machine only;
@@ -28,7 +28,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-RUNS = 12
+RUNS = 25
 QUIET = 0.1
 """Share of the cores that other processes may take."""
 
@@ -44,7 +44,7 @@ def busy() -> tuple[float, float]:
 def compare(jobs: int, epochs: int) -> dict[str, float]:
     """Run the comparison once; return its times, and the share of the cores that others took."""
     command = [sys.executable, "-m", "counterpoise.cli.main", "compare", "--data", "world-xor"]
-    command += ["--methods", "joint,uniform,arm", "--seeds", str(RUNS // 3), "--fit.accelerator", "cpu"]
+    command += ["--methods", "joint,uniform,arm,dgl,ogm-ge", "--seeds", str(RUNS // 5), "--fit.accelerator", "cpu"]
     command += ["--fit.epochs", str(epochs), "--figures", "false", "--jobs", str(jobs)]
     with tempfile.TemporaryDirectory() as folder:
         before, machine, started = resource.getrusage(resource.RUSAGE_CHILDREN), busy(), time.perf_counter()
