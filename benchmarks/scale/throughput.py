@@ -3,8 +3,8 @@
     python benchmarks/scale/throughput.py             # about three minutes on two idle cores
 
 Each turn runs the same comparison of 25 runs (five methods, five seeds) with ``--jobs 1`` and with ``--jobs 2``, from
-an empty folder each, without figures, as a command of its own. A process imports torch and Lightning for about six seconds
-before its first run, so that a comparison of a few seconds gains less. Two numbers are written:
+an empty folder each, without figures, as a command of its own. A process imports torch and Lightning for about six
+seconds before its first run, so that a comparison of a few seconds gains less. Two numbers are written:
 
 - the ratio of the times by the clock, which means something on an idle machine only;
 - the ratio of the times of the processors. If two processes need no more of them than one, nothing but other work on

@@ -11,7 +11,6 @@ import numpy as np
 from counterpoise._arrays import as_numpy, named_arrays
 from counterpoise._validation import Interval, Options, check_keys
 from counterpoise.config import MAX_SEED
-from counterpoise.data._absence import absence_notes
 from counterpoise.data._core import DataInfo, Kind, Modality, MultimodalData, Split
 from counterpoise.data._gaps import blanked, separate_absent, without_gaps
 from counterpoise.data._kinds import kind_of
@@ -20,6 +19,7 @@ from counterpoise.data._precision import keep_digits
 from counterpoise.data._schema import check_recipe
 from counterpoise.data._splits import draw_splits, first_copies, given_splits, shared_groups, shared_rows
 from counterpoise.data._targets import Targets, make_targets, standardise_targets
+from counterpoise.data.absence import absence_notes
 from counterpoise.errors import DataError
 
 __all__ = ["from_arrays"]

@@ -12,7 +12,7 @@ from scipy import special
 from torch import Tensor
 
 from counterpoise._arrays import as_matrix, as_numpy, named_arrays
-from counterpoise.data._absence import association
+from counterpoise.data.absence import association
 from counterpoise.errors import DataError
 from counterpoise.tasks import MultiClass
 from counterpoise.valuation.groups import design_effect

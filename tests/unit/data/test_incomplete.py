@@ -11,7 +11,7 @@ import scipy.stats
 import torch
 
 from counterpoise.data import BatchLoader, from_arrays, load_npz, load_prepared, prepare, save_prepared
-from counterpoise.data._absence import absence_notes, association, pattern_lines
+from counterpoise.data.absence import absence_notes, association, pattern_lines
 from counterpoise.data.preparation import check_folder
 from counterpoise.errors import ConfigError, DataError
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 import torch
 from torch import nn
 
@@ -42,3 +48,18 @@ def test_loaded_weights_of_the_fusion_count_from_the_next_step() -> None:
     expected = fusion.inner({"a": 1.5 * features["a"], "b": 0.5 * features["b"]})
     assert torch.allclose(fusion(features), expected, atol=1e-6)
     assert not torch.allclose(expected, before, atol=1e-2)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+def test_a_copy_computes_for_itself(duplicate: Callable[[Any], Any]) -> None:
+    """A copied tensor counts its changes from the start, so that its count can come to equal that of the original."""
+    for changes in range(4):
+        cache, x = Cache[float](), torch.ones(2)
+        for _ in range(changes):
+            x.mul_(2)
+        cache.get([x], lambda x=x: float(x.sum()))
+        for count in range(1, 4):
+            other, y = duplicate((cache, x))
+            for _ in range(count):
+                y.mul_(3)
+            assert other.get([y], lambda y=y: float(y.sum())) == 2.0 * 2.0**changes * 3.0**count

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from counterpoise.data._absence import absence_notes, pattern_lines
 from counterpoise.data._info import SPLITS
+from counterpoise.data.absence import absence_notes, pattern_lines
 from counterpoise.data.preparation._files import frames_of, open_npy
 from counterpoise.data.preparation._findings import Finding, UnreadableError, summary
 from counterpoise.data.preparation._index import Index, Item, Settings, check_index, presence_of, targets_of

@@ -19,9 +19,9 @@ import numpy as np
 
 from counterpoise._extras import extra
 from counterpoise._files import write_atomic
-from counterpoise.data._absence import absence_notes
 from counterpoise.data._arrow import write_splits
 from counterpoise.data._info import SPLITS, DataInfo
+from counterpoise.data.absence import absence_notes
 from counterpoise.data.preparation._findings import Finding, UnreadableError, summary, to_csv
 from counterpoise.data.preparation._index import Index, Item, check_index, presence_of, targets_of
 from counterpoise.data.preparation._reader import Reader, absence, is_empty

@@ -30,6 +30,12 @@ class Cache(Generic[Value]):
         self._value: list[Value] = []
         self._sources: list[tuple[Tensor, int]] = []
 
+    def __deepcopy__(self, memo: object) -> Cache[Value]:
+        return Cache()  # the copies of the sources count their changes from zero
+
+    def __reduce__(self) -> tuple[type[Cache[Value]], tuple[()]]:
+        return Cache, ()
+
     def get(self, sources: Sequence[Tensor], compute: Callable[[], Value]) -> Value:
         """Return the value.
 

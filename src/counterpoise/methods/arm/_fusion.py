@@ -74,7 +74,7 @@ class AsymmetricFusion(Fusion):
 
     def synchronise(self) -> bool:
         """Read whether all weights are 1, between epochs: a step does not read tensors."""
-        return self._equal.get([self.weights], lambda: bool((self.weights == 1).all()))
+        return self._equal.get([self.weights], lambda: not self.weights.is_meta and bool((self.weights == 1).all()))
 
     def _weighted(self, features: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         if self.synchronise():
