@@ -129,7 +129,7 @@ def scored(image: Any, question: str) -> dict[str, float]:
     return {"red": math.log(p), "blue": math.log(1 - p)}
 
 
-def told(image: Any, question: str) -> str:
+def describe_in_text(image: Any, question: str) -> str:
     """Return a text."""
     return "cannot tell" if image is None else f"{COLOURS[_seen(image)]}, I think"
 
@@ -184,7 +184,7 @@ def llava() -> Any:
 ANSWERERS = {
     "Hugging Face model and processor": lambda: (llava(), Vocabulary()),
     "function that returns log-probabilities": lambda: (scored, None),
-    "function that returns text": lambda: (told, None),
+    "function that returns text": lambda: (describe_in_text, None),
 }
 
 

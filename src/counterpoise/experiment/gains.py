@@ -165,8 +165,7 @@ def _shipped() -> dict[str, Any]:
 
 
 def read_benchmark_gains(metric: str, *, corrupted: bool) -> BenchmarkGains:
-    """Return the gains that are part of the package (from ``benchmarks/recommend``); empty for scores without a
-    benchmark.
+    """Return the gains that are part of the package; they are empty for a score that ``benchmarks/recommend`` lacks.
 
     Args:
         metric: Name of the score.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -68,15 +69,14 @@ class PresentRows:
         if not len(self.rows):
             return pytree.tree_map(_zeros, self._nothing(args, kwargs))
         small_args, small_kwargs = self._selected((args, kwargs))
-        try:
-            with norms_at_rest(self.module, len(self.rows) == 1):
-                output = self.compiled(*small_args, **small_kwargs)
-        except Exception as error:  # anything that a user's module may raise
-            raise ModelError(
-                f"The encoder of `{self.m}` could not run on the {len(self.rows)} of {self.size} samples that have its "
-                f"modality ({type(error).__name__}: {error}). Leave incomplete samples out, or build a "
-                "`MultimodalClassifier` from the encoders."
-            ) from error
+        problem = f"could not run on the {len(self.rows)} of {self.size} samples that have its modality"
+        with (
+            self._explained(
+                problem, "Leave incomplete samples out, or build a `MultimodalClassifier` from the encoders."
+            ),
+            norms_at_rest(self.module, len(self.rows) == 1),
+        ):
+            output = self.compiled(*small_args, **small_kwargs)
         leaves, spec = pytree.tree_flatten(output)
         key = f"{spec} {[leaf.ndim if isinstance(leaf, Tensor) else None for leaf in leaves]}"
         if key not in self.axes:
@@ -85,13 +85,18 @@ class PresentRows:
 
     def _nothing(self, args: Any, kwargs: Any) -> Any:
         """Return the output for a batch in which no sample has the modality, of which only the shapes are used."""
-        try:
+        problem = "cannot run on the replaced inputs of a batch in which no sample has its modality"
+        with self._explained(problem, "Pass inputs of the usual shape, or run the model on a complete batch earlier."):
             return self._whole(args, kwargs)
-        except Exception as error:  # anything that a user's module may raise
+
+    @contextmanager
+    def _explained(self, problem: str, advice: str) -> Iterator[None]:
+        """Turn anything that a user's module may raise into an error that names the encoder."""
+        try:
+            yield
+        except Exception as error:
             raise ModelError(
-                f"No sample of the batch has the modality `{self.m}`, and its encoder cannot run on the replaced "
-                f"inputs ({type(error).__name__}: {error}). Pass inputs of the usual shape, or run the model on a "
-                "complete batch earlier."
+                f"The encoder of `{self.m}` {problem} ({type(error).__name__}: {error}). {advice}"
             ) from error
 
     def _selected(self, arguments: Any) -> Any:

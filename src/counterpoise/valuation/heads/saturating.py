@@ -60,7 +60,7 @@ class SaturatingHeads:
         self.shares = task.num_outputs if task.has_independent_outputs else 1
 
     def fit(self, train: Tensor, strength: Tensor, *, tolerance: float = 1e-7) -> Tensor:
-        """Return ``(P, D + 2, C)``: weights, intercept and log-odds of the share of wrong labels."""
+        """Return ``(P, D + 3, C)``: weights, intercept, log-odds of the share of wrong labels, and prior logits."""
         linear = self.linear
         start = linear.fit(train, strength, tolerance=100 * tolerance).transpose(1, 2)
         shape = start.shape[1:]
