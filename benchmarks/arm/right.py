@@ -126,11 +126,11 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
     text = [
         "# The dominant modality, named in training",
         "",
-        f"Of {len(lines)} data sets ARM names the modality that the default estimator calls dominant on "
-        f"{counts['same']}. On {counts['tie']} it names another one, but one of the two sides is a tie, and on "
-        f"{counts['other']} both name one and disagree. The estimator has a significantly largest modality on "
-        f"{len(clear)} sets; ARM names it on {right} of them. Contributions are in nats: the mean of what a modality "
-        f"tells alone and what it adds to the others. A modality leads if it is {SIGNIFICANT} standard errors ahead of "
+        f"ARM and the default estimator name the same dominant modality on {counts['same']} of {len(lines)} data sets. "
+        f"They name different ones on {counts['tie']} sets on which a side is a tie, and on {counts['other']} others. "
+        f"The estimator has a significantly largest modality on {len(clear)} sets; ARM names it on {right} of them. "
+        "Contributions are in nats: the mean of the unimodal and the marginal contribution. A modality leads if it is "
+        f"{SIGNIFICANT} standard errors ahead of "
         "every other, counting samples. Where groups are known, the held-out samples are whole groups and the "
         "estimator keeps each group in one fold. One seed.",
         "",
