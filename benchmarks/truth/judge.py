@@ -16,12 +16,10 @@ modality by another sample's worsens the planted model, as a share of the same f
 | more than 10 % | at most 10 % | under-trained |
 | anything | training samples are looked up by it | overfitting |
 
-Four rules complete the table. *Under-trained* is also acceptable where another modality is not read and the model could
-use less than 70 % of what the modality holds without that one (synergy): who is to blame is a matter of words.
-*Undecided* is always acceptable and counted separately: saying it always is no success. *Overfitting* is acceptable
-where there is no model, nothing is known and there are at least a quarter as many columns as samples, since a plain
-classifier does memorise such columns. A *false accusation* is "under-trained" or "overfitting" on a modality that the
-table does not allow it for.
+Three rules complete the table. *Under-trained* is also acceptable where another modality is not read and the model
+could use less than 70 % of what the modality holds without that one (synergy): who is to blame is a matter of words.
+*Undecided* is always acceptable and counted separately: saying it always is no success. A *false accusation* is
+"under-trained" or "overfitting" on a modality that the table does not allow it for.
 """
 
 from __future__ import annotations
@@ -96,14 +94,13 @@ class Verdict:
     contradictions: tuple[str, ...]
 
 
-def acceptable(available: float, used: float | None, *, memorised: bool = False, wide: bool = False) -> tuple[str, ...]:
+def acceptable(available: float, used: float | None, *, memorised: bool = False) -> tuple[str, ...]:
     """Return the acceptable verdicts on a modality; see the table above.
 
     Args:
         available: share of H(Y) that the modality holds.
         used: share of it that the model uses, or None without a model.
         memorised: whether the model looks training samples up by it.
-        wide: whether there is no model and a plain classifier can memorise it.
 
     Example:
         >>> acceptable(0.5, 0.0), acceptable(0.5, 1.0), acceptable(0.0, 1.0), acceptable(0.06, None)
@@ -112,7 +109,7 @@ def acceptable(available: float, used: float | None, *, memorised: bool = False,
     if memorised:
         return ("overfitting",)
     if available < NOTHING:
-        return ("uninformative", "overfitting") if wide else ("uninformative",)
+        return ("uninformative",)
     good = used is None or used >= USED
     if available < LITTLE:
         return ("uninformative", "balanced") if good else ("uninformative", "balanced", "under-trained")
@@ -230,9 +227,7 @@ def _unfaithful(reading: Reading, truth: Truth, accuracy: float | None) -> list[
     return faults
 
 
-def truth_of(
-    world: World, plant: Plant | None, effects: Mapping[str, float], exact: Mapping[str, float], **wide: bool
-) -> Truth:
+def truth_of(world: World, plant: Plant | None, effects: Mapping[str, float], exact: Mapping[str, float]) -> Truth:
     """Return the truth of a world and a planted model.
 
     Args:
@@ -240,10 +235,9 @@ def truth_of(
         plant: The model, or None.
         effects: By how much replacing a modality worsens the model; empty without one.
         exact: The same for the exact posterior.
-        wide: By modality: whether a plain classifier can memorise it.
     """
     names = world.modalities
-    verdicts = _acceptable_verdicts(world, plant, effects, exact, wide)
+    verdicts = _acceptable_verdicts(world, plant, effects, exact)
     if not world.known:
         none = dict.fromkeys(names)
         return Truth(world.label_limit, None, none, none, None, none, verdicts)
@@ -266,7 +260,6 @@ def _acceptable_verdicts(
     plant: Plant | None,
     effects: Mapping[str, float],
     exact: Mapping[str, float],
-    wide: Mapping[str, bool],
 ) -> dict[str, tuple[str, ...]]:
     """Return the verdicts that are right for each modality; see `truth_of`."""
     unread = {m for m in world.modalities if plant is not None and plant.reads(m) < UNREAD}
@@ -274,7 +267,7 @@ def _acceptable_verdicts(
     for m in world.modalities:
         share = effects[m] / max(exact[m], 1e-12) if plant else None
         memorised = plant is not None and plant.memorised == m
-        allowed = acceptable(world.available(m), share, memorised=memorised, wide=wide.get(m, False))
+        allowed = acceptable(world.available(m), share, memorised=memorised)
         if allowed == ("balanced",) and unread - {m} and world.mi(m) < SYNERGY * max(world.mi(m), world.cmi(m)):
             allowed = ("balanced", "under-trained")
         verdicts[m] = allowed

@@ -54,8 +54,7 @@ def truth(name: str) -> Truth:
     case = next(case for case in CASES if case.name == name)
     world, plant = WORLDS[case.world], case.plant
     if plant is None:
-        width = {m: x.shape[1] for m, x in world.draw(2, 0).inputs.items()}
-        return truth_of(world, None, {}, {}, **{m: 4 * d >= case.n for m, d in width.items()})
+        return truth_of(world, None, {}, {})
     exact = {m: permutation_effect(world, EXACT.build(world, None), m) for m in world.modalities}
     model = plant.build(world, world.draw(10, 999))
     effects = {m: permutation_effect(world, model, m) for m in world.modalities}

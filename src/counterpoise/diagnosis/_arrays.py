@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from counterpoise._arrays import guess_task, named_arrays
 from counterpoise.diagnosis._available import best_of, flags_of, from_valuation, merged
 from counterpoise.diagnosis._diagnosis import Diagnosis
 from counterpoise.diagnosis._frames import readable
-from counterpoise.diagnosis._information import independent, linear_information
 from counterpoise.diagnosis._options import options_of
 from counterpoise.diagnosis._verdicts import (
     Evidence,
@@ -28,7 +26,7 @@ from counterpoise.diagnosis._verdicts import (
 from counterpoise.errors import DataError
 from counterpoise.evaluation.sample_lists import ClassShare, by_class, sample_lists
 from counterpoise.tasks import Task
-from counterpoise.valuation import Estimate, Valuation, estimate
+from counterpoise.valuation import Valuation, estimate
 from counterpoise.valuation.assembly import combine
 from counterpoise.valuation.groups import too_few_groups
 from counterpoise.valuation.inputs import EstimatorInput, prepare
@@ -49,9 +47,10 @@ def diagnose_arrays(
 ) -> Diagnosis:
     """Measure how much information each modality carries about the labels, without a model.
 
-    Verdicts are balanced, uninformative, undecided and overfitting. A modality is overfitting if a plain classifier
-    does much better on the samples it was fitted to than any classifier does on held-out samples. The verdict
-    under-trained needs a model.
+    Verdicts are balanced, uninformative and undecided. The verdicts under-trained and overfitting need a model.
+
+    Texts become counts of the words that recur, or times if all are ISO 8601 times. Columns without such words
+    (identifiers, file names) are left out with a note.
 
     Args:
         features: ``{m: (N, D)}`` or ``(N,)`` numbers, text or columns of a DataFrame, at least two modalities; or one
@@ -64,8 +63,8 @@ def diagnose_arrays(
             ``class_names``, ``thresholds``, ``confidence``, ``seed``.
 
     Raises:
-        DataError: For fewer than two modalities, no samples, one class, NaN, unequal lengths, or more classes than
-            half of the samples.
+        DataError: For fewer than two modalities, no samples, one class, NaN, unequal lengths, more classes than half of
+            the samples, or a modality that has only columns without recurring words.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -94,7 +93,7 @@ def diagnose_features(
     if call:
         raise DataError(f"`diagnose_arrays` has no model, so `{next(iter(call))}` has no effect. Leave it out.")
     guess = guess_task(labels) if task in (None, "auto") else None
-    known = {m: readable(m, value) for m, value in named_arrays(features, "The features").items()}
+    known = {m: _measurable(m, value) for m, value in named_arrays(features, "The features").items()}
     features, remarks = {m: x for m, (x, _) in known.items()}, [note for _, notes in known.values() for note in notes]
     chosen: str | Task = guess.task if guess is not None else task  # type: ignore[assignment]
     common: dict[str, Any] = {"folds": options.folds, "group": options.group, "seed": options.seed, "task": chosen}
@@ -104,17 +103,10 @@ def diagnose_features(
     # A larger subset carries at least what a smaller one does.
     best = best_of([from_valuation(valuation, "inputs")], problem.group)
     valuation = merged(valuation, best, problem, flags_of(valuation, "inputs"))
-    evidence = {}
-    for m in problem.modalities:
-        mi, cmi = valuation.mi[m], valuation.cmi[m]
-        plain = linear_information(
-            problem, torch.from_numpy(np.array(problem.features[m])), confidence=options.confidence
-        )
-        shown = Estimate(plain.inside, 0.0, plain.inside, plain.inside)
-        evidence[m] = Evidence(mi, cmi, shown=shown, gap=independent(shown, mi, options.confidence))
+    evidence = {m: Evidence(valuation.mi[m], valuation.cmi[m]) for m in problem.modalities}
     scale = problem.task.information_scale(problem.target)
     findings = conclude(problem.modalities, evidence, valuation, scale, options.thresholds, problem)
-    verdict, summary = overall(findings)
+    verdict, summary = overall(findings, evidence)
     points = valuation.per_sample
     alone, drop = (_by_modality(points, kind, problem.modalities) for kind in ("mi", "cmi"))
     complete = len(drop) == len(alone) == len(problem.modalities)
@@ -133,6 +125,22 @@ def diagnose_features(
         thresholds=options.thresholds,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _measurable(m: str, value: Any) -> tuple[Any, list[str]]:
+    """Return the features of a modality and notes, see `readable`.
+
+    Raises:
+        DataError: If all columns were left out.
+    """
+    features, notes = readable(m, value)
+    if notes and not features.shape[-1]:
+        raise DataError(
+            f"Modality `{m}` should hold numbers, categories or texts whose words recur. Found only texts without "
+            "words that recur often enough to be measured, as identifiers and file names. Leave the modality out, or "
+            "turn it into numbers (for example with an embedding)."
+        )
+    return features, notes
 
 
 def _by_modality(points: Mapping[str, np.ndarray], kind: str, modalities: Sequence[str]) -> dict[str, np.ndarray]:

@@ -276,7 +276,7 @@ class _Run:
         numbers = (problem, valuation, evidence, findings, joint, clean, corrupted)
         self.notes += self._optional("contradictions", contradictions, *numbers) or []
         self.notes += [note for note in used.predictor.notes if note not in self.notes]
-        verdict, summary = overall(findings)
+        verdict, summary = overall(findings, evidence)
         return Diagnosis(
             modalities,
             verdict,

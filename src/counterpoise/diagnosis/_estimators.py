@@ -275,5 +275,7 @@ def _reference(table: Any, groups: Mapping[str, Sequence[Any]], frame: bool) -> 
     features, notes = {}, []
     for m, names in groups.items():
         features[m], remarks = readable(m, table[list(names)])
+        if not features[m].shape[1]:  # only columns in which no information can be measured
+            features[m] = np.zeros((len(table), 1))
         notes += remarks
     return features, notes

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from counterpoise._columns import is_free_text
 from counterpoise._extras import extra
-from counterpoise.diagnosis._matrices import hashed_texts
+from counterpoise.diagnosis._texts import hashed_texts, read_times, recurring_words
 
 __all__ = ["filled", "is_frame", "readable"]
 
@@ -51,9 +51,13 @@ def filled(frame: Any) -> tuple[Any, list[str]]:
         else:
             frame[name] = np.where(missing, numbers[~missing].mean(), numbers)
             frame[f"{name} is missing"] = missing.astype(np.float64)
-        share = f"{int(missing.sum())} of {len(column)} values"
-        notes.append(f"{share} of `{name}` are missing; that counts as information of its own")
+        notes.append(_gaps(name, missing))
     return frame, notes
+
+
+def _gaps(name: Any, missing: np.ndarray) -> str:
+    share = f"{int(missing.sum())} of {len(missing)} values"
+    return f"{share} of `{name}` are missing; that counts as information of its own"
 
 
 def _numbers(column: Any, missing: np.ndarray) -> np.ndarray | None:
@@ -80,28 +84,117 @@ def _with_level(column: Any, missing: np.ndarray) -> np.ndarray:
 
 
 def readable(m: str, value: Any) -> tuple[Any, list[str]]:
-    """Return the features of a modality without missing cells, and with free texts replaced by counts of their words.
+    """Return the features of a modality without missing cells, and with free texts replaced by numbers.
 
     `counterpoise._columns.is_free_text` decides whether a column of words is a category or free text; a column of
-    pandas' type ``category`` is always a category.
+    pandas' type ``category`` is always a category. Texts that are all ISO 8601 times become times, and others become
+    counts of the words that recur. Texts without such words (identifiers, file names) and categories that differ in
+    most rows are left out, because no information in them can be measured; whether a cell is missing can.
 
     Args:
         m: Name of the modality, for the notes.
         value: Columns of a DataFrame, a sequence of texts, or anything else, which is returned unchanged.
 
     Returns:
-        The features, and notes on the conversions.
+        The features, and notes on the conversions. There are no columns if all of them were left out.
     """
     if not is_frame(value):
         texts = _free_texts(value)
-        return (value, []) if texts is None else (_word_counts(texts), [_counted(m, "the texts")])
-    texts = [c for c in value.columns if _is_words(value[c]) and is_free_text(value[c].nunique(), len(value))]
-    encoded, notes = filled(_encoded_texts(value, texts) if texts else value)
-    return encoded, [_counted(m, ", ".join(map(str, texts)))] * bool(texts) + notes
+        if texts is None:
+            return value, []
+        numbers = _as_numbers(texts)
+        if numbers is None:
+            return np.empty((len(texts), 0)), [_unmeasurable("the texts")]
+        return numbers, [] if _is_time(numbers) else [_counted(m, "the texts")]
+    table = _Converted(value, {c: value[c] for c in value.columns})
+    for name in value.columns:
+        table.convert(name)
+    encoded, notes = filled(table.frame())
+    counted = [_counted(m, ", ".join(map(str, table.counted)))] if table.counted else []
+    return encoded, [*counted, *table.notes, *notes]
 
 
 def _counted(m: str, what: str) -> str:
     return f"available information in {m} was measured on hashed words of {what}"
+
+
+def _unmeasurable(what: str) -> str:
+    return (
+        f"{what}: left out, because the texts have no words that recur often enough to be measured, as identifiers and "
+        "file names"
+    )
+
+
+@dataclass
+class _Converted:
+    """The columns of a table, whose texts are replaced one by one.
+
+    Attributes:
+        given: The table.
+        columns: Its columns.
+        parts: Columns that replace those of texts, by name.
+        counted: Names of the columns that became counts of words.
+        notes: Notes on the other columns.
+    """
+
+    given: Any
+    columns: dict[Any, Any]
+    parts: dict[Any, np.ndarray] = field(default_factory=dict)
+    counted: list[Any] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def convert(self, name: Any) -> None:
+        """Replace a column of free texts by numbers; leave out one of identifiers."""
+        column = self.columns[name]
+        category = str(column.dtype) == "category"
+        if not (category or _is_words(column)):
+            return
+        distinct, missing = column.nunique(), column.isna().to_numpy()
+        free = not category and is_free_text(distinct, len(column))
+        # `counterpoise._arrays.as_matrix` refuses categories that differ in most rows.
+        if not free and (2 * (distinct + missing.any()) <= len(column) or distinct <= 2):
+            return
+        numbers = _as_numbers([None if gap else x for x, gap in zip(column, missing, strict=True)]) if free else None
+        del self.columns[name]
+        if numbers is not None and _is_time(numbers):
+            self.columns[name] = numbers  # `filled` fills the gaps
+            return
+        if numbers is None:
+            self.notes.append(_unmeasurable(f"`{name}`"))
+        else:
+            self.counted.append(name)
+            self.parts |= {f"{name} {k}": x for k, x in enumerate(numbers.T)}
+        if missing.any():
+            self.parts[f"{name} is missing"] = missing.astype(np.float64)
+            self.notes.append(_gaps(name, missing))
+
+    def frame(self) -> Any:
+        """Return the columns as a table."""
+        with extra("data"):
+            import pandas as pd
+
+        return pd.DataFrame({**self.columns, **self.parts}, index=self.given.index)
+
+
+def _is_time(values: np.ndarray) -> bool:
+    return values.dtype.kind == "M"
+
+
+def _as_numbers(texts: list[Any]) -> np.ndarray | None:
+    """Return texts as times ``(N,)`` or as counts of their words ``(N, D)``; None if no word recurs.
+
+    Args:
+        texts: The texts; None where one is missing.
+    """
+    times = read_times(texts)
+    if times is not None:
+        return times
+    texts = ["" if text is None else text for text in texts]
+    known = recurring_words(texts)
+    if not known:
+        return None
+    counts = hashed_texts(texts, known).numpy()
+    return np.asarray(counts[:, (counts != counts[:1]).any(0)])
 
 
 def _is_words(column: Any) -> bool:
@@ -126,21 +219,3 @@ def _may_hold_words(value: Any) -> bool:
         return bool(value) and isinstance(value[0], str)
     dtype = getattr(value, "dtype", None)
     return str(dtype) != "category" and getattr(dtype, "kind", "") in ("O", "U")
-
-
-def _word_counts(texts: list[str]) -> np.ndarray:
-    """Return counts of hashed words and letter triples, without columns that are the same for all texts."""
-    counts = hashed_texts(texts).numpy()
-    return np.asarray(counts[:, (counts != counts[:1]).any(0)])
-
-
-def _encoded_texts(frame: Any, texts: Sequence[str]) -> Any:
-    """Return a table with some columns of texts replaced by counts of hashed words and letter triples."""
-    with extra("data"):
-        import pandas as pd
-
-    parts = [frame.drop(columns=list(texts))]
-    for name in texts:
-        counts = _word_counts(frame[name].fillna("").astype(str).tolist())
-        parts.append(pd.DataFrame(counts, index=frame.index, columns=[f"{name} {k}" for k in range(counts.shape[1])]))
-    return pd.concat(parts, axis=1)

@@ -4,8 +4,6 @@ information can only be lost.
 
 from __future__ import annotations
 
-import re
-import zlib
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -16,15 +14,15 @@ from torch.nn.functional import adaptive_avg_pool2d, pad
 
 from counterpoise.corruptions import is_mask
 from counterpoise.diagnosis._samples import Rows, Value, named_leaves
+from counterpoise.diagnosis._texts import hashed_texts
 
-__all__ = ["MAX_COLUMNS", "MatrixBuilder", "as_matrix", "hashed_texts"]
+__all__ = ["MAX_COLUMNS", "MatrixBuilder", "as_matrix"]
 
 MAX_COLUMNS: Final = 512
 KEPT: Final = 128
 MOST_PIXELS: Final = 4096
 BUCKETS: Final = 4096
 """Token ids beyond this number share columns."""
-TEXT_BUCKETS: Final = 512
 
 
 def as_matrix(value: Value, *, seed: int = 0) -> tuple[Tensor, str]:
@@ -111,18 +109,6 @@ def _averaged(images: Tensor) -> Tensor:
     flat = images.reshape(len(images), outer, *images.shape[-2:])
     size = (min(side, flat.shape[-2]), min(side, flat.shape[-1]))
     return torch.cat([adaptive_avg_pool2d(part.float(), size) for part in flat.split(64)])
-
-
-def hashed_texts(texts: list[Any]) -> Tensor:
-    """Return counts of hashed words and letter triples ``(N, TEXT_BUCKETS)``."""
-    counts = torch.zeros(len(texts), TEXT_BUCKETS)
-    for row, text in enumerate(texts):
-        for word in re.findall(r"\w+", str(text).lower()):
-            counts[row, zlib.crc32(word.encode()) % TEXT_BUCKETS] += 1
-            padded = f"^{word}$"
-            for k in range(len(padded) - 2):
-                counts[row, zlib.crc32(padded[k : k + 3].encode()) % TEXT_BUCKETS] += 0.3
-    return counts
 
 
 def _counts(ids: Tensor) -> Tensor:

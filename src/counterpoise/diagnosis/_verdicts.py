@@ -2,9 +2,9 @@
 
 Pure functions of estimates. The rules, in the order in which they are tried, with H for H(Y):
 
-1. *overfitting*: the training information of a modality does not generalise. The gap between training and held-out
-   information is significant, at least `Thresholds.overfit` of the training information, and at least
-   `Thresholds.memorised` of H.
+1. *overfitting*: the training information of a modality in the predictions of a model does not generalise. The gap
+   between training and held-out information is significant, at least `Thresholds.overfit` of the training information,
+   and at least `Thresholds.memorised` of H.
 2. *uninformative*: neither the unimodal nor the conditional information of the modality is both significant and at
    least `Thresholds.negligible` of H. *Undecided* if one of them is that large but not significant, or if an interval
    reaches beyond `Thresholds.room` of H; also if the use of the modality by a model could not be measured.
@@ -158,7 +158,7 @@ def decide(
     t = thresholds or Thresholds()
     words = Words(scale, nats_only, t.negligible)
     small = t.negligible * scale
-    if (finding := _overfitting(m, evidence, scale, t, words)) is not None:
+    if evidence.realised is not None and (finding := _overfitting(m, evidence, scale, t, words)) is not None:
         return finding
     if not (_present(evidence.mi, small) or _present(evidence.cmi, small)):
         return _nothing(m, evidence, scale, t, words)
@@ -247,8 +247,6 @@ def _overfitting(m: str, evidence: Evidence, scale: float, t: Thresholds, words:
         return None
     if gap.value < t.overfit * shown.value or gap.value < t.memorised * scale:
         return None
-    if evidence.realised is None and _present(evidence.mi, t.negligible * scale):
-        return None  # a classifier that memorises is no evidence against a modality in which others find information
     return _memorised(m, shown, gap, words)
 
 
@@ -367,20 +365,31 @@ def _changed_text(share: float, decodable: Estimate | None, small: float) -> str
     return text
 
 
-def overall(findings: Mapping[str, Finding]) -> tuple[Verdict, str]:
+def overall(findings: Mapping[str, Finding], evidence: Mapping[str, Evidence]) -> tuple[Verdict, str]:
     """Return the verdict on all modalities, and its sentence.
+
+    Args:
+        findings: Verdicts by modality.
+        evidence: The evidence; the sentence on balanced modalities names only what was measured.
 
     Example:
         >>> a = Finding("balanced", 0.5, "a is balanced.", "dominant")
-        >>> overall({"a": a, "b": Finding("uninformative", 0.0, "b is uninformative.")})
+        >>> overall({"a": a, "b": Finding("uninformative", 0.0, "b is uninformative.")}, {})
         ('uninformative', 'b is uninformative. a dominates.')
     """
     ordered = sorted(findings.values(), key=lambda f: ORDER.index(f.verdict))
     verdict = ordered[0].verdict
     text = " ".join(f.sentence for f in ordered if f.verdict != BALANCED)
-    text = text or "Every modality carries information and is used, and none is memorised."
+    text = text or _all_balanced(evidence)
     leader = [m for m, f in findings.items() if f.role == "dominant"]
     return verdict, text + (f" {leader[0]} dominates." if leader else "")
+
+
+def _all_balanced(evidence: Mapping[str, Evidence]) -> str:
+    text = "Every modality carries information"
+    if any(e.realised is not None for e in evidence.values()):
+        text += " and is used"
+    return f"{text}, and none is memorised." if any(e.gap is not None for e in evidence.values()) else f"{text}."
 
 
 def roles(

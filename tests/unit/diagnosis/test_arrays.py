@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +245,8 @@ def test_bad_csv_is_refused(table: Path, tmp_path: Path) -> None:
     with pytest.raises((DataError, NotFoundError)):
         diagnose_csv(tmp_path / "binary.csv", label="ill", modalities=COLUMNS)
     (tmp_path / "ids.csv").write_text("\n".join(["name,x,y", *(f"n{i},{i},{i % 2}" for i in range(100))]))
-    assert diagnose_csv(tmp_path / "ids.csv", label="y", modalities={"a": ["name"], "b": ["x"]}).verdict != "balanced"
+    with pytest.raises(DataError, match=r"Modality `a` .* without words that recur"):
+        diagnose_csv(tmp_path / "ids.csv", label="y", modalities={"a": ["name"], "b": ["x"]})
 
 
 @pytest.mark.parametrize("how", ["csv", "frame", "list", "series"])
@@ -264,6 +268,106 @@ def test_free_texts_are_measured_by_their_words(how: str, tmp_path: Path) -> Non
     assert result.valuation.mi["text"].value > 0.55  # H(Y) = 0.69, and the words tell the label
     assert result.findings["number"].verdict == "uninformative"
     assert any("hashed words" in note for note in result.notes)
+
+
+def digest(k: int) -> str:
+    return hashlib.md5(str(k).encode(), usedforsecurity=False).hexdigest()
+
+
+IDENTIFIERS: dict[str, Callable[[int], str]] = {
+    "number": lambda k: f"user_{k:05d}",
+    "uuid": lambda k: str(uuid.UUID(digest(k), version=4)),
+    "hash": digest,
+    "file": lambda k: f"data/IMG_{k:06d}.PNG",
+    "note": lambda k: f"note {k}: {int(digest(k), 16) % 10**9}",
+    "short": lambda k: f"id-{int(digest(k), 16) % 1000}",
+    "chinese": lambda k: "".join(chr(0x4E00 + int(digest(k)[j : j + 3], 16)) for j in (0, 3, 6)),
+}
+
+
+@pytest.mark.parametrize("name", list(IDENTIFIERS))
+@pytest.mark.parametrize("n", [60, 600])
+def test_identifiers_are_left_out_and_stop_nothing(name: str, n: int) -> None:
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    age = rng.normal(size=n)
+    frame = pd.DataFrame({"age": age, "id": [IDENTIFIERS[name](k) for k in range(n)]})
+    y, other = (age + 0.5 * rng.normal(size=n) > 0).astype(int), rng.normal(size=n)
+    expected = diagnose_arrays({"table": frame[["age"]], "other": other}, y)
+    result = diagnose_arrays({"table": frame, "other": other}, y)
+    assert result.valuation.mi["table"].value == expected.valuation.mi["table"].value
+    assert any("`id`" in note for note in result.notes)
+    for alone in (frame["id"], frame["id"].tolist(), frame[["id"]], frame["id"].to_numpy(dtype=object)):
+        with pytest.raises(DataError, match="Modality `id`"):
+            diagnose_arrays({"id": alone, "other": age}, y)
+
+
+@pytest.mark.parametrize("kind", ["words", "category", "category of numbers"])
+def test_gaps_in_a_column_of_identifiers_are_information(kind: str) -> None:
+    import pandas as pd
+
+    n = 400
+    y = np.arange(n) % 2
+    rng = np.random.default_rng(0)
+    ids = pd.Series([None if k % 2 else k if "numbers" in kind else f"cabin-{k}" for k in range(n)], dtype=object)
+    frame = pd.DataFrame({"cabin": ids if kind == "words" else ids.astype("category"), "x": rng.normal(size=n)})
+    result = diagnose_arrays({"who": frame, "noise": rng.normal(size=n)}, y)
+    assert result.valuation.mi["who"].value == pytest.approx(math.log(2), abs=0.02)
+    assert any("200 of 400 values of `cabin`" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("how", ["list", "frame", "csv"])
+@pytest.mark.parametrize("ending", ["", "Z"])
+def test_texts_that_are_times_are_measured_as_times(how: str, ending: str, tmp_path: Path) -> None:
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    n = 300
+    times = np.datetime64("2024-01-01T00:00:00") + rng.permutation(n) * np.timedelta64(5000, "s")
+    y = (times > np.median(times.astype(np.int64)).astype("datetime64[s]")).astype(int)
+    texts, noise = [f"{t}{ending}" for t in times], rng.normal(size=n)
+    frame = pd.DataFrame({"when": texts, "noise": noise, "y": y})
+    expected = diagnose_arrays({"when": times, "noise": noise}, y)
+    if how == "list":
+        result = diagnose_arrays({"when": texts, "noise": noise}, y)
+    elif how == "frame":
+        result = diagnose_arrays(frame, "y", modalities={"when": ["when"], "noise": ["noise"]})
+    else:
+        frame.to_csv(tmp_path / "t.csv", index=False)
+        result = diagnose_csv(tmp_path / "t.csv", label="y", modalities={"when": ["when"], "noise": ["noise"]})
+    assert result.valuation.mi["when"].value == pytest.approx(expected.valuation.mi["when"].value, abs=1e-6)
+    assert result.valuation.mi["when"].value > 0.6
+
+
+def test_texts_without_spaces_are_measured() -> None:
+    rng = np.random.default_rng(0)
+    n = 300
+    y = rng.integers(2, size=n)
+    texts = [
+        f"{chr(0x4E00 + rng.integers(3000))}{'我喜欢它' if k else '我不喜欢'}{chr(0x4E00 + rng.integers(3000))}"
+        for k in y
+    ]
+    result = diagnose_arrays({"text": texts, "noise": rng.normal(size=n)}, y)
+    assert result.valuation.mi["text"].value > 0.6
+
+
+NOISE: dict[str, Callable[[np.random.Generator], str]] = {
+    "words": lambda r: " ".join(f"w{k}" for k in r.integers(200, size=8)),
+    "address": lambda r: ".".join(map(str, r.integers(256, size=4))),
+    "clock": lambda r: f"{r.integers(1, 13)}/{r.integers(1, 29)}/24 {r.integers(24)}:{r.integers(60)}:{r.integers(60)}",
+}
+
+
+@pytest.mark.parametrize("name", list(NOISE))
+def test_texts_of_noise_are_never_called_overfitting(name: str) -> None:
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        y = rng.integers(2, size=500)
+        texts = [NOISE[name](rng) for _ in y]
+        result = diagnose_arrays({"good": y + 0.5 * rng.normal(size=500), "text": texts}, y)
+        assert result.findings["text"].verdict == "uninformative"
+        assert result.findings["good"].verdict == "balanced"
 
 
 def test_missing_numbers_in_a_table_are_information_of_their_own(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -16,6 +17,7 @@ def e(value: float, reach: float = 0.02) -> Estimate:
 
 
 LOST = {"realised": e(0.15), "lost": e(0.15), "lost_cmi": e(0.0)}
+NOTHING = {"realised": e(0.0), "lost": e(0.0), "lost_cmi": e(0.0)}
 USED = {"realised": e(0.45), "lost": e(0.05), "lost_cmi": e(0.0)}
 
 
@@ -35,14 +37,15 @@ USED = {"realised": e(0.45), "lost": e(0.05), "lost_cmi": e(0.0)}
         (Evidence(e(0.06, 0.01), e(0.0)), "balanced"),
         (Evidence(e(0.06, 0.10), e(0.0)), "undecided"),  # above, but not significant
         (Evidence(e(0.04, 0.30), e(0.0)), "undecided"),  # below, but who knows
-        (Evidence(e(0.0), e(0.0), shown=e(0.5), gap=e(0.5)), "overfitting"),
+        (Evidence(e(0.0), e(0.0), **NOTHING, shown=e(0.5), gap=e(0.5)), "overfitting"),
+        (Evidence(e(0.0), e(0.0), shown=e(0.5), gap=e(0.5)), "uninformative"),  # without a model
         (Evidence(e(0.5), e(0.3), **USED, shown=e(0.95), gap=e(0.5)), "overfitting"),
         (Evidence(e(0.5), e(0.3), **USED, shown=e(0.85), gap=e(0.4)), "balanced"),  # more than half carries over
         (Evidence(e(0.3), e(0.3), **LOST, shown=e(0.3), gap=e(0.15)), "overfitting"),  # learnt, and does not carry over
         (Evidence(e(0.3), e(0.3), **LOST, shown=e(0.2), gap=e(0.05)), "under-trained"),  # never learnt
         (Evidence(e(0.3), e(0.3), **LOST, shown=e(0.3), gap=e(0.15, 0.2)), "under-trained"),  # who knows
-        (Evidence(e(0.0), e(0.0), shown=e(0.2), gap=e(0.2)), "uninformative"),  # a gap below a quarter of H
-        (Evidence(e(0.0), e(0.0), shown=e(0.5), gap=e(0.5, 0.6)), "uninformative"),
+        (Evidence(e(0.0), e(0.0), **NOTHING, shown=e(0.2), gap=e(0.2)), "uninformative"),  # a gap below a quarter of H
+        (Evidence(e(0.0), e(0.0), **NOTHING, shown=e(0.5), gap=e(0.5, 0.6)), "uninformative"),
     ],
 )
 def test_decide(evidence: Evidence, verdict: str) -> None:
@@ -58,7 +61,7 @@ def test_every_threshold_moves_a_verdict() -> None:
     assert decide("b", part, 1.0, Thresholds(unused=0.2)).verdict == "under-trained"
     gap = Evidence(e(0.5), e(0.3), **USED, shown=e(0.85), gap=e(0.4))
     assert decide("b", gap, 1.0, Thresholds(overfit=0.4)).verdict == "overfitting"
-    small = Evidence(e(0.0), e(0.0), shown=e(0.2), gap=e(0.2))
+    small = Evidence(e(0.0), e(0.0), **NOTHING, shown=e(0.2), gap=e(0.2))
     assert decide("b", small, 1.0, Thresholds(memorised=0.1)).verdict == "overfitting"
 
 
@@ -78,8 +81,17 @@ def test_the_sentence_says_where_information_is_lost() -> None:
 def test_overall_is_the_gravest_and_names_who_dominates() -> None:
     fine, empty = Finding("balanced", 0.5, "a is fine.", "dominant"), Finding("uninformative", 0.0, "b is empty.")
     lost = Finding("under-trained", 0.3, "c is lost.")
-    assert overall({"a": fine, "b": empty, "c": lost}) == ("under-trained", "c is lost. b is empty. a dominates.")
-    assert overall({"a": fine, "b": fine})[0] == "balanced"
+    assert overall({"a": fine, "b": empty, "c": lost}, {}) == ("under-trained", "c is lost. b is empty. a dominates.")
+    known = {"a": Evidence(e(0.5), e(0.3)), "b": Evidence(e(0.5), e(0.3))}
+    used = {m: replace(one, realised=e(0.5)) for m, one in known.items()}
+    held = {m: replace(one, gap=e(0.1)) for m, one in used.items()}
+    texts = []
+    for evidence in (known, used, held):
+        verdict, text = overall({"a": fine, "b": fine}, evidence)
+        assert verdict == "balanced"
+        texts.append(text)
+    # Only what was measured is claimed.
+    assert [("used" in text, "memorised" in text) for text in texts] == [(False, False), (True, False), (True, True)]
 
 
 def test_shapley_equals_the_mean_over_orders() -> None:
