@@ -153,7 +153,7 @@ def _raw_settings(parser: ArgumentParser) -> None:
         "--strict",
         type=bool,
         default=False,
-        help="true: leave out rows of your table whose file does not exist",
+        help="true: leave out rows of your table whose file does not exist or cannot be read",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of splits that are drawn")
 

@@ -15,7 +15,7 @@ from counterpoise.data.preparation._files import frames_of, open_npy
 from counterpoise.data.preparation._findings import Finding, UnreadableError, summary
 from counterpoise.data.preparation._index import Index, Item, Settings, check_index, presence_of, targets_of
 from counterpoise.data.preparation._media import AUDIO_SUFFIXES, VIDEO_SUFFIXES, has_track
-from counterpoise.data.preparation._reader import Reader, absence, is_empty
+from counterpoise.data.preparation._reader import Reader, absence, is_empty, without_any
 from counterpoise.data.preparation._readers import Sound
 from counterpoise.data.preparation._result import MANIFEST, check_prepared
 from counterpoise.errors import DataError, NotFoundError
@@ -164,7 +164,7 @@ def _look(item: Item, readers: Mapping[str, Reader], optional: Collection[str]) 
         for path in source if isinstance(source, tuple) else (source,):
             findings += _look_at_source(item, m, path, "audio" if isinstance(reader, Sound) else "video", optional)
     if sum(f.kind == "absent" for f in findings) == len(readers):
-        return [Finding("missing", item.id, "", f"{item.id} has no modality at all", True)]
+        return without_any(item.id, findings)
     return findings
 
 

@@ -24,7 +24,7 @@ from counterpoise.data._info import SPLITS, DataInfo
 from counterpoise.data.absence import absence_notes
 from counterpoise.data.preparation._findings import Finding, UnreadableError, summary, to_csv
 from counterpoise.data.preparation._index import Index, Item, check_index, presence_of, targets_of
-from counterpoise.data.preparation._reader import Reader, absence, is_empty
+from counterpoise.data.preparation._reader import Reader, absence, is_empty, without_any
 from counterpoise.data.preparation._result import (
     FINDINGS,
     MANIFEST,
@@ -341,7 +341,7 @@ def _read(
             arrays[m] = array
             content.append("" if any(f.kind == "absent" for f in remarks) else _content(item.sources.get(m), array))
     if sum(f.kind == "absent" for f in findings) == len(readers):
-        return None, [Finding("missing", item.id, "", f"{item.id} has no modality at all", True)]
+        return None, without_any(item.id, findings)
     whole = len(arrays) == len(readers)
     return (Sample(stamp, content, findings, arrays) if whole else None), findings
 
@@ -355,17 +355,19 @@ def _read_source(
     try:
         if is_empty(source):
             raise UnreadableError("missing", f"{item.id}: no {m}")
-        array = reader.read(source, lambda kind, detail: findings.append(Finding(kind, item.id, m, detail, False)))
+        return reader.read(
+            source, lambda kind, detail: findings.append(Finding(kind, item.id, m, detail, False))
+        ), findings
     except UnreadableError as error:
-        if absent := absence(m, item.id, source, error, optional):
-            return reader.blank(), [*findings, *absent]
-        return None, [*findings, Finding(error.kind, item.id, m, error.detail, True)]
+        fault = error
     except (ConfigError, NotFoundError, OutputError):
         raise  # about the settings or the installation, not about this sample
     except Exception as error:
         detail = f"{_named(item, source)}: {type(error).__name__}: {error}"
-        return None, [*findings, Finding("undecodable", item.id, m, " ".join(detail.split()), True)]
-    return array, findings
+        fault = UnreadableError("undecodable", " ".join(detail.split()))
+    if absent := absence(m, item.id, source, fault, optional):
+        return reader.blank(), [*findings, *absent]
+    return None, [*findings, Finding(fault.kind, item.id, m, fault.detail, True)]
 
 
 def _named(item: Item, source: Any) -> str:

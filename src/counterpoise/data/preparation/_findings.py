@@ -16,6 +16,7 @@ __all__ = ["KINDS", "Finding", "Remark", "UnreadableError", "summary", "to_csv"]
 KINDS: Final = {
     "missing": "the file does not exist",
     "absent": "the sample lacks the modality and is kept",
+    "empty": "the sample has none of the modalities",
     "truncated": "the file is shorter than its header announces",
     "silent": "there is no audio track, or nothing but zeros in it",
     "too short": "there is less of it than one sample needs",

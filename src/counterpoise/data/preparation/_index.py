@@ -48,7 +48,7 @@ class Settings:
         modality: ``NAME=COLUMN,COLUMN``, for the user's own data.
         task: ``multiclass``, ``multilabel`` or ``regression``, None to infer it from the labels of the table.
         allow_outside: Whether a manifest may name files outside its own folder.
-        strict: Whether rows of a manifest whose file does not exist are left out.
+        strict: Whether rows of a manifest whose file does not exist or cannot be read are left out.
         seed: Seed of splits that are drawn.
     """
 
@@ -129,9 +129,9 @@ class Index:
         augment: Augmentation of the inputs in training (see `DataInfo.augment`).
         target_offset: See `DataInfo.target_offset`.
         target_unit: See `DataInfo.target_unit`.
-        optional: Kinds of findings that make a modality absent instead of excluding the sample (``silent``: no sound
-            track; ``missing``: no such file). If it is not empty, samples without a source of a modality lack it as
-            well; by default, samples need every modality.
+        optional: Kinds of findings about a file that make a modality absent instead of excluding the sample
+            (``silent``: no sound track; ``missing``: no such file; ``truncated``). If it is not empty, samples without
+            a source of a modality lack it as well; by default, samples need every modality.
     """
 
     items: Sequence[Item]

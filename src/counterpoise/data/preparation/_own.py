@@ -23,6 +23,8 @@ from counterpoise.errors import DataError
 __all__ = ["own"]
 
 RESERVED: Final = ("id", "split", "group")
+ABSENT: Final = ("silent", "missing", "truncated", "undecodable", "too short", "not finite")
+"""Faults of a picture, video or sound (of other files: ``missing``) that cost a sample its modality, not more."""
 
 
 def own(source: Path, settings: Settings) -> Index:
@@ -35,8 +37,9 @@ def own(source: Path, settings: Settings) -> Index:
     ``sound``, ``speech``, ``voice``) is their sound track. A column that counts the rows is left out.
 
     A row whose cells of a modality are all empty lacks that modality, as does one whose video has no sound track, or
-    whose file does not exist (a finding ``missing``, which is counted). Such rows are kept, unless they lack
-    everything. With ``--strict true``, rows whose file does not exist are left out.
+    whose file does not exist or is a broken picture, video or sound (findings such as ``missing`` and ``truncated``,
+    which are counted). Such rows are kept, unless they lack everything. With ``--strict true``, rows whose file does
+    not exist or cannot be read are left out.
 
     Args:
         source: The manifest.
@@ -70,7 +73,7 @@ def own(source: Path, settings: Settings) -> Index:
         origin=source.name,
         target_offset=targets.offset,
         target_unit=targets.unit,
-        optional=("silent",) if settings.strict else ("silent", "missing"),
+        optional=("silent",) if settings.strict else ABSENT,
     )
 
 

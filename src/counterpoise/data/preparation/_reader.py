@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from counterpoise.data._info import Modality
 from counterpoise.data.preparation._findings import Finding, Remark, UnreadableError
 
-__all__ = ["Reader", "absence", "is_empty"]
+__all__ = ["Reader", "absence", "is_empty", "without_any"]
 
 
 def is_empty(source: Any) -> bool:
@@ -22,6 +23,8 @@ def is_empty(source: Any) -> bool:
 def absence(m: str, item: str, source: Any, error: UnreadableError, optional: Collection[str]) -> list[Finding]:
     """Return the findings that make a modality with an unreadable source absent; none if the sample is excluded.
 
+    Only media can be broken and absent. Numbers that cannot be used are an error of the row, in a cell or in a file.
+
     Args:
         m: The modality.
         item: Id of the sample.
@@ -31,10 +34,23 @@ def absence(m: str, item: str, source: Any, error: UnreadableError, optional: Co
     """
     if not optional or not (is_empty(source) or error.kind in optional):
         return []
+    numbers = not isinstance(source, Path) or source.suffix.lower() == ".npy"
+    if numbers and not is_empty(source) and error.kind not in ("missing", "silent"):
+        return []
     absent = Finding("absent", item, m, error.detail, False)
-    if is_empty(source) or error.kind != "missing":
+    if is_empty(source) or error.kind == "silent":  # a video without a sound track is not faulty
         return [absent]
-    return [Finding("missing", item, m, error.detail, False), absent]
+    return [Finding(error.kind, item, m, error.detail, False), absent]
+
+
+def without_any(item: str, findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings about a sample that lacks every modality, which excludes it.
+
+    Args:
+        item: Id of the sample.
+        findings: Findings about its sources.
+    """
+    return [*(f for f in findings if f.kind != "absent"), Finding("empty", item, "", item, True)]
 
 
 class Reader(ABC):

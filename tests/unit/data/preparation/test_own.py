@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
+import wave
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -231,6 +234,72 @@ def test_strict_preparation_leaves_out_rows_whose_files_do_not_exist(tmp_path: P
     assert not check_folder(manifest, "own", Settings(strict=True))[2]
 
 
+def findings(out: Path) -> list[dict[str, str]]:
+    with (out / "findings.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def sound(path: Path) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes((9000 * np.sin(np.arange(64_000) / 9)).astype("<i2").tobytes())
+
+
+FAULTS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "empty": ("png", lambda path: path.write_bytes(b"")),
+    "cut": ("png", lambda path: path.write_bytes(path.read_bytes()[:-30])),
+    "page": ("png", lambda path: path.write_bytes(b"<html>404</html>" * 90)),
+    "page of sound": ("wav", lambda path: path.write_bytes(b"<html>404</html>" * 90)),
+    "empty sound": ("wav", lambda path: path.write_bytes(b"")),
+}
+
+
+@pytest.mark.parametrize("fault", list(FAULTS))
+def test_a_broken_file_costs_its_modality_and_is_counted(fault: str, tmp_path: Path) -> None:
+    suffix, damage = FAULTS[fault]
+    for k in range(N):
+        path = tmp_path / f"p{k}.{suffix}"
+        if suffix == "png":
+            Pillow.new("RGB", (9, 9), (k, 90, 0)).save(path)
+        else:
+            sound(path)
+    for k in (3, 7):
+        damage(tmp_path / f"p{k}.{suffix}")
+    manifest, out = write(tmp_path / "m.csv", file=[f"p{k}.{suffix}" for k in range(N)]), tmp_path / "p"
+    settings = Settings(audio="fbank-small") if suffix == "wav" else Settings(size=8)
+    report = prepare("own", manifest, out, settings=settings, jobs=1)
+    assert (sum(report.samples.values()), report.left_out) == (N, 0)
+    faults = {(f["item"], f["kind"]) for f in findings(out) if f["kind"] not in ("absent", "duplicate")}
+    assert {item for item, _ in faults} == {"row4", "row8"}
+    assert any(f"2 x {max(faults)[1]}" in line and f"p3.{suffix}" in line for line in report.notes)
+    splits = [open_data(out).split(part) for part in ("train", "val", "test")]
+    assert sum(int((~split.present["file"]).sum()) for split in splits if split.present is not None) == 2
+    strict = prepare("own", manifest, tmp_path / "s", settings=replace(settings, strict=True), jobs=1)
+    assert (sum(strict.samples.values()), strict.left_out) == (N - 2, 2)
+
+
+def test_a_row_without_any_modality_is_left_out_and_named(tmp_path: Path) -> None:
+    for k in range(N):
+        Pillow.new("RGB", (9, 9), (k, 90, 0)).save(tmp_path / f"p{k}.png")
+    (tmp_path / "p3.png").unlink()
+    (tmp_path / "p4.png").write_bytes(b"")
+    photo = [None if k == 5 else f"p{k}.png" for k in range(N)]
+    title = [None if k in (3, 4, 5) else word for k, word in enumerate(TITLE)]
+    table = pd.DataFrame({"photo": photo, "title": title, "label": CLASS})
+    table.to_csv(tmp_path / "m.csv", index=False)
+    checked = [vars(f) | {"left_out": str(f.left_out)} for f in check_folder(tmp_path / "m.csv", "own")[1]]
+    report = prepare("own", tmp_path / "m.csv", tmp_path / "p", settings=Settings(size=8), jobs=1)
+    for rows in (checked, findings(tmp_path / "p")):
+        assert {(f["item"], f["kind"]) for f in rows if f["left_out"] == "True"} == {
+            (f"row{k}", "empty") for k in (4, 5, 6)
+        }
+        assert {(f["item"], f["kind"], f["modality"]) for f in rows if f["kind"] in ("missing", "truncated")} == {
+            ("row4", "missing", "photo"),
+            ("row5", "truncated", "photo"),
+        }
+    assert (sum(report.samples.values()), report.left_out) == (N - 3, 3)
+
+
 def test_a_modality_that_no_training_row_has_is_refused(tmp_path: Path) -> None:
     """The folder is wrong, rather than the modality absent."""
     manifest = pictures(tmp_path, lambda k: False)
@@ -364,9 +433,10 @@ def test_any_exception_of_a_reader_is_a_finding(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(Image, "read", read_or_fail)
     manifest = write(tmp_path / "m.csv", photo=[f"p{k}.png" for k in range(N)])
-    assert prepare("own", manifest, tmp_path / "p", settings=Settings(size=8), jobs=1).left_out == 1
-    listing = (tmp_path / "p" / "findings.csv").read_text()
-    assert "p7.png: ZeroDivisionError: odd header" in listing
+    for strict in (False, True):
+        report = prepare("own", manifest, tmp_path / str(strict), settings=Settings(size=8, strict=strict), jobs=1)
+        assert report.left_out == strict
+        assert "p7.png: ZeroDivisionError: odd header" in (tmp_path / str(strict) / "findings.csv").read_text()
 
 
 @pytest.mark.parametrize("offset", [1.7e9, 1.7e12])
