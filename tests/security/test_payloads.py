@@ -143,7 +143,7 @@ def test_only_a_name_of_the_user_is_imported_and_only_as_what_is_asked_for(catal
 def test_who_may_import_a_name_and_who_may_call_a_name_the_users() -> None:
     """A new caller needs a reason: it must not pass on a name that was read from a file of results or data."""
     allowed = {
-        "import_object": {"catalogue.py", "tasks.py"},  # a task of a prepared set is one of three names (data._schema)
+        "import_object": {"catalogue.py"},
         "import_module": {
             "__init__.py",
             "_extras.py",
