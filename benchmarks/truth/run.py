@@ -64,7 +64,7 @@ def truth(name: str) -> Truth:
 def share_valuations() -> None:
     """Let rows that diagnose the same inputs share the valuation of these inputs, which costs the most."""
     import counterpoise.diagnosis._arrays as arrays
-    import counterpoise.diagnosis._diagnose as models
+    import counterpoise.diagnosis._run as models
 
     remembered: dict[str, Any] = {}
     measured = models.estimate

@@ -9,21 +9,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from counterpoise.diagnosis import Diagnosis, _diagnose, diagnose
+from counterpoise.diagnosis import Diagnosis, _comparison, _pictures, _run, _scores, diagnose
+from counterpoise.diagnosis._used import Used
 from counterpoise.errors import DataError, NotFoundError
 from counterpoise.model import MultimodalClassifier
 
 LATE = {
-    "what each modality is used for": (_diagnose._Run, "_average_out"),
-    "training samples": (_diagnose._Run, "_training"),
-    "a permuted": (_diagnose.Predictor, "corrupted"),
-    "b with zeros": (_diagnose.Predictor, "corrupted"),
-    "scores": (_diagnose, "scores"),
-    "samples to inspect": (_diagnose, "sample_lists"),
-    "classes": (_diagnose, "class_shares"),
-    "contradictions": (_diagnose, "contradictions"),
-    "what can be decoded of c": (_diagnose, "linear_information"),
-    "pictures of samples": (_diagnose, "make_gallery"),
+    "what each modality is used for": (Used, "average_out"),
+    "training samples": (_run.Run, "_training"),
+    "a permuted": (_run.Predictor, "corrupted"),
+    "b with zeros": (_run.Predictor, "corrupted"),
+    "scores": (_scores, "scores"),
+    "samples to inspect": (_run, "sample_lists"),
+    "classes": (_run, "class_shares"),
+    "contradictions": (_run, "contradictions"),
+    "what can be decoded of c": (_comparison, "linear_information"),
+    "pictures of samples": (_pictures, "make_gallery"),
 }
 
 
@@ -99,14 +100,14 @@ def test_features_count_where_the_inputs_cannot_be_valued(monkeypatch: pytest.Mo
     inputs, y = make_inputs()
     torch.manual_seed(0)
     model = MultimodalClassifier({m: nn.Linear(1, 2) for m in inputs}, num_outputs=2)
-    own = _diagnose.estimate
+    own = _run.estimate
 
     def only_narrow(arrays: Any, *args: Any, **kwargs: Any) -> Any:
         if next(iter(arrays.values())).shape[1] == 1:
             raise MemoryError("too large")
         return own(arrays, *args, **kwargs)
 
-    monkeypatch.setattr(_diagnose, "estimate", only_narrow)
+    monkeypatch.setattr(_run, "estimate", only_narrow)
     result = diagnose(model, [(inputs, y)])
     assert result.source == "features"
     assert result.valuation.mi["a"].value > 0.2
@@ -116,6 +117,6 @@ def test_features_count_where_the_inputs_cannot_be_valued(monkeypatch: pytest.Mo
 def test_settings_that_cannot_be_are_refused_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotFoundError, match="variational"):
         run(estimator="variatonal")
-    monkeypatch.setattr(_diagnose._Run, "_average_out", lambda *_: pytest.fail("this takes long"))
+    monkeypatch.setattr(Used, "average_out", lambda *_: pytest.fail("this takes long"))
     with pytest.raises(DataError, match="2 class names"):
         run(class_names=["a", "b", "c"])
