@@ -26,7 +26,7 @@ def block(kind: str, argument: str) -> str:
         text = (ROOT / argument).read_text()
         return re.sub(r"\A# .*\n+", "", text).rstrip() + "\n"
     if kind == "catalogue":
-        from counterpoise.cli._commands import load_catalogue
+        from counterpoise.cli._list import load_catalogue
 
         rows = load_catalogue(argument).values()
         lines = [f"| {argument.removesuffix('s')} | what it does | reference |", "|---|---|---|"]

@@ -149,13 +149,12 @@ def test_who_may_import_a_name_and_who_may_call_a_name_the_users() -> None:
             "_extras.py",
             "_lazy.py",  # a package's own modules
             "catalogue.py",
-            "cli/_commands.py",
+            "cli/_list.py",
             "diagnosis/_progress.py",  # the display of notebooks
             "experiment/cluster.py",  # one of the systems that it lists
         },
         "user_name": {
             "catalogue.py",
-            "cli/_commands.py",
             "config.py",
             "experiment/compare.py",
             "experiment/config.py",

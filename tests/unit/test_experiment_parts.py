@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from counterpoise.cli._commands import data_names, words
+from counterpoise.cli._words import data_names, words
 from counterpoise.data import DataInfo, Modality
 from counterpoise.errors import ConfigError, NotFoundError
 from counterpoise.experiment.compare import combinations_of, expand
@@ -87,7 +87,7 @@ def test_a_method_of_your_own_needs_no_row(tmp_path: object) -> None:
 
 
 def test_labels_in_brackets_are_shown_and_not_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    from counterpoise.cli._commands import show
+    from counterpoise.cli._results import show
     from counterpoise.runs import Metric, RowId, RunRecord
 
     def record(row: RowId, seed: int, score: float) -> RunRecord:
