@@ -21,7 +21,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,11 +29,22 @@ from torch import Tensor, nn
 from counterpoise import distributed
 from counterpoise._validation import check_keys
 from counterpoise.errors import ConfigError, DataError, ModelError
-from counterpoise.fusion import Fusion
+from counterpoise.methods._backward import Backward, backward
+from counterpoise.methods._losses import (
+    NamedTensors,
+    by_modality,
+    detached,
+    joint_step,
+    present_loss,
+    present_rows,
+    unimodal_losses,
+    watching_losses,
+)
+from counterpoise.methods._processes import in_all_processes, then_broadcast
+from counterpoise.methods._requirements import require_fusion, require_modality, require_multiclass
 from counterpoise.methods.hyperparameters import SMOOTHING, STRENGTH, Hyperparameter, Interval, Options, declarations_of
 from counterpoise.model import MultimodalClassifier
-from counterpoise.records import Batch, Outputs, StepRecord
-from counterpoise.tasks import Task
+from counterpoise.records import Batch, StepRecord
 
 __all__ = [
     "SMOOTHING",
@@ -57,19 +68,6 @@ __all__ = [
     "unimodal_losses",
     "watching_losses",
 ]
-
-Backward: TypeAlias = Callable[[Tensor], None]
-"""Function that back-propagates a scalar, through which AMP, gradient accumulation and Lightning are supported."""
-
-NamedTensors: TypeAlias = dict[str, Tensor]
-"""Tensors by name: loss terms or coefficients, one scalar each."""
-
-FusionT = TypeVar("FusionT", bound=Fusion)
-
-
-def backward(loss: Tensor) -> None:
-    """Back-propagate a scalar: the default of ``backward`` in `Method.steps`."""
-    loss.backward()
 
 
 @dataclass(frozen=True)
@@ -158,9 +156,9 @@ class Method(nn.Module, ABC):
         cls.declarations = declarations_of(cls)
         cls.__signature__ = _signature(cls)
         if "steps" in cls.__dict__:
-            cls.steps = _in_all_processes(_refusing(cls.steps))  # type: ignore[method-assign]
+            cls.steps = in_all_processes(_refusing(cls.steps))  # type: ignore[method-assign]
         if "on_epoch_start" in cls.__dict__:
-            cls.on_epoch_start = _then_broadcast(cls.on_epoch_start)  # type: ignore[method-assign]
+            cls.on_epoch_start = then_broadcast(cls.on_epoch_start)  # type: ignore[method-assign]
 
     def __init__(self, *args: object, **values: object) -> None:
         super().__init__()
@@ -317,62 +315,6 @@ def _refusing(steps: Callable[..., Iterator[StepRecord]]) -> Callable[..., Itera
     return checked
 
 
-def _in_all_processes(steps: Callable[..., Iterator[StepRecord]]) -> Callable[..., Iterator[StepRecord]]:
-    """Return steps that compute with the samples of all processes; in one process these are the steps themselves."""
-
-    @functools.wraps(steps)
-    def shared(
-        self: Method, model: MultimodalClassifier, batch: Batch, *, backward: Backward = backward
-    ) -> Iterator[StepRecord]:
-        if distributed.world_size() == 1 or distributed.is_sharing():  # a step inside a step shares already
-            return steps(self, model, batch, backward=backward)
-        return _shared_steps(self, steps, model, batch, backward)
-
-    return shared
-
-
-def _shared_steps(
-    method: Method,
-    steps: Callable[..., Iterator[StepRecord]],
-    model: MultimodalClassifier,
-    batch: Batch,
-    backward: Backward,
-) -> Iterator[StepRecord]:
-    counts, whole = _of_all_processes(batch)
-    with distributed.sharing(counts):
-        records = steps(method, model, Batch(**whole), backward=backward)
-    with distributed.averaged_gradients([*model.parameters(), *method.parameters()]):
-        while True:
-            with distributed.sharing(counts):
-                record = next(records, None)
-            if record is None:
-                return
-            yield record
-
-
-def _of_all_processes(batch: Batch) -> tuple[list[int], dict[str, Any]]:
-    """Return the number of samples of each process, and the fields of the batch: own inputs, targets of all."""
-    device = batch.target.device
-    counts, lacking = zip(*distributed.exchange([len(batch), batch.present is not None], device), strict=True)
-    whole: dict[str, Any] = {"inputs": batch.inputs}
-    for name in ("target", "index"):
-        whole[name] = distributed.gather_rows(getattr(batch, name).to(device), counts)
-    if any(lacking):
-        whole["present"] = distributed.gather_masks(batch.modalities, batch.present, batch.target, counts)
-    return list(counts), whole
-
-
-def _then_broadcast(hook: Callable[..., None]) -> Callable[..., None]:
-    """Return an epoch hook after which method and model are equal in all processes, bit for bit."""
-
-    @functools.wraps(hook)
-    def shared(self: Method, model: MultimodalClassifier, epoch: EpochContext) -> None:
-        hook(self, model, epoch)
-        distributed.broadcast_state(model, self)
-
-    return shared
-
-
 def _signature(cls: type[Method]) -> inspect.Signature:
     """Return the signature of a method's constructor: the first hyper-parameter may be given by position."""
     if cls.__init__ is not Method.__init__:  # a constructor of the author's own
@@ -385,123 +327,3 @@ def _signature(cls: type[Method]) -> inspect.Signature:
             for k, (name, h) in enumerate(cls.declarations.items())
         ]
     )
-
-
-def unimodal_losses(
-    model: MultimodalClassifier, outputs: Outputs, target: Tensor, smoothing: float = 0.0
-) -> NamedTensors:
-    """Return each unimodal head's mean negative log-likelihood in nats, ``{m: scalar}``.
-
-    The mean is over the samples that have the modality; it is 0, without a gradient, if none has it.
-
-    Args:
-        model: Model, for its task.
-        outputs: Outputs for the batch.
-        target: Targets of the batch.
-        smoothing: Share of every label that is spread evenly over all classes.
-    """
-    task = model.task.with_smoothing(smoothing) if smoothing else model.task
-    return {m: present_loss(task, z, target, outputs.mask(m)) for m, z in outputs.unimodal_logits.items()}
-
-
-def watching_losses(model: MultimodalClassifier, features: Mapping[str, Tensor], batch: Batch) -> NamedTensors:
-    """Return the losses of unimodal heads that read detached features, ``{m: scalar}``; see `unimodal_losses`."""
-    return {
-        m: present_loss(model.task, model.head(m)(h.detach()), batch.target, batch.mask(m)) for m, h in features.items()
-    }
-
-
-def present_loss(task: Task, logits: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the mean loss over the samples that have a modality; 0 if no sample of the batch has it.
-
-    Args:
-        task: Likelihood.
-        logits: ``(B, C)``.
-        target: Targets of the batch.
-        mask: Which samples have the modality, ``(B,)``; None if all have it.
-    """
-    logits, target = present_rows(mask, logits, target)
-    return task.loss(logits, target) if len(target) else (0 * logits).sum()
-
-
-def present_rows(mask: Tensor | None, *values: Tensor) -> tuple[Tensor, ...]:
-    """Return the rows of tensors ``(B, ...)`` whose samples have a modality; the tensors themselves without a mask.
-
-    Example:
-        >>> present_rows(torch.tensor([True, False]), torch.tensor([3, 4]), torch.tensor([5, 6]))
-        (tensor([3]), tensor([5]))
-    """
-    if mask is None or bool(mask.all()):
-        return values
-    rows = mask.nonzero().flatten()
-    return tuple(value[rows] for value in values)
-
-
-def detached(terms: Mapping[str, Tensor]) -> NamedTensors:
-    """Return tensors without their graph, for a record."""
-    return {name: value.detach() for name, value in terms.items()}
-
-
-def by_modality(model: MultimodalClassifier, letter: str, values: Tensor) -> NamedTensors:
-    """Name a coefficient per modality, ``{"<letter>:<m>": scalar}``, for the record."""
-    return {f"{letter}:{m}": v.detach() for m, v in zip(model.modalities, values, strict=True)}
-
-
-def joint_step(
-    model: MultimodalClassifier, batch: Batch, backward: Backward, head_gradient: float = 0.0
-) -> Iterator[StepRecord]:
-    """Take one step of joint training, with unimodal heads that read detached features.
-
-    Args:
-        model: Model.
-        batch: Samples.
-        backward: Function that back-propagates a scalar.
-        head_gradient: Factor of the unimodal heads' gradient before it enters the encoders.
-    """
-    outputs = model(batch.inputs, head_gradient=head_gradient, present=batch.present)
-    fused = model.task.loss(outputs.logits, batch.target)
-    unimodal = unimodal_losses(model, outputs, batch.target)
-    loss = fused + torch.stack(list(unimodal.values())).sum()
-    backward(loss)
-    yield StepRecord(loss.detach(), detached({"fused": fused, **unimodal}))
-
-
-def require_modality(model: MultimodalClassifier, m: str) -> None:
-    """Raise `ModelError` if the model has no modality ``m``."""
-    if m not in model.modalities:
-        raise ModelError(f"The model has no modality `{m}`. It has {', '.join(model.modalities)}.")
-
-
-def require_multiclass(method: Method, model: MultimodalClassifier, why: str) -> None:
-    """Raise `ModelError` unless the task is multi-class.
-
-    Args:
-        method: Method that needs classes.
-        model: Model.
-        why: Reason why the method needs classes, for the message.
-    """
-    if not model.task.has_classes:
-        raise ModelError(
-            f"`{type(method).__name__}` needs a multiclass task: {why}. Found a {model.task.name} task. Use a method "
-            "that is defined for it (uniform, ogm-ge, umt, ...)."
-        )
-
-
-def require_fusion(method: Method, model: MultimodalClassifier, kind: type[FusionT]) -> FusionT:
-    """Return the fusion that `Method.prepare` has set in the model.
-
-    Args:
-        method: Method that needs the fusion.
-        model: Model that is trained.
-        kind: Class of the fusion.
-
-    Raises:
-        ModelError: If the fusion is of another class: the model is not the one that `Method.prepare` returned.
-    """
-    if not isinstance(model.fusion, kind):
-        owner, fusion_name = type(method).__name__, type(model.fusion).__name__
-        raise ModelError(
-            f"`{owner}` trains a model with the fusion `{kind.__name__}`. Found `{fusion_name}`. Use the model that "
-            "`prepare` returns: `model = method.prepare(model, target)`."
-        )
-    return model.fusion
