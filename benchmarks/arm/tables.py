@@ -25,7 +25,7 @@ from scipy import stats
 from speakers import NAME, open_set
 from study import ORACLE, RATES, SETS, config_of, key_of, known_lines, shared_rate
 
-from counterpoise.inference._rules import _fit_exponents
+from counterpoise.inference._exponents import fit_exponents
 from counterpoise.methods.arm import ModalityState
 from counterpoise.report.analysis.statistics import crossed_error
 
@@ -370,7 +370,7 @@ def oracle(data: Any, files: Sequence[Any]) -> list[str]:
 
     def accuracy(choice: Sequence[tuple[int, int]]) -> float:
         experts = torch.stack([heads[r][e, m + 1] for m, (r, e) in enumerate(choice)]).double()
-        theta, temperature = _fit_exponents(task, experts, target)
+        theta, temperature = fit_exponents(task, experts, target)
         logits = task.combine(task.normalise(experts), (temperature + theta).exp())
         return 100 * task.sample_score(logits, target).float().mean().item()
 

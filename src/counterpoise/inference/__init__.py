@@ -8,10 +8,12 @@ from counterpoise._lazy import on_first_use
 from counterpoise.inference.catalogue import RULES, make_rule
 
 if TYPE_CHECKING:
+    from counterpoise.inference._calibrated import Calibrated
     from counterpoise.inference._dynamic import Dynamic
+    from counterpoise.inference._fixed import Ensemble, Fused, FusedUnimodal, UnimodalRule
     from counterpoise.inference._patterns import masked_copies
     from counterpoise.inference._predict import Help, Prediction, predict, what_would_help
-    from counterpoise.inference._rules import Calibrated, Ensemble, Fused, FusedUnimodal, Rule, UnimodalRule
+    from counterpoise.inference._rule import Rule
 
 __all__ = [
     "RULES",
@@ -33,9 +35,11 @@ __all__ = [
 __getattr__ = on_first_use(
     __name__,
     {
+        "_calibrated": ("Calibrated",),
         "_dynamic": ("Dynamic",),
+        "_fixed": ("Ensemble", "Fused", "FusedUnimodal", "UnimodalRule"),
         "_patterns": ("masked_copies",),
         "_predict": ("Help", "Prediction", "predict", "what_would_help"),
-        "_rules": ("Calibrated", "Ensemble", "Fused", "FusedUnimodal", "Rule", "UnimodalRule"),
+        "_rule": ("Rule",),
     },
 )

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from counterpoise.inference._calibrated import Calibrated
 from counterpoise.inference._density import SIZE, Density
 from counterpoise.inference._patterns import expert_mask
-from counterpoise.inference._rules import Calibrated, Rule
+from counterpoise.inference._rule import Rule
 from counterpoise.records import Outputs
 from counterpoise.tasks import Task
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from counterpoise._tree import leaves
-from counterpoise.inference._rules import Fused, Rule
+from counterpoise.inference._fixed import Fused
+from counterpoise.inference._rule import Rule
 from counterpoise.model import MultimodalClassifier, evaluation_mode
 from counterpoise.records import Inputs, Nested, Outputs, Presence, batch_size
 

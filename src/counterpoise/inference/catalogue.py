@@ -10,7 +10,7 @@ from counterpoise.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from counterpoise.inference._rules import Rule
+    from counterpoise.inference._rule import Rule
     from counterpoise.tasks import Task
 
 __all__ = ["RULES", "make_rule"]
