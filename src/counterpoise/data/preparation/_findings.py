@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass, fields
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from counterpoise._files import csv_text
 from counterpoise.errors import DataError
 
-__all__ = ["KINDS", "Finding", "Remark", "UnreadableError", "summary", "to_csv"]
+__all__ = ["KINDS", "Finding", "Remark", "UnreadableError", "by_stamp", "summary", "to_csv"]
 
 KINDS: Final = {
     "missing": "the file does not exist",
@@ -102,3 +102,8 @@ def summary(findings: Iterable[Finding], shown: int = 3) -> list[str]:
         word = "reported" if stays else "left out"
         lines.append(f"{word}: {count:,} x {kind} ({KINDS[kind]}): {'; '.join(details[:shown])}{more}")
     return lines
+
+
+def by_stamp(record: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, list[Finding]]:
+    """Return the findings of a file, by the stamp of their sample."""
+    return {stamp: [Finding(**fields) for fields in rows] for stamp, rows in record.items()}

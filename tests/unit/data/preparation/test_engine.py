@@ -169,21 +169,21 @@ def test_processes_that_read_import_what_they_need():
 
 
 def test_a_process_that_dies_says_what_to_do(tmp_path, monkeypatch):
-    from counterpoise.data.preparation import _engine
+    from counterpoise.data.preparation import _parallel
 
     def die(*_: object, **__: object) -> None:
         from joblib.externals.loky.process_executor import TerminatedWorkerError
 
         raise TerminatedWorkerError("killed")
 
-    monkeypatch.setattr(_engine, "_chunk", die)
+    monkeypatch.setattr(_parallel, "_chunk", die)
     with pytest.raises(DataError, match="--jobs 1"):
         prepare("own", trees.own(tmp_path / "raw"), tmp_path / "out", settings=trees.small("own"), jobs=1)
 
 
 def test_a_full_disk_is_an_error_of_writing_and_the_next_run_goes_on(clips, tmp_path, monkeypatch, capsys):
     from counterpoise.data import _arrow
-    from counterpoise.data.preparation import _engine
+    from counterpoise.data.preparation import _parallel
 
     calls = []
 
@@ -210,9 +210,9 @@ def test_a_full_disk_is_an_error_of_writing_and_the_next_run_goes_on(clips, tmp_
     assert not (tmp_path / "out").exists()
     monkeypatch.undo()
     read = []
-    monkeypatch.setattr(_engine, "_read", lambda *a, read_=_engine._read: read.append(a[0].id) or read_(*a))
+    monkeypatch.setattr(_parallel, "read_item", lambda *a, read_=_parallel.read_item: read.append(a[0].id) or read_(*a))
     assert main(arguments) == 0
-    assert len(read) == 42 - _engine.CHUNK
+    assert len(read) == 42 - _parallel.CHUNK
 
 
 def test_every_planted_defect_is_found_and_the_exit_status_says_so(clips, tmp_path, capsys):
