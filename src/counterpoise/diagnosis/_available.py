@@ -16,7 +16,17 @@ from counterpoise.valuation.assembly import SubsetEstimate, combine
 from counterpoise.valuation.groups import too_few_groups
 from counterpoise.valuation.inputs import EstimatorInput
 
-__all__ = ["Lattice", "best_of", "capped", "flags_of", "from_valuation", "merged", "shapley_share"]
+__all__ = [
+    "Lattice",
+    "at_least",
+    "best_of",
+    "capped",
+    "flags_of",
+    "from_valuation",
+    "merged",
+    "raised",
+    "shapley_share",
+]
 
 Subset: TypeAlias = frozenset[str]
 Flag: TypeAlias = tuple[str, str]
@@ -79,6 +89,41 @@ def best_of(lattices: Sequence[Lattice], group: np.ndarray | None = None) -> Lat
             if subset not in best or _better(term, best[subset], group) or _sharper(term, best[subset], group):
                 best[subset] = term
     return _monotone(best, group)
+
+
+def at_least(available: Estimate, used: Estimate | None) -> Estimate:
+    r"""Return available information that is not below the information that predictions demonstrably use.
+
+    Predictions are a function of the inputs, so :math:`I(X; Y) \ge I(f(X); Y)`. Two estimates of these can differ by
+    noise in the other direction. A significant lower bound of the used information is one of the available information.
+
+    Args:
+        available: Estimate of I(X; Y).
+        used: Estimate of I(f(X); Y), or None where it was not measured.
+
+    Example:
+        >>> print(at_least(Estimate(0.30, 0.05, 0.20, 0.40), Estimate(0.33, 0.02, 0.29, 0.37)))
+        0.330 [0.290, 0.400]
+        >>> print(at_least(Estimate(0.00, 0.01, 0.00, 0.02), Estimate(0.02, 0.02, 0.00, 0.06)))  # noise
+        0.000 [0.000, 0.020]
+    """
+    if used is None or used.low <= 0:
+        return available
+    value = max(available.value, used.value)
+    return replace(available, value=value, low=max(available.low, used.low), high=max(available.high, value))
+
+
+def raised(v: Valuation, used: Mapping[Subset, Estimate]) -> Valuation:
+    """Return a valuation whose estimates of single modalities and of all are not below what predictions use.
+
+    Args:
+        v: The valuation.
+        used: Used information by subset.
+    """
+    joint = at_least(v.joint_mi, used.get(frozenset(v.modalities)))
+    mi = {m: at_least(e, used.get(frozenset([m]))) for m, e in v.mi.items()}
+    subsets = {(m,): mi[m] for m in v.modalities} | {v.modalities: joint}
+    return replace(v, joint_mi=joint, mi=mi, subsets=v.subsets | {s: e for s, e in subsets.items() if s in v.subsets})
 
 
 def _monotone(lattice: Lattice, group: np.ndarray | None) -> Lattice:

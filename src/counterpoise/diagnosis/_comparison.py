@@ -9,11 +9,13 @@ from torch import Tensor
 
 from counterpoise.diagnosis._available import (
     Lattice,
+    at_least,
     best_of,
     capped,
     flags_of,
     from_valuation,
     merged,
+    raised,
     shapley_share,
 )
 from counterpoise.diagnosis._information import Scored, independent, linear_information
@@ -69,7 +71,8 @@ class Comparison:
         source = "features" if "features" in self.heads else "inputs"
         flags = {flag for name, v in self.valuations.items() for flag in flags_of(v, name)}
         best = best_of([self.heads[source], self.own], self.problem.group)
-        return merged(self.valuations[source], best, self.problem, flags), source
+        valuation = merged(self.valuations[source], best, self.problem, flags)
+        return raised(valuation, {s: q.estimate for s, q in self.used.lattice.items()}), source
 
     def _with_encoder(self, e: Evidence, m: str) -> Evidence:
         """Return evidence with the information in the features of a modality, where they are known."""
@@ -118,9 +121,9 @@ class Comparison:
         # What the model knows of m given the others, where modalities that harm it are averaged out.
         known = best_of([own], used.problem.group)
         carried = Evidence(
-            total((1.0, available[alone])),
+            at_least(total((1.0, available[alone])), used.lattice[alone].estimate if used.averaged else None),
             total((1.0, available[whole]), (-1.0, available[rest])),
-            joint=total((1.0, available[whole])),
+            joint=at_least(total((1.0, available[whole])), used.readout.whole.estimate),
             joint_lost=total((1.0, available[whole]), (-1.0, known[whole])),
         )
         if not used.averaged:

@@ -12,8 +12,6 @@ from counterpoise.valuation.inputs import EstimatorInput
 
 __all__ = ["contradictions", "joint_available"]
 
-NOTICEABLE: Final = 0.02
-"""Share of H(Y) by which used information may exceed available information without a note."""
 ERRORS: Final = 3.0
 """Standard errors beyond which two numbers contradict each other."""
 
@@ -26,29 +24,22 @@ def joint_available(valuation: Valuation, evidence: Mapping[str, Evidence]) -> E
 
 def contradictions(
     problem: EstimatorInput,
-    valuation: Valuation,
     evidence: Mapping[str, Evidence],
     findings: Mapping[str, Finding],
-    joint_used: Estimate,
     clean: Mapping[str, float],
     corrupted: Sequence[CorruptionScore],
 ) -> list[str]:
-    """Return a note for every pair of contradictory numbers, with the likely reason.
+    """Return a note for every verdict that seems to contradict the effect of replacing the modality, with the likely
+    reason.
 
     Args:
         problem: Labels and task.
-        valuation: Available information.
         evidence: Evidence by modality.
         findings: Verdicts by modality.
-        joint_used: Information in the predictions with all modalities.
         clean: Scores of the model.
         corrupted: Scores with a modality corrupted.
     """
-    small = NOTICEABLE * problem.task.information_scale(problem.target)
-    notes = _exceeds("all modalities", joint_used, joint_available(valuation, evidence), small)
-    for m, e in evidence.items():
-        if e.realised is not None:
-            notes += _exceeds(m, e.realised, e.mi, small)
+    notes: list[str] = []
     name = problem.task.score_name
     permuted = {d.modality: d.scores.get(name) for d in corrupted if d.corruption.kind == "permute"}
     before = clean.get(name)
@@ -59,24 +50,6 @@ def contradictions(
         if after is not None:
             notes += _dependence(m, e, findings[m], problem, before, before - after)
     return notes
-
-
-def _exceeds(what: str, used: Estimate, available: Estimate, small: float) -> list[str]:
-    """Compare the information that the predictions use with the estimate from the inputs, which should be at least as
-    large.
-    """
-    if used.low > available.high:
-        return [
-            f"the predictions use more of {what} ({used}) than was found in the inputs ({available}): believe the "
-            "predictions; the classifiers are too weak for these inputs"
-        ]
-    if used.value > max(available.value, 0.0) + small:
-        return [
-            f"the predictions seem to use more of {what} ({used.shown()}) than was found in the inputs "
-            f"({available.shown()}): this is impossible, but there are too few samples to resolve it; rely on the "
-            f"intervals"
-        ]
-    return []
 
 
 def _dependence(m: str, e: Evidence, finding: Finding, problem: EstimatorInput, score: float, lost: float) -> list[str]:

@@ -146,27 +146,27 @@ class _Converted:
     def convert(self, name: Any) -> None:
         """Replace a column of free texts by numbers; leave out one of identifiers."""
         column = self.columns[name]
-        category = str(column.dtype) == "category"
-        if not (category or _is_words(column)):
+        free = _is_free(column)
+        if not free and not (_is_level(column) and _differs_in_most_rows(column)):
             return
-        distinct, missing = column.nunique(), column.isna().to_numpy()
-        free = not category and is_free_text(distinct, len(column))
-        # `counterpoise._arrays.as_matrix` refuses categories that differ in most rows.
-        if not free and (2 * (distinct + missing.any()) <= len(column) or distinct <= 2):
-            return
+        missing = column.isna().to_numpy()
         numbers = _as_numbers([None if gap else x for x, gap in zip(column, missing, strict=True)]) if free else None
         del self.columns[name]
         if numbers is not None and _is_time(numbers):
             self.columns[name] = numbers  # `filled` fills the gaps
             return
-        if numbers is None:
-            self.notes.append(_unmeasurable(f"`{name}`"))
-        else:
-            self.counted.append(name)
-            self.parts |= {f"{name} {k}": x for k, x in enumerate(numbers.T)}
+        self._replace(name, numbers)
         if missing.any():
             self.parts[f"{name} is missing"] = missing.astype(np.float64)
             self.notes.append(_gaps(name, missing))
+
+    def _replace(self, name: Any, numbers: np.ndarray | None) -> None:
+        """Add counts of words in the place of a column, or a note if it is left out."""
+        if numbers is None:
+            self.notes.append(_unmeasurable(f"`{name}`"))
+            return
+        self.counted.append(name)
+        self.parts |= {f"{name} {k}": x for k, x in enumerate(numbers.T)}
 
     def frame(self) -> Any:
         """Return the columns as a table."""
@@ -174,6 +174,20 @@ class _Converted:
             import pandas as pd
 
         return pd.DataFrame({**self.columns, **self.parts}, index=self.given.index)
+
+
+def _is_level(column: Any) -> bool:
+    return str(column.dtype) == "category" or _is_words(column)
+
+
+def _is_free(column: Any) -> bool:
+    return _is_words(column) and is_free_text(column.nunique(), len(column))
+
+
+def _differs_in_most_rows(column: Any) -> bool:
+    """Return whether a column has too many levels for a category; `counterpoise._arrays.as_matrix` refuses these."""
+    distinct = column.nunique()
+    return bool(distinct > 2 and 2 * (distinct + column.isna().any()) > len(column))
 
 
 def _is_time(values: np.ndarray) -> bool:

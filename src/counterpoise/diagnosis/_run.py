@@ -102,7 +102,7 @@ class Run:
         findings = conclude(modalities, evidence, valuation, scale, o.thresholds, problem)
         lists, classes, gallery = self._samples(used, names)
         joint = used.readout.whole.estimate
-        numbers = (problem, valuation, evidence, findings, joint, clean, corrupted)
+        numbers = (problem, evidence, findings, clean, corrupted)
         self.notes += self.notes.optional("contradictions", contradictions, *numbers) or []
         self.notes += [note for note in used.predictor.notes if note not in self.notes]
         verdict, summary = overall(findings, evidence)

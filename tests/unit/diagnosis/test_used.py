@@ -69,7 +69,15 @@ def test_the_exact_posterior_wastes_nothing(classes: int, n: int) -> None:
 
 def check_no_contradiction(diagnosis: Diagnosis) -> None:
     assert diagnosis.joint_realised is not None
-    assert diagnosis.joint_realised.low <= diagnosis.valuation.joint_mi.high
+    pairs = [(diagnosis.joint_realised, diagnosis.valuation.joint_mi, diagnosis.joint_available)]
+    pairs += [(e.realised, diagnosis.valuation.mi[m], e.mi) for m, e in diagnosis.evidence.items()]
+    for used, *available in pairs:
+        for e in available:
+            assert used is not None
+            assert e.low <= e.value <= e.high
+            if used.low > 0:
+                assert used.value <= e.value
+                assert used.low <= e.low
     for m, e in diagnosis.evidence.items():
         assert e.realised is not None
         assert e.realised.low <= e.mi.high, m
@@ -109,6 +117,40 @@ def test_information_inside_one_modality_that_no_classifier_finds() -> None:
     assert {m: f.verdict for m, f in diagnosis.findings.items()} == {"a": "balanced", "b": "uninformative"}
     assert diagnosis.evidence["a"].mi.value > 0.68
     check_no_contradiction(diagnosis)
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_a_model_shows_information_that_uncertain_classifiers_do_not_resolve(real: bool) -> None:
+    """Sixty columns and two hundred samples: the estimates of classifiers are uncertain, the predictions are sharp."""
+    raised = 0
+    for seed in range(3):
+        g = torch.Generator().manual_seed(seed)
+        x, y = {m: torch.randn(200, 60, generator=g) for m in "ab"}, torch.randint(2, (200,), generator=g)
+        for m, shift in (("a", 1.2), ("b", 0.7)):
+            x[m][:, 0] += shift * (2 * y - 1)
+
+        def odds(a: Tensor, b: Tensor) -> Tensor:
+            return (2.4 * a[:, 0] + 1.4 * b[:, 0])[:, None]
+
+        if real:
+            result = diagnose(odds, [(x, odds(**x) + 2 * torch.randn(200, 1, generator=g))], options=FAST)
+        else:
+            result = diagnose(lambda a, b: torch.cat([-odds(a, b), odds(a, b)], 1) / 2, [(x, y)], options=FAST)
+        check_no_contradiction(result)
+        assert {f.verdict for f in result.findings.values()} == {"balanced"}
+        raised += sum(e.mi.value == e.realised.value for e in result.evidence.values())  # type: ignore[union-attr]
+    assert raised >= 2
+
+
+def test_noise_in_the_used_information_is_not_available_information() -> None:
+    for seed in range(5):
+        g = torch.Generator().manual_seed(seed)
+        x, y = {m: torch.randn(60, 5, generator=g) for m in "ab"}, torch.randint(2, (60,), generator=g)
+        x["a"][:, 0] += 2.0 * (2 * y - 1)
+        result = diagnose(lambda a, b: torch.stack([-a[:, 0], a[:, 0] + b[:, 0]], 1), [(x, y)], options=FAST)
+        check_no_contradiction(result)
+        assert result.findings["b"].verdict in ("uninformative", "undecided")
+        assert not any("impossible" in note for note in result.notes)
 
 
 def test_a_perfect_regression_is_balanced_and_a_blind_one_is_not() -> None:
