@@ -181,7 +181,7 @@ def _is_level(column: Any) -> bool:
 
 
 def _is_free(column: Any) -> bool:
-    return _is_words(column) and is_free_text(column.nunique(), len(column))
+    return str(column.dtype) != "category" and _is_words(column) and is_free_text(column.nunique(), len(column))
 
 
 def _differs_in_most_rows(column: Any) -> bool:
@@ -203,11 +203,10 @@ def _as_numbers(texts: list[Any]) -> np.ndarray | None:
     times = read_times(texts)
     if times is not None:
         return times
-    texts = ["" if text is None else text for text in texts]
-    known = recurring_words(texts)
+    known = recurring_words([text for text in texts if text is not None])
     if not known:
         return None
-    counts = hashed_texts(texts, known).numpy()
+    counts = hashed_texts(["" if text is None else text for text in texts], known).numpy()
     return np.asarray(counts[:, (counts != counts[:1]).any(0)])
 
 

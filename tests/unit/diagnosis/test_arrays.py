@@ -317,6 +317,17 @@ def test_gaps_in_a_column_of_identifiers_are_information(kind: str) -> None:
     assert any("200 of 400 values of `cabin`" in note for note in result.notes)
 
 
+def test_a_column_of_the_type_category_is_a_category() -> None:
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    level = rng.integers(40, size=400)
+    frame = pd.DataFrame({"level": pd.Categorical([f"user {k}" for k in level]), "x": rng.normal(size=400)})
+    result = diagnose_arrays({"who": frame, "noise": rng.normal(size=400)}, level % 2)
+    assert not any("hashed" in note or "left out" in note for note in result.notes)
+    assert result.valuation.mi["who"].value > 0.6
+
+
 @pytest.mark.parametrize("how", ["list", "frame", "csv"])
 @pytest.mark.parametrize("ending", ["", "Z"])
 def test_texts_that_are_times_are_measured_as_times(how: str, ending: str, tmp_path: Path) -> None:
