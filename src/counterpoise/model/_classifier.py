@@ -1,12 +1,12 @@
-"""The model: one encoder per modality, a fusion, and a linear head per modality. It has no access to targets."""
+"""The model: encoders, a fusion and unimodal heads."""
 
 from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from typing import ClassVar, TypeAlias, cast
+from collections.abc import Collection, Mapping
+from contextlib import nullcontext
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,99 +15,14 @@ from torch.utils.checkpoint import checkpoint
 
 from counterpoise import distributed
 from counterpoise._tree import leaves, take
-from counterpoise._validation import Interval, check_keys, unknown
+from counterpoise._validation import check_keys
 from counterpoise.catalogue import parse_spec, user_name
-from counterpoise.encoders import DEFAULT_ENCODER, ENCODERS
-from counterpoise.errors import CounterpoiseError, DataError, ModelError, describe
+from counterpoise.errors import DataError, ModelError
 from counterpoise.fusion import FUSIONS, Absent, Fusion, feature_dims_of, only_present
+from counterpoise.model._gradients import Scale, scale_gradient
+from counterpoise.model._modes import Uncounted, norms_at_rest
 from counterpoise.records import Inputs, Nested, Outputs, Presence, batch_size, host_mask, known_presence
 from counterpoise.tasks import Task, make_task
-
-__all__ = ["MultimodalClassifier", "build_model", "check_names", "evaluation_mode", "norms_at_rest", "scale_gradient"]
-
-Scale: TypeAlias = "float | Tensor"
-
-
-class _ScaleGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, scale: Tensor) -> Tensor:
-        ctx.save_for_backward(scale)
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor, None]:
-        (scale,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return grads[0] * scale.to(grads[0].dtype), None
-
-
-def scale_gradient(x: Tensor, scale: Scale) -> Tensor:
-    """Return ``x`` unchanged, whose gradient is multiplied by ``scale`` on its way back; 0 detaches.
-
-    Example:
-        >>> x = torch.ones(2, requires_grad=True)
-        >>> scale_gradient(x, torch.tensor(0.5)).sum().backward()
-        >>> x.grad
-        tensor([0.5000, 0.5000])
-    """
-    if isinstance(scale, Tensor):
-        return _ScaleGradient.apply(x, scale)
-    if scale == 0:
-        return x.detach()
-    return x if scale == 1 else _ScaleGradient.apply(x, torch.tensor(scale, device=x.device))
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Put a module in evaluation mode, and restore the mode of every submodule afterwards.
-
-    A layer that was frozen in evaluation mode before (a batch norm of a pretrained encoder, for example) stays frozen.
-
-    Example:
-        >>> model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2).eval())
-        >>> with evaluation_mode(model):
-        ...     model.training
-        False
-        >>> model.training, model[1].training
-        (True, False)
-    """
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-
-
-@contextmanager
-def norms_at_rest(encoder: nn.Module, single: bool) -> Iterator[None]:
-    """Let batch norms use their running statistics for a single sample, which has no variance."""
-    norms = [p for p in encoder.modules() if single and p.training and isinstance(p, nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.training = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.training = True
-
-
-class _Uncounted:
-    """Context of every backward pass, in which batch norms do not count a batch that is computed again."""
-
-    def __init__(self, encoder: nn.Module) -> None:
-        self.encoder = encoder
-        self.norms: list[nn.modules.batchnorm._BatchNorm] = []
-
-    def __enter__(self) -> None:
-        norms = [p for p in self.encoder.modules() if isinstance(p, nn.modules.batchnorm._BatchNorm)]
-        self.norms = [norm for norm in norms if norm.training and norm.track_running_stats]
-        for norm in self.norms:
-            norm.track_running_stats = False
-
-    def __exit__(self, *error: object) -> None:
-        for norm in self.norms:
-            norm.track_running_stats = True
 
 
 class MultimodalClassifier(nn.Module):
@@ -275,7 +190,7 @@ class MultimodalClassifier(nn.Module):
             first, recomputed = not recomputed, True
             return cast(Tensor, encoder(x) if first else functional_call(encoder, parameters, (x,)))
 
-        contexts = nullcontext(), _Uncounted(encoder)
+        contexts = nullcontext(), Uncounted(encoder)
         return cast(Tensor, checkpoint(run, value, use_reentrant=False, context_fn=lambda: contexts))
 
     def vectors(self, features: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -354,58 +269,3 @@ def _make_fusion(fusion: str | type[Fusion] | Fusion, feature_dims: Mapping[str,
     check_keys(f"fusion `{name}`", arguments, known)
     made: Fusion = kind(feature_dims, num_outputs, **arguments)
     return made
-
-
-def build_model(
-    modalities: Mapping[str, tuple[str, tuple[int, ...], int]],
-    *,
-    num_outputs: int,
-    task: str | Task = "multiclass",
-    fusion: str = "concat",
-    encoders: Mapping[str, str] | None = None,
-    width: int = 64,
-    absent: Absent | None = None,
-) -> MultimodalClassifier:
-    """Build a model from names: one library encoder per modality.
-
-    Args:
-        modalities: Kind, shape of one sample and vocabulary size by modality (see `counterpoise.data.Modality`).
-        num_outputs: C.
-        task: The task.
-        fusion: A fusion's name.
-        encoders: Name or import path of an encoder, for modalities that do not use the default of their kind, with
-            arguments in brackets (``resnet18[pretrained=microsoft/resnet-18]``). Your own class is called with the
-            shape of one sample and ``width``; arguments in brackets are those that it takes by keyword only.
-        width: Feature dimension of the encoders.
-        absent: How the fusion reads absent modalities, see `MultimodalClassifier`.
-
-    Raises:
-        ConfigError: If ``encoders`` names an unknown modality or argument.
-        NotFoundError: For an unknown encoder or fusion.
-
-    Example:
-        >>> build_model({"a": ("vector", (4,), 0), "b": ("sequence", (50, 3), 0)}, num_outputs=2).modalities
-        ('a', 'b')
-    """
-    chosen = dict(encoders or {})
-    check_keys("the encoders", chosen, modalities)
-    Interval(1, integer=True).check("build_model", "width", width)
-    built: dict[str, nn.Module] = {}
-    for m, (kind, shape, vocabulary) in modalities.items():
-        if kind not in DEFAULT_ENCODER:
-            raise unknown("kind of modality", kind, DEFAULT_ENCODER)
-        name, arguments = parse_spec("encoder", user_name(chosen.get(m, DEFAULT_ENCODER[kind])))
-        encoder = ENCODERS.resolve(name)
-        known = [p for p, q in inspect.signature(encoder).parameters.items() if q.kind is q.KEYWORD_ONLY]
-        check_keys(f"encoder `{name}`", arguments, known)
-        given = (shape, width, vocabulary) if vocabulary else (shape, width)
-        try:
-            built[m] = encoder(*given, **arguments)
-        except CounterpoiseError:
-            raise
-        except Exception as error:
-            raise ModelError(
-                f"Encoder `{name}` of `{m}` could not be built for samples of shape {tuple(shape)} and {width} "
-                f"features: {describe(error)}. Choose another encoder, or other arguments."
-            ) from error
-    return MultimodalClassifier(built, num_outputs=num_outputs, task=task, fusion=fusion, absent=absent)
