@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from counterpoise._notes import Notes
 from counterpoise.diagnosis._available import (
     Lattice,
     at_least,
@@ -19,7 +20,6 @@ from counterpoise.diagnosis._available import (
     shapley_share,
 )
 from counterpoise.diagnosis._information import Scored, independent, linear_information
-from counterpoise.diagnosis._notes import Notes
 from counterpoise.diagnosis._options import DiagnosisOptions
 from counterpoise.diagnosis._used import Used
 from counterpoise.diagnosis._verdicts import Evidence

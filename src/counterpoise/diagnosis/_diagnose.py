@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
+from counterpoise._notes import Notes
 from counterpoise.diagnosis._adapter import Adapter, adapt
 from counterpoise.diagnosis._diagnosis import Diagnosis
 from counterpoise.diagnosis._estimators import as_loader, is_estimator
 from counterpoise.diagnosis._frames import is_frame
-from counterpoise.diagnosis._notes import Notes
 from counterpoise.diagnosis._options import DiagnosisOptions, Settings, options_of
 from counterpoise.diagnosis._progress import Progress
 from counterpoise.diagnosis._run import Run

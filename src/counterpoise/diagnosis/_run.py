@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from counterpoise._notes import Notes
 from counterpoise.diagnosis._adapter import Adapter
 from counterpoise.diagnosis._arrays import check_class_names, class_shares, conclude
 from counterpoise.diagnosis._calls import CORRUPTIONS, PERMUTED, Predictor
@@ -18,7 +19,6 @@ from counterpoise.diagnosis._estimators import is_estimator
 from counterpoise.diagnosis._frames import is_frame
 from counterpoise.diagnosis._loader import Samples, collect
 from counterpoise.diagnosis._matrices import MatrixBuilder
-from counterpoise.diagnosis._notes import Notes
 from counterpoise.diagnosis._options import DiagnosisOptions
 from counterpoise.diagnosis._pictures import pictures_of
 from counterpoise.diagnosis._progress import Progress

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from counterpoise._notes import Notes
 from counterpoise.corruptions import Corruption
 from counterpoise.diagnosis._calls import PERMUTED
-from counterpoise.diagnosis._notes import Notes
 from counterpoise.diagnosis._used import Used
 from counterpoise.evaluation.metrics import scores
 from counterpoise.evaluation.robustness import CorruptionScore

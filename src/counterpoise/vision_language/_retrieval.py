@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from counterpoise._files import json_safe
+from counterpoise._notes import Notes
 from counterpoise.diagnosis import Progress, adapt
 from counterpoise.errors import DataError, ModelError
 from counterpoise.valuation import Estimate
@@ -131,12 +132,12 @@ def diagnose_retrieval(
         f"{first}->{second}": _recalls(towers.similarity, confidence),
         f"{second}->{first}": _recalls(towers.similarity.T, confidence),
     }
-    notes: list[str] = []
-    bound = _optional(notes, "the bound", lambda: _bound(towers.similarity, confidence, seed)) or _UNKNOWN
+    notes = Notes()
+    bound = notes.optional("the bound", _bound, towers.similarity, confidence, seed) or _UNKNOWN
     frozen = {m: _recall_at_one(towers.frozen(k, torch.zeros(n, dtype=torch.long))) for k, m in enumerate(modalities)}
     by_class: dict[str, float] = {}
     if labels is not None:
-        of_class = _optional(notes, "the class means", lambda: towers.by_class(labels))
+        of_class = notes.optional("the class means", towers.by_class, labels)
         by_class = {} if of_class is None else dict(zip(modalities, of_class, strict=True))
     if bound.high > math.log(n) - 0.5:
         notes.append(f"the bound is near log n = {math.log(n):.2f} nats, so there may be more: give more pairs")
@@ -144,16 +145,6 @@ def diagnose_retrieval(
 
 
 _UNKNOWN = Estimate(math.nan, math.nan, 0.0, math.nan, "lower")
-Result = TypeVar("Result")
-
-
-def _optional(notes: list[str], what: str, function: Callable[[], Result]) -> Result | None:
-    """Run a late stage; if it fails, add a note."""
-    try:
-        return function()
-    except Exception as error:  # labels and numbers of any kind; earlier results are kept
-        notes.append(f"left out: {what} ({type(error).__name__}: {error})")
-        return None
 
 
 @dataclass(frozen=True)

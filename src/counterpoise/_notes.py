@@ -12,7 +12,7 @@ class Notes(list[str]):
     """Notes on a diagnosis, among them what was left out because a late stage failed."""
 
     def optional(self, what: str, function: Callable[..., Result], *arguments: Any) -> Result | None:
-        """Run a late stage; if it fails, add a note."""
+        """Return the result of a stage; if it fails, return None and add a note."""
         try:
             return function(*arguments)
         except Exception as error:  # anything that a user's model or data may raise
@@ -20,5 +20,6 @@ class Notes(list[str]):
             return None
 
     def leave_out(self, what: str, error: Exception) -> None:
+        """Add a note on a stage that failed."""
         text = " ".join(str(error).split())[:200]
         self.append(f"left out: {what} ({type(error).__name__}: {text})")
