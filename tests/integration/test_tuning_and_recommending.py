@@ -211,7 +211,7 @@ def test_each_seeded_split_is_tuned_by_itself(tmp_path: Path, monkeypatch: pytes
 
 def test_a_tuned_row_keeps_its_name(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("counterpoise.experiment.tuning.STRENGTHS", (1.0, 0.5))
-    monkeypatch.setattr("counterpoise.experiment.compare._write_outputs", lambda *args, **kwargs: [])
+    monkeypatch.setattr("counterpoise.experiment.compare.write_outputs", lambda *args, **kwargs: [])
     done = count_trainings(monkeypatch)
     options: dict[str, Any] = {"seeds": 1, "out": tmp_path, "given": SETTINGS, "jobs": 1, "trials": 4}
     records, failures = compare([file], ["joint", "uniform"], **options)

@@ -156,8 +156,9 @@ def test_who_may_import_a_name_and_who_may_call_a_name_the_users() -> None:
         "user_name": {
             "catalogue.py",
             "config.py",
-            "experiment/compare.py",
             "experiment/config.py",
+            "experiment/outputs.py",
+            "experiment/plan.py",
             "inference/catalogue.py",
             "methods/catalogue.py",
             "model/_build.py",
