@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from counterpoise.corruptions import is_mask
 from counterpoise.diagnosis._adapter import adapt
-from counterpoise.diagnosis._loader import batches_of, split_target
+from counterpoise.diagnosis._batches import batches_of
+from counterpoise.diagnosis._targets import split_target
 from counterpoise.errors import DataError
 
 __all__ = ["cut_streams", "has_slices"]
