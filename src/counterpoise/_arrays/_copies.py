@@ -56,7 +56,7 @@ def find_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
     arrays = [a.reshape(n, -1) for a in arrays]
     code = _row_codes(arrays)
     distinct, first, copies = np.unique(code, return_index=True, return_inverse=True)
-    if len(distinct) == n or len(distinct) < MIN_DISTINCT or n >= MAX_REPEATS * len(distinct):
+    if not MIN_DISTINCT <= len(distinct) < n < MAX_REPEATS * len(distinct):
         return None
     arrays = [_some_columns(a) for a in arrays]
     continuous = [_continuous(a[first]) for a in arrays]
@@ -64,14 +64,20 @@ def find_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
     if bare.any():
         order = np.where(bare, len(distinct) + np.arange(n), copies.reshape(-1))
         copies = np.unique(order, return_inverse=True)[1]
-    pairs = _equal_pairs(copies)
-    if pairs <= CHANCE * _chance_pairs(arrays, first, continuous):
-        return None
-    if not any(c.any() for c in continuous) and _half_pairs(arrays) > HALF_COLUMNS * pairs:
+    if _are_chance(_equal_pairs(copies), arrays, first, continuous):
         return None
     first = np.unique(copies, return_index=True)[1]
     order = np.argsort(np.argsort(first))
     return order[copies.reshape(-1)]
+
+
+def _are_chance(
+    pairs: float, arrays: Sequence[np.ndarray], first: np.ndarray, continuous: Sequence[np.ndarray]
+) -> bool:
+    """Return whether as many equal pairs are likely in columns that are not copied."""
+    if pairs <= CHANCE * _chance_pairs(arrays, first, continuous):
+        return True
+    return not any(c.any() for c in continuous) and _half_pairs(arrays) > HALF_COLUMNS * pairs
 
 
 def _without_values(x: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from counterpoise.errors import DataError, NotFoundError
 from counterpoise.estimators._columns import Table, learn_table
 from counterpoise.evaluation.collect import collect
 from counterpoise.inference import make_rule
-from counterpoise.methods import EpochContext, make_method
+from counterpoise.methods import EpochContext, Method, make_method
 from counterpoise.model import MultimodalClassifier, build_model, evaluation_mode
 from counterpoise.records import Outputs
 from counterpoise.tasks import Task, make_task
@@ -162,11 +162,16 @@ class EstimatorBase(BaseEstimator):
             width=self.width,
         )
 
-    def _train(self, split: Split, kept: np.ndarray, held: np.ndarray, seed: int, show: Progress) -> None:
+    def _method(self) -> Method:
+        """Return the training method, which may not need trained models."""
         method = make_method(self.method) if isinstance(self.method, str) else self.method
         if method.requires:
             needed = ", ".join(method.requires)
             raise DataError(f"Method `{self.method}` needs {needed}. Use it with `counterpoise train`, or another one.")
+        return method
+
+    def _train(self, split: Split, kept: np.ndarray, held: np.ndarray, seed: int, show: Progress) -> None:
+        method = self._method()
         watched = BatchLoader(split, 512, seed, indices=held, shuffle=False) if len(held) else None
         kept, measured = _without_measured(split.target, kept, seed) if method.needs_held_out else (kept, kept[:0])
         self._model = method.prepare(self._model, torch.from_numpy(split.target))
@@ -184,10 +189,7 @@ class EstimatorBase(BaseEstimator):
             show(f"epoch {epoch + 1} of {self.epochs}")
             loader.set_epoch(epoch)
             method.on_epoch_start(self._model, EpochContext(epoch, self.epochs, lambda: fixed, held_out))
-            for batch in loader:
-                for _ in method.steps(self._model, batch):
-                    optimizer.step()
-                    optimizer.zero_grad()
+            _train_epoch(method, self._model, loader, optimizer)
             schedule.step()
             if watched is None:
                 continue
@@ -333,22 +335,28 @@ class EstimatorBase(BaseEstimator):
         task = make_task(*about["task"])
         with torch.random.fork_rng(devices=[]):
             model = self._build({m: tuple(s) for m, s in about["shapes"].items()}, task)
-        state = {k.removeprefix("model."): torch.from_numpy(v) for k, v in arrays.items() if k.startswith("model.")}
+        state = _tensors(_named(arrays, "model."))
         if any(k.startswith("fusion.inner.") for k in state):  # ARM's fusion holds weights besides the model's
             from counterpoise.methods.arm import AsymmetricFusion
 
             model = model.with_fusion(AsymmetricFusion(model.fusion))
         model.load_state_dict(state)
         self._model, self._rule = model.eval(), make_rule(about["rule"], model.modalities, task)
-        self._rule.load_state_dict(
-            {k.removeprefix("rule."): torch.from_numpy(v) for k, v in arrays.items() if k.startswith("rule.")}
-        )
-        held = {k.removeprefix("held."): v for k, v in arrays.items() if k.startswith("held.")}
-        self._held, self._valuation = held or None, None
+        self._rule.load_state_dict(_tensors(_named(arrays, "rule.")))
+        self._held, self._valuation = _named(arrays, "held.") or None, None
         self._load_fitted(about)
 
     def _load_fitted(self, about: Mapping[str, Any]) -> None:
         raise NotImplementedError
+
+
+def _train_epoch(
+    method: Method, model: MultimodalClassifier, loader: BatchLoader, optimizer: torch.optim.Optimizer
+) -> None:
+    for batch in loader:
+        for _ in method.steps(model, batch):
+            optimizer.step()
+            optimizer.zero_grad()
 
 
 def _split(target: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -368,6 +376,15 @@ def _without_measured(target: np.ndarray, kept: np.ndarray, seed: int) -> tuple[
     """
     trained, measured = holdout_split(target[kept], None, HELD_OUT, seed)
     return kept[trained], kept[measured]
+
+
+def _named(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Return the arrays whose names have a prefix, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _plain(value: Any) -> Any:

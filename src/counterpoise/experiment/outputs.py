@@ -35,9 +35,7 @@ def write_outputs(
     rows = {"reference": reference, "focus": focus}
     stamp = out / ".outputs"
     digest = hashlib.sha256(repr((__version__, rows, ablation, [r.to_json() for r in records])).encode()).hexdigest()
-    wanted = ("report.html", "table.csv", *(("figures",) if figures else ()))
-    present = all((out / name).exists() for name in wanted)
-    if present and stamp.is_file() and stamp.read_text(encoding="utf-8", errors="replace") == digest:
+    if _are_current(out, stamp, digest, figures=figures):
         return []
     stamp.unlink(missing_ok=True)
     steps: dict[str, Callable[[], object]] = {
@@ -60,6 +58,14 @@ def write_outputs(
     if not failures:
         write_atomic(stamp, digest)
     return failures
+
+
+def _are_current(out: Path, stamp: Path, digest: str, *, figures: bool) -> bool:
+    """Return whether the outputs are those of the records with this digest, and all of them exist."""
+    wanted = ("report.html", "table.csv", *(("figures",) if figures else ()))
+    if not all((out / name).exists() for name in wanted) or not stamp.is_file():
+        return False
+    return stamp.read_text(encoding="utf-8", errors="replace") == digest
 
 
 def _failure_of(name: str, write: Callable[[], object]) -> Failure | None:

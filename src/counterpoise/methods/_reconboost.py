@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from counterpoise.errors import ModelError
 from counterpoise.methods.base import (
     Backward,
     EpochContext,
@@ -21,7 +20,7 @@ from counterpoise.methods.base import (
     require_multiclass,
     watching_losses,
 )
-from counterpoise.methods.logits import discounted_loss, is_additive
+from counterpoise.methods.logits import discounted_loss, require_additive
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, StepRecord
 
@@ -86,11 +85,7 @@ class ReconBoost(Method):
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Check task and fusion."""
         require_multiclass(self, model, "it weighs samples by the probability of their class")
-        if not is_additive(model.fusion):
-            raise ModelError(
-                "`ReconBoost` adds up one learner per modality, so it needs an additive fusion (concat, sum, "
-                f"shared-head). Found `{type(model.fusion).__name__}`."
-            )
+        require_additive(self, model, "adds up one learner per modality")
         return model
 
     def on_epoch_start(self, model: MultimodalClassifier, epoch: EpochContext) -> None:

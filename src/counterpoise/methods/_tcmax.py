@@ -6,9 +6,8 @@ import math
 
 from torch import Tensor
 
-from counterpoise.errors import ModelError
 from counterpoise.methods.base import Hyperparameter, Interval, NamedTensors, require_multiclass
-from counterpoise.methods.logits import is_additive, unimodal_logits
+from counterpoise.methods.logits import require_additive, unimodal_logits
 from counterpoise.methods.objective import ModulatedObjective
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
@@ -73,11 +72,7 @@ class TCMax(ModulatedObjective):
     def setup(self, model: MultimodalClassifier, target: Tensor) -> MultimodalClassifier:
         """Check task and fusion."""
         require_multiclass(self, model, "it contrasts classes")
-        if not is_additive(model.fusion):
-            raise ModelError(
-                "`TCMax` combines the logits of single modalities, so it needs an additive fusion (concat, sum, "
-                f"shared-head). Found `{type(model.fusion).__name__}`."
-            )
+        require_additive(self, model, "combines the logits of single modalities")
         return model
 
     def fused_weight(self) -> float:

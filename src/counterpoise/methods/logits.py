@@ -14,6 +14,7 @@ from torch import Tensor
 from counterpoise.coalitions import subsets
 from counterpoise.errors import ModelError
 from counterpoise.fusion import Fusion
+from counterpoise.methods.base import Method
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Outputs, Presence
 from counterpoise.tasks import Task
@@ -42,6 +43,21 @@ def is_additive(fusion: Fusion) -> bool:
     except ModelError:
         return False
     return True
+
+
+def require_additive(method: Method, model: MultimodalClassifier, why: str) -> None:
+    """Raise `ModelError` unless the fusion's logits are a sum over modalities.
+
+    Args:
+        method: Method that needs such a fusion.
+        model: Model.
+        why: What the method does, for the message.
+    """
+    if not is_additive(model.fusion):
+        raise ModelError(
+            f"`{type(method).__name__}` {why}, so it needs an additive fusion (concat, sum, shared-head). Found "
+            f"`{type(model.fusion).__name__}`."
+        )
 
 
 def presence_masks(modalities: Sequence[str], present: Presence | None) -> Tensor | None:

@@ -120,9 +120,7 @@ class Run:
             else:
                 shown = [grey_like(self.data.images[own[start + i]]) if x is None else x for i, x in enumerate(shown)]
             replies.append(self.answerer(shown, questions[part], candidates[part]))
-        width = max(r.scores.shape[1] for r in replies)
-        scores = [np.pad(r.scores, ((0, 0), (0, width - r.scores.shape[1])), constant_values=-np.inf) for r in replies]
-        return Reply(np.concatenate(scores), [text for r in replies for text in r.texts])
+        return _joined(replies)
 
     # -- numbers -------------------------------------------------------------------------------------------------------
 
@@ -173,12 +171,15 @@ class Run:
         text = self._share("text", lost["text"], known, full, texts, entropy)
         if lost["image"] is None:
             return image, text, None, None
-        information = mean_of(lost["image"], confidence=self.confidence)
+        return image, text, *self._information(lost["image"], entropy)
+
+    def _information(self, lost: np.ndarray, entropy: float) -> tuple[Estimate, Estimate]:
+        """Return the information that the image adds in nats, and as a percentage of H(answer)."""
+        information = mean_of(lost, confidence=self.confidence)
         # Information is in [0, H(answer)]; an image that misleads the model adds none.
         ends = {k: min(max(getattr(information, k), 0.0), entropy) for k in ("value", "low", "high")}
         information = replace(information, **ends)
-        part = Estimate(*(100 * getattr(information, f) / entropy for f in ("value", "se", "low", "high")))
-        return image, text, information, part
+        return information, Estimate(*(100 * getattr(information, f) / entropy for f in ("value", "se", "low", "high")))
 
     def _lost(
         self,
@@ -253,6 +254,13 @@ class Run:
             return np.mean([[float(a != b) for a, b in zip(full.texts, r.texts, strict=True)] for r in replies], axis=0)
         own = np.exp(log_softmax(full.scores))
         return np.mean([np.abs(own - np.exp(log_softmax(r.scores))).sum(1) / 2 for r in replies], axis=0)
+
+
+def _joined(replies: Sequence[Reply]) -> Reply:
+    """Return the replies to all batches as one; samples with fewer candidates than others get scores of -inf."""
+    width = max(r.scores.shape[1] for r in replies)
+    scores = [np.pad(r.scores, ((0, 0), (0, width - r.scores.shape[1])), constant_values=-np.inf) for r in replies]
+    return Reply(np.concatenate(scores), [text for r in replies for text in r.texts])
 
 
 def _log_mean(log_p: np.ndarray) -> np.ndarray:

@@ -45,13 +45,18 @@ def read_samples(
     check_keys("fields", fields, FIELDS)
     rows = _rows(samples, {f: fields.get(f, f) for f in FIELDS})
     labelled = _are_labelled(rows)
+    candidates = _candidates(rows, answers, labelled)
+    target = _targets(rows, candidates) if labelled else None
+    return Samples([r["image"] for r in rows], [str(r["question"]) for r in rows], target, candidates, rows)
+
+
+def _candidates(rows: Sequence[Mapping[str, Any]], answers: Sequence[str] | None, labelled: bool) -> list[list[str]]:
+    """Return the candidates of every sample, by default all answers; none if a sample has none."""
     known = [list(map(str, row.get("answers") or answers or [])) for row in rows]
     if labelled and not all(known):
         everything = sorted({str(row["answer"]) for row in rows})
         known = [own or everything for own in known]
-    candidates = known if all(known) else []
-    target = _targets(rows, candidates) if labelled else None
-    return Samples([r["image"] for r in rows], [str(r["question"]) for r in rows], target, candidates, rows)
+    return known if all(known) else []
 
 
 def _rows(samples: Iterable[Mapping[str, Any]], name: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from counterpoise.report.analysis.comparison import Comparison
 from counterpoise.report.analysis.conclusions._encoders import Encoder
@@ -43,7 +44,7 @@ def finding(comparison: Comparison, reference: str, alone: str | None, encoders:
     text = f"{name} reaches {score_text(comparison, s)}{' with one seed' * (s.n == 1)}"
     d = _against(comparison, reference, alone)
     weak = [e for e in encoders if e.is_under_trained]
-    if alone is not None and d is not None and d.diff < 0 and not is_noise(d):
+    if alone is not None and _is_loss(d):
         other = comparison.summary(alone, comparison.score)
         less = f"{amount(comparison, d.diff)} less than {name_of(comparison, alone)} ({score_text(comparison, other)})"
         return f"{text}, {less}{_and_weak(weak)}."
@@ -63,6 +64,11 @@ def _against(comparison: Comparison, label: str, other: str | None) -> Paired | 
     """Return the difference of two rows, or None without seeds in common."""
     d = comparison.difference(label, comparison.score, to=other) if other is not None else None
     return d if d is not None and d.n else None
+
+
+def _is_loss(d: Paired | None) -> TypeGuard[Paired]:
+    """Return whether a difference is negative and no test finds it to be noise."""
+    return d is not None and d.diff < 0 and not is_noise(d)
 
 
 def _and_weak(weak: Sequence[Encoder]) -> str:
