@@ -9,11 +9,11 @@ from counterpoise.diagnosis._arrays import diagnose_arrays
 from counterpoise.diagnosis._batches import batches_of
 from counterpoise.diagnosis._diagnose import diagnose
 from counterpoise.diagnosis._diagnosis import Diagnosis
+from counterpoise.diagnosis._evidence import Evidence, Finding, Thresholds
 from counterpoise.diagnosis._options import DiagnosisOptions
 from counterpoise.diagnosis._progress import Progress
 from counterpoise.diagnosis._tables import diagnose_csv, diagnose_file
 from counterpoise.diagnosis._targets import split_target
-from counterpoise.diagnosis._verdicts import Evidence, Finding, Thresholds
 from counterpoise.evaluation.sample_lists import ClassShare, SampleLists
 
 __all__ = [

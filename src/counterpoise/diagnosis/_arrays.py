@@ -11,18 +11,11 @@ from torch import Tensor
 from counterpoise._arrays import guess_task, named_arrays
 from counterpoise.diagnosis._available import best_of, flags_of, from_valuation, merged
 from counterpoise.diagnosis._diagnosis import Diagnosis
+from counterpoise.diagnosis._evidence import Evidence, Finding, Thresholds
 from counterpoise.diagnosis._frames import readable
 from counterpoise.diagnosis._options import options_of
-from counterpoise.diagnosis._verdicts import (
-    Evidence,
-    Finding,
-    Thresholds,
-    decide,
-    overall,
-    roles,
-    shapley,
-    unmeasured,
-)
+from counterpoise.diagnosis._roles import roles, shapley
+from counterpoise.diagnosis._verdicts import decide, overall, unmeasured
 from counterpoise.errors import DataError
 from counterpoise.evaluation.sample_lists import ClassShare, by_class, sample_lists
 from counterpoise.tasks import Task

@@ -19,10 +19,10 @@ from counterpoise.diagnosis._available import (
     raised,
     shapley_share,
 )
+from counterpoise.diagnosis._evidence import Evidence
 from counterpoise.diagnosis._information import Scored, independent, linear_information
 from counterpoise.diagnosis._options import DiagnosisOptions
 from counterpoise.diagnosis._used import Used
-from counterpoise.diagnosis._verdicts import Evidence
 from counterpoise.tasks import Task
 from counterpoise.valuation import Estimate, Valuation
 from counterpoise.valuation.assembly import SubsetEstimate, combine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from counterpoise.diagnosis._verdicts import Evidence, Finding
+from counterpoise.diagnosis._evidence import Evidence, Finding
 from counterpoise.evaluation.robustness import CorruptionScore
 from counterpoise.valuation import Estimate, Valuation
 from counterpoise.valuation.inputs import EstimatorInput

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from counterpoise._extras import extra
 from counterpoise._files import json_safe, write_atomic
 from counterpoise.diagnosis._consistency import joint_available
-from counterpoise.diagnosis._verdicts import Evidence, Finding, Thresholds, Verdict
+from counterpoise.diagnosis._evidence import Evidence, Finding, Thresholds, Verdict
 from counterpoise.evaluation.robustness import CorruptionScore
 from counterpoise.evaluation.sample_lists import ClassShare, SampleLists
 from counterpoise.valuation import Estimate, Valuation

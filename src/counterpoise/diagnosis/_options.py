@@ -12,7 +12,7 @@ from torch import Tensor
 from counterpoise._validation import Interval, check_keys
 from counterpoise.data import Modality
 from counterpoise.diagnosis._adapter import Features
-from counterpoise.diagnosis._verdicts import Thresholds
+from counterpoise.diagnosis._evidence import Thresholds
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from counterpoise._html import html_paragraph, html_table
 from counterpoise.diagnosis._answer import action, finding, title
-from counterpoise.diagnosis._verdicts import ORDER, in_nats
+from counterpoise.diagnosis._evidence import ORDER
+from counterpoise.diagnosis._verdicts import in_nats
 from counterpoise.valuation import TOO_FEW, Estimate
 
 if TYPE_CHECKING:

@@ -25,115 +25,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
-from typing import Final, Literal, TypeAlias
 
-from counterpoise import coalitions
-from counterpoise._validation import Interval
+from counterpoise.diagnosis._evidence import BALANCED, ORDER, Evidence, Finding, Thresholds, Verdict, is_present
 from counterpoise.valuation import Estimate
 
-__all__ = [
-    "BALANCED",
-    "ORDER",
-    "Evidence",
-    "Finding",
-    "Thresholds",
-    "Verdict",
-    "decide",
-    "in_nats",
-    "overall",
-    "unmeasured",
-]
-
-Verdict: TypeAlias = Literal["balanced", "under-trained", "uninformative", "overfitting", "undecided"]
-BALANCED: Final[Verdict] = "balanced"
-ORDER: Final[tuple[Verdict, ...]] = ("overfitting", "under-trained", "uninformative", "undecided", "balanced")
-"""The overall verdict is the first of these that applies to a modality."""
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Cut-offs of the verdicts. All are fractions; the rules are listed in the documentation of diagnosis.
-
-    Attributes:
-        negligible: Fraction of H(Y) below which information is ignored.
-        room: Fraction of H(Y) beyond which the upper end of an interval makes the verdict undecided.
-        unused: Share of a modality's information that predictions may leave unused.
-        overfit: Share of the training information that may be missing on held-out samples.
-        memorised: Fraction of H(Y) below which a gap between training and held-out samples is not overfitting.
-        dominance: Smallest ratio of a modality's share to the next one's for which it dominates.
-
-    Example:
-        >>> Thresholds(unused=1.5)
-        Traceback (most recent call last):
-        ...
-        counterpoise.errors.ConfigError: Parameter `unused` of `Thresholds` should be in (0, 1]. Found `unused = 1.5`.
-    """
-
-    negligible: float = 0.05
-    room: float = 0.25
-    unused: float = 0.3
-    overfit: float = 0.5
-    memorised: float = 0.25
-    dominance: float = 2.0
-
-    def __post_init__(self) -> None:
-        for name in ("negligible", "room", "unused", "overfit", "memorised"):
-            Interval(0, 1, "(]").check("Thresholds", name, getattr(self, name))
-        Interval(1).check("Thresholds", "dominance", self.dominance)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Estimates for one modality, in nats.
-
-    Attributes:
-        mi: Available I(X_m; Y): the largest estimate from its inputs, its features, or the model's predictions.
-        cmi: Available ``I(X_m; Y | X_-m)``, the same given the other modalities.
-        realised: Used information: that of predictions with all other modalities averaged out, or None without a model.
-        lost: ``mi - realised``, paired over the samples.
-        lost_cmi: ``cmi`` less the conditional information in the predictions, given the other modalities.
-        shortfall: Shapley share of the available information less that of the used information.
-        joint: Available information of all modalities together; the same for each modality.
-        joint_lost: ``joint`` less the information of the predictions from all modalities.
-        encoder: I(Z_m; Y) of its features, or None without features.
-        shown: Training information: ``realised`` on the training samples, or None where they were not given.
-        gap: ``shown`` less the same on held-out samples.
-        changed: Share of the predictions that change when the modality is replaced by that of another sample.
-        decodable: Information that a new classifier finds in the model's output of this modality alone, whatever its
-            effect on the predictions.
-    """
-
-    mi: Estimate
-    cmi: Estimate
-    realised: Estimate | None = None
-    lost: Estimate | None = None
-    lost_cmi: Estimate | None = None
-    shortfall: Estimate | None = None
-    joint: Estimate | None = None
-    joint_lost: Estimate | None = None
-    encoder: Estimate | None = None
-    shown: Estimate | None = None
-    gap: Estimate | None = None
-    changed: float | None = None
-    decodable: Estimate | None = None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The verdict on one modality.
-
-    Attributes:
-        verdict: Balanced, under-trained, uninformative, overfitting or undecided.
-        number: The information in nats on which the verdict rests: unused, overfitted or available information.
-        sentence: The verdict in plain words with its numbers.
-        role: ``dominant``, ``redundant`` (the others carry its information as well), ``complementary`` or ``silent``.
-    """
-
-    verdict: Verdict
-    number: float
-    sentence: str
-    role: str = ""
+__all__ = ["decide", "in_nats", "overall", "unmeasured"]
 
 
 def decide(
@@ -160,16 +56,11 @@ def decide(
     small = t.negligible * scale
     if evidence.realised is not None and (finding := _overfitting(m, evidence, scale, t, words)) is not None:
         return finding
-    if not (_present(evidence.mi, small) or _present(evidence.cmi, small)):
+    if not (is_present(evidence.mi, small) or is_present(evidence.cmi, small)):
         return _nothing(m, evidence, scale, t, words)
     if (finding := _wasted(m, evidence, small, t, words)) is not None:
         return finding
     return _balanced(m, evidence, small, words)
-
-
-def _present(e: Estimate | None, small: float) -> bool:
-    """Return whether information is significant and at least ``small`` nats."""
-    return e is not None and e.low > 0 and e.value >= small
 
 
 def in_nats(e: Estimate) -> str:
@@ -231,7 +122,7 @@ def _balanced(m: str, evidence: Evidence, small: float, words: Words) -> Finding
         if evidence.joint_lost is not None:  # there is a model
             return Finding("undecided", best, f"{m} is undecided: {text} modalities, but its use was not measured.")
         return Finding(BALANCED, best, f"{m} is informative: {text} modalities.")
-    if _present(evidence.mi, small):
+    if is_present(evidence.mi, small):
         text = f"{m} is balanced: it carries {words.amount(evidence.mi)}, and the predictions use "
         text += f"{_per_cent(used.value, evidence.mi.value)} of that ({used.value:.3f} nats)."
     else:
@@ -295,7 +186,7 @@ def unmeasured(m: str, *, grouped: bool) -> Finding:
 
 
 def _missing(lost: Estimate | None, available: Estimate, small: float, t: Thresholds) -> bool:
-    return _present(lost, max(t.unused * available.value, small))
+    return is_present(lost, max(t.unused * available.value, small))
 
 
 def _wasted(m: str, evidence: Evidence, small: float, t: Thresholds, words: Words) -> Finding | None:
@@ -327,7 +218,7 @@ def _under_trained(m: str, evidence: Evidence, small: float, words: Words, *, al
 def _short(evidence: Evidence, small: float, t: Thresholds) -> bool:
     """Return whether the predictions use less of the modality than its share of the available information."""
     short, joint, lost = evidence.shortfall, evidence.joint_lost, evidence.lost
-    if joint is not None and lost is not None and not _present(joint, small):
+    if joint is not None and lost is not None and not is_present(joint, small):
         return lost.value >= (1 - t.unused) * evidence.mi.value
     if short is None:
         return True
@@ -360,7 +251,7 @@ def _changed_text(share: float, decodable: Estimate | None, small: float) -> str
     if share < 0.1:
         shown = f"{share:.1%}".replace("%", " %") if share else "none"
     text = f"replacing it by that of another sample changes {shown} of the predictions"
-    if decodable is not None and share < 0.01 and _present(decodable, small):
+    if decodable is not None and share < 0.01 and is_present(decodable, small):
         text += f" ({decodable.value:.3f} nats can be decoded from the outputs, but change no prediction)"
     return text
 
@@ -390,55 +281,3 @@ def _all_balanced(evidence: Mapping[str, Evidence]) -> str:
     if any(e.realised is not None for e in evidence.values()):
         text += " and is used"
     return f"{text}, and none is memorised." if any(e.gap is not None for e in evidence.values()) else f"{text}."
-
-
-def roles(
-    share: Mapping[str, float],
-    lead: Mapping[str, Estimate],
-    evidence: Mapping[str, tuple[Estimate, Estimate]],
-    scale: float,
-    t: Thresholds,
-) -> dict[str, str]:
-    """Return the role of each modality: dominant, redundant, complementary or silent.
-
-    Args:
-        share: Shapley values of the information, in nats.
-        lead: Lead of each modality over the next one by unimodal information (paired).
-        evidence: Mi and cmi by modality.
-        scale: H(Y).
-        t: Cut-offs.
-    """
-    small, played = t.negligible * scale, {}
-    for m, (mi, cmi) in evidence.items():
-        rest = max(value for k, value in share.items() if k != m)
-        if share[m] >= max(t.dominance * rest, small) and lead[m].low > 0:
-            played[m] = "dominant"
-        elif _present(cmi, small):
-            played[m] = "complementary"
-        else:
-            played[m] = "redundant" if _present(mi, small) else "silent"
-    return played
-
-
-def shapley(
-    subsets: Mapping[tuple[str, ...], Estimate], mi: Mapping[str, Estimate], cmi: Mapping[str, Estimate]
-) -> dict[str, float]:
-    """Return Shapley values of I(X_S; Y), or the mean of mi and cmi if not all subsets were measured.
-
-    Args:
-        subsets: I(X_S; Y) by the tuple of names.
-        mi: I(X_m; Y).
-        cmi: ``I(X_m; Y | X_-m)``.
-
-    Example:
-        >>> def e(value): return Estimate(value, 0, value, value)
-        >>> subsets = {("a", "b"): e(1.0), ("a",): e(0.75), ("b",): e(0.5)}
-        >>> shapley(subsets, {"a": e(0.75), "b": e(0.5)}, {"a": e(0.5), "b": e(0.25)})
-        {'a': 0.625, 'b': 0.375}
-    """
-    modalities = tuple(mi)
-    every = [s for k in range(1, len(modalities) + 1) for s in combinations(modalities, k)]
-    if any(s not in subsets for s in every):
-        return {m: 0.5 * (mi[m].value + cmi[m].value) for m in modalities}
-    value = {frozenset(s): subsets[s].value for s in every} | {frozenset(): 0.0}
-    return {m: float(share) for m, share in coalitions.shapley(value, modalities).items()}

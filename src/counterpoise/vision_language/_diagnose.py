@@ -70,6 +70,7 @@ def diagnose_vlm(
         ModelError: For answers that cannot be read.
 
     Example:
+        >>> import numpy as np
         >>> def answer(image, question):                         # it looks at the image
         ...     return {"dark": 3.0 * (image is None or image.mean() < 0), "light": 0.0}
         >>> rng = np.random.default_rng(0)

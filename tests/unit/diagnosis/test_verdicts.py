@@ -7,7 +7,9 @@ from itertools import permutations
 
 import pytest
 
-from counterpoise.diagnosis._verdicts import Evidence, Finding, Thresholds, decide, overall, roles, shapley
+from counterpoise.diagnosis._evidence import Evidence, Finding, Thresholds
+from counterpoise.diagnosis._roles import roles, shapley
+from counterpoise.diagnosis._verdicts import decide, overall
 from counterpoise.errors import ConfigError
 from counterpoise.valuation import Estimate
 
