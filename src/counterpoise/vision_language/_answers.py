@@ -93,12 +93,7 @@ class HuggingFace:
     @torch.no_grad()
     def __call__(self, images: Sequence[Any], questions: Sequence[str], candidates: Candidates) -> Reply:
         """Score the candidates of each sample."""
-        texts = [self.prompt(q) for q in questions]
-        batch = dict(self.processor(images=list(images), text=texts, padding=True, return_tensors="pt"))
-        device = next(self.model.parameters()).device
-        batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-        dtype = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32)
-        batch = {k: v.to(dtype) if isinstance(v, Tensor) and v.is_floating_point() else v for k, v in batch.items()}
+        batch = self._batch(images, questions)
         tokens = [[self._tokens(answer) for answer in own] for own in candidates]
         scores = np.full((len(images), max(map(len, candidates))), -np.inf)
         with evaluation_mode(self.model):
@@ -107,6 +102,15 @@ class HuggingFace:
             else:
                 self._score_phrases(batch, tokens, scores)
         return Reply(scores, [c[int(row[: len(c)].argmax())] for c, row in zip(candidates, scores, strict=True)])
+
+    def _batch(self, images: Sequence[Any], questions: Sequence[str]) -> dict[str, Any]:
+        """Return the inputs of the model, on its device and in its precision."""
+        texts = [self.prompt(q) for q in questions]
+        batch = dict(self.processor(images=list(images), text=texts, padding=True, return_tensors="pt"))
+        device = next(self.model.parameters()).device
+        batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+        dtype = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32)
+        return {k: v.to(dtype) if isinstance(v, Tensor) and v.is_floating_point() else v for k, v in batch.items()}
 
     def _score_words(self, batch: Mapping[str, Any], tokens: Sequence[Sequence[list[int]]], scores: np.ndarray) -> None:
         """Score candidates of one token in a single pass."""
