@@ -122,8 +122,9 @@ def raised(v: Valuation, used: Mapping[Subset, Estimate]) -> Valuation:
     """
     joint = at_least(v.joint_mi, used.get(frozenset(v.modalities)))
     mi = {m: at_least(e, used.get(frozenset([m]))) for m, e in v.mi.items()}
-    subsets = {(m,): mi[m] for m in v.modalities} | {v.modalities: joint}
-    return replace(v, joint_mi=joint, mi=mi, subsets=v.subsets | {s: e for s, e in subsets.items() if s in v.subsets})
+    floors = {frozenset([m]): e for m, e in mi.items()} | {frozenset(v.modalities): joint}
+    subsets = {names: floors.get(frozenset(names), e) for names, e in v.subsets.items()}
+    return replace(v, joint_mi=joint, mi=mi, subsets=subsets)
 
 
 def _monotone(lattice: Lattice, group: np.ndarray | None) -> Lattice:
