@@ -1,6 +1,6 @@
 """Train rows of methods on cached data sets, one line of ``study.jsonl`` each; finished trainings are kept.
 
-    python benchmarks/arm/study.py --work FOLDER [--data kanji,wikipedia] [--rows joint,arm] [--seeds 3]
+    python benchmarks/arm/study.py --work FOLDER [--data kanji,wikipedia] [--rows joint,arm] [--seeds 5]
 
 Every row is trained with seed 0 at 3 and 9 times the recipe's learning rate. The rate with the best validation score
 under the calibrated rule is used for the other seeds. All rows but joint training are also trained at one rate per data
@@ -9,6 +9,8 @@ set, the one with the best mean over these rows: switches are compared there, so
 A tenth of the training set is held out until half of the epochs are over, for every row alike, and every network is
 read under the fused, the calibrated and the dynamic rule. The learning rate falls to zero along a cosine and the last
 weights count. ``tables.py`` reads the file.
+
+With ``--work`` the row of the ceiling is also trained at `CEILING_RATES`.
 
 The row `ORACLE` is ARM whose contributions are measured on the test samples, with their labels: what it would gain from
 true contributions. It is trained at the common rate only.
@@ -39,6 +41,7 @@ from counterpoise.evaluation.robustness import corrupted_outputs
 from counterpoise.experiment.config import make_config, parse_method
 from counterpoise.inference import make_rule
 from counterpoise.methods import EpochContext
+from counterpoise.methods.arm import held_out_contributions
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
 from counterpoise.training import MultimodalDataModule, collect, make_optimizer, seed_epoch
@@ -81,6 +84,10 @@ ROWS: Final = (
 ORACLE: Final = "arm (true contributions)"
 CEILING: Final = ("separated-gradients", 0)
 """Row and seed of whose trainings the ceiling needs the outputs of all heads; they are trained again without them."""
+CEILING_RATES: Final = (1.0, 3.0, 9.0, 27.0)
+"""Rates that the ceiling chooses from."""
+POINTS: Final = (0.25, 0.5, 0.75, 1.0)
+"""Parts of a training after which the contributions to predictions of test samples are measured."""
 MEASURED: Final = ("joint", "arm")
 """Methods whose contributions on the test set are estimated: the paper's figures compare these two."""
 FEW: Final = 300
@@ -244,6 +251,44 @@ def read_rules(
     return {k: round(v, 4) for k, v in scores.items()}, right
 
 
+def measured(training: Training) -> dict[str, list[Any]]:
+    """Return contributions to predictions of test samples in the course of a training, in nats.
+
+    Returns:
+        ``epoch``; ``alone`` and ``marginal`` of every modality; ``joint``; and ``by_class``, what every modality's head
+        knows at the end about the samples of each class.
+    """
+    target, task = torch.from_numpy(training.data.test.target), training.model.task
+    prior = task.prior_logits(torch.from_numpy(training.data.train.target)).float()
+    count = len(training.heads["test"])
+    rows: dict[str, list[Any]] = {"epoch": [], "alone": [], "marginal": [], "joint": []}
+    for epoch in sorted({max(1, round(p * count)) for p in POINTS}):
+        known = held_out_contributions(task, training.heads["test"][epoch - 1].float(), target, prior)
+        rows["epoch"].append(epoch)
+        rows["joint"].append(rounded(known.joint))
+        rows["alone"].append(rounded(known.alone))
+        rows["marginal"].append(rounded(known.marginal))
+    sums = torch.zeros(task.num_outputs, known.own.shape[1]).index_add_(0, known.target, known.own)
+    rows["by_class"] = rounded(sums / known.target.bincount(minlength=task.num_outputs).clamp_min(1)[:, None], 2)
+    return rows
+
+
+def rounded(values: Tensor, digits: int = 4) -> Any:
+    """Return a tensor as nested lists of rounded numbers."""
+    return (values.double() * 10**digits).round().div(10**digits).tolist()
+
+
+def frequencies(training: Training) -> list[float]:
+    """Return how often the samples of each class are drawn at the end, relative to the mean; empty if all alike."""
+    resampler = getattr(training.method, "resampler", None)
+    if resampler is None or bool((resampler.frequency == resampler.frequency[0]).all()):
+        return []
+    target = torch.from_numpy(training.data.train.target)[: len(resampler.frequency)]
+    often = (resampler.frequency / resampler.frequency.mean()).double()
+    sums = torch.zeros(training.model.task.num_outputs, dtype=torch.double).index_add_(0, target, often)
+    return list(rounded(sums / target.bincount(minlength=len(sums)).clamp_min(1), 3))
+
+
 def train(data: MultimodalData, config: RunConfig, work: Path | None, *, oracle: bool = False) -> dict[str, Any]:
     """Train once, and return scores, contributions and curves."""
     started = time.process_time()
@@ -266,6 +311,8 @@ def train(data: MultimodalData, config: RunConfig, work: Path | None, *, oracle:
         "samples": len(target),
         "information": {f"{c.name}:{c.modality}" if c.modality else c.name: round(c.value, 5) for c in known},
         "curves": training.curves,
+        "held": measured(training),
+        "frequency": frequencies(training),
         "seconds": round(seconds, 2),
     }
 
@@ -290,7 +337,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=None, help="folder for the outputs of all heads in every epoch")
     parser.add_argument("--data", default=",".join(SETS))
     parser.add_argument("--rows", default=";".join((*ROWS, ORACLE)), help="separated by semicolons")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rates", default=",".join(map(str, RATES)))
     parser.add_argument("--split", type=int, default=None)
     options = parser.parse_args()
@@ -301,6 +348,9 @@ def main() -> None:
         for row in rows:
             if row != ORACLE:
                 study(name, row, rates, options)
+        if options.split is None and options.work is not None and CEILING[0] in rows:
+            for rate in CEILING_RATES:
+                one(name, CEILING[0], rate, CEILING[1], options)
         if options.split is None:
             study_shared(name, [row for row in rows if row != "joint"], rates, options)
 

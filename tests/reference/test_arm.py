@@ -26,7 +26,9 @@ from counterpoise.methods.arm import (
     BalancedMinMaxLoss,
     ContributionResampler,
     ModalityState,
+    fused_share,
     fusion_weights,
+    gradient_shares,
     held_out_contributions,
     learnable_information,
     memorised_share,
@@ -183,10 +185,15 @@ def test_what_is_within_one_and_two_thirds_standard_errors_is_not_acted_on() -> 
 def test_states_follow_held_out_and_training_information() -> None:
     entropy = 2.0
     cases = {  # held out, error, train, best
-        ModalityState.LEARNING: [(1.0, 0.1, 1.1, 0.9), (1.0, 0.1, 1.2, 1.05), (0.3, 0.1, 0.1, 0.0)],
+        ModalityState.LEARNING: [
+            (1.0, 0.1, 1.1, 0.9),
+            (1.0, 0.1, 1.2, 1.05),
+            (0.3, 0.1, 0.1, 0.0),
+            (0.3, 0.1, 1.9, 0.2),
+        ],
         ModalityState.SATURATED: [(1.5, 0.1, 1.9, 1.6)],
         ModalityState.UNINFORMATIVE: [(0.0, 0.1, 0.05, 0.1), (-0.2, 0.1, 0.1, 0.0)],
-        ModalityState.MEMORISING: [(0.3, 0.1, 1.9, 0.2), (0.0, 0.1, 0.9, 0.1)],
+        ModalityState.MEMORISING: [(0.3, 0.1, 1.9, 0.28), (0.3, 0.1, 1.9, 0.4), (0.0, 0.1, 0.9, 0.1)],
     }
     for state, rows in cases.items():
         states = modality_states(*torch.tensor(rows).T, entropy=entropy)
@@ -198,19 +205,23 @@ def test_memorised_share_is_a_share() -> None:
     assert memorised_share(held, train, entropy=1.0).tolist() == pytest.approx([0.1, 1.0, 0.0, 1.0])
 
 
-@pytest.mark.parametrize("gamma", [0.0, 1.0, 4.0])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 4.0])
 def test_updates_are_scaled_by_state(gamma: float) -> None:
     learning, saturated, uninformative, memorising = (int(s) for s in ModalityState)
     states = torch.tensor([learning, learning, saturated, uninformative, memorising])
-    share, gaps = torch.tensor([0.0, 0.1, 0.3, 1.0, 0.9]), torch.tensor([0.0, 0.5, 0.5, 0.5, 0.5])
-    scales = update_scales(states, share, gaps, torch.ones(5), gamma)
+    share, gaps, known = torch.tensor([0.0, 0.1, 0.3, 1.0, 0.9]), torch.tensor([0.0, 0.5, 0.5, 0.5, 0.5]), torch.ones(5)
+    scales = update_scales(states, gaps, share, share, known, gamma)
     assert scales[0] == 1, "the strongest modality is left alone"
     assert scales[1].item() == pytest.approx(1 + gamma * 0.5 * 0.8)
     assert scales[2] == scales[3] == 1
-    assert scales[4].item() == pytest.approx(1 - min(gamma / 2, 1) * 0.8)
-    assert update_scales(states, share, gaps, torch.zeros(5), gamma)[1] == 1, "not significant: not acted on"
+    assert scales[4].item() == pytest.approx(1 - min(gamma, 1) * 0.8)
+    assert update_scales(states, 0 * gaps, share, share, known, gamma)[1] == 1, "not significant: not acted on"
+    assert update_scales(states, gaps, share, share, 0 * known, gamma)[4] == 1, "may not have begun to generalise"
+    assert update_scales(states, gaps, share, 0 * share, known, gamma)[4] == 1, "adds to the others: not slowed"
     every = torch.full((5,), memorising)
-    assert (update_scales(every, torch.full((5,), 0.9), gaps, torch.ones(5), gamma) == 1).all(), "no asymmetry"
+    assert (update_scales(every, gaps, share, torch.full((5,), 0.9), known, gamma) == 1).all(), "no asymmetry"
+    half = torch.full((5,), learning)
+    assert (update_scales(half, gaps, torch.full((5,), 0.6), share, known, gamma) == 1).all(), "does not generalise"
 
 
 # -- fusion ------------------------------------------------------------------------------------------------------------
@@ -231,16 +242,27 @@ def test_asymmetric_fusion_scales_features_and_their_gradients_and_is_saved() ->
     features = {"a": torch.randn(5, 2, requires_grad=True), "b": torch.randn(5, 3, requires_grad=True)}
     assert torch.equal(fusion(features), inner(features))
     plain = torch.autograd.grad(inner(features)[:, 0].sum(), list(features.values()))
-    fusion.update(torch.tensor([0.25, 1.75]))
-    w = fusion.weights
+    w, share = torch.tensor([0.25, 1.75]), torch.tensor([1.0, 0.1])
+    fusion.update(w, share)
     torch.testing.assert_close(fusion(features), inner({"a": w[0] * features["a"], "b": w[1] * features["b"]}))
     weighted = torch.autograd.grad(fusion(features)[:, 0].sum(), list(features.values()))
-    for mine, other, factor in zip(weighted, plain, w, strict=True):
+    for mine, other, factor in zip(weighted, plain, w * share, strict=True):
         torch.testing.assert_close(mine, factor * other)
     torch.testing.assert_close(torch.stack(list(fusion.slice_logits(features).values())).sum(0), fusion(features))
     twin = AsymmetricFusion(Concat({"a": 2, "b": 3}, 4))
     twin.load_state_dict(fusion.state_dict())
     assert torch.equal(twin(features), fusion(features))
+    assert torch.equal(twin.gradients, share)
+    fusion.update(w)
+    assert (fusion.gradients == 1).all()
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 3.0])
+def test_weak_modalities_get_a_smaller_share_of_the_fused_gradient(strength: float) -> None:
+    shares = gradient_shares(torch.tensor([0.0, 0.5, 1.0]), strength)
+    assert shares[0] == 1
+    assert shares[1].item() == pytest.approx(1 - 0.5 * min(1, 0.9 * strength))
+    assert shares[2].item() == pytest.approx(max(0, 1 - 0.9 * strength))
 
 
 # -- loss --------------------------------------------------------------------------------------------------------------
@@ -255,7 +277,8 @@ def test_the_gradient_of_the_min_max_loss_is_the_weighted_sum_of_losses() -> Non
     written = sum(ce.values()) + gamma * (weak[1] * gaps[1] * (ce["b"] - ce["a"].detach()))
     expected = torch.autograd.grad(written, list(z.values()), retain_graph=True)
     loss = BalancedMinMaxLoss(2)
-    loss.update(update_scales(torch.zeros(2, dtype=torch.long), torch.zeros(2), gaps, weak, gamma))
+    none = torch.zeros(2)
+    loss.update(update_scales(torch.zeros(2, dtype=torch.long), weak * gaps, none, none, torch.ones(2), gamma))
     grads = torch.autograd.grad(loss(torch.zeros(()), ce), list(z.values()))
     for a, b in zip(grads, expected, strict=True):
         torch.testing.assert_close(a, b)
@@ -376,7 +399,7 @@ def test_a_modality_that_memorises_is_recognised_and_held_back() -> None:
     states = {m: record.coefficients[f"state:{m}"].item() for m in "ab"}
     assert states["b"] == ModalityState.MEMORISING != states["a"]
     assert record.coefficients["mu:b"] > 0.7 > record.coefficients["mu:a"]
-    assert record.coefficients["lambda:b"] < 0.9 < record.coefficients["lambda:a"] == 1
+    assert record.coefficients["lambda:b"] == record.coefficients["lambda:a"] == 1, "noise: nothing to protect"
     assert record.coefficients["w:b"] < 0.2
     assert record.coefficients["phi:a"] > record.coefficients["phi:b"]
 
@@ -400,6 +423,7 @@ def test_a_modality_that_memorises_is_held_back_unless_it_adds(adds: bool) -> No
         assert record.coefficients["lambda:b"] >= 1
     else:
         assert record.coefficients["mu:b"] > 0.3
+        assert record.coefficients["lambda:b"] < 1 == record.coefficients["lambda:a"]
         assert record.coefficients["w:b"] < record.coefficients["w:a"]
 
 
@@ -414,6 +438,7 @@ def test_a_weak_modality_that_learns_is_reinforced_and_the_strong_one_is_not(
     record = run(method, model, train, held_out, epochs=3)[-1]
     assert record.coefficients["lambda:a"] == 1
     assert record.coefficients["lambda:b"] > 1
+    assert record.coefficients["c:b"] < 0.5 < record.coefficients["c:a"] == 1
     assert method.resampler.frequency.max() > 1
     order = torch.arange(sum(len(b) for b in train))
     drawn = method.resample(order, torch.Generator().manual_seed(0))
@@ -421,18 +446,43 @@ def test_a_weak_modality_that_learns_is_reinforced_and_the_strong_one_is_not(
     assert (drawn.bincount(minlength=len(order)) != 1).any()
 
 
+@pytest.mark.parametrize("synergy", [False, True])
+def test_a_weak_modality_keeps_the_fused_gradient_if_only_all_modalities_together_know(
+    synergy: bool, make_model: Make, make_batches: Make
+) -> None:
+    """`a` tells whether the class is 0, `b` nothing by itself; the fused head knows the class, or no more than `a`."""
+    y = torch.arange(600) % CLASSES
+    a = torch.stack([3.0 * (y == 0), 1.0 * (y != 0), 1.0 * (y != 0)], 1)
+    fused = 5.0 * nn.functional.one_hot(y, CLASSES) if synergy else a
+    experts = torch.stack([fused, a, torch.zeros(600, CLASSES)])
+    known = held_out_contributions(MultiClass(CLASSES), experts, y, torch.zeros(CLASSES))
+    model, batches = make_model(2), make_batches(2)
+    method = prepared(ARM(), model, batches)
+    method.learned.fill_(1)
+    method._decide(model, known)
+    gaps, errors = known.gaps
+    assert significance(gaps, errors)[1] == 1, "b is behind in both cases"
+    rho = fused_share(known, method.entropy)
+    assert rho > 0.4 if synergy else rho == 0
+    learns = float(method.states[1] == ModalityState.LEARNING)
+    assert learns or not synergy
+    torch.testing.assert_close(model.fusion.gradients[1], 1 - 0.9 * (1 - rho) * learns)
+
+
 @pytest.mark.parametrize("part", ["fusion", "loss_weights", "resampling"])
 @pytest.mark.parametrize("adam", [True, False], ids=["adamw", "sgd"])
-def test_each_part_alone_acts_under_every_optimizer(part: str, adam: bool) -> None:
-    """The first two move both the encoders and the fused head away from uniform training, the third the draws."""
-    batches, held_out = memorising_world()
+def test_each_part_alone_acts_under_every_optimizer(
+    part: str, adam: bool, make_model: Make, make_batches: Make
+) -> None:
+    """The first two move the encoder of the weak modality away from uniform training, the third changes the draws."""
+    batches = make_batches(2, batches=16)
     parts = dict.fromkeys(("fusion", "loss_weights", "resampling"), False)
     weights = []
     for method in (Uniform(), ARM(**{**parts, part: True})):  # type: ignore[arg-type]
-        model = world_model()
-        prepared(method, model, batches)
-        run(method, model, batches, held_out, epochs=20, adam=adam)
-        weights.append([p.detach() for m in "ab" for p in model.encoder(m).parameters()])
+        model = make_model(2)
+        prepared(method, model, batches[:8])
+        run(method, model, batches[:8], batches[8:], epochs=4, adam=adam)
+        weights.append([p.detach() for p in model.encoder("b").parameters()])
     moved = max((p - q).abs().max().item() for p, q in zip(*weights, strict=True))
     if part == "resampling":
         assert moved == 0, "this loop draws every sample once"

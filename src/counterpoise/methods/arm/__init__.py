@@ -3,7 +3,7 @@ parts.
 """
 
 from counterpoise.methods.arm._arm import ARM, SeparatedExperts
-from counterpoise.methods.arm._fusion import AsymmetricFusion, fusion_weights
+from counterpoise.methods.arm._fusion import AsymmetricFusion, fusion_weights, gradient_shares
 from counterpoise.methods.arm._heldout import (
     HeldOutContributions,
     held_out_contributions,
@@ -17,7 +17,7 @@ from counterpoise.methods.arm._resampler import (
     sample_frequencies,
     systematic_draw,
 )
-from counterpoise.methods.arm._states import ModalityState, memorised_share, modality_states, update_scales
+from counterpoise.methods.arm._states import ModalityState, memorised_share, modality_states, rising, update_scales
 
 __all__ = [
     "ARM",
@@ -29,11 +29,13 @@ __all__ = [
     "SeparatedExperts",
     "fused_share",
     "fusion_weights",
+    "gradient_shares",
     "held_out_contributions",
     "held_out_experts",
     "learnable_information",
     "memorised_share",
     "modality_states",
+    "rising",
     "sample_frequencies",
     "significance",
     "synergy_share",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from counterpoise.errors import ModelError
 from counterpoise.methods.arm._cache import Cache
-from counterpoise.methods.arm._fusion import AsymmetricFusion, fusion_weights
+from counterpoise.methods.arm._fusion import AsymmetricFusion, fusion_weights, gradient_shares
 from counterpoise.methods.arm._heldout import (
     HeldOutContributions,
     held_out_contributions,
@@ -20,7 +20,7 @@ from counterpoise.methods.arm._heldout import (
 )
 from counterpoise.methods.arm._minmax import BalancedMinMaxLoss, fused_share
 from counterpoise.methods.arm._resampler import ContributionResampler, learnable_information
-from counterpoise.methods.arm._states import ModalityState, memorised_share, modality_states, update_scales
+from counterpoise.methods.arm._states import ModalityState, memorised_share, modality_states, rising, update_scales
 from counterpoise.methods.base import (
     STRENGTH,
     Backward,
@@ -74,7 +74,7 @@ class AsymmetricTraining(Method):
     fusion = Hyperparameter(True)
     resampling = Hyperparameter(True)
     tau = Hyperparameter(2.0, Interval(0))
-    gamma = Hyperparameter(2.0, Interval(0))
+    gamma = Hyperparameter(1.0, Interval(0))
     rate = Hyperparameter(0.5, Interval(0))
     parts: ClassVar[tuple[str, ...]] = ("fusion", "loss_weights", "resampling")
     needs_held_out = True
@@ -143,23 +143,27 @@ class AsymmetricTraining(Method):
         overfit = significance(train - held_out, error)
         adds = significance(known.marginal, known.marginal_error)  # those that add are not slowed
         self.marginal.copy_(known.marginal)
-        self.share.copy_(overfit * (1 - adds) * memorised_share(held_out, train, self.entropy))
+        memorised = memorised_share(held_out, train, self.entropy)
+        self.share.copy_(memorised * overfit * (1 - adds) * ~rising(held_out, self.best))
         self.states.copy_(modality_states(held_out, error, train, self.best, self.entropy))
         self.best.copy_(torch.maximum(self.best, held_out))
         gaps, errors = known.gaps
         weak = significance(gaps, errors)
+        reinforced = weak * (self.states == int(ModalityState.LEARNING))
         if self.loss_weights:
-            scales = update_scales(self.states, self.share, gaps / self.entropy, weak, self.gamma * self.strength)
-            self.loss.update(scales)
+            informative, gamma = significance(held_out, error), self.gamma * self.strength
+            behind = weak * gaps / self.entropy
+            self.loss.update(update_scales(self.states, behind, memorised, self.share, informative, gamma))
         if self.fusion:
             fusion = require_fusion(self, model, AsymmetricFusion)
-            fusion.update(fusion_weights(self.share, self.tau * self.strength))
+            weights = fusion_weights(self.share, self.tau * self.strength)
+            alone = reinforced * (1 - fused_share(known, self.entropy))  # synergy needs the fused gradient
+            fusion.update(weights, gradient_shares(alone, self.strength))
         if self.separate and int(self.seen) >= MIN_STEPS:
             self.rho.copy_(fused_share(known, self.entropy))
         if self.resampling:
             learnable = learnable_information(model.task, known.own, known.target, self.target, known.masks)
-            learning = (self.states == int(ModalityState.LEARNING)).to(weak)
-            self.resampler.update(learnable, weak * learning, self.entropy)
+            self.resampler.update(learnable, reinforced, self.entropy)
 
     def resample(self, order: Tensor, generator: torch.Generator) -> Tensor:
         """See `Method.resample`."""
@@ -188,7 +192,7 @@ class AsymmetricTraining(Method):
     def _recorded(self, model: MultimodalClassifier, fusion: AsymmetricFusion) -> NamedTensors:
         """Return the coefficients of a step, which change between epochs only."""
         vectors = {"phi": self.marginal, "mu": self.share, "state": self.states, "lambda": self.loss.weights}
-        vectors["w"] = fusion.weights
+        vectors |= {"w": fusion.weights, "c": fusion.gradients}
         scalars = {"rho": self.rho, "frequency": self.resampler.largest}
 
         def copied() -> NamedTensors:
@@ -242,7 +246,8 @@ class ARM(AsymmetricTraining):
       effect. Held-out and training information together give each modality a `ModalityState`. A modality that memorises
       is slowed down, unless it adds significantly to the others.
     - *Dynamic feature-level fusion* (``fusion``): features enter the fused head with the weights
-      :math:`w_m \propto (1 - \mu_m)^\tau`, see `fusion_weights`. Encoders learn through these weights.
+      :math:`w_m \propto (1 - \mu_m)^\tau`, see `fusion_weights`. The fused gradient returns to the encoders through
+      these weights, and only a small share of it to those of weak modalities, see `gradient_shares`.
     - *Balanced min-max loss* (``loss_weights``): the joint contribution is maximised, and the gap to the strongest
       modality is closed by strengthening the weak ones (`BalancedMinMaxLoss`). Its weights :math:`\lambda_m` multiply
       the update of an encoder after the optimizer's step, because Adam cancels a factor of the gradient.

@@ -10,17 +10,19 @@ from torch import Tensor
 
 from counterpoise.fusion import Absent, Fusion
 from counterpoise.methods.arm._cache import Cache
+from counterpoise.model import scale_gradient
 from counterpoise.records import Presence
 
-__all__ = ["AsymmetricFusion", "fusion_weights"]
+__all__ = ["AsymmetricFusion", "fusion_weights", "gradient_shares"]
 
 FLOOR: Final = 0.02
 """Smallest generalising share of a modality; no modality gets the weight 0 in the fused head."""
+WITHHELD: Final = 0.9
+"""Share of the fused gradient that does not reach the encoder of a weak modality."""
 
 
 def fusion_weights(share: Tensor, tau: float) -> Tensor:
-    r"""Return the factors of the features in the fused head, and of the gradients that return to the encoders,
-    ``(M,)``.
+    r"""Return the factors of the features in the fused head, ``(M,)``.
 
     .. math:: w_m \propto (1 - \mu_m + \epsilon)^\tau, \quad \operatorname{mean}_m w_m = 1
 
@@ -40,12 +42,34 @@ def fusion_weights(share: Tensor, tau: float) -> Tensor:
     return raw / raw.mean()
 
 
-class AsymmetricFusion(Fusion):
-    """A fusion whose inputs are scaled by one weight per modality.
+def gradient_shares(reinforced: Tensor, strength: float) -> Tensor:
+    r"""Return the shares of the fused gradient that reach the encoders, ``(M,)``.
 
-    It wraps any fusion. The weights are a buffer: they are saved with the model and used unchanged at inference, so
+    .. math:: c_m = 1 - \min(1, 0.9\, \text{strength})\, r_m
+
+    The gradient of the fused loss is small, and little of it concerns modality m, where other modalities already
+    predict the label. In an encoder that receives both gradients, it competes with that of the modality's own loss.
+    The encoder of a weak modality therefore learns mostly from its own loss. This changes the *direction* of the
+    gradient, which no optimizer normalises. A tenth remains, so that what only all modalities together know can be
+    learned.
+
+    Args:
+        reinforced: :math:`r`, to what extent each modality is reinforced, in [0, 1], ``(M,)``.
+        strength: Strength of the asymmetry.
+
+    Example:
+        >>> gradient_shares(torch.tensor([0.0, 1.0]), strength=1.0)
+        tensor([1.0000, 0.1000])
+    """
+    return 1 - min(1.0, WITHHELD * strength) * reinforced
+
+
+class AsymmetricFusion(Fusion):
+    """A fusion with two factors per modality: one for its features, one for the gradient that returns to its encoder.
+
+    It wraps any fusion. The factors are buffers: they are saved with the model and used unchanged at inference, so
     that no label can reach a prediction. A weight scales the features of a modality and the gradient that returns
-    through them.
+    through them; a gradient share scales the gradient only.
 
     Args:
         inner: Fusion to wrap.
@@ -60,26 +84,31 @@ class AsymmetricFusion(Fusion):
 
     absent = "skip"
     weights: Tensor
+    gradients: Tensor
 
     def __init__(self, inner: Fusion) -> None:
         super().__init__(inner.feature_dims, inner.num_outputs)
         self.inner = inner
         self.register_buffer("weights", torch.ones(len(inner.feature_dims)))
+        self.register_buffer("gradients", torch.ones(len(inner.feature_dims)))
         self._equal: Cache[bool] = Cache()
 
-    def update(self, weights: Tensor) -> None:
-        """Set the weights, ``(M,)``."""
+    def update(self, weights: Tensor, gradients: Tensor | None = None) -> None:
+        """Set the weights of the features and the shares of the gradients, each ``(M,)``; None for all of them."""
         self.weights.copy_(weights)
+        self.gradients.copy_(torch.ones_like(weights) if gradients is None else gradients)
         self.synchronise()
 
     def synchronise(self) -> bool:
-        """Read whether all weights are 1, between epochs: a step does not read tensors."""
-        return self._equal.get([self.weights], lambda: not self.weights.is_meta and bool((self.weights == 1).all()))
+        """Read whether all factors are 1, between epochs: a step does not read tensors."""
+        factors = [self.weights, self.gradients]
+        return self._equal.get(factors, lambda: not any(x.is_meta or bool((x != 1).any()) for x in factors))
 
     def _weighted(self, features: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         if self.synchronise():
             return features
-        return {m: features[m] * w for m, w in zip(self.feature_dims, self.weights, strict=True)}
+        factors = zip(self.feature_dims, self.weights, self.gradients, strict=True)
+        return {m: scale_gradient(features[m], share) * w for m, w, share in factors}
 
     def forward(self, features: Mapping[str, Tensor], present: Presence | None = None) -> Tensor:
         """Return the inner fusion's logits for the scaled features; it handles absent modalities in its own way."""
