@@ -144,7 +144,10 @@ class AsymmetricTraining(Method):
         adds = significance(known.marginal, known.marginal_error)  # those that add are not slowed
         self.marginal.copy_(known.marginal)
         memorised = memorised_share(held_out, train, self.entropy)
-        self.share.copy_(memorised * overfit * (1 - adds) * ~rising(held_out, self.best))
+        # A modality that still learns to generalise is held back by half.
+        share = memorised * overfit * (1 - adds) * (1 - rising(held_out, self.best) / 2)
+        # A single good measurement, perhaps the last one, does not restore the trust in a modality at once.
+        self.share.copy_(torch.maximum(share, self.share / 2))
         self.states.copy_(modality_states(held_out, error, train, self.best, self.entropy))
         self.best.copy_(torch.maximum(self.best, held_out))
         gaps, errors = known.gaps
