@@ -50,7 +50,7 @@ def ceiling(study: Study, same: Study, work: Path) -> str:
         "each encoder chosen by coordinate ascent. In the columns up to 'most to gain' everything is chosen, fitted "
         "and scored on all test samples (an upper bound that overfits the test set). In the next column the oracle and "
         "the one rate are chosen and fitted on one half of the test samples and scored on the other half, mean over "
-        "20 random halves and their exchange: what of it is real. Seed 0, test accuracy in %. Last columns: points "
+        "5 random halves and their exchange: what of it is real. Seed 0, test accuracy in %. Last columns: points "
         "over uniform training under the calibrated rule at one rate per data set: ARM as it is, ARM whose "
         "contributions are measured on the test samples with their labels, and the recipe."
     )
@@ -113,7 +113,7 @@ class Oracle:
         one, rates, stops = (self.accuracy(c, rows, rows) for c in choices)
         return one, rates, max(rates, stops)
 
-    def across_halves(self, draws: int = 20) -> float:
+    def across_halves(self, draws: int = 5) -> float:
         """Return the gain of rates and epochs per encoder over one rate, chosen on one half and scored on the other."""
         generator = torch.Generator().manual_seed(0)
         gains = []
