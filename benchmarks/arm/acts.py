@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy import stats
 from study import POINTS
 from trainings import CONTROL, ON, PARTS, Study, markdown, mean_error, signed
 
@@ -22,6 +24,11 @@ def acts(study: Study) -> str:
     """Return the tables: the sizes that ARM's parts act with, and what each part alone does to the contributions."""
     pages = [sizes(study), weak_table(study, "fusion"), weak_table(study, "loss weights"), drawn_table(study)]
     return "\n".join(pages)
+
+
+def section(title: str, text: str, header: list[str], body: list[list[str]]) -> str:
+    """Return a table with a bold title, so that it can stand below any heading."""
+    return markdown(title, text, header, body).replace(f"# {title}", f"**{title}**", 1)
 
 
 def modalities(runs: Runs) -> list[str]:
@@ -86,6 +93,14 @@ def count(values: list[np.ndarray], sign: int) -> tuple[int, int]:
     return sum(sign * m > 0 for m, _ in pairs), sum(sign * m > 2 * e for m, e in pairs)
 
 
+def over_sets(values: list[np.ndarray]) -> str:
+    """Return the mean over data sets, its standard error over seeds, and the two-sided p, as text."""
+    means, errors = np.array([mean_error(v) for v in values]).T
+    mean, error = means.mean(), math.sqrt(np.square(errors).sum()) / len(means)
+    p = 2 * stats.norm.sf(abs(mean) / error)
+    return f"{mean:+.1f} ± {error:.1f} (p {f'= {p:.3f}' if p >= 0.001 else '< 0.001'})"
+
+
 def summary(what: str, values: list[np.ndarray]) -> str:
     """Return how often a gain is positive and negative, as a sentence."""
     (up, sure_up), (down, sure_down) = count(values, 1), count(values, -1)
@@ -104,6 +119,8 @@ def weak_table(study: Study, part: str) -> str:
         names = modalities(study.runs(d, row))
         strong = names[dominant(study, d)]
         body.append([d, *(signed(w[:, p]) for p in range(w.shape[1])), strong, signed(t[:, -1])])
+    means = [over_sets([w[:, p] for w in weak]) for p in range(len(POINTS))]
+    body.append(["mean", *means, "", over_sets([t[:, -1] for t in top])])
     claim = {
         "fusion": "It gives the encoders of weak modalities less of the fused gradient, and the fused head less of "
         "modalities that memorise.",
@@ -118,7 +135,7 @@ def weak_table(study: Study, part: str) -> str:
         f"{summary('That of the dominant one', [t[:, -1] for t in top])}"
     )
     header = ["data", *(f"weak, {p:.0%}" for p in POINTS), "dominant", "dominant, 100%"]
-    return markdown(f"Only the {part}", text, header, body).replace("# ", "## ", 1)
+    return section(f"Only the {part}", text, header, body)
 
 
 def drawn(ours: Mapping[str, Any], theirs: Mapping[str, Any], top: int) -> float:
@@ -134,7 +151,8 @@ def drawn(ours: Mapping[str, Any], theirs: Mapping[str, Any], top: int) -> float
 
 def drawn_table(study: Study) -> str:
     """Return what re-sampling alone does to frequencies and to what weak modalities know."""
-    row, body, differences, all_weak = PARTS["re-sampling"], [], [], []
+    row, body = PARTS["re-sampling"], []
+    differences, all_weak, all_top = [], [], []
     for d in study.complete(row, CONTROL):
         ours, theirs = study.runs(d, row), study.runs(d, CONTROL)
         seeds = [s for s in sorted(ours.keys() & theirs.keys()) if ours[s]["frequency"]]
@@ -147,8 +165,12 @@ def drawn_table(study: Study) -> str:
         weak, top = gains(study, d, row)
         differences.append(by_class)
         all_weak.append(weak[:, -1])
+        all_top.append(top[:, -1])
         spread = f"{often.min(1).mean():.2f} to {often.max(1).mean():.2f}"
         body.append([d, f"{peak:.2f}", spread, signed(by_class), signed(weak[:, -1]), signed(top[:, -1])])
+    if differences:
+        columns = [over_sets(differences), over_sets(all_weak), over_sets(all_top)]
+        body.append(["mean of those that are re-sampled", "", "", *columns])
     text = (
         "It draws samples more often that a weak modality knows less about than it could. Claimed: the frequencies "
         "differ, and the weak modalities gain where they are drawn more often. Largest frequency of a sample; "
@@ -166,4 +188,4 @@ def drawn_table(study: Study) -> str:
         "weak, all",
         "dominant, all",
     ]
-    return markdown("Only the re-sampling", text, header, body).replace("# ", "## ", 1)
+    return section("Only the re-sampling", text, header, body)
