@@ -127,7 +127,8 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
         "# The dominant modality, named in training",
         "",
         f"ARM and the default estimator name the same dominant modality on {counts['same']} of {len(lines)} data sets. "
-        f"Sets with different names: {counts['tie']} on which no modality leads on one of the sides, {counts['other']} others. "
+        f"Sets with different names: {counts['tie']} on which no modality leads on one of the sides, "
+        f"{counts['other']} others. "
         f"The estimator has a significantly largest modality on {len(clear)} sets; ARM names it on {right} of them. "
         "Contributions are in nats: the mean of the unimodal and the marginal contribution. A modality leads if it is "
         f"{SIGNIFICANT} standard errors ahead of "
