@@ -95,9 +95,10 @@ def open_npy(path: Path) -> np.ndarray:
     """
     _require(path)
     try:
+        with path.open("rb") as file:  # numpy does not close an archive that it was not asked for
+            if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+                raise ValueError("not an .npy file (an archive of several arrays or a pickle, perhaps)")
         array: np.ndarray = np.load(path, allow_pickle=False, mmap_mode="r")
-        if not isinstance(array, np.ndarray):
-            raise ValueError("several arrays in one archive, expected one .npy")
     except (OSError, ValueError, EOFError) as error:
         kind = "truncated" if "mmap length" in str(error) else "undecodable"
         raise UnreadableError(kind, f"{path}: {error}") from error
