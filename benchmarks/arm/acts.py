@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import stats
-from study import POINTS
-from trainings import CONTROL, ON, PARTS, Study, markdown, mean_error, signed
+from course import POINTS
+from trainings import CONTROL, ON, PARTS, Study, markdown, mean_error, signed, with_p
 
 from counterpoise.methods.arm import ModalityState
 
@@ -96,9 +95,7 @@ def count(values: list[np.ndarray], sign: int) -> tuple[int, int]:
 def over_sets(values: list[np.ndarray]) -> str:
     """Return the mean over data sets, its standard error over seeds, and the two-sided p, as text."""
     means, errors = np.array([mean_error(v) for v in values]).T
-    mean, error = means.mean(), math.sqrt(np.square(errors).sum()) / len(means)
-    p = 2 * stats.norm.sf(abs(mean) / error)
-    return f"{mean:+.1f} ± {error:.1f} (p {f'= {p:.3f}' if p >= 0.001 else '< 0.001'})"
+    return with_p(means.mean(), math.sqrt(np.square(errors).sum()) / len(means), 1)
 
 
 def summary(what: str, values: list[np.ndarray]) -> str:

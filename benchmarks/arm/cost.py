@@ -16,8 +16,7 @@ from typing import Final
 
 import torch
 
-from counterpoise.methods import EpochContext, Method, make_method
-from counterpoise.methods.arm._arm import AsymmetricTraining
+from counterpoise.methods import ARM, EpochContext, Method, SeparatedExperts, make_method
 from counterpoise.model import MultimodalClassifier, build_model
 from counterpoise.records import Batch
 
@@ -39,7 +38,7 @@ def prepared(name: str) -> tuple[Method, MultimodalClassifier, torch.optim.Optim
     model = build_model(kinds, num_outputs=10, encoders=dict.fromkeys(kinds, "resnet18"))
     method = make_method(name, {})
     model = method.prepare(model, torch.arange(SAMPLES) % 10)
-    if isinstance(method, AsymmetricTraining):
+    if isinstance(method, ARM | SeparatedExperts):
         model.fusion.update(torch.tensor([0.5, 1.5]), torch.tensor([1.0, 0.1]))
         if method.loss_weights:
             method.loss.update(torch.tensor([0.9, 1.5]))

@@ -33,6 +33,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from course import frequencies, measured
 from speakers import NAME
 from torch import Tensor
 
@@ -42,7 +43,6 @@ from counterpoise.evaluation.robustness import corrupted_outputs
 from counterpoise.experiment.config import make_config, parse_method
 from counterpoise.inference import make_rule
 from counterpoise.methods import EpochContext
-from counterpoise.methods.arm import held_out_contributions
 from counterpoise.model import MultimodalClassifier
 from counterpoise.records import Batch, Outputs
 from counterpoise.training import MultimodalDataModule, collect, make_optimizer, seed_epoch
@@ -94,8 +94,6 @@ CEILING: Final = ("separated-gradients", 0)
 """Row and seed of whose trainings the ceiling needs the outputs of all heads; they are trained again without them."""
 CEILING_RATES: Final = (1.0, 3.0, 9.0, 27.0)
 """Rates that the ceiling chooses from."""
-POINTS: Final = (0.25, 0.5, 0.75, 1.0)
-"""Parts of a training after which the contributions to predictions of test samples are measured."""
 MEASURED: Final = ("joint", "arm")
 """Methods whose contributions on the test set are estimated: the paper's figures compare these two."""
 FEW: Final = 300
@@ -258,44 +256,6 @@ def read_rules(
     for m, logits in test.unimodal_logits.items():
         scores[f"head:{m}"] = 100 * task.sample_score(logits, target).float().mean().item()
     return {k: round(v, 4) for k, v in scores.items()}, right
-
-
-def measured(training: Training) -> dict[str, list[Any]]:
-    """Return contributions to predictions of test samples in the course of a training, in nats.
-
-    Returns:
-        ``epoch``; ``alone`` and ``marginal`` of every modality; ``joint``; and ``by_class``, what every modality's head
-        knows at the end about the samples of each class.
-    """
-    target, task = torch.from_numpy(training.data.test.target), training.model.task
-    prior = task.prior_logits(torch.from_numpy(training.data.train.target)).float()
-    count = len(training.heads["test"])
-    rows: dict[str, list[Any]] = {"epoch": [], "alone": [], "marginal": [], "joint": []}
-    for epoch in sorted({max(1, round(p * count)) for p in POINTS}):
-        known = held_out_contributions(task, training.heads["test"][epoch - 1].float(), target, prior)
-        rows["epoch"].append(epoch)
-        rows["joint"].append(rounded(known.joint))
-        rows["alone"].append(rounded(known.alone))
-        rows["marginal"].append(rounded(known.marginal))
-    sums = torch.zeros(task.num_outputs, known.own.shape[1]).index_add_(0, known.target, known.own)
-    rows["by_class"] = rounded(sums / known.target.bincount(minlength=task.num_outputs).clamp_min(1)[:, None], 2)
-    return rows
-
-
-def rounded(values: Tensor, digits: int = 4) -> Any:
-    """Return a tensor as nested lists of rounded numbers."""
-    return (values.double() * 10**digits).round().div(10**digits).tolist()
-
-
-def frequencies(training: Training) -> list[float]:
-    """Return how often the samples of each class are drawn at the end, relative to the mean; empty if all alike."""
-    resampler = getattr(training.method, "resampler", None)
-    if resampler is None or bool((resampler.frequency == resampler.frequency[0]).all()):
-        return []
-    target = torch.from_numpy(training.data.train.target)[: len(resampler.frequency)]
-    often = (resampler.frequency / resampler.frequency.mean()).double()
-    sums = torch.zeros(training.model.task.num_outputs, dtype=torch.double).index_add_(0, target, often)
-    return list(rounded(sums / target.bincount(minlength=len(sums)).clamp_min(1), 3))
 
 
 def train(data: MultimodalData, config: RunConfig, work: Path | None, *, oracle: bool = False) -> dict[str, Any]:

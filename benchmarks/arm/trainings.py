@@ -27,6 +27,7 @@ __all__ = [
     "mean_error",
     "signed",
     "tested",
+    "with_p",
 ]
 
 HERE: Final = Path(__file__).parent
@@ -140,8 +141,12 @@ def tested(study: Study, sets: Sequence[str], ours: str, theirs: str, rule: str)
         variances.append((100 * error) ** 2)
     if not means:
         return "–"
-    error = math.sqrt(sum(variances)) / len(means)
+    return with_p(float(np.mean(means)), math.sqrt(sum(variances)) / len(means), 2)
+
+
+def with_p(mean: float, error: float, digits: int) -> str:
+    """Return a mean, its standard error and the two-sided p, as text."""
     if not error:
-        return f"{np.mean(means):+.2f}"
-    p = 2 * stats.norm.sf(abs(np.mean(means)) / error)
-    return f"{np.mean(means):+.2f} ± {error:.2f} (p {f'= {p:.3f}' if p >= 0.001 else '< 0.001'})"
+        return f"{mean:+.{digits}f}"
+    p = 2 * stats.norm.sf(abs(mean) / error)
+    return f"{mean:+.{digits}f} ± {error:.{digits}f} (p {f'= {p:.3f}' if p >= 0.001 else '< 0.001'})"

@@ -178,4 +178,7 @@ def test_foreign_records_do_not_break_the_page(incomplete_run: tuple[Path, list[
         {"patterns": [1, {"present": "audio"}, {"present": ["audio"], "n": None}], "severity": [{"rate": "a"}, None]},
     ]
     for presence in odd:
-        write_page([replace(records[0], presence=presence), *records[1:]], tmp_path / "page.html")
+        page = tmp_path / "page.html"
+        write_page([replace(records[0], presence=presence), *records[1:]], page)
+        assert "</html>" in page.read_text(encoding="utf-8")
+        page.unlink()

@@ -319,9 +319,9 @@ def test_encoder_gradient_is_a_share_of_the_fused_one_through_the_weights_plus_t
     model = make_model(2, dtype=torch.float64)
     method = prepared(ARM(separate=separate, smoothing=0.1), model, batches)
     method.rho.fill_(rho)
-    model.fusion.update(torch.tensor([0.4, 1.6]))
+    model.fusion.update(torch.tensor([0.4, 1.6]), torch.tensor([1.0, 0.25]))
     (record,) = method.steps(model, batches[0])
-    for m in "ab":
+    for m, share in (("a", 1.0), ("b", 0.25)):
         twin = make_model(2, dtype=torch.float64)
         features = twin.encode(batches[0].inputs)
         weighted = {k: z * w for (k, z), w in zip(features.items(), (0.4, 1.6), strict=True)}
@@ -329,7 +329,7 @@ def test_encoder_gradient_is_a_share_of_the_fused_one_through_the_weights_plus_t
         log_p = twin.head(m)(features[m]).log_softmax(-1)
         code = 0.9 * nn.functional.one_hot(batches[0].target, CLASSES) + 0.1 / CLASSES
         own = -(code * log_p).sum(-1).mean()
-        ((rho if separate else 1.0) * fused + own).backward()
+        (share * (rho if separate else 1.0) * fused + own).backward()
         for p, q in zip(model.encoder(m).parameters(), twin.encoder(m).parameters(), strict=True):
             torch.testing.assert_close(p.grad, q.grad)
         assert record.parts[m].item() == pytest.approx(own.item())
@@ -444,6 +444,27 @@ def test_a_weak_modality_that_learns_is_reinforced_and_the_strong_one_is_not(
     drawn = method.resample(order, torch.Generator().manual_seed(0))
     assert len(drawn) == len(order)
     assert (drawn.bincount(minlength=len(order)) != 1).any()
+
+
+def test_the_share_that_is_acted_on_falls_by_half_and_growth_halves_it(make_model: Make, make_batches: Make) -> None:
+    """`b` has learned its training samples by heart, then knows the class, then forgets it again."""
+    y = torch.arange(600) % CLASSES
+    strong, weak = 3.0 * nn.functional.one_hot(y, CLASSES), torch.zeros(600, CLASSES)
+
+    def known(b: torch.Tensor) -> Any:
+        return held_out_contributions(MultiClass(CLASSES), torch.stack([strong, strong, b]), y, torch.zeros(CLASSES))
+
+    model, batches = make_model(2), make_batches(2)
+    method = prepared(ARM(), model, batches)
+    method.learned.copy_(torch.tensor([1.0, 1.0, 1.0]))  # sums of information, and the number of samples
+    method._decide(model, known(weak))
+    first = method.share[1].item()
+    assert first > 0.9
+    method._decide(model, known(strong))
+    assert method.share[1].item() == pytest.approx(first / 2, abs=1e-6)
+    assert method.states[1] == ModalityState.LEARNING
+    method._decide(model, known(weak))
+    assert method.share[1].item() > 0.9, "it rises at once"
 
 
 @pytest.mark.parametrize("synergy", [False, True])

@@ -66,7 +66,9 @@ def test_targets_that_cannot_be_written_to_give_no_warning() -> None:
     model = HistGradientBoostingRegressor(max_iter=20).fit(X, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        diagnose(model, X, y, modalities={"a": ["a"], "b": ["b"]}, damage=False)
+        result = diagnose(model, X, y, modalities={"a": ["a"], "b": ["b"]}, damage=False)
+    assert not y.flags.writeable
+    assert list(result.to_pandas()["modality"].dropna().unique()) == ["a", "b"]
 
 
 def test_training_samples_are_a_table_and_its_labels() -> None:

@@ -153,6 +153,7 @@ class AsymmetricTraining(Method):
         gaps, errors = known.gaps
         weak = significance(gaps, errors)
         reinforced = weak * (self.states == int(ModalityState.LEARNING))
+        synergy = fused_share(known, self.entropy)
         if self.loss_weights:
             informative, gamma = significance(held_out, error), self.gamma * self.strength
             behind = weak * gaps / self.entropy
@@ -160,10 +161,10 @@ class AsymmetricTraining(Method):
         if self.fusion:
             fusion = require_fusion(self, model, AsymmetricFusion)
             weights = fusion_weights(self.share, self.tau * self.strength)
-            alone = reinforced * (1 - fused_share(known, self.entropy))  # synergy needs the fused gradient
-            fusion.update(weights, gradient_shares(alone, self.strength))
+            # What only all modalities together know is learned from the fused gradient.
+            fusion.update(weights, gradient_shares(reinforced * (1 - synergy), self.strength))
         if self.separate and int(self.seen) >= MIN_STEPS:
-            self.rho.copy_(fused_share(known, self.entropy))
+            self.rho.copy_(synergy)
         if self.resampling:
             learnable = learnable_information(model.task, known.own, known.target, self.target, known.masks)
             self.resampler.update(learnable, reinforced, self.entropy)
